@@ -1,0 +1,171 @@
+//! Settings of a cache, checked when it is built.
+
+use std::{env, sync::Arc};
+
+use tokio::sync::watch;
+
+use crate::{
+    Error,
+    cache::{Cache, Mode},
+    clock::Clock,
+    codec::Format,
+    envelope::Limits,
+    key::{Blake3, KeyHasher},
+    l1::L1,
+    shared::Shared,
+    tier::{NoTier, Tier},
+};
+
+/// Builds a [`Cache`].
+///
+/// | setting | default |
+/// |---|---|
+/// | [`namespace`](Self::namespace) | `cached-aside` |
+/// | [`l1_max_bytes`](Self::l1_max_bytes) | 64 MiB |
+/// | [`tier`](Self::tier) | none |
+/// | [`codec`](Self::codec) | [`Format::Json`] |
+/// | [`key_hasher`](Self::key_hasher) | [`Blake3`] |
+/// | [`max_value_bytes`](Self::max_value_bytes) | 16 MiB |
+/// | [`compress_above`](Self::compress_above) | never |
+/// | [`mode`](Self::mode) | [`Mode::On`] |
+#[derive(Debug)]
+#[must_use]
+pub struct CacheBuilder {
+    namespace: String,
+    l1_max_bytes: u64,
+    tier: Option<Arc<dyn Tier>>,
+    codec: Format,
+    key_hasher: Arc<dyn KeyHasher>,
+    max_value_bytes: usize,
+    compress_above: Option<usize>,
+    mode: Mode,
+    clock: Clock,
+}
+
+impl CacheBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            namespace: "cached-aside".to_owned(),
+            l1_max_bytes: 64 << 20,
+            tier: None,
+            codec: Format::default(),
+            key_hasher: Arc::new(Blake3),
+            max_value_bytes: 16 << 20,
+            compress_above: None,
+            mode: Mode::On,
+            clock: Clock::system(),
+        }
+    }
+
+    /// What all keys in the shared tier begin with, so that applications which share a Redis do not share entries.
+    /// Processes that are to share entries use the same one.
+    pub fn namespace(self, namespace: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), ..self }
+    }
+
+    /// The most bytes that the in-process tier may hold, as estimated from the values.
+    pub fn l1_max_bytes(self, bytes: u64) -> Self {
+        Self { l1_max_bytes: bytes, ..self }
+    }
+
+    /// The shared tier.
+    pub fn tier(self, tier: impl Tier) -> Self {
+        Self { tier: Some(Arc::new(tier)), ..self }
+    }
+
+    /// How values are written for the shared tier.
+    pub fn codec(self, codec: Format) -> Self {
+        Self { codec, ..self }
+    }
+
+    /// What digests are made with.
+    pub fn key_hasher(self, hasher: impl KeyHasher) -> Self {
+        Self { key_hasher: Arc::new(hasher), ..self }
+    }
+
+    /// The largest value that goes into or comes out of the shared tier, in bytes, before and after compression.
+    pub fn max_value_bytes(self, bytes: usize) -> Self {
+        Self { max_value_bytes: bytes, ..self }
+    }
+
+    /// Compresses values of at least this many bytes for the shared tier. It needs the feature `compression`.
+    pub fn compress_above(self, bytes: usize) -> Self {
+        Self { compress_above: Some(bytes), ..self }
+    }
+
+    /// Which tiers take part at first. The environment can take away: see [`build`](Self::build).
+    pub fn mode(self, mode: Mode) -> Self {
+        Self { mode, ..self }
+    }
+
+    /// Where the time comes from.
+    pub fn clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Builds the cache. It connects to nothing and needs no runtime.
+    ///
+    /// The environment variable `CACHED_ASIDE` overrules [`mode`](Self::mode): `off` turns caching off, `local`
+    /// leaves the shared tier out, `on` (or empty) changes nothing.
+    ///
+    /// # Errors
+    /// [`is_config`](Error::is_config) for an empty or malformed namespace, a size of zero, compression without the
+    /// feature, or a `CACHED_ASIDE` that is none of these words.
+    pub fn build(self) -> Result<Cache, Error> {
+        check_namespace(&self.namespace)?;
+        if self.l1_max_bytes == 0 {
+            return Err(Error::config("`l1_max_bytes` is 0: to turn caching off, use `Mode::Off`"));
+        }
+        self.codec.validate()?;
+        if self.max_value_bytes == 0 {
+            return Err(Error::config("`max_value_bytes` is 0"));
+        }
+        if self.compress_above.is_some() && cfg!(not(feature = "compression")) {
+            return Err(Error::config("`compress_above` needs the feature `compression`"));
+        }
+        let mode = mode_of_environment(self.mode)?;
+        Ok(self.assemble(mode))
+    }
+
+    /// As [`build`](Self::build) for those who have nobody to return an error to: what is wrong is said on stderr, and
+    /// the defaults take its place.
+    pub fn build_or_warn(self) -> Cache {
+        self.build().unwrap_or_else(|error| {
+            eprintln!("cached-aside: {error}; the defaults are used instead");
+            Self::new().assemble(Mode::On)
+        })
+    }
+
+    fn assemble(self, mode: Mode) -> Cache {
+        let shared = Shared {
+            exists: self.tier.is_some(),
+            tier: self.tier.unwrap_or_else(|| Arc::new(NoTier)),
+            hasher: self.key_hasher,
+            namespace: self.namespace,
+            format: self.codec,
+            limits: Limits { max_bytes: self.max_value_bytes, compress_above: self.compress_above },
+            pending: watch::Sender::new(0),
+        };
+        Cache::assemble(L1::new(self.l1_max_bytes), shared, self.clock, mode)
+    }
+}
+
+fn mode_of_environment(mode: Mode) -> Result<Mode, Error> {
+    match env::var("CACHED_ASIDE").as_deref() {
+        Ok("off") => Ok(Mode::Off),
+        Ok("local") if mode == Mode::On => Ok(Mode::LocalOnly),
+        Err(_) | Ok("" | "on" | "local") => Ok(mode),
+        Ok(_) => Err(Error::config("the environment's CACHED_ASIDE is not `on`, `local` or `off`")),
+    }
+}
+
+/// A namespace stands before a `:` and in patterns.
+fn check_namespace(namespace: &str) -> Result<(), Error> {
+    if namespace.is_empty() {
+        return Err(Error::config("the namespace is empty"));
+    }
+    if namespace.chars().any(|c| c.is_whitespace() || c.is_control() || "*?[]\\{}".contains(c)) {
+        return Err(Error::config("the namespace holds white space or one of `* ? [ ] \\ { }`"));
+    }
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! Time, injectable.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// Where a cache reads the time from: the machine, or a [`ManualClock`](crate::testing::ManualClock) in tests.
+///
+/// Freshness is decided on a monotonic clock, so a step of the wall clock neither revives nor kills an entry. The
+/// wall clock only dates the values that go to the shared tier.
+#[derive(Clone)]
+pub struct Clock(Source);
+
+#[derive(Clone)]
+enum Source {
+    System(Instant),
+    Manual(Arc<AtomicU64>),
+}
+
+/// Nanoseconds on the monotonic clock. They start above zero, so that zero can mean "never".
+pub(crate) type Nanos = u64;
+
+const ORIGIN: Nanos = 1_000_000_000;
+const MANUAL_EPOCH_MS: u64 = 1_700_000_000_000;
+
+impl Clock {
+    /// The machine's clocks.
+    pub fn system() -> Self {
+        Self(Source::System(Instant::now()))
+    }
+
+    pub(crate) fn manual(elapsed: Arc<AtomicU64>) -> Self {
+        Self(Source::Manual(elapsed))
+    }
+
+    #[inline]
+    pub(crate) fn now(&self) -> Nanos {
+        match &self.0 {
+            Source::System(origin) => ORIGIN + nanos(origin.elapsed()),
+            Source::Manual(elapsed) => ORIGIN + elapsed.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub(crate) fn wall_ms(&self) -> u64 {
+        match &self.0 {
+            Source::System(_) => {
+                millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO))
+            }
+            Source::Manual(elapsed) => MANUAL_EPOCH_MS + elapsed.load(Ordering::Relaxed) / 1_000_000,
+        }
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Source::System(_) => "Clock(system)",
+            Source::Manual(_) => "Clock(manual)",
+        })
+    }
+}
+
+/// Saturates after 584 years.
+pub(crate) fn nanos(duration: Duration) -> Nanos {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

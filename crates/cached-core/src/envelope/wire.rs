@@ -1,0 +1,198 @@
+//! Writing and reading version 1.
+
+use std::borrow::Cow;
+
+use super::{Unreadable, compress};
+use crate::Error;
+
+const VERSION: u8 = 1;
+const COMPRESSED: u8 = 1 << 0;
+const EMPTY: u8 = 1 << 1;
+
+/// The length of an envelope without tags and without payload.
+const FIXED_LEN: usize = 56;
+const TAG_LEN: usize = 16;
+
+/// What is stored beside a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// Id of the payload's codec.
+    pub codec: u8,
+    /// The value is the empty one (`None`).
+    pub empty: bool,
+    /// [`schema_fingerprint`](super::schema_fingerprint) of the value's type.
+    pub schema: u64,
+    /// Digest of the full key.
+    pub check: [u8; 16],
+    /// When the value was made, in ms since the Unix epoch.
+    pub created_ms: u64,
+    /// How long the value is fresh, in ms from `created_ms`.
+    pub fresh_ms: u64,
+    /// At most 255.
+    pub tags: Vec<TagGeneration>,
+}
+
+/// A tag, and its generation before the value was loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TagGeneration {
+    /// Hash of the tag.
+    pub tag: u64,
+    /// Compared by equality only.
+    pub generation: u64,
+}
+
+/// What is too large, and what is worth compressing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// The most bytes of a payload, as stored and once decompressed.
+    pub max_bytes: usize,
+    /// Payloads of so many bytes or more are compressed, if this build can and if it makes them smaller.
+    pub compress_above: Option<usize>,
+}
+
+/// What an envelope must be for the call that reads it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expect {
+    /// See [`Header::schema`].
+    pub schema: u64,
+    /// See [`Header::check`].
+    pub check: [u8; 16],
+    /// See [`Header::codec`].
+    pub codec: u8,
+}
+
+/// An envelope that was read. Without `Debug`, because it holds a value.
+pub(crate) struct Opened<'a> {
+    /// What was stored beside the value.
+    pub header: Header,
+    /// The value's bytes, for the codec; borrowed if they were not compressed.
+    pub payload: Cow<'a, [u8]>,
+}
+
+/// Puts `payload` into an envelope.
+///
+/// # Errors
+/// The payload is larger than the limit, or there are more than 255 tags.
+pub(crate) fn seal(header: &Header, payload: &[u8], limits: &Limits) -> Result<Vec<u8>, Error> {
+    let too_large = || Error::codec(format!("{} bytes, more than the limit", payload.len()));
+    if payload.len() > limits.max_bytes {
+        return Err(too_large());
+    }
+    let tag_count = u8::try_from(header.tags.len()).map_err(|_| Error::codec("more than 255 tags"))?;
+    let compressed = limits
+        .compress_above
+        .filter(|&above| payload.len() >= above)
+        .and_then(|_| compress::compress(payload));
+    let stored = compressed.as_deref().unwrap_or(payload);
+    let raw_len = u32::try_from(payload.len()).map_err(|_| too_large())?;
+    let stored_len = u32::try_from(stored.len()).map_err(|_| too_large())?;
+    let flags = if compressed.is_some() { COMPRESSED } else { 0 } | if header.empty { EMPTY } else { 0 };
+
+    let mut out = Vec::with_capacity(FIXED_LEN + header.tags.len() * TAG_LEN + stored.len());
+    out.extend_from_slice(&[VERSION, header.codec, flags, tag_count]);
+    out.extend_from_slice(&header.schema.to_le_bytes());
+    out.extend_from_slice(&header.check);
+    out.extend_from_slice(&header.created_ms.to_le_bytes());
+    out.extend_from_slice(&header.fresh_ms.to_le_bytes());
+    for tag in &header.tags {
+        out.extend_from_slice(&tag.tag.to_le_bytes());
+        out.extend_from_slice(&tag.generation.to_le_bytes());
+    }
+    out.extend_from_slice(&stored_len.to_le_bytes());
+    out.extend_from_slice(&raw_len.to_le_bytes());
+    out.extend_from_slice(&checksum(&out, stored).to_le_bytes());
+    out.extend_from_slice(stored);
+    Ok(out)
+}
+
+/// Takes the payload out of an envelope, if it is whole and is what `expect` says.
+pub(crate) fn open<'a>(bytes: &'a [u8], expect: &Expect, limits: &Limits) -> Result<Opened<'a>, Unreadable> {
+    let mut rest = Reader(bytes);
+    if rest.u8()? != VERSION {
+        return Err(Unreadable::Foreign);
+    }
+    let codec = rest.u8()?;
+    let flags = rest.u8()?;
+    let tag_count = rest.u8()?;
+    let header = Header {
+        codec,
+        empty: flags & EMPTY != 0,
+        schema: rest.u64()?,
+        check: rest.take()?,
+        created_ms: rest.u64()?,
+        fresh_ms: rest.u64()?,
+        tags: (0..tag_count).map(|_| rest.tag()).collect::<Result<_, _>>()?,
+    };
+    let stored_len = rest.u32()? as usize;
+    let raw_len = rest.u32()? as usize;
+    let (before_checksum, _) = bytes.split_at(bytes.len() - rest.0.len());
+    let stored_checksum = rest.u32()?;
+    let stored = rest.0;
+
+    // The lengths decide what is hashed and allocated, so they come before the checksum that covers them.
+    if stored_len.max(raw_len) > limits.max_bytes {
+        return Err(Unreadable::TooLarge);
+    }
+    if stored.len() < stored_len {
+        return Err(Unreadable::Truncated);
+    }
+    if stored.len() > stored_len || checksum(before_checksum, stored) != stored_checksum {
+        return Err(Unreadable::Corrupt);
+    }
+
+    if flags & !(COMPRESSED | EMPTY) != 0 {
+        return Err(Unreadable::Foreign);
+    }
+    if header.check != expect.check {
+        return Err(Unreadable::OtherKey);
+    }
+    if header.schema != expect.schema {
+        return Err(Unreadable::OtherSchema);
+    }
+    if header.codec != expect.codec {
+        return Err(Unreadable::OtherCodec);
+    }
+
+    let payload = if flags & COMPRESSED != 0 {
+        Cow::Owned(compress::decompress(stored, raw_len)?)
+    } else if raw_len == stored_len {
+        Cow::Borrowed(stored)
+    } else {
+        return Err(Unreadable::Corrupt);
+    };
+    Ok(Opened { header, payload })
+}
+
+fn checksum(head: &[u8], payload: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(head);
+    hasher.update(payload);
+    hasher.finalize()
+}
+
+/// What is left to read.
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], Unreadable> {
+        let (taken, rest) = self.0.split_first_chunk().ok_or(Unreadable::Truncated)?;
+        self.0 = rest;
+        Ok(*taken)
+    }
+
+    fn u8(&mut self) -> Result<u8, Unreadable> {
+        self.take().map(u8::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, Unreadable> {
+        self.take().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, Unreadable> {
+        self.take().map(u64::from_le_bytes)
+    }
+
+    fn tag(&mut self) -> Result<TagGeneration, Unreadable> {
+        Ok(TagGeneration { tag: self.u64()?, generation: self.u64()? })
+    }
+}

@@ -1,0 +1,42 @@
+//! Which loads the current code is inside of: a load that waits for itself would wait for ever.
+//!
+//! The chain follows a load into the tasks that this crate spawns for nested loads, but not into tasks that the
+//! load spawns by itself.
+
+use std::{cell::RefCell, iter, sync::Arc};
+
+use super::Flight;
+
+/// A load, and the load that it was called from.
+pub(super) struct Link {
+    flight: Arc<Flight>,
+    outer: Option<Arc<Link>>,
+}
+
+thread_local!(static INNERMOST: RefCell<Option<Arc<Link>>> = const { RefCell::new(None) });
+
+/// The chain of the current code with one more load.
+pub(super) fn extend(flight: &Arc<Flight>) -> Arc<Link> {
+    Arc::new(Link { flight: flight.clone(), outer: INNERMOST.with_borrow(Option::clone) })
+}
+
+/// Runs `f` as code inside of `link`'s load.
+pub(super) fn enter<T>(link: &Arc<Link>, f: impl FnOnce() -> T) -> T {
+    let _restore = Restore(INNERMOST.replace(Some(link.clone())));
+    f()
+}
+
+pub(super) fn contains(flight: &Arc<Flight>) -> bool {
+    INNERMOST.with_borrow(|innermost| {
+        let mut links = iter::successors(innermost.as_deref(), |link| link.outer.as_deref());
+        links.any(|link| Arc::ptr_eq(&link.flight, flight))
+    })
+}
+
+struct Restore(Option<Arc<Link>>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        INNERMOST.set(self.0.take());
+    }
+}

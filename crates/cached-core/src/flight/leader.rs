@@ -1,0 +1,115 @@
+//! The caller, or the task, that loads for everyone.
+
+use std::{
+    any::Any,
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use super::{Flight, Flights, Landing, Phase, chain, pulse::Pulse, wake};
+use crate::slot::Slot;
+
+/// Leads a flight until it [lands](Leader::land) or [fails](Leader::fail). Dropped before, it hands the lead to a
+/// follower.
+pub(crate) struct Leader {
+    flights: Arc<Flights>,
+    flight: Arc<Flight>,
+    pulse: Arc<Pulse>,
+    link: Arc<chain::Link>,
+    landed: bool,
+}
+
+/// What a panic carries.
+pub(crate) type Panic = Box<dyn Any + Send>;
+
+impl Leader {
+    pub(super) fn new(flights: Arc<Flights>, flight: Arc<Flight>, pulse: Arc<Pulse>) -> Self {
+        let link = chain::extend(&flight);
+        Self { flights, flight, pulse, link, landed: false }
+    }
+
+    /// Polls a part of the load: its panics are caught, calls inside it know that they are inside, and followers
+    /// can tell whether it is being polled.
+    pub(crate) fn watch<T>(&self, part: impl Future<Output = T>) -> impl Future<Output = Result<T, Panic>> {
+        let link = self.link.clone();
+        let pulse = self.pulse.clone();
+        pulse.expect_poll();
+        let waker = Waker::from(pulse.clone());
+        async move {
+            let mut part = pin!(part);
+            poll_fn(|cx| {
+                pulse.begin_poll(cx.waker());
+                let mut cx = Context::from_waker(&waker);
+                let polled =
+                    catch_unwind(AssertUnwindSafe(|| chain::enter(&link, || part.as_mut().poll(&mut cx))));
+                pulse.end_poll();
+                polled.map_or_else(|panic| Poll::Ready(Err(panic)), |poll| poll.map(Ok))
+            })
+            .await
+        }
+    }
+
+    /// Ends the flight with a slot for everyone. `fill` runs inside the fence, and only if no invalidation
+    /// overtook the flight; returns whether it ran.
+    pub(crate) fn land(mut self, slot: Arc<dyn Slot>, fill: impl FnOnce()) -> bool {
+        self.landed = true;
+        let mut shard = self.flights.shard(&self.flight.key);
+        let current = self.flight.is_in(&shard);
+        if current {
+            fill();
+            shard.remove(&self.flight.key);
+        }
+        let mut state = self.flight.state();
+        state.leaders -= 1;
+        if !matches!(state.phase, Phase::Done(_)) {
+            state.phase = Phase::Done(Landing::Shared(slot));
+        }
+        let wakers = state.take_wakers();
+        drop(state);
+        drop(shard);
+        wake(wakers);
+        current
+    }
+
+    /// Ends the load without anything to share. One follower is given a second try; when that fails too, every
+    /// follower gets `landing`.
+    pub(crate) fn fail(mut self, landing: Landing) {
+        self.landed = true;
+        self.vacate(Some(landing));
+    }
+
+    fn vacate(&self, landing: Option<Landing>) {
+        let mut shard = self.flights.shard(&self.flight.key);
+        let mut state = self.flight.state();
+        state.leaders -= 1;
+        if state.leaders > 0 || matches!(state.phase, Phase::Done(_)) {
+            return;
+        }
+        state.phase = match landing {
+            Some(landing) if state.spent || state.followers == 0 => Phase::Done(landing),
+            failed => {
+                state.spent |= failed.is_some();
+                Phase::Vacant
+            }
+        };
+        let over = matches!(state.phase, Phase::Done(_)) || state.followers == 0;
+        let wakers = state.take_wakers();
+        drop(state);
+        if over && self.flight.is_in(&shard) {
+            shard.remove(&self.flight.key);
+        }
+        drop(shard);
+        wake(wakers);
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        if !self.landed {
+            self.vacate(None);
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Single-flight: of many callers that miss one key, one loads and the others follow.
+//!
+//! A [`Flight`] is in one of three phases. **Running**: a leader is at work. **Vacant**: its leader went away
+//! without a result, and the first follower that looks takes the lead. **Done**: the landing is there for all
+//! followers. A flight that an invalidation overtook is *superseded*: it leaves the map at once, its result is
+//! never stored, and its followers start over, on a load that begins after the invalidation.
+//!
+//! Locks are taken in the order shard, state; wakers run outside of both.
+
+mod chain;
+mod leader;
+mod pulse;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+pub(crate) use leader::{Leader, Panic};
+use pulse::Pulse;
+
+use crate::{
+    key::{BuildPrehashed, Key},
+    slot::Slot,
+};
+
+type Shard = HashMap<Key, Arc<Flight>, BuildPrehashed>;
+
+const SHARDS: usize = 64;
+
+/// The flights of one cache, by key.
+pub(crate) struct Flights {
+    shards: Box<[Mutex<Shard>]>,
+}
+
+/// One load and those who wait for it.
+pub(crate) struct Flight {
+    key: Key,
+    state: Mutex<State>,
+}
+
+struct State {
+    phase: Phase,
+    /// More than one after a follower overtook a parked leader.
+    leaders: usize,
+    followers: usize,
+    wakers: Vec<Option<Waker>>,
+    superseded: bool,
+    /// A load failed in a way that the followers cannot share, and one of them was given a second try.
+    spent: bool,
+    pulse: Arc<Pulse>,
+}
+
+enum Phase {
+    Running,
+    Vacant,
+    Done(Landing),
+}
+
+/// How a flight ended.
+#[derive(Clone)]
+pub(crate) enum Landing {
+    /// A value, or an error that can be cloned.
+    Shared(Arc<dyn Slot>),
+    /// Two loads ended in errors that cannot be cloned.
+    Unshared,
+    /// Two loads panicked.
+    Panicked,
+}
+
+/// What a caller that missed has to do.
+pub(crate) enum Role {
+    Lead(Leader),
+    Follow(Follower),
+    /// The caller is inside the load that it would wait for.
+    Recurse,
+}
+
+impl Flights {
+    pub(crate) fn new() -> Self {
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+    }
+
+    /// Follows the flight of `key`, or leads a new one. A `patient` follower stays with a flight that was
+    /// superseded while it waited.
+    pub(crate) fn join(self: &Arc<Self>, key: &Key, patient: bool) -> Role {
+        let mut shard = self.shard(key);
+        let Some(flight) = shard.get(key) else {
+            return Role::Lead(self.depart_in(&mut shard, key));
+        };
+        let mut state = flight.state();
+        if matches!(state.phase, Phase::Vacant) {
+            return Role::Lead(state.promote(self, flight));
+        }
+        if chain::contains(flight) {
+            return Role::Recurse;
+        }
+        state.followers += 1;
+        let follower = Follower { flights: self.clone(), flight: flight.clone(), seat: None, patient };
+        Role::Follow(follower)
+    }
+
+    /// Leads a new flight in any case. A flight under way keeps its followers, but its result is not stored.
+    pub(crate) fn depart(self: &Arc<Self>, key: &Key) -> Leader {
+        let mut shard = self.shard(key);
+        self.depart_in(&mut shard, key)
+    }
+
+    fn depart_in(self: &Arc<Self>, shard: &mut Shard, key: &Key) -> Leader {
+        let pulse = Arc::new(Pulse::new());
+        let state = State {
+            phase: Phase::Running,
+            leaders: 1,
+            followers: 0,
+            wakers: Vec::new(),
+            superseded: false,
+            spent: false,
+            pulse: pulse.clone(),
+        };
+        let flight = Arc::new(Flight { key: key.clone(), state: Mutex::new(state) });
+        shard.insert(key.clone(), flight.clone());
+        Leader::new(self.clone(), flight, pulse)
+    }
+
+    /// The fence: once this returns, no load of `key` that began before is stored. `act` runs inside it.
+    pub(crate) fn supersede<T>(&self, key: &Key, act: impl FnOnce() -> T) -> T {
+        let mut shard = self.shard(key);
+        let flight = shard.remove(key);
+        let result = act();
+        let wakers = flight.map(|flight| flight.state().supersede());
+        drop(shard);
+        wake(wakers.unwrap_or_default());
+        result
+    }
+
+    /// As [`supersede`](Self::supersede) for every key. `act` runs before the last shard is passed, so what it
+    /// clears cannot be filled again by a load from before.
+    pub(crate) fn supersede_all(&self, act: impl FnOnce()) {
+        let mut flights = Vec::new();
+        for shard in &self.shards {
+            flights.extend(lock(shard).drain().map(|(_, flight)| flight));
+        }
+        act();
+        for flight in flights {
+            let wakers = flight.state().supersede();
+            wake(wakers);
+        }
+    }
+
+    /// How many loads are under way.
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).len()).sum()
+    }
+
+    fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
+        // The map inside uses the low and the topmost bits.
+        lock(&self.shards[(key.hash() >> 40) as usize % SHARDS])
+    }
+}
+
+impl fmt::Debug for Flights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flights").field("len", &self.len()).finish()
+    }
+}
+
+impl Flight {
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    fn is_in(self: &Arc<Self>, shard: &Shard) -> bool {
+        shard.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, self))
+    }
+}
+
+impl State {
+    /// A follower takes the lead.
+    fn promote(&mut self, flights: &Arc<Flights>, flight: &Arc<Flight>) -> Leader {
+        self.phase = Phase::Running;
+        self.leaders += 1;
+        self.pulse = Arc::new(Pulse::new());
+        Leader::new(flights.clone(), flight.clone(), self.pulse.clone())
+    }
+
+    #[must_use = "the wakers are to be woken outside of the locks"]
+    fn supersede(&mut self) -> Vec<Option<Waker>> {
+        self.superseded = true;
+        self.take_wakers()
+    }
+
+    /// Followers that are still there register anew when they are polled.
+    fn take_wakers(&mut self) -> Vec<Option<Waker>> {
+        self.wakers.iter_mut().map(Option::take).collect()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn wake(wakers: Vec<Option<Waker>>) {
+    for waker in wakers.into_iter().flatten() {
+        waker.wake();
+    }
+}
+
+/// Waits for the leader of a flight. It may be dropped at any time.
+pub(crate) struct Follower {
+    flights: Arc<Flights>,
+    flight: Arc<Flight>,
+    seat: Option<usize>,
+    patient: bool,
+}
+
+/// What a follower waited for.
+pub(crate) enum Arrival {
+    Landed(Landing),
+    /// The leader went away: load.
+    Lead(Leader),
+    /// An invalidation overtook the flight: start over.
+    Superseded,
+}
+
+impl Follower {
+    /// Takes the lead if the leader could have gone on for `patience` and was not polled, as happens when its
+    /// caller holds it without polling, or its runtime is gone.
+    pub(crate) fn overtake(&mut self, patience: Duration) -> Option<Leader> {
+        let mut state = self.flight.state();
+        let parked = matches!(state.phase, Phase::Running) && state.pulse.idle() >= patience;
+        parked.then(|| state.promote(&self.flights, &self.flight))
+    }
+}
+
+impl Future for Follower {
+    type Output = Arrival;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Arrival> {
+        let flight = self.flight.clone();
+        let mut state = flight.state();
+        if state.superseded && !self.patient {
+            return Poll::Ready(Arrival::Superseded);
+        }
+        match &state.phase {
+            Phase::Done(landing) => return Poll::Ready(Arrival::Landed(landing.clone())),
+            Phase::Vacant => return Poll::Ready(Arrival::Lead(state.promote(&self.flights, &flight))),
+            Phase::Running => {}
+        }
+        let wakers = &mut state.wakers;
+        let seat = *self.seat.get_or_insert_with(|| {
+            wakers.push(None);
+            wakers.len() - 1
+        });
+        match &mut wakers[seat] {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let mut state = self.flight.state();
+        state.followers -= 1;
+        if let Some(seat) = self.seat {
+            state.wakers[seat] = None;
+        }
+        let deserted = matches!(state.phase, Phase::Vacant) && state.followers == 0;
+        drop(state);
+        if deserted {
+            self.flights.remove_deserted(&self.flight);
+        }
+    }
+}
+
+impl Flights {
+    /// Nobody leads or follows: unless somebody came meanwhile, the flight is over.
+    fn remove_deserted(&self, flight: &Arc<Flight>) {
+        let mut shard = self.shard(&flight.key);
+        let state = flight.state();
+        if matches!(state.phase, Phase::Vacant) && state.followers == 0 && flight.is_in(&shard) {
+            shard.remove(&flight.key);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Whether a leader is being polled.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Wake, Waker},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// Stands between a leader's future and its waker, and notes wakes that no poll followed.
+///
+/// A leader that waits for a slow answer is not woken, and so is not idle, however long it takes.
+pub(super) struct Pulse(Mutex<Beat>);
+
+struct Beat {
+    waker: Option<Waker>,
+    woken: Option<Instant>,
+    polling: bool,
+}
+
+impl Pulse {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(Beat { waker: None, woken: Some(Instant::now()), polling: false }))
+    }
+
+    /// A new future counts as woken: it wants its first poll.
+    pub(super) fn expect_poll(&self) {
+        self.beat().woken = Some(Instant::now());
+    }
+
+    pub(super) fn begin_poll(&self, waker: &Waker) {
+        let mut beat = self.beat();
+        beat.woken = None;
+        beat.polling = true;
+        match &mut beat.waker {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+    }
+
+    pub(super) fn end_poll(&self) {
+        self.beat().polling = false;
+    }
+
+    /// How long the leader could have gone on and did not.
+    pub(super) fn idle(&self) -> Duration {
+        let beat = self.beat();
+        match beat.woken {
+            Some(woken) if !beat.polling => woken.elapsed(),
+            _ => Duration::ZERO,
+        }
+    }
+
+    fn beat(&self) -> MutexGuard<'_, Beat> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Pulse {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let mut beat = self.beat();
+        beat.woken.get_or_insert_with(Instant::now);
+        let waker = beat.waker.clone();
+        drop(beat);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}

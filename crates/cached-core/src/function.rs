@@ -1,0 +1,186 @@
+//! What stands behind a function under `#[cached]`: one call with its arguments, and what can be done with it.
+
+use std::future::Future;
+
+use pollster::block_on;
+
+use crate::{
+    Cache, CacheControl, Error,
+    call::{Load, Plan, Prepared, Start, start},
+    control::{CacheOutcome, Layer, Mode, Reply, Terms},
+    key::{KeyWriter, WriteKey},
+};
+
+/// Whether a call is made as it stands, or is a handle for something else.
+#[derive(Clone, Copy, Debug)]
+pub enum Intent {
+    /// The function is called: L1 is asked at once.
+    Plain,
+    /// One of its companions is.
+    Beside,
+}
+
+/// A call whose key is written. From here on its arguments may go into the load.
+pub struct Started<R> {
+    plan: Plan<R>,
+    start: Start<R>,
+    /// The name in the shared tier, if it may be asked for.
+    name: Option<Result<String, Error>>,
+}
+
+impl<R> Started<R> {
+    /// Writes the key, and for a plain call looks into L1.
+    #[inline]
+    pub fn new(
+        intent: Intent,
+        plan: Plan<R>,
+        cache: &Cache,
+        write: impl Fn(&mut KeyWriter<'_>) -> Result<(), Error>,
+    ) -> Self {
+        match intent {
+            Intent::Plain => Self { plan, start: start(cache, plan, write), name: None },
+            Intent::Beside => Self::beside(plan, cache, write),
+        }
+    }
+
+    fn beside(plan: Plan<R>, cache: &Cache, write: impl WriteKey) -> Self {
+        let schema = || (plan.shape)().schema(plan.site.schema_version());
+        let prepared = Prepared::new(cache, plan.site, &write, schema);
+        let name = match &prepared.entry {
+            Ok(entry) => cache.name(plan.site, &entry.key, &write).map(|(text, _)| text),
+            Err(error) => Err(error.clone()),
+        };
+        Self { plan, start: Start::Miss(prepared), name: Some(name) }
+    }
+
+    /// Adds what to do on a miss.
+    #[inline]
+    pub fn load<F: Future<Output = R>>(self, load: Load<R, F>) -> Call<R, F> {
+        Call { started: self, load }
+    }
+}
+
+/// One call of a cached function, with its arguments, not made yet.
+///
+/// A method's handle returns it (`handle = …`), and the companions of a free function are shorthands for it:
+/// `f::invalidate(args)` is to `f` what `x.handle(args).invalidate()` is to `x.f`.
+#[must_use = "a call does nothing until one of its methods is used"]
+pub struct Call<R, F> {
+    started: Started<R>,
+    load: Load<R, F>,
+}
+
+impl<R, F: Future<Output = R>> Call<R, F> {
+    /// Makes the call.
+    pub async fn get(self) -> R {
+        self.run(Terms::default()).await.value
+    }
+
+    /// Makes the call as `control` says, and tells where the value came from.
+    pub async fn with<M: Mode>(self, control: CacheControl<M>) -> M::Reply<R> {
+        match M::absent() {
+            None => M::present(self.run(control.terms).await),
+            Some(absent) => self.find(control.terms).await.map_or(absent, M::present),
+        }
+    }
+
+    /// Runs the function and keeps the new value, whatever the cache has.
+    pub async fn refresh(self) -> R {
+        self.run(CacheControl::no_cache().terms).await.value
+    }
+
+    /// What the function would return if it is cached, without running it.
+    pub async fn peek(self) -> Option<R> {
+        self.find(Terms::default()).await.map(|reply| reply.value)
+    }
+
+    /// Removes the value from every tier, and lets no load that has begun store one.
+    ///
+    /// # Errors
+    /// [`is_key`](Error::is_key) if an argument cannot be part of a key (then nothing was ever cached for it), and
+    /// [`is_not_propagated`](Error::is_not_propagated) if the shared tier could not be told.
+    pub async fn invalidate(self) -> Result<(), Error> {
+        match self.started.start {
+            Start::Miss(prepared) => prepared.invalidate().await,
+            Start::Hit(..) => Ok(()),
+        }
+    }
+
+    /// The name of the entry in the shared tier, for logs and for a look with `redis-cli`.
+    ///
+    /// # Errors
+    /// [`is_key`](Error::is_key) if an argument cannot be part of a key.
+    pub fn key(self) -> Result<String, Error> {
+        self.started.name.unwrap_or_else(|| Err(Error::key("this call was made without a name")))
+    }
+
+    async fn run(self, terms: Terms) -> Reply<R> {
+        match self.started.start {
+            Start::Hit(value, age) => Reply::new(value, CacheOutcome::Hit { tier: Layer::L1, age }),
+            // Boxed, so that the future of a call that hits is small.
+            Start::Miss(prepared) => {
+                let run = Box::pin(prepared.run(terms, (self.started.plan.shape)(), self.load));
+                run.await.unwrap_or_else(|panicked| panicked.resume())
+            }
+        }
+    }
+
+    async fn find(self, terms: Terms) -> Option<Reply<R>> {
+        match self.started.start {
+            Start::Hit(value, age) => Some(Reply::new(value, CacheOutcome::Hit { tier: Layer::L1, age })),
+            Start::Miss(prepared) => prepared.find(terms, (self.started.plan.shape)()).await,
+        }
+    }
+}
+
+/// As [`Call`], of a function that is not async: its methods block.
+#[must_use = "a call does nothing until one of its methods is used"]
+pub struct SyncCall<R, F>(Call<R, F>);
+
+impl<R, F: Future<Output = R>> SyncCall<R, F> {
+    /// Blocks where `call` would wait.
+    #[inline]
+    pub fn new(call: Call<R, F>) -> Self {
+        Self(call)
+    }
+
+    /// Makes the call.
+    #[inline]
+    pub fn get(self) -> R {
+        match self.0.started.start {
+            Start::Hit(value, _) => value,
+            Start::Miss(_) => block_on(self.0.get()),
+        }
+    }
+
+    /// Makes the call as `control` says, and tells where the value came from.
+    pub fn with<M: Mode>(self, control: CacheControl<M>) -> M::Reply<R> {
+        block_on(self.0.with(control))
+    }
+
+    /// Runs the function and keeps the new value, whatever the cache has.
+    pub fn refresh(self) -> R {
+        block_on(self.0.refresh())
+    }
+
+    /// What the function would return if it is cached, without running it.
+    pub fn peek(self) -> Option<R> {
+        block_on(self.0.peek())
+    }
+
+    /// Removes the value, and lets no load that has begun store one.
+    ///
+    /// # Errors
+    /// [`is_key`](Error::is_key) if an argument cannot be part of a key: then nothing was ever cached for it.
+    pub fn invalidate(self) -> Result<(), Error> {
+        block_on(self.0.invalidate())
+    }
+
+    /// The name of the entry, for logs.
+    ///
+    /// # Errors
+    /// [`is_key`](Error::is_key) if an argument cannot be part of a key.
+    pub fn key(self) -> Result<String, Error> {
+        self.0.key()
+    }
+}

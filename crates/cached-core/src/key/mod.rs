@@ -1,0 +1,234 @@
+//! From arguments to keys.
+//!
+//! A key has two faces. Its **identity** is the canonical encoding of the site's template and of every part, and
+//! names the entry inside this process. Its **name** is the text under which the shared tier holds it:
+//! `namespace:prefix:rest`.
+
+mod encode;
+mod hasher;
+mod text;
+mod types;
+mod weigh;
+
+use std::{
+    cell::Cell,
+    hash::{BuildHasher, BuildHasherDefault, Hash, Hasher},
+    sync::{Arc, LazyLock},
+};
+
+use equivalent::Equivalent;
+#[cfg(feature = "sha256")]
+pub use hasher::Sha256;
+#[cfg(feature = "xxh3")]
+pub use hasher::Xxh3;
+pub use hasher::{Blake3, KeyHasher, KeyedBlake3};
+use serde::Serialize;
+pub(crate) use weigh::weigh;
+
+use crate::{Error, site::Site};
+
+/// An owned identity with its hash.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Key {
+    hash: u64,
+    bytes: Arc<[u8]>,
+}
+
+/// A borrowed [`Key`]: a hit needs no more.
+#[derive(Clone, Copy)]
+pub(crate) struct KeyRef<'a> {
+    hash: u64,
+    bytes: &'a [u8],
+}
+
+impl<'a> KeyRef<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        // Seeded anew in each process, so that nobody outside can aim at one bucket.
+        static SEED: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
+        Self { hash: SEED.hash_one(bytes), bytes }
+    }
+
+    pub(crate) fn owned(&self) -> Key {
+        Key { hash: self.hash, bytes: self.bytes.into() }
+    }
+}
+
+impl Key {
+    pub(crate) fn as_ref(&self) -> KeyRef<'_> {
+        KeyRef { hash: self.hash, bytes: &self.bytes }
+    }
+
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The digest that names the key in the shared tier and is checked there.
+    pub(crate) fn digest(&self, hasher: &dyn KeyHasher) -> [u8; 32] {
+        hasher.hash(&self.bytes)
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl Hash for KeyRef<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl Equivalent<Key> for KeyRef<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        self.hash == key.hash && *self.bytes == *key.bytes
+    }
+}
+
+/// Hands on the hash that a [`Key`] already has.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Prehashed(u64);
+
+pub(crate) type BuildPrehashed = BuildHasherDefault<Prehashed>;
+
+impl Hasher for Prehashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+/// Receives the parts of a key, one by one, from the function that knows the arguments.
+///
+/// The same function writes the identity and, when the shared tier is asked, the name.
+pub struct KeyWriter<'a>(Face<'a>);
+
+enum Face<'a> {
+    Identity(&'a mut Vec<u8>),
+    Name(&'a mut String, &'a dyn KeyHasher),
+}
+
+impl KeyWriter<'_> {
+    /// Text of the template between two placeholders.
+    #[inline]
+    pub fn literal(&mut self, text: &'static str) {
+        if let Face::Name(name, _) = &mut self.0 {
+            name.push_str(text);
+        }
+    }
+
+    /// A placeholder, or an argument under a bare prefix.
+    #[inline]
+    pub fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+        match &mut self.0 {
+            Face::Identity(bytes) => encode::encode(value, bytes),
+            Face::Name(name, hasher) => text::text(value, *hasher, name),
+        }
+    }
+
+    /// `{hash(arg)}`: the whole value in the identity, its digest in the name.
+    #[inline]
+    pub fn digest<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+        match &mut self.0 {
+            Face::Identity(bytes) => encode::encode(value, bytes),
+            Face::Name(name, hasher) => {
+                let mut bytes = Vec::new();
+                encode::encode(value, &mut bytes)?;
+                text::digest_text(&hasher.hash(&bytes), name);
+                Ok(())
+            }
+        }
+    }
+
+    /// A type that tells apart the instances of one generic function.
+    pub fn scope(&mut self, type_name: &'static str) -> Result<(), Error> {
+        match &mut self.0 {
+            Face::Identity(bytes) => encode::encode(type_name, bytes),
+            Face::Name(name, hasher) => {
+                // `%G` cannot come out of an argument: there `%` is always followed by another letter.
+                name.push_str(":%G");
+                text::digest_text(&hasher.hash(type_name.as_bytes()), name);
+                Ok(())
+            }
+        }
+    }
+
+    /// As [`scope`](Self::scope), for a const parameter.
+    pub fn scope_value<T: Serialize>(&mut self, value: &T) -> Result<(), Error> {
+        match &mut self.0 {
+            Face::Identity(bytes) => encode::encode(value, bytes),
+            Face::Name(name, _) => {
+                name.push_str(":%G");
+                self.part(value)
+            }
+        }
+    }
+
+    /// As [`scope`](Self::scope), for the type of a method's `self`: only a generic one has instances.
+    pub fn self_scope(&mut self, type_name: &'static str) -> Result<(), Error> {
+        if type_name.contains('<') { self.scope(type_name) } else { Ok(()) }
+    }
+}
+
+/// What a generated function does to write its key.
+pub(crate) trait WriteKey: Fn(&mut KeyWriter<'_>) -> Result<(), Error> {}
+impl<F: Fn(&mut KeyWriter<'_>) -> Result<(), Error>> WriteKey for F {}
+
+/// Encodes the identity into a buffer of this thread and lends it to `then`: a hit allocates nothing.
+#[inline]
+pub(crate) fn with_identity<R>(
+    site: &Site,
+    write: impl WriteKey,
+    then: impl FnOnce(KeyRef<'_>) -> R,
+) -> Result<R, Error> {
+    thread_local!(static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
+    // One huge argument must not pin its size to the thread for ever.
+    const KEEP: usize = 64 * 1024;
+
+    // Taken, not borrowed: a `Serialize` that calls a cached function finds an empty buffer, not a panic.
+    let mut bytes = BUFFER.try_with(Cell::take).unwrap_or_default();
+    bytes.clear();
+    let template = site.template().as_bytes();
+    bytes.extend_from_slice(&u32::try_from(template.len()).unwrap_or(u32::MAX).to_le_bytes());
+    bytes.extend_from_slice(template);
+    let result = write(&mut KeyWriter(Face::Identity(&mut bytes))).map(|()| then(KeyRef::new(&bytes)));
+    if bytes.capacity() <= KEEP {
+        let _ = BUFFER.try_with(|buffer| buffer.set(bytes));
+    }
+    result
+}
+
+/// The name of a key in the shared tier.
+pub(crate) fn name(
+    site: &Site,
+    namespace: &str,
+    digest: &[u8; 32],
+    hasher: &dyn KeyHasher,
+    write: impl WriteKey,
+) -> Result<String, Error> {
+    let mut name = String::with_capacity(namespace.len() + 1 + site.template().len() + 48);
+    name.push_str(namespace);
+    name.push(':');
+    if site.is_template() {
+        write(&mut KeyWriter(Face::Name(&mut name, hasher)))?;
+    } else {
+        name.push_str(site.template());
+        name.push(':');
+        text::digest_text(digest, &mut name);
+    }
+    Ok(name)
+}

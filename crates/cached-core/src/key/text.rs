@@ -1,0 +1,301 @@
+//! The text of a placeholder `{arg}` in a key of the shared tier.
+//!
+//! A scalar is readable; everything else is a digest. Different values of one type have different texts.
+//!
+//! | value | text |
+//! |---|---|
+//! | integer, `bool` | `-5`, `true` |
+//! | float | `0.5`, `1.0`; `-0.0` is `0.0`; NaN is refused |
+//! | string, `char`, unit variant | escaped |
+//! | `None`, `()` | `%N`, `%U` |
+//! | `Some(x)`, newtype struct | as its content |
+//! | sequence, map, struct, bytes, variant with content, `Some(None)` | `%H` and a digest |
+//! | whatever is longer than 64 bytes | `%H` and a digest, so that keys stay short |
+//!
+//! ASCII letters and digits, `-`, `_`, `.` and `@` stay as they are; every other byte is `%` and two upper-case hex
+//! digits. (What counts as a letter elsewhere changes with the version of Unicode, and so would keys.) So no argument can bring a `:`, a glob character or a brace into
+//! the key, nor any of the marks above: `N`, `U`, `H` and `S` are not hex digits.
+//!
+//! A type that is sometimes a number and sometimes a string, such as a JSON value, must keep `1` and `"1"` apart. A
+//! string that reads as a number or a `bool` therefore begins with `%S`, unless it is a `str`, `String` or `char`
+//! itself, which are never anything else. What a human-readable format such as JSON writes alike, for example a unit
+//! variant and a string of the same letters in one untagged enum, has the same text.
+//!
+//! The digest is the first half of the hash of the [canonical bytes](super::encode).
+
+use std::{
+    any::type_name,
+    fmt::{self, Write},
+};
+
+use serde::{
+    Serialize, Serializer,
+    ser::{self, Impossible},
+};
+
+use super::{encode::encode, hasher::KeyHasher, types};
+use crate::Error;
+
+#[cfg(test)]
+mod tests;
+
+/// A longer text is replaced by a digest.
+const LONGEST: usize = 64;
+
+/// Appends the text of `value`.
+///
+/// # Errors
+///
+/// Those of [`encode`]. `out` is then as it was.
+pub(crate) fn text<T: Serialize + ?Sized>(
+    value: &T,
+    hasher: &dyn KeyHasher,
+    out: &mut String,
+) -> Result<(), Error> {
+    let start = out.len();
+    let scalar = Scalar { start, of: type_name::<T>(), inside_some: false, out };
+    if value.serialize(scalar).is_ok() && out.len() - start <= LONGEST {
+        return Ok(());
+    }
+    // Either a digest is due, or the value is refused: then `encode` says why.
+    out.truncate(start);
+    let mut bytes = Vec::new();
+    encode(value, &mut bytes)?;
+    out.push_str("%H");
+    digest_text(&hasher.hash(&bytes), out);
+    Ok(())
+}
+
+/// Appends the first half of a digest, as 32 lower-case hex digits.
+pub(crate) fn digest_text(digest: &[u8; 32], out: &mut String) {
+    push_hex(&digest[..16], b"0123456789abcdef", out);
+}
+
+fn push_hex(bytes: &[u8], digits: &[u8; 16], out: &mut String) {
+    for byte in bytes {
+        out.push(char::from(digits[usize::from(byte >> 4)]));
+        out.push(char::from(digits[usize::from(byte & 15)]));
+    }
+}
+
+/// Whether a number or a `bool` could have this text.
+fn reads_as_scalar(text: &str) -> bool {
+    matches!(text, "true" | "false") || text.parse::<f64>().is_ok()
+}
+
+/// Escapes what is written, and refuses to go on when a digest will replace it anyway.
+struct Escape<'a> {
+    out: &'a mut String,
+    start: usize,
+}
+
+impl Write for Escape<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|c| self.write_char(c))
+    }
+
+    fn write_char(&mut self, c: char) -> fmt::Result {
+        if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@') {
+            self.out.push(c);
+        } else {
+            for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                self.out.push('%');
+                push_hex(&[byte], b"0123456789ABCDEF", self.out);
+            }
+        }
+        if self.out.len() - self.start > LONGEST { Err(fmt::Error) } else { Ok(()) }
+    }
+}
+
+/// There is no readable text.
+#[derive(Debug)]
+struct Stop;
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a scalar")
+    }
+}
+
+impl std::error::Error for Stop {}
+
+impl ser::Error for Stop {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self
+    }
+}
+
+impl From<fmt::Error> for Stop {
+    fn from(_: fmt::Error) -> Self {
+        Self
+    }
+}
+
+/// Writes scalars and stops at anything else.
+struct Scalar<'a> {
+    out: &'a mut String,
+    start: usize,
+    /// The name of the type that is being serialised.
+    of: &'static str,
+    /// `Some(x)` is written as `x`, so `None` is `%N` only outside of it.
+    inside_some: bool,
+}
+
+impl Scalar<'_> {
+    fn number(self, v: impl fmt::Display) -> Result<(), Stop> {
+        Ok(write!(self.out, "{v}")?)
+    }
+
+    fn float(self, v: impl fmt::Display + Into<f64> + Copy) -> Result<(), Stop> {
+        let float = v.into();
+        if float.is_nan() {
+            return Err(Stop);
+        }
+        let v = if float == 0.0 { &0.0 as &dyn fmt::Display } else { &v };
+        write!(self.out, "{v}")?;
+        // Not to be confused with an integer.
+        if float.is_finite() && !self.out[self.start..].contains('.') {
+            self.out.push_str(".0");
+        }
+        Ok(())
+    }
+
+    fn string(self, v: impl fmt::Display) -> Result<(), Stop> {
+        let Self { out, start, of, .. } = self;
+        write!(Escape { out, start }, "{v}")?;
+        if !types::is_string(of) && reads_as_scalar(&out[start..]) {
+            out.insert_str(start, "%S");
+        }
+        Ok(())
+    }
+}
+
+macro_rules! scalars {
+    ($($method:ident($ty:ty) = $as:ident;)*) => {$(
+        fn $method(self, v: $ty) -> Result<(), Stop> {
+            self.$as(v)
+        }
+    )*};
+}
+
+impl Serializer for Scalar<'_> {
+    type Ok = ();
+    type Error = Stop;
+    type SerializeSeq = Impossible<(), Stop>;
+    type SerializeTuple = Impossible<(), Stop>;
+    type SerializeTupleStruct = Impossible<(), Stop>;
+    type SerializeTupleVariant = Impossible<(), Stop>;
+    type SerializeMap = Impossible<(), Stop>;
+    type SerializeStruct = Impossible<(), Stop>;
+    type SerializeStructVariant = Impossible<(), Stop>;
+
+    scalars! {
+        serialize_bool(bool) = number;
+        serialize_i8(i8) = number;
+        serialize_i16(i16) = number;
+        serialize_i32(i32) = number;
+        serialize_i64(i64) = number;
+        serialize_i128(i128) = number;
+        serialize_u8(u8) = number;
+        serialize_u16(u16) = number;
+        serialize_u32(u32) = number;
+        serialize_u64(u64) = number;
+        serialize_u128(u128) = number;
+        serialize_f32(f32) = float;
+        serialize_f64(f64) = float;
+        serialize_char(char) = string;
+        serialize_str(&str) = string;
+    }
+
+    fn is_human_readable(&self) -> bool {
+        true
+    }
+
+    fn collect_str<T: fmt::Display + ?Sized>(self, v: &T) -> Result<(), Stop> {
+        self.string(v)
+    }
+
+    fn serialize_bytes(self, _: &[u8]) -> Result<(), Stop> {
+        Err(Stop)
+    }
+
+    fn serialize_none(self) -> Result<(), Stop> {
+        if self.inside_some {
+            return Err(Stop);
+        }
+        self.out.push_str("%N");
+        Ok(())
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, v: &T) -> Result<(), Stop> {
+        v.serialize(Self { of: type_name::<T>(), inside_some: true, ..self })
+    }
+
+    fn serialize_unit(self) -> Result<(), Stop> {
+        self.out.push_str("%U");
+        Ok(())
+    }
+
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Stop> {
+        self.out.push_str("%U");
+        Ok(())
+    }
+
+    fn serialize_unit_variant(self, _: &'static str, _: u32, name: &'static str) -> Result<(), Stop> {
+        self.string(name)
+    }
+
+    fn serialize_newtype_struct<T>(self, _: &'static str, v: &T) -> Result<(), Stop>
+    where
+        T: Serialize + ?Sized,
+    {
+        v.serialize(Self { of: type_name::<T>(), ..self })
+    }
+
+    fn serialize_newtype_variant<T>(self, _: &'static str, _: u32, _: &'static str, _: &T) -> Result<(), Stop>
+    where
+        T: Serialize + ?Sized,
+    {
+        Err(Stop)
+    }
+
+    fn serialize_seq(self, _: Option<usize>) -> Result<Self::SerializeSeq, Stop> {
+        Err(Stop)
+    }
+
+    fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, Stop> {
+        Err(Stop)
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeTupleStruct, Stop> {
+        Err(Stop)
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeTupleVariant, Stop> {
+        Err(Stop)
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Self::SerializeMap, Stop> {
+        Err(Stop)
+    }
+
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeStruct, Stop> {
+        Err(Stop)
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeStructVariant, Stop> {
+        Err(Stop)
+    }
+}

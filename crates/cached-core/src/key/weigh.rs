@@ -1,0 +1,312 @@
+//! What a value holds on the heap, estimated through its `Serialize` implementation.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer, ser};
+
+/// An estimate, in bytes, of what `value` holds outside of its own `size_of`: the lengths of its strings and bytes,
+/// and the sizes of the elements of its sequences and maps. It allocates nothing.
+///
+/// Sizes are those of what is serialised, because serde hands out references to elements: a number counts its width,
+/// a string or collection its header. Spare capacity, padding, the nodes of maps and skipped fields are not seen. A
+/// `Serialize` implementation that returns an error ends the count: what was seen before is the answer.
+pub(crate) fn weigh<T: Serialize + ?Sized>(value: &T) -> usize {
+    let mut held = 0;
+    let _ = value.serialize(Weigher { held: &mut held, on_heap: false });
+    held
+}
+
+/// What a `String`, a `Vec` or a map takes in its place.
+const HEADER: usize = size_of::<Vec<()>>();
+
+/// What is at least there for a value without content, such as a variant.
+const WORD: usize = size_of::<usize>();
+
+/// The value's own implementation gave up.
+#[derive(Debug)]
+struct Stop;
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the value could not be serialised")
+    }
+}
+
+impl std::error::Error for Stop {}
+
+impl ser::Error for Stop {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self
+    }
+}
+
+struct Weigher<'a> {
+    held: &'a mut usize,
+    /// Whether the value itself, not only what it points to, lies in an allocation: it is part of an element.
+    on_heap: bool,
+}
+
+impl Weigher<'_> {
+    #[inline]
+    fn add(&mut self, bytes: usize) {
+        *self.held = self.held.saturating_add(bytes);
+    }
+
+    /// The value's own place.
+    #[inline]
+    fn place(mut self, bytes: usize) -> Self {
+        if self.on_heap {
+            self.add(bytes);
+        }
+        self
+    }
+
+    /// A part that lies inside its parent.
+    #[inline]
+    fn inline<T: Serialize + ?Sized>(&mut self, part: &T) -> Result<(), Stop> {
+        part.serialize(Weigher { held: self.held, on_heap: self.on_heap })
+    }
+
+    /// A part that lies in its parent's allocation.
+    #[inline]
+    fn element<T: Serialize + ?Sized>(&mut self, part: &T) -> Result<(), Stop> {
+        part.serialize(Weigher { held: self.held, on_heap: true })
+    }
+}
+
+impl fmt::Write for Weigher<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.add(text.len());
+        Ok(())
+    }
+}
+
+macro_rules! sized {
+    ($($method:ident($($ty:ty)?) = $size:expr;)*) => {$(
+        #[inline]
+        fn $method(self $(, _: $ty)?) -> Result<(), Stop> {
+            self.place($size);
+            Ok(())
+        }
+    )*};
+}
+
+impl Serializer for Weigher<'_> {
+    type Ok = ();
+    type Error = Stop;
+    type SerializeSeq = Self;
+    type SerializeTuple = Self;
+    type SerializeTupleStruct = Self;
+    type SerializeTupleVariant = Self;
+    type SerializeMap = Self;
+    type SerializeStruct = Self;
+    type SerializeStructVariant = Self;
+
+    sized! {
+        serialize_bool(bool) = size_of::<bool>();
+        serialize_char(char) = size_of::<char>();
+        serialize_i8(i8) = size_of::<i8>();
+        serialize_i16(i16) = size_of::<i16>();
+        serialize_i32(i32) = size_of::<i32>();
+        serialize_i64(i64) = size_of::<i64>();
+        serialize_i128(i128) = size_of::<i128>();
+        serialize_u8(u8) = size_of::<u8>();
+        serialize_u16(u16) = size_of::<u16>();
+        serialize_u32(u32) = size_of::<u32>();
+        serialize_u64(u64) = size_of::<u64>();
+        serialize_u128(u128) = size_of::<u128>();
+        serialize_f32(f32) = size_of::<f32>();
+        serialize_f64(f64) = size_of::<f64>();
+        serialize_none() = WORD;
+        serialize_unit() = 0;
+        serialize_unit_struct(&'static str) = 0;
+    }
+
+    #[inline]
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
+    #[inline]
+    fn serialize_str(self, v: &str) -> Result<(), Stop> {
+        self.place(HEADER).add(v.len());
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_bytes(self, v: &[u8]) -> Result<(), Stop> {
+        self.place(HEADER).add(v.len());
+        Ok(())
+    }
+
+    fn collect_str<T: fmt::Display + ?Sized>(mut self, v: &T) -> Result<(), Stop> {
+        fmt::write(&mut self, format_args!("{v}")).map_err(|_| Stop)
+    }
+
+    #[inline]
+    fn serialize_some<T: Serialize + ?Sized>(mut self, v: &T) -> Result<(), Stop> {
+        self.inline(v)
+    }
+
+    #[inline]
+    fn serialize_unit_variant(self, _: &'static str, _: u32, _: &'static str) -> Result<(), Stop> {
+        self.place(WORD);
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_newtype_struct<T>(mut self, _: &'static str, v: &T) -> Result<(), Stop>
+    where
+        T: Serialize + ?Sized,
+    {
+        self.inline(v)
+    }
+
+    #[inline]
+    fn serialize_newtype_variant<T>(self, _: &'static str, _: u32, _: &'static str, v: &T) -> Result<(), Stop>
+    where
+        T: Serialize + ?Sized,
+    {
+        self.place(WORD).inline(v)
+    }
+
+    #[inline]
+    fn serialize_seq(self, _: Option<usize>) -> Result<Self, Stop> {
+        Ok(self.place(HEADER))
+    }
+
+    #[inline]
+    fn serialize_tuple(self, _: usize) -> Result<Self, Stop> {
+        Ok(self)
+    }
+
+    #[inline]
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self, Stop> {
+        Ok(self)
+    }
+
+    #[inline]
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self, Stop> {
+        Ok(self.place(WORD))
+    }
+
+    #[inline]
+    fn serialize_map(self, _: Option<usize>) -> Result<Self, Stop> {
+        Ok(self.place(HEADER))
+    }
+
+    #[inline]
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self, Stop> {
+        Ok(self)
+    }
+
+    #[inline]
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self, Stop> {
+        Ok(self.place(WORD))
+    }
+}
+
+macro_rules! parts {
+    ($($trait:ident { $($method:ident($($name:ty)?) = $part:ident;)+ })*) => {$(
+        impl ser::$trait for Weigher<'_> {
+            type Ok = ();
+            type Error = Stop;
+
+            $(
+                #[inline]
+                fn $method<T: Serialize + ?Sized>(&mut self, $(_: $name,)? v: &T) -> Result<(), Stop> {
+                    self.$part(v)
+                }
+            )+
+
+            #[inline]
+            fn end(self) -> Result<(), Stop> {
+                Ok(())
+            }
+        }
+    )*};
+}
+
+parts! {
+    SerializeSeq { serialize_element() = element; }
+    SerializeTuple { serialize_element() = inline; }
+    SerializeTupleStruct { serialize_field() = inline; }
+    SerializeTupleVariant { serialize_field() = inline; }
+    SerializeMap { serialize_key() = element; serialize_value() = element; }
+    SerializeStruct { serialize_field(&'static str) = inline; }
+    SerializeStructVariant { serialize_field(&'static str) = inline; }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Page {
+        title: String,
+        lines: Vec<String>,
+        size: [u64; 2],
+        next: Option<Box<str>>,
+    }
+
+    #[test]
+    fn what_lies_inside_weighs_nothing() {
+        assert_eq!(weigh(&7_u128), 0);
+        assert_eq!(weigh(&([1_u64; 9], 'a', false, None::<String>, ())), 0);
+    }
+
+    #[test]
+    fn strings_and_elements_are_counted_at_every_depth() {
+        let text = size_of::<String>();
+        assert_eq!(weigh("abc"), 3);
+        assert_eq!(weigh(&vec![1_u32; 5]), 20);
+        assert_eq!(weigh(&Vec::from([String::from("ab"), String::from("c")])), 2 * text + 3);
+        assert_eq!(weigh(&BTreeMap::from([(1_u8, String::from("xyz"))])), 1 + text + 3);
+        let page = Page {
+            title: "four".into(),
+            lines: vec!["12".into(), "345".into()],
+            size: [0; 2],
+            next: Some("next".into()),
+        };
+        assert_eq!(weigh(&page), 4 + 2 * text + 5 + 4);
+        assert_eq!(weigh(&vec![(1_u64, "ab"), (2, "c")]), 2 * (8 + text) + 3);
+        assert_eq!(weigh(&vec![Vec::<u16>::new(), vec![1, 2, 3]]), 2 * HEADER + 6);
+        assert_eq!(weigh(&vec![None, Some(1_u64)]), 16);
+    }
+
+    #[test]
+    fn an_error_ends_the_count() {
+        struct Broken;
+        impl Serialize for Broken {
+            fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+                Err(ser::Error::custom("broken"))
+            }
+        }
+        assert_eq!(weigh(&("abc", Broken, "def")), 3);
+    }
+
+    #[test]
+    fn displayed_text_is_counted() {
+        struct Shown;
+        impl Serialize for Shown {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(&format_args!("{}-{}", 12, 345))
+            }
+        }
+        assert_eq!(weigh(&Shown), 6);
+    }
+}

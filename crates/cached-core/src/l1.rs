@@ -1,0 +1,135 @@
+//! The in-process tier: typed slots in Moka, bounded by their bytes.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use moka::{notification::RemovalCause, policy::EvictionPolicy, sync::Cache};
+
+use crate::{
+    clock::Nanos,
+    key::{BuildPrehashed, Key, KeyRef},
+    site::Site,
+    slot::Slot,
+};
+
+type Slots = Cache<Key, Held, BuildPrehashed>;
+type Roster = Cache<Key, (), BuildPrehashed>;
+
+/// What Moka and the two reference counts add to each entry, roughly.
+const OVERHEAD: usize = 160;
+
+pub(crate) struct L1 {
+    slots: Slots,
+    /// Counts the times that everything was cleared. Moka compares timestamps for that, and two can be equal.
+    epoch: AtomicU64,
+    /// For each function with an entry cap, the keys that it may keep.
+    rosters: Mutex<HashMap<&'static str, Roster>>,
+}
+
+#[derive(Clone)]
+struct Held {
+    slot: Arc<dyn Slot>,
+    epoch: u64,
+}
+
+impl L1 {
+    pub(crate) fn new(max_bytes: u64) -> Self {
+        let slots = Cache::builder()
+            .max_capacity(max_bytes)
+            .weigher(|key: &Key, held: &Held| {
+                u32::try_from(key.len() + held.slot.meta().weight + OVERHEAD).unwrap_or(u32::MAX)
+            })
+            .eviction_policy(EvictionPolicy::lru())
+            .build_with_hasher(BuildPrehashed::default());
+        Self { slots, epoch: AtomicU64::new(0), rosters: Mutex::default() }
+    }
+
+    /// The slot under `key` if it is still fresh. An expired one is dropped on the way.
+    #[inline]
+    pub(crate) fn get(&self, site: &Site, key: KeyRef<'_>, now: Nanos) -> Option<Arc<dyn Slot>> {
+        let held = self.slots.get(&key)?;
+        if !self.is_live(&held, now) {
+            self.remove_dead(key, now);
+            return None;
+        }
+        if site.entry_cap().is_some() {
+            self.roster(site, |roster| roster.get(&key));
+        }
+        Some(held.slot)
+    }
+
+    fn is_live(&self, held: &Held, now: Nanos) -> bool {
+        held.slot.meta().is_fresh(now) && held.epoch == self.epoch.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn insert(&self, site: &Site, key: &Key, slot: Arc<dyn Slot>) {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        self.slots.insert(key.clone(), Held { slot, epoch });
+        self.roster(site, |roster| roster.insert(key.clone(), ()));
+    }
+
+    pub(crate) fn remove(&self, site: &Site, key: &Key) {
+        self.slots.invalidate(&key.as_ref());
+        self.roster(site, |roster| roster.invalidate(&key.as_ref()));
+    }
+
+    pub(crate) fn clear(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.slots.invalidate_all();
+        for roster in self.rosters.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            roster.invalidate_all();
+        }
+    }
+
+    /// Entries and their bytes, after what is pending was done.
+    pub(crate) fn usage(&self) -> (u64, u64) {
+        for roster in self.rosters.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            roster.run_pending_tasks();
+        }
+        self.slots.run_pending_tasks();
+        (self.slots.entry_count(), self.slots.weighted_size())
+    }
+
+    /// Another thread may have filled the key anew since it was read: only a slot that is still dead goes.
+    #[cold]
+    fn remove_dead(&self, key: KeyRef<'_>, now: Nanos) {
+        self.slots.entry(key.owned()).and_compute_with(|entry| match entry {
+            Some(entry) if !self.is_live(entry.value(), now) => moka::ops::compute::Op::Remove,
+            _ => moka::ops::compute::Op::Nop,
+        });
+    }
+
+    fn roster<T>(&self, site: &Site, act: impl FnOnce(&Roster) -> T) -> Option<T> {
+        let cap = site.entry_cap()?;
+        let mut rosters = self.rosters.lock().unwrap_or_else(PoisonError::into_inner);
+        let roster = rosters.entry(site.template()).or_insert_with(|| self.new_roster(cap)).clone();
+        drop(rosters);
+        Some(act(&roster))
+    }
+
+    /// What falls off the roster leaves the tier.
+    fn new_roster(&self, cap: u64) -> Roster {
+        let slots = self.slots.clone();
+        Cache::builder()
+            .max_capacity(cap)
+            .eviction_policy(EvictionPolicy::lru())
+            .eviction_listener(move |key: Arc<Key>, (), cause| {
+                if cause == RemovalCause::Size {
+                    slots.invalidate(&key.as_ref().as_ref());
+                }
+            })
+            .build_with_hasher(BuildPrehashed::default())
+    }
+}
+
+impl fmt::Debug for L1 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("L1").field("entries", &self.slots.entry_count()).finish_non_exhaustive()
+    }
+}

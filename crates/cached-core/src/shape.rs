@@ -1,0 +1,329 @@
+//! What a cached function returns, seen from the cache: a value to keep, or an error to hand on.
+
+use std::{
+    any::{Any, type_name},
+    convert::Infallible,
+    hash::{BuildHasher, RandomState},
+    marker::PhantomData,
+    sync::Arc,
+    time::Duration,
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    Error,
+    clock::{Clock, Nanos},
+    codec::Format,
+    envelope::schema_fingerprint,
+    key::weigh,
+    slot::{Failure, Meta, Slot, Value},
+};
+
+/// A function's return type with its policies, for code that does not know the types of its value and error.
+pub trait Shape<R>: Send + Sync {
+    /// What the function would have returned; `None` if the slot is another function's.
+    fn restore(&self, slot: &dyn Slot) -> Option<R>;
+
+    /// Parts what the function returned into the caller's own and the others' share.
+    fn settle(&self, out: R, terms: &Settling) -> Settled<R>;
+
+    /// How to write the value for the shared tier; `None` if it does not go there.
+    fn encoder(&self, slot: &Arc<dyn Slot>) -> Option<Encoder>;
+
+    /// Reads a value of the shared tier.
+    fn decode(
+        &self,
+        payload: &[u8],
+        empty: bool,
+        format: &Format,
+        dates: Dates,
+    ) -> Result<Arc<dyn Slot>, Error>;
+
+    /// Names the type and the version of the value.
+    fn schema(&self, version: u32) -> u64;
+}
+
+/// When a load ended, and what the caller asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Settling {
+    /// Now.
+    pub now: Nanos,
+    /// Overrides the function's own.
+    pub ttl: Option<Duration>,
+    /// Between 0 and 1.
+    pub random: f64,
+}
+
+impl Settling {
+    pub(crate) fn now(clock: &Clock, ttl: Option<Duration>) -> Self {
+        // Keyed anew each time; it only spreads expiries.
+        let [a, b, c, d, ..] = RandomState::new().hash_one(0_u8).to_le_bytes();
+        let random = f64::from(u32::from_le_bytes([a, b, c, d])) / f64::from(u32::MAX);
+        Self { now: clock.now(), ttl, random }
+    }
+}
+
+/// The dates of a value that comes from the shared tier.
+#[derive(Clone, Copy, Debug)]
+pub struct Dates {
+    /// Now.
+    pub now: Nanos,
+    /// How long ago it was loaded.
+    pub age: Duration,
+    /// How long it is still fresh.
+    pub remaining: Duration,
+}
+
+/// What a load came to.
+pub struct Settled<R> {
+    /// For the caller.
+    pub out: R,
+    /// For everyone else; `None` if it cannot be shared.
+    pub slot: Option<Arc<dyn Slot>>,
+    /// How long the slot may be kept; `None` if not at all.
+    pub ttl: Option<Duration>,
+    /// Whether the load returned an error.
+    pub is_error: bool,
+}
+
+/// Appends one value in a format, and says whether it is the empty one. It owns what it needs, so that it can run
+/// after the caller was answered.
+pub type Encoder = Box<dyn FnOnce(&Format, &mut Vec<u8>) -> Result<bool, Error> + Send>;
+
+type Which<T> = fn(&T) -> bool;
+type Encode<V> = fn(&Format, &V, &mut Vec<u8>) -> Result<(), Error>;
+type Decode<V> = fn(&Format, &[u8]) -> Result<V, Error>;
+
+/// How an error that can be cloned goes into a slot and comes out again.
+pub struct Sharing<E> {
+    pack: fn(&E, Meta) -> Arc<dyn Slot>,
+    unpack: fn(&dyn Slot) -> Option<E>,
+}
+
+impl<E: Clone + Send + Sync + 'static> Sharing<E> {
+    pub(crate) fn by_clone() -> Self {
+        Self {
+            pack: |error, meta| Arc::new(Failure { meta, error: error.clone() }),
+            unpack: |slot| {
+                let Failure { error, .. } = (slot as &dyn Any).downcast_ref::<Failure<E>>()?;
+                Some(error.clone())
+            },
+        }
+    }
+}
+
+/// The shape of a function that returns an `R`: either the value `V` itself, or a `Result<V, E>`.
+pub struct Typed<V, E, R> {
+    split: fn(R) -> Result<V, E>,
+    join: fn(Result<V, E>) -> R,
+    ttl: fn() -> Duration,
+    ttl_from: Option<fn(&V) -> Duration>,
+    jitter: f64,
+    cache_if: Option<fn(&V) -> bool>,
+    is_empty: Option<fn(&V) -> bool>,
+    keep_empty: bool,
+    cache_err: Option<(Duration, Which<E>)>,
+    sharing: Option<Sharing<E>>,
+    heap: fn(&V) -> usize,
+    wire: Option<(Encode<V>, Decode<V>)>,
+    marker: PhantomData<fn() -> R>,
+}
+
+impl<V, E, R> Typed<V, E, R> {
+    fn new(split: fn(R) -> Result<V, E>, join: fn(Result<V, E>) -> R) -> Self {
+        Self {
+            split,
+            join,
+            ttl: || Duration::ZERO,
+            ttl_from: None,
+            jitter: 0.0,
+            cache_if: None,
+            is_empty: None,
+            keep_empty: false,
+            cache_err: None,
+            sharing: None,
+            heap: |_| 0,
+            wire: None,
+            marker: PhantomData,
+        }
+    }
+}
+
+impl<T> Typed<T, Infallible, T> {
+    pub(crate) fn plain() -> Self {
+        Self::new(Ok, |out| match out {
+            Ok(value) => value,
+            Err(never) => match never {},
+        })
+    }
+}
+
+impl<V, E> Typed<V, E, Result<V, E>> {
+    pub(crate) fn fallible() -> Self {
+        Self::new(|out| out, |out| out)
+    }
+}
+
+/// One method for each option of the attribute.
+impl<V, E, R> Typed<V, E, R> {
+    /// How long a value is fresh.
+    #[must_use]
+    pub fn ttl(self, ttl: fn() -> Duration) -> Self {
+        Self { ttl, ..self }
+    }
+
+    /// The same, from the value.
+    #[must_use]
+    pub fn ttl_from(self, ttl_from: fn(&V) -> Duration) -> Self {
+        Self { ttl_from: Some(ttl_from), ..self }
+    }
+
+    /// Shortens each ttl by up to this share of it.
+    #[must_use]
+    pub fn jitter(self, jitter: f64) -> Self {
+        Self { jitter: jitter.clamp(0.0, 1.0), ..self }
+    }
+
+    /// Which values are kept.
+    #[must_use]
+    pub fn cache_if(self, cache_if: fn(&V) -> bool) -> Self {
+        Self { cache_if: Some(cache_if), ..self }
+    }
+
+    /// Keeps a `None` as well.
+    #[must_use]
+    pub fn cache_none(self) -> Self {
+        Self { keep_empty: true, ..self }
+    }
+
+    /// Which errors are kept, in this process, and for how long.
+    #[must_use]
+    pub fn cache_err(self, ttl: Duration, which: fn(&E) -> bool) -> Self {
+        Self { cache_err: Some((ttl, which)), ..self }
+    }
+
+    /// How to tell a `None`.
+    #[must_use]
+    pub fn empty_if(self, is_empty: Option<fn(&V) -> bool>) -> Self {
+        Self { is_empty, ..self }
+    }
+
+    /// How to hand an error to those who waited.
+    #[must_use]
+    pub fn share_errors(self, sharing: Option<Sharing<E>>) -> Self {
+        Self { sharing, ..self }
+    }
+
+    /// How to estimate what a value holds on the heap.
+    #[must_use]
+    pub fn heap(self, heap: fn(&V) -> usize) -> Self {
+        Self { heap, ..self }
+    }
+
+    /// Lets values go to the shared tier.
+    #[must_use]
+    pub fn shared(self) -> Self
+    where
+        V: Serialize + DeserializeOwned,
+    {
+        Self { wire: Some((Format::encode, Format::decode)), heap: weigh, ..self }
+    }
+}
+
+impl<V, E, R> Typed<V, E, R>
+where
+    V: Clone + Send + Sync + 'static,
+{
+    /// On the path of a hit, where the policies do not matter.
+    #[inline]
+    pub fn restore_value(&self, slot: &dyn Slot) -> Option<R> {
+        let Value { value, .. } = (slot as &dyn Any).downcast_ref::<Value<V>>()?;
+        Some((self.join)(Ok(value.clone())))
+    }
+
+    fn is_empty(&self, value: &V) -> bool {
+        self.is_empty.is_some_and(|is_empty| is_empty(value))
+    }
+
+    fn meta(&self, value: &V, now: Nanos, age: Duration, ttl: Duration) -> Meta {
+        Meta::new(now, age, ttl, size_of::<V>() + (self.heap)(value))
+    }
+
+    /// How long to keep the value, if at all.
+    fn verdict(&self, value: &V, terms: &Settling) -> Option<Duration> {
+        if self.cache_if.is_some_and(|keep| !keep(value)) || (!self.keep_empty && self.is_empty(value)) {
+            return None;
+        }
+        let ttl = terms.ttl.unwrap_or_else(|| self.ttl_from.map_or_else(self.ttl, |from| from(value)));
+        let spread = ttl.mul_f64(1.0 - self.jitter * terms.random);
+        (!spread.is_zero()).then_some(spread)
+    }
+}
+
+impl<V, E, R> Shape<R> for Typed<V, E, R>
+where
+    V: Clone + Send + Sync + 'static,
+    E: 'static,
+{
+    fn restore(&self, slot: &dyn Slot) -> Option<R> {
+        self.restore_value(slot).or_else(|| {
+            let error = (self.sharing.as_ref()?.unpack)(slot)?;
+            Some((self.join)(Err(error)))
+        })
+    }
+
+    fn settle(&self, out: R, terms: &Settling) -> Settled<R> {
+        match (self.split)(out) {
+            Ok(value) => {
+                let ttl = self.verdict(&value, terms);
+                let meta = self.meta(&value, terms.now, Duration::ZERO, ttl.unwrap_or_default());
+                let out = (self.join)(Ok(value.clone()));
+                Settled { out, slot: Some(Arc::new(Value { meta, value })), ttl, is_error: false }
+            }
+            Err(error) => {
+                let ttl = self.cache_err.and_then(|(ttl, which)| which(&error).then_some(ttl));
+                let meta = Meta::new(terms.now, Duration::ZERO, ttl.unwrap_or_default(), size_of::<E>());
+                let slot = self.sharing.as_ref().map(|sharing| (sharing.pack)(&error, meta));
+                Settled { out: (self.join)(Err(error)), slot, ttl, is_error: true }
+            }
+        }
+    }
+
+    fn encoder(&self, slot: &Arc<dyn Slot>) -> Option<Encoder> {
+        let (encode, _) = self.wire?;
+        let slot = slot.clone();
+        let is_empty = self.is_empty;
+        Some(Box::new(move |format, out| {
+            let any: &dyn Any = &*slot;
+            let Value { value, .. } = any.downcast_ref::<Value<V>>().ok_or_else(not_shared)?;
+            encode(format, value, out)?;
+            Ok(is_empty.is_some_and(|is_empty| is_empty(value)))
+        }))
+    }
+
+    fn decode(
+        &self,
+        payload: &[u8],
+        empty: bool,
+        format: &Format,
+        dates: Dates,
+    ) -> Result<Arc<dyn Slot>, Error> {
+        let (_, decode) = self.wire.as_ref().ok_or_else(not_shared)?;
+        let value = decode(format, payload)?;
+        // JSON writes `Some(())` and `None` alike: better a miss than a wrong value.
+        if self.is_empty(&value) != empty {
+            return Err(Error::codec("a value and its absence are written alike"));
+        }
+        let meta = self.meta(&value, dates.now, dates.age, dates.remaining);
+        Ok(Arc::new(Value { meta, value }))
+    }
+
+    fn schema(&self, version: u32) -> u64 {
+        schema_fingerprint(type_name::<V>(), version)
+    }
+}
+
+fn not_shared() -> Error {
+    Error::codec("this type of value is not shared")
+}

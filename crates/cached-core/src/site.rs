@@ -1,0 +1,65 @@
+//! Where a cached function stands: what is known of it before any call.
+
+/// The fixed part of a cached function. Generated code holds one in a `static`.
+#[derive(Clone, Copy, Debug)]
+pub struct Site {
+    template: &'static str,
+    is_template: bool,
+    is_local: bool,
+    version: u32,
+    max_entries: Option<u64>,
+}
+
+impl Site {
+    /// A function under a bare prefix: it is keyed on every argument, and its name ends in a digest.
+    pub const fn prefix(prefix: &'static str) -> Self {
+        Self { template: prefix, is_template: false, is_local: false, version: 0, max_entries: None }
+    }
+
+    /// A function under a template, given with `{}` in the place of each placeholder, so that two functions that
+    /// name their arguments differently can share entries.
+    pub const fn templated(template: &'static str) -> Self {
+        Self { template, is_template: true, is_local: false, version: 0, max_entries: None }
+    }
+
+    /// The schema version of its values.
+    #[must_use]
+    pub const fn version(mut self, version: u32) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// Its values stay in this process.
+    #[must_use]
+    pub const fn local(mut self) -> Self {
+        self.is_local = true;
+        self
+    }
+
+    /// The most entries that this function may hold in the in-process tier.
+    #[must_use]
+    pub const fn max_entries(mut self, entries: u64) -> Self {
+        self.max_entries = Some(entries);
+        self
+    }
+
+    pub(crate) const fn template(&self) -> &'static str {
+        self.template
+    }
+
+    pub(crate) const fn is_template(&self) -> bool {
+        self.is_template
+    }
+
+    pub(crate) const fn is_local(&self) -> bool {
+        self.is_local
+    }
+
+    pub(crate) const fn schema_version(&self) -> u32 {
+        self.version
+    }
+
+    pub(crate) const fn entry_cap(&self) -> Option<u64> {
+        self.max_entries
+    }
+}

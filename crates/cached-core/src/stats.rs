@@ -1,0 +1,108 @@
+//! Counters, spread over shards so that threads which count do not wait for each other.
+
+use std::{
+    array,
+    cell::Cell,
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])+ $variant:ident => $field:ident,)+) => {
+        #[derive(Clone, Copy, Debug)]
+        pub(crate) enum Count { $($variant,)+ }
+
+        const COUNTERS: usize = [$(Count::$variant),+].len();
+
+        /// What a cache has counted since it was built. More fields may come.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+        #[non_exhaustive]
+        pub struct Stats {
+            $($(#[$doc])+ pub $field: u64,)+
+            /// Entries in the in-process tier now.
+            pub l1_entries: u64,
+            /// Their estimated bytes.
+            pub l1_bytes: u64,
+            /// Loads under way now.
+            pub in_flight: u64,
+        }
+
+        impl Counters {
+            pub(crate) fn snapshot(&self) -> Stats {
+                Stats { $($field: self.sum(Count::$variant),)+ ..Stats::default() }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Answered by the in-process tier.
+    HitL1 => hits_l1,
+    /// Answered by the shared tier.
+    HitL2 => hits_l2,
+    /// In no tier.
+    Miss => misses,
+    /// Answered by the load of another call.
+    Joined => joined,
+    /// The cache took no part.
+    Bypass => bypassed,
+    /// Runs of a function's body.
+    Load => loads,
+    /// Loads that returned an error.
+    LoadError => load_errors,
+    /// Loads that panicked.
+    LoadPanic => load_panics,
+    /// Values put into the in-process tier after a load.
+    Fill => fills,
+    /// Values that were loaded, but not kept because an invalidation overtook the load.
+    RejectedFill => rejected_fills,
+    /// Values put into the shared tier.
+    SharedFill => shared_fills,
+    /// Values that could not be put into the shared tier.
+    SharedFillError => shared_fill_errors,
+    /// Reads that the shared tier failed to answer.
+    SharedReadError => shared_read_errors,
+    /// Values in the shared tier that were foreign, damaged, too large or of another type; each counted as a miss.
+    Unreadable => unreadable,
+    /// Arguments that could not be part of a key.
+    KeyRefused => keys_refused,
+    /// Invalidations.
+    Invalidate => invalidations,
+    /// Invalidations that the shared tier could not be told of.
+    NotPropagated => not_propagated,
+}
+
+const SHARDS: usize = 16;
+
+/// Two cache lines, since processors fetch them in pairs.
+#[repr(align(128))]
+struct Shard([AtomicU64; COUNTERS]);
+
+pub(crate) struct Counters(Box<[Shard; SHARDS]>);
+
+impl Counters {
+    pub(crate) fn new() -> Self {
+        Self(Box::new(array::from_fn(|_| Shard(array::from_fn(|_| AtomicU64::new(0))))))
+    }
+
+    #[inline]
+    pub(crate) fn add(&self, count: Count) {
+        self.0[own_shard()].0[count as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn sum(&self, count: Count) -> u64 {
+        self.0.iter().map(|shard| shard.0[count as usize].load(Ordering::Relaxed)).sum()
+    }
+}
+
+#[inline]
+fn own_shard() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static OWN: Cell<usize> = const { Cell::new(usize::MAX) });
+    OWN.try_with(|own| {
+        if own.get() == usize::MAX {
+            own.set(NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS);
+        }
+        own.get()
+    })
+    .unwrap_or(0)
+}

@@ -1,0 +1,248 @@
+//! Options and function, held against each other.
+
+use quote::ToTokens;
+use syn::{Expr, GenericParam, Ident, ReceiverKind, Safety, Type, ext::IdentExt};
+
+use crate::{
+    errors::{Errors, did_you_mean},
+    function::{Function, Kind, Mentions, mentions},
+    options::Options,
+    template::{Placeholder, Template},
+};
+
+/// What the key is made of.
+pub(crate) enum Key {
+    /// Every argument that is not skipped.
+    Arguments(Vec<Ident>),
+    Template,
+    Expr(Expr),
+}
+
+/// Checks everything that can be checked on tokens. The template is there if the prefix is well formed.
+pub(crate) fn check(options: &Options, function: &Function, errors: &mut Errors) -> (Option<Template>, Key) {
+    check_signature(options, function, errors);
+    check_options(options, function, errors);
+    let template = options.prefix.as_ref().and_then(|prefix| errors.take(Template::parse(prefix)));
+    let key = check_key(options, function, template.as_ref(), errors);
+    (template, key)
+}
+
+fn check_signature(options: &Options, function: &Function, errors: &mut Errors) {
+    let sig = &function.sig;
+    if let Safety::Unsafe(unsafety) = &sig.safety {
+        errors.at(
+            unsafety,
+            "an `unsafe` function cannot be cached: a hit would skip what makes the call sound",
+        );
+    }
+    if let Some(constness) = &sig.constness {
+        errors.at(constness, "a `const` function cannot be cached: a cache works at run time");
+    }
+    if let Some(abi) = &sig.abi {
+        errors.at(abi, "an `extern` function cannot be cached");
+    }
+    if let Some(variadic) = &sig.variadic {
+        errors.at(variadic, "a variadic function cannot be cached");
+    }
+    if function.kind == Kind::Sync && options.local.is_none() {
+        errors.at(
+            sig.fn_token,
+            "a function that is not async cannot wait for a shared tier: add `local` to keep its values in this \
+             process, or make it `async`",
+        );
+    }
+    let output = Mentions::of(&function.output);
+    if let Some(span) = output.opaque {
+        errors.push(syn::Error::new(
+            span,
+            "a cached value needs a type with a name: return it instead of `impl ..`",
+        ));
+    } else if let Some(span) = output.borrow {
+        errors.push(syn::Error::new(
+            span,
+            "a cached value outlives the call, so it cannot borrow from it: return an owned value, such as `String` or \
+             `Arc<str>`",
+        ));
+    }
+    for argument in &function.arguments {
+        let is_skipped = options.skip.iter().any(|name| name.unraw() == argument.name.unraw());
+        if let Type::Reference(reference) = &argument.ty
+            && let Some(mutability) = &reference.mutability
+            && !is_skipped
+            && options.key.is_none()
+        {
+            let name = &argument.name;
+            errors.at(
+                mutability,
+                format!("what the function changes cannot be part of its key: add `skip({name})`"),
+            );
+        }
+    }
+}
+
+fn check_options(options: &Options, function: &Function, errors: &mut Errors) {
+    if options.ttl.is_none() && options.ttl_from.is_none() {
+        errors.push(syn::Error::new(
+            options.prefix.as_ref().map_or_else(proc_macro2::Span::call_site, syn::LitStr::span),
+            "how long may a value be kept? Add `ttl = \"30m\"`",
+        ));
+    }
+    let is_method = function.names_self() || options.method.is_some();
+    if let Some(handle) = &options.handle
+        && !is_method
+    {
+        errors.at(
+            handle,
+            format!(
+                "a free function needs no handle: use `{name}::invalidate(..)` and the like; if `{name}` stands in an \
+                 `impl`, add `method`",
+                name = function.sig.ident
+            ),
+        );
+    }
+    if let Some(detach) = options.detach.as_ref().filter(|detach| detach.value) {
+        if function.kind == Kind::Sync {
+            errors.at(detach, "only the load of an async function can run in a task of its own");
+        } else if function.sig.receiver().is_some_and(|own| matches!(own.kind, ReceiverKind::Reference(..))) {
+            errors.at(
+                detach,
+                "this load borrows `self`, so it cannot outlive the call: take `self: Arc<Self>`",
+            );
+        }
+    }
+}
+
+fn check_key(
+    options: &Options,
+    function: &Function,
+    template: Option<&Template>,
+    errors: &mut Errors,
+) -> Key {
+    let template = template.filter(|template| !template.is_bare());
+    for name in &options.skip {
+        let is_known = if name == "self" { function.has_self() } else { function.argument(name).is_some() };
+        if !is_known {
+            let names: Vec<_> = names(function).map(|name| name.unraw().to_string()).collect();
+            let near = did_you_mean(&name.to_string(), names.iter().map(String::as_str));
+            errors.at(name, format!("`{name}` is no argument of this function{near}"));
+        }
+    }
+    if let Some(expr) = &options.key {
+        if let Some(template) = template {
+            errors.at(&template.literal, "the template and `key` both say what the key is: leave one out");
+        }
+        for name in &options.skip {
+            if name != "self" {
+                errors
+                    .at(name, "with `key`, only what it names is part of the key: there is nothing to skip");
+            }
+        }
+        if function.has_self() && !is_skipped(options, "self") && !mentions(expr.to_token_stream(), "self") {
+            self_is_open(function, errors);
+        }
+        return Key::Expr(expr.clone());
+    }
+    if let Some(template) = template {
+        for placeholder in template.placeholders() {
+            check_placeholder(placeholder, options, function, template, errors);
+        }
+        for name in names(function) {
+            let is_named =
+                template.placeholders().any(|placeholder| placeholder.argument.unraw() == name.unraw());
+            if is_named || is_skipped(options, &name.unraw().to_string()) {
+                continue;
+            }
+            if name == "self" {
+                self_is_open(function, errors);
+            } else {
+                errors.at(
+                    &name,
+                    format!(
+                        "`{name}` is neither in the template nor skipped: calls that differ only in it would share a \
+                         value; add `{{{name}}}` or `skip({name})`"
+                    ),
+                );
+            }
+        }
+        return Key::Template;
+    }
+    if function.has_self() && !is_skipped(options, "self") {
+        self_is_open(function, errors);
+    }
+    let arguments = function.arguments.iter().map(|argument| argument.name.clone());
+    Key::Arguments(arguments.filter(|name| !is_skipped(options, &name.unraw().to_string())).collect())
+}
+
+fn check_placeholder(
+    placeholder: &Placeholder,
+    options: &Options,
+    function: &Function,
+    template: &Template,
+    errors: &mut Errors,
+) {
+    let name = placeholder.argument.unraw().to_string();
+    if name == "self" && function.has_self() {
+        if placeholder.fields.is_empty() {
+            errors.at(
+                &template.literal,
+                "`{self}` as a whole cannot be in a key: name a field, such as `{self.id}`",
+            );
+        }
+    } else if function.argument(&placeholder.argument).is_none() {
+        let names: Vec<_> = names(function).map(|name| name.unraw().to_string()).collect();
+        let near = did_you_mean(&name, names.iter().map(String::as_str));
+        errors.at(
+            &template.literal,
+            format!("the template names `{name}`, which is no argument of this function{near}"),
+        );
+    }
+    if let Some(skipped) = options.skip.iter().find(|skipped| skipped.unraw() == name) {
+        errors.at(skipped, format!("`{name}` is in the template and skipped"));
+    }
+}
+
+fn self_is_open(function: &Function, errors: &mut Errors) {
+    let receiver = function.sig.receiver();
+    errors.at(
+        receiver,
+        "does the result depend on `self`? If not, add `skip(self)`; if it does, name what identifies it in the \
+         template, such as `{self.id}`",
+    );
+}
+
+fn is_skipped(options: &Options, name: &str) -> bool {
+    options.skip.iter().any(|skipped| skipped.unraw() == name)
+}
+
+/// `self` and the named arguments.
+fn names(function: &Function) -> impl Iterator<Item = Ident> + '_ {
+    let receiver = function.sig.receiver().map(|receiver| Ident::from(receiver.self_token));
+    let named = function.arguments.iter().filter(|argument| argument.is_named);
+    receiver.into_iter().chain(named.map(|argument| argument.name.clone()))
+}
+
+/// The type and const parameters that no part of the key can tell apart: those of no keyed argument's type.
+pub(crate) fn hidden_generics<'a>(function: &'a Function, key: &Key) -> Vec<&'a GenericParam> {
+    let keyed: Vec<Mentions> = match key {
+        Key::Arguments(names) => function
+            .arguments
+            .iter()
+            .filter(|argument| names.contains(&argument.name))
+            .map(|argument| Mentions::of(&argument.ty))
+            .collect(),
+        // A field of an argument need not depend on its type's parameters.
+        Key::Template | Key::Expr(_) => Vec::new(),
+    };
+    let is_told = |name: &Ident| keyed.iter().any(|mentions| mentions.ident(&name.to_string()));
+    function
+        .sig
+        .generics
+        .params
+        .iter()
+        .filter(|param| match param {
+            GenericParam::Type(param) => !is_told(&param.ident),
+            GenericParam::Const(param) => !is_told(&param.ident),
+            GenericParam::Lifetime(_) => false,
+        })
+        .collect()
+}

@@ -1,0 +1,44 @@
+//! Several errors at once.
+
+use std::fmt::Display;
+
+use quote::ToTokens;
+use syn::{Error, Result};
+
+/// Collects errors, so that the user sees all of them.
+#[derive(Default)]
+pub(crate) struct Errors(Option<Error>);
+
+impl Errors {
+    pub(crate) fn push(&mut self, error: Error) {
+        match &mut self.0 {
+            Some(first) => first.combine(error),
+            none => *none = Some(error),
+        }
+    }
+
+    /// An error with its span on `culprit`.
+    pub(crate) fn at(&mut self, culprit: impl ToTokens, message: impl Display) {
+        self.push(Error::new_spanned(culprit, message));
+    }
+
+    /// The value, or its error.
+    pub(crate) fn take<T>(&mut self, result: Result<T>) -> Option<T> {
+        result.map_err(|error| self.push(error)).ok()
+    }
+
+    pub(crate) fn finish(self) -> Result<()> {
+        self.0.map_or(Ok(()), Err)
+    }
+}
+
+/// `; did you mean …?`, if one of the known names is near.
+pub(crate) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let near = known.into_iter().map(|known| (strsim::osa_distance(name, known), known)).min();
+    match near {
+        Some((distance, known)) if distance <= 2 && distance < known.len() => {
+            format!("; did you mean `{known}`?")
+        }
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,169 @@
+//! A free function, and the struct of its name with what stands beside it.
+//!
+//! A braced struct lives in the type namespace only, so `f(..)` and `f::invalidate(..)` are both found under one name,
+//! and one `use` brings both.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::{Attribute, Signature, ext::IdentExt};
+
+use super::{Input, load, typed};
+use crate::{
+    function::{Function, Kind, mentions},
+    template::Template,
+};
+
+pub(super) fn free_function(input: &Input) -> TokenStream {
+    let Function { outer, inner, vis, sig, body, .. } = &input.function;
+    let krate = &input.krate;
+    let name = &sig.ident;
+    let cfgs: Vec<&Attribute> = outer.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect();
+    let lints = lints();
+
+    let names = input.argument_names();
+    let turbofish = input.turbofish();
+    let plain = quote!(#name::__cached_call #turbofish(#krate::__private::Intent::Plain, #(#names),*));
+    let make = input.make(&plain);
+    let outer_sig = input.outer_signature();
+
+    let hidden = format_ident!("__cached_call");
+    let intent = quote!(__cached_intent: #krate::__private::Intent);
+    let hidden_sig = input.signature(&hidden, &intent, &input.call_type());
+    let call = input.call(&quote!(__cached_intent));
+    let mut body_sig: Signature = sig.clone();
+    body_sig.ident = format_ident!("__cached_body", span = name.span());
+    for (param, argument) in typed(&mut body_sig).zip(&input.function.arguments) {
+        if input.option_uses(&argument.name) {
+            param.attrs.push(syn::parse_quote!(#[allow(unused_variables)]));
+        }
+    }
+    let held = load::held_body(input);
+    let companions = companions(input);
+    let doc = format!("What can be done with the cache entries of [`{name}`](fn@{name}).");
+
+    quote! {
+        #(#outer)*
+        #vis #outer_sig { #make }
+
+        #(#cfgs)*
+        #[doc = #doc]
+        #lints
+        #vis struct #name {}
+
+        #(#cfgs)*
+        #lints
+        impl #name {
+            #companions
+
+            #[doc(hidden)]
+            #[inline]
+            #hidden_sig { #call }
+
+            #held
+        }
+
+        #(#cfgs)*
+        #[allow(dead_code)]
+        impl #name {
+            #(#inner)*
+            #body_sig #body
+        }
+    }
+}
+
+impl Input {
+    /// An argument that an option uses need not be used in the body.
+    fn option_uses(&self, name: &Ident) -> bool {
+        let exprs = [&self.options.cache, &self.options.key];
+        exprs.into_iter().flatten().any(|expr| mentions(expr.to_token_stream(), name))
+            || self
+                .template
+                .iter()
+                .flat_map(Template::placeholders)
+                .any(|of| of.argument.unraw() == name.unraw())
+    }
+}
+
+fn companions(input: &Input) -> TokenStream {
+    let krate = &input.krate;
+    let output = &input.function.output;
+    let one = |name: &str, doc: &str, returns: TokenStream, is_async: bool| {
+        companion(input, name, doc, &TokenStream::new(), &TokenStream::new(), &returns, is_async)
+    };
+    let unit = quote!(#krate::__private::Result<(), #krate::__private::Error>);
+    let text = quote!(#krate::__private::Result<#krate::__private::String, #krate::__private::Error>);
+    let invalidate = one(
+        "invalidate",
+        "Removes the value for these arguments from every tier, and lets no load that has begun store one.",
+        unit,
+        true,
+    );
+    let refresh = one(
+        "refresh",
+        "Runs the function and keeps the new value, whatever the cache has.",
+        quote!(#output),
+        true,
+    );
+    let peek = one(
+        "peek",
+        "What the function would return if it is cached, without running it.",
+        quote!(#krate::__private::Option<#output>),
+        true,
+    );
+    let key =
+        one("key", "The name of the entry in the shared tier, for logs and for a look by hand.", text, false);
+    let with = companion(
+        input,
+        "with",
+        "Calls the function as `control` says, and tells where the value came from.",
+        &quote!(__CachedMode: #krate::__private::Mode),
+        &quote!(__cached_control: #krate::__private::CacheControl<__CachedMode>),
+        &quote!(__CachedMode::Reply<#output>),
+        true,
+    );
+    quote!(#invalidate #refresh #peek #with #key)
+}
+
+fn companion(
+    input: &Input,
+    name: &str,
+    doc: &str,
+    generic: &TokenStream,
+    first: &TokenStream,
+    returns: &TokenStream,
+    is_async: bool,
+) -> TokenStream {
+    let krate = &input.krate;
+    let vis = &input.function.vis;
+    let span = Span::mixed_site();
+    let method = Ident::new(name, span);
+    let ident = Ident::new(name, input.function.sig.ident.span());
+    let mut sig = input.signature(&ident, first, returns);
+    if !generic.is_empty() {
+        sig.generics.params.push(syn::parse_quote!(#generic));
+    }
+    let is_async = is_async && input.function.kind != Kind::Sync;
+    sig.asyncness = is_async.then(Default::default);
+    let awaiting = is_async.then(|| quote!(.await));
+    let names = input.argument_names();
+    let turbofish = input.turbofish();
+    let control = (!first.is_empty()).then(|| quote!(__cached_control));
+    let call = quote_spanned! {span=>
+        Self::__cached_call #turbofish(#krate::__private::Intent::Beside, #(#names),*).#method(#control)#awaiting
+    };
+    quote! {
+        #[doc = #doc]
+        #vis #sig { #call }
+    }
+}
+
+/// What is generated follows no style of the user's.
+fn lints() -> TokenStream {
+    quote! {
+        #[allow(
+            dead_code, non_camel_case_types, missing_debug_implementations, missing_copy_implementations,
+            unreachable_pub, unused_qualifications, unused_mut,
+            clippy::all, clippy::pedantic, clippy::nursery
+        )]
+    }
+}

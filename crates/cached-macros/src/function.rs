@@ -1,0 +1,257 @@
+//! The function under the attribute. Its body is not looked into.
+
+use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
+use quote::{ToTokens, format_ident};
+use syn::{
+    Attribute, Error, FnArg, GenericArgument, Ident, Meta, Pat, PathArguments, Result, ReturnType, Signature,
+    Type, TypeParamBound, Visibility,
+    ext::IdentExt,
+    parse::{Parse, ParseStream},
+    spanned::Spanned,
+    visit::{self, Visit},
+};
+
+pub(crate) struct Function {
+    /// For the function that callers see.
+    pub(crate) outer: Vec<Attribute>,
+    /// For the one with the body.
+    pub(crate) inner: Vec<Attribute>,
+    pub(crate) vis: Visibility,
+    pub(crate) sig: Signature,
+    pub(crate) body: Group,
+    pub(crate) kind: Kind,
+    /// What a caller gets, after awaiting.
+    pub(crate) output: Type,
+    pub(crate) arguments: Vec<Argument>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Sync,
+    Async,
+    /// Returns a boxed future, as under `#[async_trait]`.
+    Boxed,
+    /// Returns `impl Future`.
+    Opaque,
+}
+
+/// An argument besides `self`.
+pub(crate) struct Argument {
+    /// Its own name, or one of ours where the pattern has none.
+    pub(crate) name: Ident,
+    pub(crate) is_named: bool,
+    pub(crate) pattern: Pat,
+    pub(crate) ty: Type,
+}
+
+impl Parse for Function {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        let attributes = input.call(Attribute::parse_outer)?;
+        let vis = input.parse()?;
+        let sig: Signature =
+            input.parse().map_err(|error| Error::new(error.span(), "`#[cached]` goes on a function"))?;
+        let body = match input.parse()? {
+            TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => group,
+            other => {
+                return Err(Error::new(
+                    other.span(),
+                    "there is no body to cache: put `#[cached]` on the functions that implement the trait",
+                ));
+            }
+        };
+        let (outer, inner) = share_out(attributes);
+        let (kind, output) = output(&sig);
+        let arguments =
+            sig.inputs.iter().enumerate().filter_map(|(index, input)| argument(index, input)).collect();
+        Ok(Self { outer, inner, vis, sig, body, kind, output, arguments })
+    }
+}
+
+impl Function {
+    pub(crate) fn has_self(&self) -> bool {
+        self.sig.receiver().is_some()
+    }
+
+    /// Whether it must stand in an `impl` or a `trait`, as far as its signature tells.
+    pub(crate) fn names_self(&self) -> bool {
+        self.has_self() || mentions(self.sig.to_token_stream(), "Self")
+    }
+
+    /// Whether the body seems to call the function itself.
+    pub(crate) fn seems_recursive(&self) -> bool {
+        fn calls(tokens: TokenStream, name: &Ident) -> bool {
+            let mut tokens = tokens.into_iter().peekable();
+            while let Some(token) = tokens.next() {
+                let found = match &token {
+                    TokenTree::Ident(ident) if ident == name => {
+                        matches!(tokens.peek(), Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Parenthesis)
+                    }
+                    TokenTree::Group(group) => calls(group.stream(), name),
+                    _ => false,
+                };
+                if found {
+                    return true;
+                }
+            }
+            false
+        }
+        calls(self.body.stream(), &self.sig.ident)
+    }
+
+    pub(crate) fn argument(&self, name: &Ident) -> Option<&Argument> {
+        self.arguments.iter().find(|argument| argument.is_named && argument.name.unraw() == name.unraw())
+    }
+
+    /// The span that stands for the value.
+    pub(crate) fn output_span(&self) -> Span {
+        match &self.sig.output {
+            ReturnType::Default => self.sig.ident.span(),
+            ReturnType::Type(_, ty) => ty.span(),
+        }
+    }
+}
+
+/// Which attributes go where: what callers see stays on the function that they call, lint levels hold for both, and
+/// everything else, such as `#[instrument]`, is about the load.
+fn share_out(attributes: Vec<Attribute>) -> (Vec<Attribute>, Vec<Attribute>) {
+    let (mut outer, mut inner) = (Vec::new(), Vec::new());
+    for mut attribute in attributes {
+        let name = attribute.path().get_ident().map(Ident::to_string).unwrap_or_default();
+        match name.as_str() {
+            "doc" | "must_use" | "deprecated" => outer.push(attribute),
+            "cfg" | "cfg_attr" | "allow" | "warn" | "deny" | "forbid" => {
+                outer.push(attribute.clone());
+                inner.push(attribute);
+            }
+            "expect" => {
+                // What is expected happens once, in the body.
+                inner.push(attribute.clone());
+                if let Meta::List(list) = &mut attribute.meta {
+                    list.path = Ident::new("allow", list.path.span()).into();
+                }
+                outer.push(attribute);
+            }
+            _ => inner.push(attribute),
+        }
+    }
+    (outer, inner)
+}
+
+fn argument(index: usize, input: &FnArg) -> Option<Argument> {
+    let FnArg::Typed(typed) = input else { return None };
+    let name = match &*typed.pat {
+        Pat::Ident(pat) if pat.by_ref.is_none() && pat.subpat.is_none() => Some(pat.ident.clone()),
+        _ => None,
+    };
+    Some(Argument {
+        is_named: name.is_some(),
+        name: name.unwrap_or_else(|| format_ident!("__cached_arg_{index}", span = typed.pat.span())),
+        pattern: (*typed.pat).clone(),
+        ty: (*typed.ty).clone(),
+    })
+}
+
+fn output(sig: &Signature) -> (Kind, Type) {
+    let ReturnType::Type(_, ty) = &sig.output else {
+        let unit = syn::parse_quote!(());
+        return (if sig.asyncness.is_some() { Kind::Async } else { Kind::Sync }, unit);
+    };
+    if sig.asyncness.is_some() {
+        return (Kind::Async, (**ty).clone());
+    }
+    if let Some(output) = boxed_future(ty) {
+        return (Kind::Boxed, output);
+    }
+    if let Type::ImplTrait(opaque) = &**ty
+        && let Some(output) = opaque.bounds.iter().find_map(future_output)
+    {
+        return (Kind::Opaque, output);
+    }
+    (Kind::Sync, (**ty).clone())
+}
+
+/// `T` of `Pin<Box<dyn Future<Output = T>>>`.
+fn boxed_future(ty: &Type) -> Option<Type> {
+    let Type::Path(boxed) = only_argument(ty, "Pin")? else { return None };
+    let Type::TraitObject(object) = only_argument(&Type::Path(boxed), "Box")? else { return None };
+    object.bounds.iter().find_map(future_output)
+}
+
+/// `T` of `Name<T>`.
+pub(crate) fn only_argument(ty: &Type, name: &str) -> Option<Type> {
+    let Type::Path(path) = ty else { return None };
+    let last = path.path.segments.last().filter(|last| last.ident == name)?;
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+    match arguments.args.first()? {
+        GenericArgument::Type(ty) => Some(ty.clone()),
+        _ => None,
+    }
+}
+
+fn future_output(bound: &TypeParamBound) -> Option<Type> {
+    let TypeParamBound::Trait(bound) = bound else { return None };
+    let last = bound.path.segments.last().filter(|last| last.ident == "Future")?;
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+    arguments.args.iter().find_map(|argument| match argument {
+        GenericArgument::AssocType(assoc) if assoc.ident == "Output" => Some(assoc.ty.clone()),
+        _ => None,
+    })
+}
+
+/// Whether an identifier occurs in the tokens.
+pub(crate) fn mentions<I: ?Sized>(tokens: TokenStream, name: &I) -> bool
+where
+    Ident: PartialEq<I>,
+{
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Ident(ident) => ident == *name,
+        TokenTree::Group(group) => mentions(group.stream(), name),
+        _ => false,
+    })
+}
+
+/// What a type mentions that could make it end with the call.
+#[derive(Default)]
+pub(crate) struct Mentions {
+    /// References and lifetimes other than `'static`.
+    pub(crate) borrow: Option<Span>,
+    /// `impl Trait`.
+    pub(crate) opaque: Option<Span>,
+    idents: Vec<Ident>,
+}
+
+impl Mentions {
+    pub(crate) fn of(ty: &Type) -> Self {
+        let mut mentions = Self::default();
+        mentions.visit_type(ty);
+        mentions
+    }
+
+    pub(crate) fn ident(&self, name: &str) -> bool {
+        self.idents.iter().any(|ident| ident == name)
+    }
+}
+
+impl<'ast> Visit<'ast> for Mentions {
+    fn visit_type_reference(&mut self, reference: &'ast syn::TypeReference) {
+        if reference.lifetime.as_ref().is_none_or(|lifetime| lifetime.ident != "static") {
+            self.borrow.get_or_insert(reference.span());
+        }
+        visit::visit_type_reference(self, reference);
+    }
+
+    fn visit_lifetime(&mut self, lifetime: &'ast syn::Lifetime) {
+        if lifetime.ident != "static" {
+            self.borrow.get_or_insert(lifetime.span());
+        }
+    }
+
+    fn visit_type_impl_trait(&mut self, opaque: &'ast syn::TypeImplTrait) {
+        self.opaque.get_or_insert(opaque.span());
+        visit::visit_type_impl_trait(self, opaque);
+    }
+
+    fn visit_ident(&mut self, ident: &'ast Ident) {
+        self.idents.push(ident.clone());
+    }
+}

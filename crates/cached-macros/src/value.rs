@@ -1,0 +1,86 @@
+//! Values of options.
+
+use std::time::Duration;
+
+use proc_macro2::{Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::{Error, Expr, ExprLit, Lit, LitFloat, LitInt, LitStr, Result, Token, parse::ParseStream};
+
+/// A length of time: `"30m"`, whole seconds, or an expression of type `Duration`.
+pub(crate) enum Time {
+    Known(Duration, Span),
+    Expr(Expr),
+}
+
+impl Time {
+    pub(crate) fn parse(input: ParseStream<'_>) -> Result<Self> {
+        if input.peek(Token![-]) {
+            return Err(input.error("a length of time is not negative"));
+        }
+        let expr: Expr = input.parse()?;
+        let time = match &expr {
+            Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Self::Known(from_text(text)?, text.span()),
+            Expr::Lit(ExprLit { lit: Lit::Int(seconds), .. }) => {
+                Self::Known(Duration::from_secs(from_int(seconds)?), seconds.span())
+            }
+            Expr::Lit(ExprLit { lit, .. }) => {
+                return Err(Error::new_spanned(
+                    lit,
+                    "expected a length of time, such as \"30m\" or 1800 (seconds)",
+                ));
+            }
+            _ => Self::Expr(expr),
+        };
+        match &time {
+            Self::Known(Duration::ZERO, span) => {
+                Err(Error::new(*span, "a length of zero would keep nothing"))
+            }
+            _ => Ok(time),
+        }
+    }
+
+    pub(crate) fn tokens(&self, krate: &TokenStream) -> TokenStream {
+        match self {
+            Self::Known(time, span) => {
+                let (seconds, nanos) = (time.as_secs(), time.subsec_nanos());
+                quote_spanned!(*span=> #krate::__private::Duration::new(#seconds, #nanos))
+            }
+            Self::Expr(expr) => quote!(#expr),
+        }
+    }
+}
+
+fn from_text(text: &LitStr) -> Result<Duration> {
+    humantime::parse_duration(&text.value()).map_err(|_| {
+        Error::new_spanned(
+            text,
+            "not a length of time: write it as in \"500ms\", \"90s\", \"30m\", \"24h\", \"7d\" or \"1h 30m\"",
+        )
+    })
+}
+
+fn from_int(int: &LitInt) -> Result<u64> {
+    if !int.suffix().is_empty() {
+        return Err(Error::new_spanned(int, "a plain number is in seconds, and has no suffix"));
+    }
+    int.base10_parse().map_err(|_| Error::new_spanned(int, "this number of seconds is too large"))
+}
+
+/// A number with its span, for options that take one.
+pub(crate) fn integer<N>(input: ParseStream<'_>, what: &str) -> Result<N>
+where
+    N: std::str::FromStr<Err: std::fmt::Display>,
+{
+    let int: LitInt = input.parse().map_err(|error| Error::new(error.span(), what))?;
+    int.base10_parse().map_err(|_| Error::new_spanned(&int, what))
+}
+
+/// A share between 0 and 1.
+pub(crate) fn share(input: ParseStream<'_>) -> Result<LitFloat> {
+    const WHAT: &str = "expected a share between 0.0 and 1.0";
+    let float: LitFloat = input.parse().map_err(|error| Error::new(error.span(), WHAT))?;
+    match float.base10_parse::<f64>() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(float),
+        _ => Err(Error::new(float.span(), WHAT)),
+    }
+}

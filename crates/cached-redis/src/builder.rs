@@ -1,0 +1,107 @@
+//! The settings as the user gives them.
+
+use std::{fmt, time::Duration};
+
+use cached_core::Error;
+
+use crate::{endpoint::Endpoint, settings::Settings, tier::RedisTier};
+
+/// Settings of a [`RedisTier`], made by [`RedisTier::builder`].
+#[derive(Clone)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct RedisTierBuilder {
+    url: String,
+    operation_timeout: Duration,
+    write_timeout: Duration,
+    connect_timeout: Duration,
+    retry_min: Duration,
+    retry_max: Duration,
+}
+
+impl RedisTierBuilder {
+    pub(crate) fn new(url: String) -> Self {
+        Self {
+            url,
+            operation_timeout: Duration::from_millis(50),
+            write_timeout: Duration::from_secs(1),
+            connect_timeout: Duration::from_secs(1),
+            retry_min: Duration::from_millis(50),
+            retry_max: Duration::from_secs(1),
+        }
+    }
+
+    /// The total time of one operation that reads: `get`, `get_many` and `exists`. Default: 50 ms.
+    ///
+    /// A caller waits for it, so it should be short against what a load takes.
+    pub fn operation_timeout(mut self, timeout: Duration) -> Self {
+        self.operation_timeout = timeout;
+        self
+    }
+
+    /// The total time of one operation that writes: `set`, `set_many`, `delete`, `delete_if` and `incr`.
+    /// Default: 1 s.
+    ///
+    /// A write that exceeds it may still take effect.
+    pub fn write_timeout(mut self, timeout: Duration) -> Self {
+        self.write_timeout = timeout;
+        self
+    }
+
+    /// The time from the start of a connection attempt until the server has answered over it, and the time
+    /// that the server has to answer each later check of the connection. Default: 1 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// The shortest and the longest pause between two connection attempts. Default: 50 ms and 1 s.
+    ///
+    /// The pause doubles with each failure; a random part of up to one half is taken off, so that the clients
+    /// of a server that comes back do not all arrive together.
+    pub fn retry(mut self, shortest: Duration, longest: Duration) -> Self {
+        self.retry_min = shortest;
+        self.retry_max = longest;
+        self
+    }
+
+    /// Makes the tier. This does no I/O and needs no runtime; the first operation starts the connection.
+    ///
+    /// # Errors
+    /// [`Error::is_config`] when the URL is malformed, asks for TLS or for something unknown, when a duration is
+    /// zero, or when the shortest pause exceeds the longest. No error contains any part of the URL.
+    pub fn build(self) -> Result<RedisTier, Error> {
+        for (name, duration) in [
+            ("operation_timeout", self.operation_timeout),
+            ("write_timeout", self.write_timeout),
+            ("connect_timeout", self.connect_timeout),
+            ("retry", self.retry_min),
+        ] {
+            if duration.is_zero() {
+                return Err(Error::config(format!("{name}: the duration must not be zero")));
+            }
+        }
+        if self.retry_min > self.retry_max {
+            return Err(Error::config("retry: the shortest pause must not exceed the longest"));
+        }
+        Ok(RedisTier::new(Settings {
+            endpoint: Endpoint::parse(&self.url)?,
+            read_timeout: self.operation_timeout,
+            write_timeout: self.write_timeout,
+            connect_timeout: self.connect_timeout,
+            retry_min: self.retry_min,
+            retry_max: self.retry_max,
+        }))
+    }
+}
+
+/// Without the URL, which may hold a password.
+impl fmt::Debug for RedisTierBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisTierBuilder")
+            .field("operation_timeout", &self.operation_timeout)
+            .field("write_timeout", &self.write_timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("retry", &(self.retry_min..=self.retry_max))
+            .finish_non_exhaustive()
+    }
+}

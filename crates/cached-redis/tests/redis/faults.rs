@@ -1,0 +1,137 @@
+//! Connections that the network breaks.
+
+use std::time::Duration;
+
+use cached_core::{Tier, TierError};
+use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
+
+use crate::support::{MINUTE, builder, down, refused, tier, up};
+
+#[tokio::test]
+async fn a_connection_that_went_mute_is_replaced() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let tier = builder(&proxy.url())
+        .operation_timeout(Duration::from_millis(50))
+        .connect_timeout(Duration::from_millis(200))
+        .build()
+        .unwrap();
+    eventually_async("the tier is connected", async || tier.get("key").await.is_ok()).await;
+    assert_eq!(proxy.connections(), 1);
+
+    // What is open stays mute, also when the network works again.
+    proxy.set_mode(Mode::Swallow);
+    proxy.set_mode(Mode::Pass);
+    assert_eq!(tier.get("key").await, Err(TierError::Timeout));
+    eventually_async("the tier is connected again", async || tier.get("key").await.is_ok()).await;
+    assert!(proxy.connections() > 1);
+}
+
+#[tokio::test]
+async fn a_quiet_connection_is_checked_and_kept() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let tier = tier(&proxy.url());
+    up(&tier).await;
+    proxy.take_round_trips();
+    let mut checks = 0;
+    eventually_async("the connection was checked twice", async || {
+        checks += proxy.take_round_trips().len();
+        checks >= 2
+    })
+    .await;
+    assert_eq!(proxy.connections(), 1);
+    assert_eq!(tier.get("key").await, Ok(None));
+}
+
+#[tokio::test]
+async fn a_mute_network_is_noticed() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let tier = builder(&proxy.url()).connect_timeout(Duration::from_millis(200)).build().unwrap();
+    up(&tier).await;
+    proxy.set_mode(Mode::Swallow);
+    down(&tier).await;
+    proxy.set_mode(Mode::Pass);
+    up(&tier).await;
+}
+
+#[tokio::test]
+async fn a_reset_connection_is_replaced() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let tier = tier(&proxy.url());
+    up(&tier).await;
+    proxy.set_mode(Mode::Reset);
+    assert_eq!(tier.get("key").await, Err(TierError::Unavailable));
+    down(&tier).await;
+    proxy.set_mode(Mode::Pass);
+    up(&tier).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_no_value() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let tier = tier(&proxy.url());
+    tier.set("key", vec![b'x'; 1000], MINUTE).await.unwrap();
+    for length in [0, 1, 7, 500] {
+        proxy.set_mode(Mode::Truncate(length));
+        assert_eq!(tier.get("key").await, Err(TierError::Unavailable), "after {length} bytes");
+        proxy.set_mode(Mode::Pass);
+        up(&tier).await;
+    }
+    assert_eq!(tier.get("key").await.unwrap().unwrap().bytes, [b'x'; 1000]);
+}
+
+#[tokio::test]
+async fn a_port_that_closes_is_found_again() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let tier = tier(&proxy.url());
+    up(&tier).await;
+    proxy.set_mode(Mode::Refuse);
+    down(&tier).await;
+    proxy.set_mode(Mode::Pass);
+    up(&tier).await;
+}
+
+#[tokio::test]
+async fn a_slow_answer_costs_the_budget_and_not_the_connection() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let tier = builder(&proxy.url()).operation_timeout(Duration::from_millis(20)).build().unwrap();
+    tier.set("key", vec![1], MINUTE).await.unwrap();
+
+    proxy.set_mode(Mode::Delay(Duration::from_millis(300)));
+    assert_eq!(tier.get("key").await, Err(TierError::Timeout));
+    tier.set("key", vec![2], MINUTE).await.expect("a write has another budget");
+    assert!(tier.ready());
+    proxy.set_mode(Mode::Pass);
+    // Answers that nobody waits for any more must not be taken for those to later questions.
+    eventually_async("the delay is over", async || tier.get("key").await.is_ok()).await;
+    assert_eq!(tier.get("key").await.unwrap().unwrap().bytes, [2]);
+    assert_eq!(proxy.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_read_only_server_still_reads_and_a_new_primary_is_found() {
+    let (old, new) = (RedisServer::start(), RedisServer::start());
+    let proxy = Proxy::start(old.port());
+    let tier = tier(&proxy.url());
+    tier.set("key", vec![1], MINUTE).await.unwrap();
+    // The old primary follows nobody that exists, so it keeps what it has.
+    old.cli(&["REPLICAOF", "127.0.0.1", "1"]);
+
+    assert_eq!(tier.set("key", vec![2], MINUTE).await, Err(refused("READONLY")));
+    assert_eq!(tier.get("key").await.unwrap().unwrap().bytes, [1]);
+    assert!(tier.ready());
+
+    // The address comes to mean the new primary; the old connection would never notice.
+    proxy.set_upstream(new.port());
+    eventually_async("a write reaches the new primary", async || {
+        tier.set("key", vec![3], MINUTE).await.is_ok()
+    })
+    .await;
+    assert_eq!(new.cli(&["EXISTS", "key"]), "1");
+}

@@ -1,0 +1,182 @@
+//! Servers that are away, hang or refuse.
+
+use std::time::{Duration, Instant};
+
+use cached_core::{Tier, TierError};
+use cached_redis::RedisTier;
+use redis_harness::{RedisServer, eventually, eventually_async};
+
+use crate::support::{AMPLE, AT_ONCE, MINUTE, builder, down, refused, tier, up};
+
+/// Every operation fails, each well before its budget is used up.
+async fn all_unavailable(tier: &RedisTier) {
+    let begin = Instant::now();
+    let away = TierError::Unavailable;
+    assert_eq!(tier.get("key").await, Err(away.clone()));
+    assert_eq!(tier.get_many(&["key".to_owned()]).await, Err(away.clone()));
+    assert_eq!(tier.set("key", vec![1], MINUTE).await, Err(away.clone()));
+    assert_eq!(tier.set_many(vec![("key".to_owned(), vec![1])], MINUTE).await, Err(away.clone()));
+    assert_eq!(tier.delete("key").await, Err(away.clone()));
+    assert_eq!(tier.delete_if("key", &[1]).await, Err(away.clone()));
+    assert_eq!(tier.exists("key").await, Err(away.clone()));
+    assert_eq!(tier.incr("key", 1, None).await, Err(away));
+    assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn the_very_first_operation_can_already_hit() {
+    let server = RedisServer::start();
+    server.cli(&["SET", "key", "value"]);
+    let tier = tier(&server.url());
+    assert!(tier.ready());
+    assert!(tier.get("key").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_server_that_is_absent_at_the_start_is_found_later() {
+    let mut server = RedisServer::start();
+    server.stop();
+    let tier = tier(&server.url());
+    all_unavailable(&tier).await;
+    assert!(!tier.ready());
+
+    server.restart();
+    up(&tier).await;
+    assert_eq!(tier.get("key").await, Ok(None));
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_is_found_again() {
+    let mut server = RedisServer::start();
+    let tier = tier(&server.url());
+    for _ in 0..3 {
+        up(&tier).await;
+        server.kill();
+        down(&tier).await;
+        all_unavailable(&tier).await;
+        server.restart();
+    }
+    up(&tier).await;
+    assert_eq!(tier.set("key", vec![1], MINUTE).await, Ok(()));
+}
+
+#[tokio::test]
+async fn no_operation_outlasts_its_budget_on_a_server_that_hangs() {
+    let server = RedisServer::start();
+    // Only the budget of the operation can end it in time: checks and connection attempts take longer.
+    let reads = builder(&server.url()).operation_timeout(Duration::from_millis(50)).build().unwrap();
+    let writes = builder(&server.url()).write_timeout(Duration::from_millis(50)).build().unwrap();
+    up(&writes).await;
+    eventually_async("the tier is connected", async || reads.exists("key").await.is_ok()).await;
+
+    server.freeze();
+    let late = TierError::Timeout;
+    let begin = Instant::now();
+    assert_eq!(reads.get("key").await, Err(late.clone()));
+    assert_eq!(reads.get_many(&["key".to_owned()]).await, Err(late.clone()));
+    assert_eq!(reads.exists("key").await, Err(late.clone()));
+    assert_eq!(writes.set("key", vec![1], MINUTE).await, Err(late.clone()));
+    assert_eq!(writes.set_many(vec![("key".to_owned(), vec![1])], MINUTE).await, Err(late.clone()));
+    assert_eq!(writes.delete("key").await, Err(late.clone()));
+    assert_eq!(writes.delete_if("key", &[1]).await, Err(late.clone()));
+    assert_eq!(writes.incr("key", 1, None).await, Err(late));
+    assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
+
+    server.thaw();
+    up(&reads).await;
+    up(&writes).await;
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_noticed_and_found_again() {
+    let server = RedisServer::start();
+    let tier = builder(&server.url()).connect_timeout(Duration::from_millis(200)).build().unwrap();
+    up(&tier).await;
+
+    server.freeze();
+    down(&tier).await;
+    all_unavailable(&tier).await;
+
+    server.thaw();
+    up(&tier).await;
+}
+
+#[tokio::test]
+async fn operations_during_the_first_attempt_wait_no_longer_than_their_budget() {
+    let server = RedisServer::start();
+    server.freeze();
+    let tier = builder(&server.url()).operation_timeout(Duration::from_millis(50)).build().unwrap();
+    let begin = Instant::now();
+    assert_eq!(tier.get("key").await, Err(TierError::Unavailable));
+    assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
+    server.thaw();
+    eventually_async("the tier is connected", async || tier.get("key").await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_password_opens_the_server_and_a_wrong_one_does_not() {
+    let server = RedisServer::start_with(&["--requirepass", "right/one"]);
+    let url = |password: &str| format!("redis://:{password}@127.0.0.1:{}/", server.port());
+
+    let right = tier(&url("right%2Fone"));
+    assert_eq!(right.get("key").await, Ok(None));
+
+    let wrong = tier(&url("wrong"));
+    all_unavailable(&wrong).await;
+    assert!(!wrong.ready());
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_a_password_is_refusing_and_recovers() {
+    let server = RedisServer::start_with(&["--requirepass", "secret"]);
+    let tier = tier(&server.url());
+    for _ in 0..3 {
+        assert_eq!(tier.get("key").await, Err(refused("NOAUTH")));
+        assert!(tier.ready());
+    }
+
+    let admin = format!("redis://:secret@127.0.0.1:{}/", server.port());
+    let mut admin = redis::Client::open(admin).unwrap().get_connection().unwrap();
+    redis::cmd("CONFIG").arg(&["SET", "requirepass", ""]).exec(&mut admin).unwrap();
+    up(&tier).await;
+}
+
+#[tokio::test]
+async fn a_replica_without_its_primary_is_refusing_and_recovers() {
+    let server = RedisServer::start();
+    let tier = tier(&server.url());
+    up(&tier).await;
+    server.cli(&["CONFIG", "SET", "replica-serve-stale-data", "no"]);
+    server.cli(&["REPLICAOF", "127.0.0.1", "1"]);
+
+    assert_eq!(tier.get("key").await, Err(refused("MASTERDOWN")));
+    assert_eq!(tier.set("key", vec![1], MINUTE).await, Err(refused("READONLY")));
+    assert!(tier.ready());
+
+    server.cli(&["REPLICAOF", "NO", "ONE"]);
+    up(&tier).await;
+    assert_eq!(tier.set("key", vec![1], MINUTE).await, Ok(()));
+}
+
+#[tokio::test]
+async fn dropping_the_tier_closes_its_connection() {
+    let server = RedisServer::start();
+    let clients = || server.cli(&["CLIENT", "LIST"]).lines().count();
+    let tier = tier(&server.url());
+    up(&tier).await;
+    assert_eq!(clients(), 2, "the tier and the one that asks");
+    drop(tier);
+    eventually_async("only the one that asks is left", async || clients() == 1).await;
+}
+
+#[test]
+fn dropping_the_tier_ends_its_attempts() {
+    let mut server = RedisServer::start();
+    server.stop();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let tier = builder(&server.url()).operation_timeout(AMPLE).build().unwrap();
+    assert_eq!(runtime.block_on(tier.get("key")), Err(TierError::Unavailable));
+    assert_eq!(runtime.metrics().num_alive_tasks(), 1);
+    drop(tier);
+    eventually("no task is left", || runtime.metrics().num_alive_tasks() == 0);
+}

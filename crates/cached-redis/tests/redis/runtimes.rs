@@ -1,0 +1,75 @@
+//! Where the background task lives.
+
+use std::{
+    pin::pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use cached_core::{Tier, TierError};
+use redis_harness::{RedisServer, eventually_async};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::support::{MINUTE, builder, tier, up};
+
+fn single_threaded() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+#[test]
+fn outside_of_a_runtime_there_is_no_tier() {
+    let server = RedisServer::start();
+    let tier = tier(&server.url());
+    let attempt = pin!(tier.get("key"));
+    let outcome = attempt.poll(&mut Context::from_waker(Waker::noop()));
+    assert_eq!(outcome, Poll::Ready(Err(TierError::Unavailable)));
+
+    single_threaded().block_on(up(&tier));
+}
+
+#[test]
+fn the_task_starts_again_on_a_second_runtime() {
+    let server = RedisServer::start();
+    let tier = tier(&server.url());
+    for round in 0..3 {
+        let runtime = single_threaded();
+        runtime.block_on(async {
+            tier.set("key", vec![round], MINUTE).await.unwrap();
+            assert_eq!(tier.get("key").await.unwrap().unwrap().bytes, [round]);
+        });
+    }
+}
+
+#[test]
+fn a_tier_that_was_down_in_one_runtime_is_worth_asking_in_the_next() {
+    let mut server = RedisServer::start();
+    server.stop();
+    let tier = tier(&server.url());
+    let first = single_threaded();
+    assert_eq!(first.block_on(tier.get("key")), Err(TierError::Unavailable));
+    assert!(!tier.ready());
+    drop(first);
+    assert!(tier.ready(), "nobody is left who could find the server");
+
+    server.restart();
+    assert_eq!(single_threaded().block_on(tier.get("key")), Ok(None));
+}
+
+#[test]
+fn the_task_moves_away_from_a_runtime_that_stands_still() {
+    let server = RedisServer::start();
+    let tier = builder(&server.url())
+        .operation_timeout(Duration::from_millis(100))
+        .connect_timeout(Duration::from_millis(500))
+        .build()
+        .unwrap();
+    // It is not dropped, and nobody drives it any more.
+    let first = single_threaded();
+    first.block_on(eventually_async("the tier is connected", async || tier.get("key").await.is_ok()));
+
+    let second = single_threaded();
+    assert_eq!(second.block_on(tier.get("key")), Err(TierError::Timeout));
+    second.block_on(eventually_async("the task moves", async || tier.get("key").await.is_ok()));
+    drop(first);
+    second.block_on(eventually_async("the tier works", async || tier.get("key").await.is_ok()));
+}

@@ -1,0 +1,29 @@
+//! One blocking command, answered as text.
+
+use std::time::Duration;
+
+use redis::{Client, RedisResult, Value};
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Sends one command over a connection of its own.
+pub(crate) fn run(url: &str, args: &[&str]) -> RedisResult<String> {
+    let mut connection = Client::open(url)?.get_connection_with_timeout(TIMEOUT)?;
+    connection.set_read_timeout(Some(TIMEOUT))?;
+    connection.set_write_timeout(Some(TIMEOUT))?;
+    let (name, rest) = args.split_first().expect("a command has a name");
+    redis::cmd(name).arg(rest).query::<Value>(&mut connection).map(|value| text(&value))
+}
+
+/// The value as redis-cli would print it to a pipe: a nil is `(nil)`, an array has one line per element.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Nil => "(nil)".to_owned(),
+        Value::Int(number) => number.to_string(),
+        Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Value::SimpleString(text) => text.clone(),
+        Value::Okay => "OK".to_owned(),
+        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join("\n"),
+        other => format!("{other:?}"),
+    }
+}

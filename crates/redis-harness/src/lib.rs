@@ -1,0 +1,23 @@
+//! Real `redis-server` processes, a TCP proxy that misbehaves on request, and waiting for a condition.
+//!
+//! Everything here panics when it cannot do its work: it is for tests only.
+//!
+//! ```
+//! use redis_harness::RedisServer;
+//!
+//! let mut server = RedisServer::start();
+//! assert_eq!(server.cli(&["SET", "greeting", "hello"]), "OK");
+//! server.kill();
+//! server.restart();
+//! assert_eq!(server.cli(&["GET", "greeting"]), "(nil)");
+//! ```
+
+mod cli;
+mod port;
+mod proxy;
+mod server;
+mod wait;
+
+pub use proxy::{Mode, Proxy};
+pub use server::RedisServer;
+pub use wait::{PATIENCE, eventually, eventually_async};

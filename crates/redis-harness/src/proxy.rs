@@ -1,0 +1,313 @@
+//! A TCP proxy that misbehaves on request.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use socket2::SockRef;
+
+use crate::port;
+
+/// What a [`Proxy`] does with connections, both those it has and those to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Forwards everything.
+    Pass,
+    /// Forwards everything, each chunk of an answer this much later.
+    Delay(Duration),
+    /// Accepts and reads, and never answers. A connection that was open in this mode stays mute for ever, as
+    /// after the loss of a router's state; only connections opened later are answered again.
+    Swallow,
+    /// Closes what is open and does not listen.
+    Refuse,
+    /// Resets what is open, and new connections as soon as they send something.
+    Reset,
+    /// Cuts the next answer of each connection after this many bytes and closes the connection.
+    Truncate(usize),
+}
+
+/// A TCP proxy on 127.0.0.1 in front of a port, with faults that can be switched at any time, and counters.
+///
+/// Dropping it closes its port and all its connections.
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    inner: Arc<Inner>,
+}
+
+impl Proxy {
+    /// Starts a proxy in front of 127.0.0.1:`upstream`, in [`Mode::Pass`].
+    ///
+    /// # Panics
+    /// When there is no free port.
+    #[must_use]
+    pub fn start(upstream: u16) -> Self {
+        let (port, listener) = listen_anywhere();
+        let inner = Arc::new(Inner {
+            upstream: AtomicU16::new(upstream),
+            gate: Mutex::new(Gate { mode: Mode::Pass, listener: Some(listener), links: Vec::new() }),
+            closed: AtomicBool::new(false),
+            counts: Counts::default(),
+        });
+        let acceptor = Arc::clone(&inner);
+        thread::spawn(move || acceptor.accept());
+        Self { port, inner }
+    }
+
+    /// The address of the proxy: `redis://127.0.0.1:port/`.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// The port of the proxy, the same for its whole life.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Switches the fault. It holds for every connection when this returns.
+    ///
+    /// # Panics
+    /// When the port was taken by someone else while the proxy [refused](Mode::Refuse).
+    pub fn set_mode(&self, mode: Mode) {
+        let mut gate = self.inner.gate();
+        gate.mode = mode;
+        gate.links.retain(|link| link.strong_count() > 0);
+        let links: Vec<_> = gate.links.iter().filter_map(Weak::upgrade).collect();
+        match mode {
+            Mode::Pass | Mode::Delay(_) | Mode::Truncate(_) => {}
+            Mode::Swallow => links.iter().for_each(|link| link.mute.store(true, Ordering::SeqCst)),
+            Mode::Refuse => links.iter().for_each(|link| link.close()),
+            Mode::Reset => links.iter().for_each(|link| link.reset()),
+        }
+        if mode == Mode::Refuse {
+            gate.listener = None;
+        } else if gate.listener.is_none() {
+            gate.listener = Some(listen(self.port).expect("taking the proxy's port back"));
+        }
+    }
+
+    /// Connections accepted from now on go to 127.0.0.1:`upstream`; the open ones stay where they are, as
+    /// those of a client do when a name comes to mean another machine.
+    pub fn set_upstream(&self, upstream: u16) {
+        self.inner.upstream.store(upstream, Ordering::SeqCst);
+    }
+
+    /// How many connections were accepted so far.
+    pub fn connections(&self) -> usize {
+        self.inner.counts.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many bytes clients sent so far, swallowed ones included.
+    pub fn bytes_sent(&self) -> u64 {
+        self.inner.counts.sent.load(Ordering::SeqCst)
+    }
+
+    /// How many bytes of answers were forwarded so far.
+    pub fn bytes_answered(&self) -> u64 {
+        self.inner.counts.answered.load(Ordering::SeqCst)
+    }
+
+    /// Takes what was recorded: for each round trip, all that a client sent before something was answered.
+    pub fn take_round_trips(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut lock(&self.inner.counts.round_trips))
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.inner.closed.store(true, Ordering::SeqCst);
+        let mut gate = self.inner.gate();
+        gate.listener = None;
+        gate.links.iter().filter_map(Weak::upgrade).for_each(|link| link.close());
+    }
+}
+
+#[derive(Debug)]
+struct Inner {
+    upstream: AtomicU16,
+    gate: Mutex<Gate>,
+    closed: AtomicBool,
+    counts: Counts,
+}
+
+#[derive(Debug)]
+struct Gate {
+    mode: Mode,
+    listener: Option<TcpListener>,
+    links: Vec<Weak<Link>>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    connections: AtomicUsize,
+    sent: AtomicU64,
+    answered: AtomicU64,
+    round_trips: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Inner {
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        lock(&self.gate)
+    }
+
+    fn mode(&self) -> Mode {
+        self.gate().mode
+    }
+
+    fn accept(self: &Arc<Self>) {
+        while !self.closed.load(Ordering::SeqCst) {
+            if !self.accept_one() {
+                // The listener does not block, so that switching to `Refuse` can close it at once.
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    /// Accepts a connection if there is one.
+    fn accept_one(self: &Arc<Self>) -> bool {
+        let mut gate = self.gate();
+        let Some(Ok((client, _))) = gate.listener.as_ref().map(TcpListener::accept) else {
+            return false;
+        };
+        let Ok(upstream) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.upstream.load(Ordering::SeqCst)))
+        else {
+            // There is nobody behind the proxy: the client sees its connection closed.
+            return true;
+        };
+        self.counts.connections.fetch_add(1, Ordering::SeqCst);
+        for stream in [&client, &upstream] {
+            stream.set_nonblocking(false).expect("making a connection block");
+            stream.set_nodelay(true).expect("setting TCP_NODELAY");
+        }
+        let mute = AtomicBool::new(gate.mode == Mode::Swallow);
+        let (reset, answered) = (AtomicBool::new(false), AtomicBool::new(true));
+        let link = Arc::new(Link { client, upstream, mute, reset, answered });
+        gate.links.push(Arc::downgrade(&link));
+
+        let (proxy, other) = (Arc::clone(self), Arc::clone(&link));
+        thread::spawn(move || other.pump_requests(&proxy));
+        let proxy = Arc::clone(self);
+        thread::spawn(move || link.pump_answers(&proxy));
+        true
+    }
+}
+
+/// A connection of a client and the one behind it. The sockets close when both threads have let go of it.
+#[derive(Debug)]
+struct Link {
+    client: TcpStream,
+    upstream: TcpStream,
+    /// Nothing is forwarded any more, in either direction.
+    mute: AtomicBool,
+    /// The client is about to see a reset, so it must not see an orderly end before.
+    reset: AtomicBool,
+    /// Whether something was answered since the client last sent something: then what it sends next begins
+    /// another round trip.
+    answered: AtomicBool,
+}
+
+impl Link {
+    fn pump_requests(&self, proxy: &Inner) {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Some(chunk) = read(&self.client, &mut buffer) {
+            self.count_request(&proxy.counts, chunk);
+            if proxy.mode() == Mode::Reset {
+                return self.reset();
+            }
+            if !self.mute.load(Ordering::SeqCst) && (&self.upstream).write_all(chunk).is_err() {
+                break;
+            }
+        }
+        // Also ends the other thread.
+        let _ = self.upstream.shutdown(Shutdown::Both);
+    }
+
+    fn pump_answers(&self, proxy: &Inner) {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Some(chunk) = read(&self.upstream, &mut buffer) {
+            let mode = proxy.mode();
+            if let Mode::Delay(delay) = mode {
+                thread::sleep(delay);
+            }
+            if self.mute.load(Ordering::SeqCst) {
+                continue;
+            }
+            let chunk = match mode {
+                Mode::Truncate(length) => &chunk[..length.min(chunk.len())],
+                _ => chunk,
+            };
+            // Before the client can see it, or its next request might be counted first.
+            self.answered.store(true, Ordering::SeqCst);
+            proxy.counts.answered.fetch_add(chunk.len() as u64, Ordering::SeqCst);
+            if (&self.client).write_all(chunk).is_err() || matches!(mode, Mode::Truncate(_)) {
+                break;
+            }
+        }
+        if !self.mute.load(Ordering::SeqCst) && !self.reset.load(Ordering::SeqCst) {
+            self.close();
+        }
+    }
+
+    fn count_request(&self, counts: &Counts, chunk: &[u8]) {
+        counts.sent.fetch_add(chunk.len() as u64, Ordering::SeqCst);
+        let begins = self.answered.swap(false, Ordering::SeqCst);
+        let mut round_trips = lock(&counts.round_trips);
+        match round_trips.last_mut() {
+            Some(last) if !begins => last.extend_from_slice(chunk),
+            _ => round_trips.push(chunk.to_vec()),
+        }
+    }
+
+    fn close(&self) {
+        let _ = self.client.shutdown(Shutdown::Both);
+        let _ = self.upstream.shutdown(Shutdown::Both);
+    }
+
+    /// Makes the client see a reset: a socket that does not linger sends one when it is closed. Shutting down
+    /// only the reading side wakes the thread that reads, and tells the client nothing yet.
+    fn reset(&self) {
+        self.reset.store(true, Ordering::SeqCst);
+        let _ = SockRef::from(&self.client).set_linger(Some(Duration::ZERO));
+        let _ = self.client.shutdown(Shutdown::Read);
+        let _ = self.upstream.shutdown(Shutdown::Both);
+    }
+}
+
+/// The next bytes, or nothing at the end or after an error.
+fn read<'a>(mut stream: &TcpStream, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+    loop {
+        match stream.read(buffer) {
+            Ok(0) => return None,
+            Ok(length) => return Some(&buffer[..length]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+fn listen(port: u16) -> std::io::Result<TcpListener> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn listen_anywhere() -> (u16, TcpListener) {
+    loop {
+        // Somebody may take the port between the two steps.
+        let port = port::free();
+        if let Ok(listener) = listen(port) {
+            return (port, listener);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,220 @@
+//! A `redis-server` process.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    path::PathBuf,
+    process::{self, Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
+use crate::{cli, port, wait::PATIENCE};
+
+const MISSING: &str = "redis-server is not installed, and these tests need it. Install it with one of\n  \
+     sudo apt-get install redis-server\n  sudo dnf install redis\n  brew install redis\nor run scripts/test.sh";
+
+/// How many ports are tried when other processes keep taking them.
+const ATTEMPTS: usize = 20;
+
+/// A `redis-server` of the test's own: on 127.0.0.1, with its own directory, without persistence.
+///
+/// Dropping it kills and reaps the process and removes the directory.
+#[derive(Debug)]
+pub struct RedisServer {
+    port: u16,
+    directory: PathBuf,
+    options: Vec<String>,
+    child: Option<Child>,
+}
+
+impl RedisServer {
+    /// Starts a server on a free port, and returns when it answers.
+    ///
+    /// # Panics
+    /// When `redis-server` is not installed (the message says how to install it) or does not answer.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// As [`start`](Self::start), with further command line options, such as `["--maxmemory", "1mb"]`.
+    ///
+    /// A server that asks for a password counts as started when it answers `NOAUTH`.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_with(options: &[&str]) -> Self {
+        let options = options.iter().map(|&option| option.to_owned()).collect();
+        let mut server = Self { port: 0, directory: directory(), options, child: None };
+        for _ in 0..ATTEMPTS {
+            server.port = port::free();
+            if server.launch() {
+                return server;
+            }
+        }
+        panic!("redis-server did not start on any of {ATTEMPTS} ports; its log: {}", server.log());
+    }
+
+    /// The address without a password: `redis://127.0.0.1:port/`.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// The TCP port, the same for the whole life of this value.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Sends one command and returns its answer as text; `(nil)` for nil, a line per element for an array.
+    ///
+    /// # Panics
+    /// When the server answers with an error, or not within five seconds.
+    pub fn cli(&self, args: &[&str]) -> String {
+        cli::run(&self.url(), args).unwrap_or_else(|error| panic!("redis-cli {args:?}: {error}"))
+    }
+
+    /// Asks the server to end (SIGTERM) and waits until it has. Does nothing when it does not run.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    pub fn stop(&mut self) {
+        self.end(Signal::TERM);
+    }
+
+    /// Ends the server at once (SIGKILL) and waits until it is gone. Does nothing when it does not run.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    pub fn kill(&mut self) {
+        self.end(Signal::KILL);
+    }
+
+    /// Stops the server if it runs, and starts an empty one on the same port.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn restart(&mut self) {
+        self.stop();
+        for _ in 0..ATTEMPTS {
+            if self.launch() {
+                return;
+            }
+        }
+        panic!("redis-server did not start on port {} again; its log: {}", self.port, self.log());
+    }
+
+    /// Stops the process (SIGSTOP): its sockets stay open, and nobody answers. Returns when it stands still.
+    ///
+    /// # Panics
+    /// When the server does not run.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+        waitpid(Some(self.pid()), WaitOptions::UNTRACED).expect("waiting for redis-server to stand still");
+    }
+
+    /// Lets a [frozen](Self::freeze) process go on.
+    ///
+    /// # Panics
+    /// When the server does not run.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Starts the process; `false` if it ended before it answered, as when its port is taken.
+    fn launch(&mut self) -> bool {
+        let spawned = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
+            .args(["--save", "", "--appendonly", "no", "--daemonize", "no", "--logfile", "redis.log"])
+            .arg("--dir")
+            .arg(&self.directory)
+            .args(&self.options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        self.child = Some(match spawned {
+            Ok(child) => child,
+            Err(error) if error.kind() == ErrorKind::NotFound => panic!("{MISSING}"),
+            Err(error) => panic!("starting redis-server: {error}"),
+        });
+
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if self.answers() {
+                return true;
+            }
+            let child = self.child.as_mut().expect("started above");
+            if child.try_wait().expect("asking for the state of redis-server").is_some() {
+                self.child = None;
+                return false;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        panic!("redis-server did not answer on port {} within {PATIENCE:?}: {}", self.port, self.log());
+    }
+
+    /// Whether it is our process that answers, and not another one that was quicker to take the port.
+    fn answers(&self) -> bool {
+        match cli::run(&self.url(), &["INFO", "server"]) {
+            Ok(info) => {
+                let pid = format!("process_id:{}", self.pid().as_raw_nonzero());
+                info.lines().any(|line| line.trim_end() == pid)
+            }
+            Err(error) => error.code() == Some("NOAUTH"),
+        }
+    }
+
+    fn end(&mut self, signal: Signal) {
+        if self.child.is_none() {
+            return;
+        }
+        self.signal(signal);
+        // A stopped process handles SIGTERM only when it goes on.
+        self.signal(Signal::CONT);
+        let mut child = self.child.take().expect("checked above");
+        let deadline = Instant::now() + PATIENCE;
+        while child.try_wait().expect("waiting for redis-server to end").is_none() {
+            assert!(Instant::now() < deadline, "redis-server did not end within {PATIENCE:?}");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(self.child.as_ref().expect("redis-server does not run"))
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("signalling redis-server");
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("redis.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        // A panic here, while a failed test unwinds, would hide why it failed.
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A new directory for one server.
+fn directory() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("cached-aside-redis-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let path = std::env::temp_dir().join(name);
+    // An earlier process with the same id may have been killed before it could clean up.
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).expect("creating a directory for redis-server");
+    path
+}

@@ -1,0 +1,35 @@
+//! Waiting for a condition instead of for a length of time.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long a condition may take to come true before a test fails: far longer than it ever needs.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Blocks until `condition` is true.
+///
+/// # Panics
+/// When it is still false after [`PATIENCE`]; the message names `what`.
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "still not true after {PATIENCE:?}: {what}");
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Waits until `condition` is true, without blocking the tokio runtime.
+///
+/// # Panics
+/// When it is still false after [`PATIENCE`]; the message names `what`.
+pub async fn eventually_async(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "still not true after {PATIENCE:?}: {what}");
+        tokio::time::sleep(PAUSE).await;
+    }
+}

@@ -1,0 +1,46 @@
+//! The default cache with Redis behind it.
+
+use std::env;
+
+use cached_core::{Cache, CacheBuilder, Error};
+use cached_redis::RedisTier;
+
+/// Puts Redis behind every function that names no other cache: the one line in `main`.
+///
+/// It connects in the background, so it returns at once whether or not Redis is there. For more settings, build a
+/// [`Cache`] with a [`RedisTier`] and [`install`](Cache::install) it.
+///
+/// ```
+/// # fn main() -> Result<(), cached_aside::Error> {
+/// cached_aside::use_redis("redis://127.0.0.1:6379", "shop")?;
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// [`is_config`](Error::is_config) for a malformed URL or namespace, and [`is_installed`](Error::is_installed) if the
+/// default was set, or used, before.
+pub fn use_redis(url: &str, namespace: &str) -> Result<(), Error> {
+    with_redis(Cache::builder().namespace(namespace), url)?.build()?.install()
+}
+
+fn with_redis(builder: CacheBuilder, url: &str) -> Result<CacheBuilder, Error> {
+    Ok(builder.tier(RedisTier::builder(url).build()?))
+}
+
+/// `REDIS_URL` and `CACHED_ASIDE_NAMESPACE`, for programs that set up nothing.
+pub(crate) fn from_environment() -> Cache {
+    let mut builder = Cache::builder();
+    if let Ok(namespace) = env::var("CACHED_ASIDE_NAMESPACE") {
+        builder = builder.namespace(namespace);
+    }
+    match env::var("REDIS_URL") {
+        Ok(url) if !url.is_empty() => match with_redis(builder, &url) {
+            Ok(builder) => builder.build_or_warn(),
+            Err(error) => {
+                eprintln!("cached-aside: REDIS_URL is not used: {error}");
+                Cache::builder().build_or_warn()
+            }
+        },
+        _ => builder.build_or_warn(),
+    }
+}
