@@ -2,8 +2,6 @@
 
 use std::{env, sync::Arc};
 
-use tokio::sync::watch;
-
 use crate::{
     Error,
     cache::{Cache, Mode},
@@ -14,6 +12,7 @@ use crate::{
     l1::L1,
     shared::Shared,
     tier::{NoTier, Tier},
+    turns::Turns,
 };
 
 /// Builds a [`Cache`].
@@ -144,7 +143,7 @@ impl CacheBuilder {
             namespace: self.namespace,
             format: self.codec,
             limits: Limits { max_bytes: self.max_value_bytes, compress_above: self.compress_above },
-            pending: watch::Sender::new(0),
+            turns: Turns::new(),
         };
         Cache::assemble(L1::new(self.l1_max_bytes), shared, self.clock, mode)
     }

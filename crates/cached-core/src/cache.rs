@@ -123,7 +123,7 @@ impl Cache {
     /// Waits until the values loaded so far have reached the shared tier, or have failed to. A program that is about
     /// to exit calls it, because values are handed over in the background.
     pub async fn flush(&self) {
-        self.0.shared.settle().await;
+        self.0.shared.turns.idle().await;
     }
 
     /// Drops everything from the in-process tier of this cache. The shared tier keeps what it has.

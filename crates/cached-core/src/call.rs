@@ -11,7 +11,7 @@ use crate::{
     flight::{Arrival, Follower, Landing, Leader, Panic, Role},
     key::{WriteKey, with_identity},
     shape::{Settling, Shape},
-    shared::Fill,
+    shared::{Fill, Put},
     site::Site,
     slot::Slot,
     stats::Count,
@@ -294,13 +294,15 @@ impl<R> Desk<R> {
         self.cache.l1().insert(&self.site, &self.entry.key, slot);
     }
 
-    fn fill_l2(&self, slot: &Arc<dyn Slot>, ttl: Duration) {
-        let on = self.terms.shared && self.cache.mode() == CacheMode::On;
-        let (Some(name), Some(encoder)) = (&self.entry.name, self.shape.encoder(slot)) else { return };
-        if on && self.cache.shared().tier.ready() {
-            let fill = Fill { encoder, created_ms: self.cache.clock().wall_ms(), ttl };
-            self.cache.shared().put_later(name.clone(), fill, self.cache.counters());
-        }
+    /// What is to go to the shared tier, if anything. Its turn is taken at once: an invalidation from now on comes after
+    /// it.
+    fn fill_l2(&self, slot: &Arc<dyn Slot>, ttl: Duration) -> Option<Put> {
+        let shared = self.cache.shared();
+        let name = self.entry.name.as_ref()?;
+        let encoder = self.shape.encoder(slot)?;
+        let on = self.terms.shared && self.cache.mode() == CacheMode::On && shared.tier.ready();
+        let fill = Fill { encoder, created_ms: self.cache.clock().wall_ms(), ttl };
+        on.then(|| Put { name: name.clone(), fill, turn: shared.turns.take(&name.text) })
     }
 }
 
@@ -351,10 +353,14 @@ impl<R> Lander<R> {
         }
         match (settled.slot, settled.ttl) {
             (Some(slot), Some(ttl)) => {
-                let stored = leader.land(slot.clone(), || desk.fill_l1(slot.clone()));
+                let mut put = None;
+                let stored = leader.land(slot.clone(), || {
+                    desk.fill_l1(slot.clone());
+                    put = desk.fill_l2(&slot, ttl);
+                });
                 cache.count(if stored { Count::Fill } else { Count::RejectedFill });
-                if stored {
-                    desk.fill_l2(&slot, ttl);
+                if let Some(put) = put {
+                    cache.shared().put_later(put, cache.counters());
                 }
             }
             (Some(slot), None) => {

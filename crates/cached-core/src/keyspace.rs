@@ -1,6 +1,9 @@
 //! The cache without the attribute.
 
-use std::{convert::Infallible, error, fmt, future::Future, marker::PhantomData, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap, convert::Infallible, error, fmt, future::Future, marker::PhantomData, sync::Arc,
+    time::Duration,
+};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -12,7 +15,7 @@ use crate::{
     flight::{Leader, Role},
     key::KeyWriter,
     shape::{Settling, Shape, Sharing, Typed},
-    shared::{Fill, Name},
+    shared::{Fill, Put},
     site::Site,
     stats::Count,
 };
@@ -124,8 +127,10 @@ where
     /// [`is_key`](Error::is_key) and [`is_codec`](Error::is_codec): the key or the value cannot be stored.
     /// [`is_tier`](Error::is_tier): it is stored in this process only.
     pub async fn set(&self, key: &K, value: V) -> Result<(), Error> {
-        match self.store(key, value).await? {
-            Some((name, fill)) => self.cache.shared().put(&name, fill).await,
+        let entry = self.prepare(key).entry?;
+        self.drop_unstored(&entry).await?;
+        match self.store(entry, value) {
+            Some(put) => self.cache.shared().put(put).await,
             None => Ok(()),
         }
     }
@@ -190,16 +195,38 @@ where
     {
         let shared = self.cache.shared();
         let mut first_error = Ok(());
-        let mut sealed = Vec::new();
+        let mut entries = Vec::new();
         for (key, value) in pairs {
-            let bytes = match self.store(key, value).await {
-                Ok(Some((name, fill))) => {
-                    shared.seal(&name, fill).map(|bytes| sealed.push((name.text, bytes)))
+            match self.prepare(key).entry {
+                Ok(entry) => {
+                    first_error = first_error.and(self.drop_unstored(&entry).await);
+                    entries.push((entry, value));
                 }
-                Ok(None) => Ok(()),
-                Err(error) => Err(error),
-            };
-            first_error = first_error.and(bytes);
+                Err(error) => first_error = first_error.and(Err(error)),
+            }
+        }
+        // By name: of two values for one key, the last one counts.
+        let mut puts = HashMap::new();
+        {
+            let _batch = shared.turns.batch();
+            for (entry, value) in entries {
+                if let Some(put) = self.store(entry, value) {
+                    puts.insert(put.name.text.clone(), put);
+                }
+            }
+        }
+        let (mut sealed, mut turns) = (Vec::new(), Vec::new());
+        for Put { name, fill, turn } in puts.into_values() {
+            match shared.seal(&name, fill) {
+                Ok(bytes) => {
+                    sealed.push((name.text, bytes));
+                    turns.push(turn);
+                }
+                Err(error) => first_error = first_error.and(Err(error)),
+            }
+        }
+        for turn in &mut turns {
+            turn.come().await;
         }
         if !sealed.is_empty() {
             shared.tier.set_many(sealed, self.ttl).await?;
@@ -250,25 +277,29 @@ where
         self.cache.mode() == Mode::On
     }
 
-    /// Puts a value into L1, and returns what is to go into the shared tier. Where a tier takes no part, its old value
-    /// goes, so that it is not served again later.
-    async fn store(&self, key: &K, value: V) -> Result<Option<(Name, Fill)>, Error> {
-        let entry = self.prepare(key).entry?;
-        if self.cache.mode() != Mode::On {
-            self.cache.invalidate(&self.site, &entry).await?;
+    /// Where a tier takes no part, its old value goes, so that it is not served again later.
+    async fn drop_unstored(&self, entry: &Entry) -> Result<(), Error> {
+        if self.cache.mode() == Mode::On {
+            return Ok(());
         }
+        self.cache.invalidate(&self.site, entry).await
+    }
+
+    /// Puts a value into L1, and returns what is to go into the shared tier.
+    fn store(&self, entry: Entry, value: V) -> Option<Put> {
         if self.is_off() {
-            return Ok(None);
+            return None;
         }
         let settled = self.plain().settle(value, &Settling::now(self.cache.clock(), Some(self.ttl)));
-        let (Some(slot), Some(ttl)) = (settled.slot, settled.ttl) else { return Ok(None) };
-        let (flights, l1) = (self.cache.flights(), self.cache.l1());
-        flights.supersede(&entry.key, || l1.insert(&self.site, &entry.key, slot.clone()));
-        let (Some(name), Some(encoder), true) = (entry.name, self.plain().encoder(&slot), self.is_shared())
-        else {
-            return Ok(None);
-        };
-        Ok(Some((name, Fill { encoder, created_ms: self.cache.clock().wall_ms(), ttl })))
+        let (slot, ttl) = (settled.slot?, settled.ttl?);
+        let (shared, l1) = (self.cache.shared(), self.cache.l1());
+        let encoder = self.plain().encoder(&slot);
+        let turn = self.cache.flights().supersede(&entry.key, || {
+            l1.insert(&self.site, &entry.key, slot);
+            entry.name.as_ref().map(|name| shared.turns.take(&name.text))
+        });
+        let fill = Fill { encoder: encoder?, created_ms: self.cache.clock().wall_ms(), ttl };
+        self.is_shared().then_some(Put { name: entry.name?, fill, turn: turn? })
     }
 }
 

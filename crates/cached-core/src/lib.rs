@@ -21,6 +21,7 @@ mod slot;
 mod stats;
 pub mod testing;
 mod tier;
+mod turns;
 
 #[doc(hidden)]
 #[path = "private/mod.rs"]

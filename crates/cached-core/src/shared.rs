@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{runtime::Handle, sync::watch};
+use tokio::runtime::Handle;
 
 use crate::{
     Error,
@@ -14,6 +14,7 @@ use crate::{
     slot::Slot,
     stats::{Count, Counters},
     tier::{Stored, Tier, TierError},
+    turns::{Turn, Turns},
 };
 
 /// The shared tier of one cache.
@@ -26,8 +27,7 @@ pub(crate) struct Shared {
     pub(crate) namespace: String,
     pub(crate) format: Format,
     pub(crate) limits: Limits,
-    /// Fills under way.
-    pub(crate) pending: watch::Sender<usize>,
+    pub(crate) turns: Arc<Turns>,
 }
 
 /// A key as the shared tier knows it.
@@ -37,6 +37,13 @@ pub(crate) struct Name {
     /// Stored with the value and compared when it is read: the half of the digest that is not in the text.
     pub(crate) check: [u8; 16],
     pub(crate) schema: u64,
+}
+
+/// A value that is to be stored under a name, when its turn has come.
+pub(crate) struct Put {
+    pub(crate) name: Name,
+    pub(crate) fill: Fill,
+    pub(crate) turn: Turn,
 }
 
 /// A value on its way to the shared tier.
@@ -128,47 +135,32 @@ impl Shared {
         envelope::seal(&header, &payload, &self.limits)
     }
 
-    /// Counts a piece of work, so that [`settle`](Self::settle) can wait for it.
-    fn begin(self: &Arc<Self>) -> Pending {
-        self.pending.send_modify(|count| *count += 1);
-        Pending(self.clone())
-    }
-
     /// Encodes and stores a value without keeping anybody waiting.
-    pub(crate) fn put_later(self: &Arc<Self>, name: Name, fill: Fill, counters: &Arc<Counters>) {
+    pub(crate) fn put_later(self: &Arc<Self>, put: Put, counters: &Arc<Counters>) {
         let Ok(runtime) = Handle::try_current() else {
             counters.add(Count::SharedFillError);
             return;
         };
-        let (shared, pending, counters) = (self.clone(), self.begin(), counters.clone());
+        let (shared, counters) = (self.clone(), counters.clone());
         runtime.spawn(async move {
-            let result = shared.put(&name, fill).await;
+            let result = shared.put(put).await;
             counters.add(if result.is_ok() { Count::SharedFill } else { Count::SharedFillError });
-            drop(pending);
         });
     }
 
-    pub(crate) async fn put(&self, name: &Name, fill: Fill) -> Result<(), Error> {
+    /// Encodes and stores a value.
+    pub(crate) async fn put(&self, put: Put) -> Result<(), Error> {
+        let Put { name, fill, mut turn } = put;
         let ttl = fill.ttl;
-        let bytes = self.seal(name, fill)?;
+        let bytes = self.seal(&name, fill)?;
+        turn.come().await;
         Ok(self.tier.set(&name.text, bytes, ttl).await?)
     }
 
-    /// Waits until every fill that has begun has ended.
-    pub(crate) async fn settle(&self) {
-        // It fails only without a sender, and `self` holds one.
-        let _ = self.pending.subscribe().wait_for(|count| *count == 0).await;
-    }
-
+    /// Removes the value under `name`, after the writes that were begun before.
     pub(crate) async fn delete(&self, name: &str) -> Result<bool, TierError> {
+        let mut turn = self.turns.take(name);
+        turn.come().await;
         self.tier.delete(name).await
-    }
-}
-
-struct Pending(Arc<Shared>);
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        self.0.pending.send_modify(|count| *count -= 1);
     }
 }

@@ -1,0 +1,485 @@
+//! Of many callers that miss one key, one loads. Counted, not timed.
+
+#![allow(unused_variables, reason = "an argument that only makes the key")]
+
+use std::{
+    convert::Infallible,
+    future::{pending, poll_fn},
+    pin::Pin,
+    rc::Rc,
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::Poll,
+    thread,
+    time::Duration,
+};
+
+use cached_aside::{Cache, CacheControl, CacheOutcome, LoadError, Reason, cached};
+use tokio::{
+    sync::{Notify, Semaphore},
+    task::{JoinSet, yield_now},
+};
+
+/// A load that can be held, counted, and told how to end.
+#[derive(Clone)]
+struct Source(Arc<Inner>);
+
+struct Inner {
+    runs: AtomicUsize,
+    begun: Notify,
+    gate: Semaphore,
+}
+
+impl Source {
+    fn open() -> Self {
+        Self::with_permits(Semaphore::MAX_PERMITS)
+    }
+
+    /// Loads wait until they are let through.
+    fn held() -> Self {
+        Self::with_permits(0)
+    }
+
+    fn with_permits(permits: usize) -> Self {
+        Self(Arc::new(Inner { runs: AtomicUsize::new(0), begun: Notify::new(), gate: Semaphore::new(permits) }))
+    }
+
+    /// The number of this run, from 1.
+    async fn run(&self) -> usize {
+        let run = self.0.runs.fetch_add(1, SeqCst) + 1;
+        self.0.begun.notify_one();
+        self.0.gate.acquire().await.unwrap().forget();
+        run
+    }
+
+    async fn begun(&self) {
+        self.0.begun.notified().await;
+    }
+
+    fn let_through(&self, loads: usize) {
+        self.0.gate.add_permits(loads);
+    }
+
+    fn runs(&self) -> usize {
+        self.0.runs.load(SeqCst)
+    }
+}
+
+fn cache() -> Cache {
+    Cache::builder().build().unwrap()
+}
+
+/// Lets every other task run until nothing more happens.
+async fn settle() {
+    for _ in 0..1_000 {
+        yield_now().await;
+    }
+}
+
+/// Its load owns what it needs, so it has a task of its own.
+#[cached("detached", ttl = "1h", cache = cache, skip(cache, source))]
+async fn detached(cache: &Cache, source: &Source, key: u32) -> usize {
+    source.run().await
+}
+
+/// Not `Clone`, so that the load has to borrow.
+struct Borrowed(Source);
+
+#[cached("inline", ttl = "1h", cache = cache, skip(cache, source))]
+async fn inline(cache: &Cache, source: &Borrowed, key: u32) -> usize {
+    source.0.run().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn ten_thousand_callers_of_a_cold_key_are_one_load() {
+    let (cache, source) = (cache(), Source::held());
+    let mut callers = JoinSet::new();
+    for _ in 0..10_000 {
+        let (cache, source) = (cache.clone(), source.clone());
+        callers.spawn(async move { detached(&cache, &source, 7).await });
+    }
+    source.begun().await;
+    source.let_through(1);
+    assert!(callers.join_all().await.into_iter().all(|run| run == 1));
+    assert_eq!(source.runs(), 1);
+    let stats = cache.stats();
+    assert_eq!((stats.loads, stats.misses, stats.in_flight), (1, 1, 0));
+    assert_eq!(stats.joined + stats.hits_l1, 9_999);
+}
+
+#[test]
+fn threads_that_call_a_sync_function_are_one_load() {
+    #[cached("sync", ttl = "1h", local, cache = cache, skip(cache, runs))]
+    fn slow(cache: &Cache, runs: &AtomicUsize, key: u32) -> usize {
+        runs.fetch_add(1, SeqCst);
+        7
+    }
+    const CALLERS: usize = 32;
+    let (cache, runs, calling) = (cache(), AtomicUsize::new(0), Barrier::new(CALLERS));
+    thread::scope(|scope| {
+        for _ in 0..CALLERS {
+            scope.spawn(|| {
+                calling.wait();
+                assert_eq!(slow(&cache, &runs, 1), 7);
+            });
+        }
+    });
+    assert_eq!(runs.load(SeqCst), 1);
+    assert_eq!(cache.stats().in_flight, 0);
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_does_not_end_the_load() {
+    let (cache, source) = (cache(), Source::held());
+    let leader = tokio::spawn({
+        let (cache, source) = (cache.clone(), source.clone());
+        async move { detached(&cache, &source, 7).await }
+    });
+    source.begun().await;
+    leader.abort();
+    assert!(leader.await.unwrap_err().is_cancelled());
+    source.let_through(1);
+    assert_eq!(detached(&cache, &source, 7).await, 1);
+    assert_eq!(source.runs(), 1);
+}
+
+#[tokio::test]
+async fn when_a_borrowing_leader_goes_away_one_follower_loads() {
+    let (cache, source) = (cache(), Source::held());
+    let borrowed = Arc::new(Borrowed(source.clone()));
+    let call = || {
+        let (cache, borrowed) = (cache.clone(), borrowed.clone());
+        tokio::spawn(async move { inline(&cache, &borrowed, 7).await })
+    };
+    let leader = call();
+    source.begun().await;
+    let followers: Vec<_> = (0..100).map(|_| call()).collect();
+    settle().await;
+    assert_eq!(source.runs(), 1);
+    leader.abort();
+    source.begun().await;
+    source.let_through(1);
+    for follower in followers {
+        assert_eq!(follower.await.unwrap(), 2);
+    }
+    assert_eq!(source.runs(), 2);
+    assert_eq!(cache.stats().in_flight, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_is_not_polled_is_overtaken() {
+    let (cache, source) = (cache(), Source::held());
+    let borrowed = Borrowed(source.clone());
+    let mut parked = Box::pin(inline(&cache, &borrowed, 7));
+    // It begins its load, is woken, and is never polled again.
+    poll_fn(|cx| Poll::Ready(assert!(parked.as_mut().poll(cx).is_pending()))).await;
+    source.let_through(2);
+    assert_eq!(inline(&cache, &borrowed, 7).await, 2);
+    assert_eq!(source.runs(), 2);
+    drop(parked);
+    assert_eq!(cache.stats().in_flight, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_waits_long_is_not_overtaken() {
+    let (cache, source) = (cache(), Source::held());
+    let borrowed = Arc::new(Borrowed(source.clone()));
+    let mut callers = JoinSet::new();
+    for _ in 0..10 {
+        let (cache, borrowed) = (cache.clone(), borrowed.clone());
+        callers.spawn(async move { inline(&cache, &borrowed, 7).await });
+    }
+    // As long as a language model takes.
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    source.let_through(1);
+    assert!(callers.join_all().await.into_iter().all(|run| run == 1));
+    assert_eq!(source.runs(), 1);
+}
+
+#[tokio::test]
+async fn a_leader_whose_runtime_is_gone_is_overtaken() {
+    let (cache, source) = (cache(), Source::held());
+    // A runtime that is alive and drives nothing.
+    let idle = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let leader = idle.spawn({
+        let (cache, source) = (cache.clone(), source.clone());
+        async move { detached(&cache, &source, 7).await }
+    });
+    thread::scope(|scope| {
+        scope.spawn(|| idle.block_on(source.begun()));
+    });
+    source.let_through(2);
+    assert_eq!(detached(&cache, &source, 7).await, 2);
+    drop(leader);
+    thread::spawn(move || drop(idle)).join().unwrap();
+    assert_eq!(cache.stats().in_flight, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_panic_costs_at_most_one_further_run() {
+    #[cached("panics", ttl = "1h", cache = cache, skip(cache, source))]
+    async fn panics(cache: &Cache, source: &Source, key: u32) -> usize {
+        let run = source.run().await;
+        panic!("run {run}")
+    }
+    let (cache, source) = (cache(), Source::held());
+    let mut callers = JoinSet::new();
+    for _ in 0..300 {
+        let (cache, source) = (cache.clone(), source.clone());
+        callers.spawn(async move { panics(&cache, &source, 7).await });
+    }
+    source.begun().await;
+    while cache.stats().in_flight == 0 || source.runs() == 0 {
+        yield_now().await;
+    }
+    settle().await;
+    source.let_through(300);
+    while let Some(end) = callers.join_next().await {
+        assert!(end.unwrap_err().is_panic());
+    }
+    assert_eq!(source.runs(), 2);
+    assert_eq!(cache.stats().in_flight, 0);
+}
+
+#[tokio::test]
+async fn a_panic_that_does_not_repeat_is_survived_by_the_followers() {
+    #[cached("once", ttl = "1h", cache = cache, skip(cache, source))]
+    async fn once(cache: &Cache, source: &Source, key: u32) -> usize {
+        let run = source.run().await;
+        assert!(run > 1, "the first run fails");
+        run
+    }
+    let (cache, source) = (cache(), Source::held());
+    let call = || {
+        let (cache, source) = (cache.clone(), source.clone());
+        tokio::spawn(async move { once(&cache, &source, 7).await })
+    };
+    let leader = call();
+    source.begun().await;
+    let followers: Vec<_> = (0..100).map(|_| call()).collect();
+    settle().await;
+    source.let_through(2);
+    let panic = leader.await.unwrap_err().into_panic();
+    assert_eq!(panic.downcast_ref::<&str>(), Some(&"the first run fails"));
+    for follower in followers {
+        assert_eq!(follower.await.unwrap(), 2);
+    }
+    assert_eq!(source.runs(), 2);
+}
+
+#[tokio::test]
+async fn a_panic_is_a_typed_error_for_those_who_wait_in_a_keyspace() {
+    let cache = cache();
+    let keyspace = cache.keyspace::<u32, u32>("panics", Duration::from_secs(60)).unwrap();
+    let source = Source::held();
+    let call = || {
+        let (keyspace, source) = (keyspace.clone(), source.clone());
+        tokio::spawn(async move {
+            keyspace
+                .get_or_load(&7, || async {
+                    source.run().await;
+                    panic!("no");
+                    #[allow(unreachable_code)]
+                    Ok::<u32, Infallible>(0)
+                })
+                .await
+        })
+    };
+    let leader = call();
+    source.begun().await;
+    let followers: Vec<_> = (0..10).map(|_| call()).collect();
+    settle().await;
+    source.let_through(10);
+    assert!(leader.await.unwrap_err().is_panic());
+    let mut typed = 0;
+    for follower in followers {
+        typed += usize::from(matches!(follower.await, Ok(Err(LoadError::Panicked))));
+    }
+    // All but the one that ran it again.
+    assert_eq!((source.runs(), typed), (2, 9));
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Shareable(usize);
+
+#[derive(Debug, PartialEq)]
+struct Unshareable(usize);
+
+#[tokio::test]
+async fn an_error_that_can_be_cloned_is_shared() {
+    #[cached("err", ttl = "1h", cache = cache, skip(cache, source))]
+    async fn fails(cache: &Cache, source: &Source, key: u32) -> Result<u32, Shareable> {
+        Err(Shareable(source.run().await))
+    }
+    let (cache, source) = (cache(), Source::held());
+    let callers: Vec<_> = (0..100)
+        .map(|_| {
+            let (cache, source) = (cache.clone(), source.clone());
+            tokio::spawn(async move { fails(&cache, &source, 7).await })
+        })
+        .collect();
+    source.begun().await;
+    settle().await;
+    source.let_through(1);
+    for caller in callers {
+        assert_eq!(caller.await.unwrap(), Err(Shareable(1)));
+    }
+    // It is not kept.
+    source.let_through(1);
+    assert_eq!(fails(&cache, &source, 7).await, Err(Shareable(2)));
+}
+
+#[tokio::test]
+async fn an_error_that_cannot_be_cloned_is_tried_once_more_and_then_by_everyone() {
+    #[cached("err", ttl = "1h", cache = cache, skip(cache, source, heal))]
+    async fn fails(cache: &Cache, source: &Source, heal: usize, key: u32) -> Result<usize, Unshareable> {
+        let run = source.run().await;
+        if run >= heal { Ok(run) } else { Err(Unshareable(run)) }
+    }
+    for (heal, loads) in [(2, 2), (1_000, 100)] {
+        let (cache, source) = (cache(), Source::held());
+        let callers: Vec<_> = (0..100)
+            .map(|_| {
+                let (cache, source) = (cache.clone(), source.clone());
+                tokio::spawn(async move { fails(&cache, &source, heal, 7).await })
+            })
+            .collect();
+        source.begun().await;
+        settle().await;
+        source.let_through(100);
+        for caller in callers {
+            let _ = caller.await.unwrap();
+        }
+        assert_eq!(source.runs(), loads);
+        assert_eq!(cache.stats().in_flight, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_load_that_asks_for_its_own_key_runs_the_body() {
+    #[cached("recursive", ttl = "1h", cache = cache, skip(cache, source, depth), detach = false)]
+    async fn recursive(cache: &Cache, source: &Source, depth: u32, key: u32) -> usize {
+        let run = source.run().await;
+        if depth == 0 { run } else { Box::pin(recursive(cache, source, depth - 1, key)).await }
+    }
+    let (cache, source) = (cache(), Source::open());
+    assert_eq!(recursive(&cache, &source, 2, 7).await, 3);
+    assert_eq!(source.runs(), 3);
+    assert_eq!(cache.stats().bypassed, 2);
+    let reply = recursive::with(CacheControl::new(), &cache, &source, 2, 7).await;
+    assert!(reply.outcome.is_hit());
+}
+
+#[tokio::test]
+async fn recursion_is_seen_through_the_task_of_a_nested_load() {
+    #[cached("outer", ttl = "1h", cache = cache, skip(cache, source, depth))]
+    fn outer(cache: Cache, source: Source, depth: u32, key: u32) -> Pin<Box<dyn Future<Output = usize> + Send>> {
+        Box::pin(async move {
+            source.run().await;
+            if depth == 0 { 0 } else { nested(cache, source, depth - 1, key).await }
+        })
+    }
+    #[cached("nested", ttl = "1h", cache = cache, skip(cache, source, depth))]
+    async fn nested(cache: Cache, source: Source, depth: u32, key: u32) -> usize {
+        outer(cache, source, depth, key).await
+    }
+    let (cache, source) = (cache(), Source::open());
+    assert_eq!(outer(cache.clone(), source.clone(), 1, 7).await, 0);
+    assert_eq!(source.runs(), 2);
+}
+
+#[tokio::test]
+async fn an_invalidation_beats_the_load_under_way() {
+    let (cache, source) = (cache(), Source::held());
+    let call = || {
+        let (cache, source) = (cache.clone(), source.clone());
+        tokio::spawn(async move { detached::with(CacheControl::new(), &cache, &source, 7).await })
+    };
+    let leader = call();
+    source.begun().await;
+    let follower = call();
+    settle().await;
+    detached::invalidate(&cache, &source, 7).await.unwrap();
+    // The follower does not wait for the old load: it is the leader of a new one.
+    source.begun().await;
+    source.let_through(2);
+    let (old, new) = (leader.await.unwrap(), follower.await.unwrap());
+    assert_eq!((old.value, old.outcome), (1, CacheOutcome::Miss));
+    assert_eq!((new.value, new.outcome), (2, CacheOutcome::Miss));
+    assert_eq!(detached(&cache, &source, 7).await, 2);
+    assert_eq!(source.runs(), 2);
+    assert_eq!(cache.stats().rejected_fills, 1);
+}
+
+#[tokio::test]
+async fn a_refresh_joins_no_older_load_and_is_not_overwritten_by_it() {
+    let (cache, source) = (cache(), Source::held());
+    let old = tokio::spawn({
+        let (cache, source) = (cache.clone(), source.clone());
+        async move { detached(&cache, &source, 7).await }
+    });
+    source.begun().await;
+    let fresh = tokio::spawn({
+        let (cache, source) = (cache.clone(), source.clone());
+        async move { detached::refresh(&cache, &source, 7).await }
+    });
+    source.begun().await;
+    source.let_through(2);
+    assert_eq!((old.await.unwrap(), fresh.await.unwrap()), (1, 2));
+    assert_eq!(detached(&cache, &source, 7).await, 2);
+}
+
+#[tokio::test]
+async fn many_failing_and_cancelled_keys_leave_nothing_in_flight() {
+    #[cached("gone", ttl = "1h", cache = cache, skip(cache, not_cloned))]
+    async fn gone(cache: &Cache, not_cloned: &AtomicUsize, key: u32) -> Result<u32, Unshareable> {
+        if key % 2 == 0 { pending().await } else { Err(Unshareable(1)) }
+    }
+    let (cache, not_cloned) = (cache(), AtomicUsize::new(0));
+    for key in 0..20_000 {
+        let mut call = Box::pin(gone(&cache, &not_cloned, key));
+        poll_fn(|cx| Poll::Ready(drop(call.as_mut().poll(cx)))).await;
+    }
+    let stats = cache.stats();
+    assert_eq!((stats.loads, stats.in_flight, stats.l1_entries), (20_000, 0, 0));
+}
+
+#[test]
+fn without_a_runtime_async_functions_work_as_well() {
+    let (cache, source) = (cache(), Source::open());
+    for _ in 0..3 {
+        assert_eq!(pollster::block_on(detached(&cache, &source, 7)), 1);
+    }
+    assert_eq!(source.runs(), 1);
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_change_threads_is_loaded_in_place() {
+    #[cached("rc", ttl = "1h", cache = cache, skip(cache, source))]
+    async fn holds_rc(cache: &Cache, source: &Source, key: u32) -> usize {
+        let rc = Rc::new(1);
+        source.run().await + *rc - 1
+    }
+    let (cache, source) = (cache(), Source::open());
+    assert_eq!(holds_rc(&cache, &source, 7).await, 1);
+    assert_eq!(holds_rc(&cache, &source, 7).await, 1);
+    assert_eq!(source.runs(), 1);
+}
+
+#[tokio::test]
+async fn an_argument_that_is_no_key_bypasses_the_cache() {
+    #[cached("nan", ttl = "1h", cache = cache, skip(cache, source))]
+    async fn of_float(cache: &Cache, source: &Source, x: f64) -> usize {
+        source.run().await
+    }
+    let (cache, source) = (cache(), Source::open());
+    for run in 1..=3 {
+        let reply = of_float::with(CacheControl::new(), &cache, &source, f64::NAN).await;
+        assert_eq!((reply.value, reply.outcome), (run, CacheOutcome::Bypass(Reason::Key)));
+    }
+    assert!(of_float::invalidate(&cache, &source, f64::NAN).await.unwrap_err().is_key());
+    assert!(of_float::key(&cache, &source, f64::NAN).unwrap_err().is_key());
+    assert_eq!(cache.stats().keys_refused, 3);
+}
