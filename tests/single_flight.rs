@@ -43,7 +43,11 @@ impl Source {
     }
 
     fn with_permits(permits: usize) -> Self {
-        Self(Arc::new(Inner { runs: AtomicUsize::new(0), begun: Notify::new(), gate: Semaphore::new(permits) }))
+        Self(Arc::new(Inner {
+            runs: AtomicUsize::new(0),
+            begun: Notify::new(),
+            gate: Semaphore::new(permits),
+        }))
     }
 
     /// The number of this run, from 1.
@@ -375,7 +379,12 @@ async fn a_load_that_asks_for_its_own_key_runs_the_body() {
 #[tokio::test]
 async fn recursion_is_seen_through_the_task_of_a_nested_load() {
     #[cached("outer", ttl = "1h", cache = cache, skip(cache, source, depth))]
-    fn outer(cache: Cache, source: Source, depth: u32, key: u32) -> Pin<Box<dyn Future<Output = usize> + Send>> {
+    fn outer(
+        cache: Cache,
+        source: Source,
+        depth: u32,
+        key: u32,
+    ) -> Pin<Box<dyn Future<Output = usize> + Send>> {
         Box::pin(async move {
             source.run().await;
             if depth == 0 { 0 } else { nested(cache, source, depth - 1, key).await }

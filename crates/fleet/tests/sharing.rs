@@ -1,0 +1,157 @@
+//! Processes that share one Redis, or none.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+
+use redis_harness::{RedisServer, eventually};
+
+struct Worker {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Worker {
+    fn start(environment: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_worker"))
+            .env_remove("REDIS_URL")
+            .env_remove("CACHED_ASIDE")
+            .env_remove("CACHED_ASIDE_NAMESPACE")
+            .envs(environment.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the worker starts");
+        let stdin = child.stdin.take();
+        let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+        Self { child, stdin, stdout }
+    }
+
+    fn on(redis: &RedisServer) -> Self {
+        Self::start(&[("REDIS_URL", &redis.url()), ("CACHED_ASIDE_NAMESPACE", "fleet")])
+    }
+
+    fn say(&mut self, line: &str) -> String {
+        let stdin = self.stdin.as_mut().expect("it is open");
+        writeln!(stdin, "{line}").expect("the worker reads");
+        let mut answer = String::new();
+        self.stdout.read_line(&mut answer).expect("the worker answers");
+        answer.trim_end().to_owned()
+    }
+
+    fn own(&self, key: &str) -> String {
+        format!("{key}-of-{}", self.child.id())
+    }
+
+    /// Ends the worker; what it said on stderr.
+    fn end(mut self) -> String {
+        self.stdin = None;
+        let mut said = String::new();
+        self.child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it is text");
+        said
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.stdin = None;
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn two_processes_share_values_and_invalidations_reach_redis() {
+    let redis = RedisServer::start();
+    let patient = || Worker::start(&[("PATIENT_REDIS_URL", &redis.url())]);
+    let (mut a, mut b) = (patient(), patient());
+    assert_eq!(a.say("ask x"), format!("{} Miss", a.own("x")));
+    assert_eq!(redis.cli(&["EXISTS", "fleet:answer:x"]).trim(), "1");
+    let shared = b.say("ask x");
+    assert!(shared.starts_with(&format!("{} Hit {{ tier: L2", a.own("x"))), "{shared}");
+    assert!(b.say("ask x").contains("tier: L1"));
+    assert_eq!(b.say("invalidate x"), "done");
+    assert_eq!(redis.cli(&["EXISTS", "fleet:answer:x"]).trim(), "0");
+    assert_eq!(b.say("ask x"), format!("{} Miss", b.own("x")));
+}
+
+#[test]
+fn a_process_that_starts_without_redis_works_and_shares_when_it_comes() {
+    let mut redis = RedisServer::start();
+    redis.stop();
+    let (mut a, mut b) = (Worker::on(&redis), Worker::on(&redis));
+    assert_eq!(a.say("ask x"), format!("{} Miss", a.own("x")));
+    assert_eq!(b.say("ask x"), format!("{} Miss", b.own("x")));
+    assert!(a.say("ask x").contains("tier: L1"));
+    assert!(a.say("invalidate x").contains("other processes could not be told"));
+    redis.restart();
+    let mut number = 0;
+    eventually("the processes share again", || {
+        number += 1;
+        let loaded = a.say(&format!("ask {number}"));
+        let seen = b.say(&format!("ask {number}"));
+        loaded.ends_with(" Miss") && seen.contains("tier: L2")
+    });
+}
+
+#[test]
+fn a_redis_that_is_killed_costs_nothing_but_sharing() {
+    let mut redis = RedisServer::start();
+    let mut a = Worker::on(&redis);
+    assert!(a.say("ask x").ends_with("Miss"));
+    redis.kill();
+    assert!(a.say("ask x").contains("tier: L1"));
+    for key in ["y", "z"] {
+        assert!(a.say(&format!("ask {key}")).ends_with("Miss"));
+        assert!(a.say(&format!("ask {key}")).contains("tier: L1"));
+    }
+    redis.restart();
+    let mut number = 0;
+    eventually("Redis is filled again", || {
+        number += 1;
+        a.say(&format!("ask {number}"));
+        redis.cli(&["EXISTS", &format!("fleet:answer:{number}")]).trim() == "1"
+    });
+}
+
+#[test]
+fn without_redis_each_process_caches_alone() {
+    let (mut a, mut b) = (Worker::start(&[]), Worker::start(&[]));
+    assert_eq!(a.say("ask x"), format!("{} Miss", a.own("x")));
+    assert!(a.say("ask x").contains("tier: L1"));
+    assert_eq!(b.say("ask x"), format!("{} Miss", b.own("x")));
+    assert_eq!(a.end(), "");
+}
+
+#[test]
+fn the_environment_can_turn_it_off() {
+    let redis = RedisServer::start();
+    let url = redis.url();
+    let mut off = Worker::start(&[("REDIS_URL", &url), ("CACHED_ASIDE", "off")]);
+    let mut local = Worker::start(&[("REDIS_URL", &url), ("CACHED_ASIDE", "local")]);
+    for _ in 0..2 {
+        assert!(off.say("ask x").contains("Bypass(Off)"));
+    }
+    assert!(local.say("ask x").ends_with("Miss"));
+    assert!(local.say("ask x").contains("tier: L1"));
+    assert_eq!(redis.cli(&["DBSIZE"]).trim(), "0");
+}
+
+#[test]
+fn a_bad_environment_is_said_once_without_its_secrets_and_stops_nothing() {
+    for (name, value) in [
+        ("REDIS_URL", "redis://user:canary@localhost:notaport"),
+        ("REDIS_URL", "canary"),
+        ("CACHED_ASIDE", "canary"),
+        ("CACHED_ASIDE_NAMESPACE", "can ary"),
+    ] {
+        let mut worker = Worker::start(&[(name, value)]);
+        assert!(worker.say("ask x").ends_with("Miss"));
+        assert!(worker.say("ask x").contains("tier: L1"));
+        let said = worker.end();
+        assert!(said.starts_with("cached-aside: ") && said.lines().count() == 1, "{said}");
+        assert!(!said.contains("canary"), "{said}");
+    }
+}
