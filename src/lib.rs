@@ -9,16 +9,19 @@ mod redis;
 #[cfg(feature = "redis")]
 pub use redis::use_redis;
 
+/// The cache of every function that names no other: the one that was [installed](Cache::install), or else one with the
+/// Redis that the environment names, or else one in this process alone.
+pub fn default_cache() -> &'static Cache {
+    #[cfg(feature = "redis")]
+    let init = redis::from_environment;
+    #[cfg(not(feature = "redis"))]
+    let init = || Cache::builder().build_or_warn();
+    Cache::default_or(init)
+}
+
 #[doc(hidden)]
 pub mod __private {
     pub use cached_core::__private::*;
 
-    /// The process default where nobody says what it is: Redis if the environment names one, and else this process.
-    pub fn default_cache() -> &'static Cache {
-        #[cfg(feature = "redis")]
-        let init = crate::redis::from_environment;
-        #[cfg(not(feature = "redis"))]
-        let init = || Cache::builder().build_or_warn();
-        Cache::default_or(init)
-    }
+    pub use crate::default_cache;
 }

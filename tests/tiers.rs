@@ -6,7 +6,7 @@ use std::{
 };
 
 use cached_aside::{
-    Cache, CacheControl, CacheOutcome, Format, Layer, Mode, Reason, cached,
+    Cache, CacheBuilder, CacheControl, CacheOutcome, Format, Layer, Mode, Reason, cached,
     testing::{CountedLoad, FakeTier, ManualClock},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -542,7 +542,7 @@ async fn counters_count_in_the_shared_tier_or_here() {
 
 #[test]
 fn settings_that_cannot_work_are_refused_when_the_cache_is_built() {
-    let refused = |builder: cached_aside::CacheBuilder| builder.build().unwrap_err().is_config();
+    let refused = |builder: CacheBuilder| builder.build().unwrap_err().is_config();
     assert!(refused(Cache::builder().namespace("")));
     assert!(refused(Cache::builder().namespace("a b")));
     assert!(refused(Cache::builder().namespace("a*")));
@@ -569,11 +569,7 @@ async fn every_codec_carries_values_to_the_other_process() {
             let tier = FakeTier::new(&clock);
             let build = || {
                 let builder = Cache::builder().tier(tier.clone()).codec(codec.clone()).clock(clock.clock());
-                compress_above
-                    .into_iter()
-                    .fold(builder, |builder, bytes| builder.compress_above(bytes))
-                    .build()
-                    .unwrap()
+                compress_above.into_iter().fold(builder, CacheBuilder::compress_above).build().unwrap()
             };
             let (a, b, runs) = (build(), build(), AtomicUsize::new(0));
             let first = answer(&a, &runs).await;

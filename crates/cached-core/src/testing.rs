@@ -215,7 +215,6 @@ impl<V: Clone> CountedLoad<V> {
     ///
     /// # Errors
     /// Never.
-    #[allow(clippy::unused_async, reason = "a load is async")]
     pub async fn run(&self) -> Result<V, Infallible> {
         self.runs.fetch_add(1, Ordering::Relaxed);
         Ok(self.value.clone())

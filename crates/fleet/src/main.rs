@@ -10,7 +10,7 @@
 
 use std::{env, process, time::Duration};
 
-use cached_aside::{__private::default_cache, Cache, CacheControl, Error, RedisTier, cached};
+use cached_aside::{Cache, CacheControl, Error, RedisTier, cached, default_cache};
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 
 /// Tells who loaded it.
