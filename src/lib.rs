@@ -25,3 +25,8 @@ pub mod __private {
 
     pub use crate::default_cache;
 }
+
+/// The README's snippets compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -172,7 +172,7 @@ async fn when_a_borrowing_leader_goes_away_one_follower_loads() {
     assert_eq!(cache.stats().in_flight, 0);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_leader_that_is_not_polled_is_overtaken() {
     let (cache, source) = (cache(), Source::held());
     let borrowed = Borrowed(source.clone());
@@ -491,4 +491,52 @@ async fn an_argument_that_is_no_key_bypasses_the_cache() {
     assert!(of_float::invalidate(&cache, &source, f64::NAN).await.unwrap_err().is_key());
     assert!(of_float::key(&cache, &source, f64::NAN).unwrap_err().is_key());
     assert_eq!(cache.stats().keys_refused, 3);
+}
+
+#[test]
+fn a_runtime_without_timers_will_do() {
+    let (cache, source) = (cache(), Source::held());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let mut callers = JoinSet::new();
+        for _ in 0..10 {
+            let (cache, source) = (cache.clone(), source.clone());
+            callers.spawn(async move { detached(&cache, &source, 7).await });
+        }
+        settle().await;
+        source.let_through(1);
+        assert!(callers.join_all().await.into_iter().all(|run| run == 1));
+    });
+}
+
+#[tokio::test]
+async fn a_panic_in_a_policy_costs_no_more_than_one_in_the_load() {
+    #[cached("policy", ttl = "1h", cache_if = |_| panic!("no"), cache = cache, skip(cache, source))]
+    async fn judged(cache: &Cache, source: &Source, key: u32) -> usize {
+        source.run().await
+    }
+    let (cache, source) = (cache(), Source::held());
+    let mut callers = JoinSet::new();
+    for _ in 0..50 {
+        let (cache, source) = (cache.clone(), source.clone());
+        callers.spawn(async move { judged(&cache, &source, 7).await });
+    }
+    source.begun().await;
+    settle().await;
+    source.let_through(50);
+    while let Some(end) = callers.join_next().await {
+        assert!(end.unwrap_err().is_panic());
+    }
+    assert_eq!((source.runs(), cache.stats().in_flight), (2, 0));
+}
+
+#[tokio::test]
+async fn a_ttl_beyond_all_measure_is_for_ever() {
+    #[cached("long", ttl = Duration::MAX, jitter = 0.5, cache = cache, skip(cache, source))]
+    async fn long(cache: &Cache, source: &Source) -> usize {
+        source.run().await
+    }
+    let (cache, source) = (cache(), Source::open());
+    long(&cache, &source).await;
+    assert_eq!(long(&cache, &source).await, 1);
 }

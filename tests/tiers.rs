@@ -6,7 +6,7 @@ use std::{
 };
 
 use cached_aside::{
-    Cache, CacheBuilder, CacheControl, CacheOutcome, Format, Layer, Mode, Reason, cached,
+    Cache, CacheBuilder, CacheControl, CacheOutcome, Layer, Mode, Reason, cached,
     testing::{CountedLoad, FakeTier, ManualClock},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -563,6 +563,7 @@ async fn every_codec_carries_values_to_the_other_process() {
         runs.fetch_add(1, SeqCst);
         Answer { text: "because ".repeat(1_000), tokens: Some(7) }
     }
+    use cached_aside::Format;
     for codec in [Format::Json, Format::MessagePack, Format::Postcard] {
         for compress_above in [None, Some(100)] {
             let clock = ManualClock::new();

@@ -1,8 +1,17 @@
 //! The path of one call, top to bottom: key, L1, single-flight, L2, load, fill.
 
-use std::{future::Future, panic::resume_unwind, pin::Pin, sync::Arc, thread, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    panic::resume_unwind,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    thread,
+    time::Duration,
+};
 
-use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
+use futures_timer::Delay;
+use tokio::{runtime::Handle, task::JoinHandle};
 
 use crate::{
     Error,
@@ -124,9 +133,16 @@ impl Prepared {
             leader.land(slot, || ());
             return Ok(reply);
         }
-        if let Some((slot, reply)) = leader.watch(desk.ask_l2()).await.map_err(Panicked::Here)? {
-            leader.land(slot.clone(), || desk.fill_l1(slot));
-            return Ok(reply);
+        match leader.watch(desk.ask_l2()).await {
+            Ok(Some((slot, reply))) => {
+                leader.land(slot.clone(), || desk.fill_l1(slot));
+                return Ok(reply);
+            }
+            Ok(None) => {}
+            Err(panic) => {
+                leader.fail(Landing::Panicked);
+                return Err(Panicked::Here(panic));
+            }
         }
         desk.cache.count(Count::Miss);
         let lander = Lander { desk, leader };
@@ -311,16 +327,16 @@ async fn arrive(mut follower: Follower) -> Arrival {
     const PATIENCE: Duration = Duration::from_secs(1);
     const LONGEST: Duration = Duration::from_secs(8);
 
-    if Handle::try_current().is_err() {
-        return follower.await;
-    }
     let mut look_after = PATIENCE;
     loop {
-        if let Ok(arrival) = timeout(look_after, &mut follower).await {
+        // Not the runtime's timer: there may be no runtime, or one that was built without.
+        let mut alarm = pin!(Delay::new(look_after));
+        let first = poll_fn(|cx| match Pin::new(&mut follower).poll(cx) {
+            Poll::Ready(arrival) => Poll::Ready(Some(arrival)),
+            Poll::Pending => alarm.as_mut().poll(cx).map(|()| None),
+        });
+        if let Some(arrival) = first.await.or_else(|| follower.overtake(PATIENCE).map(Arrival::Lead)) {
             return arrival;
-        }
-        if let Some(leader) = follower.overtake(PATIENCE) {
-            return Arrival::Lead(leader);
         }
         look_after = (look_after * 2).min(LONGEST);
     }
@@ -338,16 +354,16 @@ impl<R> Lander<R> {
         let Self { desk, leader } = self;
         let cache = &desk.cache;
         cache.count(Count::Load);
-        let out = match leader.watch(load).await {
-            Ok(out) => out,
+        // The policies are the user's code as well.
+        let settle = async { desk.shape.settle(load.await, &Settling::now(cache.clock(), desk.terms.ttl)) };
+        let settled = match leader.watch(settle).await {
+            Ok(settled) => settled,
             Err(panic) => {
                 cache.count(Count::LoadPanic);
                 leader.fail(Landing::Panicked);
                 return Err(panic);
             }
         };
-        let terms = Settling::now(cache.clock(), desk.terms.ttl);
-        let settled = desk.shape.settle(out, &terms);
         if settled.is_error {
             cache.count(Count::LoadError);
         }

@@ -256,8 +256,12 @@ where
             return None;
         }
         let ttl = terms.ttl.unwrap_or_else(|| self.ttl_from.map_or_else(self.ttl, |from| from(value)));
-        let spread = ttl.mul_f64(1.0 - self.jitter * terms.random);
-        (!spread.is_zero()).then_some(spread)
+        let ttl = match self.jitter * terms.random {
+            0.0 => ttl,
+            // Too long to be multiplied is too long to matter.
+            cut => Duration::try_from_secs_f64(ttl.as_secs_f64() * (1.0 - cut)).unwrap_or(ttl),
+        };
+        (!ttl.is_zero()).then_some(ttl)
     }
 }
 

@@ -3,10 +3,8 @@
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Wake, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
-
-use tokio::time::Instant;
 
 /// Stands between a leader's future and its waker, and notes wakes that no poll followed.
 ///
