@@ -1,4 +1,32 @@
-//! Cache-aside and memoization in one attribute.
+//! Cache-aside and memoization in one attribute: a typed in-process tier in front of a tier that all processes share.
+//!
+//! ```
+//! use cached_aside::cached;
+//!
+//! #[cached("square", ttl = "10m")]
+//! async fn square(n: u64) -> u64 {
+//!     n * n
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cached_aside::Error> {
+//! assert_eq!(square(7).await, 49);
+//! square::invalidate(7).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! | start with | for |
+//! |---|---|
+//! | [`cached`] | the attribute: the README has its grammar |
+//! | [`use_redis`] | the one line in `main` |
+//! | [`Cache::builder`] | every setting |
+//! | [`CacheControl`], [`CacheOutcome`] | directions for one call, and what happened |
+//! | [`Cache::keyspace`], [`Cache::incr`] | the cache without the attribute |
+//! | [`testing`] | a clock that you move, a tier that you can make fail |
+//!
+//! # Features
+//!
+//! `redis` (default): the Redis tier. `msgpack`, `postcard`: codecs besides JSON. `compression`: LZ4 for large values.
+//! `sha256`, `xxh3`: key hashers besides BLAKE3. A library that only annotates its functions turns the default off.
 
 pub use cached_core::*;
 #[cfg(feature = "redis")]
