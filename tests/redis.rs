@@ -1,0 +1,147 @@
+//! The whole path against a real redis-server.
+#![cfg(feature = "redis")]
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    time::Duration,
+};
+
+use cached_aside::{Cache, CacheControl, CacheOutcome, Layer, RedisTier, cached};
+use redis_harness::{Proxy, RedisServer, eventually_async};
+
+/// So long that no result depends on how busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn cache_on(url: &str) -> Cache {
+    let tier = RedisTier::builder(url).operation_timeout(PATIENCE).write_timeout(PATIENCE).build().unwrap();
+    Cache::builder().namespace("test").tier(tier).build().unwrap()
+}
+
+#[cached("user:{id}", ttl = "1h", cache = cache, skip(cache, runs))]
+async fn user(cache: &Cache, runs: &AtomicUsize, id: u32) -> String {
+    runs.fetch_add(1, SeqCst);
+    format!("user {id}")
+}
+
+#[tokio::test]
+async fn two_caches_share_a_value_with_the_time_it_has_left() {
+    let redis = RedisServer::start();
+    let (a, b, runs) = (cache_on(&redis.url()), cache_on(&redis.url()), AtomicUsize::new(0));
+    user(&a, &runs, 7).await;
+    a.flush().await;
+    // Redis counts the time, whatever the value says of itself.
+    redis.cli(&["PEXPIRE", "test:user:7", "100000"]);
+    let reply = user::with(CacheControl::new(), &b, &runs, 7).await;
+    assert!(matches!(reply.outcome, CacheOutcome::Hit { tier: Layer::L2, .. }), "{:?}", reply.outcome);
+    assert_eq!(runs.load(SeqCst), 1);
+    user::invalidate(&b, &runs, 7).await.unwrap();
+    assert_eq!(redis.cli(&["EXISTS", "test:user:7"]).trim(), "0");
+}
+
+#[tokio::test]
+async fn whatever_lies_under_the_name_is_a_miss_and_is_replaced() {
+    let redis = RedisServer::start();
+    let (cache, runs) = (cache_on(&redis.url()), AtomicUsize::new(0));
+    let name = "test:user:7";
+    let lies: [&[&str]; 5] = [
+        &["SET", name, "foreign"],
+        &["SET", name, ""],
+        &["SETRANGE", name, "30", "xx"],
+        &["RPUSH", name, "a", "list"],
+        &["HSET", name, "a", "hash"],
+    ];
+    for lie in lies {
+        if lie[0] != "SETRANGE" {
+            redis.cli(&["DEL", name]);
+        }
+        redis.cli(lie);
+        cache.clear_local();
+        let before = runs.load(SeqCst);
+        assert_eq!(user(&cache, &runs, 7).await, "user 7");
+        cache.flush().await;
+        assert_eq!(runs.load(SeqCst), before + 1, "{lie:?}");
+        cache.clear_local();
+        assert_eq!(user(&cache, &runs, 7).await, "user 7");
+        assert_eq!(runs.load(SeqCst), before + 1, "{lie:?} was not replaced");
+    }
+    let stats = cache.stats();
+    assert_eq!((stats.unreadable, stats.shared_read_errors), (3, 2));
+}
+
+#[tokio::test]
+async fn a_hit_in_redis_is_one_round_trip_and_a_miss_is_two() {
+    let redis = RedisServer::start();
+    let proxy = Proxy::start(redis.port());
+    let (a, b, runs) = (cache_on(&proxy.url()), cache_on(&proxy.url()), AtomicUsize::new(0));
+    let trips = || {
+        let sent = proxy.take_round_trips();
+        sent.iter().filter(|bytes| bytes.as_slice() != b"*1\r\n$4\r\nPING\r\n").count()
+    };
+    trips();
+    user(&a, &runs, 7).await;
+    a.flush().await;
+    assert_eq!(trips(), 2);
+    user(&a, &runs, 7).await;
+    assert_eq!(trips(), 0);
+    user(&b, &runs, 7).await;
+    assert_eq!(trips(), 1);
+    user::invalidate(&b, &runs, 7).await.unwrap();
+    assert_eq!(trips(), 1);
+    let keyspace = a.keyspace::<u32, u32>("n", Duration::from_secs(60)).unwrap();
+    keyspace.set_many([(&1, 1), (&2, 2), (&3, 3)]).await.unwrap();
+    assert_eq!(trips(), 1);
+    let keyspace = b.keyspace::<u32, u32>("n", Duration::from_secs(60)).unwrap();
+    assert_eq!(keyspace.get_many(&[3, 2, 1, 0]).await, [Some(3), Some(2), Some(1), None]);
+    assert_eq!(trips(), 1);
+}
+
+#[tokio::test]
+async fn a_frozen_redis_costs_the_budget_and_an_invalidation_says_that_nobody_was_told() {
+    let redis = RedisServer::start();
+    let tier = RedisTier::builder(redis.url())
+        .operation_timeout(Duration::from_millis(20))
+        .write_timeout(Duration::from_millis(20));
+    let cache = Cache::builder().namespace("test").tier(tier.build().unwrap()).build().unwrap();
+    let runs = AtomicUsize::new(0);
+    user(&cache, &runs, 1).await;
+    redis.freeze();
+    assert_eq!(user(&cache, &runs, 2).await, "user 2");
+    assert!(user::with(CacheControl::new(), &cache, &runs, 1).await.outcome.is_hit());
+    assert!(user::invalidate(&cache, &runs, 1).await.unwrap_err().is_not_propagated());
+    redis.thaw();
+    eventually_async("invalidations are told again", async || {
+        user::invalidate(&cache, &runs, 1).await.is_ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn ten_thousand_callers_of_a_key_that_redis_has_are_one_round_trip() {
+    let redis = RedisServer::start();
+    let (a, b, runs) = (cache_on(&redis.url()), cache_on(&redis.url()), AtomicUsize::new(0));
+    user(&a, &runs, 7).await;
+    a.flush().await;
+    let calls = (0..10_000).map(|_| user(&b, &runs, 7));
+    let mut calls: Vec<_> = calls.map(Box::pin).collect();
+    std::future::poll_fn(|cx| {
+        calls.retain_mut(|call| call.as_mut().poll(cx).is_pending());
+        if calls.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    let stats = b.stats();
+    assert_eq!((runs.load(SeqCst), stats.hits_l2, stats.loads), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn counters_are_atomic_over_processes_and_expire() {
+    let redis = RedisServer::start();
+    let (a, b) = (cache_on(&redis.url()), cache_on(&redis.url()));
+    for expected in [1, 3, 5] {
+        let cache = if expected == 3 { &b } else { &a };
+        let by = if expected == 1 { 1 } else { 2 };
+        assert_eq!(cache.incr("logins", "ada", by, Some(Duration::from_secs(100))).await.unwrap(), expected);
+    }
+    let name = redis.cli(&["KEYS", "test:logins:*"]);
+    let left: i64 = redis.cli(&["PTTL", name.trim()]).trim().parse().unwrap();
+    assert!((1..=100_000).contains(&left), "{left}");
+}
