@@ -186,22 +186,6 @@ async fn a_leader_that_is_not_polled_is_overtaken() {
     assert_eq!(cache.stats().in_flight, 0);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_leader_that_waits_long_is_not_overtaken() {
-    let (cache, source) = (cache(), Source::held());
-    let borrowed = Arc::new(Borrowed(source.clone()));
-    let mut callers = JoinSet::new();
-    for _ in 0..10 {
-        let (cache, borrowed) = (cache.clone(), borrowed.clone());
-        callers.spawn(async move { inline(&cache, &borrowed, 7).await });
-    }
-    // As long as a language model takes.
-    tokio::time::sleep(Duration::from_secs(120)).await;
-    source.let_through(1);
-    assert!(callers.join_all().await.into_iter().all(|run| run == 1));
-    assert_eq!(source.runs(), 1);
-}
-
 #[tokio::test]
 async fn a_leader_whose_runtime_is_gone_is_overtaken() {
     let (cache, source) = (cache(), Source::held());

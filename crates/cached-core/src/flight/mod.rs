@@ -10,6 +10,8 @@
 mod chain;
 mod leader;
 mod pulse;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
