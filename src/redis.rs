@@ -8,7 +8,8 @@ use cached_redis::RedisTier;
 /// Puts Redis behind every function that names no other cache: the one line in `main`.
 ///
 /// It connects in the background, so it returns at once whether or not Redis is there. For more settings, build a
-/// [`Cache`] with a [`RedisTier`] and [`install`](Cache::install) it.
+/// [`Cache`] with a [`RedisTier`] and [`install`](Cache::install) it. A program that ends soon calls
+/// [`flush`](Cache::flush) on the cache that is returned, because values reach Redis in the background.
 ///
 /// ```
 /// # fn main() -> Result<(), cached_aside::Error> {
@@ -19,20 +20,28 @@ use cached_redis::RedisTier;
 /// # Errors
 /// [`is_config`](Error::is_config) for a malformed URL or namespace, and [`is_installed`](Error::is_installed) if the
 /// default was set, or used, before.
-pub fn use_redis(url: &str, namespace: &str) -> Result<(), Error> {
-    with_redis(Cache::builder().namespace(namespace), url)?.build()?.install()
+pub fn use_redis(url: &str, namespace: &str) -> Result<&'static Cache, Error> {
+    with_redis(Cache::builder().namespace(namespace), url)?.build()?.install()?;
+    Ok(crate::default_cache())
 }
 
 fn with_redis(builder: CacheBuilder, url: &str) -> Result<CacheBuilder, Error> {
     Ok(builder.tier(RedisTier::builder(url).build()?))
 }
 
+/// Two applications that find the same Redis in their environment must not read each other's values.
+fn own_name() -> Option<String> {
+    let name = env::current_exe().ok()?.file_stem()?.to_str()?.to_owned();
+    name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)).then_some(name)
+}
+
 /// `REDIS_URL` and `CACHED_ASIDE_NAMESPACE`, for programs that set up nothing.
 pub(crate) fn from_environment() -> Cache {
-    let mut builder = Cache::builder();
-    if let Ok(namespace) = env::var("CACHED_ASIDE_NAMESPACE") {
-        builder = builder.namespace(namespace);
-    }
+    let namespace = env::var("CACHED_ASIDE_NAMESPACE").ok().or_else(own_name);
+    let builder = match namespace {
+        Some(namespace) => Cache::builder().namespace(namespace),
+        None => Cache::builder(),
+    };
     match env::var("REDIS_URL") {
         Ok(url) if !url.is_empty() => match with_redis(builder, &url) {
             Ok(builder) => builder.build_or_warn(),

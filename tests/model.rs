@@ -1,6 +1,11 @@
 //! Random histories of two processes with one shared tier, held against a model that is plain enough to be believed.
 
-use std::{cell::Cell, collections::HashMap, convert::Infallible, time::Duration};
+use std::{
+    cell::Cell,
+    collections::{HashMap, HashSet},
+    convert::Infallible,
+    time::Duration,
+};
 
 use cached_aside::{
     Cache, Keyspace, Mode,
@@ -47,6 +52,8 @@ struct Model {
     shared: Entries,
     modes: [Mode; 2],
     is_down: bool,
+    /// What each process could not take away from the shared tier, and does not read there.
+    untold: [HashSet<u8>; 2],
 }
 
 impl Model {
@@ -64,7 +71,14 @@ impl Model {
         if let Some((value, _)) = fresh(&self.local[process]) {
             return Some(value);
         }
-        let found = if self.reaches_shared(process) { fresh(&self.shared) } else { None }?;
+        if !self.reaches_shared(process) {
+            return None;
+        }
+        if self.untold[process].remove(&key) {
+            self.shared.remove(&key);
+            return None;
+        }
+        let found = fresh(&self.shared)?;
         if fill {
             self.local[process].insert(key, found);
         }
@@ -77,6 +91,7 @@ impl Model {
             self.local[process].insert(key, entry);
         }
         if self.reaches_shared(process) {
+            self.untold[process].remove(&key);
             self.shared.insert(key, entry);
         }
     }
@@ -84,7 +99,10 @@ impl Model {
     /// Whether everyone who had to be told was told.
     fn delete(&mut self, process: usize, key: u8) -> bool {
         self.local[process].remove(&key);
-        if !self.is_down {
+        if self.is_down {
+            self.untold[process].insert(key);
+        } else {
+            self.untold[process].remove(&key);
             self.shared.remove(&key);
         }
         !self.is_down
@@ -134,16 +152,19 @@ impl Pair {
             Step::Get { process, key } => {
                 let expected = self.model.find(process, key, false);
                 assert_eq!(self.keyspaces[process].get(&key).await, expected);
+                let expected = self.model.find(process, key, false);
                 assert_eq!(self.keyspaces[process].exists(&key).await, expected.is_some());
             }
             Step::Set { process, key } => {
                 let value = self.new_value();
                 let stored = self.keyspaces[process].set(&key, value).await.is_ok();
-                let told = self.model.modes[process] == Mode::On || self.model.delete(process, key);
-                if told {
-                    self.model.store(process, key, value);
+                let is_on = self.model.modes[process] == Mode::On;
+                if is_on && self.model.is_down {
+                    self.model.untold[process].insert(key);
                 }
-                assert_eq!(stored, told && (self.model.modes[process] != Mode::On || !self.model.is_down));
+                let told = is_on || self.model.delete(process, key);
+                self.model.store(process, key, value);
+                assert_eq!(stored, told && !(is_on && self.model.is_down));
             }
             Step::Delete { process, key } => {
                 let told = self.keyspaces[process].delete(&key).await.is_ok();

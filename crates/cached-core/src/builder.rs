@@ -8,9 +8,10 @@ use crate::{
     clock::Clock,
     codec::Format,
     envelope::Limits,
+    guard::Guarded,
     key::{Blake3, KeyHasher},
     l1::L1,
-    shared::Shared,
+    shared::{Shared, Untold},
     tier::{NoTier, Tier},
     turns::Turns,
 };
@@ -111,6 +112,22 @@ impl CacheBuilder {
     /// [`is_config`](Error::is_config) for an empty or malformed namespace, a size of zero, compression without the
     /// feature, or a `CACHED_ASIDE` that is none of these words.
     pub fn build(self) -> Result<Cache, Error> {
+        self.check()?;
+        let mode = mode_of_environment(self.mode)?;
+        Ok(self.assemble(mode))
+    }
+
+    /// As [`build`](Self::build) for those who have nobody to return an error to: what is wrong is said on stderr, and the
+    /// default takes its place.
+    pub fn build_or_warn(self) -> Cache {
+        let mode = mode_of_environment(self.mode).unwrap_or_else(|error| warn(&error, self.mode));
+        match self.check() {
+            Ok(()) => self.assemble(mode),
+            Err(error) => warn(&error, Self::new()).assemble(mode),
+        }
+    }
+
+    fn check(&self) -> Result<(), Error> {
         check_namespace(&self.namespace)?;
         if self.l1_max_bytes == 0 {
             return Err(Error::config("`l1_max_bytes` is 0: to turn caching off, use `Mode::Off`"));
@@ -122,39 +139,37 @@ impl CacheBuilder {
         if self.compress_above.is_some() && cfg!(not(feature = "compression")) {
             return Err(Error::config("`compress_above` needs the feature `compression`"));
         }
-        let mode = mode_of_environment(self.mode)?;
-        Ok(self.assemble(mode))
-    }
-
-    /// As [`build`](Self::build) for those who have nobody to return an error to: what is wrong is said on stderr, and
-    /// the defaults take its place.
-    pub fn build_or_warn(self) -> Cache {
-        self.build().unwrap_or_else(|error| {
-            eprintln!("cached-aside: {error}; the defaults are used instead");
-            Self::new().assemble(Mode::On)
-        })
+        Ok(())
     }
 
     fn assemble(self, mode: Mode) -> Cache {
         let shared = Shared {
             exists: self.tier.is_some(),
-            tier: self.tier.unwrap_or_else(|| Arc::new(NoTier)),
+            tier: Guarded(self.tier.unwrap_or_else(|| Arc::new(NoTier))),
             hasher: self.key_hasher,
             namespace: self.namespace,
             format: self.codec,
             limits: Limits { max_bytes: self.max_value_bytes, compress_above: self.compress_above },
             turns: Turns::new(),
+            clock: self.clock,
+            untold: Untold::default(),
         };
-        Cache::assemble(L1::new(self.l1_max_bytes), shared, self.clock, mode)
+        Cache::assemble(L1::new(self.l1_max_bytes), shared, mode)
     }
 }
 
+fn warn<T>(error: &Error, instead: T) -> T {
+    eprintln!("cached-aside: {error}; the default is used instead");
+    instead
+}
+
 fn mode_of_environment(mode: Mode) -> Result<Mode, Error> {
-    match env::var("CACHED_ASIDE").as_deref() {
-        Ok("off") => Ok(Mode::Off),
-        Ok("local") if mode == Mode::On => Ok(Mode::LocalOnly),
-        Err(_) | Ok("" | "on" | "local") => Ok(mode),
-        Ok(_) => Err(Error::config("the environment's CACHED_ASIDE is not `on`, `local` or `off`")),
+    let word = env::var("CACHED_ASIDE").unwrap_or_default().to_ascii_lowercase();
+    match word.as_str() {
+        "off" | "0" | "false" | "no" => Ok(Mode::Off),
+        "local" if mode == Mode::On => Ok(Mode::LocalOnly),
+        "" | "on" | "1" | "true" | "yes" | "local" => Ok(mode),
+        _ => Err(Error::config("the environment's CACHED_ASIDE is not `on`, `local` or `off`")),
     }
 }
 

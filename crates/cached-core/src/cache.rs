@@ -44,7 +44,6 @@ struct Inner {
     l1: L1,
     flights: Arc<Flights>,
     shared: Arc<Shared>,
-    clock: Clock,
     counters: Arc<Counters>,
     local_counters: LocalCounters,
     mode: AtomicU8,
@@ -72,12 +71,11 @@ impl Cache {
         CacheBuilder::new()
     }
 
-    pub(crate) fn assemble(l1: L1, shared: Shared, clock: Clock, mode: Mode) -> Self {
+    pub(crate) fn assemble(l1: L1, shared: Shared, mode: Mode) -> Self {
         Self(Arc::new(Inner {
             l1,
             flights: Arc::new(Flights::new()),
             shared: Arc::new(shared),
-            clock,
             counters: Arc::new(Counters::new()),
             local_counters: LocalCounters::default(),
             mode: AtomicU8::new(mode as u8),
@@ -123,7 +121,7 @@ impl Cache {
     /// Waits until the values loaded so far have reached the shared tier, or have failed to. A program that is about
     /// to exit calls it, because values are handed over in the background.
     pub async fn flush(&self) {
-        self.0.shared.turns.idle().await;
+        self.0.shared.turns.flush().await;
     }
 
     /// Drops everything from the in-process tier of this cache. The shared tier keeps what it has.
@@ -157,7 +155,7 @@ impl Cache {
     /// The fresh slot under a key in the in-process tier, with its age.
     #[inline]
     pub(crate) fn look(&self, site: &Site, key: KeyRef<'_>) -> Option<(Arc<dyn Slot>, std::time::Duration)> {
-        let now = self.0.clock.now();
+        let now = self.clock().now();
         let slot = self.0.l1.get(site, key, now)?;
         let age = slot.meta().age(now);
         Some((slot, age))
@@ -176,7 +174,7 @@ impl Cache {
     }
 
     pub(crate) fn clock(&self) -> &Clock {
-        &self.0.clock
+        &self.0.shared.clock
     }
 
     pub(crate) fn local_counters(&self) -> &LocalCounters {

@@ -20,7 +20,7 @@ use crate::{
     flight::{Arrival, Follower, Landing, Leader, Panic, Role},
     key::{WriteKey, with_identity},
     shape::{Settling, Shape},
-    shared::{Fill, Put},
+    shared::{Fill, Life, Put},
     site::Site,
     slot::Slot,
     stats::Count,
@@ -145,6 +145,7 @@ impl Prepared {
             }
         }
         desk.cache.count(Count::Miss);
+        leader.expect_poll();
         let lander = Lander { desk, leader };
         let value = match load {
             Load::Inline(future) => lander.land(future).await,
@@ -257,9 +258,8 @@ impl<R> Desk<R> {
             return None;
         }
         let name = self.entry.name.as_ref()?;
-        let (shape, clock) = (&*self.shape, self.cache.clock());
-        let slot = self.cache.shared().get(name, shape, clock, self.cache.counters()).await?;
-        let age = slot.meta().age(clock.now());
+        let slot = self.cache.shared().get(name, &*self.shape, self.cache.counters()).await?;
+        let age = slot.meta().age(self.cache.clock().now());
         let value = self.fresh_enough(age)?.shape.restore(&*slot)?;
         self.cache.count(Count::HitL2);
         Some((slot, Reply::new(value, CacheOutcome::Hit { tier: Layer::L2, age })))
@@ -290,6 +290,10 @@ impl<R> Desk<R> {
                 Arrival::Landed(Landing::Unshared) => return Ok(Joined::Alone),
                 Arrival::Landed(Landing::Panicked) => return Err(Panicked::Elsewhere),
                 Arrival::Landed(Landing::Shared(slot)) => {
+                    let age = slot.meta().age(self.cache.clock().now());
+                    if self.fresh_enough(age).is_none() {
+                        return Ok(Joined::Lead(flights.depart(key)));
+                    }
                     let Some(value) = self.shape.restore(&*slot) else { return Ok(Joined::Alone) };
                     self.cache.count(Count::Joined);
                     return Ok(Joined::Reply(Reply::new(value, CacheOutcome::Joined)));
@@ -316,9 +320,18 @@ impl<R> Desk<R> {
         let shared = self.cache.shared();
         let name = self.entry.name.as_ref()?;
         let encoder = self.shape.encoder(slot)?;
-        let on = self.terms.shared && self.cache.mode() == CacheMode::On && shared.tier.ready();
-        let fill = Fill { encoder, created_ms: self.cache.clock().wall_ms(), ttl };
+        let on = self.terms.shared && self.cache.mode() == CacheMode::On;
+        let clock = self.cache.clock();
+        let fill = Fill { encoder, created_ms: clock.wall_ms(), life: Life { since: clock.now(), ttl } };
         on.then(|| Put { name: name.clone(), fill, turn: shared.turns.take(&name.text) })
+    }
+
+    /// A newer value that is not kept leaves no older one behind.
+    fn drop_older(&self) {
+        self.cache.l1().remove(&self.site, &self.entry.key);
+        if let Some(name) = &self.entry.name {
+            self.cache.shared().delete_later(&name.text);
+        }
     }
 }
 
@@ -380,7 +393,12 @@ impl<R> Lander<R> {
                 }
             }
             (Some(slot), None) => {
-                leader.land(slot, || ());
+                let is_newer = !settled.is_error && (!desk.terms.read || desk.terms.max_age.is_some());
+                leader.land(slot, || {
+                    if is_newer {
+                        desk.drop_older();
+                    }
+                });
             }
             (None, _) => leader.fail(Landing::Unshared),
         }

@@ -181,7 +181,7 @@ impl<R> Reply<R> {
 }
 
 /// Where a value came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum CacheOutcome {
     /// A tier had it.
@@ -200,6 +200,17 @@ pub enum CacheOutcome {
 }
 
 impl CacheOutcome {
+    /// A short name that does not change, for labels: `hit_l1`, `hit_l2`, `miss`, `joined` or `bypass`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Hit { tier: Layer::L1, .. } => "hit_l1",
+            Self::Hit { tier: Layer::L2, .. } => "hit_l2",
+            Self::Miss => "miss",
+            Self::Joined => "joined",
+            Self::Bypass(_) => "bypass",
+        }
+    }
+
     /// Whether a tier had the value.
     pub fn is_hit(&self) -> bool {
         matches!(self, Self::Hit { .. })
@@ -207,7 +218,7 @@ impl CacheOutcome {
 }
 
 /// Which tier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Layer {
     /// In this process.
     L1,
@@ -216,7 +227,7 @@ pub enum Layer {
 }
 
 /// Why the cache took no part in a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum Reason {
     /// It is turned off: for this call, by [`Cache::set_mode`](crate::Cache::set_mode), or in the environment.

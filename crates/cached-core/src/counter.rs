@@ -14,7 +14,7 @@ use crate::{
     clock::{Nanos, nanos},
     key::{BuildPrehashed, Key, KeyWriter, with_identity},
     site::Site,
-    tier::TierError,
+    tier::{Tier, TierError},
 };
 
 impl Cache {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::runtime::Handle;
 
 use crate::{
     Cache, Error,
@@ -15,9 +16,11 @@ use crate::{
     flight::{Leader, Role},
     key::KeyWriter,
     shape::{Settling, Shape, Sharing, Typed},
-    shared::{Fill, Put},
+    shared::{Fill, Life},
     site::Site,
     stats::Count,
+    tier::{Tier, TierError},
+    turns::Turn,
 };
 
 /// Values of one type under one prefix.
@@ -125,14 +128,19 @@ where
     ///
     /// # Errors
     /// [`is_key`](Error::is_key) and [`is_codec`](Error::is_codec): the key or the value cannot be stored.
-    /// [`is_tier`](Error::is_tier): it is stored in this process only.
+    /// Then nothing has changed. [`is_tier`](Error::is_tier) and [`is_not_propagated`](Error::is_not_propagated): it is
+    /// stored in this process, and others may have the value from before.
     pub async fn set(&self, key: &K, value: V) -> Result<(), Error> {
         let entry = self.prepare(key).entry?;
-        self.drop_unstored(&entry).await?;
-        match self.store(entry, value) {
-            Some(put) => self.cache.shared().put(put).await,
-            None => Ok(()),
-        }
+        let told = self.drop_unstored(&entry).await;
+        let Some(Sealed { name, bytes, life, turn }) = self.store(entry, value)? else { return told };
+        // In a task of its own where there is one: a caller that goes away must not hold up those behind it.
+        let shared = self.cache.shared().clone();
+        let write = async move { shared.replace(turn, &name, bytes, life).await };
+        Ok(match Handle::try_current() {
+            Ok(runtime) => runtime.spawn(write).await.unwrap_or(Err(TierError::Unavailable)),
+            Err(_) => write.await,
+        }?)
     }
 
     /// As [`get`](Self::get) for each key, in their order, with one round trip for all that this process lacks.
@@ -155,7 +163,14 @@ where
                         Role::Lead(leader) => Some(leader),
                         _ => None,
                     };
-                    asked.push((index, entry, leader));
+                    // A value may have come between the look into L1 and the lead.
+                    match self.cache.look(&self.site, entry.key.as_ref()) {
+                        Some((slot, _)) => {
+                            values.push(shape.restore(&*slot));
+                            continue;
+                        }
+                        None => asked.push((index, entry, leader)),
+                    }
                 }
                 (None, _) => {}
             }
@@ -165,16 +180,23 @@ where
         if asked.is_empty() || !self.is_shared() || !shared.tier.ready() {
             return values;
         }
-        let names: Vec<_> =
-            asked.iter().filter_map(|(_, entry, _)| Some(entry.name.as_ref()?.text.clone())).collect();
+        let mut names = Vec::new();
+        for (_, entry, _) in &mut asked {
+            let Some(name) = &entry.name else { continue };
+            if shared.is_settled(&name.text).await {
+                names.push(name.text.clone());
+            } else {
+                entry.name = None;
+            }
+        }
+        asked.retain(|(_, entry, _)| entry.name.is_some());
         let Ok(found) = shared.tier.get_many(&names).await else {
             self.cache.count(Count::SharedReadError);
             return values;
         };
         for ((index, entry, leader), stored) in asked.into_iter().zip(found) {
             let (Some(name), Some(stored)) = (&entry.name, stored) else { continue };
-            let (clock, counters) = (self.cache.clock(), self.cache.counters());
-            let Some(slot) = shared.read(name, &stored, &shape, clock, counters).await else { continue };
+            let Some(slot) = shared.read(name, stored, &shape, self.cache.counters()) else { continue };
             values[index] = shape.restore(&*slot);
             self.cache.count(Count::HitL2);
             if let Some(leader) = leader {
@@ -193,7 +215,7 @@ where
     where
         K: 'k,
     {
-        let shared = self.cache.shared();
+        let shared = self.cache.shared().clone();
         let mut first_error = Ok(());
         let mut entries = Vec::new();
         for (key, value) in pairs {
@@ -206,30 +228,25 @@ where
             }
         }
         // By name: of two values for one key, the last one counts.
-        let mut puts = HashMap::new();
+        let mut latest = HashMap::new();
         {
             let _batch = shared.turns.batch();
             for (entry, value) in entries {
-                if let Some(put) = self.store(entry, value) {
-                    puts.insert(put.name.text.clone(), put);
+                match self.store(entry, value) {
+                    Ok(Some(sealed)) => drop(latest.insert(sealed.name.clone(), sealed)),
+                    Ok(None) => {}
+                    Err(error) => first_error = first_error.and(Err(error)),
                 }
             }
         }
-        let (mut sealed, mut turns) = (Vec::new(), Vec::new());
-        for Put { name, fill, turn } in puts.into_values() {
-            match shared.seal(&name, fill) {
-                Ok(bytes) => {
-                    sealed.push((name.text, bytes));
-                    turns.push(turn);
-                }
-                Err(error) => first_error = first_error.and(Err(error)),
-            }
-        }
-        for turn in &mut turns {
-            turn.come().await;
-        }
-        if !sealed.is_empty() {
-            shared.tier.set_many(sealed, self.ttl).await?;
+        if !latest.is_empty() {
+            let part = |Sealed { name, bytes, life, turn }| (turn, (name, bytes, life));
+            let (turns, entries) = latest.into_values().map(part).unzip();
+            let write = async move { shared.replace_many(turns, entries).await };
+            match Handle::try_current() {
+                Ok(runtime) => runtime.spawn(write).await.unwrap_or(Err(TierError::Unavailable)),
+                Err(_) => write.await,
+            }?;
         }
         first_error
     }
@@ -253,8 +270,9 @@ where
             return true;
         }
         match &entry.name {
-            Some(name) if self.is_shared() => {
-                self.cache.shared().tier.exists(&name.text).await.unwrap_or(false)
+            Some(name) if self.is_shared() && self.cache.shared().tier.ready() => {
+                let shared = self.cache.shared();
+                shared.is_settled(&name.text).await && shared.tier.exists(&name.text).await.unwrap_or(false)
             }
             _ => false,
         }
@@ -285,22 +303,38 @@ where
         self.cache.invalidate(&self.site, entry).await
     }
 
-    /// Puts a value into L1, and returns what is to go into the shared tier.
-    fn store(&self, entry: Entry, value: V) -> Option<Put> {
+    /// Puts a value into L1, and returns what is to go into the shared tier. A value that cannot be written changes
+    /// nothing.
+    fn store(&self, entry: Entry, value: V) -> Result<Option<Sealed>, Error> {
         if self.is_off() {
-            return None;
+            return Ok(None);
         }
-        let settled = self.plain().settle(value, &Settling::now(self.cache.clock(), Some(self.ttl)));
-        let (slot, ttl) = (settled.slot?, settled.ttl?);
-        let (shared, l1) = (self.cache.shared(), self.cache.l1());
-        let encoder = self.plain().encoder(&slot);
-        let turn = self.cache.flights().supersede(&entry.key, || {
-            l1.insert(&self.site, &entry.key, slot);
-            entry.name.as_ref().map(|name| shared.turns.take(&name.text))
-        });
-        let fill = Fill { encoder: encoder?, created_ms: self.cache.clock().wall_ms(), ttl };
-        self.is_shared().then_some(Put { name: entry.name?, fill, turn: turn? })
+        let shape = self.plain();
+        let settled = shape.settle(value, &Settling::now(self.cache.clock(), Some(self.ttl)));
+        let (Some(slot), Some(ttl)) = (settled.slot, settled.ttl) else { return Ok(None) };
+        let clock = self.cache.clock();
+        let life = Life { since: clock.now(), ttl };
+        let shared = self.cache.shared();
+        let to_share = match (entry.name, shape.encoder(&slot), self.is_shared()) {
+            (Some(name), Some(encoder), true) => {
+                let fill = Fill { encoder, created_ms: clock.wall_ms(), life };
+                Some((shared.seal(&name, fill)?, name.text))
+            }
+            _ => None,
+        };
+        Ok(self.cache.flights().supersede(&entry.key, || {
+            self.cache.l1().insert(&self.site, &entry.key, slot);
+            to_share.map(|(bytes, name)| Sealed { turn: shared.turns.take(&name), name, bytes, life })
+        }))
     }
+}
+
+/// A value that is to be stored under a name, as bytes.
+struct Sealed {
+    name: String,
+    bytes: Vec<u8>,
+    life: Life,
+    turn: Turn,
 }
 
 impl<K: ?Sized, V> Clone for Keyspace<K, V> {

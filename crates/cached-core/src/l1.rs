@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -29,13 +29,15 @@ pub(crate) struct L1 {
     /// Counts the times that everything was cleared. Moka compares timestamps for that, and two can be equal.
     epoch: AtomicU64,
     /// For each function with an entry cap, the keys that it may keep.
-    rosters: Mutex<HashMap<&'static str, Roster>>,
+    rosters: RwLock<HashMap<&'static str, Roster, foldhash::fast::RandomState>>,
 }
 
 #[derive(Clone)]
 struct Held {
     slot: Arc<dyn Slot>,
     epoch: u64,
+    /// Of the schema. Two versions of a function have the same key.
+    version: u32,
 }
 
 impl L1 {
@@ -47,13 +49,16 @@ impl L1 {
             })
             .eviction_policy(EvictionPolicy::lru())
             .build_with_hasher(BuildPrehashed::default());
-        Self { slots, epoch: AtomicU64::new(0), rosters: Mutex::default() }
+        Self { slots, epoch: AtomicU64::new(0), rosters: RwLock::default() }
     }
 
     /// The slot under `key` if it is still fresh. An expired one is dropped on the way.
     #[inline]
     pub(crate) fn get(&self, site: &Site, key: KeyRef<'_>, now: Nanos) -> Option<Arc<dyn Slot>> {
         let held = self.slots.get(&key)?;
+        if held.version != site.schema_version() {
+            return None;
+        }
         if !self.is_live(&held, now) {
             self.remove_dead(key, now);
             return None;
@@ -70,7 +75,7 @@ impl L1 {
 
     pub(crate) fn insert(&self, site: &Site, key: &Key, slot: Arc<dyn Slot>) {
         let epoch = self.epoch.load(Ordering::Acquire);
-        self.slots.insert(key.clone(), Held { slot, epoch });
+        self.slots.insert(key.clone(), Held { slot, epoch, version: site.schema_version() });
         self.roster(site, |roster| roster.insert(key.clone(), ()));
     }
 
@@ -82,14 +87,14 @@ impl L1 {
     pub(crate) fn clear(&self) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
         self.slots.invalidate_all();
-        for roster in self.rosters.lock().unwrap_or_else(PoisonError::into_inner).values() {
+        for roster in self.rosters.read().unwrap_or_else(PoisonError::into_inner).values() {
             roster.invalidate_all();
         }
     }
 
     /// Entries and their bytes, after what is pending was done.
     pub(crate) fn usage(&self) -> (u64, u64) {
-        for roster in self.rosters.lock().unwrap_or_else(PoisonError::into_inner).values() {
+        for roster in self.rosters.read().unwrap_or_else(PoisonError::into_inner).values() {
             roster.run_pending_tasks();
         }
         self.slots.run_pending_tasks();
@@ -107,10 +112,13 @@ impl L1 {
 
     fn roster<T>(&self, site: &Site, act: impl FnOnce(&Roster) -> T) -> Option<T> {
         let cap = site.entry_cap()?;
-        let mut rosters = self.rosters.lock().unwrap_or_else(PoisonError::into_inner);
-        let roster = rosters.entry(site.template()).or_insert_with(|| self.new_roster(cap)).clone();
-        drop(rosters);
-        Some(act(&roster))
+        let known = self.rosters.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(roster) = known.get(site.template()) {
+            return Some(act(roster));
+        }
+        drop(known);
+        let mut rosters = self.rosters.write().unwrap_or_else(PoisonError::into_inner);
+        Some(act(rosters.entry(site.template()).or_insert_with(|| self.new_roster(cap))))
     }
 
     /// What falls off the roster leaves the tier.
@@ -131,5 +139,24 @@ impl L1 {
 impl fmt::Debug for L1 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("L1").field("entries", &self.slots.entry_count()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::slot::{Meta, Value};
+
+    #[test]
+    fn what_was_there_before_a_clearing_is_dead_whatever_its_timestamp() {
+        let (l1, site, key) = (L1::new(1 << 20), Site::prefix("x"), KeyRef::new(b"x").owned());
+        let meta = Meta::new(0, Duration::ZERO, Duration::from_secs(60), 0);
+        l1.insert(&site, &key, Arc::new(Value { meta, value: () }));
+        assert!(l1.get(&site, key.as_ref(), 1).is_some());
+        l1.epoch.fetch_add(1, Ordering::AcqRel);
+        assert!(l1.get(&site, key.as_ref(), 1).is_none());
+        assert_eq!(l1.usage().0, 0);
     }
 }

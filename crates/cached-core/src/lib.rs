@@ -11,6 +11,7 @@ mod envelope;
 mod error;
 mod flight;
 mod function;
+mod guard;
 mod key;
 mod keyspace;
 mod l1;

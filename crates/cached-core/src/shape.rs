@@ -286,7 +286,8 @@ where
                 Settled { out, slot: Some(Arc::new(Value { meta, value })), ttl, is_error: false }
             }
             Err(error) => {
-                let ttl = self.cache_err.and_then(|(ttl, which)| which(&error).then_some(ttl));
+                let wanted = self.cache_err.filter(|_| terms.ttl.is_none_or(|ttl| !ttl.is_zero()));
+                let ttl = wanted.and_then(|(ttl, which)| which(&error).then_some(ttl));
                 let meta = Meta::new(terms.now, Duration::ZERO, ttl.unwrap_or_default(), size_of::<E>());
                 let slot = self.sharing.as_ref().map(|sharing| (sharing.pack)(&error, meta));
                 Settled { out: (self.join)(Err(error)), slot, ttl, is_error: true }

@@ -14,7 +14,7 @@ macro_rules! counters {
         const COUNTERS: usize = [$(Count::$variant),+].len();
 
         /// What a cache has counted since it was built. More fields may come.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         #[non_exhaustive]
         pub struct Stats {
             $($(#[$doc])+ pub $field: u64,)+
@@ -61,6 +61,8 @@ counters! {
     SharedFillError => shared_fill_errors,
     /// Reads that the shared tier failed to answer.
     SharedReadError => shared_read_errors,
+    /// Reads and fills that passed the shared tier by, because it is known that it cannot be reached.
+    SharedSkipped => shared_skipped,
     /// Values in the shared tier that were foreign, damaged, too large or of another type; each counted as a miss.
     Unreadable => unreadable,
     /// Arguments that could not be part of a key.

@@ -31,6 +31,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use crate::{
     Clock, Stored, Tier, TierError,
@@ -68,6 +69,7 @@ struct Fake {
     clock: Clock,
     entries: Mutex<HashMap<String, FakeEntry>>,
     is_down: AtomicBool,
+    is_held: watch::Sender<bool>,
     round_trips: AtomicUsize,
 }
 
@@ -84,6 +86,7 @@ impl FakeTier {
             clock: clock.clock(),
             entries: Mutex::default(),
             is_down: AtomicBool::new(false),
+            is_held: watch::Sender::new(false),
             round_trips: AtomicUsize::new(0),
         }))
     }
@@ -91,6 +94,16 @@ impl FakeTier {
     /// From now on, every operation fails with [`TierError::Unavailable`], or works again.
     pub fn set_down(&self, is_down: bool) {
         self.0.is_down.store(is_down, Ordering::Relaxed);
+    }
+
+    /// From now on, `set`, `set_many` and `delete` wait before they take effect, or go on.
+    pub fn hold_writes(&self, is_held: bool) {
+        self.0.is_held.send_replace(is_held);
+    }
+
+    async fn gate(&self) {
+        // It fails only without a sender, and `self` holds one.
+        let _ = self.0.is_held.subscribe().wait_for(|is_held| !is_held).await;
     }
 
     /// How many operations were asked for.
@@ -161,17 +174,20 @@ impl Tier for FakeTier {
     }
 
     async fn set(&self, key: &str, bytes: Vec<u8>, ttl: Duration) -> Result<(), TierError> {
+        self.gate().await;
         self.open()?.insert(key.to_owned(), self.entry(bytes, Some(ttl)));
         Ok(())
     }
 
-    async fn set_many(&self, entries: Vec<(String, Vec<u8>)>, ttl: Duration) -> Result<(), TierError> {
-        let entries = entries.into_iter().map(|(key, bytes)| (key, self.entry(bytes, Some(ttl))));
+    async fn set_many(&self, entries: Vec<(String, Vec<u8>, Duration)>) -> Result<(), TierError> {
+        self.gate().await;
+        let entries = entries.into_iter().map(|(key, bytes, ttl)| (key, self.entry(bytes, Some(ttl))));
         self.open()?.extend(entries);
         Ok(())
     }
 
     async fn delete(&self, key: &str) -> Result<bool, TierError> {
+        self.gate().await;
         Ok(self.open()?.remove(key).is_some())
     }
 

@@ -40,8 +40,8 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
     /// Stores `bytes` for `ttl`, which is not zero.
     async fn set(&self, key: &str, bytes: Vec<u8>, ttl: Duration) -> Result<(), TierError>;
 
-    /// As [`set`](Tier::set) for each entry, in one round trip where the tier can.
-    async fn set_many(&self, entries: Vec<(String, Vec<u8>)>, ttl: Duration) -> Result<(), TierError>;
+    /// As [`set`](Tier::set) for each key with its bytes and its ttl, in one round trip where the tier can.
+    async fn set_many(&self, entries: Vec<(String, Vec<u8>, Duration)>) -> Result<(), TierError>;
 
     /// Removes the value, and says whether there was one.
     async fn delete(&self, key: &str) -> Result<bool, TierError>;
@@ -103,7 +103,7 @@ impl Tier for NoTier {
         Ok(())
     }
 
-    async fn set_many(&self, _: Vec<(String, Vec<u8>)>, _: Duration) -> Result<(), TierError> {
+    async fn set_many(&self, _: Vec<(String, Vec<u8>, Duration)>) -> Result<(), TierError> {
         Ok(())
     }
 

@@ -4,41 +4,53 @@
 //! could arrive after it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
+    future::{Future, poll_fn},
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Poll,
+    time::Duration,
 };
 
+use futures_timer::Delay;
 use tokio::sync::watch;
 
-/// The last write under way to each name.
+/// The writes under way.
 #[derive(Debug)]
 pub(crate) struct Turns {
-    last: Mutex<HashMap<String, watch::Receiver<()>>>,
+    queue: Mutex<Queue>,
     batch: Mutex<()>,
-    count: watch::Sender<usize>,
+    changed: watch::Sender<()>,
 }
 
-/// The right to write to a name, once the writes before are over. The next one waits until it is dropped.
+#[derive(Debug, Default)]
+struct Queue {
+    next: u64,
+    all: BTreeSet<u64>,
+    by_name: HashMap<String, BTreeSet<u64>>,
+}
+
+/// A place in the queue of a name. The writes behind it wait until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Turn {
     turns: Arc<Turns>,
     name: String,
-    previous: Option<watch::Receiver<()>>,
-    /// Closes when this is dropped.
-    over: watch::Sender<()>,
+    number: u64,
 }
 
 impl Turns {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { last: Mutex::default(), batch: Mutex::default(), count: watch::Sender::new(0) })
+        Arc::new(Self { queue: Mutex::default(), batch: Mutex::default(), changed: watch::Sender::new(()) })
     }
 
-    /// Takes the next turn. The order of turns is the order of these calls.
+    /// Takes the next place.
     pub(crate) fn take(self: &Arc<Self>, name: &str) -> Turn {
-        let (over, watcher) = watch::channel(());
-        self.count.send_modify(|count| *count += 1);
-        let previous = self.last().insert(name.to_owned(), watcher);
-        Turn { turns: self.clone(), name: name.to_owned(), previous, over }
+        let mut queue = self.queue();
+        let number = queue.next;
+        queue.next += 1;
+        queue.all.insert(number);
+        queue.by_name.entry(name.to_owned()).or_default().insert(number);
+        Turn { turns: self.clone(), name: name.to_owned(), number }
     }
 
     /// Held by one who takes several turns and keeps them: two who took them crosswise would wait for each other.
@@ -46,34 +58,71 @@ impl Turns {
         self.batch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until no write is under way.
-    pub(crate) async fn idle(&self) {
-        // It fails only without a sender, and `self` holds one.
-        let _ = self.count.subscribe().wait_for(|count| *count == 0).await;
+    /// How many writes are under way.
+    pub(crate) fn len(&self) -> usize {
+        self.queue().all.len()
     }
 
-    fn last(&self) -> MutexGuard<'_, HashMap<String, watch::Receiver<()>>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits until the writes to `name` that are under way now are over, but no longer than `limit`; whether they are.
+    pub(crate) async fn pass(&self, name: &str, limit: Duration) -> bool {
+        let now = self.queue().next;
+        self.until(limit, |queue| {
+            queue.by_name.get(name).and_then(BTreeSet::first).is_none_or(|first| *first >= now)
+        })
+        .await
+    }
+
+    /// Waits until every write that is under way now is over.
+    pub(crate) async fn flush(&self) {
+        let now = self.queue().next;
+        let over = |queue: &Queue| queue.all.first().is_none_or(|first| *first >= now);
+        while !self.until(Duration::from_secs(3600), over).await {}
+    }
+
+    /// Whether `condition` came true in time.
+    async fn until(&self, limit: Duration, condition: impl Fn(&Queue) -> bool) -> bool {
+        let mut changed = self.changed.subscribe();
+        if condition(&self.queue()) {
+            return true;
+        }
+        let mut alarm = pin!(Delay::new(limit));
+        let mut wait = pin!(async {
+            // It fails only without a sender, and `self` holds one.
+            while changed.changed().await.is_ok() && !condition(&self.queue()) {}
+        });
+        poll_fn(|cx| match wait.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(true),
+            Poll::Pending => alarm.as_mut().poll(cx).map(|()| false),
+        })
+        .await
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Turn {
-    /// Waits until the writes before are over.
-    pub(crate) async fn come(&mut self) {
-        if let Some(mut previous) = self.previous.take() {
-            // Nothing is ever sent: it ends when the sender is dropped.
-            let _ = previous.changed().await;
-        }
+    /// Waits until the writes before are over, but no longer than `limit`; whether they are.
+    pub(crate) async fn come(&self, limit: Duration) -> bool {
+        let mine = |queue: &Queue| {
+            queue.by_name.get(&self.name).and_then(BTreeSet::first).is_none_or(|first| *first >= self.number)
+        };
+        self.turns.until(limit, mine).await
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let mut last = self.turns.last();
-        if last.get(&self.name).is_some_and(|last| last.same_channel(&self.over.subscribe())) {
-            last.remove(&self.name);
+        let mut queue = self.turns.queue();
+        queue.all.remove(&self.number);
+        if let Some(numbers) = queue.by_name.get_mut(&self.name) {
+            numbers.remove(&self.number);
+            if numbers.is_empty() {
+                queue.by_name.remove(&self.name);
+            }
         }
-        drop(last);
-        self.turns.count.send_modify(|count| *count -= 1);
+        drop(queue);
+        self.turns.changed.send_replace(());
     }
 }

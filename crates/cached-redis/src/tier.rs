@@ -143,12 +143,12 @@ impl Tier for RedisTier {
     }
 
     /// As [`set`](Tier::set). When one entry is refused, others may have been stored.
-    async fn set_many(&self, entries: Vec<(String, Vec<u8>)>, ttl: Duration) -> Result<(), TierError> {
+    async fn set_many(&self, entries: Vec<(String, Vec<u8>, Duration)>) -> Result<(), TierError> {
         if entries.is_empty() {
             return Ok(());
         }
         let mut pipeline = Pipeline::with_capacity(entries.len());
-        for (key, bytes) in entries {
+        for (key, bytes, ttl) in entries {
             pipeline.cmd("SET").arg(key).arg(bytes).arg("PX").arg(millis(ttl));
         }
         self.write(|mut redis| async move { pipeline.exec_async(&mut redis).await }).await

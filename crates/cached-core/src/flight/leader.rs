@@ -52,18 +52,23 @@ impl Leader {
         }
     }
 
+    /// From now on this waits for a poll, as does a load that was handed to a runtime.
+    pub(crate) fn expect_poll(&self) {
+        self.pulse.expect_poll();
+    }
+
     /// Ends the flight with a slot for everyone. `fill` runs inside the fence, and only if no invalidation
     /// overtook the flight; returns whether it ran.
     pub(crate) fn land(mut self, slot: Arc<dyn Slot>, fill: impl FnOnce()) -> bool {
-        self.landed = true;
         let mut shard = self.flights.shard(&self.flight.key);
         let current = self.flight.is_in(&shard);
         if current {
             fill();
             shard.remove(&self.flight.key);
         }
+        // Only now: should `fill` panic, a follower takes over.
+        self.landed = true;
         let mut state = self.flight.state();
-        state.leaders -= 1;
         if !matches!(state.phase, Phase::Done(_)) {
             state.phase = Phase::Done(Landing::Shared(slot));
         }
@@ -84,8 +89,8 @@ impl Leader {
     fn vacate(&self, landing: Option<Landing>) {
         let mut shard = self.flights.shard(&self.flight.key);
         let mut state = self.flight.state();
-        state.leaders -= 1;
-        if state.leaders > 0 || matches!(state.phase, Phase::Done(_)) {
+        let was_overtaken = !Arc::ptr_eq(&state.pulse, &self.pulse);
+        if was_overtaken || matches!(state.phase, Phase::Done(_)) {
             return;
         }
         state.phase = match landing {

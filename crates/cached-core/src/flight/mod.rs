@@ -48,13 +48,14 @@ pub(crate) struct Flight {
 
 struct State {
     phase: Phase,
-    /// More than one after a follower overtook a parked leader.
-    leaders: usize,
     followers: usize,
     wakers: Vec<Option<Waker>>,
+    /// Seats that a follower has left.
+    free_seats: Vec<usize>,
     superseded: bool,
     /// A load failed in a way that the followers cannot share, and one of them was given a second try.
     spent: bool,
+    /// Of the leader that counts. One that was overtaken has another.
     pulse: Arc<Pulse>,
 }
 
@@ -117,9 +118,9 @@ impl Flights {
         let pulse = Arc::new(Pulse::new());
         let state = State {
             phase: Phase::Running,
-            leaders: 1,
             followers: 0,
             wakers: Vec::new(),
+            free_seats: Vec::new(),
             superseded: false,
             spent: false,
             pulse: pulse.clone(),
@@ -140,8 +141,7 @@ impl Flights {
         result
     }
 
-    /// As [`supersede`](Self::supersede) for every key. `act` runs before the last shard is passed, so what it
-    /// clears cannot be filled again by a load from before.
+    /// As [`supersede`](Self::supersede) for every key. `act` runs when no load from before can fill any more.
     pub(crate) fn supersede_all(&self, act: impl FnOnce()) {
         let mut flights = Vec::new();
         for shard in &self.shards {
@@ -185,9 +185,15 @@ impl State {
     /// A follower takes the lead.
     fn promote(&mut self, flights: &Arc<Flights>, flight: &Arc<Flight>) -> Leader {
         self.phase = Phase::Running;
-        self.leaders += 1;
         self.pulse = Arc::new(Pulse::new());
         Leader::new(flights.clone(), flight.clone(), self.pulse.clone())
+    }
+
+    fn take_seat(&mut self) -> usize {
+        self.free_seats.pop().unwrap_or_else(|| {
+            self.wakers.push(None);
+            self.wakers.len() - 1
+        })
     }
 
     #[must_use = "the wakers are to be woken outside of the locks"]
@@ -253,12 +259,8 @@ impl Future for Follower {
             Phase::Vacant => return Poll::Ready(Arrival::Lead(state.promote(&self.flights, &flight))),
             Phase::Running => {}
         }
-        let wakers = &mut state.wakers;
-        let seat = *self.seat.get_or_insert_with(|| {
-            wakers.push(None);
-            wakers.len() - 1
-        });
-        match &mut wakers[seat] {
+        let seat = *self.seat.get_or_insert_with(|| state.take_seat());
+        match &mut state.wakers[seat] {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
@@ -272,6 +274,7 @@ impl Drop for Follower {
         state.followers -= 1;
         if let Some(seat) = self.seat {
             state.wakers[seat] = None;
+            state.free_seats.push(seat);
         }
         let deserted = matches!(state.phase, Phase::Vacant) && state.followers == 0;
         drop(state);

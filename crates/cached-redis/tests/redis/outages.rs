@@ -15,7 +15,7 @@ async fn all_unavailable(tier: &RedisTier) {
     assert_eq!(tier.get("key").await, Err(away.clone()));
     assert_eq!(tier.get_many(&["key".to_owned()]).await, Err(away.clone()));
     assert_eq!(tier.set("key", vec![1], MINUTE).await, Err(away.clone()));
-    assert_eq!(tier.set_many(vec![("key".to_owned(), vec![1])], MINUTE).await, Err(away.clone()));
+    assert_eq!(tier.set_many(vec![("key".to_owned(), vec![1], MINUTE)]).await, Err(away.clone()));
     assert_eq!(tier.delete("key").await, Err(away.clone()));
     assert_eq!(tier.delete_if("key", &[1]).await, Err(away.clone()));
     assert_eq!(tier.exists("key").await, Err(away.clone()));
@@ -76,7 +76,7 @@ async fn no_operation_outlasts_its_budget_on_a_server_that_hangs() {
     assert_eq!(reads.get_many(&["key".to_owned()]).await, Err(late.clone()));
     assert_eq!(reads.exists("key").await, Err(late.clone()));
     assert_eq!(writes.set("key", vec![1], MINUTE).await, Err(late.clone()));
-    assert_eq!(writes.set_many(vec![("key".to_owned(), vec![1])], MINUTE).await, Err(late.clone()));
+    assert_eq!(writes.set_many(vec![("key".to_owned(), vec![1], MINUTE)]).await, Err(late.clone()));
     assert_eq!(writes.delete("key").await, Err(late.clone()));
     assert_eq!(writes.delete_if("key", &[1]).await, Err(late.clone()));
     assert_eq!(writes.incr("key", 1, None).await, Err(late));

@@ -18,7 +18,7 @@ async fn each_operation_is_one_round_trip() {
     let proxy = Proxy::start(server.port());
     let tier = tier(&proxy.url());
     let keys: Vec<_> = (0..100).map(|index| format!("key {index}")).collect();
-    let entries: Vec<_> = keys.iter().map(|key| (key.clone(), vec![7; 10])).collect();
+    let entries: Vec<_> = keys.iter().map(|key| (key.clone(), vec![7; 10], MINUTE)).collect();
     // The first use of a script on a server uploads it.
     tier.incr("counter", 1, None).await.unwrap();
     tier.delete_if("key", b"").await.unwrap();
@@ -40,7 +40,7 @@ async fn each_operation_is_one_round_trip() {
     assert_eq!(round_trips(&proxy).len(), 1, "incr");
     tier.incr("another", 1, Some(MINUTE)).await.unwrap();
     assert_eq!(round_trips(&proxy).len(), 1, "incr with a life");
-    tier.set_many(entries, MINUTE).await.unwrap();
+    tier.set_many(entries).await.unwrap();
     assert_eq!(round_trips(&proxy).len(), 1, "set_many");
     tier.get_many(&keys).await.unwrap();
     assert_eq!(round_trips(&proxy).len(), 1, "get_many");

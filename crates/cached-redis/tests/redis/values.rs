@@ -49,7 +49,7 @@ async fn a_life_may_be_very_short_or_very_long() {
     eventually_async("the short life is over", async || tier.get("short").await == Ok(None)).await;
 
     tier.set("long", vec![1], Duration::MAX).await.unwrap();
-    tier.set_many(vec![("also".to_owned(), vec![1])], Duration::MAX).await.unwrap();
+    tier.set_many(vec![("also".to_owned(), vec![1], Duration::MAX)]).await.unwrap();
     tier.incr("counter", 1, Some(Duration::MAX)).await.unwrap();
     let year = Duration::from_secs(365 * 24 * 60 * 60);
     for key in ["long", "also", "counter"] {
@@ -62,18 +62,21 @@ async fn a_life_may_be_very_short_or_very_long() {
 async fn many_values_keep_their_order() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
-    let entries: Vec<_> =
-        awkward().into_iter().enumerate().map(|(index, value)| (format!("key {index}"), value)).collect();
-    tier.set_many(entries.clone(), MINUTE).await.unwrap();
+    let entries: Vec<_> = awkward()
+        .into_iter()
+        .enumerate()
+        .map(|(index, value)| (format!("key {index}"), value, MINUTE))
+        .collect();
+    tier.set_many(entries.clone()).await.unwrap();
 
-    let mut keys: Vec<_> = entries.iter().map(|(key, _)| key.clone()).collect();
+    let mut keys: Vec<_> = entries.iter().map(|(key, ..)| key.clone()).collect();
     keys.reverse();
     keys.insert(2, "absent".to_owned());
     keys.push(keys[0].clone());
     let found = tier.get_many(&keys).await.unwrap();
     assert_eq!(found.len(), keys.len());
     for (key, stored) in keys.iter().zip(found) {
-        let expected = entries.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
+        let expected = entries.iter().find(|(name, ..)| name == key).map(|(_, value, _)| value.clone());
         assert!(stored.as_ref().is_none_or(|stored| stored.remaining.is_some_and(|left| left <= MINUTE)));
         assert_eq!(bytes(stored), expected, "{key}");
     }
@@ -83,7 +86,7 @@ async fn many_values_keep_their_order() {
 async fn no_keys_and_no_entries_need_no_server() {
     let tier = tier("redis://127.0.0.1:1/");
     assert_eq!(tier.get_many(&[]).await, Ok(Vec::new()));
-    assert_eq!(tier.set_many(Vec::new(), MINUTE).await, Ok(()));
+    assert_eq!(tier.set_many(Vec::new()).await, Ok(()));
 }
 
 #[tokio::test]
@@ -178,8 +181,8 @@ async fn a_full_server_still_deletes() {
     server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
 
     assert_eq!(tier.set("three", vec![1], MINUTE).await, Err(refused("OOM")));
-    let entries = vec![("three".to_owned(), vec![1])];
-    assert_eq!(tier.set_many(entries, MINUTE).await, Err(refused("OOM")));
+    let entries = vec![("three".to_owned(), vec![1], MINUTE)];
+    assert_eq!(tier.set_many(entries).await, Err(refused("OOM")));
     assert_eq!(tier.delete_if("one", &[1]).await, Ok(true));
     assert_eq!(tier.delete("two").await, Ok(true));
 }

@@ -1,0 +1,99 @@
+//! Who asks what, about which note, and which worker gets the question.
+
+use std::collections::HashSet;
+
+use crate::{
+    args::Args,
+    openai::{self, Usage},
+    random::{Random, Zipf},
+    upstream,
+};
+
+/// How strongly questions and notes differ in popularity. Near 1, as in traces of requests to web sites and of words.
+const QUESTIONS: f64 = 1.1;
+const NOTES: f64 = 1.0;
+/// Some users ask more than others, but not by much.
+const USERS: f64 = 0.5;
+
+pub(crate) const NOTES_PER_USER: usize = 4;
+
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) questions: Vec<String>,
+    pub(crate) asks: Vec<Ask>,
+}
+
+/// One request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask {
+    pub(crate) key: Key,
+    /// Drawn at random, as a load balancer would that knows nothing of caches.
+    pub(crate) worker: usize,
+}
+
+/// What the answer depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) user_id: u64,
+    pub(crate) note_id: u64,
+    /// The place in [`Stream::questions`].
+    pub(crate) question: usize,
+}
+
+/// What the model would be asked, and would charge for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Demand {
+    pub(crate) calls: u64,
+    pub(crate) usage: Usage,
+}
+
+impl Stream {
+    /// `questions` must not be empty.
+    pub(crate) fn new(args: &Args, mut questions: Vec<String>) -> Self {
+        let mut random = Random::new(args.seed);
+        // Neighbours in a file are often alike, and their popularity should not be.
+        random.shuffle(&mut questions);
+        let question = Zipf::new(questions.len(), QUESTIONS);
+        let user = Zipf::new(args.users as usize, USERS);
+        let note = Zipf::new(NOTES_PER_USER, NOTES);
+        let asks = (0..args.requests).map(|_| {
+            let user_id = user.draw(&mut random) as u64 + 1;
+            let note_id = user_id * 100 + note.draw(&mut random) as u64;
+            let key = Key { user_id, note_id, question: question.draw(&mut random) };
+            Ask { key, worker: random.below(args.workers) }
+        });
+        Self { asks: asks.collect(), questions }
+    }
+
+    pub(crate) fn question(&self, key: Key) -> &str {
+        &self.questions[key.question]
+    }
+
+    /// Without a cache: every request is a call.
+    pub(crate) fn uncached(&self) -> Demand {
+        self.demand(self.asks.iter().map(|ask| ask.key))
+    }
+
+    /// With a cache in each process: a call for each pair of a worker and a key.
+    pub(crate) fn cached_per_worker(&self) -> Demand {
+        let pairs: HashSet<_> = self.asks.iter().map(|ask| (ask.worker, ask.key)).collect();
+        self.demand(pairs.into_iter().map(|(_, key)| key))
+    }
+
+    /// The least that is possible: a call for each key.
+    pub(crate) fn distinct(&self) -> Demand {
+        let keys: HashSet<_> = self.asks.iter().map(|ask| ask.key).collect();
+        self.demand(keys.into_iter())
+    }
+
+    /// The stand-in answers the same to the same, so what it would charge can be told without asking it.
+    fn demand(&self, keys: impl Iterator<Item = Key>) -> Demand {
+        let mut demand = Demand::default();
+        for key in keys {
+            let request = openai::prompt(key.user_id, key.note_id, self.question(key));
+            demand.calls += 1;
+            demand.usage += upstream::reply(&request).1;
+        }
+        demand
+    }
+}

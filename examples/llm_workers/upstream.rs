@@ -1,0 +1,183 @@
+//! A stand-in for the model: `POST /v1/chat/completions` on 127.0.0.1, slow, and counting what it would charge.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    hash::{BuildHasher, RandomState},
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    Method, StatusCode,
+    body::{Bytes, Incoming},
+    header::CONTENT_TYPE,
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::TcpListener,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    openai::{Choice, Message, Request, Response, Usage, tokens},
+    random::Random,
+};
+
+/// How far answer times spread: nineteen of twenty are below twice the median.
+const SPREAD: f64 = 0.4;
+
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    address: SocketAddr,
+    model: Arc<Model>,
+}
+
+#[derive(Debug)]
+struct Model {
+    latency: Duration,
+    hasher: RandomState,
+    ledger: Mutex<Ledger>,
+}
+
+#[derive(Debug)]
+struct Ledger {
+    random: Random,
+    bill: Bill,
+    /// For each request that ever came, by a hash of its bytes, how many of it are being answered.
+    under_way: HashMap<u64, u32>,
+}
+
+/// What was asked so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bill {
+    pub(crate) calls: u64,
+    pub(crate) usage: Usage,
+    /// Calls that came while the same was being answered already.
+    pub(crate) again_at_once: u64,
+    /// Calls that came after the same had been answered.
+    pub(crate) again_later: u64,
+}
+
+impl Upstream {
+    pub(crate) async fn start(latency: Duration, seed: u64) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        // Apart from the stream's numbers, so that neither changes the other.
+        let random = Random::new(seed ^ u64::from_be_bytes(*b"upstream"));
+        let ledger = Ledger { random, bill: Bill::default(), under_way: HashMap::new() };
+        let model = Arc::new(Model { latency, hasher: RandomState::new(), ledger: Mutex::new(ledger) });
+        tokio::spawn(accept(listener, model.clone()));
+        Ok(Self { address, model })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn bill(&self) -> Bill {
+        self.model.ledger().bill
+    }
+}
+
+async fn accept(listener: TcpListener, model: Arc<Model>) {
+    loop {
+        // It fails when there are too many open files: then some will soon be closed.
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let _ = stream.set_nodelay(true);
+        let model = model.clone();
+        tokio::spawn(async move {
+            let service = service_fn(|request| async { Ok::<_, Infallible>(model.serve(request).await) });
+            // It ends with an error when the other side goes away.
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+impl Model {
+    async fn serve(&self, request: hyper::Request<Incoming>) -> hyper::Response<Full<Bytes>> {
+        if request.method() != Method::POST || request.uri().path() != "/v1/chat/completions" {
+            return refuse(StatusCode::NOT_FOUND, "there is only POST /v1/chat/completions");
+        }
+        let Ok(body) = request.into_body().collect().await.map(http_body_util::Collected::to_bytes) else {
+            return refuse(StatusCode::BAD_REQUEST, "the request broke off");
+        };
+        let Ok(request) = serde_json::from_slice::<Request>(&body) else {
+            return refuse(StatusCode::BAD_REQUEST, "the request is not a chat completion");
+        };
+        let (text, usage) = reply(&request);
+        self.think(&body, usage).await;
+        let message = Message { role: "assistant".to_owned(), content: text };
+        let choice = Choice { index: 0, message, finish_reason: "stop".to_owned() };
+        json(StatusCode::OK, &Response { model: request.model, choices: vec![choice], usage })
+    }
+
+    /// Takes its time, and charges for it.
+    async fn think(&self, body: &[u8], usage: Usage) {
+        let same = self.hasher.hash_one(body);
+        let ready_at = {
+            let mut ledger = self.ledger();
+            ledger.begin(same, usage);
+            Instant::now() + self.latency.mul_f64(ledger.random.log_normal(SPREAD))
+        };
+        sleep_until(ready_at).await;
+        self.ledger().end(same);
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ledger {
+    fn begin(&mut self, same: u64, usage: Usage) {
+        self.bill.calls += 1;
+        self.bill.usage += usage;
+        match self.under_way.get(&same) {
+            None => {}
+            Some(0) => self.bill.again_later += 1,
+            Some(_) => self.bill.again_at_once += 1,
+        }
+        *self.under_way.entry(same).or_default() += 1;
+    }
+
+    fn end(&mut self, same: u64) {
+        if let Some(count) = self.under_way.get_mut(&same) {
+            *count -= 1;
+        }
+    }
+}
+
+/// The answer to a request: always the same to the same, of 400 to 2,800 characters.
+pub(crate) fn reply(request: &Request) -> (String, Usage) {
+    const SENTENCE: &str =
+        "The note says so in its second part, with an example worth working through again. ";
+    let question = request.messages.last().map_or("", |message| message.content.as_str());
+    let length = 400 + Random::of(question).below(2_400);
+    let text: String = SENTENCE.chars().cycle().take(length).collect();
+    let usage = Usage {
+        prompt_tokens: request.messages.iter().map(|message| tokens(&message.content)).sum(),
+        completion_tokens: tokens(&text),
+    };
+    (text, usage)
+}
+
+fn refuse(status: StatusCode, why: &str) -> hyper::Response<Full<Bytes>> {
+    json(status, &serde_json::json!({ "error": { "message": why } }))
+}
+
+fn json(status: StatusCode, value: &impl serde::Serialize) -> hyper::Response<Full<Bytes>> {
+    let body = serde_json::to_vec(value).unwrap_or_default();
+    let mut response = hyper::Response::new(Full::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
+    response
+}
