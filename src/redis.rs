@@ -29,27 +29,28 @@ fn with_redis(builder: CacheBuilder, url: &str) -> Result<CacheBuilder, Error> {
     Ok(builder.tier(RedisTier::builder(url).build()?))
 }
 
-/// Two applications that find the same Redis in their environment must not read each other's values.
-fn own_name() -> Option<String> {
-    let name = env::current_exe().ok()?.file_stem()?.to_str()?.to_owned();
-    name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)).then_some(name)
-}
-
 /// `REDIS_URL` and `CACHED_ASIDE_NAMESPACE`, for programs that set up nothing.
 pub(crate) fn from_environment() -> Cache {
-    let namespace = env::var("CACHED_ASIDE_NAMESPACE").ok().or_else(own_name);
-    let builder = match namespace {
+    let named = env::var("CACHED_ASIDE_NAMESPACE").ok();
+    let url = env::var("REDIS_URL").ok().filter(|url| !url.is_empty());
+    // Two applications that find the same Redis in their environment must not read each other's values.
+    let namespace = named.or_else(|| url.as_ref().and_then(|_| own_name()));
+    let builder = || match &namespace {
         Some(namespace) => Cache::builder().namespace(namespace),
         None => Cache::builder(),
     };
-    match env::var("REDIS_URL") {
-        Ok(url) if !url.is_empty() => match with_redis(builder, &url) {
-            Ok(builder) => builder.build_or_warn(),
-            Err(error) => {
-                eprintln!("cached-aside: REDIS_URL is not used: {error}");
-                Cache::builder().build_or_warn()
-            }
-        },
-        _ => builder.build_or_warn(),
+    let Some(url) = url else { return builder().build_or_warn() };
+    match with_redis(builder(), &url) {
+        Ok(builder) => builder.build_or_warn(),
+        Err(error) => {
+            eprintln!("cached-aside: REDIS_URL is not used: {error}");
+            builder().build_or_warn()
+        }
     }
+}
+
+/// The name of the program, if it can be a namespace.
+fn own_name() -> Option<String> {
+    let name = env::current_exe().ok()?.file_stem()?.to_str()?.to_owned();
+    name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)).then_some(name)
 }

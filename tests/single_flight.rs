@@ -178,7 +178,7 @@ async fn a_leader_that_is_not_polled_is_overtaken() {
     let borrowed = Borrowed(source.clone());
     let mut parked = Box::pin(inline(&cache, &borrowed, 7));
     // It begins its load, is woken, and is never polled again.
-    poll_fn(|cx| Poll::Ready(assert!(parked.as_mut().poll(cx).is_pending()))).await;
+    assert!(poll_fn(|cx| Poll::Ready(parked.as_mut().poll(cx).is_pending())).await);
     source.let_through(2);
     assert_eq!(inline(&cache, &borrowed, 7).await, 2);
     assert_eq!(source.runs(), 2);
@@ -428,12 +428,12 @@ async fn a_refresh_joins_no_older_load_and_is_not_overwritten_by_it() {
 async fn many_failing_and_cancelled_keys_leave_nothing_in_flight() {
     #[cached("gone", ttl = "1h", cache = cache, skip(cache, not_cloned))]
     async fn gone(cache: &Cache, not_cloned: &AtomicUsize, key: u32) -> Result<u32, Unshareable> {
-        if key % 2 == 0 { pending().await } else { Err(Unshareable(1)) }
+        if key.is_multiple_of(2) { pending().await } else { Err(Unshareable(1)) }
     }
     let (cache, not_cloned) = (cache(), AtomicUsize::new(0));
     for key in 0..20_000 {
         let mut call = Box::pin(gone(&cache, &not_cloned, key));
-        poll_fn(|cx| Poll::Ready(drop(call.as_mut().poll(cx)))).await;
+        let _ = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
     }
     let stats = cache.stats();
     assert_eq!((stats.loads, stats.in_flight, stats.l1_entries), (20_000, 0, 0));

@@ -1,6 +1,6 @@
 //! What stands behind a function under `#[cached]`: one call with its arguments, and what can be done with it.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use pollster::block_on;
 
@@ -53,10 +53,15 @@ impl<R> Started<R> {
         Self { plan, start: Start::Miss(prepared), name: Some(name) }
     }
 
-    /// Adds what to do on a miss.
+    /// Adds what to do on a miss. A hit has no use for it, and pays nothing for it.
     #[inline]
-    pub fn load<F: Future<Output = R>>(self, load: Load<R, F>) -> Call<R, F> {
-        Call { started: self, load }
+    pub fn load<F: Future<Output = R>>(self, load: impl FnOnce() -> Load<R, F>) -> Call<R, F> {
+        let Self { plan, start, name } = self;
+        let stage = match start {
+            Start::Hit(value, age) => Stage::Hit(value, age),
+            Start::Miss(prepared) => Stage::Miss(Box::new((prepared, load()))),
+        };
+        Call { plan, stage, name }
     }
 }
 
@@ -66,8 +71,15 @@ impl<R> Started<R> {
 /// `f::invalidate(args)` is to `f` what `x.handle(args).invalidate()` is to `x.f`.
 #[must_use = "a call does nothing until one of its methods is used"]
 pub struct Call<R, F> {
-    started: Started<R>,
-    load: Load<R, F>,
+    plan: Plan<R>,
+    stage: Stage<R, F>,
+    name: Option<Result<String, Error>>,
+}
+
+enum Stage<R, F> {
+    Hit(R, Duration),
+    /// Boxed, so that the future of a call is small, whatever its body is.
+    Miss(Box<(Prepared, Load<R, F>)>),
 }
 
 impl<R, F: Future<Output = R>> Call<R, F> {
@@ -100,9 +112,9 @@ impl<R, F: Future<Output = R>> Call<R, F> {
     /// [`is_key`](Error::is_key) if an argument cannot be part of a key (then nothing was ever cached for it), and
     /// [`is_not_propagated`](Error::is_not_propagated) if the shared tier could not be told.
     pub async fn invalidate(self) -> Result<(), Error> {
-        match self.started.start {
-            Start::Miss(prepared) => prepared.invalidate().await,
-            Start::Hit(..) => Ok(()),
+        match self.stage {
+            Stage::Miss(miss) => miss.0.invalidate().await,
+            Stage::Hit(..) => Ok(()),
         }
     }
 
@@ -111,24 +123,24 @@ impl<R, F: Future<Output = R>> Call<R, F> {
     /// # Errors
     /// [`is_key`](Error::is_key) if an argument cannot be part of a key.
     pub fn key(self) -> Result<String, Error> {
-        self.started.name.unwrap_or_else(|| Err(Error::key("this call was made without a name")))
+        self.name.unwrap_or_else(|| Err(Error::key("this call was made without a name")))
     }
 
     async fn run(self, terms: Terms) -> Reply<R> {
-        match self.started.start {
-            Start::Hit(value, age) => Reply::new(value, CacheOutcome::Hit { tier: Layer::L1, age }),
-            // Boxed, so that the future of a call that hits is small.
-            Start::Miss(prepared) => {
-                let run = Box::pin(prepared.run(terms, (self.started.plan.shape)(), self.load));
+        match self.stage {
+            Stage::Hit(value, age) => Reply::new(value, CacheOutcome::Hit { tier: Layer::L1, age }),
+            Stage::Miss(miss) => {
+                let (prepared, load) = *miss;
+                let run = Box::pin(prepared.run(terms, (self.plan.shape)(), load));
                 run.await.unwrap_or_else(|panicked| panicked.resume())
             }
         }
     }
 
     async fn find(self, terms: Terms) -> Option<Reply<R>> {
-        match self.started.start {
-            Start::Hit(value, age) => Some(Reply::new(value, CacheOutcome::Hit { tier: Layer::L1, age })),
-            Start::Miss(prepared) => prepared.find(terms, (self.started.plan.shape)()).await,
+        match self.stage {
+            Stage::Hit(value, age) => Some(Reply::new(value, CacheOutcome::Hit { tier: Layer::L1, age })),
+            Stage::Miss(miss) => Box::pin(miss.0.find(terms, (self.plan.shape)())).await,
         }
     }
 }
@@ -147,9 +159,9 @@ impl<R, F: Future<Output = R>> SyncCall<R, F> {
     /// Makes the call.
     #[inline]
     pub fn get(self) -> R {
-        match self.0.started.start {
-            Start::Hit(value, _) => value,
-            Start::Miss(_) => block_on(self.0.get()),
+        match self.0.stage {
+            Stage::Hit(value, _) => value,
+            Stage::Miss(_) => block_on(self.0.get()),
         }
     }
 

@@ -32,13 +32,13 @@ impl Errors {
     }
 }
 
-/// `; did you mean …?`, if one of the known names is near.
-pub(crate) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+/// The one of the known names that is near.
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let near = known.into_iter().map(|known| (strsim::osa_distance(name, known), known)).min();
-    match near {
-        Some((distance, known)) if distance <= 2 && distance < known.len() => {
-            format!("; did you mean `{known}`?")
-        }
-        _ => String::new(),
-    }
+    near.filter(|(distance, known)| *distance <= 2 && *distance < known.len()).map(|(_, known)| known)
+}
+
+/// `; did you mean …?`
+pub(crate) fn did_you_mean(near: Option<&str>) -> String {
+    near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
 }

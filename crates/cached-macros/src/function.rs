@@ -77,36 +77,20 @@ impl Function {
         self.has_self() || mentions(self.sig.to_token_stream(), "Self")
     }
 
-    /// Whether the body seems to call the function itself.
-    pub(crate) fn seems_recursive(&self) -> bool {
-        fn calls(tokens: TokenStream, name: &Ident) -> bool {
-            let mut tokens = tokens.into_iter().peekable();
-            while let Some(token) = tokens.next() {
-                let found = match &token {
-                    TokenTree::Ident(ident) if ident == name => {
-                        matches!(tokens.peek(), Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Parenthesis)
-                    }
-                    TokenTree::Group(group) => calls(group.stream(), name),
-                    _ => false,
-                };
-                if found {
-                    return true;
-                }
-            }
-            false
-        }
-        calls(self.body.stream(), &self.sig.ident)
-    }
-
     pub(crate) fn argument(&self, name: &Ident) -> Option<&Argument> {
         self.arguments.iter().find(|argument| argument.is_named && argument.name.unraw() == name.unraw())
     }
 
-    /// The span that stands for the value.
-    pub(crate) fn output_span(&self) -> Span {
+    /// The type of the values, as far as tokens tell.
+    pub(crate) fn value(&self) -> Type {
+        only_argument(&self.output, "Result").unwrap_or_else(|| self.output.clone())
+    }
+
+    /// The place that stands for the value.
+    pub(crate) fn value_span(&self) -> Span {
         match &self.sig.output {
             ReturnType::Default => self.sig.ident.span(),
-            ReturnType::Type(_, ty) => ty.span(),
+            ReturnType::Type(..) => self.value().span(),
         }
     }
 }
@@ -124,12 +108,12 @@ fn share_out(attributes: Vec<Attribute>) -> (Vec<Attribute>, Vec<Attribute>) {
                 inner.push(attribute);
             }
             "expect" => {
-                // What is expected happens once, in the body.
-                inner.push(attribute.clone());
+                // What is expected may happen in the body, in what callers see, or in both.
                 if let Meta::List(list) = &mut attribute.meta {
                     list.path = Ident::new("allow", list.path.span()).into();
                 }
-                outer.push(attribute);
+                outer.push(attribute.clone());
+                inner.push(attribute);
             }
             _ => inner.push(attribute),
         }
@@ -210,13 +194,37 @@ where
     })
 }
 
+/// The `self` of a value, not of a path, that occurs in the tokens.
+pub(crate) fn mentions_self(tokens: TokenStream) -> Option<Ident> {
+    let mut tokens = tokens.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        let found = match token {
+            TokenTree::Ident(ident) if ident == "self" => {
+                let is_path =
+                    matches!(tokens.peek(), Some(TokenTree::Punct(punct)) if punct.as_char() == ':');
+                (!is_path).then_some(ident)
+            }
+            TokenTree::Group(group) => mentions_self(group.stream()),
+            _ => None,
+        };
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
+}
+
 /// What a type mentions that could make it end with the call.
 #[derive(Default)]
 pub(crate) struct Mentions {
     /// References and lifetimes other than `'static`.
     pub(crate) borrow: Option<Span>,
+    /// `&'static`.
+    pub(crate) fixed: Option<Span>,
     /// `impl Trait`.
     pub(crate) opaque: Option<Span>,
+    /// Types that may hide a lifetime even where none may be left out: `&dyn Trait`, macros.
+    pub(crate) may_hide: bool,
     idents: Vec<Ident>,
 }
 
@@ -232,12 +240,28 @@ impl Mentions {
     }
 }
 
+/// `dyn Trait`, whose lifetime is that of the reference around it.
+pub(crate) fn is_object(ty: &Type) -> bool {
+    match ty {
+        Type::TraitObject(_) => true,
+        Type::Paren(paren) => is_object(&paren.elem),
+        Type::Group(group) => is_object(&group.elem),
+        _ => false,
+    }
+}
+
 impl<'ast> Visit<'ast> for Mentions {
     fn visit_type_reference(&mut self, reference: &'ast syn::TypeReference) {
-        if reference.lifetime.as_ref().is_none_or(|lifetime| lifetime.ident != "static") {
-            self.borrow.get_or_insert(reference.span());
-        }
+        match &reference.lifetime {
+            Some(lifetime) if lifetime.ident == "static" => self.fixed.get_or_insert(reference.span()),
+            _ => self.borrow.get_or_insert(reference.span()),
+        };
+        self.may_hide |= is_object(&reference.elem);
         visit::visit_type_reference(self, reference);
+    }
+
+    fn visit_type_macro(&mut self, _: &'ast syn::TypeMacro) {
+        self.may_hide = true;
     }
 
     fn visit_lifetime(&mut self, lifetime: &'ast syn::Lifetime) {

@@ -5,12 +5,12 @@ use syn::{
     Error, Expr, Ident, LitBool, LitFloat, LitStr, Path, Result, Token,
     ext::IdentExt,
     parenthesized,
-    parse::{ParseStream, Parser},
+    parse::{Parse, ParseStream, Parser},
     punctuated::Punctuated,
 };
 
 use crate::{
-    errors::{Errors, did_you_mean},
+    errors::{Errors, did_you_mean, nearest},
     value::{Time, integer, share},
 };
 
@@ -34,6 +34,8 @@ pub(crate) struct Options {
     pub(crate) krate: Option<Path>,
     pub(crate) handle: Option<Ident>,
     pub(crate) detach: Option<LitBool>,
+    /// Options that were meant, but have an error. What would follow from their absence is not reported.
+    broken: Vec<String>,
 }
 
 /// `cache_err = "5s" if |e| …`.
@@ -43,24 +45,25 @@ pub(crate) struct CacheErr {
     pub(crate) which: Option<Expr>,
 }
 
-const KNOWN: &[&str] = &[
-    "prefix",
-    "ttl",
-    "ttl_from",
-    "skip",
-    "key",
-    "version",
-    "max_entries",
-    "local",
-    "method",
-    "cache_if",
-    "cache_none",
-    "cache_err",
-    "jitter",
-    "cache",
-    "crate",
-    "handle",
-    "detach",
+/// The options, with examples of those that take a value.
+const KNOWN: &[(&str, &str)] = &[
+    ("prefix", "prefix = \"user\""),
+    ("ttl", "ttl = \"30m\""),
+    ("ttl_from", "ttl_from = |v| v.ttl()"),
+    ("skip", "skip(db, self)"),
+    ("key", "key = user.id"),
+    ("version", "version = 2"),
+    ("max_entries", "max_entries = 10_000"),
+    ("local", "local"),
+    ("method", "method"),
+    ("cache_if", "cache_if = |v| !v.is_empty()"),
+    ("cache_none", "cache_none"),
+    ("cache_err", "cache_err = \"5s\" if |e| e.is_temporary()"),
+    ("jitter", "jitter = 0.1"),
+    ("cache", "cache = self.cache"),
+    ("crate", "crate = ::my_crate::cached_aside"),
+    ("handle", "handle = user_entry"),
+    ("detach", "detach = false"),
 ];
 
 /// Their place is taken, and they do nothing yet.
@@ -73,9 +76,27 @@ impl Options {
         let mut seen: Vec<Ident> = Vec::new();
         for (index, item) in split(tokens).into_iter().enumerate() {
             let parse = |input: ParseStream<'_>| options.item(input, index == 0, &mut seen);
-            errors.take(parse.parse2(item));
+            if errors.take(parse.parse2(item.clone())).is_none() {
+                options.give_up(item);
+            }
         }
         options
+    }
+
+    /// Whether an option was meant, but cannot be used.
+    pub(crate) fn is_broken(&self, name: &str) -> bool {
+        self.broken.iter().any(|broken| broken == name)
+    }
+
+    /// Notes every option that an item with an error may have been about.
+    fn give_up(&mut self, item: TokenStream) {
+        for token in item {
+            if let TokenTree::Ident(name) = token {
+                let name = name.to_string();
+                self.broken.extend(known(&name).map(str::to_owned));
+                self.broken.push(name);
+            }
+        }
     }
 
     fn item(&mut self, input: ParseStream<'_>, is_first: bool, seen: &mut Vec<Ident>) -> Result<()> {
@@ -95,7 +116,6 @@ impl Options {
             )
         })?;
         if seen.contains(&name) {
-            let _: TokenStream = input.parse()?;
             return Err(Error::new(name.span(), format!("`{name}` is given twice")));
         }
         seen.push(name.clone());
@@ -105,14 +125,17 @@ impl Options {
 
     fn option(&mut self, name: &Ident, input: ParseStream<'_>) -> Result<()> {
         match name.to_string().as_str() {
-            "prefix" => self.prefix = Some(text(name, input)?),
+            "prefix" => {
+                self.prefix =
+                    Some(of(after_eq(name, input)?, "a string, such as \"user\" or \"user:{id}\"")?);
+            }
             "ttl" => self.ttl = Some(Time::parse(after_eq(name, input)?)?),
             "ttl_from" => self.ttl_from = Some(after_eq(name, input)?.parse()?),
             "skip" => self.skip = names(name, input)?,
             "key" => self.key = Some(after_eq(name, input)?.parse()?),
             "version" => {
                 self.version =
-                    Some(integer(after_eq(name, input)?, "expected a version, such as `version = 2`")?);
+                    Some(integer(after_eq(name, input)?, "expected a number, such as `version = 2`")?);
             }
             "max_entries" => self.max_entries = Some(entries(after_eq(name, input)?)?),
             "local" => self.local = Some(flag(name, input)?),
@@ -122,25 +145,35 @@ impl Options {
             "cache_err" => self.cache_err = Some(CacheErr::parse(name, after_eq(name, input)?)?),
             "jitter" => self.jitter = Some(share(after_eq(name, input)?)?),
             "cache" => self.cache = Some(after_eq(name, input)?.parse()?),
-            "crate" => self.krate = Some(after_eq(name, input)?.call(Path::parse_mod_style)?),
-            "handle" => self.handle = Some(after_eq(name, input)?.parse()?),
-            "detach" => self.detach = Some(after_eq(name, input)?.parse()?),
-            other => {
-                let _: TokenStream = input.parse()?;
-                return Err(Error::new(name.span(), refusal(other)));
+            "crate" => {
+                let input = after_eq(name, input)?;
+                let path = input.call(Path::parse_mod_style);
+                self.krate = Some(expected(path, "a path, such as `crate = ::my_crate::cached_aside`")?);
             }
+            "handle" => {
+                self.handle = Some(of(after_eq(name, input)?, "a name, such as `handle = user_entry`")?);
+            }
+            "detach" => self.detach = Some(of(after_eq(name, input)?, "`true` or `false`")?),
+            other => return Err(Error::new(name.span(), refusal(other))),
         }
         Ok(())
     }
+}
+
+fn known(name: &str) -> Option<&'static str> {
+    nearest(name, KNOWN.iter().map(|(known, _)| *known))
 }
 
 fn refusal(name: &str) -> String {
     if PLANNED.contains(&name) {
         return format!("`{name}` does not work yet: leave it out");
     }
-    match did_you_mean(name, KNOWN.iter().copied()) {
-        near if near.is_empty() => format!("unknown option `{name}`; there are {}", KNOWN.join(", ")),
-        near => format!("unknown option `{name}`{near}"),
+    match known(name) {
+        None => {
+            let names: Vec<_> = KNOWN.iter().map(|(known, _)| *known).collect();
+            format!("unknown option `{name}`; there are {}", names.join(", "))
+        }
+        near => format!("unknown option `{name}`{}", did_you_mean(near)),
     }
 }
 
@@ -197,28 +230,21 @@ fn after_eq<'a, 'b>(
     name: &Ident,
     input: &'a syn::parse::ParseBuffer<'b>,
 ) -> Result<&'a syn::parse::ParseBuffer<'b>> {
-    if !input.peek(Token![=]) {
-        let example = match name.to_string().as_str() {
-            "ttl" => "ttl = \"30m\"",
-            "cache_err" => "cache_err = \"5s\" if |e| e.is_temporary()",
-            "cache_if" => "cache_if = |v| !v.is_empty()",
-            _ => "",
-        };
-        let hint = if example.is_empty() { format!("`{name} = ..`") } else { format!("`{example}`") };
-        return Err(Error::new(name.span(), format!("`{name}` needs a value: {hint}")));
-    }
-    input.parse::<Token![=]>()?;
-    if input.is_empty() {
-        return Err(Error::new(name.span(), format!("`{name}` needs a value")));
+    let is_given = input.parse::<Option<Token![=]>>()?.is_some() && !input.is_empty();
+    if !is_given {
+        let example = KNOWN.iter().find(|(known, _)| name == known).map_or("", |(_, example)| *example);
+        return Err(Error::new(name.span(), format!("`{name}` needs a value: `{example}`")));
     }
     Ok(input)
 }
 
-fn text(name: &Ident, input: ParseStream<'_>) -> Result<LitStr> {
-    let input = after_eq(name, input)?;
-    input
-        .parse()
-        .map_err(|error| Error::new(error.span(), "expected a string, such as \"user\" or \"user:{id}\""))
+/// A value, or what was expected in its place.
+fn of<T: Parse>(input: ParseStream<'_>, what: &str) -> Result<T> {
+    expected(input.parse(), what)
+}
+
+fn expected<T>(parsed: Result<T>, what: &str) -> Result<T> {
+    parsed.map_err(|error| Error::new(error.span(), format!("expected {what}")))
 }
 
 fn flag(name: &Ident, input: ParseStream<'_>) -> Result<Ident> {
@@ -230,17 +256,27 @@ fn flag(name: &Ident, input: ParseStream<'_>) -> Result<Ident> {
 }
 
 fn names(name: &Ident, input: ParseStream<'_>) -> Result<Vec<Ident>> {
+    const WHAT: &str = "`skip` needs names of arguments: `skip(db, self)`";
     if !input.peek(syn::token::Paren) {
-        return Err(Error::new(name.span(), "`skip` needs names of arguments: `skip(db, self)`"));
+        return Err(Error::new(name.span(), WHAT));
     }
     let list;
     parenthesized!(list in input);
-    let names = Punctuated::<_, Token![,]>::parse_terminated_with(&list, Ident::parse_any)?;
+    let names = Punctuated::<Ident, Token![,]>::parse_terminated_with(&list, Ident::parse_any)
+        .map_err(|error| Error::new(error.span(), WHAT))?;
+    if names.is_empty() {
+        return Err(Error::new(name.span(), WHAT));
+    }
+    for (index, name) in names.iter().enumerate() {
+        if names.iter().take(index).any(|before| before == name) {
+            return Err(Error::new(name.span(), format!("`{name}` is skipped twice")));
+        }
+    }
     Ok(names.into_iter().collect())
 }
 
 fn entries(input: ParseStream<'_>) -> Result<u64> {
-    const WHAT: &str = "expected a number of entries above 0";
+    const WHAT: &str = "expected a number of entries above 0, such as `max_entries = 10_000`";
     let span = input.span();
     match integer(input, WHAT)? {
         0 => Err(Error::new(span, WHAT)),
@@ -249,5 +285,5 @@ fn entries(input: ParseStream<'_>) -> Result<u64> {
 }
 
 fn end(input: ParseStream<'_>) -> Result<()> {
-    if input.is_empty() { Ok(()) } else { Err(input.error("expected a comma")) }
+    if input.is_empty() { Ok(()) } else { Err(input.error("expected a comma before this")) }
 }

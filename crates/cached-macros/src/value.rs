@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::{Error, Expr, ExprLit, Lit, LitFloat, LitInt, LitStr, Result, Token, parse::ParseStream};
+use syn::{
+    Error, Expr, ExprLit, Lit, LitFloat, LitInt, LitStr, Result, Token, parse::ParseStream, spanned::Spanned,
+};
 
 /// A length of time: `"30m"`, whole seconds, or an expression of type `Duration`.
 pub(crate) enum Time {
@@ -15,7 +17,7 @@ pub(crate) enum Time {
 impl Time {
     pub(crate) fn parse(input: ParseStream<'_>) -> Result<Self> {
         if input.peek(Token![-]) {
-            return Err(input.error("a length of time is not negative"));
+            return Err(input.error("a length of time cannot be negative"));
         }
         let expr: Expr = input.parse()?;
         let time = match &expr {
@@ -39,6 +41,21 @@ impl Time {
         }
     }
 
+    /// The expression, if it is one.
+    pub(crate) fn expr(&self) -> Option<&Expr> {
+        match self {
+            Self::Known(..) => None,
+            Self::Expr(expr) => Some(expr),
+        }
+    }
+
+    pub(crate) fn span(&self) -> Span {
+        match self {
+            Self::Known(_, span) => *span,
+            Self::Expr(expr) => expr.span(),
+        }
+    }
+
     pub(crate) fn tokens(&self, krate: &TokenStream) -> TokenStream {
         match self {
             Self::Known(time, span) => {
@@ -51,11 +68,12 @@ impl Time {
 }
 
 fn from_text(text: &LitStr) -> Result<Duration> {
-    humantime::parse_duration(&text.value()).map_err(|_| {
-        Error::new_spanned(
-            text,
-            "not a length of time: write it as in \"500ms\", \"90s\", \"30m\", \"24h\", \"7d\" or \"1h 30m\"",
-        )
+    humantime::parse_duration(&text.value()).map_err(|error| {
+        let message = match error {
+            humantime::DurationError::NumberOverflow => "this length of time is too large",
+            _ => "not a length of time: write it as in \"500ms\", \"90s\", \"30m\", \"24h\", \"7d\" or \"1h 30m\"",
+        };
+        Error::new_spanned(text, message)
     })
 }
 
@@ -77,10 +95,10 @@ where
 
 /// A share between 0 and 1.
 pub(crate) fn share(input: ParseStream<'_>) -> Result<LitFloat> {
-    const WHAT: &str = "expected a share between 0.0 and 1.0";
+    const WHAT: &str = "expected a share between 0.0 and 1.0, such as `0.1`";
     let float: LitFloat = input.parse().map_err(|error| Error::new(error.span(), WHAT))?;
     match float.base10_parse::<f64>() {
-        Ok(share) if (0.0..=1.0).contains(&share) => Ok(float),
+        Ok(share) if (0.0..=1.0).contains(&share) && float.suffix().is_empty() => Ok(float),
         _ => Err(Error::new(float.span(), WHAT)),
     }
 }

@@ -154,7 +154,7 @@ impl KeyWriter<'_> {
         }
     }
 
-    /// A type that tells apart the instances of one generic function.
+    /// The name of a type, which tells apart functions or the instances of one.
     pub fn scope(&mut self, type_name: &'static str) -> Result<(), Error> {
         match &mut self.0 {
             Face::Identity(bytes) => encode::encode(type_name, bytes),
@@ -176,11 +176,6 @@ impl KeyWriter<'_> {
                 self.part(value)
             }
         }
-    }
-
-    /// As [`scope`](Self::scope), for the type of a method's `self`: only a generic one has instances.
-    pub fn self_scope(&mut self, type_name: &'static str) -> Result<(), Error> {
-        if type_name.contains('<') { self.scope(type_name) } else { Ok(()) }
     }
 }
 

@@ -11,51 +11,47 @@ pub struct KeyArg<'a, T: ?Sized>(pub &'a T);
 
 impl<T: Serialize + ?Sized> KeyArg<'_, T> {
     #[inline]
-    pub fn part(&self, key: &mut KeyWriter<'_>) -> Result<(), Error> {
+    pub fn __cached_part(self, key: &mut KeyWriter<'_>) -> Result<(), Error> {
         key.part(self.0)
     }
 
     #[inline]
-    pub fn digest(&self, key: &mut KeyWriter<'_>) -> Result<(), Error> {
+    pub fn __cached_digest(self, key: &mut KeyWriter<'_>) -> Result<(), Error> {
         key.digest(self.0)
     }
 }
 
 /// Catches what is not `Serialize`, for the sake of the message.
-pub trait RefuseKey<T: ?Sized> {
-    fn part(&self, key: &mut KeyWriter<'_>) -> Result<(), Error>
+pub trait RefuseKey<T: ?Sized>: Sized {
+    fn __cached_part(self, _: &mut KeyWriter<'_>) -> Result<(), Error>
     where
-        T: KeyArgument;
-
-    fn digest(&self, key: &mut KeyWriter<'_>) -> Result<(), Error>
-    where
-        T: KeyArgument;
-}
-
-impl<T: ?Sized> RefuseKey<T> for KeyArg<'_, T> {
-    fn part(&self, _: &mut KeyWriter<'_>) -> Result<(), Error>
-    where
-        T: KeyArgument,
+        Key: MadeOf<T>,
     {
         Ok(())
     }
 
-    fn digest(&self, _: &mut KeyWriter<'_>) -> Result<(), Error>
+    fn __cached_digest(self, _: &mut KeyWriter<'_>) -> Result<(), Error>
     where
-        T: KeyArgument,
+        Key: MadeOf<T>,
     {
         Ok(())
     }
 }
 
-/// Implemented for nothing: it carries the message.
+impl<T: ?Sized> RefuseKey<T> for KeyArg<'_, T> {}
+
+/// Stands for keys in a message.
+pub enum Key {}
+
+/// Implemented for nothing: it carries the message. The type is its parameter, not its `Self`, because the compiler
+/// would advise to bound a type parameter by it.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be part of a cache key",
-    label = "this argument is part of the key, and `{Self}` is not `serde::Serialize`",
+    message = "`{T}` cannot be part of a cache key",
+    label = "this is part of the key, and `{T}` is not `serde::Serialize`",
     note = "if the result does not depend on it, name it in `skip(..)`; otherwise derive `serde::Serialize`, add a \
             `Serialize` bound, or say what identifies it with `key = ..` or a template such as `\"user:{{user.id}}\"`"
 )]
-pub trait KeyArgument {}
+pub trait MadeOf<T: ?Sized> {}
 
 /// A borrowed argument, before it is known whether it can be copied into a task.
 pub struct Arg<T>(pub T);
@@ -67,7 +63,7 @@ impl<T> Arg<&T>
 where
     T: ToOwned<Owned: Send + 'static> + Sync + ?Sized,
 {
-    pub fn hold(self) -> Held<T::Owned> {
+    pub fn __cached_hold(self) -> Held<T::Owned> {
         Held(self.0.to_owned())
     }
 }
@@ -76,50 +72,57 @@ impl<T> OptionArg<&T>
 where
     T: ToOwned<Owned: Send + 'static> + Sync + ?Sized,
 {
-    pub fn hold(self) -> Held<Option<T::Owned>> {
+    pub fn __cached_hold(self) -> Held<Option<T::Owned>> {
         Held(self.0.map(ToOwned::to_owned))
     }
 }
 
+/// What cannot be copied is lent.
 pub trait LendArg<T> {
-    fn hold(self) -> Lent<T>;
+    fn __cached_hold(self) -> Lent<T>;
 }
 
 impl<'a, T: ?Sized> LendArg<&'a T> for Arg<&'a T> {
-    fn hold(self) -> Lent<&'a T> {
+    fn __cached_hold(self) -> Lent<&'a T> {
         Lent(self.0)
     }
 }
 
-pub trait LendOption<T> {
-    fn hold(self) -> Lent<Option<T>>;
-}
-
-impl<'a, T: ?Sized> LendOption<&'a T> for OptionArg<&'a T> {
-    fn hold(self) -> Lent<Option<&'a T>> {
+impl<'a, T: ?Sized> LendArg<Option<&'a T>> for OptionArg<&'a T> {
+    fn __cached_hold(self) -> Lent<Option<&'a T>> {
         Lent(self.0)
     }
 }
+
+/// What cannot be copied is refused: `detach = true`.
+pub trait RefuseArg<'a, T: ?Sized, L>: LendArg<L> + Sized {
+    fn __cached_hold(self) -> Lent<L>
+    where
+        Task: Carries<T>,
+    {
+        LendArg::__cached_hold(self)
+    }
+}
+
+impl<'a, T: ?Sized> RefuseArg<'a, T, &'a T> for Arg<&'a T> {}
+impl<'a, T: ?Sized> RefuseArg<'a, T, Option<&'a T>> for OptionArg<&'a T> {}
+
+/// Stands for tasks in a message.
+pub enum Task {}
+
+/// Implemented for nothing: it carries the message.
+#[diagnostic::on_unimplemented(
+    message = "the load cannot run in a task of its own, because it borrows `{T}`",
+    label = "there can be no copy of this argument: `{T}` is not `Clone + Send + Sync + 'static`",
+    note = "take it by value, such as in an `Arc`, or leave `detach = true` out"
+)]
+pub trait Carries<T: ?Sized> {}
 
 /// A copy of an argument.
 pub struct Held<T>(T);
 
-impl<T> Held<T> {
-    #[allow(clippy::unused_self, reason = "it is asked by type")]
-    pub fn mark(&self) -> PhantomData<Owned> {
-        PhantomData
-    }
-}
-
 /// The caller's own argument.
 pub struct Lent<T>(T);
-
-impl<T> Lent<T> {
-    #[allow(clippy::unused_self, reason = "it is asked by type")]
-    pub fn mark(&self) -> PhantomData<Borrowed> {
-        PhantomData
-    }
-}
 
 /// What stands for an argument `&T` in a load.
 pub trait Hold<T: ?Sized> {
@@ -155,11 +158,28 @@ impl<T: ?Sized> HoldOption<T> for Lent<Option<&T>> {
     }
 }
 
-/// The load holds copies.
+/// The load holds a copy.
 pub enum Owned {}
 
 /// The load borrows from its caller.
 pub enum Borrowed {}
+
+/// Which of the two.
+pub trait Marked {
+    type Mark;
+}
+
+impl<T> Marked for Held<T> {
+    type Mark = Owned;
+}
+
+impl<T> Marked for Lent<T> {
+    type Mark = Borrowed;
+}
+
+pub fn mark<H: Marked>(_: &H) -> PhantomData<H::Mark> {
+    PhantomData
+}
 
 /// A nested list of marks that are all [`Owned`].
 pub trait AllOwned {}

@@ -1,43 +1,71 @@
 //! Where a body runs: in a task of its own if its type allows it, in its caller otherwise.
+//!
+//! Whether a future is `Send` is asked in a function whose signature has no `impl Future`. A function that calls itself,
+//! directly or not, contains its own future, and the answer would depend on itself where that future is defined.
 
-use std::future::Future;
+use std::{future::Future, pin::Pin};
 
 use super::argument::AllOwned;
-use crate::call::Load;
+use crate::call::{Load, Spawn};
 
-/// A load, with the marks of its arguments.
-pub struct Place<F, M>(pub F, pub M);
+/// A load in a task of its own.
+pub struct Detached<R>(Boxed<R>, Spawn<R>);
 
-impl<F, M> Place<F, M>
-where
-    F: Future<Output: Send + 'static> + Send + 'static,
-    M: AllOwned,
-{
-    pub fn place(self) -> Load<F::Output, F> {
-        detached(self.0)
+type Boxed<R> = Pin<Box<dyn Future<Output = R> + Send>>;
+
+impl<R> Detached<R> {
+    /// Where there could be another load.
+    pub fn load<F>(self) -> Load<R, F> {
+        Load::Detached(self.0, self.1)
     }
 
-    /// As [`place`](Self::place), where there is no other way.
-    pub fn place_or_refuse(self) -> Load<F::Output, F> {
-        detached(self.0)
-    }
-}
-
-/// The other case.
-pub trait Inline<F: Future> {
-    fn place(self) -> Load<F::Output, F>;
-}
-
-impl<F: Future, M> Inline<F> for Place<F, M> {
-    fn place(self) -> Load<F::Output, F> {
-        Load::Inline(self.0)
+    /// Where there is no other.
+    pub fn only(self) -> Load<R, Boxed<R>> {
+        self.load()
     }
 }
 
 /// `detach = true`: there must be no reason why not.
-pub fn detached<F>(future: F) -> Load<F::Output, F>
+pub fn detached<F>(future: F) -> Detached<F::Output>
 where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
-    Load::Detached(Box::pin(future), |runtime, lander, future| runtime.spawn(lander.land(future)))
+    Detached(Box::pin(future), |runtime, lander, future| runtime.spawn(lander.land(future)))
+}
+
+/// Arguments, and what makes a load of them, with the marks of its holders.
+pub struct Place<A, C>(A, C);
+
+pub fn place<A, C, F, M>(arguments: A, make: C) -> Place<A, C>
+where
+    C: FnOnce(A) -> (F, M),
+{
+    Place(arguments, make)
+}
+
+impl<A, C, F, M> Place<A, C>
+where
+    C: FnOnce(A) -> (F, M),
+    F: Future<Output: Send + 'static> + Send + 'static,
+    M: AllOwned,
+{
+    pub fn __cached_place(self) -> Result<Detached<F::Output>, A> {
+        let Self(arguments, make) = self;
+        Ok(detached(make(arguments).0))
+    }
+}
+
+/// The other case: the arguments are still needed.
+pub trait Inline<R, A> {
+    fn __cached_place(self) -> Result<Detached<R>, A>;
+}
+
+impl<A, C, F, M> Inline<F::Output, A> for Place<A, C>
+where
+    C: FnOnce(A) -> (F, M),
+    F: Future,
+{
+    fn __cached_place(self) -> Result<Detached<F::Output>, A> {
+        Err(self.0)
+    }
 }

@@ -1,16 +1,28 @@
 //! What generated code names. Nothing here is stable.
 
 #![allow(missing_docs)]
+#![allow(
+    clippy::unnecessary_wraps,
+    clippy::return_self_not_must_use,
+    reason = "methods come in pairs of one signature"
+)]
 
 mod argument;
 mod load;
 mod probe;
+mod scope;
 
-pub use std::{boxed::Box, future::Future, option::Option, result::Result, string::String, time::Duration};
+pub use std::{
+    boxed::Box, future::Future, future::Ready, option::Option, result::Result, string::String, time::Duration,
+};
 
-pub use argument::{Arg, Hold, HoldOption, KeyArg, LendArg, LendOption, OptionArg, RefuseKey};
-pub use load::{Inline, Place, detached};
-pub use probe::{AnyHeap, NeverEmpty, NoError, NoOption, PlainKind, Probe, Unshared, UnsharedError, boxed};
+pub use argument::{Arg, Hold, HoldOption, KeyArg, LendArg, OptionArg, RefuseArg, RefuseKey, mark};
+pub use load::{Detached, Inline, detached, place};
+pub use probe::{
+    AnyHeap, NeverEmpty, NeverHit, NoArgumentsHere, NoError, NoOption, PlainKind, Probe, RefuseShared,
+    RefuseValue, Unshared, UnsharedError, error_of, value_of,
+};
+pub use scope::{free_scope, method_scope, name_of};
 
 pub use crate::{
     CacheControl, Error, Reply,

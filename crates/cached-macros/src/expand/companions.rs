@@ -7,7 +7,7 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{Attribute, Signature, ext::IdentExt};
 
-use super::{Input, load, typed};
+use super::{Input, lints, load, local, typed};
 use crate::{
     function::{Function, Kind, mentions},
     template::Template,
@@ -17,19 +17,17 @@ pub(super) fn free_function(input: &Input) -> TokenStream {
     let Function { outer, inner, vis, sig, body, .. } = &input.function;
     let krate = &input.krate;
     let name = &sig.ident;
-    let cfgs: Vec<&Attribute> = outer.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect();
+    let cfgs = cfgs(input);
     let lints = lints();
-
     let names = input.argument_names();
     let turbofish = input.turbofish();
     let plain = quote!(#name::__cached_call #turbofish(#krate::__private::Intent::Plain, #(#names),*));
     let make = input.make(&plain);
     let outer_sig = input.outer_signature();
 
-    let hidden = format_ident!("__cached_call");
-    let intent = quote!(__cached_intent: #krate::__private::Intent);
-    let hidden_sig = input.signature(&hidden, &intent, &input.call_type());
-    let call = input.call(&quote!(__cached_intent));
+    let intent = local("__cached_intent");
+    let hidden_sig = hidden_signature(input, &input.future_type());
+    let call = input.call(&quote!(#intent));
     let mut body_sig: Signature = sig.clone();
     body_sig.ident = format_ident!("__cached_body", span = name.span());
     for (param, argument) in typed(&mut body_sig).zip(&input.function.arguments) {
@@ -37,18 +35,16 @@ pub(super) fn free_function(input: &Input) -> TokenStream {
             param.attrs.push(syn::parse_quote!(#[allow(unused_variables)]));
         }
     }
-    let held = load::held_body(input);
+    let helpers = load::helpers(input);
     let companions = companions(input);
-    let doc = format!("What can be done with the cache entries of [`{name}`](fn@{name}).");
+    let holder = holder(input);
 
     quote! {
         #(#outer)*
+        #[allow(clippy::used_underscore_binding)]
         #vis #outer_sig { #make }
 
-        #(#cfgs)*
-        #[doc = #doc]
-        #lints
-        #vis struct #name {}
+        #holder
 
         #(#cfgs)*
         #lints
@@ -59,16 +55,66 @@ pub(super) fn free_function(input: &Input) -> TokenStream {
             #[inline]
             #hidden_sig { #call }
 
-            #held
+            #helpers
         }
 
         #(#cfgs)*
         #[allow(dead_code)]
         impl #name {
             #(#inner)*
+            // It is async for its callers, whatever it does. What its signature is blamed for, it was blamed for above.
+            #[allow(
+                clippy::unused_async, clippy::too_many_arguments, clippy::type_complexity, clippy::option_option,
+                clippy::ref_option, clippy::ptr_arg, clippy::multiple_bound_locations
+            )]
             #body_sig #body
         }
     }
+}
+
+/// The companions alone, with nothing behind them.
+pub(super) fn stubs(input: &Input) -> TokenStream {
+    let krate = &input.krate;
+    let output = &input.function.output;
+    let name = &input.function.sig.ident;
+    let (holder, companions, cfgs, lints) = (holder(input), companions(input), cfgs(input), lints());
+    let hidden = hidden_signature(input, &quote!(#krate::__private::Ready<#output>));
+    quote! {
+        #holder
+
+        #(#cfgs)*
+        #lints
+        impl #name {
+            #companions
+            #hidden { loop {} }
+        }
+    }
+}
+
+/// The struct.
+fn holder(input: &Input) -> TokenStream {
+    let Function { vis, sig, .. } = &input.function;
+    let name = &sig.ident;
+    let (cfgs, lints) = (cfgs(input), lints());
+    let doc = format!("What can be done with the cache entries of [`{name}`](fn@{name}).");
+    quote! {
+        #(#cfgs)*
+        #[doc = #doc]
+        #lints
+        #vis struct #name {}
+    }
+}
+
+fn cfgs(input: &Input) -> Vec<&Attribute> {
+    input.function.outer.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect()
+}
+
+/// The function that makes a call out of arguments.
+fn hidden_signature(input: &Input, future: &TokenStream) -> Signature {
+    let krate = &input.krate;
+    let intent = local("__cached_intent");
+    let hidden = format_ident!("__cached_call");
+    input.signature(&hidden, &quote!(#intent: #krate::__private::Intent), &input.call_type(future))
 }
 
 impl Input {
@@ -154,16 +200,5 @@ fn companion(
     quote! {
         #[doc = #doc]
         #vis #sig { #call }
-    }
-}
-
-/// What is generated follows no style of the user's.
-fn lints() -> TokenStream {
-    quote! {
-        #[allow(
-            dead_code, non_camel_case_types, missing_debug_implementations, missing_copy_implementations,
-            unreachable_pub, unused_qualifications, unused_mut,
-            clippy::all, clippy::pedantic, clippy::nursery
-        )]
     }
 }

@@ -2,56 +2,68 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::{GenericParam, Ident, Type, TypeReference};
+use syn::{GenericParam, Ident, Lifetime, Type, TypeReference};
 
 use super::{Input, local};
-use crate::function::{Argument, Kind, Mentions};
+use crate::function::{Argument, Function, Kind, Mentions, is_object};
 
-/// The `Load` of a call.
+/// What makes the `Load` of a call, when there is no value.
 pub(super) fn load(input: &Input) -> TokenStream {
     let krate = &input.krate;
-    let detach = input.options.detach.as_ref().map(|detach| (detach.value, detach.span()));
-    if input.is_method() {
-        let body = method_body(input);
-        return match detach {
-            Some((true, span)) => quote_spanned!(span=> #krate::__private::detached(#body)),
-            _ => quote!(#krate::__private::Load::Inline(#body)),
-        };
-    }
-    let holders = holders(input);
-    match (detach, holders) {
-        (None | Some((true, _)), Some(holders)) if !input.is_recursive(detach) => {
-            place(input, &holders, detach)
+    let names = input.argument_names();
+    let body = |at| if input.is_method() { method_body(input, at) } else { free_body(input, at) };
+    let inline = || {
+        let body = body(Span::mixed_site());
+        quote!(#krate::__private::Load::Inline(#body))
+    };
+    let load = match (input.detach(), holders(input)) {
+        (Detach::Never, _) | (Detach::IfPossible, None) => inline(),
+        (Detach::IfPossible, Some(_)) => {
+            let inline = inline();
+            let load = local("__cached_load");
+            quote! {
+                match Self::__cached_detached(#(#names),*) {
+                    #krate::__private::Result::Ok(#load) => #load.load(),
+                    #krate::__private::Result::Err((#(#names,)*)) => #inline,
+                }
+            }
         }
-        (Some((true, span)), _) => {
-            let body = free_body(input);
-            quote_spanned!(span=> #krate::__private::detached(#body))
+        (Detach::Always(_), Some(_)) => quote!(Self::__cached_detached(#(#names),*).only()),
+        (Detach::Always(at), None) => {
+            let body = body(at);
+            quote_spanned!(at=> #krate::__private::detached(#body).only())
         }
-        _ => {
-            let body = free_body(input);
-            quote!(#krate::__private::Load::Inline(#body))
-        }
-    }
+    };
+    quote!(move || #load)
+}
+
+enum Detach {
+    Never,
+    IfPossible,
+    /// The place that says so.
+    Always(Span),
 }
 
 impl Input {
-    /// A function that calls itself cannot be asked whether its future may move to another thread: the answer depends
-    /// on itself. `detach = true` insists.
-    fn is_recursive(&self, detach: Option<(bool, Span)>) -> bool {
-        detach.is_none() && self.function.seems_recursive()
+    fn detach(&self) -> Detach {
+        match &self.options.detach {
+            None => Detach::IfPossible,
+            Some(detach) if detach.value => Detach::Always(detach.span()),
+            Some(_) => Detach::Never,
+        }
     }
 }
 
 /// The body of a free function, which is a function of its own.
-fn free_body(input: &Input) -> TokenStream {
+fn free_body(input: &Input, at: Span) -> TokenStream {
     let names = input.argument_names();
     let turbofish = input.turbofish();
     let awaiting = (input.function.kind != Kind::Sync).then(|| quote!(.await));
-    quote!(async move { Self::__cached_body #turbofish(#(#names),*) #awaiting })
+    quote_spanned!(at=> async move { Self::__cached_body #turbofish(#(#names),*) #awaiting })
 }
 
 /// The body of a method, in place. A pattern is bound inside, as it would be in the function.
-fn method_body(input: &Input) -> TokenStream {
+fn method_body(input: &Input, at: Span) -> TokenStream {
     let output = &input.function.output;
     let body = &input.function.body;
     let bindings = input.function.arguments.iter().filter_map(|argument| {
@@ -61,9 +73,10 @@ fn method_body(input: &Input) -> TokenStream {
     });
     match input.function.kind {
         Kind::Sync | Kind::Async => {
-            let out = local("__cached_out");
+            let span = Span::mixed_site().located_at(input.function.value_span());
+            let out = Ident::new("__cached_out", span);
             // Never run: it tells `?` and `return` what the body's type is.
-            let edge = quote_spanned! {input.function.output_span()=>
+            let edge = quote_spanned! {span=>
                 #[allow(unknown_lints, unreachable_code, clippy::diverging_sub_expression, clippy::empty_loop,
                     clippy::let_unit_value, clippy::let_with_type_underscore, clippy::needless_return,
                     clippy::unreachable, clippy::items_after_statements)]
@@ -72,9 +85,9 @@ fn method_body(input: &Input) -> TokenStream {
                     return #out;
                 }
             };
-            quote!(async move { #edge #(#bindings)* #body })
+            quote_spanned!(at=> async move { #edge #(#bindings)* #body })
         }
-        Kind::Boxed | Kind::Opaque => quote! {
+        Kind::Boxed | Kind::Opaque => quote_spanned! {at=>
             async move {
                 #(#bindings)*
                 #body.await
@@ -83,37 +96,43 @@ fn method_body(input: &Input) -> TokenStream {
     }
 }
 
-/// How each argument of a free function gets into a task of its own; `None` if one of them cannot.
-pub(super) enum Holder<'a> {
+/// How each argument of a free function gets into a task of its own.
+enum Holder<'a> {
     Owned(&'a Argument),
     Reference(&'a Argument, &'a TypeReference),
     OptionalReference(&'a Argument, TypeReference),
 }
 
-pub(super) fn holders(input: &Input) -> Option<Vec<Holder<'_>>> {
-    let has_types =
-        input.function.sig.generics.params.iter().any(|param| !matches!(param, GenericParam::Lifetime(_)));
-    if has_types || input.function.kind == Kind::Sync {
+/// The holders of all arguments; `None` if one of them cannot leave the call.
+fn holders(input: &Input) -> Option<Vec<Holder<'_>>> {
+    let Function { sig, kind, arguments, .. } = &input.function;
+    let is_generic = sig.generics.params.iter().any(|param| !matches!(param, GenericParam::Lifetime(_)));
+    if input.is_method() || is_generic || *kind == Kind::Sync {
         return None;
     }
-    input.function.arguments.iter().map(holder).collect()
+    arguments.iter().map(holder).collect()
 }
 
 fn holder(argument: &Argument) -> Option<Holder<'_>> {
+    // Every lifetime shows: the companions are async functions, where the compiler lets none be left out.
     let is_free = |ty: &Type| {
         let mentions = Mentions::of(ty);
-        // `Cow` may hide its lifetime, and a trait object may hide anything.
-        mentions.borrow.is_none() && mentions.opaque.is_none() && !mentions.ident("Cow")
+        mentions.borrow.is_none() && mentions.opaque.is_none() && !mentions.may_hide
     };
-    let is_shared = |reference: &TypeReference| reference.mutability.is_none() && is_free(&reference.elem);
-    match &argument.ty {
-        Type::Reference(reference) => is_shared(reference).then_some(Holder::Reference(argument, reference)),
-        ty => match optional_reference(ty) {
-            Some(reference) => {
-                is_shared(&reference).then_some(Holder::OptionalReference(argument, reference))
-            }
-            None => is_free(ty).then_some(Holder::Owned(argument)),
-        },
+    let is_fixed = |reference: &TypeReference| {
+        reference.lifetime.as_ref().is_some_and(|lifetime| lifetime.ident == "static")
+    };
+    let is_shared = |reference: &TypeReference| {
+        reference.mutability.is_none() && is_free(&reference.elem) && !is_object(&reference.elem)
+    };
+    match (&argument.ty, optional_reference(&argument.ty)) {
+        (Type::Reference(reference), _) if !is_fixed(reference) => {
+            is_shared(reference).then_some(Holder::Reference(argument, reference))
+        }
+        (_, Some(reference)) if !is_fixed(&reference) => {
+            is_shared(&reference).then_some(Holder::OptionalReference(argument, reference))
+        }
+        (ty, _) => is_free(ty).then_some(Holder::Owned(argument)),
     }
 }
 
@@ -125,69 +144,104 @@ fn optional_reference(ty: &Type) -> Option<TypeReference> {
     }
 }
 
-/// The library finds out whether the copies can be made and may move to another thread.
-fn place(input: &Input, holders: &[Holder<'_>], detach: Option<(bool, Span)>) -> TokenStream {
-    let krate = &input.krate;
-    let mut bindings = TokenStream::new();
-    let mut marks = quote!(());
-    for holder in holders.iter().rev() {
-        let (wrap, name) = match holder {
-            Holder::Owned(_) => continue,
-            Holder::Reference(argument, _) => (quote!(Arg), &argument.name),
-            Holder::OptionalReference(argument, _) => (quote!(OptionArg), &argument.name),
-        };
-        bindings.extend(quote!(let #name = #krate::__private::#wrap(#name).hold();));
-        marks = quote!((#name.mark(), #marks));
-    }
-    let marked = local("__cached_marks");
-    let names = input.argument_names();
-    let load = quote!(Self::__cached_held(#(#names),*));
-    let method = match detach {
-        Some((_, span)) => Ident::new("place_or_refuse", span),
-        None => Ident::new("place", Span::mixed_site()),
-    };
-    quote! {
-        {
-            #[allow(unused_imports)]
-            use #krate::__private::{Inline as _, LendArg as _, LendOption as _};
-            #bindings
-            let #marked = #marks;
-            #krate::__private::Place(#load, #marked).#method()
+/// The functions beside the body that a load in a task of its own needs.
+pub(super) fn helpers(input: &Input) -> TokenStream {
+    match (input.detach(), holders(input)) {
+        (Detach::Never, _) | (_, None) => TokenStream::new(),
+        (detach, Some(holders)) => {
+            let (held, detached) = (held(input, &holders), detached(input, &holders, &detach));
+            quote!(#held #detached)
         }
     }
 }
 
 /// The body with holders in the place of references. It is a function of its own, so that its type can be examined.
-pub(super) fn held_body(input: &Input) -> TokenStream {
-    let Some(holders) = holders(input) else { return TokenStream::new() };
+fn held(input: &Input, holders: &[Holder<'_>]) -> TokenStream {
     let krate = &input.krate;
     let output = &input.function.output;
     let (mut generics, mut params, mut values) = (Vec::new(), Vec::new(), Vec::new());
     for (index, holder) in holders.iter().enumerate() {
         let param: Ident = format_ident!("__CachedHolder{index}");
-        match holder {
+        let (argument, hold, elem) = match holder {
             Holder::Owned(argument) => {
                 let Argument { name, ty, .. } = argument;
                 params.push(quote!(#name: #ty));
                 values.push(quote!(#name));
+                continue;
             }
-            Holder::Reference(argument, reference) => {
-                let (name, elem) = (&argument.name, &reference.elem);
-                generics.push(quote!(#param: #krate::__private::Hold<#elem>));
-                params.push(quote!(#name: #param));
-                values.push(quote!(#name.lend()));
-            }
-            Holder::OptionalReference(argument, reference) => {
-                let (name, elem) = (&argument.name, &reference.elem);
-                generics.push(quote!(#param: #krate::__private::HoldOption<#elem>));
-                params.push(quote!(#name: #param));
-                values.push(quote!(#name.lend()));
-            }
-        }
+            Holder::Reference(argument, reference) => (argument, quote!(Hold), &reference.elem),
+            Holder::OptionalReference(argument, reference) => (argument, quote!(HoldOption), &reference.elem),
+        };
+        let name = &argument.name;
+        generics.push(quote!(#param: #krate::__private::#hold<#elem>));
+        params.push(quote!(#name: #param));
+        values.push(quote!(#krate::__private::#hold::<#elem>::lend(&#name)));
     }
     quote! {
         async fn __cached_held<#(#generics),*>(#(#params),*) -> #output {
             Self::__cached_body(#(#values),*).await
+        }
+    }
+}
+
+/// The load in a task of its own, or the arguments again if there can be none: the library finds out whether copies can
+/// be made and may move to another thread.
+fn detached(input: &Input, holders: &[Holder<'_>], detach: &Detach) -> TokenStream {
+    let krate = &input.krate;
+    let output = &input.function.output;
+    let names = input.argument_names();
+    let (mut lifetimes, mut types) = (Vec::new(), Vec::new());
+    let (mut bindings, mut marks) = (TokenStream::new(), quote!(()));
+    for (index, holder) in holders.iter().enumerate() {
+        let lifetime = Lifetime::new(&format!("'__cached_{index}"), Span::mixed_site());
+        let (argument, wrap) = match holder {
+            Holder::Owned(argument) => {
+                types.push(argument.ty.to_token_stream());
+                continue;
+            }
+            Holder::Reference(argument, TypeReference { elem, .. }) => {
+                types.push(quote!(&#lifetime #elem));
+                (argument, "Arg")
+            }
+            Holder::OptionalReference(argument, TypeReference { elem, .. }) => {
+                types.push(quote!(#krate::__private::Option<&#lifetime #elem>));
+                (argument, "OptionArg")
+            }
+        };
+        lifetimes.push(lifetime);
+        let name = &argument.name;
+        let at = Span::mixed_site().located_at(name.span());
+        let wrap = Ident::new(wrap, at);
+        bindings.extend(quote_spanned!(at=> let #name = #krate::__private::#wrap(#name).__cached_hold();));
+        marks = quote!((#krate::__private::mark(&#name), #marks));
+    }
+    let (traits, returns, body) = match detach {
+        Detach::Always(at) => {
+            let held = quote_spanned!(*at=> Self::__cached_held(#(#names),*));
+            let detached = quote_spanned!(*at=> #krate::__private::detached(#held));
+            (
+                quote!(RefuseArg as _),
+                quote!(#krate::__private::Detached<#output>),
+                quote!(#bindings #detached),
+            )
+        }
+        Detach::IfPossible | Detach::Never => (
+            quote!(Inline as _, LendArg as _),
+            quote!(#krate::__private::Result<#krate::__private::Detached<#output>, (#(#types,)*)>),
+            quote! {
+                #krate::__private::place((#(#names,)*), |(#(#names,)*)| {
+                    #bindings
+                    let __cached_marks = #marks;
+                    (Self::__cached_held(#(#names),*), __cached_marks)
+                }).__cached_place()
+            },
+        ),
+    };
+    quote! {
+        fn __cached_detached<#(#lifetimes),*>(#(#names: #types),*) -> #returns {
+            #[allow(unused_imports)]
+            use #krate::__private::{#traits};
+            #body
         }
     }
 }

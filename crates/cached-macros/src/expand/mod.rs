@@ -5,14 +5,14 @@ mod key;
 mod load;
 mod shape;
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
-use syn::{FnArg, GenericParam, Result, Signature, ext::IdentExt, parse2};
+use syn::{FnArg, GenericParam, Signature, ext::IdentExt, parse2, spanned::Spanned};
 
 use crate::{
     check::{self, Key},
     errors::Errors,
-    function::{Function, Kind},
+    function::{Function, Kind, Mentions},
     options::Options,
     template::Template,
 };
@@ -27,26 +27,50 @@ struct Input {
 }
 
 pub(crate) fn cached(options: TokenStream, item: &TokenStream) -> TokenStream {
-    expand(options, item.clone()).unwrap_or_else(|error| {
-        let error = error.into_compile_error();
-        quote!(#error #item)
-    })
-}
-
-fn expand(options: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let mut errors = Errors::default();
     let options = Options::parse(options, &mut errors);
-    let Some(function) = errors.take(parse2::<Function>(item)) else {
-        return errors.finish().map(|()| TokenStream::new());
-    };
-    let (template, key) = check::check(&options, &function, &mut errors);
-    errors.finish()?;
-    let krate = match &options.krate {
-        Some(path) => quote!(#path),
-        None => quote!(::cached_aside),
-    };
-    let input = Input { options, function, template, key, krate };
-    Ok(if input.is_method() { method(&input) } else { companions::free_function(&input) })
+    let input = errors.take(parse2::<Function>(item.clone())).map(|function| {
+        let (template, key) = check::check(&options, &function, &mut errors);
+        let krate = match &options.krate {
+            Some(path) => quote!(#path),
+            None => quote!(::cached_aside),
+        };
+        Input { options, function, template, key, krate }
+    });
+    match (errors.finish(), input) {
+        (Ok(()), Some(input)) if input.is_method() => method(&input),
+        (Ok(()), Some(input)) => companions::free_function(&input),
+        (Ok(()), None) => TokenStream::new(),
+        (Err(error), input) => {
+            let error = error.into_compile_error();
+            let stubs = input.map(|input| stubs(&input));
+            quote!(#error #item #stubs)
+        }
+    }
+}
+
+/// What code elsewhere may name, so that an error here is the only one.
+fn stubs(input: &Input) -> TokenStream {
+    let is_broken = |name| input.options.is_broken(name);
+    if is_broken("crate") || is_broken("method") || Mentions::of(&input.function.output).opaque.is_some() {
+        TokenStream::new()
+    } else if !input.is_method() {
+        companions::stubs(input)
+    } else {
+        let krate = &input.krate;
+        let output = &input.function.output;
+        let vis = &input.function.vis;
+        let lints = lints();
+        let handle = input.options.handle.as_ref().filter(|handle| **handle != input.function.sig.ident);
+        let handle = handle.map(|handle| {
+            input.signature(
+                handle,
+                &TokenStream::new(),
+                &input.call_type(&quote!(#krate::__private::Ready<#output>)),
+            )
+        });
+        handle.map(|handle| quote!(#lints #vis #handle { loop {} })).unwrap_or_default()
+    }
 }
 
 impl Input {
@@ -88,7 +112,10 @@ impl Input {
     /// A generated function with the user's arguments, and some before them.
     fn signature(&self, name: &Ident, first: &TokenStream, output: &TokenStream) -> Signature {
         let mut sig = self.outer_signature();
+        sig.constness = None;
         sig.asyncness = None;
+        sig.safety = syn::Safety::Default;
+        sig.abi = None;
         sig.ident = name.clone();
         if !first.is_empty() {
             let at = usize::from(self.function.has_self());
@@ -98,14 +125,19 @@ impl Input {
         sig
     }
 
-    /// `Call<R, impl Future>`, or its blocking twin.
-    fn call_type(&self) -> TokenStream {
+    /// `Call<R, F>`, or its blocking twin.
+    fn call_type(&self, future: &TokenStream) -> TokenStream {
         let krate = &self.krate;
         let output = &self.function.output;
         let name = if self.function.kind == Kind::Sync { quote!(SyncCall) } else { quote!(Call) };
-        // `impl` captures the lifetimes of the arguments, as the edition of this crate has it.
-        let span = Span::mixed_site();
-        quote_spanned!(span=> #krate::__private::#name<#output, impl #krate::__private::Future<Output = #output>>)
+        quote!(#krate::__private::#name<#output, #future>)
+    }
+
+    /// The future of the load. `impl` captures the lifetimes of the arguments, as the edition of this crate has it.
+    fn future_type(&self) -> TokenStream {
+        let krate = &self.krate;
+        let output = &self.function.output;
+        quote_spanned!(Span::mixed_site()=> impl #krate::__private::Future<Output = #output>)
     }
 
     /// A call with its arguments: the key is written, and L1 was asked if `intent` is a plain call.
@@ -118,8 +150,15 @@ impl Input {
         let load = load::load(self);
         let wrap = (self.function.kind == Kind::Sync).then(|| quote!(#krate::__private::SyncCall::new));
         let (cache_ref, started) = (local("__cached_cache"), local("__cached_started"));
+        // Outside of an `impl` the option `method` is wrong, and this says so.
+        let in_impl = self
+            .options
+            .method
+            .as_ref()
+            .map(|method| quote_spanned!(method.span()=> let _ = ::core::marker::PhantomData::<Self>;));
         quote! {
             {
+                #in_impl
                 static __CACHED_SITE: #krate::__private::Site = #site;
                 let #cache_ref: &#krate::__private::Cache = #cache;
                 #bindings
@@ -132,7 +171,7 @@ impl Input {
     fn cache(&self) -> TokenStream {
         let krate = &self.krate;
         match &self.options.cache {
-            Some(expr) => quote!(&#expr),
+            Some(expr) => quote_spanned!(expr.span()=> &#expr),
             None => quote!(#krate::__private::default_cache()),
         }
     }
@@ -155,14 +194,14 @@ impl Input {
 fn method(input: &Input) -> TokenStream {
     let Function { outer, inner, vis, .. } = &input.function;
     let krate = &input.krate;
-    let sig = input.outer_signature();
+    let mut sig = input.outer_signature();
     let Some(handle) = &input.options.handle else {
         let call = input.call(&quote!(#krate::__private::Intent::Plain));
         let make = input.make(&call);
         return quote!(#(#outer)* #(#inner)* #vis #sig { #make });
     };
     let names = input.argument_names();
-    let hidden = format_ident!("__cached_call_{}", sig.ident.unraw(), span = Span::mixed_site());
+    let hidden = format_ident!("__cached_call_{}", sig.ident.unraw(), span = handle.span());
     let receiver = match input.function.sig.inputs.first() {
         Some(FnArg::Receiver(receiver)) => {
             let token = receiver.self_token;
@@ -173,23 +212,45 @@ fn method(input: &Input) -> TokenStream {
             quote!(Self::#hidden #turbofish)
         }
     };
-    let call_type = input.call_type();
-    let hidden_sig =
-        input.signature(&hidden, &quote!(__cached_intent: #krate::__private::Intent), &call_type);
-    let handle_sig = input.signature(handle, &TokenStream::new(), &call_type);
-    let call = input.call(&quote!(__cached_intent));
+    let call_type = input.call_type(&input.future_type());
+    let intent = local("__cached_intent");
+    let mut hidden_sig = input.signature(&hidden, &quote!(#intent: #krate::__private::Intent), &call_type);
+    let mut handle_sig = input.signature(handle, &TokenStream::new(), &call_type);
+    for sig in [&mut sig, &mut handle_sig] {
+        // Only the one with the body may change its `self`.
+        if let Some(FnArg::Receiver(receiver)) = sig.inputs.first_mut() {
+            receiver.mutability = None;
+        }
+    }
+    // In the `impl` of a trait there is no place for them. The handle is to blame, because it was asked for.
+    for sig in [&mut hidden_sig, &mut handle_sig] {
+        sig.fn_token.span = handle.span();
+    }
+    let call = input.call(&quote!(#intent));
     let make = input.make(&quote!(#receiver(#krate::__private::Intent::Plain, #(#names),*)));
+    let beside = braced(&quote!(#receiver(#krate::__private::Intent::Beside, #(#names),*)), handle.span());
+    let call = braced(&call, handle.span());
+    let lints = lints();
     let doc = format!("The cache entry of [`{name}`](Self::{name}) for these arguments.", name = sig.ident);
     quote! {
         #(#outer)* #vis #sig { #make }
 
         #[doc = #doc]
-        #vis #handle_sig { #receiver(#krate::__private::Intent::Beside, #(#names),*) }
+        #lints
+        #vis #handle_sig #beside
 
         #(#inner)*
+        #[allow(clippy::too_many_arguments)]
         #[doc(hidden)]
-        #hidden_sig { #call }
+        #hidden_sig #call
     }
+}
+
+/// A block that stands at a place.
+fn braced(tokens: &TokenStream, at: Span) -> Group {
+    let mut group = Group::new(Delimiter::Brace, tokens.clone());
+    group.set_span(at);
+    group
 }
 
 /// A variable of the generated code, which no variable of the user's can be confused with.
@@ -203,4 +264,15 @@ fn typed(sig: &mut Signature) -> impl Iterator<Item = &mut syn::PatType> {
         FnArg::Typed(typed) => Some(typed),
         FnArg::Receiver(_) => None,
     })
+}
+
+/// What is generated follows no style of the user's.
+fn lints() -> TokenStream {
+    quote! {
+        #[allow(
+            dead_code, unused_variables, unused_mut, unused_qualifications, unreachable_pub, private_interfaces,
+            private_bounds, nonstandard_style, missing_debug_implementations, missing_copy_implementations,
+            clippy::all, clippy::pedantic, clippy::nursery
+        )]
+    }
 }

@@ -1,9 +1,11 @@
 //! The return type and the policies, for the runtime.
 
-use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::{Expr, spanned::Spanned};
 
 use super::{Input, local};
+use crate::{function::mentions, value::Time};
 
 /// The `Plan` of the function.
 pub(super) fn plan(input: &Input) -> TokenStream {
@@ -11,15 +13,13 @@ pub(super) fn plan(input: &Input) -> TokenStream {
     let output = &input.function.output;
     let shape = shape(input);
     let slot = local("__cached_slot");
-    let kind =
-        quote_spanned!(input.function.output_span()=> #krate::__private::Probe::<#output>::new().kind());
     quote! {
         #krate::__private::Plan {
             site: &__CACHED_SITE,
             hit: |#slot| {
                 #[allow(unused_imports)]
-                use #krate::__private::PlainKind as _;
-                #kind.restore_value(#slot)
+                use #krate::__private::{NeverHit as _, PlainKind as _};
+                #krate::__private::Probe::<#output>::new().__cached_kind().__cached_hit(#slot)
             },
             shape: || { #shape },
         }
@@ -30,53 +30,66 @@ fn shape(input: &Input) -> TokenStream {
     let krate = &input.krate;
     let options = &input.options;
     let output = &input.function.output;
-    let span = input.function.output_span();
     let shape = local("__cached_shape");
+    let (empty, sharing, heap) = (local("__cached_empty"), local("__cached_sharing"), local("__cached_heap"));
 
+    // Each option's tokens stand where its value does: there is the mistake, if the types do not fit.
+    let policy = |name: &str, policy: &TokenStream, at: Span| {
+        let at = Span::mixed_site().located_at(at);
+        let name = Ident::new(name, at);
+        quote_spanned!(at=> let #shape = #shape.#name(#policy);)
+    };
     let ttl = options.ttl.as_ref().map(|ttl| {
-        let ttl = ttl.tokens(krate);
-        quote!(let #shape = #shape.ttl(|| #ttl);)
+        let tokens = ttl.tokens(krate);
+        policy("ttl", &quote_spanned!(ttl.span()=> || #tokens), ttl.span())
     });
-    let ttl_from = options.ttl_from.as_ref().map(|from| quote!(let #shape = #shape.ttl_from(#from);));
+    let of = |name, expr: &Option<Expr>| {
+        expr.as_ref().map(|expr| policy(name, &expr.to_token_stream(), expr.span()))
+    };
+    let ttl_from = of("ttl_from", &options.ttl_from);
+    let cache_if = of("cache_if", &options.cache_if);
     let jitter = options.jitter.as_ref().map(|jitter| quote!(let #shape = #shape.jitter(#jitter);));
-    let cache_if = options.cache_if.as_ref().map(|cache_if| quote!(let #shape = #shape.cache_if(#cache_if);));
     let cache_none = options.cache_none.as_ref().map(|name| {
         quote_spanned! {name.span()=>
-            #shape.value().needs_option();
+            #krate::__private::value_of(&#shape).__cached_needs_option();
             let #shape = #shape.cache_none();
         }
     });
     let cache_err = options.cache_err.as_ref().map(|cache_err| {
         let ttl = cache_err.ttl.tokens(krate);
-        let which = match &cache_err.which {
-            Some(which) => quote!(#which),
-            None => quote!(|_| true),
+        let (which, at) = match &cache_err.which {
+            Some(which) => (which.to_token_stream(), which.span()),
+            None => (quote!(|_| true), cache_err.name.span()),
         };
+        let policy = policy("cache_err", &quote!(#ttl, #which), at);
         quote_spanned! {cache_err.name.span()=>
-            #krate::__private::Probe::<#output>::new().needs_error();
-            #shape.error().needs_clone();
-            let #shape = #shape.cache_err(#ttl, #which);
+            #krate::__private::Probe::<#output>::new().__cached_needs_error();
+            #krate::__private::error_of(&#shape).__cached_needs_clone();
+            #policy
         }
     });
     let values = if options.local.is_some() {
         quote! {
-            let __cached_heap = #shape.value().heap();
-            let #shape = #shape.heap(__cached_heap);
+            let #heap = #krate::__private::value_of(&#shape).__cached_heap();
+            let #shape = #shape.heap(#heap);
         }
     } else {
-        quote_spanned!(span=> let #shape = #shape.shared();)
+        let shared = Ident::new("__cached_shared", input.function.value_span());
+        quote!(let #shape = #shape.#shared();)
     };
-    let start = quote_spanned!(span=> #krate::__private::Probe::<#output>::new().kind());
-    let boxed = quote_spanned!(span=> #krate::__private::boxed(#shape));
+    let boxed = Ident::new("__cached_boxed", input.function.value_span());
+    let arguments = absent_arguments(input);
     quote! {
         #[allow(unused_imports)]
         use #krate::__private::{
-            AnyHeap as _, NeverEmpty as _, NoError as _, NoOption as _, PlainKind as _, Unshared as _, UnsharedError as _,
+            AnyHeap as _, NeverEmpty as _, NoError as _, NoOption as _, PlainKind as _, RefuseShared as _,
+            RefuseValue as _, Unshared as _, UnsharedError as _,
         };
-        let #shape = #start;
-        let __cached_empty = #shape.value().empty();
-        let __cached_sharing = #shape.error().sharing();
-        let #shape = #shape.empty_if(__cached_empty).share_errors(__cached_sharing);
+        #arguments
+        let #shape = #krate::__private::Probe::<#output>::new().__cached_kind();
+        let #empty = #krate::__private::value_of(&#shape).__cached_empty();
+        let #sharing = #krate::__private::error_of(&#shape).__cached_sharing();
+        let #shape = #shape.empty_if(#empty).share_errors(#sharing);
         #ttl
         #ttl_from
         #jitter
@@ -84,6 +97,24 @@ fn shape(input: &Input) -> TokenStream {
         #cache_none
         #cache_err
         #values
-        #boxed
+        #shape.#boxed()
+    }
+}
+
+/// The policies hold for every call: what they name cannot be an argument of one. This says so, once.
+fn absent_arguments(input: &Input) -> TokenStream {
+    let krate = &input.krate;
+    let options = &input.options;
+    let ttls = options.ttl.iter().chain(options.cache_err.iter().map(|cache_err| &cache_err.ttl));
+    let which = options.cache_err.iter().filter_map(|cache_err| cache_err.which.as_ref());
+    let exprs: Vec<_> =
+        ttls.filter_map(Time::expr).chain(&options.ttl_from).chain(&options.cache_if).chain(which).collect();
+    let is_named = |name: &Ident| exprs.iter().any(|expr| mentions(expr.to_token_stream(), name));
+    let names = input.argument_names().into_iter().filter(|name| is_named(name));
+    quote! {
+        #(
+            #[allow(dead_code, non_snake_case)]
+            fn #names(_: #krate::__private::NoArgumentsHere) {}
+        )*
     }
 }

@@ -1,0 +1,97 @@
+//! What a hit costs that repeats exactly: allocations, and the size of the future.
+
+use std::{
+    future::Future,
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+use allocation_counter::measure;
+use cached_aside::cached;
+
+/// Not copied on a hit, however large.
+#[derive(Clone)]
+struct Client {
+    settings: Vec<u8>,
+}
+
+#[cached("number", ttl = "1h")]
+async fn by_number(n: u64) -> u64 {
+    n
+}
+
+#[cached("name", ttl = "1h", skip(client))]
+async fn by_name(client: &Client, name: &str, n: u32) -> u64 {
+    let scratch = [0_u8; 8192];
+    std::future::ready(()).await;
+    (name.len() + client.settings.len() + scratch.len()) as u64 + u64::from(n)
+}
+
+#[cached("square", ttl = "1h", local)]
+fn square(n: u64) -> u64 {
+    n * n
+}
+
+struct Service;
+
+impl Service {
+    #[cached("service:{name}", ttl = "1h", skip(self), handle = length_entry)]
+    async fn length(&self, name: &str) -> usize {
+        name.len()
+    }
+}
+
+/// A hit is ready at the first poll.
+fn hit<T>(call: impl Future<Output = T>) -> T {
+    match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("a hit does not wait"),
+    }
+}
+
+/// Moka allocates a block for its own bookkeeping about once in 126 reads.
+fn assert_no_allocations(what: &str, call: impl Fn()) {
+    const HITS: u64 = 10_000;
+    call();
+    let count = measure(|| (0..HITS).for_each(|_| call())).count_total;
+    assert!(count < HITS / 50, "{count} allocations in {HITS} hits of {what}");
+}
+
+#[test]
+fn a_hit_allocates_nothing() {
+    let client = Client { settings: vec![0; 1 << 20] };
+    let prompt = "why? ".repeat(400);
+    pollster::block_on(by_number(7));
+    pollster::block_on(by_name(&client, "ada", 7));
+    pollster::block_on(by_name(&client, &prompt, 7));
+    pollster::block_on(Service.length("ada"));
+    square(7);
+    assert_no_allocations("a number", || {
+        hit(by_number(7));
+    });
+    assert_no_allocations("borrowed arguments", || {
+        hit(by_name(&client, "ada", 7));
+    });
+    assert_no_allocations("a prompt of 2 KB", || {
+        hit(by_name(&client, &prompt, 7));
+    });
+    assert_no_allocations("a method", || {
+        hit(Service.length("ada"));
+    });
+    assert_no_allocations("a function that is not async", || {
+        square(7);
+    });
+}
+
+#[test]
+fn the_future_of_a_call_is_small_whatever_the_body_is() {
+    let client = Client { settings: Vec::new() };
+    for (what, size) in [
+        ("by_number", size_of_val(&by_number(7))),
+        ("by_name, whose body holds 8 KiB", size_of_val(&by_name(&client, "ada", 7))),
+        ("a method", size_of_val(&Service.length("ada"))),
+    ] {
+        println!("{what}: {size} bytes");
+        assert!(size <= 512, "{what}: {size} bytes");
+    }
+}

@@ -1,0 +1,12 @@
+use cached_aside::cached;
+
+pub struct User {
+    pub id: u32,
+}
+
+#[cached("user", ttl = "5m")]
+async fn user(id: u32) -> User {
+    User { id }
+}
+
+fn main() {}
