@@ -28,6 +28,26 @@
 //! `redis` (default): the Redis tier. `msgpack`, `postcard`: codecs besides JSON. `compression`: LZ4 for large values.
 //! `sha256`, `xxh3`: key hashers besides BLAKE3. A library that only annotates its functions turns the default off.
 
+/// ```
+/// use cached_aside::{CacheControl, cached};
+///
+/// struct Shop { currency: &'static str }
+///
+/// impl Shop {
+///     #[cached("price:{self.currency}:{item}", ttl = "10m", jitter = 0.1, handle = price_entry)]
+///     async fn price(&self, item: &str) -> Option<u64> {
+///         (item == "tea").then_some(450)
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cached_aside::Error> {
+/// let shop = Shop { currency: "eur" };
+/// assert_eq!(shop.price("tea").await, Some(450));
+/// assert!(shop.price_entry("tea").with(CacheControl::new()).await.outcome.is_hit());
+/// shop.price_entry("tea").invalidate().await?;
+/// # Ok(()) }
+/// ```
+pub use cached_core::cached;
 pub use cached_core::*;
 #[cfg(feature = "redis")]
 pub use cached_redis::{RedisTier, RedisTierBuilder};
