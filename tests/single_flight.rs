@@ -524,3 +524,33 @@ async fn a_ttl_beyond_all_measure_is_for_ever() {
     long(&cache, &source).await;
     assert_eq!(long(&cache, &source).await, 1);
 }
+
+#[tokio::test]
+async fn loads_that_ask_for_each_other_end() {
+    #[cached("circle:{key}", ttl = "1h", cache = cache, skip(cache, source, meet, depth))]
+    fn circle(
+        cache: Cache,
+        source: Source,
+        meet: Arc<tokio::sync::Barrier>,
+        depth: u32,
+        key: u32,
+    ) -> Pin<Box<dyn Future<Output = u32> + Send>> {
+        Box::pin(async move {
+            source.run().await;
+            if depth == 0 {
+                return 0;
+            }
+            // Each leads its own key before it asks for the other's.
+            meet.wait().await;
+            1 + circle(cache, source, meet, depth - 1, 1 - key).await
+        })
+    }
+    let (cache, source) = (cache(), Source::open());
+    let meet = Arc::new(tokio::sync::Barrier::new(2));
+    let call = |key| tokio::spawn(circle(cache.clone(), source.clone(), meet.clone(), 1, key));
+    let (a, b) = (call(0), call(1));
+    let sum = a.await.unwrap() + b.await.unwrap();
+    // One of them ran the other's body by itself; the other one waited for it or did the same.
+    assert!((2..=3).contains(&sum), "{sum}");
+    assert_eq!(cache.stats().in_flight, 0);
+}

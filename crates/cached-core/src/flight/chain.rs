@@ -26,10 +26,11 @@ pub(super) fn enter<T>(link: &Arc<Link>, f: impl FnOnce() -> T) -> T {
     f()
 }
 
-pub(super) fn contains(flight: &Arc<Flight>) -> bool {
+/// The flights whose loads the current code is inside of.
+pub(super) fn flights() -> Vec<Arc<Flight>> {
     INNERMOST.with_borrow(|innermost| {
-        let mut links = iter::successors(innermost.as_deref(), |link| link.outer.as_deref());
-        links.any(|link| Arc::ptr_eq(&link.flight, flight))
+        let links = iter::successors(innermost.as_deref(), |link| link.outer.as_deref());
+        links.map(|link| link.flight.clone()).collect()
     })
 }
 

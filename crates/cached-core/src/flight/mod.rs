@@ -8,6 +8,7 @@
 //! Locks are taken in the order shard, state; wakers run outside of both.
 
 mod chain;
+mod circle;
 mod leader;
 mod pulse;
 #[cfg(test)]
@@ -44,6 +45,8 @@ pub(crate) struct Flights {
 pub(crate) struct Flight {
     key: Key,
     state: Mutex<State>,
+    /// The flights that its load waits for.
+    waits_for: Mutex<Vec<Arc<Flight>>>,
 }
 
 struct State {
@@ -80,7 +83,7 @@ pub(crate) enum Landing {
 pub(crate) enum Role {
     Lead(Leader),
     Follow(Follower),
-    /// The caller is inside the load that it would wait for.
+    /// The caller is inside the load that it would wait for, or inside one that this load waits for.
     Recurse,
 }
 
@@ -100,12 +103,12 @@ impl Flights {
         if matches!(state.phase, Phase::Vacant) {
             return Role::Lead(state.promote(self, flight));
         }
-        if chain::contains(flight) {
+        let within = chain::flights();
+        if !flight.begin_wait(&within) {
             return Role::Recurse;
         }
         state.followers += 1;
-        let follower = Follower { flights: self.clone(), flight: flight.clone(), seat: None, patient };
-        Role::Follow(follower)
+        Role::Follow(Follower { flights: self.clone(), flight: flight.clone(), within, seat: None, patient })
     }
 
     /// Leads a new flight in any case. A flight under way keeps its followers, but its result is not stored.
@@ -125,7 +128,8 @@ impl Flights {
             spent: false,
             pulse: pulse.clone(),
         };
-        let flight = Arc::new(Flight { key: key.clone(), state: Mutex::new(state) });
+        let flight =
+            Arc::new(Flight { key: key.clone(), state: Mutex::new(state), waits_for: Mutex::default() });
         shard.insert(key.clone(), flight.clone());
         Leader::new(self.clone(), flight, pulse)
     }
@@ -222,6 +226,8 @@ fn wake(wakers: Vec<Option<Waker>>) {
 pub(crate) struct Follower {
     flights: Arc<Flights>,
     flight: Arc<Flight>,
+    /// The loads that it waits in.
+    within: Vec<Arc<Flight>>,
     seat: Option<usize>,
     patient: bool,
 }
@@ -270,6 +276,7 @@ impl Future for Follower {
 
 impl Drop for Follower {
     fn drop(&mut self) {
+        self.flight.end_wait(&self.within);
         let mut state = self.flight.state();
         state.followers -= 1;
         if let Some(seat) = self.seat {
