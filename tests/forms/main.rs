@@ -4,8 +4,8 @@
 #![allow(
     clippy::pedantic,
     clippy::style,
-    clippy::suspicious,
     clippy::complexity,
+    clippy::suspicious,
     reason = "the forms matter, not the bodies"
 )]
 

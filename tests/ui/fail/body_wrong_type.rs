@@ -7,8 +7,10 @@ async fn user(id: u32) -> u32 {
 
 #[cached("held", ttl = "5m")]
 async fn held(text: &str) -> Result<u32, String> {
-    let number = text.parse()?;
-    Ok(number)
+    if text.is_empty() {
+        return Err(0);
+    }
+    Ok(1)
 }
 
 struct Repo;

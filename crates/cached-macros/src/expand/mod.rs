@@ -242,6 +242,7 @@ fn method(input: &Input) -> TokenStream {
         #(#inner)*
         #[allow(clippy::too_many_arguments)]
         #[doc(hidden)]
+        #[inline]
         #hidden_sig #call
     }
 }
