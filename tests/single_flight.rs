@@ -11,7 +11,7 @@ use std::{
         Arc, Barrier,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    task::Poll,
+    task::{Context, Poll, Waker},
     thread,
     time::Duration,
 };
@@ -203,6 +203,22 @@ async fn a_leader_whose_runtime_is_gone_is_overtaken() {
     drop(leader);
     thread::spawn(move || drop(idle)).join().unwrap();
     assert_eq!(cache.stats().in_flight, 0);
+}
+
+#[tokio::test]
+async fn a_load_that_its_runtime_never_polls_is_overtaken() {
+    let (cache, source) = (cache(), Source::open());
+    let idle = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut call = Box::pin(detached(&cache, &source, 7));
+    let is_pending = {
+        let _inside = idle.enter();
+        call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    };
+    assert!(is_pending, "its load was handed to the runtime that nobody drives");
+    assert_eq!(detached(&cache, &source, 7).await, 1);
+    thread::spawn(move || drop(idle)).join().unwrap();
+    drop(call);
+    assert_eq!((source.runs(), cache.stats().in_flight), (1, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -6,6 +6,7 @@ use pollster::block_on;
 
 use crate::{
     Cache, CacheControl, Error,
+    cache::Entry,
     call::{Load, Plan, Prepared, Start, start},
     control::{CacheOutcome, Layer, Mode, Reply, Terms},
     key::{KeyWriter, WriteKey},
@@ -47,7 +48,8 @@ impl<R> Started<R> {
         let schema = || (plan.shape)().schema(plan.site.schema_version());
         let prepared = Prepared::new(cache, plan.site, &write, schema);
         let name = match &prepared.entry {
-            Ok(entry) => cache.name(plan.site, &entry.key, &write).map(|(text, _)| text),
+            Ok(Entry { name: Some(name), .. }) => Ok(name.text.clone()),
+            Ok(Entry { key, name: None }) => cache.name(plan.site, key, &write).map(|(text, _)| text),
             Err(error) => Err(error.clone()),
         };
         Self { plan, start: Start::Miss(prepared), name: Some(name) }
