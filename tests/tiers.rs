@@ -625,24 +625,28 @@ async fn the_last_of_two_values_for_one_key_counts_even_behind_a_fill() {
 }
 
 #[tokio::test]
-async fn what_is_read_back_while_an_invalidation_is_under_way_does_not_stay() {
+async fn what_is_read_while_an_invalidation_is_under_way_is_not_the_old_value() {
     let (fleet, load) = (Fleet::new(), ada());
     user(&fleet.a, &load, 7).await;
     fleet.a.flush().await;
+
+    // One reads before, and gets its answer after.
+    fleet.tier.hold_reads(true);
     fleet.tier.hold_writes(true);
-    let invalidation = tokio::spawn({
-        let cache = fleet.b.clone();
-        let load = ada();
-        async move { user::invalidate(&cache, &load, 7).await }
-    });
-    tokio::task::yield_now().await;
-    // By another name for the same entry, so that it is not known to be in doubt.
-    let raw = fleet.b.keyspace::<u32, String>("other", MINUTE).unwrap();
-    raw.get(&7).await;
-    fleet.tier.hold_writes(false);
-    invalidation.await.unwrap().unwrap();
+    let before = user::with(CacheControl::new(), &fleet.b, &load, 7);
+    let invalidation = user::invalidate(&fleet.b, &load, 7);
+    // Another reads while the tier is being told.
+    let during = async {
+        fleet.tier.hold_reads(false);
+        let reply = user::with(CacheControl::new(), &fleet.b, &load, 7).await;
+        fleet.tier.hold_writes(false);
+        reply
+    };
+    let (_, told, during) = tokio::join!(before, invalidation, during);
+    assert_eq!((told.is_ok(), during.outcome), (true, CacheOutcome::Miss));
+    let runs = load.runs();
     user(&fleet.b, &load, 7).await;
-    assert_eq!(load.runs(), 2);
+    assert_eq!(load.runs(), runs, "the new value is kept");
 }
 
 #[tokio::test]
@@ -701,9 +705,11 @@ async fn a_joined_value_is_not_older_than_asked_for() {
     user(&fleet.a, &load, 7).await;
     fleet.a.flush().await;
     fleet.clock.advance(50 * SECOND);
+    fleet.tier.hold_reads(true);
     let plain = user(&fleet.b, &load, 7);
     let strict = user::with(CacheControl::max_age(SECOND), &fleet.b, &load, 7);
-    let (_, strict) = tokio::join!(plain, strict);
+    let release = async { fleet.tier.hold_reads(false) };
+    let (_, strict, ()) = tokio::join!(plain, strict, release);
     assert_eq!((strict.outcome, load.runs()), (CacheOutcome::Miss, 2));
 }
 

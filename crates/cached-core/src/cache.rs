@@ -131,15 +131,16 @@ impl Cache {
 
     /// Invalidates one key: no load that has begun is kept, and no tier holds it any longer.
     pub(crate) async fn invalidate(&self, site: &Site, entry: &Entry) -> Result<(), Error> {
+        // First it is not read any more, then what was read before is not kept any more: no order of these lets an old value
+        // back in while the shared tier is told.
+        if let Some(name) = &entry.name {
+            self.0.shared.distrust(&name.text);
+        }
+        self.evict(site, &entry.key);
         let told = match &entry.name {
-            Some(name) => {
-                self.evict(site, &entry.key);
-                self.0.shared.delete(&name.text).await
-            }
+            Some(name) => self.0.shared.delete(&name.text).await,
             None => Ok(false),
         };
-        // Once more: what the shared tier still had may have been read again while it was told.
-        self.evict(site, &entry.key);
         self.count(Count::Invalidate);
         told.map(drop).map_err(|cause| {
             self.count(Count::NotPropagated);

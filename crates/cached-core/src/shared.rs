@@ -268,14 +268,13 @@ impl Shared {
         Some(life.ttl.saturating_sub(waited)).filter(|left| !left.is_zero())
     }
 
-    /// Removes the value under `name`, after the writes that are under way. If it cannot be removed, it is not read either
-    /// until it was.
-    pub(crate) async fn delete(&self, name: &str) -> Result<bool, TierError> {
-        if !self.exists {
-            return Ok(false);
-        }
-        // First, so that it holds even if the caller goes away.
+    /// From now on, what the tier has under `name` is not read, until it was [deleted](Self::delete) or replaced.
+    pub(crate) fn distrust(&self, name: &str) {
         self.untold.insert(name);
+    }
+
+    /// Removes the value under `name`, after the writes that are under way.
+    pub(crate) async fn delete(&self, name: &str) -> Result<bool, TierError> {
         let in_order = self.turns.pass(name, WRITE_PATIENCE).await;
         let deleted = self.tier.delete(name).await?;
         if !in_order {

@@ -69,7 +69,8 @@ struct Fake {
     clock: Clock,
     entries: Mutex<HashMap<String, FakeEntry>>,
     is_down: AtomicBool,
-    is_held: watch::Sender<bool>,
+    writes_held: watch::Sender<bool>,
+    reads_held: watch::Sender<bool>,
     round_trips: AtomicUsize,
 }
 
@@ -86,7 +87,8 @@ impl FakeTier {
             clock: clock.clock(),
             entries: Mutex::default(),
             is_down: AtomicBool::new(false),
-            is_held: watch::Sender::new(false),
+            writes_held: watch::Sender::new(false),
+            reads_held: watch::Sender::new(false),
             round_trips: AtomicUsize::new(0),
         }))
     }
@@ -98,12 +100,12 @@ impl FakeTier {
 
     /// From now on, `set`, `set_many` and `delete` wait before they take effect, or go on.
     pub fn hold_writes(&self, is_held: bool) {
-        self.0.is_held.send_replace(is_held);
+        self.0.writes_held.send_replace(is_held);
     }
 
-    async fn gate(&self) {
-        // It fails only without a sender, and `self` holds one.
-        let _ = self.0.is_held.subscribe().wait_for(|is_held| !is_held).await;
+    /// From now on, `get` and `get_many` wait before they look, or go on.
+    pub fn hold_reads(&self, is_held: bool) {
+        self.0.reads_held.send_replace(is_held);
     }
 
     /// How many operations were asked for.
@@ -158,6 +160,11 @@ impl FakeTier {
     }
 }
 
+async fn pass(held: &watch::Sender<bool>) {
+    // It fails only without a sender, and there is one.
+    let _ = held.subscribe().wait_for(|is_held| !is_held).await;
+}
+
 #[async_trait]
 impl Tier for FakeTier {
     fn ready(&self) -> bool {
@@ -165,29 +172,31 @@ impl Tier for FakeTier {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Stored>, TierError> {
+        pass(&self.0.reads_held).await;
         Ok(self.open()?.get(key).map(|entry| self.stored(entry)))
     }
 
     async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Stored>>, TierError> {
+        pass(&self.0.reads_held).await;
         let entries = self.open()?;
         Ok(keys.iter().map(|key| entries.get(key).map(|entry| self.stored(entry))).collect())
     }
 
     async fn set(&self, key: &str, bytes: Vec<u8>, ttl: Duration) -> Result<(), TierError> {
-        self.gate().await;
+        pass(&self.0.writes_held).await;
         self.open()?.insert(key.to_owned(), self.entry(bytes, Some(ttl)));
         Ok(())
     }
 
     async fn set_many(&self, entries: Vec<(String, Vec<u8>, Duration)>) -> Result<(), TierError> {
-        self.gate().await;
+        pass(&self.0.writes_held).await;
         let entries = entries.into_iter().map(|(key, bytes, ttl)| (key, self.entry(bytes, Some(ttl))));
         self.open()?.extend(entries);
         Ok(())
     }
 
     async fn delete(&self, key: &str) -> Result<bool, TierError> {
-        self.gate().await;
+        pass(&self.0.writes_held).await;
         Ok(self.open()?.remove(key).is_some())
     }
 
