@@ -16,7 +16,7 @@
 //!
 //! | start with | for |
 //! |---|---|
-//! | [`cached`] | the attribute: the README has its grammar |
+//! | [`cached`] | the attribute, and its grammar |
 //! | [`use_redis`] | the one line in `main` |
 //! | [`Cache::builder`] | every setting |
 //! | [`CacheControl`], [`CacheOutcome`] | directions for one call, and what happened |

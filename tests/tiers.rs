@@ -533,6 +533,7 @@ fn settings_that_cannot_work_are_refused_when_the_cache_is_built() {
     assert!(refused(Cache::builder().namespace("")));
     assert!(refused(Cache::builder().namespace("a b")));
     assert!(refused(Cache::builder().namespace("a*")));
+    assert!(refused(Cache::builder().namespace("a:b")));
     assert!(refused(Cache::builder().l1_max_bytes(0)));
     assert!(refused(Cache::builder().max_value_bytes(0)));
 }

@@ -541,3 +541,22 @@ async fn caches_of_their_own() {
     assert_eq!((a.lazy(1), b.lazy(1)), (1, 1));
     assert_eq!(SHARED.stats().hits_l1, 1);
 }
+
+/// A body of one expression is no block with needless braces.
+struct OneLiners(u32);
+
+#[rustfmt::skip]
+impl OneLiners {
+    #[cached("methods:one:{self.0}:{id}", ttl = 60)]
+    async fn plain(&self, id: u32) -> u32 { id + self.0 }
+
+    #[cached("methods:one_handle:{self.0}:{id}", ttl = 60, handle = with_handle_entry)]
+    async fn with_handle(&self, id: u32) -> Option<u32> { Some(id + self.0) }
+}
+
+#[tokio::test]
+async fn one_liners() {
+    assert_eq!(OneLiners(1).plain(2).await, 3);
+    assert_eq!(OneLiners(1).with_handle(2).await, Some(3));
+    assert_eq!(OneLiners(1).with_handle_entry(2).peek().await, Some(Some(3)));
+}

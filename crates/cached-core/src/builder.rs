@@ -58,7 +58,7 @@ impl CacheBuilder {
     }
 
     /// What all keys in the shared tier begin with, so that applications which share a Redis do not share entries.
-    /// Processes that are to share entries use the same one.
+    /// Processes that are to share entries use the same one. It holds no white space and none of `: * ? [ ] \ { }`.
     pub fn namespace(self, namespace: impl Into<String>) -> Self {
         Self { namespace: namespace.into(), ..self }
     }
@@ -178,8 +178,9 @@ fn check_namespace(namespace: &str) -> Result<(), Error> {
     if namespace.is_empty() {
         return Err(Error::config("the namespace is empty"));
     }
-    if namespace.chars().any(|c| c.is_whitespace() || c.is_control() || "*?[]\\{}".contains(c)) {
-        return Err(Error::config("the namespace holds white space or one of `* ? [ ] \\ { }`"));
+    // A `:` would let `a:b` with the prefix `c` and `a` with the prefix `b:c` meet.
+    if namespace.chars().any(|c| c.is_whitespace() || c.is_control() || ":*?[]\\{}".contains(c)) {
+        return Err(Error::config("the namespace holds white space or one of `: * ? [ ] \\ { }`"));
     }
     Ok(())
 }

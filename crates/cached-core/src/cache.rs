@@ -29,7 +29,8 @@ use crate::{
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cached_core::Error> {
-/// use cached_core::Cache;
+/// # extern crate cached_core as cached_aside;
+/// use cached_aside::Cache;
 ///
 /// let cache = Cache::builder().namespace("shop").l1_max_bytes(16 << 20).build()?;
 /// let prices = cache.keyspace::<str, u64>("price", std::time::Duration::from_secs(60))?;

@@ -6,7 +6,8 @@ use std::{marker::PhantomData, time::Duration};
 ///
 /// ```
 /// use std::time::Duration;
-/// use cached_core::CacheControl;
+/// # extern crate cached_core as cached_aside;
+/// use cached_aside::CacheControl;
 ///
 /// // Load anew, and keep the value for a minute only.
 /// let control = CacheControl::no_cache().and(CacheControl::ttl(Duration::from_secs(60)));
@@ -97,7 +98,7 @@ impl CacheControl<OnlyIfCached> {
     }
 }
 
-impl<M: Mode> CacheControl<M> {
+impl<M: LoadRule> CacheControl<M> {
     /// Both directions. Where they contradict each other, the stricter one holds.
     pub fn and(self, other: CacheControl) -> Self {
         let (a, b) = (self.terms, other.terms);
@@ -124,7 +125,7 @@ impl Default for CacheControl {
 }
 
 /// Whether a [`CacheControl`] allows a load. It cannot be implemented outside of this crate.
-pub trait Mode: sealed::Sealed {
+pub trait LoadRule: sealed::Sealed {
     /// What a call returns under it.
     type Reply<R>;
 
@@ -141,7 +142,7 @@ mod sealed {
     impl Sealed for super::OnlyIfCached {}
 }
 
-impl Mode for MayLoad {
+impl LoadRule for MayLoad {
     type Reply<R> = Reply<R>;
 
     fn present<R>(reply: Reply<R>) -> Reply<R> {
@@ -153,7 +154,7 @@ impl Mode for MayLoad {
     }
 }
 
-impl Mode for OnlyIfCached {
+impl LoadRule for OnlyIfCached {
     type Reply<R> = Option<Reply<R>>;
 
     fn present<R>(reply: Reply<R>) -> Option<Reply<R>> {

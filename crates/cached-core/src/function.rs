@@ -8,7 +8,7 @@ use crate::{
     Cache, CacheControl, Error,
     cache::Entry,
     call::{Load, Plan, Prepared, Start, start},
-    control::{CacheOutcome, Layer, Mode, Reply, Terms},
+    control::{CacheOutcome, Layer, LoadRule, Reply, Terms},
     key::{KeyWriter, WriteKey},
 };
 
@@ -91,7 +91,7 @@ impl<R, F: Future<Output = R>> Call<R, F> {
     }
 
     /// Makes the call as `control` says, and tells where the value came from.
-    pub async fn with<M: Mode>(self, control: CacheControl<M>) -> M::Reply<R> {
+    pub async fn with<M: LoadRule>(self, control: CacheControl<M>) -> M::Reply<R> {
         match M::absent() {
             None => M::present(self.run(control.terms).await),
             Some(absent) => self.find(control.terms).await.map_or(absent, M::present),
@@ -168,7 +168,7 @@ impl<R, F: Future<Output = R>> SyncCall<R, F> {
     }
 
     /// Makes the call as `control` says, and tells where the value came from.
-    pub fn with<M: Mode>(self, control: CacheControl<M>) -> M::Reply<R> {
+    pub fn with<M: LoadRule>(self, control: CacheControl<M>) -> M::Reply<R> {
         block_on(self.0.with(control))
     }
 

@@ -33,7 +33,7 @@ pub use cache::{Cache, Mode};
 pub use cached_macros::cached;
 pub use clock::Clock;
 pub use codec::{Codec, Format, Target, erased_serde};
-pub use control::{CacheControl, CacheOutcome, Layer, MayLoad, OnlyIfCached, Reason, Reply};
+pub use control::{CacheControl, CacheOutcome, Layer, LoadRule, MayLoad, OnlyIfCached, Reason, Reply};
 pub use error::Error;
 pub use function::{Call, SyncCall};
 #[cfg(feature = "sha256")]

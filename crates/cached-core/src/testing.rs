@@ -3,7 +3,8 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::time::Duration;
-//! use cached_core::{Cache, testing::{CountedLoad, FakeTier, ManualClock}};
+//! # extern crate cached_core as cached_aside;
+//! use cached_aside::{Cache, testing::{CountedLoad, FakeTier, ManualClock}};
 //!
 //! let clock = ManualClock::new();
 //! let cache = Cache::builder().tier(FakeTier::new(&clock)).clock(clock.clock()).build()?;

@@ -200,6 +200,13 @@ fn check_key(
     }
     let is_settled = |name: &str| is_skipped(options, name) || options.is_broken("skip");
     if let Some(expr) = &options.key {
+        if let Expr::Lit(literal) = expr {
+            errors.at(
+                literal,
+                "this key is the same for every call: a template is the first string of the attribute, and `key` takes an \
+                 expression of the arguments, such as `key = (user.id, lang)`",
+            );
+        }
         if let Some(template) = template {
             errors.at(&template.literal, "the template and `key` both say what the key is: leave one out");
         }

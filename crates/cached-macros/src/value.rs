@@ -79,7 +79,10 @@ fn from_text(text: &LitStr) -> Result<Duration> {
 
 fn from_int(int: &LitInt) -> Result<u64> {
     if !int.suffix().is_empty() {
-        return Err(Error::new_spanned(int, "a plain number is in seconds, and has no suffix"));
+        return Err(Error::new_spanned(
+            int,
+            "a plain number is in seconds; write other lengths as text, such as \"30m\"",
+        ));
     }
     int.base10_parse().map_err(|_| Error::new_spanned(int, "this number of seconds is too large"))
 }

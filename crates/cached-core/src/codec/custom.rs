@@ -18,7 +18,8 @@ use crate::Error;
 /// shared tier can choose them.
 ///
 /// ```
-/// use cached_core::{Codec, Error, Target, erased_serde};
+/// # extern crate cached_core as cached_aside;
+/// use cached_aside::{Codec, Error, Target, erased_serde};
 ///
 /// /// JSON with line breaks, for people who read the shared tier.
 /// #[derive(Debug)]

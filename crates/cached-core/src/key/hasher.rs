@@ -16,7 +16,8 @@ use std::fmt;
 /// # Examples
 ///
 /// ```
-/// use cached_core::{Blake3, KeyHasher};
+/// # extern crate cached_core as cached_aside;
+/// use cached_aside::{Blake3, KeyHasher};
 ///
 /// /// Keeps the keys of two tenants apart.
 /// #[derive(Debug)]
@@ -56,7 +57,8 @@ impl KeyHasher for Blake3 {
 /// # Examples
 ///
 /// ```
-/// use cached_core::KeyedBlake3;
+/// # extern crate cached_core as cached_aside;
+/// use cached_aside::KeyedBlake3;
 ///
 /// let hasher = KeyedBlake3::from_secret("jX0m0vmTqzGXPFLY2rW6wDLHS3iYcgTb");
 /// assert_eq!(format!("{hasher:?}"), "KeyedBlake3 { .. }");

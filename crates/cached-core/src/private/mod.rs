@@ -28,7 +28,7 @@ pub use crate::{
     CacheControl, Error, Reply,
     cache::Cache,
     call::{Lander, Load, Plan, Spawn},
-    control::Mode,
+    control::LoadRule,
     function::{Call, Intent, Started, SyncCall},
     key::KeyWriter,
     shape::{Dates, Encoder, Settled, Settling, Shape, Sharing, Typed},

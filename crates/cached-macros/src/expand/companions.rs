@@ -162,7 +162,7 @@ fn companions(input: &Input) -> TokenStream {
         input,
         "with",
         "Calls the function as `control` says, and tells where the value came from.",
-        &quote!(__CachedMode: #krate::__private::Mode),
+        &quote!(__CachedMode: #krate::__private::LoadRule),
         &quote!(__cached_control: #krate::__private::CacheControl<__CachedMode>),
         &quote!(__CachedMode::Reply<#output>),
         true,

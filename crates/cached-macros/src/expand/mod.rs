@@ -198,7 +198,8 @@ fn method(input: &Input) -> TokenStream {
     let Some(handle) = &input.options.handle else {
         let call = input.call(&quote!(#krate::__private::Intent::Plain));
         let make = input.make(&call);
-        return quote!(#(#outer)* #(#inner)* #vis #sig { #make });
+        // The body becomes a block in an expression, which is no style of the user's.
+        return quote!(#(#outer)* #(#inner)* #[allow(unused_braces)] #vis #sig { #make });
     };
     let names = input.argument_names();
     let hidden = format_ident!("__cached_call_{}", sig.ident.unraw(), span = handle.span());
@@ -242,6 +243,7 @@ fn method(input: &Input) -> TokenStream {
         #(#inner)*
         #[allow(clippy::too_many_arguments)]
         #[doc(hidden)]
+        #[allow(unused_braces)]
         #[inline]
         #hidden_sig #call
     }
