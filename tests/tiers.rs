@@ -772,3 +772,28 @@ async fn a_tier_that_panics_is_a_miss() {
     assert!(!keyspace.exists(&2).await);
     assert!(cache.incr("n", &1, 1, None).await.is_err());
 }
+
+#[tokio::test]
+async fn a_fill_from_before_an_invalidation_is_not_read_before_it_is_deleted() {
+    let (fleet, load) = (Fleet::new(), ada());
+    fleet.tier.hold_writes(true);
+    fleet.tier.hold_deletes(true);
+    user(&fleet.a, &load, 7).await;
+    let invalidation = tokio::spawn({
+        let cache = fleet.a.clone();
+        async move { user::invalidate(&cache, &ada(), 7).await }
+    });
+    tokio::task::yield_now().await;
+    // The fill lands, and the deletion is still on its way.
+    fleet.tier.hold_writes(false);
+    while fleet.tier.keys().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let reply = user::with(CacheControl::new(), &fleet.a, &load, 7).await;
+    assert_eq!((reply.outcome, load.runs()), (CacheOutcome::Miss, 2));
+    fleet.tier.hold_deletes(false);
+    invalidation.await.unwrap().unwrap();
+}

@@ -134,12 +134,10 @@ impl Cache {
     pub(crate) async fn invalidate(&self, site: &Site, entry: &Entry) -> Result<(), Error> {
         // First it is not read any more, then what was read before is not kept any more: no order of these lets an old value
         // back in while the shared tier is told.
-        if let Some(name) = &entry.name {
-            self.0.shared.distrust(&name.text);
-        }
+        let doubted = entry.name.as_ref().map(|name| (&name.text, self.0.shared.distrust(&name.text)));
         self.evict(site, &entry.key);
-        let told = match &entry.name {
-            Some(name) => self.0.shared.delete(&name.text).await,
+        let told = match doubted {
+            Some((name, doubt)) => self.0.shared.delete(name, doubt).await,
             None => Ok(false),
         };
         self.count(Count::Invalidate);

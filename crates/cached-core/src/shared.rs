@@ -212,7 +212,6 @@ impl Shared {
         }
         if let Some(left) = self.left(life) {
             self.tier.set(name, bytes, left).await?;
-            self.untold.told(name);
         }
         Ok(())
     }
@@ -225,9 +224,9 @@ impl Shared {
         bytes: Vec<u8>,
         life: Life,
     ) -> Result<(), TierError> {
-        self.untold.begin(name);
+        let doubt = self.untold.begin(name);
         let result = self.write(&turn, name, bytes, life).await;
-        self.untold.end(name, result.is_ok());
+        self.untold.end(name, doubt, result.is_ok());
         result
     }
 
@@ -237,13 +236,11 @@ impl Shared {
         turns: Vec<Turn>,
         entries: Vec<(String, Vec<u8>, Life)>,
     ) -> Result<(), TierError> {
-        let names: Vec<_> = entries.iter().map(|(name, ..)| name.clone()).collect();
-        for name in &names {
-            self.untold.begin(name);
-        }
+        let begin = |(name, ..): &(String, _, _)| (name.clone(), self.untold.begin(name));
+        let doubts: Vec<_> = entries.iter().map(begin).collect();
         let result = self.write_many(&turns, entries).await;
-        for name in &names {
-            self.untold.end(name, result.is_ok());
+        for (name, doubt) in doubts {
+            self.untold.end(&name, doubt, result.is_ok());
         }
         result
     }
@@ -269,37 +266,47 @@ impl Shared {
     }
 
     /// From now on, what the tier has under `name` is not read, until it was [deleted](Self::delete) or replaced.
-    pub(crate) fn distrust(&self, name: &str) {
-        self.untold.insert(name);
+    pub(crate) fn distrust(&self, name: &str) -> Doubt {
+        self.untold.doubt(name, Telling::Failed)
     }
 
-    /// Removes the value under `name`, after the writes that are under way.
-    pub(crate) async fn delete(&self, name: &str) -> Result<bool, TierError> {
+    /// Removes the value under `name`, after the writes that are under way, and with it the `doubt` about it.
+    pub(crate) async fn delete(&self, name: &str, doubt: Doubt) -> Result<bool, TierError> {
         let in_order = self.turns.pass(name, WRITE_PATIENCE).await;
         let deleted = self.tier.delete(name).await?;
         if !in_order {
             return Err(TierError::Timeout);
         }
-        self.untold.told(name);
+        self.untold.end(name, doubt, true);
         Ok(deleted)
     }
 
     /// As [`delete`](Self::delete), in the background. From now on the value is not read.
     pub(crate) fn delete_later(self: &Arc<Self>, name: &str) {
         let Ok(runtime) = Handle::try_current() else { return };
-        self.untold.begin(name);
+        let doubt = self.untold.begin(name);
         let turn = self.turns.take(name);
         let (shared, name) = (self.clone(), name.to_owned());
         runtime.spawn(async move {
             let deleted = turn.come(WRITE_PATIENCE).await && shared.tier.delete(&name).await.is_ok();
-            shared.untold.end(&name, deleted);
+            shared.untold.end(&name, doubt, deleted);
         });
     }
 }
 
 /// Names under which the shared tier may still have a value that was invalidated here.
 #[derive(Debug, Default)]
-pub(crate) struct Untold(Mutex<HashMap<String, Telling>>);
+pub(crate) struct Untold(Mutex<Doubts>);
+
+#[derive(Debug, Default)]
+struct Doubts {
+    last: u64,
+    by_name: HashMap<String, (Doubt, Telling)>,
+}
+
+/// Only who raised a doubt may end it: a write from before an invalidation says nothing about what comes after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Doubt(u64);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Telling {
@@ -308,31 +315,36 @@ pub(crate) enum Telling {
 }
 
 impl Untold {
-    fn insert(&self, name: &str) {
-        self.names().insert(name.to_owned(), Telling::Failed);
+    /// Raises a doubt, in the place of any that there was.
+    fn doubt(&self, name: &str, telling: Telling) -> Doubt {
+        let mut doubts = self.doubts();
+        doubts.last += 1;
+        let doubt = Doubt(doubts.last);
+        doubts.by_name.insert(name.to_owned(), (doubt, telling));
+        doubt
     }
 
-    fn begin(&self, name: &str) {
-        self.names().insert(name.to_owned(), Telling::UnderWay);
+    fn begin(&self, name: &str) -> Doubt {
+        self.doubt(name, Telling::UnderWay)
     }
 
-    fn end(&self, name: &str, is_told: bool) {
-        if is_told {
-            self.told(name);
-        } else {
-            self.insert(name);
+    /// Ends the doubt if the tier was told, or leaves it to the next reader to tell it.
+    fn end(&self, name: &str, doubt: Doubt, is_told: bool) {
+        let mut doubts = self.doubts();
+        match doubts.by_name.get_mut(name) {
+            Some((latest, telling)) if *latest == doubt && !is_told => *telling = Telling::Failed,
+            Some((latest, _)) if *latest == doubt => {
+                doubts.by_name.remove(name);
+            }
+            _ => {}
         }
     }
 
-    fn told(&self, name: &str) {
-        self.names().remove(name);
-    }
-
     fn state(&self, name: &str) -> Option<Telling> {
-        self.names().get(name).copied()
+        self.doubts().by_name.get(name).map(|(_, telling)| *telling)
     }
 
-    fn names(&self) -> MutexGuard<'_, HashMap<String, Telling>> {
+    fn doubts(&self) -> MutexGuard<'_, Doubts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -71,6 +71,7 @@ struct Fake {
     entries: Mutex<HashMap<String, FakeEntry>>,
     is_down: AtomicBool,
     writes_held: watch::Sender<bool>,
+    deletes_held: watch::Sender<bool>,
     reads_held: watch::Sender<bool>,
     round_trips: AtomicUsize,
 }
@@ -89,6 +90,7 @@ impl FakeTier {
             entries: Mutex::default(),
             is_down: AtomicBool::new(false),
             writes_held: watch::Sender::new(false),
+            deletes_held: watch::Sender::new(false),
             reads_held: watch::Sender::new(false),
             round_trips: AtomicUsize::new(0),
         }))
@@ -102,6 +104,11 @@ impl FakeTier {
     /// From now on, `set`, `set_many` and `delete` wait before they take effect, or go on.
     pub fn hold_writes(&self, is_held: bool) {
         self.0.writes_held.send_replace(is_held);
+    }
+
+    /// From now on, `delete` waits before it takes effect, or goes on.
+    pub fn hold_deletes(&self, is_held: bool) {
+        self.0.deletes_held.send_replace(is_held);
     }
 
     /// From now on, `get` and `get_many` wait before they look, or go on.
@@ -198,6 +205,7 @@ impl Tier for FakeTier {
 
     async fn delete(&self, key: &str) -> Result<bool, TierError> {
         pass(&self.0.writes_held).await;
+        pass(&self.0.deletes_held).await;
         Ok(self.open()?.remove(key).is_some())
     }
 
