@@ -17,6 +17,7 @@
 //! | start with | for |
 //! |---|---|
 //! | [`cached`] | the attribute, and its grammar |
+//! | [`invalidates`] | the attribute of functions that write |
 //! | [`use_redis`] | the one line in `main` |
 //! | [`Cache::builder`] | every setting |
 //! | [`CacheControl`], [`CacheOutcome`] | directions for one call, and what happened |
@@ -48,6 +49,39 @@
 /// # Ok(()) }
 /// ```
 pub use cached_core::cached;
+/// ```
+/// use cached_aside::{cached, invalidates};
+///
+/// #[cached("note:{author}:{id}", ttl = "10m", tags = ["author:{author}"])]
+/// async fn note(author: &str, id: u64) -> String {
+///     format!("the note {id} of {author}")
+/// }
+///
+/// #[invalidates(note(author, id))]
+/// async fn edit(author: &str, id: u64, text: String) -> Result<(), std::io::Error> {
+///     // ..writes it.
+/// #   drop(text);
+///     Ok(())
+/// }
+///
+/// #[invalidates(tags = ["author:{author}"])]
+/// async fn remove_author(author: String) -> Option<u64> {
+///     // ..and returns how many notes there were.
+/// #   drop(author);
+/// #   None
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), std::io::Error> {
+/// note("ada", 7).await;
+/// edit("ada", 7, "..".to_owned()).await?;
+/// assert_eq!(note::peek("ada", 7).await, None);
+///
+/// note("ada", 7).await;
+/// remove_author("ada".to_owned()).await;
+/// assert_eq!(note::peek("ada", 7).await, None);
+/// # Ok(()) }
+/// ```
+pub use cached_core::invalidates;
 pub use cached_core::*;
 #[cfg(feature = "redis")]
 pub use cached_redis::{RedisTier, RedisTierBuilder};

@@ -35,7 +35,7 @@ fn runs() -> usize {
 #[allow(dead_code, missing_debug_implementations, missing_copy_implementations, reason = "names only")]
 #[allow(unused_macros, unused_imports, clippy::module_inception, clippy::items_after_statements)]
 mod shadowed {
-    use ::cached_aside::cached;
+    use ::cached_aside::{cached, invalidates};
 
     pub(super) struct String;
     pub(super) struct Vec;
@@ -140,6 +140,25 @@ mod shadowed {
             x
         }
 
+        #[cached("hygiene:tags:{x}", ttl = "1m", skip(self), bound = "1s", coalesce = local, tags = ["x:{x}"])]
+        pub(super) async fn tagged(&self, x: u32) -> u32 {
+            super::run();
+            x
+        }
+
+        #[invalidates(blocking(x), self.entry(x), tags = ["x:{x}"], prefix = "hygiene:")]
+        #[invalidates(template(x, "y", ::core::option::Option::Some(&1)))]
+        pub(super) async fn write(&self, x: u32) -> ::core::result::Result<u32, ()> {
+            if x > 0 { ::core::result::Result::Ok(x) } else { ::core::result::Result::Err(()) }
+        }
+
+        #[invalidates(clear)]
+        pub(super) fn boxed(
+            &self,
+        ) -> ::core::pin::Pin<::std::boxed::Box<dyn ::core::future::Future<Output = ()> + '_>> {
+            ::std::boxed::Box::pin(async {})
+        }
+
         #[cached(ttl = "1m", skip(self), detach = true)]
         pub(super) async fn detached(self: ::std::sync::Arc<Self>, x: u32) -> u32 {
             super::run();
@@ -157,7 +176,7 @@ mod shadowed {
 /// A trait that gives every type methods whose names the runtime uses too.
 #[allow(dead_code, clippy::wrong_self_convention, clippy::new_ret_no_self, reason = "they are not called")]
 mod blanket {
-    use cached_aside::cached;
+    use cached_aside::{cached, invalidates};
 
     macro_rules! methods {
         ($($name:ident)*) => {
@@ -173,7 +192,8 @@ mod blanket {
         part digest literal scope scope_value key kind hit empty sharing heap hold place lend mark load only boxed shared
         value error new get with refresh peek invalidate ttl ttl_from jitter cache_if cache_none cache_err empty_if
         share_errors restore_value needs_option needs_error needs_clone version max_entries local prefix templated
-        detached to_owned borrow name_of
+        detached to_owned borrow name_of tag tags tags_from bound coalesce_local entry pattern clear settle
+        invalidation and into_future poll
     }
 
     #[cached("blanket:{hash(x)}:{y}", ttl = "1m", cache_none, cache_err = "5s" if |()| true, version = 1)]
@@ -224,6 +244,20 @@ mod blanket {
             super::run();
             x
         }
+
+        #[cached("blanket:tags:{x}", ttl = "1m", skip(self), bound = 0, tags = ["x:{x}"], tags_from = |_| vec![])]
+        pub(super) async fn tagged(&self, x: u32) -> u32 {
+            super::run();
+            x
+        }
+
+        #[invalidates(self.entry(x), in_process(x), tags = ["{hash(x)}"], prefix = "blanket:")]
+        pub(super) async fn write(&self, x: u32) -> Result<Unique, Bare> {
+            if x > 0 { Ok(Unique(x)) } else { Err(Bare(x)) }
+        }
+
+        #[invalidates(clear)]
+        pub(super) async fn clear_all(&self) {}
     }
 }
 
@@ -244,15 +278,20 @@ async fn every_type_may_have_methods_of_the_same_names() {
         assert_eq!(generic_load::<_, 1>("abc").await, 1);
         assert_eq!(inline_load(&Unique(1), Some(&Unique(2))).await, Ok(Bare(1)));
         assert_eq!(inline_load(&Unique(0), Some(&Unique(2))).await, Err(Unique(2)));
-        assert_eq!(Repo.method(1).await, 1);
+        assert_eq!((Repo.method(1).await, Repo.tagged(1).await), (1, 1));
     }
     // The error that is not kept was loaded twice.
-    assert_eq!(runs(), 9);
+    assert_eq!(runs(), 10);
     shared_tier::invalidate("1", Some("y")).await.unwrap();
     detached_load::refresh("abc").await;
     Repo.entry(1).invalidate().await.unwrap();
     assert_eq!(shared_tier::peek("1", Some("y")).await, None);
     assert_eq!(runs(), 1);
+    assert_eq!(Repo.write(0).await, Err(Bare(0)));
+    assert_eq!(in_process::peek(1), Some(1));
+    assert_eq!(Repo.write(1).await, Ok(Unique(1)));
+    assert_eq!(in_process::peek(1), None);
+    Repo.clear_all().await;
 }
 
 #[tokio::test]
@@ -267,16 +306,18 @@ async fn names_of_the_prelude_may_mean_something_else() {
         assert_eq!(fallible("").await, Err(()));
         assert_eq!(blocking(1), 1);
         assert_eq!(generic::<_, 3>("x", 1).await, 1);
-        assert_eq!(Repo.method(1).await, 1);
+        assert_eq!((Repo.method(1).await, Repo.tagged(1).await), (1, 1));
         assert_eq!(std::sync::Arc::new(Repo).detached(1).await, 1);
         assert_eq!(Repo.blocking(1), 1);
     }
-    assert_eq!(runs(), 8);
+    assert_eq!(runs(), 9);
     template::invalidate(1, "y", Some(&1)).await.unwrap();
     fallible::invalidate("x").await.unwrap();
     blocking::invalidate(1).unwrap();
     generic::invalidate::<_, 3>("x", 1).await.unwrap();
     Repo.entry(1).invalidate().await.unwrap();
     assert_eq!(template::peek(1, "y", Some(&1)).await, None);
+    assert_eq!((Repo.write(0).await, Repo.write(1).await), (Err(()), Ok(1)));
+    Repo.boxed().await;
     assert_eq!(runs(), 0);
 }

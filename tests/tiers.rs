@@ -6,7 +6,8 @@ use std::{
 };
 
 use cached_aside::{
-    Cache, CacheBuilder, CacheControl, CacheOutcome, Layer, Mode, Reason, Stored, Tier, TierError, cached,
+    Ask, Cache, CacheBuilder, CacheControl, CacheOutcome, Filled, Layer, LeaseClaim, Leased, Mode, Reason,
+    Seen, Tier, TierError, TierFill, Token, cached,
     testing::{CountedLoad, FakeTier, ManualClock},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -57,7 +58,8 @@ async fn a_value_goes_through_both_tiers_and_costs_what_it_must() {
     let ask = |cache| user::with(CacheControl::new(), cache, &load, 7);
 
     let (reply, trips) = fleet.round_trips(ask(&fleet.a)).await;
-    assert_eq!((reply.outcome, trips), (CacheOutcome::Miss, 2));
+    // A look, a lease, and the value after the caller was answered.
+    assert_eq!((reply.outcome, trips), (CacheOutcome::Miss, 3));
     let (reply, trips) = fleet.round_trips(ask(&fleet.a)).await;
     assert_eq!((reply.outcome, trips), (CacheOutcome::Hit { tier: Layer::L1, age: Duration::ZERO }, 0));
 
@@ -238,28 +240,36 @@ async fn another_type_or_version_under_the_same_name_is_a_miss() {
     struct New {
         a: u32,
     }
-    #[cached("item:{id}", ttl = "1m", cache = cache, skip(cache))]
+    #[cached("item:{id}", ttl = "1h", cache = cache, skip(cache))]
     async fn old(cache: &Cache, id: u32) -> Old {
         Old { a: id }
     }
-    #[cached("item:{id}", ttl = "1m", cache = cache, skip(cache))]
+    #[cached("item:{id}", ttl = "1h", cache = cache, skip(cache))]
     async fn new(cache: &Cache, id: u32) -> New {
         New { a: id + 1 }
     }
-    #[cached("item:{id}", ttl = "1m", version = 2, cache = cache, skip(cache))]
+    #[cached("item:{id}", ttl = "1h", version = 2, cache = cache, skip(cache))]
     async fn newer(cache: &Cache, id: u32) -> New {
         New { a: id + 2 }
     }
     let fleet = Fleet::new();
     assert_eq!(old(&fleet.a, 1).await.a, 1);
     fleet.a.flush().await;
+    let written = fleet.tier.bytes("test:item:1");
     assert_eq!(new(&fleet.b, 1).await.a, 2);
     fleet.b.flush().await;
     assert_eq!(newer(&fleet.b, 1).await.a, 3);
     // In one process, too, the one never gets the other's value.
     assert_eq!(new(&fleet.b, 1).await.a, 2);
     assert_eq!(old(&fleet.b, 1).await.a, 1);
-    assert_eq!(fleet.b.stats().unreadable, 4);
+    assert_eq!(fleet.b.stats().unreadable, 3);
+    fleet.b.flush().await;
+    // While two versions run, they do not overwrite each other's values in turns.
+    assert_eq!(fleet.tier.bytes("test:item:1"), written);
+    fleet.clock.advance(61 * SECOND);
+    assert_eq!(newer(&fleet.b, 1).await.a, 3);
+    fleet.b.flush().await;
+    assert_ne!(fleet.tier.bytes("test:item:1"), written);
 }
 
 #[tokio::test]
@@ -274,7 +284,10 @@ async fn a_tier_that_is_down_is_passed_by_and_an_invalidation_says_so() {
     // Here it is gone all the same.
     user(&fleet.a, &load, 7).await;
     assert_eq!(load.runs(), 2);
+    assert_eq!(fleet.a.stats().pending_invalidations, 1);
     fleet.tier.set_down(false);
+    fleet.a.flush().await;
+    assert_eq!(fleet.a.stats().pending_invalidations, 0);
     user(&fleet.b, &load, 7).await;
     fleet.b.flush().await;
     assert_eq!(fleet.tier.keys(), ["test:user:7"]);
@@ -333,9 +346,12 @@ async fn the_switch() {
     fleet.a.set_mode(Mode::LocalOnly);
     let (reply, trips) = fleet.round_trips(ask(&fleet.a)).await;
     assert_eq!((reply.outcome, trips, load.runs()), (CacheOutcome::Miss, 0, 3));
-    fleet.a.set_mode(Mode::On);
     assert!(ask(&fleet.a).await.outcome.is_hit());
-    assert_eq!(ask(&fleet.b).await.outcome, CacheOutcome::Miss);
+    // What was kept meanwhile was not watched, so it is asked for again.
+    fleet.a.set_mode(Mode::On);
+    assert_eq!(ask(&fleet.a).await.outcome, CacheOutcome::Miss);
+    fleet.a.set_mode(Mode::LocalOnly);
+    assert!(ask(&fleet.a).await.outcome.is_hit());
 }
 
 #[tokio::test]
@@ -450,8 +466,9 @@ async fn a_keyspace_without_the_attribute() {
         fleet.a.keyspace::<str, u32>("price", MINUTE).unwrap(),
         fleet.b.keyspace::<str, u32>("price", MINUTE).unwrap(),
     );
+    // One to take the right to write, one to write.
     let (done, trips) = fleet.round_trips(a.set("tea", 3)).await;
-    assert_eq!((done.is_ok(), trips), (true, 1));
+    assert_eq!((done.is_ok(), trips), (true, 2));
     assert_eq!(fleet.round_trips(a.get("tea")).await, (Some(3), 0));
     assert_eq!(fleet.round_trips(b.get("tea")).await, (Some(3), 1));
     assert_eq!(fleet.round_trips(b.exists("tea")).await, (true, 1));
@@ -459,7 +476,7 @@ async fn a_keyspace_without_the_attribute() {
 
     let pairs = [("tea", 4), ("mate", 5), ("milk", 6), ("tea", 7)];
     let (done, trips) = fleet.round_trips(a.set_many(pairs)).await;
-    assert_eq!((done.is_ok(), trips), (true, 1));
+    assert_eq!((done.is_ok(), trips), (true, 2));
     let (values, trips) = fleet.round_trips(b.get_many(["milk", "beer", "tea", "mate"])).await;
     assert_eq!((values, trips), (vec![Some(6), None, Some(7), Some(5)], 1));
     // What was found is in L1 now, what was not is asked for again.
@@ -626,32 +643,28 @@ async fn the_last_of_two_values_for_one_key_counts_even_behind_a_fill() {
 }
 
 #[tokio::test]
-async fn what_is_read_while_an_invalidation_is_under_way_is_not_the_old_value() {
+async fn what_is_read_before_the_tier_is_told_does_not_stay() {
     let (fleet, load) = (Fleet::new(), ada());
     user(&fleet.a, &load, 7).await;
     fleet.a.flush().await;
-
-    // One reads before, and gets its answer after.
-    fleet.tier.hold_reads(true);
-    fleet.tier.hold_writes(true);
-    let before = user::with(CacheControl::new(), &fleet.b, &load, 7);
-    let invalidation = user::invalidate(&fleet.b, &load, 7);
-    // Another reads while the tier is being told.
-    let during = async {
-        fleet.tier.hold_reads(false);
-        let reply = user::with(CacheControl::new(), &fleet.b, &load, 7).await;
-        fleet.tier.hold_writes(false);
-        reply
-    };
-    let (_, told, during) = tokio::join!(before, invalidation, during);
-    assert_eq!((told.is_ok(), during.outcome), (true, CacheOutcome::Miss));
-    let runs = load.runs();
-    user(&fleet.b, &load, 7).await;
-    assert_eq!(load.runs(), runs, "the new value is kept");
+    fleet.tier.hold_deletes(true);
+    let invalidation = tokio::spawn({
+        let cache = fleet.b.clone();
+        async move { user::invalidate(&cache, &ada(), 7).await }
+    });
+    tokio::task::yield_now().await;
+    // The tier still has it, and nobody was promised anything yet.
+    let reply = user::with(CacheControl::new(), &fleet.b, &load, 7).await;
+    assert!(matches!(reply.outcome, CacheOutcome::Hit { tier: Layer::L2, .. }));
+    fleet.tier.hold_deletes(false);
+    invalidation.await.unwrap().unwrap();
+    for cache in [&fleet.b, &fleet.a] {
+        assert!(!user::with(CacheControl::only_if_cached(), cache, &load, 7).await.is_some());
+    }
 }
 
 #[tokio::test]
-async fn an_old_value_in_the_shared_tier_does_not_come_back_before_the_new_one_is_written() {
+async fn a_set_replaces_what_is_read_while_it_is_under_way() {
     let fleet = Fleet::new();
     let keyspace = fleet.a.keyspace::<u32, u32>("n", MINUTE).unwrap();
     keyspace.set(&1, 1).await.unwrap();
@@ -661,12 +674,12 @@ async fn an_old_value_in_the_shared_tier_does_not_come_back_before_the_new_one_i
         async move { keyspace.set(&1, 2).await }
     });
     tokio::task::yield_now().await;
-    fleet.a.clear_local();
-    assert_eq!(keyspace.get_many(&[1]).await, [None]);
-    assert_eq!(keyspace.get(&1).await, None);
+    assert_eq!(keyspace.get_many(&[1]).await, [Some(1)]);
     fleet.tier.hold_writes(false);
     set.await.unwrap().unwrap();
     assert_eq!(keyspace.get(&1).await, Some(2));
+    let other = fleet.b.keyspace::<u32, u32>("n", MINUTE).unwrap();
+    assert_eq!(other.get(&1).await, Some(2));
 }
 
 #[tokio::test]
@@ -677,11 +690,11 @@ async fn what_could_not_be_invalidated_is_not_served_here_when_the_tier_is_back(
     fleet.tier.set_down(true);
     user::invalidate(&fleet.a, &load, 7).await.unwrap_err();
     fleet.tier.set_down(false);
+    // It is being told.
     user(&fleet.a, &load, 7).await;
     assert_eq!(load.runs(), 2);
     fleet.a.flush().await;
-    user(&fleet.b, &load, 7).await;
-    assert_eq!(load.runs(), 2);
+    assert_eq!(fleet.tier.keys(), [""; 0]);
 }
 
 #[tokio::test]
@@ -736,23 +749,26 @@ async fn a_tier_that_panics_is_a_miss() {
     struct Broken;
     #[async_trait::async_trait]
     impl Tier for Broken {
-        async fn get(&self, _: &str) -> Result<Option<Stored>, TierError> {
-            panic!("get")
+        async fn look(&self, _: &[Ask<'_>], _: &[String]) -> Result<Seen, TierError> {
+            panic!("look")
         }
-        async fn get_many(&self, _: &[String]) -> Result<Vec<Option<Stored>>, TierError> {
-            panic!("get_many")
+        async fn lease(&self, _: &[LeaseClaim<'_>], _: &[String], _: Duration) -> Result<Leased, TierError> {
+            panic!("lease")
         }
-        async fn set(&self, _: &str, _: Vec<u8>, _: Duration) -> Result<(), TierError> {
-            panic!("set")
+        async fn fill(&self, _: Vec<TierFill>) -> Result<Filled, TierError> {
+            panic!("fill")
         }
-        async fn set_many(&self, _: Vec<(String, Vec<u8>, Duration)>) -> Result<(), TierError> {
-            panic!("set_many")
+        async fn renew(&self, _: &str, _: Token, _: Duration) -> Result<bool, TierError> {
+            panic!("renew")
         }
-        async fn delete(&self, _: &str) -> Result<bool, TierError> {
+        async fn release(&self, _: &str, _: Token, _: bool) -> Result<bool, TierError> {
+            panic!("release")
+        }
+        async fn delete(&self, _: &[String]) -> Result<u64, TierError> {
             panic!("delete")
         }
-        async fn delete_if(&self, _: &str, _: &[u8]) -> Result<bool, TierError> {
-            panic!("delete_if")
+        async fn delete_matching(&self, _: &str) -> Result<u64, TierError> {
+            panic!("delete_matching")
         }
         async fn exists(&self, _: &str) -> Result<bool, TierError> {
             panic!("exists")
@@ -767,33 +783,21 @@ async fn a_tier_that_panics_is_a_miss() {
     assert!(user::with(CacheControl::new(), &cache, &load, 7).await.outcome.is_hit());
     assert!(user::invalidate(&cache, &load, 7).await.unwrap_err().is_not_propagated());
     let keyspace = cache.keyspace::<u32, u32>("n", MINUTE).unwrap();
-    assert!(keyspace.set(&1, 1).await.unwrap_err().is_tier());
+    assert!(keyspace.set(&1, 1).await.unwrap_err().is_not_propagated());
     assert_eq!(keyspace.get_many(&[1, 2]).await, [Some(1), None]);
     assert!(!keyspace.exists(&2).await);
     assert!(cache.incr("n", &1, 1, None).await.is_err());
 }
 
 #[tokio::test]
-async fn a_fill_from_before_an_invalidation_is_not_read_before_it_is_deleted() {
+async fn a_fill_that_arrives_after_the_invalidation_is_refused() {
     let (fleet, load) = (Fleet::new(), ada());
     fleet.tier.hold_writes(true);
-    fleet.tier.hold_deletes(true);
     user(&fleet.a, &load, 7).await;
-    let invalidation = tokio::spawn({
-        let cache = fleet.a.clone();
-        async move { user::invalidate(&cache, &ada(), 7).await }
-    });
-    tokio::task::yield_now().await;
-    // The fill lands, and the deletion is still on its way.
-    fleet.tier.hold_writes(false);
-    while fleet.tier.keys().is_empty() {
-        tokio::task::yield_now().await;
-    }
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
-    let reply = user::with(CacheControl::new(), &fleet.a, &load, 7).await;
-    assert_eq!((reply.outcome, load.runs()), (CacheOutcome::Miss, 2));
     fleet.tier.hold_deletes(false);
-    invalidation.await.unwrap().unwrap();
+    user::invalidate(&fleet.b, &load, 7).await.unwrap();
+    fleet.tier.hold_writes(false);
+    fleet.a.flush().await;
+    assert_eq!((fleet.tier.keys(), fleet.a.stats().shared_rejected), (Vec::new(), 1));
+    assert_eq!(user::with(CacheControl::new(), &fleet.a, &load, 7).await.outcome, CacheOutcome::Miss);
 }

@@ -409,6 +409,9 @@ mod reexport {
     struct Repo;
 
     impl Repo {
+        #[vendor::cache::invalidates(renamed(x), tags = ["x:{x}"], crate = vendor::cache)]
+        async fn write(&self, x: u32) {}
+
         #[vendor::cache::cached("policies:crate:{x}", ttl = "1h", skip(self), crate = vendor::cache, handle = entry)]
         async fn method(&self, x: u32) -> Option<u32> {
             RUNS.add();
@@ -425,5 +428,8 @@ mod reexport {
         renamed::invalidate(1).await.unwrap();
         Repo.entry(1).invalidate().await.unwrap();
         assert_eq!((renamed::peek(1).await, Repo.entry(1).peek().await), (None, None));
+        renamed(2).await;
+        Repo.write(2).await;
+        assert_eq!(renamed::peek(2).await, None);
     }
 }

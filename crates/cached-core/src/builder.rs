@@ -1,20 +1,26 @@
 //! Settings of a cache, checked when it is built.
 
-use std::{env, sync::Arc};
+use std::{env, sync::Arc, time::Duration};
 
 use crate::{
-    Error,
-    cache::{Cache, Mode},
+    Error, Event,
+    background::Background,
+    cache::{Cache, Mode, Parts},
     clock::Clock,
     codec::Format,
     envelope::Limits,
+    event::Observers,
     guard::Guarded,
     key::{Blake3, KeyHasher},
     l1::L1,
-    shared::{Shared, Untold},
+    line::Line,
+    marks::Marks,
+    pending::Pending,
+    shared::Shared,
     tier::{NoTier, Tier},
-    turns::Turns,
 };
+
+const SHORTEST_LEASE: Duration = Duration::from_millis(10);
 
 /// Builds a [`Cache`].
 ///
@@ -27,6 +33,10 @@ use crate::{
 /// | [`key_hasher`](Self::key_hasher) | [`Blake3`] |
 /// | [`max_value_bytes`](Self::max_value_bytes) | 16 MiB |
 /// | [`compress_above`](Self::compress_above) | never |
+/// | [`staleness_bound`](Self::staleness_bound) | 1 s |
+/// | [`outage_grace`](Self::outage_grace) | 30 s |
+/// | [`lease`](Self::lease) | 10 s |
+/// | [`on_event`](Self::on_event) | nobody |
 /// | [`mode`](Self::mode) | [`Mode::On`] |
 #[derive(Debug)]
 #[must_use]
@@ -38,6 +48,10 @@ pub struct CacheBuilder {
     key_hasher: Arc<dyn KeyHasher>,
     max_value_bytes: usize,
     compress_above: Option<usize>,
+    staleness_bound: Duration,
+    outage_grace: Duration,
+    lease: Duration,
+    observers: Observers,
     mode: Mode,
     clock: Clock,
 }
@@ -52,6 +66,10 @@ impl CacheBuilder {
             key_hasher: Arc::new(Blake3),
             max_value_bytes: 16 << 20,
             compress_above: None,
+            staleness_bound: Duration::from_secs(1),
+            outage_grace: Duration::from_secs(30),
+            lease: Duration::from_secs(10),
+            observers: Observers::default(),
             mode: Mode::On,
             clock: Clock::system(),
         }
@@ -91,6 +109,52 @@ impl CacheBuilder {
     /// Compresses values of at least this many bytes for the shared tier. It needs the feature `compression`.
     pub fn compress_above(self, bytes: usize) -> Self {
         Self { compress_above: Some(bytes), ..self }
+    }
+
+    /// How long after an invalidation a process may at most serve what it has in memory, even if messages are lost. As a
+    /// rule it is one network hop.
+    ///
+    /// Whoever could have missed a message for so long asks the shared tier before it serves: one round trip, without the
+    /// value if that has not changed. Zero asks on every hit. It has no meaning without a shared tier.
+    pub fn staleness_bound(self, bound: Duration) -> Self {
+        Self { staleness_bound: bound, ..self }
+    }
+
+    /// How much longer a process serves what it has in memory when it is known that the shared tier cannot be reached, so
+    /// that nobody can tell it anything. After that it loads anew, and keeps that for another grace. Zero is strict.
+    pub fn outage_grace(self, grace: Duration) -> Self {
+        Self { outage_grace: grace, ..self }
+    }
+
+    /// How long the right of a process to load a value for all lasts, unless it is renewed, as it is while the load goes on.
+    /// When a process dies in the middle, so long do others wait before one of them loads instead.
+    pub fn lease(self, lease: Duration) -> Self {
+        Self { lease, ..self }
+    }
+
+    /// Calls `observer` whenever something [happens](crate::Event), in the thread where it happens. It should return soon,
+    /// and its panics are ignored. It may be called more than once, for several observers. Without any, events cost
+    /// nothing.
+    ///
+    /// ```
+    /// # extern crate cached_core as cached_aside;
+    /// use std::sync::{Arc, atomic::{AtomicU64, Ordering}};
+    /// use cached_aside::{Cache, EventKind};
+    ///
+    /// let misses = Arc::new(AtomicU64::new(0));
+    /// let count = misses.clone();
+    /// let cache = Cache::builder()
+    ///     .on_event(move |event| {
+    ///         if event.kind == EventKind::Miss {
+    ///             count.fetch_add(1, Ordering::Relaxed);
+    ///         }
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), cached_core::Error>(())
+    /// ```
+    pub fn on_event(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.observers.add(observer);
+        self
     }
 
     /// Which tiers take part at first. The environment can take away: see [`build`](Self::build).
@@ -136,6 +200,9 @@ impl CacheBuilder {
         if self.max_value_bytes == 0 {
             return Err(Error::config("`max_value_bytes` is 0"));
         }
+        if self.lease < SHORTEST_LEASE {
+            return Err(Error::config("`lease` is shorter than 10 ms: it could not be renewed in time"));
+        }
         if self.compress_above.is_some() && cfg!(not(feature = "compression")) {
             return Err(Error::config("`compress_above` needs the feature `compression`"));
         }
@@ -150,11 +217,17 @@ impl CacheBuilder {
             namespace: self.namespace,
             format: self.codec,
             limits: Limits { max_bytes: self.max_value_bytes, compress_above: self.compress_above },
-            turns: Turns::new(),
             clock: self.clock,
-            untold: Untold::default(),
+            marks: Marks::new(),
+            pending: Pending::default(),
+            background: Background::new(),
+            lease: self.lease,
+            home: Line::certain(),
         };
-        Cache::assemble(L1::new(self.l1_max_bytes), shared, mode)
+        let observers = Arc::new(self.observers);
+        let l1 = L1::new(self.l1_max_bytes, &observers, &shared.hasher);
+        let (bound, grace) = (self.staleness_bound, self.outage_grace);
+        Cache::assemble(Parts { l1, shared, bound, grace, observers, mode })
     }
 }
 

@@ -6,20 +6,24 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicU8, Ordering},
     },
+    time::Duration,
 };
 
 use crate::{
     Error, Stats,
     builder::CacheBuilder,
-    clock::Clock,
+    clock::{Clock, Nanos, nanos},
     counter::LocalCounters,
+    event::{EventKind, SharedObservers},
     flight::Flights,
     key::{Key, KeyRef, WriteKey, name},
-    l1::L1,
+    l1::{Kept, L1},
+    planted,
+    replay::Ears,
     shared::{Name, Shared},
     site::Site,
-    slot::Slot,
     stats::{Count, Counters},
+    tier::{Attachment, Tier},
 };
 
 /// An in-process tier, and a shared one behind it if there is any.
@@ -45,6 +49,11 @@ struct Inner {
     l1: L1,
     flights: Arc<Flights>,
     shared: Arc<Shared>,
+    /// How old a proof of freshness may be.
+    bound: Nanos,
+    /// How much older it may be in an outage.
+    grace: Nanos,
+    observers: SharedObservers,
     counters: Arc<Counters>,
     local_counters: LocalCounters,
     mode: AtomicU8,
@@ -72,11 +81,22 @@ impl Cache {
         CacheBuilder::new()
     }
 
-    pub(crate) fn assemble(l1: L1, shared: Shared, mode: Mode) -> Self {
+    pub(crate) fn assemble(parts: Parts) -> Self {
+        let Parts { l1, shared, bound, grace, observers, mode } = parts;
+        let (shared, flights) = (Arc::new(shared), Arc::new(Flights::new()));
+        shared.tier.attach(Attachment {
+            watcher: Arc::new(Ears::new(&shared, flights.clone())),
+            namespace: shared.namespace.clone(),
+            bound,
+            grace,
+        });
         Self(Arc::new(Inner {
             l1,
-            flights: Arc::new(Flights::new()),
-            shared: Arc::new(shared),
+            flights,
+            shared,
+            bound: nanos(bound),
+            grace: nanos(grace),
+            observers,
             counters: Arc::new(Counters::new()),
             local_counters: LocalCounters::default(),
             mode: AtomicU8::new(mode as u8),
@@ -100,7 +120,11 @@ impl Cache {
 
     /// Turns tiers off and on again, from now on and for every handle.
     pub fn set_mode(&self, mode: Mode) {
-        self.0.mode.store(mode as u8, Ordering::Relaxed);
+        let before = self.0.mode.swap(mode as u8, Ordering::SeqCst);
+        // What was kept while the shared tier took no part was not watched.
+        if mode == Mode::On && before != mode as u8 && self.shared().marks.end_all() {
+            self.flights().supersede_fallen();
+        }
     }
 
     /// Which tiers take part.
@@ -116,13 +140,20 @@ impl Cache {
     /// What happened so far.
     pub fn stats(&self) -> Stats {
         let (l1_entries, l1_bytes) = self.0.l1.usage();
-        Stats { l1_entries, l1_bytes, in_flight: self.0.flights.len() as u64, ..self.0.counters.snapshot() }
+        Stats {
+            l1_entries,
+            l1_bytes,
+            in_flight: self.0.flights.len() as u64,
+            waiting: self.0.flights.followers() as u64,
+            pending_invalidations: self.shared().pending.len() as u64,
+            ..self.0.counters.snapshot()
+        }
     }
 
     /// Waits until the values loaded so far have reached the shared tier, or have failed to. A program that is about
     /// to exit calls it, because values are handed over in the background.
     pub async fn flush(&self) {
-        self.0.shared.turns.flush().await;
+        self.0.shared.background.flush().await;
     }
 
     /// Drops everything from the in-process tier of this cache. The shared tier keeps what it has.
@@ -130,35 +161,39 @@ impl Cache {
         self.0.flights.supersede_all(|| self.0.l1.clear());
     }
 
-    /// Invalidates one key: no load that has begun is kept, and no tier holds it any longer.
-    pub(crate) async fn invalidate(&self, site: &Site, entry: &Entry) -> Result<(), Error> {
-        // First it is not read any more, then what was read before is not kept any more: no order of these lets an old value
-        // back in while the shared tier is told.
-        let doubted = entry.name.as_ref().map(|name| (&name.text, self.0.shared.distrust(&name.text)));
-        self.evict(site, &entry.key);
-        let told = match doubted {
-            Some((name, doubt)) => self.0.shared.delete(name, doubt).await,
-            None => Ok(false),
-        };
-        self.count(Count::Invalidate);
-        told.map(drop).map_err(|cause| {
-            self.count(Count::NotPropagated);
-            Error::not_propagated(cause)
-        })
-    }
-
-    /// As [`invalidate`](Self::invalidate), in this process only.
-    pub(crate) fn evict(&self, site: &Site, key: &Key) {
-        self.0.flights.supersede(key, || self.0.l1.remove(site, key));
-    }
-
-    /// The fresh slot under a key in the in-process tier, with its age.
+    /// What the in-process tier has under a key.
     #[inline]
-    pub(crate) fn look(&self, site: &Site, key: KeyRef<'_>) -> Option<(Arc<dyn Slot>, std::time::Duration)> {
+    pub(crate) fn look(&self, site: &Site, key: KeyRef<'_>) -> Looked {
         let now = self.clock().now();
-        let slot = self.0.l1.get(site, key, now)?;
-        let age = slot.meta().age(now);
-        Some((slot, age))
+        let Some(kept) = self.0.l1.get(site, key, now) else { return Looked::Nothing };
+        let own = site.own_bound().filter(|_| !planted!("bound-of-function-ignored"));
+        let bound = own.map_or(self.0.bound, nanos);
+        if kept.claim.stands(now, bound) {
+            let age = kept.slot.meta().age(now);
+            return Looked::Fresh(kept, age);
+        }
+        self.look_closer(kept, now, bound)
+    }
+
+    /// An entry that does not stand on what is known now.
+    #[cold]
+    fn look_closer(&self, kept: Arc<Kept>, now: Nanos, bound: Nanos) -> Looked {
+        let is_unreachable = !self.shared().tier.ready();
+        if is_unreachable && kept.claim.stands_alone(now, bound, self.0.grace) {
+            self.count(Count::ServedAlone);
+            let age = kept.slot.meta().age(now);
+            return Looked::Fresh(kept, age);
+        }
+        Looked::Suspect(kept)
+    }
+
+    /// The bound of a function, and the grace.
+    pub(crate) fn limits(&self, site: &Site) -> (Nanos, Nanos) {
+        (site.own_bound().map_or(self.0.bound, nanos), self.0.grace)
+    }
+
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     pub(crate) fn l1(&self) -> &L1 {
@@ -190,7 +225,31 @@ impl Cache {
         self.0.counters.add(count);
     }
 
-    /// The key under its two faces. A function that is `local`, and a cache without a shared tier, need no name.
+    /// Counts, and tells those who want to know.
+    #[inline]
+    pub(crate) fn note(&self, count: Count, site: &Site, key: KeyRef<'_>) {
+        self.count(count);
+        if !self.0.observers.is_empty() {
+            self.tell_observers(count, site.template(), Some(key));
+        }
+    }
+
+    /// As [`note`](Self::note), of more than one key.
+    pub(crate) fn note_many(&self, count: Count) {
+        self.count(count);
+        if !self.0.observers.is_empty() {
+            self.tell_observers(count, "", None);
+        }
+    }
+
+    #[cold]
+    fn tell_observers(&self, count: Count, function: &'static str, key: Option<KeyRef<'_>>) {
+        if let Some(kind) = EventKind::of(count) {
+            self.0.observers.tell(kind, function, key, &*self.shared().hasher);
+        }
+    }
+
+    /// The key under its two faces.
     pub(crate) fn entry(
         &self,
         site: &Site,
@@ -198,11 +257,10 @@ impl Cache {
         write: impl WriteKey,
         schema: impl FnOnce() -> u64,
     ) -> Result<Entry, Error> {
-        if site.is_local() || !self.0.shared.exists {
-            return Ok(Entry { key, name: None });
-        }
         let (text, check) = self.name(site, &key, write)?;
-        Ok(Entry { key, name: Some(Name { text, check, schema: schema() }) })
+        let is_shared = self.shared().exists && !site.is_local();
+        let schema = if is_shared { schema() } else { 0 };
+        Ok(Entry { key, name: Name { text, check, schema }, is_shared, tags: Vec::new() })
     }
 
     /// The text that names the key in a shared tier, and the half of the digest that is not in it.
@@ -220,11 +278,34 @@ impl Cache {
     }
 }
 
-/// A key, and its name if it has one in the shared tier.
+/// A key, its name, and its tags.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) key: Key,
-    pub(crate) name: Option<Name>,
+    pub(crate) name: Name,
+    /// Whether the shared tier has a part in it.
+    pub(crate) is_shared: bool,
+    /// Keys of the tags that its arguments tell.
+    pub(crate) tags: Vec<String>,
+}
+
+/// What the in-process tier has under a key.
+pub(crate) enum Looked {
+    /// A value that may be served, and its age.
+    Fresh(Arc<Kept>, Duration),
+    /// A value that has to be checked with the shared tier first.
+    Suspect(Arc<Kept>),
+    Nothing,
+}
+
+/// What a cache is made of.
+pub(crate) struct Parts {
+    pub(crate) l1: L1,
+    pub(crate) shared: Shared,
+    pub(crate) bound: Duration,
+    pub(crate) grace: Duration,
+    pub(crate) observers: SharedObservers,
+    pub(crate) mode: Mode,
 }
 
 impl fmt::Debug for Cache {

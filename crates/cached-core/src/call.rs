@@ -15,15 +15,21 @@ use tokio::{runtime::Handle, task::JoinHandle};
 
 use crate::{
     Error,
-    cache::{Cache, Entry, Mode as CacheMode},
+    cache::{Cache, Entry, Looked, Mode as CacheMode},
+    claim::Claim,
     control::{CacheOutcome, Layer, Reason, Reply, Terms},
     flight::{Arrival, Follower, Landing, Leader, Panic, Role},
+    invalidation::{Invalidation, Target},
     key::{WriteKey, with_identity},
-    shape::{Settling, Shape},
-    shared::{Fill, Life, Put},
+    l1::Kept,
+    landing::{Ground, Lander},
+    planted,
+    seek::{Answer, Found, Seek},
+    shape::Shape,
     site::Site,
     slot::Slot,
     stats::Count,
+    tags::Tags,
 };
 
 /// What generated code knows of a function besides its arguments.
@@ -63,14 +69,14 @@ pub(crate) struct Prepared {
 pub(crate) fn start<R>(cache: &Cache, plan: Plan<R>, write: impl WriteKey) -> Start<R> {
     let on = cache.mode() != CacheMode::Off;
     let found = with_identity(plan.site, &write, |key| {
-        let (slot, age) = if on { cache.look(plan.site, key) } else { None }.ok_or_else(|| key.owned())?;
-        (plan.hit)(&*slot).map(|value| (value, age)).ok_or_else(|| key.owned())
+        let looked = if on { cache.look(plan.site, key) } else { Looked::Nothing };
+        let Looked::Fresh(kept, age) = looked else { return Err(key.owned()) };
+        let value = (plan.hit)(&*kept.slot).ok_or_else(|| key.owned())?;
+        cache.note(Count::HitL1, plan.site, key);
+        Ok((value, age))
     });
     match found {
-        Ok(Ok((value, age))) => {
-            cache.count(Count::HitL1);
-            Start::Hit(value, age)
-        }
+        Ok(Ok((value, age))) => Start::Hit(value, age),
         Ok(Err(key)) => {
             let schema = || (plan.shape)().schema(plan.site.schema_version());
             let entry = cache.entry(plan.site, key, write, schema);
@@ -93,6 +99,13 @@ impl Prepared {
         Self { cache: cache.clone(), site: *site, entry }
     }
 
+    pub(crate) fn add_tags(&mut self, write: impl FnOnce(&mut Tags<'_>) -> Result<(), Error>) {
+        let Ok(entry) = &mut self.entry else { return };
+        if let Err(error) = write(&mut Tags::new(self.cache.shared(), &mut entry.tags)) {
+            self.entry = Err(error);
+        }
+    }
+
     /// The rest of a call that missed L1.
     pub(crate) async fn run<R, F: Future<Output = R>>(
         self,
@@ -113,12 +126,14 @@ impl Prepared {
         };
         let desk = Desk { cache, site, entry, terms, shape };
 
-        if let Some((_, reply)) = desk.ask_l1() {
-            return Ok(reply);
-        }
+        let suspect = match desk.ask_l1() {
+            Local::Hit(_, reply) => return Ok(reply),
+            Local::Suspect(kept) => Some(kept),
+            Local::Nothing => None,
+        };
         if !terms.store {
-            return Ok(match desk.ask_l2().await {
-                Some((_, reply)) => reply,
+            return Ok(match desk.find(suspect.as_ref()).await {
+                Some(reply) => reply,
                 None => desk.load_alone(load).await,
             });
         }
@@ -129,24 +144,37 @@ impl Prepared {
             Joined::Recurse => return Ok(bypass(&desk.cache, Reason::Recursion, load).await),
         };
         // The flight before this one may have ended between the look into L1 and the join.
-        if let Some((slot, reply)) = desk.ask_l1() {
-            leader.land(slot, || ());
-            return Ok(reply);
-        }
-        match leader.watch(desk.ask_l2()).await {
-            Ok(Some((slot, reply))) => {
-                leader.land(slot.clone(), || desk.fill_l1(slot));
+        let suspect = match desk.ask_l1() {
+            Local::Hit(slot, reply) => {
+                leader.land(slot, || ());
                 return Ok(reply);
             }
-            Ok(None) => {}
+            Local::Suspect(kept) => Some(kept),
+            Local::Nothing => None,
+        };
+        let asked = if desk.asks_l2() {
+            leader.watch(desk.ask_l2(suspect)).await
+        } else {
+            Ok(Asked::Ground(Ground::Alone(desk.own_claim())))
+        };
+        let ground = match asked {
+            Ok(Asked::Ground(ground)) => ground,
+            Ok(Asked::Hit(found, reply)) => {
+                desk.land_found(leader, found);
+                return Ok(reply);
+            }
+            Ok(Asked::Kept(kept, reply)) => {
+                leader.land(kept.slot.clone(), || ());
+                return Ok(reply);
+            }
             Err(panic) => {
                 leader.fail(Landing::Panicked);
                 return Err(Panicked::Here(panic));
             }
-        }
-        desk.cache.count(Count::Miss);
+        };
+        desk.note(Count::Miss);
         leader.expect_poll();
-        let lander = Lander { desk, leader };
+        let lander = Lander::new(desk, leader, ground);
         let value = match load {
             Load::Inline(future) => lander.land(future).await,
             Load::Detached(future, spawn) => match Handle::try_current() {
@@ -167,15 +195,16 @@ impl Prepared {
             return None;
         }
         let desk = Desk { cache, site, entry: entry.ok()?, terms, shape };
-        let found = match desk.ask_l1() {
-            None => desk.ask_l2().await,
-            found => found,
-        };
-        found.map(|(_, reply)| reply)
+        match desk.ask_l1() {
+            Local::Hit(_, reply) => Some(reply),
+            Local::Suspect(kept) => desk.find(Some(&kept)).await,
+            Local::Nothing => desk.find(None).await,
+        }
     }
 
-    pub(crate) async fn invalidate(self) -> Result<(), Error> {
-        self.cache.invalidate(&self.site, &self.entry?).await
+    pub(crate) fn invalidate(self) -> Invalidation {
+        let target = self.entry.map(|entry| Target::Entry(self.site, entry));
+        Invalidation::new(self.cache, target)
     }
 }
 
@@ -206,12 +235,12 @@ async fn bypass<R, F: Future<Output = R>>(cache: &Cache, reason: Reason, load: L
 }
 
 /// One call at work.
-struct Desk<R> {
-    cache: Cache,
-    site: Site,
-    entry: Entry,
-    terms: Terms,
-    shape: Box<dyn Shape<R>>,
+pub(crate) struct Desk<R> {
+    pub(crate) cache: Cache,
+    pub(crate) site: Site,
+    pub(crate) entry: Entry,
+    pub(crate) terms: Terms,
+    pub(crate) shape: Box<dyn Shape<R>>,
 }
 
 /// Why there is no result.
@@ -242,27 +271,160 @@ enum Joined<R> {
     Recurse,
 }
 
+/// What L1 has.
+enum Local<R> {
+    Hit(Arc<dyn Slot>, Reply<R>),
+    /// A value that has to be checked with the shared tier before it is served.
+    Suspect(Arc<Kept>),
+    Nothing,
+}
+
+/// What the shared tier has.
+enum Asked<R> {
+    Hit(Found, Reply<R>),
+    Kept(Arc<Kept>, Reply<R>),
+    /// Nothing: load, on this.
+    Ground(Ground),
+}
+
 impl<R> Desk<R> {
-    fn ask_l1(&self) -> Option<(Arc<dyn Slot>, Reply<R>)> {
+    fn ask_l1(&self) -> Local<R> {
         if !self.terms.read {
-            return None;
+            return Local::Nothing;
         }
-        let (slot, age) = self.cache.look(&self.site, self.entry.key.as_ref())?;
-        let value = self.fresh_enough(age)?.shape.restore(&*slot)?;
-        self.cache.count(Count::HitL1);
-        Some((slot, Reply::new(value, CacheOutcome::Hit { tier: Layer::L1, age })))
+        match self.cache.look(&self.site, self.entry.key.as_ref()) {
+            Looked::Fresh(kept, age) => {
+                match self.fresh_enough(age).and_then(|_| self.shape.restore(&*kept.slot)) {
+                    Some(value) => {
+                        self.note(Count::HitL1);
+                        let outcome = CacheOutcome::Hit { tier: Layer::L1, age };
+                        Local::Hit(kept.slot.clone(), Reply::new(value, outcome))
+                    }
+                    None => Local::Nothing,
+                }
+            }
+            Looked::Suspect(kept) => Local::Suspect(kept),
+            Looked::Nothing => Local::Nothing,
+        }
     }
 
-    async fn ask_l2(&self) -> Option<(Arc<dyn Slot>, Reply<R>)> {
-        if !self.terms.read || !self.terms.shared || self.cache.mode() != CacheMode::On {
+    fn asks_l2(&self) -> bool {
+        self.entry.is_shared && self.terms.shared && self.cache.mode() == CacheMode::On
+    }
+
+    /// Boxed, so that loads inside of loads do not add up on the stack.
+    fn ask_l2(&self, suspect: Option<Arc<Kept>>) -> Pin<Box<impl Future<Output = Asked<R>>>> {
+        Box::pin(self.seek_or_ground(suspect))
+    }
+
+    /// The value, or what a load stands on.
+    async fn seek_or_ground(&self, suspect: Option<Arc<Kept>>) -> Asked<R> {
+        // A ground that fell before the load began is no use; one that falls again and again is taken as it is.
+        const TRIES: usize = 3;
+        let mut suspect = suspect;
+        for _ in 1..TRIES {
+            match self.seek_once(suspect.take()).await {
+                Asked::Ground(ground) if !ground.claim().is_intact() => {}
+                asked => return asked,
+            }
+        }
+        self.seek_once(None).await
+    }
+
+    async fn seek_once(&self, suspect: Option<Arc<Kept>>) -> Asked<R> {
+        let seek = self.seek();
+        let answer = if self.terms.read { seek.run(suspect).await } else { seek.force().await };
+        match answer {
+            Answer::Hit(found) => match self.hit_l2(&found) {
+                Some(reply) => Asked::Hit(found, reply),
+                None => Asked::Ground(Ground::Alone(self.own_claim())),
+            },
+            Answer::Kept(kept) => match self.hit_alone(&kept) {
+                Some(reply) => Asked::Kept(kept, reply),
+                None => Asked::Ground(Ground::Alone(self.own_claim())),
+            },
+            Answer::Lease(lease) => Asked::Ground(Ground::Leased(lease)),
+            Answer::Alone(claim) => Asked::Ground(Ground::Alone(claim)),
+        }
+    }
+
+    /// As a look only.
+    async fn find(&self, suspect: Option<&Arc<Kept>>) -> Option<Reply<R>> {
+        match self.find_landing().await {
+            None => self.find_l2(suspect).await,
+            found => found,
+        }
+    }
+
+    async fn find_l2(&self, suspect: Option<&Arc<Kept>>) -> Option<Reply<R>> {
+        if !self.terms.read || !self.asks_l2() {
             return None;
         }
-        let name = self.entry.name.as_ref()?;
-        let slot = self.cache.shared().get(name, &*self.shape, self.cache.counters()).await?;
-        let age = slot.meta().age(self.cache.clock().now());
-        let value = self.fresh_enough(age)?.shape.restore(&*slot)?;
-        self.cache.count(Count::HitL2);
-        Some((slot, Reply::new(value, CacheOutcome::Hit { tier: Layer::L2, age })))
+        match self.seek().find(suspect).await? {
+            Answer::Hit(found) => self.hit_l2(&found),
+            Answer::Kept(kept) => self.hit_alone(&kept),
+            Answer::Lease(_) | Answer::Alone(_) => None,
+        }
+    }
+
+    fn seek(&self) -> Seek<'_, R> {
+        let (bound, grace) = self.cache.limits(&self.site);
+        Seek {
+            shared: self.cache.shared(),
+            entry: &self.entry,
+            shape: &*self.shape,
+            counters: self.cache.counters(),
+            max_age: self.terms.max_age,
+            coalesce: !self.site.coalesces_here() && !planted!("lease-ignored"),
+            bound,
+            grace,
+        }
+    }
+
+    fn hit_l2(&self, found: &Found) -> Option<Reply<R>> {
+        let age = found.slot.meta().age(self.cache.clock().now());
+        let value = self.shape.restore(&*found.slot)?;
+        if found.was_awaited {
+            self.note(Count::Joined);
+            return Some(Reply::new(value, CacheOutcome::Joined));
+        }
+        self.note(Count::HitL2);
+        Some(Reply::new(value, CacheOutcome::Hit { tier: Layer::L2, age }))
+    }
+
+    fn hit_alone(&self, kept: &Kept) -> Option<Reply<R>> {
+        let age = kept.slot.meta().age(self.cache.clock().now());
+        let value = self.fresh_enough(age)?.shape.restore(&*kept.slot)?;
+        self.cache.count(Count::ServedAlone);
+        self.note(Count::HitL1);
+        Some(Reply::new(value, CacheOutcome::Hit { tier: Layer::L1, age }))
+    }
+
+    /// What a load stands on that is for this process only.
+    fn own_claim(&self) -> Claim {
+        let (shared, entry) = (self.cache.shared(), &self.entry);
+        let is_alone = !entry.is_shared || self.cache.mode() != CacheMode::On;
+        if is_alone {
+            shared.home_claim(&entry.name.text, &entry.tags)
+        } else {
+            shared.silent_claim(&entry.name.text, &entry.tags)
+        }
+    }
+
+    /// Ends a flight with a value of the shared tier.
+    fn land_found(&self, leader: Leader, found: Found) {
+        let Found { slot, claim, stamp, .. } = found;
+        if claim.is_intact() {
+            let key = &self.entry.key;
+            leader.land(slot.clone(), || self.cache.l1().insert(&self.site, key, slot, claim, stamp));
+        } else {
+            // Those who follow may have come after the word that ended it.
+            leader.reject(slot);
+        }
+    }
+
+    pub(crate) fn note(&self, count: Count) {
+        self.cache.note(count, &self.site, self.entry.key.as_ref());
     }
 
     fn fresh_enough(&self, age: Duration) -> Option<&Self> {
@@ -284,6 +446,7 @@ impl<R> Desk<R> {
                 Role::Recurse => return Ok(Joined::Recurse),
                 Role::Follow(follower) => follower,
             };
+            let came_after_load = follower.came_after_load;
             match arrive(follower).await {
                 Arrival::Lead(leader) => return Ok(Joined::Lead(leader)),
                 Arrival::Superseded => {}
@@ -294,44 +457,46 @@ impl<R> Desk<R> {
                     if self.fresh_enough(age).is_none() {
                         return Ok(Joined::Lead(flights.depart(key)));
                     }
-                    let Some(value) = self.shape.restore(&*slot) else { return Ok(Joined::Alone) };
-                    self.cache.count(Count::Joined);
-                    return Ok(Joined::Reply(Reply::new(value, CacheOutcome::Joined)));
+                    let Some(reply) = self.reply_joined(&*slot, came_after_load) else {
+                        return Ok(Joined::Alone);
+                    };
+                    return Ok(Joined::Reply(reply));
                 }
             }
         }
         Ok(Joined::Alone)
     }
 
+    /// The value of a flight that is about to end: it is in this process, if not in L1 yet.
+    async fn find_landing(&self) -> Option<Reply<R>> {
+        if !self.terms.read {
+            return None;
+        }
+        let follower = self.cache.flights().join_landing(&self.entry.key)?;
+        match arrive(follower).await {
+            Arrival::Landed(Landing::Shared(slot)) => {
+                self.fresh_enough(slot.meta().age(self.cache.clock().now()))?.reply_joined(&*slot, true)
+            }
+            _ => None,
+        }
+    }
+
+    fn reply_joined(&self, slot: &dyn Slot, came_after_load: bool) -> Option<Reply<R>> {
+        let value = self.shape.restore(slot)?;
+        if came_after_load {
+            self.note(Count::HitL1);
+            let age = slot.meta().age(self.cache.clock().now());
+            return Some(Reply::new(value, CacheOutcome::Hit { tier: Layer::L1, age }));
+        }
+        self.note(Count::Joined);
+        Some(Reply::new(value, CacheOutcome::Joined))
+    }
+
     /// Loads for this caller only.
     async fn load_alone<F: Future<Output = R>>(&self, load: Load<R, F>) -> Reply<R> {
-        self.cache.count(Count::Miss);
-        self.cache.count(Count::Load);
+        self.note(Count::Miss);
+        self.note(Count::Load);
         Reply::new(load.here().await, CacheOutcome::Miss)
-    }
-
-    fn fill_l1(&self, slot: Arc<dyn Slot>) {
-        self.cache.l1().insert(&self.site, &self.entry.key, slot);
-    }
-
-    /// What is to go to the shared tier, if anything. Its turn is taken at once: an invalidation from now on comes after
-    /// it.
-    fn fill_l2(&self, slot: &Arc<dyn Slot>, ttl: Duration) -> Option<Put> {
-        let shared = self.cache.shared();
-        let name = self.entry.name.as_ref()?;
-        let encoder = self.shape.encoder(slot)?;
-        let on = self.terms.shared && self.cache.mode() == CacheMode::On;
-        let clock = self.cache.clock();
-        let fill = Fill { encoder, created_ms: clock.wall_ms(), life: Life { since: clock.now(), ttl } };
-        on.then(|| Put { name: name.clone(), fill, turn: shared.turns.take(&name.text) })
-    }
-
-    /// A newer value that is not kept leaves no older one behind.
-    fn drop_older(&self) {
-        self.cache.l1().remove(&self.site, &self.entry.key);
-        if let Some(name) = &self.entry.name {
-            self.cache.shared().delete_later(&name.text);
-        }
     }
 }
 
@@ -352,56 +517,5 @@ async fn arrive(mut follower: Follower) -> Arrival {
             return arrival;
         }
         look_after = (look_after * 2).min(LONGEST);
-    }
-}
-
-/// Runs a load and lands its flight: in the caller, or in a task of its own.
-pub struct Lander<R> {
-    desk: Desk<R>,
-    leader: Leader,
-}
-
-impl<R> Lander<R> {
-    /// The result, or what the load panicked with.
-    pub(crate) async fn land(self, load: impl Future<Output = R>) -> thread::Result<R> {
-        let Self { desk, leader } = self;
-        let cache = &desk.cache;
-        cache.count(Count::Load);
-        // The policies are the user's code as well.
-        let settle = async { desk.shape.settle(load.await, &Settling::now(cache.clock(), desk.terms.ttl)) };
-        let settled = match leader.watch(settle).await {
-            Ok(settled) => settled,
-            Err(panic) => {
-                cache.count(Count::LoadPanic);
-                leader.fail(Landing::Panicked);
-                return Err(panic);
-            }
-        };
-        if settled.is_error {
-            cache.count(Count::LoadError);
-        }
-        match (settled.slot, settled.ttl) {
-            (Some(slot), Some(ttl)) => {
-                let mut put = None;
-                let stored = leader.land(slot.clone(), || {
-                    desk.fill_l1(slot.clone());
-                    put = desk.fill_l2(&slot, ttl);
-                });
-                cache.count(if stored { Count::Fill } else { Count::RejectedFill });
-                if let Some(put) = put {
-                    cache.shared().put_later(put, cache.counters());
-                }
-            }
-            (Some(slot), None) => {
-                let is_newer = !settled.is_error && (!desk.terms.read || desk.terms.max_age.is_some());
-                leader.land(slot, || {
-                    if is_newer {
-                        desk.drop_older();
-                    }
-                });
-            }
-            (None, _) => leader.fail(Landing::Unshared),
-        }
-        Ok(settled.out)
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -18,12 +18,14 @@ pub struct Clock(Source);
 
 #[derive(Clone)]
 enum Source {
-    System(Instant),
+    System,
     Manual(Arc<AtomicU64>),
 }
 
 /// Nanoseconds on the monotonic clock. They start above zero, so that zero can mean "never".
 pub(crate) type Nanos = u64;
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 const ORIGIN: Nanos = 1_000_000_000;
 const MANUAL_EPOCH_MS: u64 = 1_700_000_000_000;
@@ -31,7 +33,14 @@ const MANUAL_EPOCH_MS: u64 = 1_700_000_000_000;
 impl Clock {
     /// The machine's clocks.
     pub fn system() -> Self {
-        Self(Source::System(Instant::now()))
+        LazyLock::force(&START);
+        Self(Source::System)
+    }
+
+    /// A moment on the machine's monotonic clock. All caches of a process count from one start.
+    #[inline]
+    pub(crate) fn system_nanos(moment: Instant) -> Nanos {
+        ORIGIN + nanos(moment.saturating_duration_since(*START))
     }
 
     pub(crate) fn manual(elapsed: Arc<AtomicU64>) -> Self {
@@ -41,7 +50,7 @@ impl Clock {
     #[inline]
     pub(crate) fn now(&self) -> Nanos {
         match &self.0 {
-            Source::System(origin) => ORIGIN + nanos(origin.elapsed()),
+            Source::System => Self::system_nanos(Instant::now()),
             Source::Manual(elapsed) => ORIGIN + elapsed.load(Ordering::Relaxed),
         }
     }
@@ -49,9 +58,7 @@ impl Clock {
     /// Milliseconds since the Unix epoch.
     pub(crate) fn wall_ms(&self) -> u64 {
         match &self.0 {
-            Source::System(_) => {
-                millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO))
-            }
+            Source::System => millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)),
             Source::Manual(elapsed) => MANUAL_EPOCH_MS + elapsed.load(Ordering::Relaxed) / 1_000_000,
         }
     }
@@ -60,7 +67,7 @@ impl Clock {
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            Source::System(_) => "Clock(system)",
+            Source::System => "Clock(system)",
             Source::Manual(_) => "Clock(manual)",
         })
     }

@@ -18,6 +18,7 @@ pub(crate) enum Kind {
     Codec(String),
     Tier(TierError),
     NotPropagated(TierError),
+    NotConfirmed(TierError),
     Installed,
 }
 
@@ -39,6 +40,10 @@ impl Error {
 
     pub(crate) fn not_propagated(cause: TierError) -> Self {
         Self(Kind::NotPropagated(cause))
+    }
+
+    pub(crate) fn not_confirmed(cause: TierError) -> Self {
+        Self(Kind::NotConfirmed(cause))
     }
 
     pub(crate) fn installed() -> Self {
@@ -65,9 +70,15 @@ impl Error {
         matches!(self.0, Kind::Tier(_))
     }
 
-    /// This process no longer serves the value, but the shared tier could not be told, so other processes may.
+    /// This process no longer serves the value, but the shared tier could not be told, so other processes may. It is told
+    /// as soon as it can be reached.
     pub fn is_not_propagated(&self) -> bool {
         matches!(self.0, Kind::NotPropagated(_))
+    }
+
+    /// The shared tier knows that the value is invalid, but it could not be found out whether every process does.
+    pub fn is_not_confirmed(&self) -> bool {
+        matches!(self.0, Kind::NotConfirmed(_))
     }
 
     /// The process default was set, or used, before.
@@ -86,6 +97,9 @@ impl fmt::Display for Error {
             Kind::NotPropagated(cause) => {
                 write!(f, "invalidated in this process, but other processes could not be told: {cause}")
             }
+            Kind::NotConfirmed(cause) => {
+                write!(f, "invalidated, but not every process has confirmed it: {cause}")
+            }
             Kind::Installed => f.write_str("the process default was set or used before"),
         }
     }
@@ -94,7 +108,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.0 {
-            Kind::Tier(cause) | Kind::NotPropagated(cause) => Some(cause),
+            Kind::Tier(cause) | Kind::NotPropagated(cause) | Kind::NotConfirmed(cause) => Some(cause),
             _ => None,
         }
     }

@@ -6,10 +6,11 @@ use pollster::block_on;
 
 use crate::{
     Cache, CacheControl, Error,
-    cache::Entry,
     call::{Load, Plan, Prepared, Start, start},
     control::{CacheOutcome, Layer, LoadRule, Reply, Terms},
+    invalidation::Invalidation,
     key::{KeyWriter, WriteKey},
+    tags::Tags,
 };
 
 /// Whether a call is made as it stands, or is a handle for something else.
@@ -47,12 +48,18 @@ impl<R> Started<R> {
     fn beside(plan: Plan<R>, cache: &Cache, write: impl WriteKey) -> Self {
         let schema = || (plan.shape)().schema(plan.site.schema_version());
         let prepared = Prepared::new(cache, plan.site, &write, schema);
-        let name = match &prepared.entry {
-            Ok(Entry { name: Some(name), .. }) => Ok(name.text.clone()),
-            Ok(Entry { key, name: None }) => cache.name(plan.site, key, &write).map(|(text, _)| text),
-            Err(error) => Err(error.clone()),
-        };
+        let name = prepared.entry.as_ref().map(|entry| entry.name.text.clone()).map_err(Clone::clone);
         Self { plan, start: Start::Miss(prepared), name: Some(name) }
+    }
+
+    /// Adds the tags of the call. A hit does not look at them.
+    #[inline]
+    #[must_use]
+    pub fn tags(mut self, write: impl FnOnce(&mut Tags<'_>) -> Result<(), Error>) -> Self {
+        if let Start::Miss(prepared) = &mut self.start {
+            prepared.add_tags(write);
+        }
+        self
     }
 
     /// Adds what to do on a miss. A hit has no use for it, and pays nothing for it.
@@ -108,15 +115,11 @@ impl<R, F: Future<Output = R>> Call<R, F> {
         self.find(Terms::default()).await.map(|reply| reply.value)
     }
 
-    /// Removes the value from every tier, and lets no load that has begun store one.
-    ///
-    /// # Errors
-    /// [`is_key`](Error::is_key) if an argument cannot be part of a key (then nothing was ever cached for it), and
-    /// [`is_not_propagated`](Error::is_not_propagated) if the shared tier could not be told.
-    pub async fn invalidate(self) -> Result<(), Error> {
+    /// Removes the value from every tier, and lets no load that has begun store one. Await what it returns.
+    pub fn invalidate(self) -> Invalidation {
         match self.stage {
-            Stage::Miss(miss) => miss.0.invalidate().await,
-            Stage::Hit(..) => Ok(()),
+            Stage::Miss(miss) => miss.0.invalidate(),
+            Stage::Hit(..) => Invalidation::nothing(),
         }
     }
 
@@ -188,6 +191,10 @@ impl<R, F: Future<Output = R>> SyncCall<R, F> {
     /// [`is_key`](Error::is_key) if an argument cannot be part of a key: then nothing was ever cached for it.
     pub fn invalidate(self) -> Result<(), Error> {
         block_on(self.0.invalidate())
+    }
+
+    pub(crate) fn invalidation(self) -> Invalidation {
+        self.0.invalidate()
     }
 
     /// The name of the entry, for logs.

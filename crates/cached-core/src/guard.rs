@@ -12,7 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 
-use crate::tier::{Stored, Tier, TierError};
+use crate::tier::{Ask, Attachment, Filled, LeaseClaim, Leased, Seen, Tier, TierError, TierFill, Token};
 
 /// Stands before the tier that it was given.
 #[derive(Debug)]
@@ -34,32 +34,49 @@ fn refused(_: &Box<dyn Any + Send>) -> TierError {
 
 #[async_trait]
 impl Tier for Guarded {
+    fn attach(&self, attachment: Attachment) {
+        let _ = catch_unwind(AssertUnwindSafe(|| self.0.attach(attachment)));
+    }
+
     fn ready(&self) -> bool {
         catch_unwind(AssertUnwindSafe(|| self.0.ready())).unwrap_or(false)
     }
 
-    async fn get(&self, key: &str) -> Result<Option<Stored>, TierError> {
-        catch(self.0.get(key)).await
+    async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
+        catch(self.0.look(asks, tags)).await
     }
 
-    async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Stored>>, TierError> {
-        catch(self.0.get_many(keys)).await
+    async fn lease(
+        &self,
+        claims: &[LeaseClaim<'_>],
+        tags: &[String],
+        keep_tags: Duration,
+    ) -> Result<Leased, TierError> {
+        catch(self.0.lease(claims, tags, keep_tags)).await
     }
 
-    async fn set(&self, key: &str, bytes: Vec<u8>, ttl: Duration) -> Result<(), TierError> {
-        catch(self.0.set(key, bytes, ttl)).await
+    async fn fill(&self, fills: Vec<TierFill>) -> Result<Filled, TierError> {
+        catch(self.0.fill(fills)).await
     }
 
-    async fn set_many(&self, entries: Vec<(String, Vec<u8>, Duration)>) -> Result<(), TierError> {
-        catch(self.0.set_many(entries)).await
+    async fn renew(&self, key: &str, token: Token, lease: Duration) -> Result<bool, TierError> {
+        catch(self.0.renew(key, token, lease)).await
     }
 
-    async fn delete(&self, key: &str) -> Result<bool, TierError> {
-        catch(self.0.delete(key)).await
+    async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError> {
+        catch(self.0.release(key, token, is_failed)).await
     }
 
-    async fn delete_if(&self, key: &str, seen: &[u8]) -> Result<bool, TierError> {
-        catch(self.0.delete_if(key, seen)).await
+    async fn delete(&self, keys: &[String]) -> Result<u64, TierError> {
+        catch(self.0.delete(keys)).await
+    }
+
+    async fn delete_matching(&self, pattern: &str) -> Result<u64, TierError> {
+        catch(self.0.delete_matching(pattern)).await
+    }
+
+    async fn confirm(&self) -> Result<(), TierError> {
+        catch(self.0.confirm()).await
     }
 
     async fn exists(&self, key: &str) -> Result<bool, TierError> {

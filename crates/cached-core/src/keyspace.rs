@@ -1,26 +1,27 @@
 //! The cache without the attribute.
 
-use std::{
-    collections::HashMap, convert::Infallible, error, fmt, future::Future, marker::PhantomData, sync::Arc,
-    time::Duration,
-};
+use std::{convert::Infallible, error, fmt, future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::runtime::Handle;
 
 use crate::{
     Cache, Error,
-    cache::{Entry, Mode},
+    cache::{Entry, Looked, Mode},
     call::{Load, Panicked, Prepared},
+    claim::Claim,
     control::{CacheControl, Terms},
     flight::{Leader, Role},
+    invalidation::{Invalidation, Target},
     key::KeyWriter,
+    line::Line,
+    seek::{Found, Seek},
     shape::{Settling, Shape, Sharing, Typed},
     shared::{Fill, Life},
     site::Site,
+    slot::Slot,
     stats::Count,
-    tier::{Tier, TierError},
-    turns::Turn,
+    tier::{Filled, LeaseClaim, Take, Tier, TierError, TierFill, Token},
 };
 
 /// Values of one type under one prefix.
@@ -64,6 +65,11 @@ impl Cache {
     {
         if prefix.is_empty() {
             return Err(Error::config("the prefix of a keyspace is empty"));
+        }
+        if prefix.starts_with('%') {
+            return Err(Error::config(
+                "the prefix of a keyspace begins with `%`: such keys are the cache's own",
+            ));
         }
         if ttl.is_zero() {
             return Err(Error::config("the ttl of a keyspace is 0: nothing would be kept"));
@@ -128,19 +134,11 @@ where
     ///
     /// # Errors
     /// [`is_key`](Error::is_key) and [`is_codec`](Error::is_codec): the key or the value cannot be stored.
-    /// Then nothing has changed. [`is_tier`](Error::is_tier) and [`is_not_propagated`](Error::is_not_propagated): it is
-    /// stored in this process, and others may have the value from before.
+    /// Then nothing has changed. [`is_not_propagated`](Error::is_not_propagated): it is stored in this process, and others
+    /// may have the value from before until the shared tier can be told.
     pub async fn set(&self, key: &K, value: V) -> Result<(), Error> {
-        let entry = self.prepare(key).entry?;
-        let told = self.drop_unstored(&entry).await;
-        let Some(Sealed { name, bytes, life, turn }) = self.store(entry, value)? else { return told };
-        // In a task of its own where there is one: a caller that goes away must not hold up those behind it.
-        let shared = self.cache.shared().clone();
-        let write = async move { shared.replace(turn, &name, bytes, life).await };
-        Ok(match Handle::try_current() {
-            Ok(runtime) => runtime.spawn(write).await.unwrap_or(Err(TierError::Unavailable)),
-            Err(_) => write.await,
-        }?)
+        let one = self.sealed(key, value)?;
+        self.store_all(vec![one]).await
     }
 
     /// As [`get`](Self::get) for each key, in their order, with one round trip for all that this process lacks.
@@ -150,63 +148,46 @@ where
     {
         let shape = self.plain();
         let mut values = Vec::new();
-        let mut asked: Vec<(usize, Entry, Option<Leader>)> = Vec::new();
-        for (index, key) in keys.into_iter().enumerate() {
+        let mut asked: Vec<Asked> = Vec::new();
+        for key in keys {
             let entry = if self.is_off() { None } else { self.prepare(key).entry.ok() };
-            let slot = entry.as_ref().and_then(|entry| self.cache.look(&self.site, entry.key.as_ref()));
-            let value = slot.and_then(|(slot, _)| shape.restore(&*slot));
-            match (&value, entry) {
-                (Some(_), _) => self.cache.count(Count::HitL1),
-                (None, Some(entry)) if entry.name.is_some() => {
+            let value = entry.and_then(|entry| match self.look(&entry) {
+                Some(slot) => shape.restore(&*slot),
+                None if !entry.is_shared => None,
+                None => {
                     // Only the leader of a flight may fill L1, or an invalidation could be overtaken.
                     let leader = match self.cache.flights().join(&entry.key, true) {
                         Role::Lead(leader) => Some(leader),
                         _ => None,
                     };
                     // A value may have come between the look into L1 and the lead.
-                    match self.cache.look(&self.site, entry.key.as_ref()) {
-                        Some((slot, _)) => {
-                            values.push(shape.restore(&*slot));
-                            continue;
-                        }
-                        None => asked.push((index, entry, leader)),
+                    let slot = self.look(&entry);
+                    if slot.is_none() {
+                        asked.push(Asked { index: values.len(), entry, leader });
                     }
+                    slot.and_then(|slot| shape.restore(&*slot))
                 }
-                (None, _) => {}
-            }
+            });
             values.push(value);
         }
-        let shared = self.cache.shared();
-        if asked.is_empty() || !self.is_shared() || !shared.tier.ready() {
+        if asked.is_empty() || !self.is_shared() {
             return values;
         }
-        let mut names = Vec::new();
-        for (_, entry, _) in &mut asked {
-            let Some(name) = &entry.name else { continue };
-            if shared.is_settled(&name.text).await {
-                names.push(name.text.clone());
-            } else {
-                entry.name = None;
-            }
-        }
-        asked.retain(|(_, entry, _)| entry.name.is_some());
-        let Ok(found) = shared.tier.get_many(&names).await else {
-            self.cache.count(Count::SharedReadError);
-            return values;
-        };
-        for ((index, entry, leader), stored) in asked.into_iter().zip(found) {
-            let (Some(name), Some(stored)) = (&entry.name, stored) else { continue };
-            let Some(slot) = shared.read(name, stored, &shape, self.cache.counters()) else { continue };
+        let entries: Vec<_> = asked.iter().map(|asked| &asked.entry).collect();
+        let found = Seek::find_many(self.cache.shared(), &entries, &shape, self.cache.counters()).await;
+        for (Asked { index, entry, leader }, found) in asked.into_iter().zip(found) {
+            let Some(Found { slot, claim, stamp, .. }) = found else { continue };
             values[index] = shape.restore(&*slot);
-            self.cache.count(Count::HitL2);
-            if let Some(leader) = leader {
-                leader.land(slot.clone(), || self.cache.l1().insert(&self.site, &entry.key, slot));
+            self.cache.note(Count::HitL2, &self.site, entry.key.as_ref());
+            if let (Some(leader), true) = (leader, claim.is_intact()) {
+                let key = &entry.key;
+                leader.land(slot.clone(), || self.cache.l1().insert(&self.site, key, slot, claim, stamp));
             }
         }
         values
     }
 
-    /// As [`set`](Self::set) for each pair, with one round trip for all.
+    /// As [`set`](Self::set) for each pair, with two round trips for all.
     ///
     /// # Errors
     /// As [`set`](Self::set). A pair that cannot be stored does not keep the others from being stored; the first error
@@ -215,40 +196,20 @@ where
     where
         K: 'k,
     {
-        let shared = self.cache.shared().clone();
         let mut first_error = Ok(());
-        let mut entries = Vec::new();
+        let mut all: Vec<Sealed> = Vec::new();
         for (key, value) in pairs {
-            match self.prepare(key).entry {
-                Ok(entry) => {
-                    first_error = first_error.and(self.drop_unstored(&entry).await);
-                    entries.push((entry, value));
+            match self.sealed(key, value) {
+                Ok(one) => {
+                    // Of two values for one key, the last one counts.
+                    all.retain(|other| other.entry.key != one.entry.key);
+                    all.push(one);
                 }
                 Err(error) => first_error = first_error.and(Err(error)),
             }
         }
-        // By name: of two values for one key, the last one counts.
-        let mut latest = HashMap::new();
-        {
-            let _batch = shared.turns.batch();
-            for (entry, value) in entries {
-                match self.store(entry, value) {
-                    Ok(Some(sealed)) => drop(latest.insert(sealed.name.clone(), sealed)),
-                    Ok(None) => {}
-                    Err(error) => first_error = first_error.and(Err(error)),
-                }
-            }
-        }
-        if !latest.is_empty() {
-            let part = |Sealed { name, bytes, life, turn }| (turn, (name, bytes, life));
-            let (turns, entries) = latest.into_values().map(part).unzip();
-            let write = async move { shared.replace_many(turns, entries).await };
-            match Handle::try_current() {
-                Ok(runtime) => runtime.spawn(write).await.unwrap_or(Err(TierError::Unavailable)),
-                Err(_) => write.await,
-            }?;
-        }
-        first_error
+        let stored = self.store_all(all).await;
+        first_error.and(stored)
     }
 
     /// Removes the value from every tier, and lets no load that has begun store one.
@@ -266,15 +227,25 @@ where
         if self.is_off() {
             return false;
         }
-        if self.cache.look(&self.site, entry.key.as_ref()).is_some() {
+        if let Looked::Fresh(..) = self.cache.look(&self.site, entry.key.as_ref()) {
             return true;
         }
-        match &entry.name {
-            Some(name) if self.is_shared() && self.cache.shared().tier.ready() => {
-                let shared = self.cache.shared();
-                shared.is_settled(&name.text).await && shared.tier.exists(&name.text).await.unwrap_or(false)
+        let shared = self.cache.shared();
+        let may_ask = self.is_shared() && entry.is_shared && shared.tier.ready();
+        let name = &entry.name.text;
+        may_ask
+            && !shared.pending.is_about([name.as_str()].into_iter())
+            && shared.tier.exists(name).await.unwrap_or(false)
+    }
+
+    /// The fresh value in this process.
+    fn look(&self, entry: &Entry) -> Option<Arc<dyn Slot>> {
+        match self.cache.look(&self.site, entry.key.as_ref()) {
+            Looked::Fresh(kept, _) => {
+                self.cache.note(Count::HitL1, &self.site, entry.key.as_ref());
+                Some(kept.slot.clone())
             }
-            _ => false,
+            Looked::Suspect(_) | Looked::Nothing => None,
         }
     }
 
@@ -295,46 +266,137 @@ where
         self.cache.mode() == Mode::On
     }
 
-    /// Where a tier takes no part, its old value goes, so that it is not served again later.
-    async fn drop_unstored(&self, entry: &Entry) -> Result<(), Error> {
-        if self.cache.mode() == Mode::On {
-            return Ok(());
-        }
-        self.cache.invalidate(&self.site, entry).await
-    }
-
-    /// Puts a value into L1, and returns what is to go into the shared tier. A value that cannot be written changes
-    /// nothing.
-    fn store(&self, entry: Entry, value: V) -> Result<Option<Sealed>, Error> {
-        if self.is_off() {
-            return Ok(None);
-        }
+    /// A value as it is to be stored. Nothing has changed yet.
+    fn sealed(&self, key: &K, value: V) -> Result<Sealed, Error> {
+        let entry = self.prepare(key).entry?;
         let shape = self.plain();
         let settled = shape.settle(value, &Settling::now(self.cache.clock(), Some(self.ttl)));
-        let (Some(slot), Some(ttl)) = (settled.slot, settled.ttl) else { return Ok(None) };
         let clock = self.cache.clock();
-        let life = Life { since: clock.now(), ttl };
-        let shared = self.cache.shared();
-        let to_share = match (entry.name, shape.encoder(&slot), self.is_shared()) {
-            (Some(name), Some(encoder), true) => {
-                let fill = Fill { encoder, created_ms: clock.wall_ms(), life };
-                Some((shared.seal(&name, fill)?, name.text))
+        let kept = settled.slot.zip(settled.ttl).map(|(slot, ttl)| (slot, Life { since: clock.now(), ttl }));
+        let mut bytes = None;
+        if let (Some((slot, life)), true) = (&kept, self.is_shared() && entry.is_shared)
+            && let Some(encoder) = shape.encoder(slot)
+        {
+            let shared = self.cache.shared();
+            let fill = Fill { encoder, created_ms: clock.wall_ms(), life: *life };
+            bytes = Some(shared.seal(&entry.name, fill, &shared.home_claim(&entry.name.text, &[]))?);
+        }
+        Ok(Sealed { entry, kept, bytes })
+    }
+
+    /// In a task of its own where there is one: a caller that goes away must not leave half of it.
+    async fn store_all(&self, all: Vec<Sealed>) -> Result<(), Error> {
+        let store = Store { cache: self.cache.clone(), site: self.site };
+        match Handle::try_current() {
+            Ok(runtime) => {
+                let task = runtime.spawn(store.run(all));
+                task.await.unwrap_or(Err(Error::not_propagated(TierError::Unavailable)))
             }
-            _ => None,
-        };
-        Ok(self.cache.flights().supersede(&entry.key, || {
-            self.cache.l1().insert(&self.site, &entry.key, slot);
-            to_share.map(|(bytes, name)| Sealed { turn: shared.turns.take(&name), name, bytes, life })
-        }))
+            Err(_) => store.run(all).await,
+        }
     }
 }
 
-/// A value that is to be stored under a name, as bytes.
+/// A key that the shared tier is asked for.
+struct Asked {
+    index: usize,
+    entry: Entry,
+    leader: Option<Leader>,
+}
+
+/// A value that is to be stored, and its bytes if the shared tier takes part.
 struct Sealed {
-    name: String,
-    bytes: Vec<u8>,
-    life: Life,
-    turn: Turn,
+    entry: Entry,
+    kept: Option<(Arc<dyn Slot>, Life)>,
+    bytes: Option<Vec<u8>>,
+}
+
+/// Puts values in the places of others.
+struct Store {
+    cache: Cache,
+    site: Site,
+}
+
+impl Store {
+    /// First the right to write is taken, and only when that is certain, the values are written: a write that comes too
+    /// late finds that it lost the right.
+    async fn run(self, all: Vec<Sealed>) -> Result<(), Error> {
+        let shared = self.cache.shared();
+        // Where a tier takes no part, its old value goes, so that it is not served again later.
+        let (shareable, other): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| one.bytes.is_some());
+        let mut result = Ok(());
+        for one in other {
+            let target = Target::Entry(self.site, one.entry.clone());
+            let told = Invalidation::new(self.cache.clone(), Ok(target)).await;
+            result = result.and(told);
+            if self.cache.mode() != Mode::Off {
+                let claim = shared.home_claim(&one.entry.name.text, &[]);
+                self.keep_here(one, claim, 0);
+            }
+        }
+        if shareable.is_empty() {
+            return result;
+        }
+        let mut tokens = Vec::new();
+        let mut marked = Vec::new();
+        for one in &shareable {
+            shared.marks.end(&one.entry.name.text);
+            self.cache
+                .flights()
+                .supersede(&one.entry.key, || self.cache.l1().remove(&self.site, &one.entry.key));
+            tokens.push(Token::random());
+            marked.push(shared.silent_claim(&one.entry.name.text, &[]));
+        }
+        let stored = self.write(&shareable, &tokens).await;
+        let is_known = stored.is_ok();
+        let (line, accepted) = match stored {
+            Ok(Filled { stored, line }) => (line, stored),
+            Err(cause) => {
+                self.cache.count(Count::NotPropagated);
+                for one in &shareable {
+                    self.cache.forget_shared(&one.entry);
+                }
+                result = result.and(Err(Error::not_propagated(cause)));
+                (Line::silent(), vec![true; shareable.len()])
+            }
+        };
+        for (((one, token), claim), is_accepted) in
+            shareable.into_iter().zip(tokens).zip(marked).zip(accepted)
+        {
+            if is_accepted {
+                let stamp = if is_known { token.stamp() } else { 0 };
+                self.keep_here(one, Claim { line: line.clone(), ..claim }, stamp);
+            }
+        }
+        result
+    }
+
+    async fn write(&self, all: &[Sealed], tokens: &[Token]) -> Result<Filled, TierError> {
+        let shared = self.cache.shared();
+        let claim = |(one, token): (&Sealed, &Token)| (one.entry.name.text.clone(), *token);
+        let named: Vec<_> = all.iter().zip(tokens).map(claim).collect();
+        let claims: Vec<_> = named
+            .iter()
+            .map(|(key, token)| LeaseClaim { key, token: *token, lease: shared.lease, take: Take::Force })
+            .collect();
+        shared.tier.lease(&claims, &[], Duration::ZERO).await?;
+        let fill = |(one, (key, token)): (&Sealed, (String, Token))| {
+            let (_, life) = one.kept.as_ref()?;
+            let bytes = one.bytes.clone()?;
+            Some(TierFill { key, token, bytes, ttl: shared.left(*life).unwrap_or(Duration::from_millis(1)) })
+        };
+        let filled = shared.tier.fill(all.iter().zip(named).filter_map(fill).collect()).await;
+        for one in all {
+            shared.marks.nudge(&one.entry.name.text);
+        }
+        filled
+    }
+
+    fn keep_here(&self, one: Sealed, claim: Claim, stamp: u64) {
+        let Sealed { entry, kept: Some((slot, _)), .. } = one else { return };
+        let key = &entry.key;
+        self.cache.flights().supersede(key, || self.cache.l1().insert(&self.site, key, slot, claim, stamp));
+    }
 }
 
 impl<K: ?Sized, V> Clone for Keyspace<K, V> {

@@ -12,17 +12,20 @@ use std::{
 use moka::{notification::RemovalCause, policy::EvictionPolicy, sync::Cache};
 
 use crate::{
+    claim::Claim,
     clock::Nanos,
-    key::{BuildPrehashed, Key, KeyRef},
+    event::{EventKind, SharedObservers},
+    key::{BuildPrehashed, Key, KeyHasher, KeyRef},
     site::Site,
     slot::Slot,
+    tier::Stamp,
 };
 
-type Slots = Cache<Key, Held, BuildPrehashed>;
+type Slots = Cache<Key, Arc<Kept>, BuildPrehashed>;
 type Roster = Cache<Key, (), BuildPrehashed>;
 
-/// What Moka and the two reference counts add to each entry, roughly.
-const OVERHEAD: usize = 160;
+/// What Moka, the claim and its mark add to each entry, roughly.
+const OVERHEAD: usize = 360;
 
 pub(crate) struct L1 {
     slots: Slots,
@@ -32,50 +35,66 @@ pub(crate) struct L1 {
     rosters: RwLock<HashMap<&'static str, Roster, foldhash::fast::RandomState>>,
 }
 
-#[derive(Clone)]
-struct Held {
-    slot: Arc<dyn Slot>,
+/// An entry.
+pub(crate) struct Kept {
+    pub(crate) slot: Arc<dyn Slot>,
+    /// On what it may be served.
+    pub(crate) claim: Claim,
+    /// Names the value in the shared tier; zero if it is not there.
+    pub(crate) stamp: Stamp,
+    function: &'static str,
     epoch: u64,
     /// Of the schema. Two versions of a function have the same key.
     version: u32,
 }
 
 impl L1 {
-    pub(crate) fn new(max_bytes: u64) -> Self {
-        let slots = Cache::builder()
+    pub(crate) fn new(max_bytes: u64, observers: &SharedObservers, hasher: &Arc<dyn KeyHasher>) -> Self {
+        let mut slots = Cache::builder()
             .max_capacity(max_bytes)
-            .weigher(|key: &Key, held: &Held| {
-                u32::try_from(key.len() + held.slot.meta().weight + OVERHEAD).unwrap_or(u32::MAX)
+            .weigher(|key: &Key, kept: &Arc<Kept>| {
+                let names = kept.claim.mark.name().len();
+                u32::try_from(key.len() + names + kept.slot.meta().weight + OVERHEAD).unwrap_or(u32::MAX)
             })
-            .eviction_policy(EvictionPolicy::lru())
-            .build_with_hasher(BuildPrehashed::default());
+            .eviction_policy(EvictionPolicy::lru());
+        if !observers.is_empty() {
+            let (observers, hasher) = (observers.clone(), hasher.clone());
+            slots = slots.eviction_listener(move |key: Arc<Key>, kept: Arc<Kept>, cause| {
+                if cause == RemovalCause::Size {
+                    observers.tell(EventKind::Evict, kept.function, Some(key.as_ref().as_ref()), &*hasher);
+                }
+            });
+        }
+        let slots = slots.build_with_hasher(BuildPrehashed::default());
         Self { slots, epoch: AtomicU64::new(0), rosters: RwLock::default() }
     }
 
-    /// The slot under `key` if it is still fresh. An expired one is dropped on the way.
+    /// The entry under `key` if its ttl is not over. One that is too old is dropped on the way.
     #[inline]
-    pub(crate) fn get(&self, site: &Site, key: KeyRef<'_>, now: Nanos) -> Option<Arc<dyn Slot>> {
-        let held = self.slots.get(&key)?;
-        if held.version != site.schema_version() {
+    pub(crate) fn get(&self, site: &Site, key: KeyRef<'_>, now: Nanos) -> Option<Arc<Kept>> {
+        let kept = self.slots.get(&key)?;
+        if kept.version != site.schema_version() {
             return None;
         }
-        if !self.is_live(&held, now) {
+        if !self.is_live(&kept, now) {
             self.remove_dead(key, now);
             return None;
         }
         if site.entry_cap().is_some() {
             self.roster(site, |roster| roster.get(&key));
         }
-        Some(held.slot)
+        Some(kept)
     }
 
-    fn is_live(&self, held: &Held, now: Nanos) -> bool {
-        held.slot.meta().is_fresh(now) && held.epoch == self.epoch.load(Ordering::Acquire)
+    fn is_live(&self, kept: &Kept, now: Nanos) -> bool {
+        kept.slot.meta().is_fresh(now) && kept.epoch == self.epoch.load(Ordering::Acquire)
     }
 
-    pub(crate) fn insert(&self, site: &Site, key: &Key, slot: Arc<dyn Slot>) {
+    pub(crate) fn insert(&self, site: &Site, key: &Key, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp) {
         let epoch = self.epoch.load(Ordering::Acquire);
-        self.slots.insert(key.clone(), Held { slot, epoch, version: site.schema_version() });
+        let (function, version) = (site.template(), site.schema_version());
+        let kept = Kept { slot, claim, stamp, function, epoch, version };
+        self.slots.insert(key.clone(), Arc::new(kept));
         self.roster(site, |roster| roster.insert(key.clone(), ()));
     }
 
@@ -147,13 +166,24 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::slot::{Meta, Value};
+    use crate::{
+        key::Blake3,
+        line::Line,
+        marks::Marks,
+        slot::{Meta, Value},
+    };
 
     #[test]
     fn what_was_there_before_a_clearing_is_dead_whatever_its_timestamp() {
-        let (l1, site, key) = (L1::new(1 << 20), Site::prefix("x"), KeyRef::new(b"x").owned());
+        let (l1, site, key) = (
+            L1::new(1 << 20, &Arc::default(), &(Arc::new(Blake3) as _)),
+            Site::prefix("x"),
+            KeyRef::new(b"x").owned(),
+        );
         let meta = Meta::new(0, Duration::ZERO, Duration::from_secs(60), 0);
-        l1.insert(&site, &key, Arc::new(Value { meta, value: () }));
+        let claim =
+            Claim { mark: Marks::new().of("x"), tags: Box::default(), line: Line::certain(), checked: 0 };
+        l1.insert(&site, &key, Arc::new(Value { meta, value: () }), claim, 0);
         assert!(l1.get(&site, key.as_ref(), 1).is_some());
         l1.epoch.fetch_add(1, Ordering::AcqRel);
         assert!(l1.get(&site, key.as_ref(), 1).is_none());

@@ -1,28 +1,42 @@
 //! The runtime of `cached-aside`: depend on that crate.
 
+mod background;
 mod builder;
 mod cache;
 mod call;
+mod claim;
 mod clock;
 mod codec;
 mod control;
 mod counter;
+mod either;
 mod envelope;
 mod error;
+mod event;
 mod flight;
 mod function;
 mod guard;
+mod invalidation;
 mod key;
 mod keyspace;
 mod l1;
+mod landing;
+mod lease;
+mod line;
+mod marks;
+mod pattern;
+mod pending;
+mod planted;
+mod replay;
+mod seek;
 mod shape;
 mod shared;
 mod site;
 mod slot;
 mod stats;
+mod tags;
 pub mod testing;
 mod tier;
-mod turns;
 
 #[doc(hidden)]
 #[path = "private/mod.rs"]
@@ -30,17 +44,23 @@ pub mod __private;
 
 pub use builder::CacheBuilder;
 pub use cache::{Cache, Mode};
-pub use cached_macros::cached;
+pub use cached_macros::{cached, invalidates};
 pub use clock::Clock;
 pub use codec::{Codec, Format, Target, erased_serde};
 pub use control::{CacheControl, CacheOutcome, Layer, LoadRule, MayLoad, OnlyIfCached, Reason, Reply};
 pub use error::Error;
+pub use event::{Event, EventKind, KeyDigest};
 pub use function::{Call, SyncCall};
+pub use invalidation::Invalidation;
 #[cfg(feature = "sha256")]
 pub use key::Sha256;
 #[cfg(feature = "xxh3")]
 pub use key::Xxh3;
-pub use key::{Blake3, KeyHasher, KeyedBlake3};
+pub use key::{Blake3, KeyHasher, KeyPart, KeyedBlake3};
 pub use keyspace::{Keyspace, LoadError};
+pub use line::Line;
 pub use stats::Stats;
-pub use tier::{NoTier, Stored, Tier, TierError};
+pub use tier::{
+    Ask, Attachment, Filled, Grant, LeaseClaim, Leased, NoTier, Record, Seen, Stamp, Stored, Take, Tier,
+    TierError, TierFill, Token, Watcher,
+};

@@ -5,6 +5,7 @@ use std::{
     convert::Infallible,
     hash::{BuildHasher, RandomState},
     marker::PhantomData,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
 };
@@ -42,6 +43,15 @@ pub trait Shape<R>: Send + Sync {
 
     /// Names the type and the version of the value.
     fn schema(&self, version: u32) -> u64;
+
+    /// Whether values tell tags.
+    fn has_value_tags(&self) -> bool;
+
+    /// The tags that a value tells; `None` if it cannot.
+    fn value_tags(&self, slot: &dyn Slot) -> Option<Vec<String>>;
+
+    /// How long values are fresh, as far as this is known without one.
+    fn ttl_hint(&self) -> Duration;
 }
 
 /// When a load ended, and what the caller asked for.
@@ -119,6 +129,7 @@ pub struct Typed<V, E, R> {
     join: fn(Result<V, E>) -> R,
     ttl: fn() -> Duration,
     ttl_from: Option<fn(&V) -> Duration>,
+    tags_from: Option<fn(&V) -> Vec<String>>,
     jitter: f64,
     cache_if: Option<fn(&V) -> bool>,
     is_empty: Option<fn(&V) -> bool>,
@@ -137,6 +148,7 @@ impl<V, E, R> Typed<V, E, R> {
             join,
             ttl: || Duration::ZERO,
             ttl_from: None,
+            tags_from: None,
             jitter: 0.0,
             cache_if: None,
             is_empty: None,
@@ -177,6 +189,12 @@ impl<V, E, R> Typed<V, E, R> {
     #[must_use]
     pub fn ttl_from(self, ttl_from: fn(&V) -> Duration) -> Self {
         Self { ttl_from: Some(ttl_from), ..self }
+    }
+
+    /// Tags, from the value.
+    #[must_use]
+    pub fn tags_from(self, tags_from: fn(&V) -> Vec<String>) -> Self {
+        Self { tags_from: Some(tags_from), ..self }
     }
 
     /// Shortens each ttl by up to this share of it.
@@ -326,6 +344,25 @@ where
 
     fn schema(&self, version: u32) -> u64 {
         schema_fingerprint(type_name::<V>(), version)
+    }
+
+    fn has_value_tags(&self) -> bool {
+        self.tags_from.is_some()
+    }
+
+    fn value_tags(&self, slot: &dyn Slot) -> Option<Vec<String>> {
+        let Some(tags_from) = self.tags_from else { return Some(Vec::new()) };
+        // An error has no value.
+        let Some(Value { value, .. }) = (slot as &dyn Any).downcast_ref::<Value<V>>() else {
+            return Some(Vec::new());
+        };
+        // It is the user's code.
+        catch_unwind(AssertUnwindSafe(|| tags_from(value))).ok()
+    }
+
+    fn ttl_hint(&self) -> Duration {
+        const UNKNOWN: Duration = Duration::from_secs(24 * 60 * 60);
+        if self.ttl_from.is_some() { UNKNOWN } else { (self.ttl)() }
     }
 }
 

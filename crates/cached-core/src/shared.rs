@@ -1,41 +1,34 @@
-//! The shared tier with what surrounds it: names, envelopes, healing, and writes off the caller's path.
+//! The shared tier with what surrounds it: names, envelopes, marks, and words that it has still to be told.
 
 use std::{
-    collections::HashMap,
+    hash::{BuildHasher, RandomState},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
-use tokio::runtime::Handle;
-
 use crate::{
     Error,
+    background::Background,
+    claim::Claim,
     clock::{Clock, Nanos, millis},
     codec::Format,
-    envelope::{self, Expect, Header, Limits, Unreadable},
+    envelope::{self, Expect, Header, Limits, TagGeneration, Unreadable},
     guard::Guarded,
     key::KeyHasher,
+    line::Line,
+    marks::{Mark, Marks},
+    pending::Pending,
+    planted,
     shape::{Dates, Encoder, Shape},
     slot::Slot,
-    stats::{Count, Counters},
-    tier::{Stored, Tier, TierError},
-    turns::{Turn, Turns},
+    tier::{Stored, Token},
 };
-
-/// How long a read waits for a write of this process to the same name.
-const READ_PATIENCE: Duration = Duration::from_millis(50);
-
-/// How long a write waits for the writes before it.
-const WRITE_PATIENCE: Duration = Duration::from_secs(2);
-
-/// More fills than this under way are not kept for later, but dropped: the shared tier cannot keep up.
-const MOST_FILLS: usize = 4096;
 
 /// The shared tier of one cache.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// Whether there is one at all; without, keys need no names.
+    /// Whether there is one at all.
     pub(crate) exists: bool,
     pub(crate) tier: Guarded,
     pub(crate) hasher: Arc<dyn KeyHasher>,
@@ -43,8 +36,13 @@ pub(crate) struct Shared {
     pub(crate) format: Format,
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
-    pub(crate) turns: Arc<Turns>,
-    pub(crate) untold: Untold,
+    pub(crate) marks: Arc<Marks>,
+    pub(crate) pending: Pending,
+    pub(crate) background: Arc<Background>,
+    /// How long a lease lasts unless it is renewed.
+    pub(crate) lease: Duration,
+    /// Over which this process tells itself.
+    pub(crate) home: Arc<Line>,
 }
 
 /// A key as the shared tier knows it.
@@ -70,80 +68,61 @@ pub(crate) struct Life {
     pub(crate) ttl: Duration,
 }
 
-/// A value that is to be stored under a name, when its turn has come.
-pub(crate) struct Put {
-    pub(crate) name: Name,
-    pub(crate) fill: Fill,
-    pub(crate) turn: Turn,
+/// A value out of the shared tier, and the generations of its tags when it was loaded.
+pub(crate) struct Opened {
+    pub(crate) slot: Arc<dyn Slot>,
+    pub(crate) tags: Vec<TagGeneration>,
 }
 
 impl Shared {
-    /// The value under `name`. Whatever goes wrong is counted and comes out as a miss.
-    pub(crate) async fn get<R>(
-        self: &Arc<Self>,
-        name: &Name,
-        shape: &dyn Shape<R>,
-        counters: &Counters,
-    ) -> Option<Arc<dyn Slot>> {
-        if !self.tier.ready() {
-            counters.add(Count::SharedSkipped);
-            return None;
-        }
-        if !self.is_settled(&name.text).await {
-            return None;
-        }
-        match self.tier.get(&name.text).await {
-            Ok(stored) => self.read(name, stored?, shape, counters),
-            Err(_) => {
-                counters.add(Count::SharedReadError);
-                None
-            }
-        }
+    /// The key of a tag.
+    pub(crate) fn tag_key(&self, tag: &str) -> String {
+        format!("{}:%tag:{tag}", self.namespace)
     }
 
-    /// Whether what the tier has under `name` is not older than what this process wrote there, or took away.
-    pub(crate) async fn is_settled(self: &Arc<Self>, name: &str) -> bool {
-        match self.untold.state(name) {
-            None => self.turns.pass(name, READ_PATIENCE).await,
-            Some(Telling::UnderWay) => false,
-            // The value is one that was invalidated: tell the tier now, and take it for a miss.
-            Some(Telling::Failed) => {
-                self.delete_later(name);
-                false
-            }
-        }
+    /// The key of the tag that every invalidation of any tag invalidates.
+    pub(crate) fn any_tag_key(&self) -> String {
+        format!("{}:%tags", self.namespace)
     }
 
-    /// Reads what the tier had under `name`. What cannot be read is removed in the background, unless it has changed
-    /// meanwhile, or is merely not ours.
-    pub(crate) fn read<R>(
-        self: &Arc<Self>,
-        name: &Name,
-        stored: Stored,
-        shape: &dyn Shape<R>,
-        counters: &Counters,
-    ) -> Option<Arc<dyn Slot>> {
-        let unreadable = match self.open(name, &stored, shape) {
-            Ok(slot) => return slot,
-            Err(unreadable) => unreadable,
-        };
-        counters.add(Count::Unreadable);
-        // A fill overwrites it. Processes of two versions would delete each other's values for nothing.
-        let is_anothers =
-            matches!(unreadable, Unreadable::OtherSchema | Unreadable::OtherKey | Unreadable::OtherCodec);
-        if let (false, Ok(runtime)) = (is_anothers, Handle::try_current()) {
-            let (shared, name) = (self.clone(), name.text.clone());
-            runtime.spawn(async move { shared.tier.delete_if(&name, &stored.bytes).await });
-        }
-        None
+    /// A pattern of all names of this cache.
+    pub(crate) fn everything(&self) -> String {
+        format!("{}:*", self.namespace)
     }
 
-    fn open<R>(
+    /// What a load of `name` stands on that asks nobody: words of this process only.
+    pub(crate) fn home_claim(&self, name: &str, tags: &[String]) -> Claim {
+        self.claim(name, tags, self.home.clone())
+    }
+
+    /// What a load stands on that could not ask.
+    pub(crate) fn silent_claim(&self, name: &str, tags: &[String]) -> Claim {
+        self.claim(name, tags, Line::silent())
+    }
+
+    /// Takes marks, so it comes before whatever is asked.
+    fn claim(&self, name: &str, tags: &[String], line: Arc<Line>) -> Claim {
+        let tags = tags.iter().map(|tag| (self.marks.of(tag), 0)).collect();
+        Claim { mark: self.marks.of(name), tags, line, checked: self.clock.now() }
+    }
+
+    pub(crate) fn mark(&self, name: &str) -> Arc<Mark> {
+        self.marks.of(name)
+    }
+
+    /// How an envelope knows the tag of a key.
+    pub(crate) fn tag_digest(&self, tag_key: &str) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.hasher.hash(tag_key.as_bytes());
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    /// The value in what the tier had under `name`; `None` if its time is over.
+    pub(crate) fn open<R>(
         &self,
         name: &Name,
         stored: &Stored,
         shape: &dyn Shape<R>,
-    ) -> Result<Option<Arc<dyn Slot>>, Unreadable> {
+    ) -> Result<Option<Opened>, Unreadable> {
         let expect = Expect { schema: name.schema, check: name.check, codec: self.format.id() };
         let opened = envelope::open(&stored.bytes, &expect, &self.limits)?;
         let age = Duration::from_millis(self.clock.wall_ms().saturating_sub(opened.header.created_ms));
@@ -161,15 +140,19 @@ impl Shared {
         // The decoder is the user's code.
         let decode = || shape.decode(&opened.payload, opened.header.empty, &self.format, dates);
         match catch_unwind(AssertUnwindSafe(decode)) {
-            Ok(Ok(slot)) => Ok(Some(slot)),
+            Ok(Ok(slot)) => Ok(Some(Opened { slot, tags: opened.header.tags })),
             _ => Err(Unreadable::Undecodable),
         }
     }
 
     /// The bytes that the tier will hold.
-    pub(crate) fn seal(&self, name: &Name, fill: Fill) -> Result<Vec<u8>, Error> {
+    pub(crate) fn seal(&self, name: &Name, fill: Fill, claim: &Claim) -> Result<Vec<u8>, Error> {
         let mut payload = Vec::new();
         let empty = (fill.encoder)(&self.format, &mut payload)?;
+        let tag = |(tag, generation): &(Arc<Mark>, u64)| TagGeneration {
+            tag: self.tag_digest(tag.name()),
+            generation: *generation,
+        };
         let header = Header {
             codec: self.format.id(),
             empty,
@@ -177,174 +160,28 @@ impl Shared {
             check: name.check,
             created_ms: fill.created_ms,
             fresh_ms: millis(fill.life.ttl),
-            tags: Vec::new(),
+            tags: claim.tags.iter().map(tag).collect(),
         };
         envelope::seal(&header, &payload, &self.limits)
     }
 
-    /// Encodes and stores a value without keeping anybody waiting.
-    pub(crate) fn put_later(self: &Arc<Self>, put: Put, counters: &Arc<Counters>) {
-        if !self.tier.ready() {
-            counters.add(Count::SharedSkipped);
-            return;
-        }
-        let (Ok(runtime), true) = (Handle::try_current(), self.turns.len() <= MOST_FILLS) else {
-            counters.add(Count::SharedFillError);
-            return;
-        };
-        let (shared, counters) = (self.clone(), counters.clone());
-        runtime.spawn(async move {
-            let Put { name, fill, turn } = put;
-            let life = fill.life;
-            let stored = match shared.seal(&name, fill) {
-                Ok(bytes) => shared.write(&turn, &name.text, bytes, life).await.is_ok(),
-                Err(_) => false,
-            };
-            counters.add(if stored { Count::SharedFill } else { Count::SharedFillError });
-        });
-    }
-
-    /// Stores bytes when their turn has come. Should the writes before not end in time, it is not known which comes last,
-    /// and nothing is written.
-    async fn write(&self, turn: &Turn, name: &str, bytes: Vec<u8>, life: Life) -> Result<(), TierError> {
-        if !turn.come(WRITE_PATIENCE).await {
-            return Err(TierError::Timeout);
-        }
-        if let Some(left) = self.left(life) {
-            self.tier.set(name, bytes, left).await?;
-        }
-        Ok(())
-    }
-
-    /// As [`write`](Self::write), for a value that replaces another: if it cannot be written, that one is not read either.
-    pub(crate) async fn replace(
-        &self,
-        turn: Turn,
-        name: &str,
-        bytes: Vec<u8>,
-        life: Life,
-    ) -> Result<(), TierError> {
-        let doubt = self.untold.begin(name);
-        let result = self.write(&turn, name, bytes, life).await;
-        self.untold.end(name, doubt, result.is_ok());
-        result
-    }
-
-    /// As [`replace`](Self::replace) for several names in one round trip.
-    pub(crate) async fn replace_many(
-        &self,
-        turns: Vec<Turn>,
-        entries: Vec<(String, Vec<u8>, Life)>,
-    ) -> Result<(), TierError> {
-        let begin = |(name, ..): &(String, _, _)| (name.clone(), self.untold.begin(name));
-        let doubts: Vec<_> = entries.iter().map(begin).collect();
-        let result = self.write_many(&turns, entries).await;
-        for (name, doubt) in doubts {
-            self.untold.end(&name, doubt, result.is_ok());
-        }
-        result
-    }
-
-    async fn write_many(
-        &self,
-        turns: &[Turn],
-        entries: Vec<(String, Vec<u8>, Life)>,
-    ) -> Result<(), TierError> {
-        for turn in turns {
-            if !turn.come(WRITE_PATIENCE).await {
-                return Err(TierError::Timeout);
-            }
-        }
-        let timed = |(name, bytes, life)| Some((name, bytes, self.left(life)?));
-        self.tier.set_many(entries.into_iter().filter_map(timed).collect()).await
-    }
-
-    /// Waiting for its turn does not make a value live longer.
-    fn left(&self, life: Life) -> Option<Duration> {
+    /// Waiting to be stored does not make a value live longer.
+    pub(crate) fn left(&self, life: Life) -> Option<Duration> {
         let waited = Duration::from_nanos(self.clock.now().saturating_sub(life.since));
         Some(life.ttl.saturating_sub(waited)).filter(|left| !left.is_zero())
     }
+}
 
-    /// From now on, what the tier has under `name` is not read, until it was [deleted](Self::delete) or replaced.
-    pub(crate) fn distrust(&self, name: &str) -> Doubt {
-        self.untold.doubt(name, Telling::Failed)
-    }
-
-    /// Removes the value under `name`, after the writes that are under way, and with it the `doubt` about it.
-    pub(crate) async fn delete(&self, name: &str, doubt: Doubt) -> Result<bool, TierError> {
-        let in_order = self.turns.pass(name, WRITE_PATIENCE).await;
-        let deleted = self.tier.delete(name).await?;
-        if !in_order {
-            return Err(TierError::Timeout);
+impl Token {
+    /// A new one: two words of a keyed hash whose key the system drew.
+    pub(crate) fn random() -> Self {
+        if planted!("token-per-client") {
+            return Self([7; 16]);
         }
-        self.untold.end(name, doubt, true);
-        Ok(deleted)
-    }
-
-    /// As [`delete`](Self::delete), in the background. From now on the value is not read.
-    pub(crate) fn delete_later(self: &Arc<Self>, name: &str) {
-        let Ok(runtime) = Handle::try_current() else { return };
-        let doubt = self.untold.begin(name);
-        let turn = self.turns.take(name);
-        let (shared, name) = (self.clone(), name.to_owned());
-        runtime.spawn(async move {
-            let deleted = turn.come(WRITE_PATIENCE).await && shared.tier.delete(&name).await.is_ok();
-            shared.untold.end(&name, doubt, deleted);
-        });
-    }
-}
-
-/// Names under which the shared tier may still have a value that was invalidated here.
-#[derive(Debug, Default)]
-pub(crate) struct Untold(Mutex<Doubts>);
-
-#[derive(Debug, Default)]
-struct Doubts {
-    last: u64,
-    by_name: HashMap<String, (Doubt, Telling)>,
-}
-
-/// Only who raised a doubt may end it: a write from before an invalidation says nothing about what comes after.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Doubt(u64);
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Telling {
-    UnderWay,
-    Failed,
-}
-
-impl Untold {
-    /// Raises a doubt, in the place of any that there was.
-    fn doubt(&self, name: &str, telling: Telling) -> Doubt {
-        let mut doubts = self.doubts();
-        doubts.last += 1;
-        let doubt = Doubt(doubts.last);
-        doubts.by_name.insert(name.to_owned(), (doubt, telling));
-        doubt
-    }
-
-    fn begin(&self, name: &str) -> Doubt {
-        self.doubt(name, Telling::UnderWay)
-    }
-
-    /// Ends the doubt if the tier was told, or leaves it to the next reader to tell it.
-    fn end(&self, name: &str, doubt: Doubt, is_told: bool) {
-        let mut doubts = self.doubts();
-        match doubts.by_name.get_mut(name) {
-            Some((latest, telling)) if *latest == doubt && !is_told => *telling = Telling::Failed,
-            Some((latest, _)) if *latest == doubt => {
-                doubts.by_name.remove(name);
-            }
-            _ => {}
+        let mut token = [0; 16];
+        for half in token.chunks_exact_mut(8) {
+            half.copy_from_slice(&RandomState::new().hash_one(0_u8).to_le_bytes());
         }
-    }
-
-    fn state(&self, name: &str) -> Option<Telling> {
-        self.doubts().by_name.get(name).map(|(_, telling)| *telling)
-    }
-
-    fn doubts(&self) -> MutexGuard<'_, Doubts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        Self(token)
     }
 }

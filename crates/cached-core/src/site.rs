@@ -1,5 +1,7 @@
 //! Where a cached function stands: what is known of it before any call.
 
+use std::time::Duration;
+
 /// The fixed part of a cached function. Generated code holds one in a `static`.
 #[derive(Clone, Copy, Debug)]
 pub struct Site {
@@ -8,18 +10,32 @@ pub struct Site {
     is_local: bool,
     version: u32,
     max_entries: Option<u64>,
+    bound: Option<Duration>,
+    coalesces_here: bool,
 }
 
 impl Site {
     /// A function under a bare prefix: it is keyed on every argument, and its name ends in a digest.
     pub const fn prefix(prefix: &'static str) -> Self {
-        Self { template: prefix, is_template: false, is_local: false, version: 0, max_entries: None }
+        Self::new(prefix, false)
     }
 
     /// A function under a template, given with `{}` in the place of each placeholder, so that two functions that
     /// name their arguments differently can share entries.
     pub const fn templated(template: &'static str) -> Self {
-        Self { template, is_template: true, is_local: false, version: 0, max_entries: None }
+        Self::new(template, true)
+    }
+
+    const fn new(template: &'static str, is_template: bool) -> Self {
+        Self {
+            template,
+            is_template,
+            is_local: false,
+            version: 0,
+            max_entries: None,
+            bound: None,
+            coalesces_here: false,
+        }
     }
 
     /// The schema version of its values.
@@ -41,6 +57,28 @@ impl Site {
     pub const fn max_entries(mut self, entries: u64) -> Self {
         self.max_entries = Some(entries);
         self
+    }
+
+    /// How old the proof of freshness of an entry may be, instead of the cache's own bound.
+    #[must_use]
+    pub const fn bound(mut self, bound: Duration) -> Self {
+        self.bound = Some(bound);
+        self
+    }
+
+    /// One load in each process, not one over all.
+    #[must_use]
+    pub const fn coalesce_local(mut self) -> Self {
+        self.coalesces_here = true;
+        self
+    }
+
+    pub(crate) const fn own_bound(&self) -> Option<Duration> {
+        self.bound
+    }
+
+    pub(crate) const fn coalesces_here(&self) -> bool {
+        self.coalesces_here
     }
 
     pub(crate) const fn template(&self) -> &'static str {

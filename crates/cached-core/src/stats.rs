@@ -24,6 +24,10 @@ macro_rules! counters {
             pub l1_bytes: u64,
             /// Loads under way now.
             pub in_flight: u64,
+            /// Calls that wait for the load of another call of this process now.
+            pub waiting: u64,
+            /// Invalidations that the shared tier has still to be told of.
+            pub pending_invalidations: u64,
         }
 
         impl Counters {
@@ -55,8 +59,14 @@ counters! {
     Fill => fills,
     /// Values that were loaded, but not kept because an invalidation overtook the load.
     RejectedFill => rejected_fills,
+    /// Entries of the in-process tier that were checked with the shared tier and found unchanged.
+    Revalidate => revalidated,
+    /// Entries that were served although the shared tier could not be asked.
+    ServedAlone => served_in_outage,
     /// Values put into the shared tier.
     SharedFill => shared_fills,
+    /// Values that the shared tier refused, because an invalidation overtook their load.
+    SharedReject => shared_rejected,
     /// Values that could not be put into the shared tier.
     SharedFillError => shared_fill_errors,
     /// Reads that the shared tier failed to answer.

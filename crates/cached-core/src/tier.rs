@@ -1,53 +1,69 @@
 //! The shared tier behind the in-process one.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-/// What a shared tier holds under a key.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Stored {
-    /// The bytes that were [`set`](Tier::set).
-    pub bytes: Vec<u8>,
-    /// How long the tier will still hold them; `None` if it will not expire them.
-    pub remaining: Option<Duration>,
-}
-
-impl fmt::Debug for Stored {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stored").field("len", &self.bytes.len()).field("remaining", &self.remaining).finish()
-    }
-}
+use crate::line::Line;
 
 /// A store that several processes share, such as Redis.
 ///
+/// Under a key it holds a value, or a lease, or both. A **lease** says that somebody loads the value, and names that load
+/// by its [`Token`]. Only the load whose lease is still there may [`fill`](Self::fill): whatever removes the key, here or
+/// by another program, takes the lease with it, and so no load that began before can store what it found.
+///
 /// A tier MUST bound the time of every operation by itself and MUST NOT panic: the call path awaits it while a
 /// caller waits. It SHOULD fail at once while it knows that it cannot be reached, and then answer `false` from
-/// [`ready`](Tier::ready). It stores opaque bytes; freshness, checksums and schemas are its caller's business.
+/// [`ready`](Tier::ready). An operation that failed may still take effect later, but none that changes a value may do so
+/// when the key was deleted meanwhile. The tier stores opaque bytes; freshness, checksums and schemas are its caller's
+/// business.
 #[async_trait]
 pub trait Tier: Send + Sync + fmt::Debug + 'static {
+    /// Called once, when a cache is built on the tier.
+    fn attach(&self, attachment: Attachment) {
+        drop(attachment);
+    }
+
     /// Whether it is worth asking now. `false` means that reads and fills pass it by.
     fn ready(&self) -> bool {
         true
     }
 
-    /// The value and the time it has left, in one round trip.
-    async fn get(&self, key: &str) -> Result<Option<Stored>, TierError>;
+    /// What is under each key, and the generation of each tag (`None` if it has none), in one round trip. What it finds,
+    /// or does not find, is watched from then on, if the tier can.
+    async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError>;
 
-    /// As [`get`](Tier::get) for each key, in their order, in one round trip where the tier can.
-    async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Stored>>, TierError>;
+    /// Takes a lease under each key, as each claim says, and gives each tag a new generation if it has none: in one round
+    /// trip. All of this is watched, as in [`look`](Self::look). A tag's generation is kept for at least `keep_tags`.
+    async fn lease(
+        &self,
+        claims: &[LeaseClaim<'_>],
+        tags: &[String],
+        keep_tags: Duration,
+    ) -> Result<Leased, TierError>;
 
-    /// Stores `bytes` for `ttl`, which is not zero.
-    async fn set(&self, key: &str, bytes: Vec<u8>, ttl: Duration) -> Result<(), TierError>;
+    /// Stores each value if the lease of its load is still there, in one round trip. What was stored is watched.
+    async fn fill(&self, fills: Vec<TierFill>) -> Result<Filled, TierError>;
 
-    /// As [`set`](Tier::set) for each key with its bytes and its ttl, in one round trip where the tier can.
-    async fn set_many(&self, entries: Vec<(String, Vec<u8>, Duration)>) -> Result<(), TierError>;
+    /// Makes a lease last for `lease` from now on; whether it was still there.
+    async fn renew(&self, key: &str, token: Token, lease: Duration) -> Result<bool, TierError>;
 
-    /// Removes the value, and says whether there was one.
-    async fn delete(&self, key: &str) -> Result<bool, TierError>;
+    /// Gives a lease back without a value; whether it was still there. With `is_failed`, those who wait are told for a
+    /// moment that there will be none ([`Record::Failed`]).
+    async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError>;
 
-    /// Removes the value only while it is exactly `seen`, so that healing never destroys a newer value.
-    async fn delete_if(&self, key: &str, seen: &[u8]) -> Result<bool, TierError>;
+    /// Removes values, leases and generations alike, and says how many there were.
+    async fn delete(&self, keys: &[String]) -> Result<u64, TierError>;
+
+    /// Removes everything whose key matches `pattern`, in which `*` stands for any characters and nothing else is
+    /// special; whoever holds the keys may be asked in many steps. Says how many there were.
+    async fn delete_matching(&self, pattern: &str) -> Result<u64, TierError>;
+
+    /// Waits until every process that is attached has handled all changes up to now, or has lost the right to serve what
+    /// it has in memory.
+    async fn confirm(&self) -> Result<(), TierError> {
+        Ok(())
+    }
 
     /// Whether there is a value.
     async fn exists(&self, key: &str) -> Result<bool, TierError>;
@@ -55,6 +71,186 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
     /// Adds `by` to the counter under `key`, which starts at 0, and returns the sum. `ttl` applies from the
     /// moment the counter comes into being and is not extended by later additions.
     async fn incr(&self, key: &str, by: i64, ttl: Option<Duration>) -> Result<i64, TierError>;
+}
+
+/// What a tier is told of the cache that was built on it.
+#[derive(Clone, Debug)]
+pub struct Attachment {
+    /// Whom to tell of changes.
+    pub watcher: Arc<dyn Watcher>,
+    /// What all keys of the cache begin with, before a `:`. Keys that begin with `namespace:%` are no values.
+    pub namespace: String,
+    /// How old a [proof](Line::prove) may be for a value to be served from memory.
+    pub bound: Duration,
+    /// How much longer it is served when the tier cannot be reached.
+    pub grace: Duration,
+}
+
+/// Whom a tier tells of changes to what it watches. The calls return at once.
+pub trait Watcher: Send + Sync + fmt::Debug + 'static {
+    /// What is under `key` has changed, or may have.
+    fn changed(&self, key: &[u8]);
+
+    /// As [`changed`](Self::changed), for every key.
+    fn all_changed(&self);
+
+    /// The tier can be reached again.
+    fn restored(&self);
+}
+
+/// A question about one key.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// The key.
+    pub key: &'a str,
+    /// Of a value that the asker has already: if it is still this one, its bytes are not sent again.
+    pub known: Option<Stamp>,
+}
+
+/// What a tier found.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// For each key that was asked for.
+    pub records: Vec<Record>,
+    /// For each tag that was asked for.
+    pub generations: Vec<Option<u64>>,
+    /// Over which it was asked.
+    pub line: Arc<Line>,
+}
+
+/// What is under one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// Nothing.
+    Absent,
+    /// A value, whether or not somebody has a lease to replace it.
+    Value(Stored),
+    /// The value that the asker [has](Ask::known), with the time that it has left.
+    Unchanged(Option<Duration>),
+    /// Another one, or none: ask again for it.
+    Changed,
+    /// No value, but somebody loads it.
+    Leased {
+        /// How long the lease lasts unless it is renewed.
+        left: Duration,
+        /// The load before this one failed.
+        is_retry: bool,
+    },
+    /// Somebody loaded it, and has nothing to share.
+    Failed,
+}
+
+/// A value under a key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The bytes that were [filled](Tier::fill) in.
+    pub bytes: Vec<u8>,
+    /// How long the tier will still hold them; `None` if it will not expire them.
+    pub remaining: Option<Duration>,
+    /// Names this fill among all of this key. Zero for bytes that no fill wrote.
+    pub stamp: Stamp,
+}
+
+/// Names a fill.
+pub type Stamp = u64;
+
+impl fmt::Debug for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stored").field("len", &self.bytes.len()).field("remaining", &self.remaining).finish()
+    }
+}
+
+/// Names a load. It is drawn anew for each one, and cannot be guessed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Token(pub [u8; 16]);
+
+impl Token {
+    /// The [`Stamp`] of what this load fills in: never zero.
+    pub fn stamp(&self) -> Stamp {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_le_bytes([a, b, c, d, e, f, g, h]).max(1)
+    }
+}
+
+/// It names nothing but itself.
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+/// A lease that somebody wants.
+#[derive(Clone, Copy, Debug)]
+pub struct LeaseClaim<'a> {
+    /// The key.
+    pub key: &'a str,
+    /// The load.
+    pub token: Token,
+    /// How long the lease lasts unless it is renewed.
+    pub lease: Duration,
+    /// In whose place.
+    pub take: Take,
+}
+
+/// What a lease may be taken over. A value stays where it is, and is served, until the fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Take {
+    /// There must be neither a value nor another lease.
+    Free,
+    /// There must be no other lease, and no value but the one with this stamp.
+    Over(Stamp),
+    /// Whatever there is: another load's fill is refused from now on.
+    Force,
+}
+
+/// Leases, and generations of tags.
+#[derive(Clone, Debug)]
+pub struct Leased {
+    /// For each claim.
+    pub grants: Vec<Grant>,
+    /// For each tag.
+    pub generations: Vec<u64>,
+    /// Over which this went.
+    pub line: Arc<Line>,
+}
+
+/// The answer to a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// The lease is the asker's.
+    Held,
+    /// It is another one's, who has so much time left unless he renews it.
+    Busy(Duration),
+    /// There is a value that the asker has not seen.
+    Changed,
+}
+
+/// A value on its way into a tier.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TierFill {
+    /// The key.
+    pub key: String,
+    /// The load that found it.
+    pub token: Token,
+    /// The value.
+    pub bytes: Vec<u8>,
+    /// How long to keep it; not zero.
+    pub ttl: Duration,
+}
+
+impl fmt::Debug for TierFill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TierFill").field("len", &self.bytes.len()).field("ttl", &self.ttl).finish()
+    }
+}
+
+/// What became of fills.
+#[derive(Clone, Debug)]
+pub struct Filled {
+    /// For each fill, whether it was stored.
+    pub stored: Vec<bool>,
+    /// Over which they went.
+    pub line: Arc<Line>,
 }
 
 /// Why a shared tier did not answer. It holds neither keys, nor values, nor credentials.
@@ -91,28 +287,32 @@ impl Tier for NoTier {
         false
     }
 
-    async fn get(&self, _: &str) -> Result<Option<Stored>, TierError> {
-        Ok(None)
+    async fn look(&self, _: &[Ask<'_>], _: &[String]) -> Result<Seen, TierError> {
+        Err(TierError::Unavailable)
     }
 
-    async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Stored>>, TierError> {
-        Ok(vec![None; keys.len()])
+    async fn lease(&self, _: &[LeaseClaim<'_>], _: &[String], _: Duration) -> Result<Leased, TierError> {
+        Err(TierError::Unavailable)
     }
 
-    async fn set(&self, _: &str, _: Vec<u8>, _: Duration) -> Result<(), TierError> {
-        Ok(())
+    async fn fill(&self, _: Vec<TierFill>) -> Result<Filled, TierError> {
+        Err(TierError::Unavailable)
     }
 
-    async fn set_many(&self, _: Vec<(String, Vec<u8>, Duration)>) -> Result<(), TierError> {
-        Ok(())
+    async fn renew(&self, _: &str, _: Token, _: Duration) -> Result<bool, TierError> {
+        Err(TierError::Unavailable)
     }
 
-    async fn delete(&self, _: &str) -> Result<bool, TierError> {
-        Ok(false)
+    async fn release(&self, _: &str, _: Token, _: bool) -> Result<bool, TierError> {
+        Err(TierError::Unavailable)
     }
 
-    async fn delete_if(&self, _: &str, _: &[u8]) -> Result<bool, TierError> {
-        Ok(false)
+    async fn delete(&self, _: &[String]) -> Result<u64, TierError> {
+        Ok(0)
+    }
+
+    async fn delete_matching(&self, _: &str) -> Result<u64, TierError> {
+        Ok(0)
     }
 
     async fn exists(&self, _: &str) -> Result<bool, TierError> {

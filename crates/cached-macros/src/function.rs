@@ -3,15 +3,17 @@
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident};
 use syn::{
-    Attribute, Error, FnArg, GenericArgument, Ident, Meta, Pat, PathArguments, Result, ReturnType, Signature,
-    Type, TypeParamBound, Visibility,
+    Attribute, Error, FnArg, GenericArgument, Ident, Meta, Pat, PatIdent, PathArguments, Result, ReturnType,
+    Signature, Type, TypeParamBound, Visibility,
     ext::IdentExt,
-    parse::{Parse, ParseStream},
+    parse::{ParseStream, Parser},
     spanned::Spanned,
     visit::{self, Visit},
 };
 
 pub(crate) struct Function {
+    /// All of them, as they stand.
+    pub(crate) attributes: Vec<Attribute>,
     /// For the function that callers see.
     pub(crate) outer: Vec<Attribute>,
     /// For the one with the body.
@@ -44,30 +46,36 @@ pub(crate) struct Argument {
     pub(crate) ty: Type,
 }
 
-impl Parse for Function {
-    fn parse(input: ParseStream<'_>) -> Result<Self> {
+impl Function {
+    /// Reads the item under the attribute of this name.
+    pub(crate) fn parse(attribute: &str, item: TokenStream) -> Result<Self> {
+        (|input: ParseStream<'_>| Self::read(attribute, input)).parse2(item)
+    }
+
+    fn read(attribute: &str, input: ParseStream<'_>) -> Result<Self> {
         let attributes = input.call(Attribute::parse_outer)?;
         let vis = input.parse()?;
-        let sig: Signature =
-            input.parse().map_err(|error| Error::new(error.span(), "`#[cached]` goes on a function"))?;
+        let sig: Signature = input
+            .parse()
+            .map_err(|error| Error::new(error.span(), format!("`#[{attribute}]` goes on a function")))?;
         let body = match input.parse()? {
             TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => group,
             other => {
                 return Err(Error::new(
                     other.span(),
-                    "there is no body to cache: put `#[cached]` on the functions that implement the trait",
+                    format!(
+                        "there is no body here: put `#[{attribute}]` on the functions that implement the trait"
+                    ),
                 ));
             }
         };
-        let (outer, inner) = share_out(attributes);
+        let (outer, inner) = share_out(attributes.clone());
         let (kind, output) = output(&sig);
         let arguments =
             sig.inputs.iter().enumerate().filter_map(|(index, input)| argument(index, input)).collect();
-        Ok(Self { outer, inner, vis, sig, body, kind, output, arguments })
+        Ok(Self { attributes, outer, inner, vis, sig, body, kind, output, arguments })
     }
-}
 
-impl Function {
     pub(crate) fn has_self(&self) -> bool {
         self.sig.receiver().is_some()
     }
@@ -79,6 +87,31 @@ impl Function {
 
     pub(crate) fn argument(&self, name: &Ident) -> Option<&Argument> {
         self.arguments.iter().find(|argument| argument.is_named && argument.name.unraw() == name.unraw())
+    }
+
+    /// `self` and the named arguments.
+    pub(crate) fn names(&self) -> impl Iterator<Item = Ident> + '_ {
+        let own = self.sig.receiver().map(|receiver| Ident::from(receiver.self_token));
+        let named = self.arguments.iter().filter(|argument| argument.is_named);
+        own.into_iter().chain(named.map(|argument| argument.name.clone()))
+    }
+
+    /// The names that patterns bind.
+    pub(crate) fn bound(&self) -> impl Iterator<Item = Ident> + '_ {
+        struct Names(Vec<Ident>);
+
+        impl<'ast> Visit<'ast> for Names {
+            fn visit_pat_ident(&mut self, pat: &'ast PatIdent) {
+                self.0.push(pat.ident.clone());
+                visit::visit_pat_ident(self, pat);
+            }
+        }
+
+        self.arguments.iter().filter(|argument| !argument.is_named).flat_map(|argument| {
+            let mut names = Names(Vec::new());
+            names.visit_pat(&argument.pattern);
+            names.0
+        })
     }
 
     /// The type of the values, as far as tokens tell.

@@ -1,11 +1,14 @@
 //! The attributes of cached-aside. Depend on `cached-aside`, not on this crate.
 //!
-//! Tokens become `options` and a `function`, which `check` holds against each other; only what passes is expanded. On any error the function is emitted as it was, so that the errors are the only ones.
+//! Tokens become `options` and a `function`, which `check` holds against each other; only what passes is expanded. On any
+//! error the function is emitted as it was, so that the errors are the only ones. `#[invalidates]` has a folder of its
+//! own, and the same steps.
 
 mod check;
 mod errors;
 mod expand;
 mod function;
+mod invalidates;
 mod options;
 mod template;
 mod value;
@@ -27,6 +30,10 @@ use proc_macro::TokenStream;
 /// | `cache_none` | keeps a `None` as well |
 /// | `cache_err = "5s" if \|e\| ..` | which errors are kept, in this process, and for how long. Default: none |
 /// | `jitter = 0.1` | shortens each ttl by a random share of up to this. Default: 0 |
+/// | `tags = ["note:{note_id}"]` | up to 32 names under which the entry can be invalidated together with others: by `#[invalidates]`, or `Cache::invalidate_tag`. Placeholders are as in the prefix, and name what is part of the key. Default: none |
+/// | `tags_from = \|v\| ..` | further tags, from the value, as a `Vec<String>`, as they are: make them of numbers, or of ASCII letters, digits and `-_.@`, because everything else that an argument brings into a template is escaped there |
+/// | `bound = "200ms"`, or seconds | how old the proof may be that a value in this process still holds; `0` asks the shared tier at every hit. Default: the cache's `staleness_bound` |
+/// | `coalesce = local`, `cluster` | whether calls at one time share a load in this process only, or over all that have the shared tier. Default: `cluster` |
 /// | `max_entries = 1000` | bounds the entries of this function in the process. Default: only the bytes of all are bounded |
 /// | `cache = expr` | the cache: anything that dereferences to a `Cache`. Default: the process default |
 /// | `handle = name` | for methods: generates a method of this name that returns a `Call` |
@@ -34,10 +41,47 @@ use proc_macro::TokenStream;
 /// | `method` | says of a function without `self` that it stands in an `impl` |
 /// | `crate = path` | where the runtime is re-exported. Default: `::cached_aside` |
 ///
+/// All calls that share an entry give it the same tags, so a tag names no argument that is skipped. Of an argument that
+/// is in the key by one field, a tag may name others: the field says which one it is.
+///
 /// A free function gets companions under its own name: `f::invalidate`, `f::refresh`, `f::peek`, `f::with` and `f::key`.
 ///
 /// Attributes above `#[cached]` see the whole call; those below it, such as `#[instrument]`, see the load.
 #[proc_macro_attribute]
 pub fn cached(options: TokenStream, item: TokenStream) -> TokenStream {
     expand::cached(options.into(), &item.into()).into()
+}
+
+/// Invalidates what the function has made outdated, when it has returned.
+///
+/// | target | what is outdated |
+/// |---|---|
+/// | `syllabus(exam)` | the entry of this call of a cached function. The arguments are expressions: what the body is to consume is cloned |
+/// | `self.name_entry(id)` | that of a cached method, by its `handle` |
+/// | `tags = ["note:{note_id}"]` | every entry with one of these tags. Placeholders name any argument of the function, and are as in `#[cached]` |
+/// | `prefix = "analytics:{user_id}:"`, or a list | every entry of the shared tier whose name begins so. A `*` stands for anything. The tier looks through all of its keys for it, where a tag costs nothing |
+/// | `clear` | every entry |
+/// | `cache = expr` | where `tags`, `prefix` and `clear` look: anything that dereferences to a `Cache`. Default: the process default. A cached function knows its own |
+/// | `crate = path` | where the runtime is re-exported. Default: `::cached_aside` |
+///
+/// It goes on an async function, or one that returns a boxed or an opaque future, such as under `#[async_trait]`.
+///
+/// # When
+///
+/// The keys are made of the arguments before the body runs, which may consume them. A key that cannot be made, as of a
+/// NaN, was never cached, and is passed over.
+///
+/// * A `Result` that is `Ok`, and whatever is no `Result`: the function returns when all is invalidated, so the caller
+///   reads what it wrote.
+/// * An `Err`: nothing was written, and nothing is invalidated. If something may have been, invalidate it by hand.
+/// * A panic, or a call that is dropped before its end: nobody knows whether it wrote, so all is invalidated, in the
+///   background.
+///
+/// Trouble with the shared tier does not reach the caller: this process has forgotten the entries, and the others are told
+/// as soon as they can be. Where the caller has to know, it awaits `syllabus::invalidate(exam)` itself.
+///
+/// Attributes stay as they are: those below this one, such as `#[instrument]`, see the invalidation as well as the body.
+#[proc_macro_attribute]
+pub fn invalidates(targets: TokenStream, item: TokenStream) -> TokenStream {
+    invalidates::invalidates(targets.into(), &item.into()).into()
 }

@@ -1,4 +1,4 @@
-//! Prefixes and templates: `"user"`, `"rag:{user_id}:{note.id}:{hash(question)}"`.
+//! Prefixes, tags and patterns: `"user"`, `"rag:{user_id}:{note.id}:{hash(question)}"`, `"rag:{user_id}:*"`.
 
 use syn::{
     Error, Ident, LitStr, Member, Result, Token,
@@ -6,8 +6,30 @@ use syn::{
     parse::{ParseStream, Parser},
 };
 
-/// A parsed prefix.
+/// What a template is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The name of a key, or its beginning.
+    Prefix,
+    Tag,
+    /// Names of keys. A `*` stands for any characters.
+    Pattern,
+}
+
+impl Role {
+    /// In a message, after an article.
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Self::Prefix => "template",
+            Self::Tag => "tag",
+            Self::Pattern => "prefix",
+        }
+    }
+}
+
+/// A parsed string.
 pub(crate) struct Template {
+    pub(crate) role: Role,
     pub(crate) literal: LitStr,
     pub(crate) pieces: Vec<Piece>,
 }
@@ -25,11 +47,19 @@ pub(crate) struct Placeholder {
 }
 
 impl Template {
-    pub(crate) fn parse(literal: &LitStr) -> Result<Self> {
+    pub(crate) fn parse(literal: &LitStr, role: Role) -> Result<Self> {
         let text = literal.value();
         let fail = |message: String| Err(Error::new_spanned(literal, message));
         if text.is_empty() {
-            return fail("the prefix is empty: name what is cached, such as \"user\"".to_owned());
+            return fail(match role {
+                Role::Tag => {
+                    "the tag is empty: name what the entries have in common, such as \"notes\"".to_owned()
+                }
+                _ => "the prefix is empty: name what is cached, such as \"user\"".to_owned(),
+            });
+        }
+        if role == Role::Prefix && text.starts_with('%') {
+            return fail("a prefix does not begin with `%`: such keys are the cache's own".to_owned());
         }
         let mut pieces = Vec::new();
         let mut plain = String::new();
@@ -49,9 +79,13 @@ impl Template {
                 rest = after;
             } else if c == '}' {
                 return fail("a `}` without its `{`: write `}}` for a brace".to_owned());
+            } else if c == '*' && role == Role::Pattern {
+                plain.push(c);
+                rest = &rest[1..];
             } else if c.is_whitespace() || c.is_control() || "*?[]\\".contains(c) {
+                let what = if role == Role::Tag { "tag" } else { "prefix" };
                 return fail(format!(
-                    "a prefix has no {c:?} in it: it would be read as a pattern or break a key"
+                    "a {what} has no {c:?} in it: it would be read as a pattern or break a key"
                 ));
             } else {
                 plain.push(c);
@@ -59,7 +93,7 @@ impl Template {
             }
         }
         flush(&mut plain, &mut pieces);
-        let template = Self { literal: literal.clone(), pieces };
+        let template = Self { role, literal: literal.clone(), pieces };
         template.check_separators()?;
         Ok(template)
     }
@@ -83,6 +117,15 @@ impl Template {
             Piece::Placeholder(_) => "{}".to_owned(),
         };
         self.pieces.iter().map(text).collect()
+    }
+
+    /// Lets a pattern match whatever begins with it.
+    pub(crate) fn open(&mut self) {
+        match self.pieces.last_mut() {
+            Some(Piece::Text(text)) if text.ends_with('*') => {}
+            Some(Piece::Text(text)) => text.push('*'),
+            _ => self.pieces.push(Piece::Text("*".to_owned())),
+        }
     }
 
     /// What stands between two values must not be able to stand in one.

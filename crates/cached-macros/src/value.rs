@@ -16,9 +16,7 @@ pub(crate) enum Time {
 
 impl Time {
     pub(crate) fn parse(input: ParseStream<'_>) -> Result<Self> {
-        if input.peek(Token![-]) {
-            return Err(input.error("a length of time cannot be negative"));
-        }
+        not_negative(input)?;
         let expr: Expr = input.parse()?;
         let time = match &expr {
             Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Self::Known(from_text(text)?, text.span()),
@@ -67,6 +65,10 @@ impl Time {
     }
 }
 
+fn not_negative(input: ParseStream<'_>) -> Result<()> {
+    if input.peek(Token![-]) { Err(input.error("a length of time cannot be negative")) } else { Ok(()) }
+}
+
 fn from_text(text: &LitStr) -> Result<Duration> {
     humantime::parse_duration(&text.value()).map_err(|error| {
         let message = match error {
@@ -103,5 +105,28 @@ pub(crate) fn share(input: ParseStream<'_>) -> Result<LitFloat> {
     match float.base10_parse::<f64>() {
         Ok(share) if (0.0..=1.0).contains(&share) && float.suffix().is_empty() => Ok(float),
         _ => Err(Error::new(float.span(), WHAT)),
+    }
+}
+
+/// How many entries.
+pub(crate) fn entries(input: ParseStream<'_>) -> Result<u64> {
+    const WHAT: &str = "expected a number of entries above 0, such as `max_entries = 10_000`";
+    let span = input.span();
+    match integer(input, WHAT)? {
+        0 => Err(Error::new(span, WHAT)),
+        entries => Ok(entries),
+    }
+}
+
+/// A length of time that is known at once, and may be zero.
+pub(crate) fn moment(input: ParseStream<'_>) -> Result<Duration> {
+    const WHAT: &str = "expected a length of time that is known here, such as \"200ms\", or 0 to ask the shared tier at \
+                        every hit";
+    not_negative(input)?;
+    let lit: Lit = input.parse().map_err(|error| Error::new(error.span(), WHAT))?;
+    match &lit {
+        Lit::Str(text) => from_text(text),
+        Lit::Int(seconds) => from_int(seconds).map(Duration::from_secs),
+        _ => Err(Error::new_spanned(&lit, WHAT)),
     }
 }

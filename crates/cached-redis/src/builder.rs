@@ -30,18 +30,19 @@ impl RedisTierBuilder {
         }
     }
 
-    /// The total time of one operation that reads: `get`, `get_many` and `exists`. Default: 50 ms.
+    /// The total time of one operation that comes before a load: `look`, `lease` and `exists`. Default: 50 ms.
     ///
-    /// A caller waits for it, so it should be short against what a load takes.
+    /// A caller waits for it, so it should be short against what a load takes. A lease that exceeds it may still be
+    /// taken, and then lasts as long as if its holder had gone.
     pub fn operation_timeout(mut self, timeout: Duration) -> Self {
         self.operation_timeout = timeout;
         self
     }
 
-    /// The total time of one operation that writes: `set`, `set_many`, `delete`, `delete_if` and `incr`.
-    /// Default: 1 s.
+    /// The total time of one operation that writes: `fill`, `renew`, `release`, `delete` and `incr`, and of each
+    /// step of `delete_matching` and `confirm`. Default: 1 s.
     ///
-    /// A write that exceeds it may still take effect.
+    /// A write that exceeds it may still take effect; a fill does only if its lease is still there.
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.write_timeout = timeout;
         self

@@ -3,11 +3,15 @@
 use std::fmt;
 
 use cached_core::Error;
-use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, io::tcp::TcpSettings};
+use redis::{
+    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, io::tcp::TcpSettings,
+};
 
 /// Where the server is and how to log in.
 pub(crate) struct Endpoint {
-    client: Client,
+    /// Speaks RESP3, in which the server may say something unasked.
+    resp3: Client,
+    resp2: Client,
     /// The address for people: without user and password.
     label: String,
 }
@@ -34,12 +38,18 @@ impl Endpoint {
             Error::config("redis url: expected redis://[[user]:password@]host[:port][/database number]")
         })?;
         let label = label(info.addr())?;
-        let client = Client::open(tune(info)).map_err(|_| Error::config("redis url: not usable"))?;
-        Ok(Self { client, label })
+        let client = |protocol| {
+            Client::open(tune(&info, protocol)).map_err(|_| Error::config("redis url: not usable"))
+        };
+        Ok(Self { resp3: client(ProtocolVersion::RESP3)?, resp2: client(ProtocolVersion::RESP2)?, label })
     }
 
-    pub(crate) fn client(&self) -> &Client {
-        &self.client
+    pub(crate) fn resp3(&self) -> &Client {
+        &self.resp3
+    }
+
+    pub(crate) fn resp2(&self) -> &Client {
+        &self.resp2
     }
 }
 
@@ -58,12 +68,12 @@ fn label(address: &ConnectionAddr) -> Result<String, Error> {
     }
 }
 
-fn tune(info: ConnectionInfo) -> ConnectionInfo {
+fn tune(info: &ConnectionInfo, protocol: ProtocolVersion) -> ConnectionInfo {
     // Without TCP_NODELAY a small request may wait for the acknowledgement of the one before it.
     let tcp = TcpSettings::default().set_nodelay(true);
     // Naming the library on every connection is refused by servers before 7.2 and by narrow ACLs.
-    let login = info.redis_settings().clone().set_skip_set_lib_name();
-    info.set_tcp_settings(tcp).set_redis_settings(login)
+    let login = info.redis_settings().clone().set_skip_set_lib_name().set_protocol(protocol);
+    info.clone().set_tcp_settings(tcp).set_redis_settings(login)
 }
 
 #[cfg(test)]
@@ -73,9 +83,11 @@ mod tests {
     #[test]
     fn small_requests_are_sent_at_once() {
         let endpoint = Endpoint::parse("redis://localhost:6380/2").unwrap();
-        let info = endpoint.client().get_connection_info();
-        assert!(info.tcp_settings().nodelay());
-        assert_eq!(info.redis_settings().db(), 2);
+        for client in [endpoint.resp3(), endpoint.resp2()] {
+            let info = client.get_connection_info();
+            assert!(info.tcp_settings().nodelay());
+            assert_eq!(info.redis_settings().db(), 2);
+        }
         assert_eq!(format!("{endpoint:?}"), "localhost:6380");
     }
 

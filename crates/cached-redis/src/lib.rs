@@ -2,7 +2,7 @@
 //!
 //! [`RedisTier`] is a [`Tier`](cached_core::Tier) whose trouble stays its own: building it does no I/O, every
 //! operation has a time budget, and while Redis cannot be reached every operation fails at once. A background
-//! task connects, checks the connection every second and replaces it when it is broken.
+//! task connects, checks the connection with a heartbeat and replaces it when it is broken.
 //!
 //! ```
 //! use std::time::Duration;
@@ -17,17 +17,28 @@
 //! # }
 //! ```
 //!
-//! The path of an operation is `tier` → `link` → Redis; `supervisor` runs beside it and owns the connection.
+//! The path of an operation is `tier` → `link` → `batch` → Redis; `supervisor` runs beside it and owns the connection,
+//! `heartbeat` proves that what was read over it still holds, and `watch` hears what does not.
 
 mod backoff;
+mod batch;
 mod builder;
+mod confirm;
+mod connect;
 mod endpoint;
 mod failure;
+mod heartbeat;
 mod link;
+mod random;
+mod readings;
+mod record;
 mod scripts;
 mod settings;
 mod supervisor;
+mod sweep;
 mod tier;
+mod tracking;
+mod watch;
 
 pub use builder::RedisTierBuilder;
 pub use tier::RedisTier;

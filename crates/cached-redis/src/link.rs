@@ -3,12 +3,13 @@
 use std::{
     fmt,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use cached_core::Line;
 use redis::aio::MultiplexedConnection;
 use tokio::sync::{Notify, watch};
 
@@ -22,6 +23,7 @@ pub(crate) struct Link {
     reports: Mutex<Reports>,
     reported: Notify,
     last_sign: Mutex<Instant>,
+    last_end: Mutex<Option<Instant>>,
 }
 
 /// The state of the connection, and the supervisor that last had the right to set it.
@@ -46,6 +48,10 @@ pub(crate) enum State {
 #[derive(Clone)]
 pub(crate) struct Session {
     pub(crate) connection: MultiplexedConnection,
+    /// How fresh what was read over it is.
+    pub(crate) line: Arc<Line>,
+    /// Whether the server tells over it what changed.
+    pub(crate) is_tracking: bool,
     id: u64,
 }
 
@@ -64,6 +70,7 @@ impl Link {
             reports: Mutex::default(),
             reported: Notify::new(),
             last_sign: Mutex::new(Instant::now()),
+            last_end: Mutex::new(None),
         }
     }
 
@@ -108,29 +115,74 @@ impl Link {
     /// Gives the right to set the state to a new supervisor and takes it from the one before, which may still
     /// be running for a moment. Returns the new supervisor's number.
     pub(crate) fn begin(&self) -> u64 {
-        let mut supervisor = 0;
-        self.current.send_modify(|published| {
-            supervisor = published.supervisor + 1;
-            *published = Published { supervisor, state: State::Connecting };
-        });
+        let supervisor = self.hand_over(State::Connecting);
         self.give_sign();
         supervisor
     }
 
-    /// Sets the state, unless another supervisor has taken over.
-    pub(crate) fn publish(&self, supervisor: u64, state: State) {
+    /// Takes the right to set the state from every supervisor: there is no connection any more.
+    pub(crate) fn close(&self) {
+        self.hand_over(State::Down);
+    }
+
+    /// Has the connection replaced, if there is one; operations wait for the next.
+    pub(crate) fn abandon(&self) {
+        let mut abandoned = None;
+        self.current.send_if_modified(|published| {
+            if let State::Up(session) = &published.state {
+                abandoned = Some(session.clone());
+                self.replace(published, State::Connecting);
+            }
+            abandoned.is_some()
+        });
+        if let Some(session) = abandoned {
+            self.report(&session, Verdict::Broken);
+        }
+    }
+
+    fn hand_over(&self, state: State) -> u64 {
+        let mut supervisor = 0;
+        self.current.send_modify(|published| {
+            supervisor = published.supervisor + 1;
+            self.replace(published, state);
+            published.supervisor = supervisor;
+        });
+        supervisor
+    }
+
+    /// Sets the state, unless another supervisor has taken over. Whether there is a connection now and was none
+    /// before.
+    pub(crate) fn publish(&self, supervisor: u64, state: State) -> bool {
+        let mut is_restored = false;
         self.current.send_if_modified(|published| {
             let allowed = published.supervisor == supervisor;
             if allowed {
-                published.state = state;
+                is_restored = !published.state.is_up() && state.is_up();
+                self.replace(published, state);
             }
             allowed
         });
+        is_restored
+    }
+
+    /// Whatever connection there was until now tells nothing any more.
+    fn replace(&self, published: &mut Published, state: State) {
+        if let State::Up(session) = std::mem::replace(&mut published.state, state) {
+            *lock(&self.last_end) = Some(Instant::now());
+            session.line.end();
+        }
+    }
+
+    /// When the last connection was given up. What was read over it may be served for a while after that.
+    pub(crate) fn last_end(&self) -> Option<Instant> {
+        *lock(&self.last_end)
     }
 
     /// Numbers a new connection.
-    pub(crate) fn open(&self, connection: MultiplexedConnection) -> Session {
-        Session { connection, id: self.sessions.fetch_add(1, Ordering::Relaxed) + 1 }
+    pub(crate) fn open(&self, connection: MultiplexedConnection, is_tracking: bool) -> Session {
+        let line = if is_tracking { Line::watching() } else { Line::silent() };
+        let id = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
+        Session { connection, line, is_tracking, id }
     }
 
     /// Waits until an operation reports something about this session.
@@ -166,6 +218,12 @@ impl Link {
     /// How long ago the supervisor showed that it runs.
     pub(crate) fn silence(&self) -> Duration {
         lock(&self.last_sign).elapsed()
+    }
+}
+
+impl State {
+    fn is_up(&self) -> bool {
+        matches!(self, Self::Up(_))
     }
 }
 

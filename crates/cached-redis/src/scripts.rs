@@ -1,14 +1,125 @@
 //! The Lua scripts. Each touches one key only, so it also runs on a cluster.
+//!
+//! One's own write ends one's own tracking of a key, and with NOLOOP one is not even told. So every script that leaves
+//! something under a key for its caller reads the key again at its end. Whatever a script reads is tracked.
 
 use std::sync::LazyLock;
 
-use redis::Script;
+/// A script, and the name under which a server that has seen it runs it.
+#[derive(Debug)]
+pub(crate) struct Script {
+    pub(crate) source: &'static str,
+    pub(crate) hash: String,
+}
 
-/// Deletes `KEYS[1]` only while it is exactly `ARGV[1]`; returns how many keys it deleted.
-pub(crate) static DELETE_IF: LazyLock<Script> = LazyLock::new(|| {
+impl Script {
+    fn new(source: &'static str) -> Self {
+        Self { source, hash: redis::Script::new(source).get_hash().to_owned() }
+    }
+}
+
+/// A script that begins with the milliseconds of the server's clock.
+macro_rules! timed {
+    ($($source:expr),+ $(,)?) => {
+        LazyLock::new(|| Script::new(concat!(
+            "local time = redis.call('TIME') ",
+            "local now = time[1] * 1000 + math.floor(time[2] / 1000) ",
+            $($source),+
+        )))
+    };
+}
+
+/// A script that begins by reading the record under its key, as `record.rs` describes it, and can write its trailer.
+macro_rules! on_record {
+    ($($source:expr),+ $(,)?) => {
+        timed!(
+            "local key, none, magic = KEYS[1], string.rep('\\0', 8), '\\255aside\\1' ",
+            "local size = redis.call('STRLEN', key) ",
+            "local tail = redis.call('GETRANGE', key, -40, -1) ",
+            "local ours = #tail == 40 and string.byte(tail, 33) <= 3 and string.sub(tail, 34) == magic ",
+            "local state, stamp, token, ends = 0, none, '', 0 ",
+            "if ours then ",
+            "  state, stamp, token = string.byte(tail, 33), string.sub(tail, 25, 32), string.sub(tail, 1, 16) ",
+            "  ends = struct.unpack('>I8', string.sub(tail, 17, 24)) ",
+            "end ",
+            "local is_leased = state == 1 or state == 3 ",
+            "local has_value = size > 0 and (not ours or size > 40 or stamp ~= none) ",
+            "local function trailer(token, ends, state) ",
+            "  return token .. struct.pack('>I8', ends) .. stamp .. string.char(state) .. magic ",
+            "end ",
+            // The life of the key stays as it is.
+            "local function write(trailer) ",
+            "  if ours then redis.call('SETRANGE', key, size - 40, trailer) ",
+            "  else redis.call('APPEND', key, trailer) end ",
+            "end ",
+            $($source),+
+        )
+    };
+}
+
+/// Takes a lease under `KEYS[1]` for the token `ARGV[1]` and `ARGV[2]` milliseconds. `ARGV[3]` says over what:
+/// `free`, `over` the value with the stamp `ARGV[4]`, or `force`. Returns 0 if it is the caller's, -1 if there is a
+/// value that he does not know, and otherwise the milliseconds that another lease still has.
+pub(crate) static LEASE: LazyLock<Script> = on_record!(
+    "local take = ARGV[3] ",
+    "if take ~= 'force' then ",
+    "  if has_value and (take == 'free' or stamp ~= ARGV[4]) then return -1 end ",
+    "  if is_leased and token ~= ARGV[1] and ends > now then return math.max(1, ends - now) end ",
+    "end ",
+    // Whoever waited for a load that failed can tell that this is the next one.
+    "local mine = trailer(ARGV[1], now + ARGV[2], state >= 2 and 3 or 1) ",
+    "if has_value then write(mine) else redis.call('SET', key, mine, 'PX', ARGV[2]) end ",
+    "redis.call('STRLEN', key) ",
+    "return 0",
+);
+
+/// Stores the sealed value `ARGV[2]` under `KEYS[1]` for `ARGV[3]` milliseconds if the lease of the token `ARGV[1]` is
+/// there; whether it was.
+pub(crate) static FILL: LazyLock<Script> = on_record!(
+    "if not is_leased or token ~= ARGV[1] then return 0 end ",
+    "redis.call('SET', key, ARGV[2], 'PX', ARGV[3]) ",
+    "redis.call('STRLEN', key) ",
+    "return 1",
+);
+
+/// Makes the lease of the token `ARGV[1]` under `KEYS[1]` last for `ARGV[2]` milliseconds from now on; whether it
+/// was there.
+pub(crate) static RENEW: LazyLock<Script> = on_record!(
+    "if not is_leased or token ~= ARGV[1] then return 0 end ",
+    "write(trailer(token, now + ARGV[2], state)) ",
+    "if not has_value then redis.call('PEXPIRE', key, ARGV[2]) end ",
+    "redis.call('STRLEN', key) ",
+    "return 1",
+);
+
+/// Gives up the lease of the token `ARGV[1]` under `KEYS[1]`; whether it was there. If `ARGV[2]` is `failed` and
+/// there is no value, this is said there for a second.
+pub(crate) static RELEASE: LazyLock<Script> = on_record!(
+    "if not is_leased or token ~= ARGV[1] then return 0 end ",
+    "local idle = none .. none ",
+    "if has_value then write(trailer(idle, 0, 0)) ",
+    "elseif ARGV[2] == 'failed' then redis.call('SET', key, trailer(idle, 0, 2), 'PX', 1000) ",
+    "else redis.call('DEL', key) end ",
+    "redis.call('STRLEN', key) ",
+    "return 1",
+);
+
+/// The generation of the tag `KEYS[1]`: the one that it has, or else `ARGV[1]`. It is kept for at least `ARGV[2]`
+/// milliseconds from now on; when it is made, or has not that long, for `ARGV[3]`: a longer time, so that this is
+/// rare, as whoever watches the tag is told of it.
+pub(crate) static SEED: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end \
-         return 0",
+        "local key = KEYS[1] \
+         local generation = redis.call('GET', key) \
+         if not generation or #generation ~= 16 or string.find(generation, '%X') then \
+           generation = ARGV[1] \
+           redis.call('SET', key, generation, 'PX', ARGV[3]) \
+         else \
+           local left = redis.call('PTTL', key) \
+           if left >= 0 and left < tonumber(ARGV[2]) then redis.call('PEXPIRE', key, ARGV[3]) end \
+         end \
+         redis.call('STRLEN', key) \
+         return generation",
     )
 });
 
@@ -22,3 +133,61 @@ pub(crate) static INCR: LazyLock<Script> = LazyLock::new(|| {
          return redis.call('GET', KEYS[1])",
     )
 });
+
+/// Registers the member `ARGV[1]` in the hash `KEYS[1]`: it may serve for `ARGV[2]` milliseconds, and has handled
+/// everything up to the poke `ARGV[3]`. If it should have been there before (`ARGV[4]` is 1) and was not, others
+/// may be missing as well, and the field `lost` says since when. The hash is kept for `ARGV[5]` milliseconds.
+///
+/// It reads nothing: whoever reads is told of the next change, and here that is the next beat of anybody.
+pub(crate) static BEAT: LazyLock<Script> = timed!(
+    "local until_ms = string.format('%.0f', now + ARGV[2]) ",
+    "local is_new = redis.call('HSET', KEYS[1], ARGV[1], until_ms .. ':' .. ARGV[3]) ",
+    "if is_new == 1 and ARGV[4] == '1' then ",
+    "  redis.call('HSET', KEYS[1], 'lost', string.format('%.0f', now)) ",
+    "end ",
+    "redis.call('PEXPIRE', KEYS[1], ARGV[5]) ",
+    "return is_new",
+);
+
+/// Sets `KEYS[1]` to a number greater than any before, for `ARGV[1]` milliseconds, and returns it. It follows the
+/// clock, in microseconds, so that it does not start again when the key was lost.
+pub(crate) static POKE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local time = redis.call('TIME') \
+         local last = tonumber(redis.call('GET', KEYS[1]) or 0) or 0 \
+         local next = math.max(last + 1, time[1] * 1000000 + time[2]) \
+         redis.call('SET', KEYS[1], string.format('%.0f', next), 'PX', ARGV[1]) \
+         redis.call('STRLEN', KEYS[1]) \
+         return next",
+    )
+});
+
+/// How many keys the server has evicted, as text. It touches no key at all.
+pub(crate) static EVICTED: LazyLock<Script> =
+    LazyLock::new(|| Script::new("return string.match(redis.call('INFO', 'stats'), 'evicted_keys:(%d+)')"));
+
+/// Removes fields of the hash `KEYS[1]` that still have the value with which they are given: `ARGV` is field,
+/// value, field, …
+pub(crate) static FORGET: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "for i = 1, #ARGV, 2 do \
+           if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 1] then redis.call('HDEL', KEYS[1], ARGV[i]) end \
+         end \
+         return 0",
+    )
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{MAGIC, TRAILER};
+
+    #[test]
+    fn the_scripts_and_the_record_agree_on_the_layout() {
+        assert_eq!((TRAILER, MAGIC), (40, b"\xffaside\x01"));
+        for script in [&LEASE, &FILL, &RENEW, &RELEASE] {
+            assert!(script.source.contains(r"magic = KEYS[1], string.rep('\0', 8), '\255aside\1'"));
+            assert!(script.source.contains("'GETRANGE', key, -40, -1"));
+        }
+    }
+}

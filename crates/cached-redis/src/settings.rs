@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use crate::endpoint::Endpoint;
 
-/// How often an idle connection is checked.
-pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a connection is checked at least.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// The longest time that Redis is told, a century: a longer one is cut to it, as Redis refuses a point in time that
+/// does not fit 64 bits.
+pub(crate) const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// The settings of a tier. No duration is zero, and `retry_min <= retry_max`.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) endpoint: Endpoint,
-    /// Budget of an operation that reads.
+    /// Budget of an operation that somebody waits for before he has a value.
     pub(crate) read_timeout: Duration,
     /// Budget of an operation that writes.
     pub(crate) write_timeout: Duration,
@@ -24,12 +28,30 @@ pub(crate) struct Settings {
 impl Settings {
     /// A time within which a supervisor that still runs has shown a sign of life.
     pub(crate) fn sign_of_life(&self) -> Duration {
-        let longest_wait = PING_INTERVAL.max(self.connect_timeout).max(self.retry_max);
+        let longest_wait = HEARTBEAT.max(self.connect_timeout).max(self.retry_max);
         longest_wait.saturating_mul(3)
     }
 
     /// The longest time that anything waits for an answer.
     pub(crate) fn longest_answer(&self) -> Duration {
         self.read_timeout.max(self.write_timeout).max(self.connect_timeout)
+    }
+}
+
+/// Redis refuses a life of less than a millisecond, and one that ends past the range of its clock.
+pub(crate) fn millis(life: Duration) -> u64 {
+    u64::try_from(life.min(LONGEST).as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_fits_what_redis_accepts() {
+        assert_eq!(millis(Duration::ZERO), 1);
+        assert_eq!(millis(Duration::from_nanos(1)), 1);
+        assert_eq!(millis(Duration::from_micros(2500)), 2);
+        assert_eq!(millis(Duration::MAX), 3_153_600_000_000);
     }
 }

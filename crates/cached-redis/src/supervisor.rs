@@ -1,12 +1,14 @@
 //! The task that connects, watches the connection and replaces it.
 
 use std::{
+    future::poll_fn,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    task::Poll,
+    time::{Duration, Instant},
 };
 
 use cached_core::TierError;
-use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
 use tokio::{
     runtime::Handle,
     task::JoinHandle,
@@ -15,13 +17,14 @@ use tokio::{
 
 use crate::{
     backoff::Backoff,
+    connect::connect,
     failure::Verdict,
+    heartbeat::{Heartbeat, Member},
     link::{Link, Session, State},
-    settings::{PING_INTERVAL, Settings},
+    readings::Readings,
+    settings::Settings,
+    watch::Watch,
 };
-
-/// How many requests may queue for the connection before further ones wait, within their budgets.
-const QUEUE: usize = 1024;
 
 /// Keeps one supervisor running: on the runtime of the first operation, or, when that has ended or stands
 /// still, on the runtime of a later one. Dropping it ends the task.
@@ -29,12 +32,19 @@ const QUEUE: usize = 1024;
 pub(crate) struct Supervision {
     settings: Arc<Settings>,
     link: Arc<Link>,
+    watch: Arc<Watch>,
+    member: Arc<Member>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Supervision {
-    pub(crate) fn new(settings: Arc<Settings>, link: Arc<Link>) -> Self {
-        Self { settings, link, task: Mutex::new(None) }
+    pub(crate) fn new(
+        settings: Arc<Settings>,
+        link: Arc<Link>,
+        watch: Arc<Watch>,
+        member: Arc<Member>,
+    ) -> Self {
+        Self { settings, link, watch, member, task: Mutex::new(None) }
     }
 
     /// Starts the supervisor on the current runtime unless it runs.
@@ -49,9 +59,13 @@ impl Supervision {
         if let Some(old) = task.take() {
             old.abort();
         }
-        let number = self.link.begin();
-        let supervisor =
-            Supervisor { settings: Arc::clone(&self.settings), link: Arc::clone(&self.link), number };
+        let supervisor = Supervisor {
+            settings: Arc::clone(&self.settings),
+            link: Arc::clone(&self.link),
+            watch: Arc::clone(&self.watch),
+            member: Arc::clone(&self.member),
+            number: self.link.begin(),
+        };
         *task = Some(runtime.spawn(supervisor.run()));
         Ok(())
     }
@@ -76,12 +90,15 @@ impl Drop for Supervision {
         if let Some(task) = self.task().take() {
             task.abort();
         }
+        self.link.close();
     }
 }
 
 struct Supervisor {
     settings: Arc<Settings>,
     link: Arc<Link>,
+    watch: Arc<Watch>,
+    member: Arc<Member>,
     number: u64,
 }
 
@@ -90,9 +107,9 @@ impl Supervisor {
         let mut backoff = Backoff::new(self.settings.retry_min, self.settings.retry_max);
         loop {
             self.link.give_sign();
-            if let Some(session) = self.connect().await {
+            if let Some(heartbeat) = self.connect().await {
                 let since = Instant::now();
-                self.watch(session).await;
+                self.serve(heartbeat).await;
                 // A connection that lived is replaced at once. One that broke early counts as a failed attempt,
                 // or a server that accepts and then hangs up would be hammered.
                 if since.elapsed() > self.settings.retry_max {
@@ -107,61 +124,84 @@ impl Supervisor {
         }
     }
 
-    /// Publishes the connection, and returns when it is broken.
-    async fn watch(&self, mut session: Session) {
-        self.publish(State::Up(session.clone()));
+    /// Publishes the connection and those that replace it, and returns when one is broken.
+    async fn serve(&self, mut heartbeat: Heartbeat) {
+        let mut rest = Duration::ZERO;
         loop {
-            self.link.give_sign();
-            match timeout(PING_INTERVAL, self.link.trouble(&session)).await {
-                Ok(Verdict::Broken) => return,
-                // Its server refuses: the next one may not. Until that is there, this one still serves.
-                Ok(Verdict::Refusing) => {
-                    if let Some(replacement) = self.connect().await {
-                        session = replacement;
-                        self.publish(State::Up(session.clone()));
+            let session = heartbeat.session.clone();
+            self.publish(State::Up(session.clone()));
+            let broken = async {
+                heartbeat.keep().await;
+                None
+            };
+            match first(broken, self.replacement(&session, rest)).await {
+                Some(replacement) => heartbeat = replacement,
+                None => return,
+            }
+            // A server that refuses is not asked for another connection all the time.
+            rest = self.settings.retry_max;
+        }
+    }
+
+    /// After a rest, waits until the server refuses, and then for a better connection. Until that is there, the one
+    /// with the server that refuses still serves. `None` if an operation found it broken.
+    async fn replacement(&self, session: &Session, rest: Duration) -> Option<Heartbeat> {
+        sleep(rest).await;
+        loop {
+            match self.link.trouble(session).await {
+                Verdict::Broken => return None,
+                Verdict::Refusing => {
+                    let replacement = self.connect().await;
+                    if replacement.is_some() {
+                        return replacement;
                     }
-                    self.link.give_sign();
                     sleep(self.settings.retry_max).await;
                 }
-                Ok(Verdict::Sound) | Err(_) => {}
-            }
-            self.link.give_sign();
-            if !self.answers(&session).await {
-                return;
+                Verdict::Sound => {}
             }
         }
     }
 
     /// A connection over which the server has answered.
-    async fn connect(&self) -> Option<Session> {
-        let limit = self.settings.connect_timeout;
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(limit))
-            .set_response_timeout(Some(self.settings.longest_answer()))
-            .set_pipeline_buffer_size(QUEUE);
-        let client = self.settings.endpoint.client();
+    async fn connect(&self) -> Option<Heartbeat> {
         let attempt = async {
-            let mut connection = client.get_multiplexed_async_connection_with_config(&config).await.ok()?;
+            let (connection, tracking) = connect(&self.settings, &self.watch).await?;
+            let mut heartbeat = Heartbeat {
+                settings: Arc::clone(&self.settings),
+                link: Arc::clone(&self.link),
+                watch: Arc::clone(&self.watch),
+                member: Arc::clone(&self.member),
+                session: self.link.open(connection, tracking.is_on()),
+                tracking,
+                readings: Readings::default(),
+                is_blind: false,
+            };
             // The system accepts connections for a process that stands still.
-            ping(&mut connection).await.then(|| self.link.open(connection))
+            heartbeat.beat().await.ok().map(|()| heartbeat)
         };
-        timeout(limit, attempt).await.ok().flatten()
-    }
-
-    async fn answers(&self, session: &Session) -> bool {
-        let mut connection = session.connection.clone();
-        timeout(self.settings.connect_timeout, ping(&mut connection)).await.unwrap_or(false)
+        timeout(self.settings.connect_timeout, attempt).await.ok().flatten()
     }
 
     fn publish(&self, state: State) {
-        self.link.publish(self.number, state);
+        if self.link.publish(self.number, state) {
+            self.watch.restored();
+        }
     }
 }
 
-/// Whether the server answers at all; an error that it sends is an answer.
-async fn ping(connection: &mut MultiplexedConnection) -> bool {
-    match redis::cmd("PING").exec_async(connection).await {
-        Ok(()) => true,
-        Err(error) => error.into_server_errors().is_some(),
+/// When the task ends with its runtime, so does the connection.
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        self.link.publish(self.number, State::Down);
     }
+}
+
+/// Runs both until one has ended.
+async fn first<T>(one: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    poll_fn(|cx| match one.as_mut().poll(cx) {
+        Poll::Ready(outcome) => Poll::Ready(outcome),
+        Poll::Pending => other.as_mut().poll(cx),
+    })
+    .await
 }

@@ -3,22 +3,29 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use cached_core::{Stored, Tier, TierError};
-use redis::{Pipeline, RedisResult, aio::MultiplexedConnection};
-use tokio::time::timeout;
+use cached_core::{
+    Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Line, Record, Seen, Take, Tier, TierError, TierFill,
+    Token,
+};
+use redis::RedisResult;
+use tokio::time::{Instant, timeout};
 
 use crate::{
+    batch::{Batch, Replies},
     builder::RedisTierBuilder,
     failure::{Failure, Verdict},
-    link::Link,
-    scripts::{DELETE_IF, INCR},
-    settings::Settings,
+    heartbeat::Member,
+    link::{Link, Session},
+    random,
+    record::{self, TRAILER, Trailer},
+    scripts::{FILL, INCR, LEASE, RELEASE, RENEW, SEED},
+    settings::{Settings, millis},
     supervisor::Supervision,
+    watch::Watch,
 };
 
-/// The longest life of a value, a century: a longer one is cut to it, as Redis refuses a point in time that
-/// does not fit 64 bits.
-const LONGEST_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+/// How much longer than asked for, besides once more the time asked for, a tag's generation is kept.
+const SPARE: Duration = Duration::from_secs(60 * 60);
 
 /// A shared tier in Redis.
 ///
@@ -32,9 +39,14 @@ const LONGEST_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 /// [`TierError::Unavailable`]. The background task lives on the runtime of the operation that started it; when
 /// that runtime has ended, the next operation starts it on its own. Dropping the tier ends the task.
 ///
+/// It tells its cache of changes if the server speaks RESP3 and allows `CLIENT TRACKING`; otherwise what was read
+/// holds for the [bound](Attachment::bound). A tier belongs to one cache: [`attach`](Tier::attach) counts once.
+///
 /// `Debug` shows the server's address and the state of the connection, and never a user or a password.
 pub struct RedisTier {
-    settings: Arc<Settings>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) watch: Arc<Watch>,
+    pub(crate) member: Arc<Member>,
     link: Arc<Link>,
     supervision: Supervision,
 }
@@ -49,139 +61,210 @@ impl RedisTier {
     }
 
     pub(crate) fn new(settings: Settings) -> Self {
-        let (settings, link) = (Arc::new(settings), Arc::new(Link::new()));
-        let supervision = Supervision::new(Arc::clone(&settings), Arc::clone(&link));
-        Self { settings, link, supervision }
+        let settings = Arc::new(settings);
+        let (link, watch, member) = (Arc::new(Link::new()), Arc::default(), Arc::new(Member::new()));
+        let supervision =
+            Supervision::new(settings.clone(), link.clone(), Arc::clone(&watch), member.clone());
+        Self { settings, watch, member, link, supervision }
     }
 
-    /// Runs `operation` on the current connection, all within `budget`.
-    async fn run<T, F>(
+    /// The current connection, within `budget`.
+    pub(crate) async fn session(&self, budget: Duration) -> Result<Session, TierError> {
+        self.supervision.ensure()?;
+        let session = timeout(budget, self.link.session()).await;
+        session.ok().flatten().ok_or(TierError::Unavailable)
+    }
+
+    /// Sends the batch over this connection, and reads the answers, within `budget`.
+    pub(crate) async fn send<T>(
+        &self,
+        session: &Session,
+        budget: Duration,
+        batch: Batch,
+        read: impl FnOnce(Replies) -> RedisResult<T> + Send,
+    ) -> Result<T, TierError> {
+        let mut connection = session.connection.clone();
+        let answers = timeout(budget, batch.send(&mut connection)).await.map_err(|_| TierError::Timeout)?;
+        answers.and_then(read).map_err(|error| {
+            let failure = Failure::from(error);
+            if failure.verdict != Verdict::Sound {
+                self.link.report(session, failure.verdict);
+            }
+            failure.error
+        })
+    }
+
+    /// Does both, within `budget`, and says over which line.
+    async fn run<T>(
         &self,
         budget: Duration,
-        operation: impl FnOnce(MultiplexedConnection) -> F + Send,
-    ) -> Result<T, TierError>
-    where
-        F: Future<Output = RedisResult<T>> + Send,
-    {
-        self.supervision.ensure()?;
-        let mut asked = false;
-        let attempt = async {
-            let session = self.link.session().await.ok_or(TierError::Unavailable)?;
-            asked = true;
-            operation(session.connection.clone()).await.map_err(|error| {
-                let failure = Failure::from(error);
-                if failure.verdict != Verdict::Sound {
-                    self.link.report(&session, failure.verdict);
-                }
-                failure.error
-            })
-        };
-        match timeout(budget, attempt).await {
-            Ok(outcome) => outcome,
-            Err(_) if asked => Err(TierError::Timeout),
-            Err(_) => Err(TierError::Unavailable),
-        }
+        batch: Batch,
+        read: impl FnOnce(Replies) -> RedisResult<T> + Send,
+    ) -> Result<(T, Arc<Line>), TierError> {
+        let begin = Instant::now();
+        let session = self.session(budget).await?;
+        let left = budget.saturating_sub(begin.elapsed());
+        let outcome = self.send(&session, left, batch, read).await?;
+        Ok((outcome, session.line))
     }
 
-    async fn read<T, F>(
+    /// Runs what somebody waits for before he has a value.
+    async fn read<T>(
         &self,
-        operation: impl FnOnce(MultiplexedConnection) -> F + Send,
-    ) -> Result<T, TierError>
-    where
-        F: Future<Output = RedisResult<T>> + Send,
-    {
-        self.run(self.settings.read_timeout, operation).await
+        batch: Batch,
+        read: impl FnOnce(Replies) -> RedisResult<T> + Send,
+    ) -> Result<(T, Arc<Line>), TierError> {
+        self.run(self.settings.read_timeout, batch, read).await
     }
 
-    async fn write<T, F>(
-        &self,
-        operation: impl FnOnce(MultiplexedConnection) -> F + Send,
-    ) -> Result<T, TierError>
-    where
-        F: Future<Output = RedisResult<T>> + Send,
-    {
-        self.run(self.settings.write_timeout, operation).await
+    /// Runs one that writes, and has one answer.
+    async fn write<T: redis::FromRedisValue>(&self, batch: Batch) -> Result<T, TierError> {
+        let outcome = self.run(self.settings.write_timeout, batch, |mut replies| replies.next()).await?;
+        Ok(outcome.0)
     }
 }
 
 #[async_trait]
 impl Tier for RedisTier {
+    fn attach(&self, attachment: Attachment) {
+        if self.watch.attach(attachment) {
+            // A connection from before was made without registering this process with the others.
+            self.link.abandon();
+        }
+    }
+
     /// `false` while there is no connection and the background task is at work on one.
     fn ready(&self) -> bool {
         // When the task has ended with its runtime, only an operation can start it again.
         !self.link.is_down() || !self.supervision.is_running()
     }
 
-    /// The time that is left is read before the value. For a value that is replaced in between by one that
-    /// lives as long or longer it is therefore too short, never too long.
-    async fn get(&self, key: &str) -> Result<Option<Stored>, TierError> {
-        let mut pipeline = Pipeline::with_capacity(2);
-        ask(&mut pipeline, key);
-        let reply: Reply =
-            self.read(|mut redis| async move { pipeline.query_async(&mut redis).await }).await?;
-        Ok(stored(reply))
+    /// The time that is left is read before the value. For a value that is replaced in between by one that lives as
+    /// long or longer it is therefore too short, never too long. One key of another type makes the whole call fail.
+    async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
+        if asks.is_empty() && tags.is_empty() {
+            return Ok(Seen { records: Vec::new(), generations: Vec::new(), line: Line::silent() });
+        }
+        let mut batch = Batch::new();
+        // A tag that changes before the values are read is told of as a change: it is watched by then.
+        for tag in tags {
+            batch.add(command("GET", tag));
+        }
+        for ask in asks {
+            // The other order would give a value the life of its successor.
+            batch.add(command("PTTL", ask.key));
+            batch.add(match ask.known {
+                None => command("GET", ask.key),
+                Some(_) => tail(ask.key),
+            });
+        }
+        let read = |mut replies: Replies| {
+            let generations =
+                tags.iter().map(|_| replies.next().map(generation)).collect::<Result<_, _>>()?;
+            let records = asks.iter().map(|ask| {
+                let left = replies.next()?;
+                Ok(match ask.known {
+                    None => record::open(left, replies.next()?),
+                    Some(known) => record::compare(left, &replies.next::<Vec<u8>>()?, known),
+                })
+            });
+            Ok((records.collect::<RedisResult<Vec<Record>>>()?, generations))
+        };
+        let ((records, generations), line) = self.read(batch, read).await?;
+        Ok(Seen { records, generations, line })
     }
 
-    /// As [`get`](Tier::get). One value of another type makes the whole call fail.
-    async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Stored>>, TierError> {
+    async fn lease(
+        &self,
+        claims: &[LeaseClaim<'_>],
+        tags: &[String],
+        keep_tags: Duration,
+    ) -> Result<Leased, TierError> {
+        if claims.is_empty() && tags.is_empty() {
+            return Ok(Leased { grants: Vec::new(), generations: Vec::new(), line: Line::silent() });
+        }
+        let mut batch = Batch::new();
+        let longer = keep_tags.saturating_mul(2).saturating_add(SPARE);
+        for tag in tags {
+            let fresh = format!("{:016x}", random::number());
+            batch.add_script(&SEED, tag, (fresh, millis(keep_tags), millis(longer)));
+        }
+        for claim in claims {
+            let (take, stamp) = match claim.take {
+                Take::Free => ("free", 0),
+                Take::Over(stamp) => ("over", stamp),
+                Take::Force => ("force", 0),
+            };
+            let (token, stamp) = (&claim.token.0[..], &stamp.to_le_bytes()[..]);
+            batch.add_script(&LEASE, claim.key, (token, millis(claim.lease), take, stamp));
+        }
+        let read = |mut replies: Replies| {
+            let generations = tags.iter().map(|_| {
+                let bytes = replies.next()?;
+                // The script answers with nothing else.
+                Ok(generation(Some(bytes)).unwrap_or_default())
+            });
+            let generations = generations.collect::<RedisResult<Vec<u64>>>()?;
+            let grants = claims.iter().map(|_| replies.next().map(grant));
+            Ok((grants.collect::<RedisResult<Vec<Grant>>>()?, generations))
+        };
+        let ((grants, generations), line) = self.read(batch, read).await?;
+        Ok(Leased { grants, generations, line })
+    }
+
+    /// When one fill is refused, others may have been stored.
+    async fn fill(&self, fills: Vec<TierFill>) -> Result<Filled, TierError> {
+        if fills.is_empty() {
+            return Ok(Filled { stored: Vec::new(), line: Line::silent() });
+        }
+        let mut batch = Batch::new();
+        let count = fills.len();
+        for TierFill { key, token, mut bytes, ttl } in fills {
+            record::seal(&mut bytes, token.stamp());
+            batch.add_script(&FILL, &key, (&token.0[..], bytes, millis(ttl)));
+        }
+        let read = |mut replies: Replies| (0..count).map(|_| replies.next()).collect();
+        let (stored, line) = self.run(self.settings.write_timeout, batch, read).await?;
+        Ok(Filled { stored, line })
+    }
+
+    async fn renew(&self, key: &str, token: Token, lease: Duration) -> Result<bool, TierError> {
+        self.write(Batch::of_script(&RENEW, key, (&token.0[..], millis(lease)))).await
+    }
+
+    async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError> {
+        let end = if is_failed { "failed" } else { "free" };
+        self.write(Batch::of_script(&RELEASE, key, (&token.0[..], end))).await
+    }
+
+    async fn delete(&self, keys: &[String]) -> Result<u64, TierError> {
         if keys.is_empty() {
-            return Ok(Vec::new());
+            return Ok(0);
         }
-        let mut pipeline = Pipeline::with_capacity(2 * keys.len());
-        for key in keys {
-            ask(&mut pipeline, key);
-        }
-        let replies: Vec<Reply> =
-            self.read(|mut redis| async move { pipeline.query_async(&mut redis).await }).await?;
-        Ok(replies.into_iter().map(stored).collect())
-    }
-
-    async fn set(&self, key: &str, bytes: Vec<u8>, ttl: Duration) -> Result<(), TierError> {
-        let mut command = redis::cmd("SET");
-        command.arg(key).arg(bytes).arg("PX").arg(millis(ttl));
-        self.write(|mut redis| async move { command.exec_async(&mut redis).await }).await
-    }
-
-    /// As [`set`](Tier::set). When one entry is refused, others may have been stored.
-    async fn set_many(&self, entries: Vec<(String, Vec<u8>, Duration)>) -> Result<(), TierError> {
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let mut pipeline = Pipeline::with_capacity(entries.len());
-        for (key, bytes, ttl) in entries {
-            pipeline.cmd("SET").arg(key).arg(bytes).arg("PX").arg(millis(ttl));
-        }
-        self.write(|mut redis| async move { pipeline.exec_async(&mut redis).await }).await
-    }
-
-    async fn delete(&self, key: &str) -> Result<bool, TierError> {
         let mut command = redis::cmd("DEL");
-        command.arg(key);
-        let count: u64 = self.write(|mut redis| async move { command.query_async(&mut redis).await }).await?;
-        Ok(count > 0)
+        command.arg(keys);
+        self.write(Batch::of(command)).await
     }
 
-    async fn delete_if(&self, key: &str, seen: &[u8]) -> Result<bool, TierError> {
-        let mut call = DELETE_IF.key(key);
-        call.arg(seen);
-        let count: u64 = self.write(|mut redis| async move { call.invoke_async(&mut redis).await }).await?;
-        Ok(count > 0)
+    async fn delete_matching(&self, pattern: &str) -> Result<u64, TierError> {
+        self.sweep(pattern).await
+    }
+
+    async fn confirm(&self) -> Result<(), TierError> {
+        self.confirm_all().await
     }
 
     async fn exists(&self, key: &str) -> Result<bool, TierError> {
-        let mut command = redis::cmd("EXISTS");
-        command.arg(key);
-        let count: u64 = self.read(|mut redis| async move { command.query_async(&mut redis).await }).await?;
-        Ok(count > 0)
+        let mut batch = Batch::of(command("EXISTS", key));
+        batch.add(command("STRLEN", key));
+        batch.add(tail(key));
+        let read = |mut replies: Replies| Ok((replies.next()?, replies.next()?, replies.next::<Vec<u8>>()?));
+        let ((exists, length, tail), _) = self.read(batch, read).await?;
+        Ok(exists && Trailer::of(&tail).is_none_or(|trailer| trailer.has_value(length)))
     }
 
     async fn incr(&self, key: &str, by: i64, ttl: Option<Duration>) -> Result<i64, TierError> {
-        let mut call = INCR.key(key);
-        call.arg(by);
-        if let Some(ttl) = ttl {
-            call.arg(millis(ttl));
-        }
-        self.write(|mut redis| async move { call.invoke_async(&mut redis).await }).await
+        self.write(Batch::of_script(&INCR, key, (by, ttl.map(millis)))).await
     }
 }
 
@@ -195,27 +278,31 @@ impl fmt::Debug for RedisTier {
     }
 }
 
-/// What `PTTL` and `GET` answer.
-type Reply = (i64, Option<Vec<u8>>);
-
-/// The two commands in this order: the other order would give a value the life of its successor.
-fn ask(pipeline: &mut Pipeline, key: &str) {
-    pipeline.cmd("PTTL").arg(key).cmd("GET").arg(key);
+fn command(name: &str, key: &str) -> redis::Cmd {
+    let mut command = redis::cmd(name);
+    command.arg(key);
+    command
 }
 
-fn stored((left, bytes): Reply) -> Option<Stored> {
-    let remaining = match left {
-        // The key does not expire.
-        -1 => None,
-        // There was no key (-2), and the value has come since: nothing is known of its life.
-        left => Some(Duration::from_millis(u64::try_from(left).unwrap_or(0))),
-    };
-    bytes.map(|bytes| Stored { bytes, remaining })
+/// Asks for the trailer alone, or all that there is if it is shorter.
+fn tail(key: &str) -> redis::Cmd {
+    let mut command = command("GETRANGE", key);
+    command.arg(-TRAILER.cast_signed()).arg(-1);
+    command
 }
 
-/// Redis refuses a life of less than a millisecond, and one that ends past the range of its clock.
-fn millis(ttl: Duration) -> u64 {
-    u64::try_from(ttl.min(LONGEST_TTL).as_millis()).unwrap_or(u64::MAX).max(1)
+/// What no tier of this version wrote is no generation.
+fn generation(bytes: Option<Vec<u8>>) -> Option<u64> {
+    let text = String::from_utf8(bytes?).ok()?;
+    let is_ours = text.len() == 16 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_ours.then(|| u64::from_str_radix(&text, 16).ok()).flatten()
+}
+
+fn grant(answer: i64) -> Grant {
+    match answer {
+        0 => Grant::Held,
+        left => u64::try_from(left).map_or(Grant::Changed, |left| Grant::Busy(Duration::from_millis(left))),
+    }
 }
 
 #[cfg(test)]
@@ -223,20 +310,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_life_of_a_value_that_came_between_the_two_commands_counts_as_over() {
-        let value = |left| stored((left, Some(vec![1]))).unwrap().remaining;
-        assert_eq!(value(-2), Some(Duration::ZERO));
-        assert_eq!(value(-1), None);
-        assert_eq!(value(0), Some(Duration::ZERO));
-        assert_eq!(value(1500), Some(Duration::from_millis(1500)));
-        assert_eq!(stored((1500, None)), None);
-    }
-
-    #[test]
-    fn a_life_fits_what_redis_accepts() {
-        assert_eq!(millis(Duration::ZERO), 1);
-        assert_eq!(millis(Duration::from_nanos(1)), 1);
-        assert_eq!(millis(Duration::from_micros(2500)), 2);
-        assert_eq!(millis(Duration::MAX), 3_153_600_000_000);
+    fn only_sixteen_digits_are_a_generation() {
+        let read = |text: &str| generation(Some(text.as_bytes().to_vec()));
+        assert_eq!(read("00000000000000ff"), Some(255));
+        assert_eq!(read("ffffffffffffffff"), Some(u64::MAX));
+        for text in
+            ["", "ff", "+0000000000000ff", "00000000000000fg", "000000000000000ff", "\u{fc}0000000000000f"]
+        {
+            assert_eq!(read(text), None, "{text}");
+        }
+        assert_eq!(generation(Some(vec![0xff; 16])), None);
+        assert_eq!(generation(None), None);
     }
 }

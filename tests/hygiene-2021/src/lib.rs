@@ -27,7 +27,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use cached_aside::cached;
+use cached_aside::{cached, invalidates};
 
 #[cfg(test)]
 mod tests;
@@ -130,6 +130,32 @@ impl Repo {
     pub async fn plain(&self, text: &str, maybe: Option<&str>) -> usize {
         run();
         text.len() + maybe.map_or(0, str::len)
+    }
+}
+
+/// Writes what was borrowed.
+///
+/// # Errors
+/// If it is no number.
+#[invalidates(private(text), generic(many, text), tags = ["text:{text}", "{hash(many)}"], prefix = "2021:{text}:")]
+pub async fn write<'a>(text: &'a str, many: &[&'a str]) -> Result<&'a str, std::num::ParseIntError> {
+    text.parse::<usize>().map(|index| many.get(index).copied().unwrap_or(text))
+}
+
+impl Repo {
+    /// A method whose future captures what it must.
+    #[invalidates(self.method_entry(text), tags = ["tenant:{self.tenant}"])]
+    pub fn write<'a>(&'a mut self, text: &'a str) -> impl Future<Output = u32> + Send + 'a {
+        async move {
+            self.tenant += u32::from(text.is_empty());
+            self.tenant
+        }
+    }
+
+    /// A method of the usual kind.
+    #[invalidates(self.method_entry(text), self.sync_method_entry(text), tags = ["tenant:{self.tenant}"])]
+    pub async fn change(&mut self, text: &str) {
+        self.tenant += u32::from(text.is_empty());
     }
 }
 

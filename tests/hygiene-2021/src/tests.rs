@@ -52,3 +52,14 @@ async fn calls_companions_and_handles_borrow() {
     assert_eq!(repo.method(&text).await, 4);
     assert_eq!(runs(), 2);
 }
+
+#[tokio::test]
+async fn writers_borrow() {
+    let text = String::from("0");
+    assert_eq!(write(&text, &["a"]).await, Ok("a"));
+    assert!(write("x", &[]).await.is_err());
+    let mut repo = Repo { tenant: 1 };
+    assert_eq!(repo.write(&text).await, 1);
+    repo.change("").await;
+    assert_eq!(repo.tenant, 2);
+}

@@ -1,10 +1,5 @@
 use cached_aside::cached;
 
-#[cached("tags", ttl = "5m", tags = ["user:{x}"])]
-async fn tags(x: u32) -> u32 {
-    x
-}
-
 #[cached("stale", ttl = "5m", stale = "10m")]
 async fn stale(x: u32) -> u32 {
     x
@@ -22,11 +17,6 @@ async fn load_timeout(x: u32) -> u32 {
 
 #[cached("soft_timeout", ttl = "5m", soft_timeout = "1s")]
 async fn soft_timeout(x: u32) -> u32 {
-    x
-}
-
-#[cached("coalesce", ttl = "5m", coalesce = cluster)]
-async fn coalesce(x: u32) -> u32 {
     x
 }
 

@@ -55,4 +55,10 @@ async fn function(id: u32) -> u32 {
     id
 }
 
+
+
+#[cached("%tag:{id}", ttl = 60)]
+async fn reserved(id: u32) -> u32 {
+    id
+}
 fn main() {}

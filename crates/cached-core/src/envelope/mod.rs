@@ -30,4 +30,4 @@ mod wire;
 
 pub(crate) use schema::schema_fingerprint;
 pub(crate) use unreadable::Unreadable;
-pub(crate) use wire::{Expect, Header, Limits, open, seal};
+pub(crate) use wire::{Expect, Header, Limits, TagGeneration, created_ms, open, seal};

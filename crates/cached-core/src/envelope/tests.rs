@@ -1,7 +1,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{wire::TagGeneration, *};
+use super::*;
 
 const EXPECT: Expect = Expect {
     schema: 0x1122_3344_5566_7788,
@@ -125,6 +125,14 @@ fn golden_schema() {
     assert_ne!(schema_fingerprint("app::Syllabus", 1), schema_fingerprint("app::Syllabus", 2));
     assert_ne!(schema_fingerprint("app::Syllabus", 1), schema_fingerprint("app::Answer", 1));
     assert_ne!(schema_fingerprint("a\u{1}\0\0\0", 1), schema_fingerprint("a", 1));
+}
+
+#[test]
+fn the_date_is_found_without_a_look_at_the_rest() {
+    let bytes = seal(&header(), JSON, &LIMITS).unwrap();
+    assert_eq!(created_ms(&bytes), Some(header().created_ms));
+    assert_eq!(created_ms(b"{\"id\":7, \"name\": \"Ada Lovelace, Countess\"}"), None);
+    assert_eq!(created_ms(&bytes[..30]), None);
 }
 
 fn headers() -> impl Strategy<Value = Header> {

@@ -11,6 +11,8 @@ const EMPTY: u8 = 1 << 1;
 
 /// The length of an envelope without tags and without payload.
 const FIXED_LEN: usize = 56;
+/// Where `created_ms` is.
+const CREATED_AT: usize = 28;
 const TAG_LEN: usize = 16;
 
 /// What is stored beside a value.
@@ -161,6 +163,12 @@ pub(crate) fn open<'a>(bytes: &'a [u8], expect: &Expect, limits: &Limits) -> Res
         return Err(Unreadable::Corrupt);
     };
     Ok(Opened { header, payload })
+}
+
+/// When the value in an envelope was made, as it says before anything else was checked.
+pub(crate) fn created_ms(bytes: &[u8]) -> Option<u64> {
+    let (head, rest) = bytes.split_at_checked(CREATED_AT)?;
+    (head.first() == Some(&VERSION)).then(|| Reader(rest).u64().ok()).flatten()
 }
 
 fn checksum(head: &[u8], payload: &[u8]) -> u32 {

@@ -7,10 +7,11 @@ use std::{
     pin::pin,
     sync::Arc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
-use super::{Flight, Flights, Landing, Phase, chain, pulse::Pulse, wake};
-use crate::slot::Slot;
+use super::{Flight, Flights, Landing, Phase, chain, lock, pulse::Pulse, wake};
+use crate::{claim::Claim, slot::Slot};
 
 /// Leads a flight until it [lands](Leader::land) or [fails](Leader::fail). Dropped before, it hands the lead to a
 /// follower.
@@ -77,6 +78,37 @@ impl Leader {
         drop(shard);
         wake(wakers);
         current
+    }
+
+    /// From now on, whatever is said about what `claim` names overtakes this flight. Returns whether nothing was said yet.
+    pub(crate) fn stand_on(&self, claim: &Claim) -> bool {
+        *lock(&self.flight.ground) = Some(claim.clone());
+        claim.carry_load();
+        claim.is_intact()
+    }
+
+    /// Whether the load is being polled whenever it could go on.
+    pub(crate) fn is_at_work(&self, patience: Duration) -> impl Fn() -> bool + Send + 'static {
+        let pulse = self.pulse.clone();
+        move || pulse.idle() < patience
+    }
+
+    /// The load has ended. From now on nobody takes the lead from this one.
+    pub(crate) fn begin_landing(&self) {
+        self.flight.state().landing = true;
+    }
+
+    /// Ends the flight: its result is not stored, and those who follow start over.
+    pub(crate) fn reject(self, slot: Arc<dyn Slot>) {
+        let wakers = {
+            let mut shard = self.flights.shard(&self.flight.key);
+            if self.flight.is_in(&shard) {
+                shard.remove(&self.flight.key);
+            }
+            self.flight.state().supersede()
+        };
+        wake(wakers);
+        self.land(slot, || ());
     }
 
     /// Ends the load without anything to share. One follower is given a second try; when that fails too, every

@@ -28,6 +28,7 @@ pub(crate) use leader::{Leader, Panic};
 use pulse::Pulse;
 
 use crate::{
+    claim::Claim,
     key::{BuildPrehashed, Key},
     slot::Slot,
 };
@@ -47,6 +48,8 @@ pub(crate) struct Flight {
     state: Mutex<State>,
     /// The flights that its load waits for.
     waits_for: Mutex<Vec<Arc<Flight>>>,
+    /// What its load stands on.
+    ground: Mutex<Option<Claim>>,
 }
 
 struct State {
@@ -56,6 +59,8 @@ struct State {
     /// Seats that a follower has left.
     free_seats: Vec<usize>,
     superseded: bool,
+    /// The load has ended, and it is being found out whether its value may be kept.
+    landing: bool,
     /// A load failed in a way that the followers cannot share, and one of them was given a second try.
     spent: bool,
     /// Of the leader that counts. One that was overtaken has another.
@@ -107,8 +112,15 @@ impl Flights {
         if !flight.begin_wait(&within) {
             return Role::Recurse;
         }
-        state.followers += 1;
-        Role::Follow(Follower { flights: self.clone(), flight: flight.clone(), within, seat: None, patient })
+        Role::Follow(state.follow(self, flight, within, patient))
+    }
+
+    /// Follows the flight of `key` if its load has ended already.
+    pub(crate) fn join_landing(self: &Arc<Self>, key: &Key) -> Option<Follower> {
+        let shard = self.shard(key);
+        let flight = shard.get(key)?;
+        let mut state = flight.state();
+        state.landing.then(|| state.follow(self, flight, Vec::new(), false))
     }
 
     /// Leads a new flight in any case. A flight under way keeps its followers, but its result is not stored.
@@ -125,11 +137,16 @@ impl Flights {
             wakers: Vec::new(),
             free_seats: Vec::new(),
             superseded: false,
+            landing: false,
             spent: false,
             pulse: pulse.clone(),
         };
-        let flight =
-            Arc::new(Flight { key: key.clone(), state: Mutex::new(state), waits_for: Mutex::default() });
+        let flight = Arc::new(Flight {
+            key: key.clone(),
+            state: Mutex::new(state),
+            waits_for: Mutex::default(),
+            ground: Mutex::default(),
+        });
         shard.insert(key.clone(), flight.clone());
         Leader::new(self.clone(), flight, pulse)
     }
@@ -158,9 +175,27 @@ impl Flights {
         }
     }
 
+    /// As [`supersede`](Self::supersede) for every load that has nothing to stand on any more.
+    pub(crate) fn supersede_fallen(&self) {
+        for shard in &self.shards {
+            let fallen: Vec<_> = lock(shard).extract_if(|_, flight| flight.has_fallen()).collect();
+            for (_, flight) in fallen {
+                let wakers = flight.state().supersede();
+                wake(wakers);
+            }
+        }
+    }
+
     /// How many loads are under way.
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).len()).sum()
+    }
+
+    /// How many callers follow them.
+    pub(crate) fn followers(&self) -> usize {
+        let in_shard =
+            |shard: &Mutex<Shard>| lock(shard).values().map(|flight| flight.state().followers).sum::<usize>();
+        self.shards.iter().map(in_shard).sum()
     }
 
     fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
@@ -180,15 +215,32 @@ impl Flight {
         lock(&self.state)
     }
 
+    fn has_fallen(&self) -> bool {
+        lock(&self.ground).as_ref().is_some_and(|claim| !claim.is_intact())
+    }
+
     fn is_in(self: &Arc<Self>, shard: &Shard) -> bool {
         shard.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, self))
     }
 }
 
 impl State {
+    fn follow(
+        &mut self,
+        flights: &Arc<Flights>,
+        flight: &Arc<Flight>,
+        within: Vec<Arc<Flight>>,
+        patient: bool,
+    ) -> Follower {
+        self.followers += 1;
+        let (flights, flight) = (flights.clone(), flight.clone());
+        Follower { flights, flight, within, seat: None, patient, came_after_load: self.landing }
+    }
+
     /// A follower takes the lead.
     fn promote(&mut self, flights: &Arc<Flights>, flight: &Arc<Flight>) -> Leader {
         self.phase = Phase::Running;
+        self.landing = false;
         self.pulse = Arc::new(Pulse::new());
         Leader::new(flights.clone(), flight.clone(), self.pulse.clone())
     }
@@ -230,6 +282,7 @@ pub(crate) struct Follower {
     within: Vec<Arc<Flight>>,
     seat: Option<usize>,
     patient: bool,
+    pub(crate) came_after_load: bool,
 }
 
 /// What a follower waited for.
@@ -246,7 +299,8 @@ impl Follower {
     /// caller holds it without polling, or its runtime is gone.
     pub(crate) fn overtake(&mut self, patience: Duration) -> Option<Leader> {
         let mut state = self.flight.state();
-        let parked = matches!(state.phase, Phase::Running) && state.pulse.idle() >= patience;
+        let parked =
+            matches!(state.phase, Phase::Running) && !state.landing && state.pulse.idle() >= patience;
         parked.then(|| state.promote(&self.flights, &self.flight))
     }
 }

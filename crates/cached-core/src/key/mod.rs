@@ -51,6 +51,10 @@ impl<'a> KeyRef<'a> {
     pub(crate) fn owned(&self) -> Key {
         Key { hash: self.hash, bytes: self.bytes.into() }
     }
+
+    pub(crate) fn digest(&self, hasher: &dyn KeyHasher) -> [u8; 32] {
+        hasher.hash(self.bytes)
+    }
 }
 
 impl Key {
@@ -68,7 +72,7 @@ impl Key {
 
     /// The digest that names the key in the shared tier and is checked there.
     pub(crate) fn digest(&self, hasher: &dyn KeyHasher) -> [u8; 32] {
-        hasher.hash(&self.bytes)
+        self.as_ref().digest(hasher)
     }
 }
 
@@ -176,6 +180,49 @@ impl KeyWriter<'_> {
                 self.part(value)
             }
         }
+    }
+}
+
+/// A value that can stand in the place of a placeholder: whatever is `Serialize`.
+pub trait KeyPart {
+    #[doc(hidden)]
+    fn write(&self, writer: &mut KeyWriter<'_>) -> Result<(), Error>;
+}
+
+impl<T: Serialize + ?Sized> KeyPart for T {
+    fn write(&self, writer: &mut KeyWriter<'_>) -> Result<(), Error> {
+        writer.part(self)
+    }
+}
+
+/// Texts that are no keys of entries: tags and patterns.
+impl KeyWriter<'_> {
+    /// What `write` writes as a name.
+    pub(crate) fn text(
+        hasher: &dyn KeyHasher,
+        write: impl FnOnce(&mut KeyWriter<'_>) -> Result<(), Error>,
+    ) -> Result<String, Error> {
+        let mut text = String::new();
+        write(&mut KeyWriter(Face::Name(&mut text, hasher)))?;
+        Ok(text)
+    }
+
+    /// `template` with the parts in the places of its `{}`.
+    pub(crate) fn fill_in(&mut self, template: &str, parts: &[&dyn KeyPart]) -> Result<(), Error> {
+        let mut texts = template.split("{}");
+        if texts.clone().count() != parts.len() + 1 {
+            return Err(Error::key("a template has one `{}` for each part"));
+        }
+        let mut parts = parts.iter();
+        while let Some(text) = texts.next() {
+            if let Face::Name(name, _) = &mut self.0 {
+                name.push_str(text);
+            }
+            if let Some(part) = parts.next() {
+                part.write(self)?;
+            }
+        }
+        Ok(())
     }
 }
 

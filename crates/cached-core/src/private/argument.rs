@@ -53,6 +53,37 @@ pub enum Key {}
 )]
 pub trait MadeOf<T: ?Sized> {}
 
+/// As [`RefuseKey`], for tags and patterns.
+pub trait RefuseTag<T: ?Sized>: Sized {
+    fn __cached_part(self, _: &mut KeyWriter<'_>) -> Result<(), Error>
+    where
+        Tag: SpelledBy<T>,
+    {
+        Ok(())
+    }
+
+    fn __cached_digest(self, _: &mut KeyWriter<'_>) -> Result<(), Error>
+    where
+        Tag: SpelledBy<T>,
+    {
+        Ok(())
+    }
+}
+
+impl<T: ?Sized> RefuseTag<T> for KeyArg<'_, T> {}
+
+/// Stands for tags and patterns in a message.
+pub enum Tag {}
+
+/// Implemented for nothing: it carries the message.
+#[diagnostic::on_unimplemented(
+    message = "`{T}` cannot be part of a tag or a prefix",
+    label = "this names a `{T}`, which is not `serde::Serialize`",
+    note = "name a field that identifies it, such as `{{user.id}}`, derive `serde::Serialize` for it, or add a \
+            `Serialize` bound"
+)]
+pub trait SpelledBy<T: ?Sized> {}
+
 /// A borrowed argument, before it is known whether it can be copied into a task.
 pub struct Arg<T>(pub T);
 

@@ -7,6 +7,7 @@
     reason = "methods come in pairs of one signature"
 )]
 
+mod after;
 mod argument;
 mod load;
 mod probe;
@@ -16,7 +17,11 @@ pub use std::{
     boxed::Box, future::Future, future::Ready, option::Option, result::Result, string::String, time::Duration,
 };
 
-pub use argument::{Arg, Hold, HoldOption, KeyArg, LendArg, OptionArg, RefuseArg, RefuseKey, mark};
+pub use crate::planted::is_planted;
+pub use after::{After, Always, Outcome, Settle, invalidation};
+pub use argument::{
+    Arg, Hold, HoldOption, KeyArg, LendArg, OptionArg, RefuseArg, RefuseKey, RefuseTag, mark,
+};
 pub use load::{Detached, Inline, detached, place};
 pub use probe::{
     AnyHeap, NeverEmpty, NeverHit, NoArgumentsHere, NoError, NoOption, PlainKind, Probe, RefuseShared,
@@ -27,13 +32,16 @@ pub use scope::{free_scope, method_scope, name_of};
 pub use crate::{
     CacheControl, Error, Reply,
     cache::Cache,
-    call::{Lander, Load, Plan, Spawn},
+    call::{Load, Plan, Spawn},
     control::LoadRule,
     function::{Call, Intent, Started, SyncCall},
+    invalidation::Invalidation,
     key::KeyWriter,
+    landing::Lander,
     shape::{Dates, Encoder, Settled, Settling, Shape, Sharing, Typed},
     site::Site,
     slot::{Failure, Meta, Slot, Value},
+    tags::Tags,
 };
 
 /// The process default where nobody says what it is: an in-process cache.

@@ -125,6 +125,7 @@ impl Input {
             || self
                 .template
                 .iter()
+                .chain(&self.tags)
                 .flat_map(Template::placeholders)
                 .any(|of| of.argument.unraw() == name.unraw())
     }
@@ -138,12 +139,15 @@ fn companions(input: &Input) -> TokenStream {
     };
     let unit = quote!(#krate::__private::Result<(), #krate::__private::Error>);
     let text = quote!(#krate::__private::Result<#krate::__private::String, #krate::__private::Error>);
+    let is_sync = input.function.kind == Kind::Sync;
+    let invalidation = quote!(#krate::__private::Invalidation);
     let invalidate = one(
         "invalidate",
         "Removes the value for these arguments from every tier, and lets no load that has begun store one.",
-        unit,
-        true,
+        if is_sync { unit } else { invalidation.clone() },
+        false,
     );
+    let hidden = hidden_invalidation(input, &invalidation);
     let refresh = one(
         "refresh",
         "Runs the function and keeps the new value, whatever the cache has.",
@@ -167,7 +171,23 @@ fn companions(input: &Input) -> TokenStream {
         &quote!(__CachedMode::Reply<#output>),
         true,
     );
-    quote!(#invalidate #refresh #peek #with #key)
+    quote!(#invalidate #refresh #peek #with #key #hidden)
+}
+
+/// For `#[invalidates]`, which does not know whether the function is async.
+fn hidden_invalidation(input: &Input, invalidation: &TokenStream) -> TokenStream {
+    let krate = &input.krate;
+    let vis = &input.function.vis;
+    let sig = input.signature(&format_ident!("__cached_invalidation"), &TokenStream::new(), invalidation);
+    let (names, turbofish) = (input.argument_names(), input.turbofish());
+    quote! {
+        #[doc(hidden)]
+        #vis #sig {
+            #krate::__private::invalidation(
+                Self::__cached_call #turbofish(#krate::__private::Intent::Beside, #(#names),*),
+            )
+        }
+    }
 }
 
 fn companion(

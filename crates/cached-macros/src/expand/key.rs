@@ -1,15 +1,11 @@
 //! How the generated code writes its key.
 
-use proc_macro2::{Span, TokenStream};
-use quote::{quote, quote_spanned};
-use syn::{GenericParam, Ident, Member, Type, ext::IdentExt, spanned::Spanned};
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{GenericParam, ext::IdentExt, spanned::Spanned};
 
-use super::{Input, local};
-use crate::{
-    check::{Key, hidden_generics, hidden_opaque},
-    function::Argument,
-    template::{Piece, Placeholder},
-};
+use super::{Input, local, write};
+use crate::check::key::{Key, hidden_generics, hidden_opaque};
 
 /// The initialiser of the function's `Site`.
 pub(super) fn site(input: &Input) -> TokenStream {
@@ -17,6 +13,12 @@ pub(super) fn site(input: &Input) -> TokenStream {
     let version = input.options.version.map(|version| quote!(.version(#version)));
     let max_entries = input.options.max_entries.map(|entries| quote!(.max_entries(#entries)));
     let is_local = input.options.local.as_ref().map(|_| quote!(.local()));
+    let bound = input.options.bound.as_ref().map(|bound| {
+        let (seconds, nanos) = (bound.age.as_secs(), bound.age.subsec_nanos());
+        quote!(.bound(#krate::__private::Duration::new(#seconds, #nanos)))
+    });
+    let coalesce = input.options.coalesce.as_ref().filter(|coalesce| coalesce.is_local);
+    let coalesce = coalesce.map(|_| quote!(.coalesce_local()));
     let base = match (&input.template, &input.key) {
         (Some(template), Key::Arguments(_)) => {
             let prefix = template.canonical();
@@ -35,89 +37,31 @@ pub(super) fn site(input: &Input) -> TokenStream {
             quote!(prefix(#path))
         }
     };
-    quote!(#krate::__private::Site::#base #version #max_entries #is_local)
+    quote!(#krate::__private::Site::#base #version #max_entries #is_local #bound #coalesce)
 }
 
 /// Statements to put first, and the closure that writes the key.
 pub(super) fn writer(input: &Input) -> (TokenStream, TokenStream) {
-    let krate = &input.krate;
+    let Input { krate, function, .. } = input;
     let (writer, key) = (local("__cached_writer"), local("__cached_key"));
     let mut bindings = TokenStream::new();
     let mut steps = TokenStream::new();
     match &input.key {
         Key::Arguments(names) => {
-            let arguments = input.function.arguments.iter();
+            let arguments = function.arguments.iter();
             let keyed = arguments.filter(|argument| names.contains(&argument.name));
-            steps.extend(keyed.map(|argument| whole(input, argument, false)));
+            steps.extend(keyed.map(|argument| write::whole(krate, argument, argument.name.span(), false)));
         }
-        Key::Template => {
-            for piece in input.template.iter().flat_map(|template| &template.pieces) {
-                steps.extend(match piece {
-                    Piece::Text(text) => quote!(#writer.literal(#text);),
-                    Piece::Placeholder(placeholder) => placeholder_part(input, placeholder),
-                });
-            }
-        }
+        Key::Template => steps.extend(input.template.iter().map(|it| write::steps(krate, function, it))),
         Key::Expr(expr) => {
             bindings = quote!(let #key = #expr;);
             let text = input.template.as_ref().map(|template| format!("{}:", template.canonical()));
             steps.extend(text.map(|text| quote!(#writer.literal(#text);)));
-            steps.extend(part(input, &quote!(#key), false, expr.span(), false));
+            steps.extend(write::part(krate, &quote!(#key), false, expr.span(), false));
         }
     }
-    let scopes = scopes(input);
-    let write = quote! {
-        |#writer: &mut #krate::__private::KeyWriter<'_>| -> #krate::__private::Result<(), #krate::__private::Error> {
-            #[allow(unused_imports)]
-            use #krate::__private::RefuseKey as _;
-            #steps
-            #scopes
-            #krate::__private::Result::Ok(())
-        }
-    };
-    (bindings, write)
-}
-
-/// One part of the key. A reference is taken as it is, so that messages name what it points to.
-fn part(input: &Input, value: &TokenStream, is_reference: bool, span: Span, is_hash: bool) -> TokenStream {
-    let krate = &input.krate;
-    let writer = local("__cached_writer");
-    let method = Ident::new(if is_hash { "__cached_digest" } else { "__cached_part" }, span);
-    let borrow = (!is_reference).then(|| quote!(&));
-    quote_spanned!(span=> #krate::__private::KeyArg(#borrow #value).#method(#writer)?;)
-}
-
-fn placeholder_part(input: &Input, placeholder: &Placeholder) -> TokenStream {
-    let Placeholder { argument, fields, is_hash } = placeholder;
-    let known = input.function.argument(argument);
-    let literal = argument.span();
-    // An argument as a whole is to blame at its place in the signature, a field at the template.
-    match known {
-        Some(known) if fields.is_empty() => whole(input, known, *is_hash),
-        _ => {
-            let own = input.function.sig.receiver().map(|receiver| Ident::from(receiver.self_token));
-            let name = known.map(|known| &known.name).or(own.as_ref()).unwrap_or(argument);
-            // The compiler would offer to write the field in the place of the whole template.
-            let at = Span::mixed_site().located_at(literal);
-            let fields = fields.iter().map(|field| at_span(field, at));
-            part(input, &quote!(#name #(.#fields)*), false, literal, *is_hash)
-        }
-    }
-}
-
-fn whole(input: &Input, argument: &Argument, is_hash: bool) -> TokenStream {
-    let name = &argument.name;
-    let is_reference = matches!(argument.ty, Type::Reference(_));
-    part(input, &quote!(#name), is_reference, name.span(), is_hash)
-}
-
-fn at_span(field: &Member, span: Span) -> Member {
-    let mut field = field.clone();
-    match &mut field {
-        Member::Named(name) => name.set_span(span),
-        Member::Unnamed(index) => index.span = span,
-    }
-    field
+    steps.extend(scopes(input));
+    (bindings, write::closure(krate, &local("RefuseKey"), &steps))
 }
 
 /// What tells apart functions and instances of functions that have the same prefix and the same arguments.

@@ -4,7 +4,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{GenericParam, Ident, Lifetime, Type, TypeReference};
 
-use super::{Input, local};
+use super::{Input, body, local};
 use crate::function::{Argument, Function, Kind, Mentions, is_object};
 
 /// What makes the `Load` of a call, when there is no value.
@@ -64,36 +64,12 @@ fn free_body(input: &Input, at: Span) -> TokenStream {
 
 /// The body of a method, in place. A pattern is bound inside, as it would be in the function.
 fn method_body(input: &Input, at: Span) -> TokenStream {
-    let output = &input.function.output;
-    let body = &input.function.body;
     let bindings = input.function.arguments.iter().filter_map(|argument| {
         let Argument { name, pattern, .. } = argument;
         let is_same = *name == pattern.to_token_stream().to_string();
         (!is_same).then(|| quote!(let #pattern = #name;))
     });
-    match input.function.kind {
-        Kind::Sync | Kind::Async => {
-            let span = Span::mixed_site().located_at(input.function.value_span());
-            let out = Ident::new("__cached_out", span);
-            // Never run: it tells `?` and `return` what the body's type is.
-            let edge = quote_spanned! {span=>
-                #[allow(unknown_lints, unreachable_code, clippy::diverging_sub_expression, clippy::empty_loop,
-                    clippy::let_unit_value, clippy::let_with_type_underscore, clippy::needless_return,
-                    clippy::unreachable, clippy::items_after_statements)]
-                if false {
-                    let #out: #output = loop {};
-                    return #out;
-                }
-            };
-            quote_spanned!(at=> async move { #edge #(#bindings)* #body })
-        }
-        Kind::Boxed | Kind::Opaque => quote_spanned! {at=>
-            async move {
-                #(#bindings)*
-                #body.await
-            }
-        },
-    }
+    body::in_place(&input.function, &bindings.collect(), at)
 }
 
 /// How each argument of a free function gets into a task of its own.

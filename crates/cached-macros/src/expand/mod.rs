@@ -1,16 +1,18 @@
 //! From the model to tokens. What is generated is thin: it writes the key, wraps the body, and calls the runtime.
 
+pub(crate) mod body;
 mod companions;
 mod key;
 mod load;
 mod shape;
+pub(crate) mod write;
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
-use syn::{FnArg, GenericParam, Signature, ext::IdentExt, parse2, spanned::Spanned};
+use syn::{Expr, FnArg, GenericParam, Path, Signature, ext::IdentExt, spanned::Spanned};
 
 use crate::{
-    check::{self, Key},
+    check::{self, Checked, key::Key},
     errors::Errors,
     function::{Function, Kind, Mentions},
     options::Options,
@@ -23,19 +25,17 @@ struct Input {
     function: Function,
     template: Option<Template>,
     key: Key,
+    tags: Vec<Template>,
     krate: TokenStream,
 }
 
 pub(crate) fn cached(options: TokenStream, item: &TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let options = Options::parse(options, &mut errors);
-    let input = errors.take(parse2::<Function>(item.clone())).map(|function| {
-        let (template, key) = check::check(&options, &function, &mut errors);
-        let krate = match &options.krate {
-            Some(path) => quote!(#path),
-            None => quote!(::cached_aside),
-        };
-        Input { options, function, template, key, krate }
+    let input = errors.take(Function::parse("cached", item.clone())).map(|function| {
+        let Checked { template, key, tags } = check::check(&options, &function, &mut errors);
+        let krate = runtime(options.krate.as_ref());
+        Input { options, function, template, key, tags, krate }
     });
     match (errors.finish(), input) {
         (Ok(()), Some(input)) if input.is_method() => method(&input),
@@ -47,6 +47,11 @@ pub(crate) fn cached(options: TokenStream, item: &TokenStream) -> TokenStream {
             quote!(#error #item #stubs)
         }
     }
+}
+
+/// Where the runtime is.
+pub(crate) fn runtime(path: Option<&Path>) -> TokenStream {
+    path.map_or_else(|| quote!(::cached_aside), |path| quote!(#path))
 }
 
 /// What code elsewhere may name, so that an error here is the only one.
@@ -146,6 +151,7 @@ impl Input {
         let site = key::site(self);
         let cache = self.cache();
         let (bindings, write) = key::writer(self);
+        let tags = self.tag();
         let plan = shape::plan(self);
         let load = load::load(self);
         let wrap = (self.function.kind == Kind::Sync).then(|| quote!(#krate::__private::SyncCall::new));
@@ -162,18 +168,30 @@ impl Input {
                 static __CACHED_SITE: #krate::__private::Site = #site;
                 let #cache_ref: &#krate::__private::Cache = #cache;
                 #bindings
-                let #started = #krate::__private::Started::new(#intent, #plan, #cache_ref, #write);
+                let #started = #krate::__private::Started::new(#intent, #plan, #cache_ref, #write) #tags;
                 #wrap(#started.load(#load))
             }
         }
     }
 
-    fn cache(&self) -> TokenStream {
-        let krate = &self.krate;
-        match &self.options.cache {
-            Some(expr) => quote_spanned!(expr.span()=> &#expr),
-            None => quote!(#krate::__private::default_cache()),
+    /// Names the tags of the entry, on a miss.
+    fn tag(&self) -> TokenStream {
+        if self.tags.is_empty() {
+            return TokenStream::new();
         }
+        let krate = &self.krate;
+        let tags = local("__cached_tags");
+        let each = self.tags.iter().map(|tag| write::template(krate, &self.function, tag));
+        quote! {
+            .tags(|#tags: &mut #krate::__private::Tags<'_>| -> #krate::__private::Result<(), #krate::__private::Error> {
+                #(#tags.tag(#each)?;)*
+                #krate::__private::Result::Ok(())
+            })
+        }
+    }
+
+    fn cache(&self) -> TokenStream {
+        cache(self.options.cache.as_ref(), &self.krate)
     }
 
     /// Makes a plain call out of a [`call`](Self::call) expression, as the user's function returns it.
@@ -249,6 +267,14 @@ fn method(input: &Input) -> TokenStream {
     }
 }
 
+/// A reference to the cache.
+pub(crate) fn cache(expr: Option<&Expr>, krate: &TokenStream) -> TokenStream {
+    match expr {
+        Some(expr) => quote_spanned!(expr.span()=> &#expr),
+        None => quote!(#krate::__private::default_cache()),
+    }
+}
+
 /// A block that stands at a place.
 fn braced(tokens: &TokenStream, at: Span) -> Group {
     let mut group = Group::new(Delimiter::Brace, tokens.clone());
@@ -257,7 +283,7 @@ fn braced(tokens: &TokenStream, at: Span) -> Group {
 }
 
 /// A variable of the generated code, which no variable of the user's can be confused with.
-fn local(name: &str) -> Ident {
+pub(crate) fn local(name: &str) -> Ident {
     Ident::new(name, Span::mixed_site())
 }
 

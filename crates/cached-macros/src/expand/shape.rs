@@ -48,6 +48,7 @@ fn shape(input: &Input) -> TokenStream {
     };
     let ttl_from = of("ttl_from", &options.ttl_from);
     let cache_if = of("cache_if", &options.cache_if);
+    let tags_from = of("tags_from", &options.tags_from);
     let jitter = options.jitter.as_ref().map(|jitter| quote!(let #shape = #shape.jitter(#jitter);));
     let cache_none = options.cache_none.as_ref().map(|name| {
         quote_spanned! {name.span()=>
@@ -94,6 +95,7 @@ fn shape(input: &Input) -> TokenStream {
         #ttl_from
         #jitter
         #cache_if
+        #tags_from
         #cache_none
         #cache_err
         #values
@@ -107,8 +109,13 @@ fn absent_arguments(input: &Input) -> TokenStream {
     let options = &input.options;
     let ttls = options.ttl.iter().chain(options.cache_err.iter().map(|cache_err| &cache_err.ttl));
     let which = options.cache_err.iter().filter_map(|cache_err| cache_err.which.as_ref());
-    let exprs: Vec<_> =
-        ttls.filter_map(Time::expr).chain(&options.ttl_from).chain(&options.cache_if).chain(which).collect();
+    let exprs: Vec<_> = ttls
+        .filter_map(Time::expr)
+        .chain(&options.ttl_from)
+        .chain(&options.cache_if)
+        .chain(&options.tags_from)
+        .chain(which)
+        .collect();
     let is_named = |name: &Ident| exprs.iter().any(|expr| mentions(expr.to_token_stream(), name));
     let names = input.argument_names().into_iter().filter(|name| is_named(name));
     quote! {

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use cached_core::{Tier, TierError};
+use cached_core::{Take, Tier, TierError};
 use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
 
-use crate::support::{MINUTE, builder, down, refused, tier, up};
+use crate::support::{
+    MINUTE, builder, bytes, claim, delete, down, fill, get, lease, put, refused, tier, token, up, value,
+};
 
 #[tokio::test]
 async fn a_connection_that_went_mute_is_replaced() {
@@ -16,14 +18,14 @@ async fn a_connection_that_went_mute_is_replaced() {
         .connect_timeout(Duration::from_millis(200))
         .build()
         .unwrap();
-    eventually_async("the tier is connected", async || tier.get("key").await.is_ok()).await;
+    eventually_async("the tier is connected", async || get(&tier, "key").await.is_ok()).await;
     assert_eq!(proxy.connections(), 1);
 
     // What is open stays mute, also when the network works again.
     proxy.set_mode(Mode::Swallow);
     proxy.set_mode(Mode::Pass);
-    assert_eq!(tier.get("key").await, Err(TierError::Timeout));
-    eventually_async("the tier is connected again", async || tier.get("key").await.is_ok()).await;
+    assert_eq!(get(&tier, "key").await, Err(TierError::Timeout));
+    eventually_async("the tier is connected again", async || get(&tier, "key").await.is_ok()).await;
     assert!(proxy.connections() > 1);
 }
 
@@ -41,7 +43,7 @@ async fn a_quiet_connection_is_checked_and_kept() {
     })
     .await;
     assert_eq!(proxy.connections(), 1);
-    assert_eq!(tier.get("key").await, Ok(None));
+    assert_eq!(get(&tier, "key").await, Ok(None));
 }
 
 #[tokio::test]
@@ -63,7 +65,7 @@ async fn a_reset_connection_is_replaced() {
     let tier = tier(&proxy.url());
     up(&tier).await;
     proxy.set_mode(Mode::Reset);
-    assert_eq!(tier.get("key").await, Err(TierError::Unavailable));
+    assert_eq!(get(&tier, "key").await, Err(TierError::Unavailable));
     down(&tier).await;
     proxy.set_mode(Mode::Pass);
     up(&tier).await;
@@ -74,14 +76,14 @@ async fn an_answer_that_breaks_off_is_no_value() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = tier(&proxy.url());
-    tier.set("key", vec![b'x'; 1000], MINUTE).await.unwrap();
+    put(&tier, "key", vec![b'x'; 1000], MINUTE).await.unwrap();
     for length in [0, 1, 7, 500] {
         proxy.set_mode(Mode::Truncate(length));
-        assert_eq!(tier.get("key").await, Err(TierError::Unavailable), "after {length} bytes");
+        assert_eq!(get(&tier, "key").await, Err(TierError::Unavailable), "after {length} bytes");
         proxy.set_mode(Mode::Pass);
         up(&tier).await;
     }
-    assert_eq!(tier.get("key").await.unwrap().unwrap().bytes, [b'x'; 1000]);
+    assert_eq!(bytes(&tier, "key").await, Some(Vec::from([b'x'; 1000])));
 }
 
 #[tokio::test]
@@ -101,16 +103,20 @@ async fn a_slow_answer_costs_the_budget_and_not_the_connection() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = builder(&proxy.url()).operation_timeout(Duration::from_millis(20)).build().unwrap();
-    tier.set("key", vec![1], MINUTE).await.unwrap();
+    eventually_async("the tier is connected", async || put(&tier, "key", vec![1], MINUTE).await.is_ok())
+        .await;
+    let mine = token();
+    lease(&tier, claim("key", mine, Take::Force)).await.unwrap();
 
     proxy.set_mode(Mode::Delay(Duration::from_millis(300)));
-    assert_eq!(tier.get("key").await, Err(TierError::Timeout));
-    tier.set("key", vec![2], MINUTE).await.expect("a write has another budget");
+    assert_eq!(get(&tier, "key").await, Err(TierError::Timeout));
+    let stored = fill(&tier, value("key", mine, vec![2], MINUTE)).await;
+    assert_eq!(stored, Ok(true), "a write has another budget");
     assert!(tier.ready());
     proxy.set_mode(Mode::Pass);
     // Answers that nobody waits for any more must not be taken for those to later questions.
-    eventually_async("the delay is over", async || tier.get("key").await.is_ok()).await;
-    assert_eq!(tier.get("key").await.unwrap().unwrap().bytes, [2]);
+    eventually_async("the delay is over", async || get(&tier, "key").await.is_ok()).await;
+    assert_eq!(bytes(&tier, "key").await, Some(vec![2]));
     assert_eq!(proxy.connections(), 1);
 }
 
@@ -119,19 +125,35 @@ async fn a_read_only_server_still_reads_and_a_new_primary_is_found() {
     let (old, new) = (RedisServer::start(), RedisServer::start());
     let proxy = Proxy::start(old.port());
     let tier = tier(&proxy.url());
-    tier.set("key", vec![1], MINUTE).await.unwrap();
+    put(&tier, "key", vec![1], MINUTE).await.unwrap();
     // The old primary follows nobody that exists, so it keeps what it has.
     old.cli(&["REPLICAOF", "127.0.0.1", "1"]);
 
-    assert_eq!(tier.set("key", vec![2], MINUTE).await, Err(refused("READONLY")));
-    assert_eq!(tier.get("key").await.unwrap().unwrap().bytes, [1]);
+    assert_eq!(put(&tier, "key", vec![2], MINUTE).await, Err(refused("READONLY")));
+    assert_eq!(bytes(&tier, "key").await, Some(vec![1]));
     assert!(tier.ready());
 
     // The address comes to mean the new primary; the old connection would never notice.
     proxy.set_upstream(new.port());
     eventually_async("a write reaches the new primary", async || {
-        tier.set("key", vec![3], MINUTE).await.is_ok()
+        put(&tier, "key", vec![3], MINUTE).await.is_ok()
     })
     .await;
     assert_eq!(new.cli(&["EXISTS", "key"]), "1");
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_is_not_asked_for_connections_all_the_time() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let tier = builder(&proxy.url()).retry(Duration::from_millis(5), MINUTE).build().unwrap();
+    up(&tier).await;
+    server.cli(&["REPLICAOF", "127.0.0.1", "1"]);
+    let mut refusals = 0;
+    eventually_async("it was refused often", async || {
+        refusals += usize::from(delete(&tier, "key").await == Err(refused("READONLY")));
+        refusals == 500
+    })
+    .await;
+    assert!(proxy.connections() <= 2, "{}", proxy.connections());
 }

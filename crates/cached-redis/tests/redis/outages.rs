@@ -1,23 +1,34 @@
 //! Servers that are away, hang or refuse.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use cached_core::{Tier, TierError};
+use cached_core::{Take, Tier, TierError};
 use cached_redis::RedisTier;
 use redis_harness::{RedisServer, eventually, eventually_async};
 
-use crate::support::{AMPLE, AT_ONCE, MINUTE, builder, down, refused, tier, up};
+use crate::support::{
+    AMPLE, AT_ONCE, MINUTE, Recorder, attach, builder, claim, delete, down, fill, get, lease, put, refused,
+    tier, token, up, value,
+};
 
 /// Every operation fails, each well before its budget is used up.
 async fn all_unavailable(tier: &RedisTier) {
+    // Without a cache there is nobody to confirm.
+    attach(tier, Arc::new(Recorder::default()));
     let begin = Instant::now();
     let away = TierError::Unavailable;
-    assert_eq!(tier.get("key").await, Err(away.clone()));
-    assert_eq!(tier.get_many(&["key".to_owned()]).await, Err(away.clone()));
-    assert_eq!(tier.set("key", vec![1], MINUTE).await, Err(away.clone()));
-    assert_eq!(tier.set_many(vec![("key".to_owned(), vec![1], MINUTE)]).await, Err(away.clone()));
-    assert_eq!(tier.delete("key").await, Err(away.clone()));
-    assert_eq!(tier.delete_if("key", &[1]).await, Err(away.clone()));
+    let token = token();
+    assert_eq!(get(tier, "key").await, Err(away.clone()));
+    assert_eq!(lease(tier, claim("key", token, Take::Free)).await, Err(away.clone()));
+    assert_eq!(fill(tier, value("key", token, vec![1], MINUTE)).await, Err(away.clone()));
+    assert_eq!(tier.renew("key", token, MINUTE).await, Err(away.clone()));
+    assert_eq!(tier.release("key", token, true).await, Err(away.clone()));
+    assert_eq!(delete(tier, "key").await, Err(away.clone()));
+    assert_eq!(tier.delete_matching("*").await, Err(away.clone()));
+    assert_eq!(tier.confirm().await, Err(away.clone()));
     assert_eq!(tier.exists("key").await, Err(away.clone()));
     assert_eq!(tier.incr("key", 1, None).await, Err(away));
     assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
@@ -29,7 +40,7 @@ async fn the_very_first_operation_can_already_hit() {
     server.cli(&["SET", "key", "value"]);
     let tier = tier(&server.url());
     assert!(tier.ready());
-    assert!(tier.get("key").await.unwrap().is_some());
+    assert!(get(&tier, "key").await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -42,7 +53,7 @@ async fn a_server_that_is_absent_at_the_start_is_found_later() {
 
     server.restart();
     up(&tier).await;
-    assert_eq!(tier.get("key").await, Ok(None));
+    assert_eq!(get(&tier, "key").await, Ok(None));
 }
 
 #[tokio::test]
@@ -57,7 +68,7 @@ async fn a_server_that_is_killed_is_found_again() {
         server.restart();
     }
     up(&tier).await;
-    assert_eq!(tier.set("key", vec![1], MINUTE).await, Ok(()));
+    assert_eq!(put(&tier, "key", vec![1], MINUTE).await, Ok(()));
 }
 
 #[tokio::test]
@@ -66,19 +77,23 @@ async fn no_operation_outlasts_its_budget_on_a_server_that_hangs() {
     // Only the budget of the operation can end it in time: checks and connection attempts take longer.
     let reads = builder(&server.url()).operation_timeout(Duration::from_millis(50)).build().unwrap();
     let writes = builder(&server.url()).write_timeout(Duration::from_millis(50)).build().unwrap();
+    attach(&writes, Arc::new(Recorder::default()));
     up(&writes).await;
     eventually_async("the tier is connected", async || reads.exists("key").await.is_ok()).await;
 
     server.freeze();
     let late = TierError::Timeout;
     let begin = Instant::now();
-    assert_eq!(reads.get("key").await, Err(late.clone()));
-    assert_eq!(reads.get_many(&["key".to_owned()]).await, Err(late.clone()));
+    let token = token();
+    assert_eq!(get(&reads, "key").await, Err(late.clone()));
+    assert_eq!(lease(&reads, claim("key", token, Take::Free)).await, Err(late.clone()));
     assert_eq!(reads.exists("key").await, Err(late.clone()));
-    assert_eq!(writes.set("key", vec![1], MINUTE).await, Err(late.clone()));
-    assert_eq!(writes.set_many(vec![("key".to_owned(), vec![1], MINUTE)]).await, Err(late.clone()));
-    assert_eq!(writes.delete("key").await, Err(late.clone()));
-    assert_eq!(writes.delete_if("key", &[1]).await, Err(late.clone()));
+    assert_eq!(fill(&writes, value("key", token, vec![1], MINUTE)).await, Err(late.clone()));
+    assert_eq!(writes.renew("key", token, MINUTE).await, Err(late.clone()));
+    assert_eq!(writes.release("key", token, true).await, Err(late.clone()));
+    assert_eq!(delete(&writes, "key").await, Err(late.clone()));
+    assert_eq!(writes.delete_matching("*").await, Err(late.clone()));
+    assert_eq!(writes.confirm().await, Err(late.clone()));
     assert_eq!(writes.incr("key", 1, None).await, Err(late));
     assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
 
@@ -107,10 +122,10 @@ async fn operations_during_the_first_attempt_wait_no_longer_than_their_budget() 
     server.freeze();
     let tier = builder(&server.url()).operation_timeout(Duration::from_millis(50)).build().unwrap();
     let begin = Instant::now();
-    assert_eq!(tier.get("key").await, Err(TierError::Unavailable));
+    assert_eq!(get(&tier, "key").await, Err(TierError::Unavailable));
     assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
     server.thaw();
-    eventually_async("the tier is connected", async || tier.get("key").await.is_ok()).await;
+    eventually_async("the tier is connected", async || get(&tier, "key").await.is_ok()).await;
 }
 
 #[tokio::test]
@@ -119,7 +134,7 @@ async fn a_password_opens_the_server_and_a_wrong_one_does_not() {
     let url = |password: &str| format!("redis://:{password}@127.0.0.1:{}/", server.port());
 
     let right = tier(&url("right%2Fone"));
-    assert_eq!(right.get("key").await, Ok(None));
+    assert_eq!(get(&right, "key").await, Ok(None));
 
     let wrong = tier(&url("wrong"));
     all_unavailable(&wrong).await;
@@ -131,7 +146,7 @@ async fn a_server_that_asks_for_a_password_is_refusing_and_recovers() {
     let server = RedisServer::start_with(&["--requirepass", "secret"]);
     let tier = tier(&server.url());
     for _ in 0..3 {
-        assert_eq!(tier.get("key").await, Err(refused("NOAUTH")));
+        assert_eq!(get(&tier, "key").await, Err(refused("NOAUTH")));
         assert!(tier.ready());
     }
 
@@ -149,13 +164,14 @@ async fn a_replica_without_its_primary_is_refusing_and_recovers() {
     server.cli(&["CONFIG", "SET", "replica-serve-stale-data", "no"]);
     server.cli(&["REPLICAOF", "127.0.0.1", "1"]);
 
-    assert_eq!(tier.get("key").await, Err(refused("MASTERDOWN")));
-    assert_eq!(tier.set("key", vec![1], MINUTE).await, Err(refused("READONLY")));
+    assert_eq!(get(&tier, "key").await, Err(refused("MASTERDOWN")));
+    assert_eq!(put(&tier, "key", vec![1], MINUTE).await, Err(refused("MASTERDOWN")));
+    assert_eq!(delete(&tier, "key").await, Err(refused("READONLY")));
     assert!(tier.ready());
 
     server.cli(&["REPLICAOF", "NO", "ONE"]);
     up(&tier).await;
-    assert_eq!(tier.set("key", vec![1], MINUTE).await, Ok(()));
+    assert_eq!(put(&tier, "key", vec![1], MINUTE).await, Ok(()));
 }
 
 #[tokio::test]
@@ -175,7 +191,7 @@ fn dropping_the_tier_ends_its_attempts() {
     server.stop();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let tier = builder(&server.url()).operation_timeout(AMPLE).build().unwrap();
-    assert_eq!(runtime.block_on(tier.get("key")), Err(TierError::Unavailable));
+    assert_eq!(runtime.block_on(get(&tier, "key")), Err(TierError::Unavailable));
     assert_eq!(runtime.metrics().num_alive_tasks(), 1);
     drop(tier);
     eventually("no task is left", || runtime.metrics().num_alive_tasks() == 0);

@@ -1,9 +1,9 @@
 //! How often each operation waits for the server, counted where the bytes pass.
 
-use cached_core::Tier;
+use cached_core::{Ask, LeaseClaim, Take, Tier};
 use redis_harness::{Proxy, RedisServer};
 
-use crate::support::{MINUTE, tier, up};
+use crate::support::{MINUTE, claim, delete, fill, get, lease, put, tier, token, up, value};
 
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 
@@ -18,32 +18,55 @@ async fn each_operation_is_one_round_trip() {
     let proxy = Proxy::start(server.port());
     let tier = tier(&proxy.url());
     let keys: Vec<_> = (0..100).map(|index| format!("key {index}")).collect();
-    let entries: Vec<_> = keys.iter().map(|key| (key.clone(), vec![7; 10], MINUTE)).collect();
+    let tags: Vec<_> = (0..10).map(|index| format!("ns:%tag:{index}")).collect();
+    let tokens: Vec<_> = keys.iter().map(|_| token()).collect();
+    let asks: Vec<_> = keys.iter().map(|key| Ask { key, known: None }).collect();
+    let known: Vec<_> = keys.iter().map(|key| Ask { key, known: Some(1) }).collect();
+    let claims: Vec<LeaseClaim<'_>> =
+        keys.iter().zip(&tokens).map(|(key, &token)| claim(key, token, Take::Free)).collect();
+    let fills =
+        keys.iter().zip(&tokens).map(|(key, &token)| value(key, token, vec![7; 10], MINUTE)).collect();
+
     // The first use of a script on a server uploads it.
+    put(&tier, "key", vec![1], MINUTE).await.unwrap();
+    tier.lease(&[], &tags, MINUTE).await.unwrap();
+    tier.renew("key", token(), MINUTE).await.unwrap();
+    tier.release("key", token(), true).await.unwrap();
     tier.incr("counter", 1, None).await.unwrap();
-    tier.delete_if("key", b"").await.unwrap();
     round_trips(&proxy);
 
-    tier.set("key", vec![1], MINUTE).await.unwrap();
-    assert_eq!(round_trips(&proxy).len(), 1, "set");
-    tier.get("key").await.unwrap();
-    assert_eq!(round_trips(&proxy).len(), 1, "get");
-    tier.get("absent").await.unwrap();
-    assert_eq!(round_trips(&proxy).len(), 1, "get of nothing");
+    get(&tier, "key").await.unwrap();
+    assert_eq!(round_trips(&proxy).len(), 1, "look");
+    get(&tier, "absent").await.unwrap();
+    assert_eq!(round_trips(&proxy).len(), 1, "look for nothing");
+    tier.look(&asks, &tags).await.unwrap();
+    assert_eq!(round_trips(&proxy).len(), 1, "look for many");
+    tier.look(&known, &tags).await.unwrap();
+    assert_eq!(round_trips(&proxy).len(), 1, "look whether many are unchanged");
     tier.exists("key").await.unwrap();
     assert_eq!(round_trips(&proxy).len(), 1, "exists");
-    tier.delete_if("key", &[1]).await.unwrap();
-    assert_eq!(round_trips(&proxy).len(), 1, "delete_if");
-    tier.delete("key").await.unwrap();
+    let mine = token();
+    lease(&tier, claim("another", mine, Take::Free)).await.unwrap();
+    assert_eq!(round_trips(&proxy).len(), 1, "lease");
+    tier.renew("another", mine, MINUTE).await.unwrap();
+    assert_eq!(round_trips(&proxy).len(), 1, "renew");
+    fill(&tier, value("another", mine, vec![1], MINUTE)).await.unwrap();
+    assert_eq!(round_trips(&proxy).len(), 1, "fill");
+    tier.release("another", mine, true).await.unwrap();
+    assert_eq!(round_trips(&proxy).len(), 1, "release");
+    delete(&tier, "key").await.unwrap();
     assert_eq!(round_trips(&proxy).len(), 1, "delete");
+    tier.lease(&claims, &tags, MINUTE).await.unwrap();
+    assert_eq!(round_trips(&proxy).len(), 1, "leases with tags");
+    let filled = tier.fill(fills).await.unwrap();
+    assert_eq!(round_trips(&proxy).len(), 1, "many fills");
+    assert_eq!(filled.stored, [true; 100]);
+    tier.delete(&keys).await.unwrap();
+    assert_eq!(round_trips(&proxy).len(), 1, "delete many");
     tier.incr("counter", 1, None).await.unwrap();
     assert_eq!(round_trips(&proxy).len(), 1, "incr");
-    tier.incr("another", 1, Some(MINUTE)).await.unwrap();
+    tier.incr("second", 1, Some(MINUTE)).await.unwrap();
     assert_eq!(round_trips(&proxy).len(), 1, "incr with a life");
-    tier.set_many(entries).await.unwrap();
-    assert_eq!(round_trips(&proxy).len(), 1, "set_many");
-    tier.get_many(&keys).await.unwrap();
-    assert_eq!(round_trips(&proxy).len(), 1, "get_many");
 }
 
 #[tokio::test]
@@ -54,9 +77,22 @@ async fn the_time_left_is_read_before_the_value() {
     up(&tier).await;
     round_trips(&proxy);
 
-    tier.get("key").await.unwrap();
+    get(&tier, "key").await.unwrap();
     let sent = round_trips(&proxy).concat();
     let sent = String::from_utf8(sent).unwrap();
     let place = |command| sent.find(command).unwrap_or_else(|| panic!("no {command} in {sent:?}"));
     assert!(place("PTTL") < place("GET"), "{sent:?}");
+}
+
+#[tokio::test]
+async fn a_value_that_is_known_is_not_sent_again() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let tier = tier(&proxy.url());
+    put(&tier, "key", vec![b'x'; 100_000], MINUTE).await.unwrap();
+    let stamp = get(&tier, "key").await.unwrap().unwrap().stamp;
+
+    let before = proxy.bytes_answered();
+    tier.look(&[Ask { key: "key", known: Some(stamp) }], &[]).await.unwrap();
+    assert!(proxy.bytes_answered() - before < 1000);
 }

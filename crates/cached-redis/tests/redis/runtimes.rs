@@ -2,6 +2,7 @@
 
 use std::{
     pin::pin,
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -10,7 +11,7 @@ use cached_core::{Tier, TierError};
 use redis_harness::{RedisServer, eventually_async};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::support::{MINUTE, builder, tier, up};
+use crate::support::{MINUTE, builder, bytes, get, line, put, shown, tier, up};
 
 fn single_threaded() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
@@ -20,7 +21,7 @@ fn single_threaded() -> Runtime {
 fn outside_of_a_runtime_there_is_no_tier() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
-    let attempt = pin!(tier.get("key"));
+    let attempt = pin!(get(&tier, "key"));
     let outcome = attempt.poll(&mut Context::from_waker(Waker::noop()));
     assert_eq!(outcome, Poll::Ready(Err(TierError::Unavailable)));
 
@@ -34,10 +35,22 @@ fn the_task_starts_again_on_a_second_runtime() {
     for round in 0..3 {
         let runtime = single_threaded();
         runtime.block_on(async {
-            tier.set("key", vec![round], MINUTE).await.unwrap();
-            assert_eq!(tier.get("key").await.unwrap().unwrap().bytes, [round]);
+            put(&tier, "key", vec![round], MINUTE).await.unwrap();
+            assert_eq!(bytes(&tier, "key").await, Some(vec![round]));
         });
     }
+}
+
+#[test]
+fn the_line_ends_with_its_runtime() {
+    let server = RedisServer::start();
+    let tier = tier(&server.url());
+    let line = single_threaded().block_on(line(&tier));
+    assert_eq!(shown(&line, "is_over"), "true");
+    let other = single_threaded();
+    let next = other.block_on(self::line(&tier));
+    assert!(!Arc::ptr_eq(&line, &next));
+    assert_eq!(shown(&next, "is_over"), "false");
 }
 
 #[test]
@@ -46,13 +59,13 @@ fn a_tier_that_was_down_in_one_runtime_is_worth_asking_in_the_next() {
     server.stop();
     let tier = tier(&server.url());
     let first = single_threaded();
-    assert_eq!(first.block_on(tier.get("key")), Err(TierError::Unavailable));
+    assert_eq!(first.block_on(get(&tier, "key")), Err(TierError::Unavailable));
     assert!(!tier.ready());
     drop(first);
     assert!(tier.ready(), "nobody is left who could find the server");
 
     server.restart();
-    assert_eq!(single_threaded().block_on(tier.get("key")), Ok(None));
+    assert_eq!(single_threaded().block_on(get(&tier, "key")), Ok(None));
 }
 
 #[test]
@@ -65,11 +78,11 @@ fn the_task_moves_away_from_a_runtime_that_stands_still() {
         .unwrap();
     // It is not dropped, and nobody drives it any more.
     let first = single_threaded();
-    first.block_on(eventually_async("the tier is connected", async || tier.get("key").await.is_ok()));
+    first.block_on(eventually_async("the tier is connected", async || get(&tier, "key").await.is_ok()));
 
     let second = single_threaded();
-    assert_eq!(second.block_on(tier.get("key")), Err(TierError::Timeout));
-    second.block_on(eventually_async("the task moves", async || tier.get("key").await.is_ok()));
+    assert_eq!(second.block_on(get(&tier, "key")), Err(TierError::Timeout));
+    second.block_on(eventually_async("the task moves", async || get(&tier, "key").await.is_ok()));
     drop(first);
-    second.block_on(eventually_async("the tier works", async || tier.get("key").await.is_ok()));
+    second.block_on(eventually_async("the tier works", async || get(&tier, "key").await.is_ok()));
 }

@@ -2,11 +2,11 @@
 
 use std::{error::Error as _, time::Duration};
 
-use cached_core::{Error, Tier};
+use cached_core::Error;
 use cached_redis::{RedisTier, RedisTierBuilder};
 use redis_harness::RedisServer;
 
-use crate::support::{tier, up};
+use crate::support::{get, tier, up};
 
 const CANARIES: [&str; 2] = ["canaryuser", "canarypass"];
 
@@ -100,7 +100,7 @@ async fn durations_may_be_as_long_as_they_can() {
         .build()
         .unwrap();
     for _ in 0..2 {
-        assert_eq!(tier.get("key").await, Ok(None));
+        assert_eq!(get(&tier, "key").await, Ok(None));
     }
 }
 

@@ -1,8 +1,17 @@
 //! What the tests share.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
-use cached_core::{Tier, TierError};
+use cached_core::{
+    Ask, Attachment, Grant, LeaseClaim, Line, Record, Seen, Stored, Take, Tier, TierError, TierFill, Token,
+    Watcher,
+};
 use cached_redis::{RedisTier, RedisTierBuilder};
 use redis_harness::eventually_async;
 
@@ -13,6 +22,9 @@ pub(crate) const AMPLE: Duration = Duration::from_secs(30);
 pub(crate) const AT_ONCE: Duration = Duration::from_secs(5);
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+
+/// The namespace of every cache here.
+pub(crate) const NAMESPACE: &str = "ns";
 
 /// Ample budgets, and short pauses between connection attempts.
 pub(crate) fn builder(url: &str) -> RedisTierBuilder {
@@ -43,4 +55,150 @@ pub(crate) async fn down(tier: &RedisTier) {
 /// The error of a server that refuses.
 pub(crate) fn refused(code: &str) -> TierError {
     TierError::Refused(code.to_owned())
+}
+
+/// A load that no other test has.
+pub(crate) fn token() -> Token {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let mut token = [0; 16];
+    token[..8].copy_from_slice(&NEXT.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+    // Bytes that a script or a C string might trip over.
+    token[8..].copy_from_slice(b"\0\r\n\xff\"' \x01");
+    Token(token)
+}
+
+/// What is under one key.
+pub(crate) async fn look(tier: &RedisTier, key: &str) -> Result<Record, TierError> {
+    let mut seen = tier.look(&[Ask { key, known: None }], &[]).await?;
+    assert_eq!((seen.records.len(), seen.generations.len()), (1, 0));
+    Ok(seen.records.remove(0))
+}
+
+/// The value under one key, under which there must be nothing else.
+pub(crate) async fn get(tier: &RedisTier, key: &str) -> Result<Option<Stored>, TierError> {
+    match look(tier, key).await? {
+        Record::Absent => Ok(None),
+        Record::Value(stored) => Ok(Some(stored)),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The value's bytes.
+pub(crate) async fn bytes(tier: &RedisTier, key: &str) -> Option<Vec<u8>> {
+    get(tier, key).await.unwrap().map(|stored| stored.bytes)
+}
+
+pub(crate) fn claim(key: &str, token: Token, take: Take) -> LeaseClaim<'_> {
+    LeaseClaim { key, token, lease: MINUTE, take }
+}
+
+pub(crate) async fn lease(tier: &RedisTier, claim: LeaseClaim<'_>) -> Result<Grant, TierError> {
+    let leased = tier.lease(&[claim], &[], MINUTE).await?;
+    assert_eq!((leased.grants.len(), leased.generations.len()), (1, 0));
+    Ok(leased.grants[0])
+}
+
+pub(crate) fn value(key: &str, token: Token, bytes: Vec<u8>, ttl: Duration) -> TierFill {
+    TierFill { key: key.to_owned(), token, bytes, ttl }
+}
+
+pub(crate) async fn fill(tier: &RedisTier, fill: TierFill) -> Result<bool, TierError> {
+    let filled = tier.fill(vec![fill]).await?;
+    assert_eq!(filled.stored.len(), 1);
+    Ok(filled.stored[0])
+}
+
+/// Takes a lease and stores a value, whatever was there.
+pub(crate) async fn put(tier: &RedisTier, key: &str, bytes: Vec<u8>, ttl: Duration) -> Result<(), TierError> {
+    let token = token();
+    assert_eq!(lease(tier, claim(key, token, Take::Force)).await?, Grant::Held);
+    assert!(fill(tier, value(key, token, bytes, ttl)).await?, "somebody took the lease");
+    Ok(())
+}
+
+/// Deletes one key; whether there was something.
+pub(crate) async fn delete(tier: &RedisTier, key: &str) -> Result<bool, TierError> {
+    Ok(tier.delete(&[key.to_owned()]).await? > 0)
+}
+
+/// The line over which the tier is asked.
+pub(crate) async fn line(tier: &RedisTier) -> Arc<Line> {
+    let seen: Seen = tier.look(&[Ask { key: "any", known: None }], &[]).await.unwrap();
+    seen.line
+}
+
+/// A field of a line, which shows it to nobody but its cache.
+pub(crate) fn shown(line: &Line, field: &str) -> String {
+    let text = format!("{line:?}");
+    let (_, rest) = text.split_once(&format!("{field}: ")).unwrap_or_else(|| panic!("no {field} in {text}"));
+    rest.split([',', ' ']).next().unwrap_or_default().to_owned()
+}
+
+/// Up to when the line proves that nothing has changed.
+pub(crate) fn proven(line: &Line) -> u64 {
+    shown(line, "proven").parse().unwrap()
+}
+
+/// Now, on the clock of [`proven`].
+pub(crate) fn now() -> u64 {
+    let line = Line::watching();
+    line.prove(Instant::now());
+    proven(&line)
+}
+
+/// Notes what it is told.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder {
+    keys: Mutex<Vec<String>>,
+    pub(crate) all: AtomicUsize,
+    pub(crate) restored: AtomicUsize,
+}
+
+impl Recorder {
+    /// Takes the keys that were noted.
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.keys.lock().unwrap())
+    }
+
+    /// Waits until it is told that `key` has changed, and forgets it.
+    pub(crate) async fn hears(&self, key: &str) {
+        eventually_async(&format!("a change of {key} is told"), async || {
+            let mut keys = self.keys.lock().unwrap();
+            let before = keys.len();
+            keys.retain(|told| told != key);
+            keys.len() < before
+        })
+        .await;
+    }
+}
+
+impl Watcher for Recorder {
+    fn changed(&self, key: &[u8]) {
+        self.keys.lock().unwrap().push(String::from_utf8_lossy(key).into_owned());
+    }
+
+    fn all_changed(&self) {
+        self.all.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn restored(&self) {
+        self.restored.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Attaches `watcher` with a bound of a second and a long grace.
+pub(crate) fn attach(tier: &RedisTier, watcher: Arc<dyn Watcher>) {
+    attach_with(tier, watcher, Duration::from_secs(1), AMPLE);
+}
+
+pub(crate) fn attach_with(tier: &RedisTier, watcher: Arc<dyn Watcher>, bound: Duration, grace: Duration) {
+    tier.attach(Attachment { watcher, namespace: NAMESPACE.to_owned(), bound, grace });
+}
+
+/// A tier that is attached to a recorder, and connected.
+pub(crate) async fn watched(url: &str) -> (RedisTier, Arc<Recorder>) {
+    let (tier, recorder) = (tier(url), Arc::new(Recorder::default()));
+    attach(&tier, recorder.clone());
+    up(&tier).await;
+    (tier, recorder)
 }

@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cached_core::{Stored, Tier};
+use cached_core::{Ask, Grant, LeaseClaim, Record, Stored, Take, Tier};
 use redis_harness::{Proxy, RedisServer, eventually_async};
 use tokio::task::JoinSet;
 
-use crate::support::{MINUTE, refused, tier};
+use crate::support::{MINUTE, bytes, claim, delete, get, lease, put, refused, tier, token, value};
 
 /// Bytes that a text protocol, a script or a C string might trip over.
 fn awkward() -> Vec<Vec<u8>> {
@@ -15,18 +15,14 @@ fn awkward() -> Vec<Vec<u8>> {
 
 const AWKWARD_KEY: &str = "a key:with \"quotes\"\r\n\0 and ünïcödé";
 
-fn bytes(stored: Option<Stored>) -> Option<Vec<u8>> {
-    stored.map(|stored| stored.bytes)
-}
-
 #[tokio::test]
 async fn a_value_comes_back_with_the_time_it_has_left() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
-    assert_eq!(tier.get("absent").await, Ok(None));
+    assert_eq!(get(&tier, "absent").await, Ok(None));
     for value in awkward() {
-        tier.set(AWKWARD_KEY, value.clone(), MINUTE).await.unwrap();
-        let stored = tier.get(AWKWARD_KEY).await.unwrap().unwrap();
+        put(&tier, AWKWARD_KEY, value.clone(), MINUTE).await.unwrap();
+        let stored = get(&tier, AWKWARD_KEY).await.unwrap().unwrap();
         assert_eq!(stored.bytes, value);
         let remaining = stored.remaining.unwrap();
         assert!(remaining <= MINUTE && remaining > Duration::ZERO, "{remaining:?}");
@@ -37,24 +33,25 @@ async fn a_value_comes_back_with_the_time_it_has_left() {
 async fn a_value_that_does_not_expire_says_so() {
     let server = RedisServer::start();
     server.cli(&["SET", "key", "value"]);
-    let stored = tier(&server.url()).get("key").await.unwrap().unwrap();
-    assert_eq!(stored, Stored { bytes: b"value".to_vec(), remaining: None });
+    let stored = get(&tier(&server.url()), "key").await.unwrap().unwrap();
+    assert_eq!(stored, Stored { bytes: b"value".to_vec(), remaining: None, stamp: 0 });
 }
 
 #[tokio::test]
 async fn a_life_may_be_very_short_or_very_long() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
-    tier.set("short", vec![1], Duration::from_nanos(1)).await.unwrap();
-    eventually_async("the short life is over", async || tier.get("short").await == Ok(None)).await;
+    put(&tier, "short", vec![1], Duration::from_nanos(1)).await.unwrap();
+    eventually_async("the short life is over", async || get(&tier, "short").await == Ok(None)).await;
 
-    tier.set("long", vec![1], Duration::MAX).await.unwrap();
-    tier.set_many(vec![("also".to_owned(), vec![1], Duration::MAX)]).await.unwrap();
+    let endless = LeaseClaim { lease: Duration::MAX, ..claim("leased", token(), Take::Free) };
+    lease(&tier, endless).await.unwrap();
+    tier.lease(&[], &["tag".to_owned()], Duration::MAX).await.unwrap();
+    put(&tier, "long", vec![1], Duration::MAX).await.unwrap();
     tier.incr("counter", 1, Some(Duration::MAX)).await.unwrap();
-    let year = Duration::from_secs(365 * 24 * 60 * 60);
-    for key in ["long", "also", "counter"] {
-        let remaining = tier.get(key).await.unwrap().unwrap().remaining.unwrap();
-        assert!(remaining > 99 * year, "{key}: {remaining:?}");
+    for key in ["leased", "tag", "long", "counter"] {
+        let left: u64 = server.cli(&["PTTL", key]).parse().unwrap();
+        assert!(left > 99 * 365 * 24 * 60 * 60 * 1000, "{key}: {left}");
     }
 }
 
@@ -62,58 +59,52 @@ async fn a_life_may_be_very_short_or_very_long() {
 async fn many_values_keep_their_order() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
-    let entries: Vec<_> = awkward()
-        .into_iter()
-        .enumerate()
-        .map(|(index, value)| (format!("key {index}"), value, MINUTE))
-        .collect();
-    tier.set_many(entries.clone()).await.unwrap();
+    let keys: Vec<_> = (0..awkward().len()).map(|index| format!("key {index}")).collect();
+    let tokens: Vec<_> = keys.iter().map(|_| token()).collect();
+    let claims: Vec<_> =
+        keys.iter().zip(&tokens).map(|(key, &token)| claim(key, token, Take::Free)).collect();
+    tier.lease(&claims, &[], MINUTE).await.unwrap();
+    let entries = keys.iter().zip(&tokens).zip(awkward());
+    let fills = entries.map(|((key, &token), bytes)| value(key, token, bytes, MINUTE)).collect();
+    tier.fill(fills).await.unwrap();
 
-    let mut keys: Vec<_> = entries.iter().map(|(key, ..)| key.clone()).collect();
-    keys.reverse();
-    keys.insert(2, "absent".to_owned());
-    keys.push(keys[0].clone());
-    let found = tier.get_many(&keys).await.unwrap();
-    assert_eq!(found.len(), keys.len());
-    for (key, stored) in keys.iter().zip(found) {
-        let expected = entries.iter().find(|(name, ..)| name == key).map(|(_, value, _)| value.clone());
-        assert!(stored.as_ref().is_none_or(|stored| stored.remaining.is_some_and(|left| left <= MINUTE)));
-        assert_eq!(bytes(stored), expected, "{key}");
+    let mut wanted: Vec<_> = keys.iter().map(String::as_str).zip(awkward().into_iter().map(Some)).collect();
+    wanted.reverse();
+    wanted.insert(2, ("absent", None));
+    wanted.push(wanted[0].clone());
+    let asks: Vec<_> = wanted.iter().map(|&(key, _)| Ask { key, known: None }).collect();
+    let found = tier.look(&asks, &[]).await.unwrap().records;
+    assert_eq!(found.len(), wanted.len());
+    for ((key, expected), record) in wanted.into_iter().zip(found) {
+        let found = match record {
+            Record::Value(stored) => Some(stored.bytes),
+            Record::Absent => None,
+            other => panic!("{key}: {other:?}"),
+        };
+        assert_eq!(found, expected, "{key}");
     }
 }
 
 #[tokio::test]
-async fn no_keys_and_no_entries_need_no_server() {
+async fn no_keys_and_no_values_need_no_server() {
     let tier = tier("redis://127.0.0.1:1/");
-    assert_eq!(tier.get_many(&[]).await, Ok(Vec::new()));
-    assert_eq!(tier.set_many(Vec::new()).await, Ok(()));
+    assert_eq!(tier.look(&[], &[]).await.unwrap().records, []);
+    assert_eq!(tier.lease(&[], &[], MINUTE).await.unwrap().grants, []);
+    assert_eq!(tier.fill(Vec::new()).await.unwrap().stored, [true; 0]);
+    assert_eq!(tier.delete(&[]).await, Ok(0));
 }
 
 #[tokio::test]
-async fn delete_says_whether_there_was_a_value() {
+async fn delete_says_how_many_there_were() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
-    tier.set("key", vec![1], MINUTE).await.unwrap();
+    put(&tier, "key", vec![1], MINUTE).await.unwrap();
+    lease(&tier, claim("leased", token(), Take::Free)).await.unwrap();
     assert_eq!(tier.exists("key").await, Ok(true));
-    assert_eq!(tier.delete("key").await, Ok(true));
+    let keys = ["key", "leased", "absent"].map(ToOwned::to_owned);
+    assert_eq!(tier.delete(&keys).await, Ok(2));
     assert_eq!(tier.exists("key").await, Ok(false));
-    assert_eq!(tier.delete("key").await, Ok(false));
-}
-
-#[tokio::test]
-async fn delete_if_spares_any_other_value() {
-    let server = RedisServer::start();
-    let tier = tier(&server.url());
-    assert_eq!(tier.delete_if("absent", b"").await, Ok(false));
-    for value in awkward() {
-        tier.set(AWKWARD_KEY, value.clone(), MINUTE).await.unwrap();
-        let mut other = value.clone();
-        other.push(0);
-        assert_eq!(tier.delete_if(AWKWARD_KEY, &other).await, Ok(false));
-        assert_eq!(bytes(tier.get(AWKWARD_KEY).await.unwrap()).as_ref(), Some(&value));
-        assert_eq!(tier.delete_if(AWKWARD_KEY, &value).await, Ok(true));
-        assert_eq!(tier.get(AWKWARD_KEY).await, Ok(None));
-    }
+    assert_eq!(tier.delete(&keys).await, Ok(0));
 }
 
 #[tokio::test]
@@ -159,13 +150,14 @@ async fn a_value_of_another_type_is_refused() {
     server.cli(&["SET", "text", "not a number"]);
 
     let wrong_type = refused("WRONGTYPE");
-    assert_eq!(tier.get("list").await, Err(wrong_type.clone()));
-    assert_eq!(tier.get_many(&["text".to_owned(), "list".to_owned()]).await, Err(wrong_type.clone()));
-    assert_eq!(tier.delete_if("list", b"x").await, Err(wrong_type.clone()));
+    assert_eq!(get(&tier, "list").await, Err(wrong_type.clone()));
+    let asks = ["text", "list"].map(|key| Ask { key, known: None });
+    assert_eq!(tier.look(&asks, &[]).await.unwrap_err(), wrong_type.clone());
+    assert_eq!(tier.exists("list").await, Err(wrong_type.clone()));
     assert_eq!(tier.incr("list", 1, None).await, Err(wrong_type));
     assert_eq!(tier.incr("text", 1, None).await, Err(refused("ERR")));
 
-    assert_eq!(bytes(tier.get("text").await.unwrap()), Some(b"not a number".to_vec()));
+    assert_eq!(bytes(&tier, "text").await, Some(b"not a number".to_vec()));
     assert_eq!(proxy.connections(), 1, "a refused command must not cost the connection");
 }
 
@@ -174,27 +166,39 @@ async fn a_full_server_still_deletes() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     for key in ["one", "two"] {
-        tier.set(key, vec![1], MINUTE).await.unwrap();
+        put(&tier, key, vec![1], MINUTE).await.unwrap();
     }
-    // The script is known to the server before it is full.
-    assert_eq!(tier.delete_if("one", b"other").await, Ok(false));
+    let mine = token();
+    lease(&tier, claim("three", mine, Take::Free)).await.unwrap();
     server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
 
-    assert_eq!(tier.set("three", vec![1], MINUTE).await, Err(refused("OOM")));
-    let entries = vec![("three".to_owned(), vec![1], MINUTE)];
-    assert_eq!(tier.set_many(entries).await, Err(refused("OOM")));
-    assert_eq!(tier.delete_if("one", &[1]).await, Ok(true));
-    assert_eq!(tier.delete("two").await, Ok(true));
+    let fills = vec![value("three", mine, vec![1], MINUTE)];
+    assert_eq!(tier.fill(fills).await.unwrap_err(), refused("OOM"));
+    assert_eq!(lease(&tier, claim("four", token(), Take::Free)).await, Err(refused("OOM")));
+    assert_eq!(tier.release("three", mine, false).await, Ok(true));
+    assert_eq!(delete(&tier, "one").await, Ok(true));
+    assert_eq!(tier.delete_matching("t*").await, Ok(1));
 }
 
+/// A pipeline does not send a script again by itself, and what was done already must not be done twice.
 #[tokio::test]
 async fn a_script_that_the_server_forgot_is_sent_again() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     for round in 1..=3 {
         assert_eq!(tier.incr("counter", 1, None).await, Ok(round));
-        tier.set("key", vec![1], MINUTE).await.unwrap();
-        assert_eq!(tier.delete_if("key", &[1]).await, Ok(true));
+        put(&tier, "key", vec![1], MINUTE).await.unwrap();
+        server.cli(&["SCRIPT", "FLUSH"]);
+
+        let keys: Vec<_> = (0..3).map(|index| format!("{round} {index}")).collect();
+        let tokens = [token(), token(), token()];
+        let claims: Vec<_> =
+            keys.iter().zip(tokens).map(|(key, token)| claim(key, token, Take::Free)).collect();
+        let leased = tier.lease(&claims, &["tag".to_owned()], MINUTE).await.unwrap();
+        assert_eq!(leased.grants, [Grant::Held; 3]);
+        server.cli(&["SCRIPT", "FLUSH"]);
+        let fills = keys.iter().zip(tokens).map(|(key, token)| value(key, token, vec![1], MINUTE)).collect();
+        assert_eq!(tier.fill(fills).await.unwrap().stored, [true; 3]);
         server.cli(&["SCRIPT", "FLUSH"]);
     }
 }
@@ -211,8 +215,8 @@ async fn many_tasks_share_one_connection() {
             let key = format!("key {task}");
             for round in 0..10_u32 {
                 let value = [task.to_be_bytes(), round.to_be_bytes()].concat();
-                tier.set(&key, value.clone(), MINUTE).await.unwrap();
-                assert_eq!(bytes(tier.get(&key).await.unwrap()), Some(value));
+                put(&tier, &key, value.clone(), MINUTE).await.unwrap();
+                assert_eq!(bytes(&tier, &key).await, Some(value));
                 tier.incr("total", 1, None).await.unwrap();
             }
         });

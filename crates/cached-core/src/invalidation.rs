@@ -1,0 +1,317 @@
+//! Invalidations: of an entry, of a tag, of what matches a pattern, of everything.
+
+use std::{
+    fmt,
+    future::Future,
+    mem,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio::runtime::Handle;
+
+use crate::{
+    Error,
+    cache::{Cache, Entry},
+    key::{KeyPart, KeyWriter},
+    pending::Word,
+    planted,
+    site::Site,
+    stats::Count,
+    tier::{Tier, TierError},
+};
+
+/// An invalidation, not made yet: await it.
+///
+/// When it is done, no load that began before it is kept by any tier of any process. Other processes stop to serve what
+/// they have in memory within one network hop as a rule, and within the
+/// [bound](crate::CacheBuilder::staleness_bound) in any case.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cached_core::Error> {
+/// # let cache = cached_core::Cache::builder().build()?;
+/// cache.invalidate_tag("note:{}", &[&12]).await?;
+/// cache.invalidate_tag("note:{}", &[&13]).confirmed().await?; // when every process has heard of it
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// [`is_key`](Error::is_key) if an argument cannot be part of a key (then nothing was ever cached for it).
+/// [`is_not_propagated`](Error::is_not_propagated) if the shared tier could not be told: it holds in this process, and the
+/// tier is told as soon as it can be. [`is_not_confirmed`](Error::is_not_confirmed), after
+/// [`confirmed`](Self::confirmed), if that could not be found out.
+///
+/// It goes on to its end in the background when it is dropped after its first poll.
+#[must_use = "an invalidation does nothing until it is awaited"]
+pub struct Invalidation {
+    plan: Plan,
+    /// From the first poll on.
+    work: Option<Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>>,
+}
+
+#[derive(Debug, Default)]
+struct Plan {
+    /// By cache.
+    groups: Vec<(Cache, Vec<Target>)>,
+    error: Option<Error>,
+    is_confirmed: bool,
+}
+
+/// What is invalid.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    Entry(Site, Entry),
+    /// The key of a tag.
+    Tag(String),
+    /// Names that match.
+    Matching(String),
+}
+
+impl Invalidation {
+    pub(crate) fn new(cache: Cache, target: Result<Target, Error>) -> Self {
+        let (groups, error) = match target {
+            Ok(target) => (vec![(cache, vec![target])], None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        Self { plan: Plan { groups, error, is_confirmed: false }, work: None }
+    }
+
+    pub(crate) fn nothing() -> Self {
+        Self { plan: Plan::default(), work: None }
+    }
+
+    /// Ends only when every process that is alive has dropped what it had in memory, or has lost the right to serve it.
+    ///
+    /// That takes a few round trips as a rule. A process that vanished without a word is waited for until its right to
+    /// serve has ended: the bound and the [grace](crate::CacheBuilder::outage_grace) after it was last heard of.
+    pub fn confirmed(mut self) -> Self {
+        self.plan.is_confirmed = true;
+        self
+    }
+
+    /// Both, in one go if they are of one cache.
+    pub fn and(mut self, other: Self) -> Self {
+        for (cache, targets) in other.plan.groups {
+            match self.plan.groups.iter_mut().find(|(known, _)| known.is_same(&cache)) {
+                Some((_, known)) => known.extend(targets),
+                None => self.plan.groups.push((cache, targets)),
+            }
+        }
+        self.plan.error = self.plan.error.or(other.plan.error);
+        self.plan.is_confirmed |= other.plan.is_confirmed;
+        self
+    }
+
+    /// Begins now, and goes on in the background, as one that could not be told at once: until it is told, this process
+    /// does not read what it is about.
+    pub fn spawn(self) {
+        for (cache, targets) in self.plan.groups {
+            cache.note_invalidations(&targets);
+            cache.remember(&targets);
+            cache.evict(&targets);
+        }
+    }
+}
+
+impl Plan {
+    async fn carry_out(self) -> Result<(), Error> {
+        let Self { groups, error, is_confirmed } = self;
+        for (cache, targets) in &groups {
+            cache.evict(targets);
+        }
+        let mut result = error.map_or(Ok(()), Err);
+        for (cache, targets) in groups {
+            let told = cache.tell_to_the_end(targets, is_confirmed).await;
+            result = told.and(result);
+        }
+        result
+    }
+}
+
+impl Future for Invalidation {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { plan, work } = &mut *self;
+        work.get_or_insert_with(|| Box::pin(mem::take(plan).carry_out())).as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Invalidation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Invalidation").field("plan", &self.plan).finish_non_exhaustive()
+    }
+}
+
+impl Cache {
+    /// Invalidates every entry that has this tag, however many there are, in one round trip.
+    ///
+    /// `template` is the tag as in `tags = [".."]`, with a `{}` for each of `parts`, which are written as placeholders are.
+    pub fn invalidate_tag(&self, template: &str, parts: &[&dyn KeyPart]) -> Invalidation {
+        self.__tag(|writer| writer.fill_in(template, parts))
+    }
+
+    /// Invalidates every entry whose name matches: `*` in the template stands for any characters, and no part can bring
+    /// one. `"analytics:{}:*"` is about all that begins so.
+    ///
+    /// It looks at every key that the shared tier has, in steps: prefer a tag where there are many.
+    pub fn invalidate_pattern(&self, template: &str, parts: &[&dyn KeyPart]) -> Invalidation {
+        self.__pattern(|writer| writer.fill_in(template, parts))
+    }
+
+    /// Invalidates everything that has the namespace of this cache, in every tier and process. It looks at every key that
+    /// the shared tier has, in steps. Counters of [`incr`](Self::incr) are reset as well.
+    pub fn clear(&self) -> Invalidation {
+        Invalidation::new(self.clone(), Ok(Target::Matching(self.shared().everything())))
+    }
+
+    #[doc(hidden)]
+    pub fn __tag(&self, write: impl FnOnce(&mut KeyWriter<'_>) -> Result<(), Error>) -> Invalidation {
+        let tag = KeyWriter::text(&*self.shared().hasher, write);
+        Invalidation::new(self.clone(), tag.map(|tag| Target::Tag(self.shared().tag_key(&tag))))
+    }
+
+    #[doc(hidden)]
+    pub fn __pattern(&self, write: impl FnOnce(&mut KeyWriter<'_>) -> Result<(), Error>) -> Invalidation {
+        let pattern = KeyWriter::text(&*self.shared().hasher, write);
+        let target = pattern.and_then(|pattern| {
+            // Redis would read them as more than themselves.
+            match pattern.find(['?', '[', ']', '\\']) {
+                Some(_) => Err(Error::key("a pattern knows `*` only, and none of `? [ ] \\`")),
+                None => Ok(Target::Matching(format!("{}:{pattern}", self.shared().namespace))),
+            }
+        });
+        Invalidation::new(self.clone(), target)
+    }
+
+    /// In this process: from now on nothing of it is served, and no load that has begun is kept.
+    fn evict(&self, targets: &[Target]) {
+        if planted!("own-entry-kept") {
+            return;
+        }
+        let marks = &self.shared().marks;
+        let mut has_fallen = false;
+        for target in targets {
+            match target {
+                Target::Entry(site, entry) => {
+                    // The mark first: who looks into L1 after that finds nothing to stand on.
+                    marks.end(&entry.name.text);
+                    self.flights().supersede(&entry.key, || self.l1().remove(site, &entry.key));
+                }
+                Target::Tag(key) => {
+                    has_fallen |= marks.end(key);
+                    has_fallen |= marks.end(&self.shared().any_tag_key());
+                }
+                Target::Matching(pattern) => has_fallen |= marks.end_matching(pattern),
+            }
+        }
+        if has_fallen {
+            self.flights().supersede_fallen();
+        }
+    }
+
+    /// In a task of its own where there is one: it must not end half-way because its caller goes away.
+    async fn tell_to_the_end(self, targets: Vec<Target>, is_confirmed: bool) -> Result<(), Error> {
+        // What concerns this process only is over at once, so that a function which is not async may wait for it.
+        let tells_others = is_confirmed || !self.words(&targets).is_empty();
+        let there = self.clone();
+        let work = async move {
+            let told = there.tell(&targets).await.map_err(Error::not_propagated);
+            if !planted!("not-propagated-as-ok") {
+                told?;
+            }
+            if is_confirmed {
+                there.shared().tier.confirm().await.map_err(Error::not_confirmed)?;
+            }
+            Ok(())
+        };
+        match Handle::try_current() {
+            Ok(runtime) if tells_others => {
+                let job = self.shared().background.begin();
+                let task = runtime.spawn(async move {
+                    let _job = job;
+                    work.await
+                });
+                task.await.unwrap_or(Err(Error::not_propagated(TierError::Unavailable)))
+            }
+            _ => work.await,
+        }
+    }
+
+    /// Tells the shared tier. What it could not be told is told again later.
+    async fn tell(&self, targets: &[Target]) -> Result<(), TierError> {
+        self.note_invalidations(targets);
+        let told = self.tell_tier(targets).await;
+        if told.is_err() {
+            self.count(Count::NotPropagated);
+            self.remember(targets);
+        }
+        // What was read of the tier before it knew must not stay, and one hears nothing of one's own words.
+        self.evict(targets);
+        told
+    }
+
+    fn note_invalidations(&self, targets: &[Target]) {
+        for target in targets {
+            match target {
+                Target::Entry(site, entry) => self.note(Count::Invalidate, site, entry.key.as_ref()),
+                _ => self.note_many(Count::Invalidate),
+            }
+        }
+    }
+
+    async fn tell_tier(&self, targets: &[Target]) -> Result<(), TierError> {
+        let words = self.words(targets);
+        let (mut keys, mut patterns) = (Vec::new(), Vec::new());
+        for word in words {
+            match word {
+                Word::Key(key) => keys.push(key),
+                Word::Matching(pattern) => patterns.push(pattern),
+            }
+        }
+        let tier = &self.shared().tier;
+        if !keys.is_empty() {
+            tier.delete(&keys).await?;
+        }
+        for pattern in patterns {
+            tier.delete_matching(&pattern).await?;
+        }
+        Ok(())
+    }
+
+    /// What the tier has to be told.
+    fn words(&self, targets: &[Target]) -> Vec<Word> {
+        if !self.shared().exists {
+            return Vec::new();
+        }
+        let mut words = Vec::new();
+        for target in targets {
+            match target {
+                Target::Entry(_, entry) if entry.is_shared => words.push(Word::Key(entry.name.text.clone())),
+                Target::Entry(..) => {}
+                Target::Tag(key) => {
+                    words.push(Word::Key(key.clone()));
+                    words.push(Word::Key(self.shared().any_tag_key()));
+                }
+                Target::Matching(pattern) => words.push(Word::Matching(pattern.clone())),
+            }
+        }
+        words
+    }
+
+    /// Does not read from the tier what it does not know to be invalid, and tells it as soon as it can be told.
+    fn remember(&self, targets: &[Target]) {
+        for word in self.words(targets) {
+            self.shared().pending.add(word, &self.shared().everything());
+        }
+        self.tell_again();
+    }
+
+    /// The shared tier may have an outdated value of this entry: it is not read, but removed.
+    pub(crate) fn forget_shared(&self, entry: &Entry) {
+        if entry.is_shared && self.shared().exists {
+            self.shared().pending.add(Word::Key(entry.name.text.clone()), &self.shared().everything());
+            self.tell_again();
+        }
+    }
+}

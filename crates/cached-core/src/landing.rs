@@ -1,0 +1,291 @@
+//! A load, and where its value goes.
+
+use std::{
+    future::Future,
+    pin::{Pin, pin},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use futures_timer::Delay;
+use tokio::runtime::Handle;
+
+use crate::{
+    cache::{Cache, Entry, Mode},
+    call::Desk,
+    claim::Claim,
+    either::{Either, either},
+    flight::{Landing, Leader},
+    invalidation::{Invalidation, Target},
+    key::Key,
+    lease::{Lease, Verdict},
+    line::Line,
+    marks::Mark,
+    planted,
+    shape::Settling,
+    shared::{Fill, Life},
+    site::Site,
+    slot::Slot,
+    stats::Count,
+};
+
+/// How long those who follow wait to hear whether the value was stored.
+const VERDICT_PATIENCE: Duration = Duration::from_millis(50);
+
+/// A load that could have gone on for so long and did not has been abandoned.
+const ABANDONED: Duration = Duration::from_secs(1);
+
+/// More than this under way are not stored: the shared tier cannot keep up.
+const MOST_FILLS: usize = 4096;
+
+/// What a load stands on.
+pub(crate) enum Ground {
+    /// It may store its value for everyone.
+    Leased(Lease),
+    /// It may keep its value in this process.
+    Alone(Claim),
+}
+
+impl Ground {
+    pub(crate) fn claim(&self) -> &Claim {
+        match self {
+            Self::Leased(lease) => &lease.claim,
+            Self::Alone(claim) => claim,
+        }
+    }
+}
+
+/// Runs a load and lands its flight: in the caller, or in a task of its own.
+pub struct Lander<R> {
+    desk: Desk<R>,
+    leader: Leader,
+    ground: Ground,
+    /// For tags that only the value tells: no tag was invalidated since before the load.
+    any_tag: Option<Arc<Mark>>,
+}
+
+impl<R> Lander<R> {
+    pub(crate) fn new(desk: Desk<R>, leader: Leader, ground: Ground) -> Self {
+        let shared = desk.cache.shared();
+        let any_tag = desk.shape.has_value_tags().then(|| shared.mark(&shared.any_tag_key()));
+        Self { desk, leader, ground, any_tag }
+    }
+
+    /// The result, or what the load panicked with.
+    pub(crate) async fn land(self, load: impl Future<Output = R>) -> thread::Result<R> {
+        let Self { desk, leader, mut ground, any_tag } = self;
+        desk.note(Count::Load);
+        leader.stand_on(ground.claim());
+        if let Ground::Leased(lease) = &mut ground {
+            lease.keep(leader.is_at_work(ABANDONED));
+        }
+        // The policies are the user's code as well.
+        let settle =
+            async { desk.shape.settle(load.await, &Settling::now(desk.cache.clock(), desk.terms.ttl)) };
+        let settled = match leader.watch(settle).await {
+            Ok(settled) => settled,
+            Err(panic) => {
+                desk.cache.count(Count::LoadPanic);
+                ground.fail();
+                leader.fail(Landing::Panicked);
+                return Err(panic);
+            }
+        };
+        if settled.is_error {
+            desk.cache.count(Count::LoadError);
+        }
+        match (settled.slot, settled.ttl) {
+            (Some(slot), Some(ttl)) => {
+                let value = Kept { slot, ttl, is_error: settled.is_error, any_tag };
+                // Boxed, so that loads inside of loads do not add up on the stack.
+                if let Some(storing) = keep(desk, leader, ground, value) {
+                    storing.await;
+                }
+            }
+            (Some(slot), None) => {
+                let is_newer = !settled.is_error && (!desk.terms.read || desk.terms.max_age.is_some());
+                ground.fail();
+                if is_newer {
+                    // A newer value that is not kept leaves no older one behind.
+                    leader.land(slot, || ());
+                    Invalidation::new(desk.cache, Ok(Target::Entry(desk.site, desk.entry))).spawn();
+                } else {
+                    leader.land(slot, || ());
+                }
+            }
+            (None, _) => {
+                ground.fail();
+                leader.fail(Landing::Unshared);
+            }
+        }
+        Ok(settled.out)
+    }
+}
+
+impl Ground {
+    /// There is nothing to store.
+    fn fail(self) {
+        if let Self::Leased(lease) = self {
+            lease.fail();
+        }
+    }
+}
+
+/// A value that is to be kept.
+struct Kept {
+    slot: Arc<dyn Slot>,
+    ttl: Duration,
+    is_error: bool,
+    any_tag: Option<Arc<Mark>>,
+}
+
+/// Keeps a value, and does not keep its caller waiting, unless there is no runtime to do it: then it returns what is left
+/// to do.
+fn keep<R>(
+    desk: Desk<R>,
+    leader: Leader,
+    ground: Ground,
+    value: Kept,
+) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+    let Kept { slot, ttl, is_error, any_tag } = value;
+    let Some(value_tags) = desk.shape.value_tags(&*slot) else {
+        // Nobody could invalidate it.
+        ground.fail();
+        leader.land(slot, || ());
+        return None;
+    };
+    let encoder = if is_error { None } else { desk.shape.encoder(&slot) };
+    let Desk { cache, site, entry, terms, .. } = desk;
+    let value_tags: Vec<_> = value_tags.iter().map(|tag| cache.shared().tag_key(tag)).collect();
+    let is_too_much = cache.shared().background.len() > MOST_FILLS;
+    // What the shared tier has is older than what was asked for anew.
+    let takes_part = terms.shared && cache.mode() == Mode::On;
+    let outdated = (!terms.read && !is_error && takes_part).then(|| entry.clone());
+    let arrival = Arrival { cache, site, key: entry.key.clone(), leader, slot };
+    match (ground, encoder) {
+        (Ground::Leased(lease), Some(encoder)) if !is_too_much => {
+            let clock = arrival.cache.clock();
+            let life = Life { since: clock.now(), ttl };
+            let fill = Fill { encoder, created_ms: clock.wall_ms(), life };
+            arrival.leader.begin_landing();
+            let job = arrival.cache.shared().background.begin();
+            let store = Box::pin(async move {
+                let _job = job;
+                arrival.store(lease, fill, value_tags, outdated).await;
+            });
+            let Ok(runtime) = Handle::try_current() else { return Some(store) };
+            runtime.spawn(store);
+        }
+        (ground, _) => {
+            let cache = arrival.cache.clone();
+            match with_value_tags(&cache, ground.claim().clone(), &value_tags, any_tag, entry.is_shared) {
+                Some(claim) => arrival.here(claim, 0),
+                None => arrival.refuse(),
+            }
+            if let Some(entry) = outdated {
+                cache.forget_shared(&entry);
+            }
+        }
+    }
+    None
+}
+
+/// A claim for this process only, with tags that the value told.
+fn with_value_tags(
+    cache: &Cache,
+    claim: Claim,
+    tags: &[String],
+    any_tag: Option<Arc<Mark>>,
+    is_shared: bool,
+) -> Option<Claim> {
+    if tags.is_empty() {
+        return Some(claim);
+    }
+    let marks: Vec<_> = tags.iter().map(|tag| (cache.shared().mark(tag), 0)).collect();
+    // Only then: an invalidation since the load began has ended this one, a later one ends those.
+    any_tag.filter(|any| any.is_alive())?;
+    // Nobody tells of tags that were not asked for.
+    let line = if is_shared { Line::silent() } else { claim.line.clone() };
+    let tags = claim.tags.into_vec().into_iter().chain(marks).collect();
+    Some(Claim { tags, line, ..claim })
+}
+
+/// A value that was loaded, on its way to those who want it.
+struct Arrival {
+    cache: Cache,
+    site: Site,
+    key: Key,
+    leader: Leader,
+    slot: Arc<dyn Slot>,
+}
+
+impl Arrival {
+    /// Into L1, on this claim.
+    fn here(self, claim: Claim, stamp: u64) {
+        let Self { cache, site, key, leader, slot } = self;
+        if !claim.is_intact() {
+            cache.note(Count::RejectedFill, &site, key.as_ref());
+            leader.reject(slot);
+            return;
+        }
+        let fill = || cache.l1().insert(&site, &key, slot.clone(), claim, stamp);
+        let stored = leader.land(slot.clone(), fill);
+        cache.note(if stored { Count::Fill } else { Count::RejectedFill }, &site, key.as_ref());
+    }
+
+    /// To nobody but its caller.
+    fn refuse(self) {
+        self.cache.note(Count::RejectedFill, &self.site, self.key.as_ref());
+        self.leader.reject(self.slot);
+    }
+
+    /// Into the shared tier, and if that takes it, into L1.
+    async fn store(self, mut lease: Lease, fill: Fill, value_tags: Vec<String>, outdated: Option<Entry>) {
+        let counters = self.cache.counters().clone();
+        let (stamp, before) = (lease.stamp(), lease.claim.clone());
+        let has_value_tags = !value_tags.is_empty();
+        let cache = self.cache.clone();
+        let mut arrival = Some(self);
+        if planted!("l1-fill-before-verdict")
+            && let Some(arrival) = arrival.take()
+        {
+            arrival.undecided(before.clone(), has_value_tags);
+        }
+        let verdict = {
+            let mut filling = pin!(lease.fill(fill, value_tags, &counters));
+            match either(&mut filling, Delay::new(VERDICT_PATIENCE)).await {
+                Either::Left(verdict) => verdict,
+                Either::Right(()) => {
+                    // Redis is slow. Those who follow get the value; whether it can be kept is found out later.
+                    if let Some(arrival) = arrival.take() {
+                        arrival.undecided(before.clone(), has_value_tags);
+                    }
+                    filling.await
+                }
+            }
+        };
+        if let (Verdict::Undecided, Some(entry)) = (&verdict, &outdated) {
+            cache.forget_shared(entry);
+        }
+        let Some(arrival) = arrival else { return };
+        match verdict {
+            Verdict::Stored(claim) => arrival.here(claim, stamp),
+            Verdict::Rejected if planted!("followers-take-rejected-value") => {
+                arrival.leader.land(arrival.slot, || ());
+            }
+            Verdict::Rejected => arrival.refuse(),
+            Verdict::Undecided => arrival.undecided(before, has_value_tags),
+        }
+    }
+
+    /// It is not known whether the shared tier has it: what the load stood on counts.
+    fn undecided(self, claim: Claim, has_value_tags: bool) {
+        if has_value_tags {
+            // The claim lacks them.
+            self.leader.land(self.slot, || ());
+        } else {
+            self.here(claim, 0);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The right of one load to store what it finds, over all processes.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_timer::Delay;
+use tokio::{runtime::Handle, task::AbortHandle};
+
+use crate::{
+    claim::Claim,
+    marks::Mark,
+    planted,
+    shared::{Fill, Name, Shared},
+    stats::{Count, Counters},
+    tier::{LeaseClaim, Take, Tier, TierError, TierFill, Token},
+};
+
+/// Held from before a load until its value is stored. While it is held, it is renewed; dropped before, it is given back.
+pub(crate) struct Lease {
+    shared: Arc<Shared>,
+    name: Name,
+    token: Token,
+    /// What was true when the lease was taken, before the load.
+    pub(crate) claim: Claim,
+    /// For tags that only the value tells: the tag of any tag, and its generation.
+    any_tag: Option<(Arc<Mark>, u64)>,
+    keeper: Option<AbortHandle>,
+    is_over: bool,
+}
+
+/// What became of a value.
+pub(crate) enum Verdict {
+    /// The shared tier has it, and this process may keep it on this claim.
+    Stored(Claim),
+    /// An invalidation overtook the load.
+    Rejected,
+    /// It is not known, or the value cannot be stored there: what the load stood on still holds, or does not.
+    Undecided,
+}
+
+impl Lease {
+    pub(crate) fn stamp(&self) -> u64 {
+        self.token.stamp()
+    }
+
+    /// Renews it, as long as `is_at_work`: whoever waits elsewhere must not wait for a load that stands still.
+    pub(crate) fn keep(&mut self, is_at_work: impl Fn() -> bool + Send + 'static) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        if planted!("lease-not-renewed") {
+            return;
+        }
+        let (shared, name, token) = (self.shared.clone(), self.name.text.clone(), self.token);
+        let lease = shared.lease;
+        let task = runtime.spawn(async move {
+            let mut pause = lease / 3;
+            loop {
+                Delay::new(pause).await;
+                if !is_at_work() {
+                    pause = lease / 10;
+                    continue;
+                }
+                pause = match shared.tier.renew(&name, token, lease).await {
+                    Ok(true) => lease / 3,
+                    Ok(false) => return,
+                    Err(_) => lease / 10,
+                };
+            }
+        });
+        self.keeper = Some(task.abort_handle());
+    }
+
+    /// Stores the value, if this is still the right one. `value_tags` are those that the value told.
+    pub(crate) async fn fill(&mut self, fill: Fill, value_tags: Vec<String>, counters: &Counters) -> Verdict {
+        let verdict = self.try_fill(fill, value_tags).await;
+        let (count, verdict) = match verdict {
+            Ok(verdict @ Verdict::Stored(_)) => (Count::SharedFill, verdict),
+            Ok(Verdict::Rejected) => (Count::SharedReject, Verdict::Rejected),
+            Ok(Verdict::Undecided) | Err(_) => (Count::SharedFillError, Verdict::Undecided),
+        };
+        counters.add(count);
+        verdict
+    }
+
+    async fn try_fill(&mut self, fill: Fill, value_tags: Vec<String>) -> Result<Verdict, TierError> {
+        let life = fill.life;
+        if !value_tags.is_empty() && !self.add_tags(&value_tags, life.ttl).await? {
+            return Ok(Verdict::Rejected);
+        }
+        if planted!("tag-generation-after-load") {
+            let tags: Vec<_> = self.claim.tags.iter().map(|(tag, _)| tag.name().to_string()).collect();
+            self.claim = self.shared.silent_claim(&self.name.text, &tags);
+            let leased = self.shared.tier.lease(&[], &tags, life.ttl).await?;
+            let marks = self.claim.tags.iter().map(|(tag, _)| tag.clone());
+            self.claim.tags = marks.zip(leased.generations).collect();
+        }
+        let Ok(bytes) = self.shared.seal(&self.name, fill, &self.claim) else {
+            return Ok(Verdict::Undecided);
+        };
+        let Some(ttl) = self.shared.left(life) else { return Ok(Verdict::Undecided) };
+        if planted!("unleased-fill") {
+            let (key, token, lease) = (self.name.text.as_str(), self.token, self.shared.lease);
+            let claim = LeaseClaim { key, token, lease, take: Take::Force };
+            self.shared.tier.lease(&[claim], &[], lease).await?;
+        }
+        let asked = self.shared.clock.now();
+        let fill = TierFill { key: self.name.text.clone(), token: self.token, bytes, ttl };
+        let mut filled = self.shared.tier.fill(vec![fill]).await?;
+        // Stored or not, the lease is no more.
+        self.is_over = true;
+        self.shared.marks.nudge(&self.name.text);
+        if filled.stored.pop() != Some(true) {
+            return Ok(Verdict::Rejected);
+        }
+        let mut claim = self.claim.clone();
+        claim.checked = asked;
+        if !Arc::ptr_eq(&claim.line, &filled.line) {
+            // What is said of the tags would be said over a line that is gone.
+            claim.line = crate::line::Line::silent();
+        }
+        Ok(Verdict::Stored(claim))
+    }
+
+    /// Takes up tags that were not known before the load. Their generations are those from before it only if no tag was
+    /// invalidated meanwhile.
+    async fn add_tags(&mut self, tags: &[String], keep: Duration) -> Result<bool, TierError> {
+        let Some((any_mark, any_before)) = self.any_tag.clone() else { return Ok(false) };
+        let marks: Vec<_> = tags.iter().map(|tag| self.shared.mark(tag)).collect();
+        let mut asked = tags.to_vec();
+        asked.push(any_mark.name().to_string());
+        let leased = self.shared.tier.lease(&[], &asked, keep).await?;
+        let mut generations = leased.generations;
+        if generations.pop() != Some(any_before) || !any_mark.is_alive() {
+            return Ok(false);
+        }
+        let known = std::mem::take(&mut self.claim.tags).into_vec();
+        self.claim.tags = known.into_iter().chain(marks.into_iter().zip(generations)).collect();
+        if !Arc::ptr_eq(&self.claim.line, &leased.line) {
+            self.claim.line = crate::line::Line::silent();
+        }
+        Ok(true)
+    }
+
+    /// Gives it back, because there is nothing to store: who waits elsewhere is told so.
+    pub(crate) fn fail(mut self) {
+        self.give_back(true);
+    }
+
+    fn give_back(&mut self, is_failed: bool) {
+        if let Some(keeper) = self.keeper.take() {
+            keeper.abort();
+        }
+        if std::mem::replace(&mut self.is_over, true) {
+            return;
+        }
+        let (shared, name, token) = (self.shared.clone(), self.name.text.clone(), self.token);
+        self.shared.background.spawn(async move {
+            let _ = shared.tier.release(&name, token, is_failed).await;
+            shared.marks.nudge(&name);
+        });
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.give_back(false);
+    }
+}
+
+/// A lease that was asked for. Should nobody hear the answer, it is given back in case it was granted.
+pub(crate) struct Pledge<'a> {
+    shared: &'a Arc<Shared>,
+    name: &'a str,
+    token: Token,
+    is_open: bool,
+}
+
+impl<'a> Pledge<'a> {
+    pub(crate) fn new(shared: &'a Arc<Shared>, name: &'a str) -> Self {
+        Self { shared, name, token: Token::random(), is_open: true }
+    }
+
+    pub(crate) fn token(&self) -> Token {
+        self.token
+    }
+
+    pub(crate) fn refused(mut self) {
+        self.is_open = false;
+    }
+
+    pub(crate) fn granted(mut self, name: Name, claim: Claim, any_tag: Option<(Arc<Mark>, u64)>) -> Lease {
+        self.is_open = false;
+        let (shared, token) = (self.shared.clone(), self.token);
+        Lease { shared, name, token, claim, any_tag, keeper: None, is_over: false }
+    }
+}
+
+impl Drop for Pledge<'_> {
+    fn drop(&mut self) {
+        if !self.is_open {
+            return;
+        }
+        let (shared, name, token) = (self.shared.clone(), self.name.to_owned(), self.token);
+        self.shared.background.spawn(async move {
+            let _ = shared.tier.release(&name, token, false).await;
+            shared.marks.nudge(&name);
+        });
+    }
+}

@@ -1,0 +1,246 @@
+//! Which names something was said about.
+//!
+//! A [`Mark`] says that nothing was said about a name since it was made. Whoever reads a name takes its mark *before* he
+//! asks, so that no word which overtakes the answer is lost; what he found goes into L1 together with the mark. One word
+//! ends the mark, and with it everything that was read under it, wherever that is: nobody has to be looked up.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::BuildHasher,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio::sync::{Notify, futures::Notified};
+
+use crate::pattern;
+
+type Shard = HashMap<Arc<str>, Weak<Mark>, foldhash::fast::RandomState>;
+
+const SHARDS: usize = 32;
+
+/// The living marks of a cache, by name.
+pub(crate) struct Marks {
+    shards: Box<[Mutex<Shard>]>,
+    hasher: foldhash::fast::RandomState,
+}
+
+/// Nothing was said about a name since this was made, as long as it is alive.
+pub(crate) struct Mark {
+    name: Arc<str>,
+    is_dead: AtomicBool,
+    /// A load stands on it, and has to be told.
+    carries_load: AtomicBool,
+    /// It died, or was nudged.
+    moved: Notify,
+    marks: Weak<Marks>,
+}
+
+impl Marks {
+    pub(crate) fn new() -> Arc<Self> {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Arc::new(Self { shards, hasher: foldhash::fast::RandomState::default() })
+    }
+
+    /// The living mark of a name: all who read it meanwhile share it.
+    pub(crate) fn of(self: &Arc<Self>, name: &str) -> Arc<Mark> {
+        let mut shard = self.shard(name);
+        if let Some(mark) = shard.get(name).and_then(Weak::upgrade) {
+            return mark;
+        }
+        let name: Arc<str> = name.into();
+        let mark = Arc::new(Mark {
+            name: name.clone(),
+            is_dead: AtomicBool::new(false),
+            carries_load: AtomicBool::new(false),
+            moved: Notify::new(),
+            marks: Arc::downgrade(self),
+        });
+        shard.insert(name, Arc::downgrade(&mark));
+        mark
+    }
+
+    /// Something was said about `name`. Returns whether a load stood on it.
+    pub(crate) fn end(&self, name: &str) -> bool {
+        let mark = self.shard(name).remove(name);
+        mark.and_then(|mark| mark.upgrade()).is_some_and(|mark| mark.end())
+    }
+
+    /// Something happened to `name` that nobody says to this process, because this process did it: those who wait look
+    /// again. What was read stays.
+    pub(crate) fn nudge(&self, name: &str) {
+        let mark = self.shard(name).get(name).and_then(Weak::upgrade);
+        if let Some(mark) = mark {
+            mark.moved.notify_waiters();
+        }
+    }
+
+    /// As [`end`](Self::end), for every name that matches.
+    pub(crate) fn end_matching(&self, pattern: &str) -> bool {
+        self.end_where(|name| pattern::matches(pattern, name))
+    }
+
+    /// As [`end`](Self::end), for every name.
+    pub(crate) fn end_all(&self) -> bool {
+        self.end_where(|_| true)
+    }
+
+    fn end_where(&self, is_meant: impl Fn(&str) -> bool) -> bool {
+        let mut carried = false;
+        for shard in &self.shards {
+            // A mark that is dropped locks its shard, so none may be dropped in here.
+            let ended: Vec<_> = lock(shard).extract_if(|name, _| is_meant(name)).collect();
+            for mark in ended.iter().filter_map(|(_, mark)| mark.upgrade()) {
+                carried |= mark.end();
+            }
+        }
+        carried
+    }
+
+    /// How many names are watched.
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).len()).sum()
+    }
+
+    fn shard(&self, name: &str) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[(self.hasher.hash_one(name) >> 32) as usize % SHARDS])
+    }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for Marks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Marks").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl Mark {
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    #[inline]
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.is_dead.load(Ordering::SeqCst)
+    }
+
+    /// From now on, whoever ends this mark tells the loads.
+    pub(crate) fn carry_load(&self) {
+        self.carries_load.store(true, Ordering::SeqCst);
+    }
+
+    fn end(&self) -> bool {
+        // One of these two and a load that begins see each other.
+        self.is_dead.store(true, Ordering::SeqCst);
+        self.moved.notify_waiters();
+        self.carries_load.load(Ordering::SeqCst)
+    }
+
+    /// Begins to listen for what happens to the name: to be called before one looks.
+    pub(crate) fn listen(&self) -> Listener<'_> {
+        let mut moved = Box::pin(self.moved.notified());
+        moved.as_mut().enable();
+        Listener { mark: self, moved }
+    }
+}
+
+/// Hears of what happens from the moment on that it was made.
+pub(crate) struct Listener<'a> {
+    mark: &'a Mark,
+    moved: Pin<Box<Notified<'a>>>,
+}
+
+impl Listener<'_> {
+    /// Waits until something is said about the name, or happens to it.
+    pub(crate) async fn moved(self) {
+        if self.mark.is_alive() {
+            self.moved.await;
+        }
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        let Some(marks) = self.marks.upgrade() else { return };
+        let mut shard = marks.shard(&self.name);
+        // Another one of this name may have come in its place.
+        if shard.get(&self.name).is_some_and(|mark| std::ptr::eq(mark.as_ptr(), self)) {
+            let entry = shard.remove_entry(&self.name);
+            drop(shard);
+            drop(entry);
+        }
+    }
+}
+
+impl fmt::Debug for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mark").field("is_alive", &self.is_alive()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_ends_the_mark_for_all_who_have_it_and_the_next_one_is_new() {
+        let marks = Marks::new();
+        let (a, b, other) = (marks.of("ns:a"), marks.of("ns:a"), marks.of("ns:b"));
+        assert!(Arc::ptr_eq(&a, &b));
+        marks.end("ns:a");
+        assert!(!a.is_alive() && other.is_alive());
+        assert!(marks.of("ns:a").is_alive());
+    }
+
+    #[test]
+    fn marks_that_nobody_has_are_not_kept() {
+        let marks = Marks::new();
+        let first = marks.of("ns:a");
+        marks.end("ns:a");
+        let second = marks.of("ns:a");
+        drop(first);
+        assert_eq!(marks.len(), 1, "the old one does not take the new one with it");
+        drop(second);
+        assert_eq!(marks.len(), 0);
+    }
+
+    #[test]
+    fn patterns_and_all() {
+        let marks = Marks::new();
+        let (a, b) = (marks.of("ns:user:7:x"), marks.of("ns:user:8:x"));
+        marks.end_matching("ns:user:7:*");
+        assert!(!a.is_alive() && b.is_alive());
+        b.carry_load();
+        assert!(marks.end_all());
+        assert!(!b.is_alive());
+        assert_eq!(marks.len(), 0);
+    }
+
+    #[test]
+    fn waiting_ends_with_the_mark_even_if_it_ended_before() {
+        let marks = Marks::new();
+        let mark = marks.of("ns:a");
+        let (marks_there, waiting) = (marks.clone(), mark.clone());
+        let waiter = std::thread::spawn(move || pollster::block_on(waiting.listen().moved()));
+        marks_there.end("ns:a");
+        waiter.join().unwrap();
+        pollster::block_on(mark.listen().moved());
+    }
+
+    #[test]
+    fn who_listens_before_a_nudge_hears_it_and_what_was_read_stays() {
+        let marks = Marks::new();
+        let mark = marks.of("ns:a");
+        let listener = mark.listen();
+        marks.nudge("ns:a");
+        pollster::block_on(listener.moved());
+        assert!(mark.is_alive());
+    }
+}

@@ -1,0 +1,58 @@
+//! Names in which `*` stands for any characters.
+
+/// Whether `name` matches `pattern`. Nothing but `*` is special.
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
+    let mut pieces = pattern.split('*');
+    let first = pieces.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else { return false };
+    let Some(last) = pieces.next_back() else { return rest.is_empty() };
+    for piece in pieces {
+        // The earliest place leaves the most for what follows.
+        let Some(at) = rest.find(piece) else { return false };
+        rest = &rest[at + piece.len()..];
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn stars_stand_for_anything() {
+        for (pattern, name, expected) in [
+            ("a:b", "a:b", true),
+            ("a:b", "a:bc", false),
+            ("a:*", "a:", true),
+            ("a:*", "a:b:c", true),
+            ("a:*", "b:a:", false),
+            ("*", "", true),
+            ("a*a", "a", false),
+            ("a*a", "aa", true),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("*b*", "abc", true),
+            ("a**b", "ab", true),
+        ] {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+
+    /// By trying every length that a star could have.
+    fn slowly(pattern: &[u8], name: &[u8]) -> bool {
+        match pattern.split_first() {
+            None => name.is_empty(),
+            Some((b'*', rest)) => (0..=name.len()).any(|skip| slowly(rest, &name[skip..])),
+            Some((c, rest)) => name.first() == Some(c) && slowly(rest, &name[1..]),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_agrees_with_the_obvious_way(pattern in "[ab*]{0,8}", name in "[ab]{0,10}") {
+            prop_assert_eq!(matches(&pattern, &name), slowly(pattern.as_bytes(), name.as_bytes()));
+        }
+    }
+}

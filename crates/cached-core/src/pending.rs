@@ -1,0 +1,167 @@
+//! Invalidations that the shared tier could not be told of yet.
+//!
+//! What they are about is not read from the tier by this process, and they are told again until it knows. There is a bound
+//! to what is remembered one by one: beyond it, everything counts as invalidated.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use crate::{pattern, planted};
+
+/// More than this are not told apart.
+const MOST: usize = 10_000;
+
+/// The invalidations, by what they are about.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    table: Mutex<Table>,
+    len: AtomicUsize,
+    is_telling: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    last: u64,
+    words: HashMap<Word, u64>,
+}
+
+/// What the tier has to be told.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Word {
+    /// These keys, of entries and tags, are to be deleted.
+    Key(String),
+    /// So is whatever matches.
+    Matching(String),
+}
+
+impl Word {
+    /// The key, or the pattern.
+    pub(crate) fn text(&self) -> &str {
+        let (Self::Key(text) | Self::Matching(text)) = self;
+        text
+    }
+}
+
+impl Pending {
+    /// Remembers a word, of which the newest counts. `everything` takes the place of too many.
+    pub(crate) fn add(&self, word: Word, everything: &str) {
+        let mut table = self.table();
+        table.last += 1;
+        let number = table.last;
+        if table.words.len() >= MOST && !table.words.contains_key(&word) {
+            // That is about the entries of tags as well.
+            table.words.clear();
+            table.words.insert(Word::Matching(everything.to_owned()), number);
+        }
+        table.words.insert(word, number);
+        if planted!("no-replay") {
+            table.words.clear();
+        }
+        self.len.store(table.words.len(), Ordering::SeqCst);
+    }
+
+    /// Whether what the tier has under one of these names may be outdated.
+    pub(crate) fn is_about<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> bool {
+        if self.is_empty() || planted!("untold-name-read") {
+            return false;
+        }
+        let table = self.table();
+        names.any(|name| {
+            table.words.contains_key(&Word::Key(name.to_owned()))
+                || table
+                    .words
+                    .keys()
+                    .any(|word| matches!(word, Word::Matching(of) if pattern::matches(of, name)))
+        })
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len.load(Ordering::SeqCst)
+    }
+
+    /// Up to `most` words with their numbers.
+    pub(crate) fn some(&self, most: usize) -> Vec<(Word, u64)> {
+        self.table().words.iter().take(most).map(|(word, number)| (word.clone(), *number)).collect()
+    }
+
+    /// The tier was told, unless the same was said again meanwhile.
+    pub(crate) fn told(&self, word: &Word, number: u64) {
+        let mut table = self.table();
+        if table.words.get(word) == Some(&number) {
+            table.words.remove(word);
+        }
+        self.len.store(table.words.len(), Ordering::SeqCst);
+    }
+
+    /// Only one tells at a time; `None` if there is one.
+    pub(crate) fn begin_telling(&self) -> Option<Telling<'_>> {
+        let is_first = !self.is_telling.swap(true, Ordering::SeqCst);
+        is_first.then_some(Telling(self))
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to tell. Should its task be ended, the next one takes it.
+pub(crate) struct Telling<'a>(&'a Pending);
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        self.0.is_telling.store(false, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn about(pending: &Pending, name: &str) -> bool {
+        pending.is_about([name].into_iter())
+    }
+
+    #[test]
+    fn the_newest_word_counts() {
+        let pending = Pending::default();
+        let word = Word::Key("ns:a".to_owned());
+        pending.add(word.clone(), "ns:*");
+        let (_, first) = pending.some(1).remove(0);
+        pending.add(word.clone(), "ns:*");
+        pending.told(&word, first);
+        assert!(about(&pending, "ns:a") && !about(&pending, "ns:b"));
+        let (_, second) = pending.some(1).remove(0);
+        pending.told(&word, second);
+        assert!(pending.is_empty() && !about(&pending, "ns:a"));
+    }
+
+    #[test]
+    fn too_many_words_become_one_about_everything() {
+        let pending = Pending::default();
+        for number in 0..2 * MOST {
+            pending.add(Word::Key(format!("ns:{number}")), "ns:*");
+        }
+        assert!(pending.len() <= MOST + 1);
+        assert!(about(&pending, "ns:0") && about(&pending, "ns:never said"));
+        assert!(pending.some(usize::MAX).iter().any(|(word, _)| *word == Word::Matching("ns:*".to_owned())));
+    }
+
+    #[test]
+    fn one_tells_at_a_time() {
+        let pending = Pending::default();
+        let telling = pending.begin_telling();
+        assert!(telling.is_some() && pending.begin_telling().is_none());
+        drop(telling);
+        assert!(pending.begin_telling().is_some());
+    }
+}

@@ -1,0 +1,129 @@
+//! Telling the shared tier what it could not be told when it was said.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use futures_timer::Delay;
+use tokio::runtime::Handle;
+
+use crate::{
+    cache::Cache,
+    flight::Flights,
+    pending::{Pending, Word},
+    shared::Shared,
+    tier::{Tier, TierError, Watcher},
+};
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How many words are told in one round trip.
+const BATCH: usize = 256;
+
+/// Hears what the tier says.
+#[derive(Debug)]
+pub(crate) struct Ears {
+    shared: Weak<Shared>,
+    flights: Arc<Flights>,
+}
+
+impl Ears {
+    pub(crate) fn new(shared: &Arc<Shared>, flights: Arc<Flights>) -> Self {
+        Self { shared: Arc::downgrade(shared), flights }
+    }
+}
+
+impl Watcher for Ears {
+    fn changed(&self, key: &[u8]) {
+        let (Some(shared), Ok(name)) = (self.shared.upgrade(), std::str::from_utf8(key)) else { return };
+        if shared.marks.end(name) {
+            self.flights.supersede_fallen();
+        }
+    }
+
+    fn all_changed(&self) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        if shared.marks.end_all() {
+            self.flights.supersede_fallen();
+        }
+    }
+
+    fn restored(&self) {
+        if let Some(shared) = self.shared.upgrade() {
+            tell_again(&shared, &self.flights);
+        }
+    }
+}
+
+impl Cache {
+    /// Begins to tell, unless that goes on already.
+    pub(crate) fn tell_again(&self) {
+        tell_again(self.shared(), self.flights());
+    }
+}
+
+fn tell_again(shared: &Arc<Shared>, flights: &Arc<Flights>) {
+    let Ok(runtime) = Handle::try_current() else { return };
+    if shared.pending.is_empty() {
+        return;
+    }
+    // Whoever flushes waits for the first try, and not for a tier to come back.
+    let mut job = Some(shared.background.begin());
+    let (shared, flights) = (Arc::downgrade(shared), flights.clone());
+    runtime.spawn(async move {
+        let mut pause = SHORTEST_PAUSE;
+        // Upgraded anew in each round, so that a cache which is gone ends this.
+        while let Some(shared) = shared.upgrade() {
+            // Asked before the right to tell is given back: what is added later finds it free.
+            if shared.pending.is_empty() {
+                return;
+            }
+            // Whoever has it goes on until nothing is left.
+            let Some(telling) = shared.pending.begin_telling() else { return };
+            let told = tell_some(&shared, &flights).await;
+            drop(telling);
+            drop(shared);
+            if told.is_err() {
+                drop(job.take());
+                Delay::new(pause).await;
+            }
+            pause = if told.is_ok() { SHORTEST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+        }
+    });
+}
+
+async fn tell_some(shared: &Shared, flights: &Flights) -> Result<(), TierError> {
+    if !shared.tier.ready() {
+        return Err(TierError::Unavailable);
+    }
+    let words = shared.pending.some(BATCH);
+    let (keys, patterns): (Vec<_>, Vec<_>) =
+        words.into_iter().partition(|(word, _)| matches!(word, Word::Key(_)));
+    let names: Vec<_> = keys.iter().map(|(word, _)| word.text().to_owned()).collect();
+    if !names.is_empty() {
+        shared.tier.delete(&names).await?;
+        settle(shared, flights, &keys);
+    }
+    for pattern in patterns {
+        shared.tier.delete_matching(pattern.0.text()).await?;
+        settle(shared, flights, &[pattern]);
+    }
+    Ok(())
+}
+
+/// What was read before the tier knew must not stay, as nobody tells of one's own words.
+fn settle(shared: &Shared, flights: &Flights, told: &[(Word, u64)]) {
+    let mut has_fallen = false;
+    for (word, number) in told {
+        has_fallen |= match word {
+            Word::Key(key) => shared.marks.end(key),
+            Word::Matching(pattern) => shared.marks.end_matching(pattern),
+        };
+        Pending::told(&shared.pending, word, *number);
+    }
+    if has_fallen {
+        flights.supersede_fallen();
+    }
+}

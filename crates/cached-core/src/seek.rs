@@ -1,0 +1,381 @@
+//! The dialog of a miss with the shared tier: a value, or the right to load it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    cache::Entry,
+    claim::Claim,
+    clock::Nanos,
+    either::{either, within},
+    envelope::{TagGeneration, Unreadable, created_ms},
+    l1::Kept,
+    lease::{Lease, Pledge},
+    line::Line,
+    marks::{Listener, Mark},
+    planted,
+    shape::Shape,
+    shared::{Opened, Shared},
+    slot::Slot,
+    stats::{Count, Counters},
+    tier::{Ask, Grant, LeaseClaim, Record, Seen, Stamp, Stored, Take, Tier},
+};
+
+/// How long a call waits for the load of another process, however often that is renewed.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long after the end of a lease one looks again.
+const MARGIN: Duration = Duration::from_millis(5);
+
+/// How often one looks where no word comes.
+const POLL: Duration = Duration::from_millis(100);
+
+/// A call that finds something else each time it looks gives up.
+const ROUNDS: usize = 32;
+
+/// A value of another version of the program is left to that one for so long, or two would load in turns for ever.
+const OTHERS_TURN: Duration = Duration::from_secs(60);
+
+/// A miss.
+pub(crate) struct Seek<'a, R> {
+    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) entry: &'a Entry,
+    pub(crate) shape: &'a dyn Shape<R>,
+    pub(crate) counters: &'a Counters,
+    pub(crate) max_age: Option<Duration>,
+    /// Whether to wait for the loads of other processes.
+    pub(crate) coalesce: bool,
+    pub(crate) bound: Nanos,
+    pub(crate) grace: Nanos,
+}
+
+impl<R> Seek<'_, R> {
+    /// The values that the tier has, in one round trip. Functions with tags are not asked for like this.
+    pub(crate) async fn find_many(
+        shared: &Arc<Shared>,
+        entries: &[&Entry],
+        shape: &dyn Shape<R>,
+        counters: &Counters,
+    ) -> Vec<Option<Found>> {
+        let nothing = || entries.iter().map(|_| None).collect();
+        if !shared.tier.ready() {
+            counters.add(Count::SharedSkipped);
+            return nothing();
+        }
+        let name = |entry: &Entry| shared.silent_claim(&entry.name.text, &[]);
+        let claims: Vec<_> = entries.iter().map(|entry| name(entry)).collect();
+        let asks: Vec<_> =
+            entries.iter().map(|entry| Ask { key: entry.name.text.as_str(), known: None }).collect();
+        let asked: Result<Seen, _> = shared.tier.look(&asks, &[]).await;
+        let Ok(Seen { records, line, .. }) = asked else {
+            counters.add(Count::SharedReadError);
+            return nothing();
+        };
+        let found = |((entry, claim), record): ((&&Entry, Claim), Record)| {
+            let Record::Value(stored) = record else { return None };
+            if shared.pending.is_about([entry.name.text.as_str()].into_iter()) {
+                return None;
+            }
+            let opened =
+                shared.open(&entry.name, &stored, shape).inspect_err(|_| counters.add(Count::Unreadable));
+            let Opened { slot, .. } = opened.ok()??;
+            let claim = Claim { line: line.clone(), ..claim };
+            Some(Found { slot, claim, stamp: stored.stamp, was_awaited: false })
+        };
+        entries.iter().zip(claims).zip(records).map(found).collect()
+    }
+}
+
+/// What came of it.
+pub(crate) enum Answer {
+    /// The shared tier has the value.
+    Hit(Found),
+    /// It cannot be asked, and what this process has may be served.
+    Kept(Arc<Kept>),
+    /// Load, and store it.
+    Lease(Lease),
+    /// Load for this process only; this is what it stands on.
+    Alone(Claim),
+}
+
+/// A value of the shared tier, and what an entry of it stands on.
+pub(crate) struct Found {
+    pub(crate) slot: Arc<dyn Slot>,
+    pub(crate) claim: Claim,
+    pub(crate) stamp: Stamp,
+    /// It was being loaded when it was asked for.
+    pub(crate) was_awaited: bool,
+}
+
+/// What the tier has, and who may replace it.
+enum State {
+    Found(Found),
+    /// Nobody loads it, and there is no value, or not one that will do.
+    Takeable(Take),
+    /// The same, because a load came to nothing that could be shared.
+    Failed,
+    /// Somebody loads it.
+    Busy {
+        left: Duration,
+        is_retry: bool,
+        claim: Claim,
+    },
+    /// The value is another version's, or cannot be judged.
+    Others(Claim),
+    /// The tier cannot be asked, or not about this.
+    Unknown,
+    /// There is another value than the one that was known.
+    Moved,
+}
+
+impl<R> Seek<'_, R> {
+    /// The value if the tier has it, without a word to anybody.
+    pub(crate) async fn find(&self, suspect: Option<&Arc<Kept>>) -> Option<Answer> {
+        let mut known = suspect;
+        for _ in 0..2 {
+            match self.look(known).await {
+                State::Found(found) => return Some(Answer::Hit(found)),
+                State::Moved => known = None,
+                State::Unknown => return self.serve_alone(suspect).map(Answer::Kept),
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    /// The value, or the right to load it; waits while another process does.
+    pub(crate) async fn run(&self, suspect: Option<Arc<Kept>>) -> Answer {
+        let began = Instant::now();
+        let mut known = suspect.as_ref();
+        let mut has_waited = false;
+        for _ in 0..ROUNDS {
+            let mark = self.shared.mark(&self.entry.name.text);
+            let listener = mark.listen();
+            let (take, has_failed) = match self.look(known).await {
+                State::Found(found) => return Answer::Hit(Found { was_awaited: has_waited, ..found }),
+                State::Takeable(take) => (take, false),
+                State::Failed => (Take::Free, has_waited),
+                // Those who waited for a load that failed do not wait for each other as well.
+                State::Busy { left, is_retry, claim }
+                    if self.coalesce && !(is_retry && has_waited) && began.elapsed() < PATIENCE =>
+                {
+                    wait(listener, &claim.line, left).await;
+                    has_waited = true;
+                    known = None;
+                    continue;
+                }
+                State::Busy { claim, .. } | State::Others(claim) => return Answer::Alone(claim),
+                State::Moved => {
+                    known = None;
+                    continue;
+                }
+                State::Unknown => return self.without_tier(suspect.as_ref()),
+            };
+            match self.lease(take).await {
+                Leasing::Held(lease) => return Answer::Lease(lease),
+                Leasing::Busy(left, claim) if self.coalesce && !has_failed => {
+                    wait(listener, &claim.line, left).await;
+                    has_waited = true;
+                }
+                Leasing::Busy(_, claim) => return Answer::Alone(claim),
+                Leasing::Moved => {}
+                Leasing::Unknown => return self.without_tier(suspect.as_ref()),
+            }
+            known = None;
+        }
+        self.without_tier(None)
+    }
+
+    /// The right to load, whatever the tier has and whoever loads.
+    pub(crate) async fn force(&self) -> Answer {
+        match self.lease(Take::Force).await {
+            Leasing::Held(lease) => Answer::Lease(lease),
+            Leasing::Busy(_, claim) => Answer::Alone(claim),
+            Leasing::Moved | Leasing::Unknown => self.without_tier(None),
+        }
+    }
+
+    fn without_tier(&self, suspect: Option<&Arc<Kept>>) -> Answer {
+        match self.serve_alone(suspect) {
+            Some(kept) => Answer::Kept(kept),
+            None => Answer::Alone(self.shared.silent_claim(&self.entry.name.text, &self.entry.tags)),
+        }
+    }
+
+    fn serve_alone(&self, suspect: Option<&Arc<Kept>>) -> Option<Arc<Kept>> {
+        let now = self.shared.clock.now();
+        suspect.filter(|kept| kept.claim.stands_alone(now, self.bound, self.grace)).cloned()
+    }
+
+    /// One round trip, and another one if the value has tags that only it could tell.
+    async fn look(&self, known: Option<&Arc<Kept>>) -> State {
+        let (shared, name) = (self.shared, &self.entry.name.text);
+        if !shared.tier.ready() {
+            self.counters.add(Count::SharedSkipped);
+            return State::Unknown;
+        }
+        let known = known.filter(|kept| kept.stamp != 0);
+        let tags: Vec<String> = match known {
+            Some(kept) => kept.claim.tags.iter().map(|(tag, _)| tag.name().to_string()).collect(),
+            None => self.entry.tags.clone(),
+        };
+        // The marks come first: whatever is said from now on counts.
+        let claim = shared.silent_claim(name, &tags);
+        if self.is_pending(&tags) {
+            return State::Unknown;
+        }
+        let ask = Ask { key: name, known: known.map(|kept| kept.stamp) };
+        let Ok(Seen { mut records, generations, line }) = shared.tier.look(&[ask], &tags).await else {
+            self.counters.add(Count::SharedReadError);
+            return State::Unknown;
+        };
+        let claim = if planted!("register-after-read") { shared.silent_claim(name, &tags) } else { claim };
+        let claim = Claim { line, ..claim };
+        match records.pop() {
+            Some(Record::Absent) => State::Takeable(Take::Free),
+            Some(Record::Failed) => State::Failed,
+            Some(Record::Leased { left, is_retry }) => State::Busy { left, is_retry, claim },
+            Some(Record::Unchanged(_)) => match known {
+                Some(kept) if kept.claim.tags.iter().map(|(_, then)| Some(*then)).eq(generations) => {
+                    self.counters.add(Count::Revalidate);
+                    let claim = with_generations(claim, kept.claim.tags.iter().map(|(_, then)| *then));
+                    self.judge(kept.slot.clone(), claim, kept.stamp)
+                }
+                Some(kept) => State::Takeable(Take::Over(kept.stamp)),
+                None => State::Unknown,
+            },
+            Some(Record::Changed) => State::Moved,
+            Some(Record::Value(stored)) => self.read(&stored, claim, &generations).await,
+            None => State::Unknown,
+        }
+    }
+
+    fn is_pending(&self, tags: &[String]) -> bool {
+        let names = std::iter::once(self.entry.name.text.as_str()).chain(tags.iter().map(String::as_str));
+        self.shared.pending.is_about(names)
+    }
+
+    async fn read(&self, stored: &Stored, claim: Claim, generations: &[Option<u64>]) -> State {
+        let stamp = stored.stamp;
+        let Opened { slot, tags } = match self.shared.open(&self.entry.name, stored, self.shape) {
+            Ok(Some(opened)) => opened,
+            Ok(None) => return State::Takeable(Take::Over(stamp)),
+            Err(unreadable) => return self.unreadable(unreadable, stored, claim),
+        };
+        let Some(claim) = self.check_tags(&*slot, &tags, claim, generations).await else {
+            return State::Takeable(Take::Over(stamp));
+        };
+        self.judge(slot, claim, stamp)
+    }
+
+    fn judge(&self, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp) -> State {
+        let age = slot.meta().age(self.shared.clock.now());
+        if self.max_age.is_some_and(|most| age > most) {
+            return State::Takeable(Take::Over(stamp));
+        }
+        State::Found(Found { slot, claim, stamp, was_awaited: false })
+    }
+
+    /// The claim with the generations of the value, if those are the current ones.
+    async fn check_tags(
+        &self,
+        slot: &dyn Slot,
+        then: &[TagGeneration],
+        claim: Claim,
+        generations: &[Option<u64>],
+    ) -> Option<Claim> {
+        let told = self.shape.value_tags(slot)?;
+        if then.is_empty() && claim.tags.is_empty() && told.is_empty() {
+            return Some(claim);
+        }
+        let known = claim.tags.iter().zip(generations);
+        let mut now: Vec<_> =
+            known.map(|((tag, _), now)| Some((tag.clone(), (*now)?))).collect::<Option<_>>()?;
+        let mut line = claim.line.clone();
+        let told: Vec<String> = told.iter().map(|tag| self.shared.tag_key(tag)).collect();
+        let told: Vec<String> =
+            told.into_iter().filter(|tag| now.iter().all(|(known, _)| **known.name() != **tag)).collect();
+        if !told.is_empty() {
+            let marks: Vec<_> = told.iter().map(|tag| self.shared.mark(tag)).collect();
+            if self.is_pending(&told) {
+                return None;
+            }
+            let seen = self.shared.tier.look(&[], &told).await.ok()?;
+            if !Arc::ptr_eq(&line, &seen.line) {
+                line = Line::silent();
+            }
+            for (tag, generation) in marks.into_iter().zip(seen.generations) {
+                now.push((tag, generation?));
+            }
+        }
+        let is_current = |(tag, now): &(Arc<Mark>, u64)| {
+            let digest = self.shared.tag_digest(tag.name());
+            then.iter().any(|then| then.tag == digest && then.generation == *now)
+        };
+        now.iter().all(is_current).then(|| Claim { tags: now.into(), line, ..claim })
+    }
+
+    fn unreadable(&self, unreadable: Unreadable, stored: &Stored, claim: Claim) -> State {
+        self.counters.add(Count::Unreadable);
+        let is_anothers =
+            matches!(unreadable, Unreadable::OtherSchema | Unreadable::OtherKey | Unreadable::OtherCodec);
+        let age =
+            created_ms(&stored.bytes).map(|created| self.shared.clock.wall_ms().saturating_sub(created));
+        let is_young = age.is_some_and(|age| Duration::from_millis(age) < OTHERS_TURN);
+        if is_anothers && is_young { State::Others(claim) } else { State::Takeable(Take::Over(stored.stamp)) }
+    }
+
+    async fn lease(&self, take: Take) -> Leasing {
+        let (shared, name) = (self.shared, &self.entry.name);
+        let claim = shared.silent_claim(&name.text, &self.entry.tags);
+        let mut tags = self.entry.tags.clone();
+        let any_tag = self.shape.has_value_tags().then(|| shared.mark(&shared.any_tag_key()));
+        tags.extend(any_tag.iter().map(|any| any.name().to_string()));
+        if !shared.tier.ready() || self.is_pending(&tags) {
+            return Leasing::Unknown;
+        }
+        let pledge = Pledge::new(shared, &name.text);
+        let token = pledge.token();
+        let wanted = LeaseClaim { key: &name.text, token, lease: shared.lease, take };
+        let Ok(leased) = shared.tier.lease(&[wanted], &tags, self.shape.ttl_hint()).await else {
+            self.counters.add(Count::SharedReadError);
+            return Leasing::Unknown;
+        };
+        let mut generations = leased.generations;
+        let any_tag = any_tag.map(|mark| (mark, generations.pop().unwrap_or_default()));
+        let claim = with_generations(Claim { line: leased.line, ..claim }, generations);
+        match leased.grants.first() {
+            Some(Grant::Held) => Leasing::Held(pledge.granted(name.clone(), claim, any_tag)),
+            Some(Grant::Busy(left)) => {
+                pledge.refused();
+                Leasing::Busy(*left, claim)
+            }
+            Some(Grant::Changed) => {
+                pledge.refused();
+                Leasing::Moved
+            }
+            None => Leasing::Unknown,
+        }
+    }
+}
+
+enum Leasing {
+    Held(Lease),
+    Busy(Duration, Claim),
+    /// There is a value now.
+    Moved,
+    Unknown,
+}
+
+fn with_generations(claim: Claim, generations: impl IntoIterator<Item = u64>) -> Claim {
+    let marks = claim.tags.iter().map(|(tag, _)| tag.clone());
+    Claim { tags: marks.zip(generations).collect(), ..claim }
+}
+
+/// Waits until something happens to the key, its lease ends, or the line is gone.
+async fn wait(listener: Listener<'_>, line: &Line, left: Duration) {
+    let longest = if line.watches() { left.saturating_add(MARGIN) } else { left.min(POLL) };
+    within(longest, either(listener.moved(), line.ended())).await;
+}

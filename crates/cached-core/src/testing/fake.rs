@@ -1,0 +1,473 @@
+//! A shared tier in memory.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use super::ManualClock;
+use crate::{
+    Clock,
+    clock::{Nanos, nanos},
+    line::Line,
+    pattern,
+    tier::{
+        Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Record, Seen, Stamp, Stored, Take, Tier,
+        TierError, TierFill, Token, Watcher,
+    },
+};
+
+/// How long those who wait are told of a load that had nothing to share.
+const FAILED_FOR: Duration = Duration::from_secs(1);
+
+/// A shared tier in memory, with switches that make it fail. Clones share what they hold, and each is another connection
+/// to it: two caches with clones of one tier are like two processes with one Redis.
+#[derive(Debug)]
+pub struct FakeTier {
+    server: Arc<Server>,
+    connection: Arc<Connection>,
+}
+
+#[derive(Debug)]
+struct Server {
+    clock: Clock,
+    entries: Mutex<HashMap<String, Entry>>,
+    connections: Mutex<Vec<Weak<Connection>>>,
+    generations: AtomicUsize,
+    is_down: AtomicBool,
+    fills_held: watch::Sender<bool>,
+    deletes_held: watch::Sender<bool>,
+    looks_held: watch::Sender<bool>,
+    round_trips: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Connection {
+    watcher: OnceLock<Arc<dyn Watcher>>,
+    line: Mutex<Arc<Line>>,
+    watched: Mutex<HashSet<String>>,
+    is_silent: AtomicBool,
+}
+
+/// What is under a key.
+#[derive(Clone, Debug, Default)]
+struct Entry {
+    value: Option<(Vec<u8>, Stamp)>,
+    deadline: Option<Nanos>,
+    lease: Option<(Token, Nanos)>,
+    has_failed: bool,
+}
+
+impl FakeTier {
+    /// An empty tier whose entries expire by `clock`.
+    pub fn new(clock: &ManualClock) -> Self {
+        let server = Arc::new(Server {
+            clock: clock.clock(),
+            entries: Mutex::default(),
+            connections: Mutex::default(),
+            generations: AtomicUsize::new(0),
+            is_down: AtomicBool::new(false),
+            fills_held: watch::Sender::new(false),
+            deletes_held: watch::Sender::new(false),
+            looks_held: watch::Sender::new(false),
+            round_trips: AtomicUsize::new(0),
+        });
+        Self::connect(server)
+    }
+
+    fn connect(server: Arc<Server>) -> Self {
+        let connection = Arc::new(Connection {
+            watcher: OnceLock::new(),
+            line: Mutex::new(Line::certain()),
+            watched: Mutex::default(),
+            is_silent: AtomicBool::new(false),
+        });
+        lock(&server.connections).push(Arc::downgrade(&connection));
+        Self { server, connection }
+    }
+
+    /// A clone that is the same connection: for a test that gives one to a cache and keeps the other.
+    #[must_use]
+    pub fn same_connection(&self) -> Self {
+        Self { server: self.server.clone(), connection: self.connection.clone() }
+    }
+
+    /// From now on, every operation of every clone fails with [`TierError::Unavailable`], or works again.
+    pub fn set_down(&self, is_down: bool) {
+        let was_down = self.server.is_down.swap(is_down, Ordering::SeqCst);
+        for connection in self.server.connections() {
+            if is_down && !was_down {
+                connection.lose_line(self.server.clock.now());
+            } else if was_down && !is_down {
+                connection.find_line();
+            }
+        }
+    }
+
+    /// From now on, this clone is told of no change, and cannot know that it is not; or it is told again. Operations
+    /// work all the same.
+    pub fn set_silent(&self, is_silent: bool) {
+        self.connection.is_silent.store(is_silent, Ordering::SeqCst);
+        if is_silent {
+            lock(&self.connection.line).prove_until(self.server.clock.now());
+        } else {
+            self.connection.lose_line(self.server.clock.now());
+            self.connection.find_line();
+        }
+    }
+
+    /// From now on, `fill` and `delete` wait before they take effect, or go on.
+    pub fn hold_writes(&self, is_held: bool) {
+        self.server.fills_held.send_replace(is_held);
+        self.server.deletes_held.send_replace(is_held);
+    }
+
+    /// From now on, `delete` waits before it takes effect, or goes on.
+    pub fn hold_deletes(&self, is_held: bool) {
+        self.server.deletes_held.send_replace(is_held);
+    }
+
+    /// From now on, `look` waits before it looks, or goes on.
+    pub fn hold_reads(&self, is_held: bool) {
+        self.server.looks_held.send_replace(is_held);
+    }
+
+    /// How many operations all clones were asked for.
+    pub fn round_trips(&self) -> usize {
+        self.server.round_trips.load(Ordering::Relaxed)
+    }
+
+    /// The keys under which there are values, sorted.
+    pub fn keys(&self) -> Vec<String> {
+        let entries = self.server.entries();
+        let with_value = entries.iter().filter(|(key, entry)| entry.value.is_some() && !key.contains(":%"));
+        let mut keys: Vec<_> = with_value.map(|(key, _)| key.clone()).collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    /// Replaces the bytes under a key, whatever they mean, as a foreign program would.
+    pub fn overwrite(&self, key: &str, bytes: Vec<u8>) {
+        let mut entries = self.server.entries();
+        let deadline = entries.get(key).and_then(|entry| entry.deadline);
+        entries.insert(key.to_owned(), Entry { value: Some((bytes, 0)), deadline, ..Entry::default() });
+        drop(entries);
+        self.server.tell(key, None);
+    }
+
+    /// Removes a key, as a foreign program would.
+    pub fn remove(&self, key: &str) {
+        self.server.entries().remove(key);
+        self.server.tell(key, None);
+    }
+
+    /// The bytes under a key.
+    pub fn bytes(&self, key: &str) -> Option<Vec<u8>> {
+        self.server.entries().get(key).and_then(|entry| Some(entry.value.as_ref()?.0.clone()))
+    }
+
+    /// One round trip.
+    fn open(&self) -> Result<MutexGuard<'_, HashMap<String, Entry>>, TierError> {
+        self.server.round_trips.fetch_add(1, Ordering::Relaxed);
+        if self.server.is_down.load(Ordering::SeqCst) {
+            return Err(TierError::Unavailable);
+        }
+        Ok(self.server.entries())
+    }
+
+    fn line(&self) -> Arc<Line> {
+        lock(&self.connection.line).clone()
+    }
+
+    fn watch(&self, key: &str) {
+        lock(&self.connection.watched).insert(key.to_owned());
+    }
+
+    /// Tells the others.
+    fn tell(&self, key: &str) {
+        self.server.tell(key, Some(&self.connection));
+    }
+}
+
+impl Server {
+    fn entries(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
+        let mut entries = lock(&self.entries);
+        let now = self.clock.now();
+        entries.retain(|_, entry| entry.deadline.is_none_or(|deadline| now < deadline));
+        entries
+    }
+
+    fn connections(&self) -> Vec<Arc<Connection>> {
+        lock(&self.connections).iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn tell(&self, key: &str, by: Option<&Arc<Connection>>) {
+        for connection in self.connections() {
+            let watched = lock(&connection.watched).remove(key);
+            let is_own = by.is_some_and(|by| Arc::ptr_eq(by, &connection));
+            let watcher = connection.watcher.get().filter(|_| watched && !is_own);
+            if let (Some(watcher), false) = (watcher, connection.is_silent.load(Ordering::SeqCst)) {
+                watcher.changed(key.as_bytes());
+            }
+        }
+    }
+
+    fn record(&self, entry: &Entry, known: Option<Stamp>) -> Record {
+        let now = self.clock.now();
+        let left = |deadline: Nanos| Duration::from_nanos(deadline.saturating_sub(now));
+        let remaining = entry.deadline.map(left);
+        match (&entry.value, entry.lease) {
+            (Some((_, stamp)), _) if known == Some(*stamp) => Record::Unchanged(remaining),
+            _ if known.is_some() => Record::Changed,
+            (Some((bytes, stamp)), _) => {
+                Record::Value(Stored { bytes: bytes.clone(), remaining, stamp: *stamp })
+            }
+            (None, None) if entry.has_failed => Record::Failed,
+            (None, Some((_, deadline))) => {
+                Record::Leased { left: left(deadline), is_retry: entry.has_failed }
+            }
+            (None, None) => Record::Absent,
+        }
+    }
+
+    fn grant(&self, entries: &mut HashMap<String, Entry>, claim: &LeaseClaim<'_>) -> Grant {
+        let now = self.clock.now();
+        let deadline = now.saturating_add(nanos(claim.lease));
+        let entry = entries.entry(claim.key.to_owned()).or_default();
+        let other = entry.lease.filter(|(token, until)| *token != claim.token && now < *until);
+        if let (Some((_, until)), false) = (other, claim.take == Take::Force) {
+            return Grant::Busy(Duration::from_nanos(until - now));
+        }
+        match (&entry.value, claim.take) {
+            (Some(_), Take::Free) => return Grant::Changed,
+            (Some((_, stamp)), Take::Over(seen)) if *stamp != seen => return Grant::Changed,
+            (Some(_), _) => entry.lease = Some((claim.token, deadline)),
+            (None, _) => {
+                let has_failed = entry.has_failed;
+                let lease = Some((claim.token, deadline));
+                *entry = Entry { lease, deadline: Some(deadline), has_failed, value: None };
+            }
+        }
+        Grant::Held
+    }
+
+    fn generation(&self, entries: &mut HashMap<String, Entry>, tag: &str) -> u64 {
+        let fresh = || {
+            let number = self.generations.fetch_add(1, Ordering::Relaxed) as u64 + 1;
+            Entry { value: Some((number.to_le_bytes().to_vec(), number)), ..Entry::default() }
+        };
+        let entry = entries.entry(tag.to_owned()).or_insert_with(fresh);
+        entry.value.as_ref().map_or(0, |(_, generation)| *generation)
+    }
+}
+
+impl Connection {
+    fn lose_line(&self, now: Nanos) {
+        let line = lock(&self.line).clone();
+        line.prove_until(now);
+        line.end();
+    }
+
+    fn find_line(&self) {
+        *lock(&self.line) = Line::certain();
+        if let Some(watcher) = self.watcher.get() {
+            watcher.restored();
+        }
+    }
+}
+
+impl Clone for FakeTier {
+    fn clone(&self) -> Self {
+        Self::connect(self.server.clone())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn pass(held: &watch::Sender<bool>) {
+    // It fails only without a sender, and there is one.
+    let _ = held.subscribe().wait_for(|is_held| !is_held).await;
+}
+
+#[async_trait]
+impl Tier for FakeTier {
+    fn attach(&self, attachment: Attachment) {
+        let _ = self.connection.watcher.set(attachment.watcher);
+    }
+
+    fn ready(&self) -> bool {
+        !self.server.is_down.load(Ordering::SeqCst)
+    }
+
+    async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
+        pass(&self.server.looks_held).await;
+        let line = self.line();
+        let entries = self.open()?;
+        let record = |ask: &Ask<'_>| {
+            self.watch(ask.key);
+            entries
+                .get(ask.key)
+                .map_or(if ask.known.is_some() { Record::Changed } else { Record::Absent }, |entry| {
+                    self.server.record(entry, ask.known)
+                })
+        };
+        let generation = |tag: &String| {
+            self.watch(tag);
+            entries.get(tag).and_then(|entry| Some(entry.value.as_ref()?.1))
+        };
+        Ok(Seen {
+            records: asks.iter().map(record).collect(),
+            generations: tags.iter().map(generation).collect(),
+            line,
+        })
+    }
+
+    async fn lease(
+        &self,
+        claims: &[LeaseClaim<'_>],
+        tags: &[String],
+        _: Duration,
+    ) -> Result<Leased, TierError> {
+        let line = self.line();
+        let (grants, generations) = {
+            let mut entries = self.open()?;
+            let grants: Vec<_> = claims.iter().map(|claim| self.server.grant(&mut entries, claim)).collect();
+            let generations = tags.iter().map(|tag| self.server.generation(&mut entries, tag)).collect();
+            (grants, generations)
+        };
+        for (claim, grant) in claims.iter().zip(&grants) {
+            if *grant == Grant::Held {
+                self.tell(claim.key);
+            }
+            self.watch(claim.key);
+        }
+        tags.iter().for_each(|tag| self.watch(tag));
+        Ok(Leased { grants, generations, line })
+    }
+
+    async fn fill(&self, fills: Vec<TierFill>) -> Result<Filled, TierError> {
+        pass(&self.server.fills_held).await;
+        let line = self.line();
+        let mut stored = Vec::new();
+        {
+            let mut entries = self.open()?;
+            let now = self.server.clock.now();
+            for fill in &fills {
+                let entry = entries.get_mut(&fill.key);
+                let held = entry.filter(|entry| entry.lease.is_some_and(|(token, _)| token == fill.token));
+                stored.push(held.is_some());
+                if let Some(entry) = held {
+                    *entry = Entry {
+                        value: Some((fill.bytes.clone(), fill.token.stamp())),
+                        deadline: Some(now.saturating_add(nanos(fill.ttl))),
+                        ..Entry::default()
+                    };
+                }
+            }
+        }
+        for (fill, _) in fills.iter().zip(&stored).filter(|(_, stored)| **stored) {
+            self.tell(&fill.key);
+            self.watch(&fill.key);
+        }
+        Ok(Filled { stored, line })
+    }
+
+    async fn renew(&self, key: &str, token: Token, lease: Duration) -> Result<bool, TierError> {
+        let mut entries = self.open()?;
+        let deadline = self.server.clock.now().saturating_add(nanos(lease));
+        let entry = entries.get_mut(key);
+        let held = entry.filter(|entry| entry.lease.is_some_and(|(other, _)| other == token));
+        Ok(held.is_some_and(|entry| {
+            entry.lease = Some((token, deadline));
+            if entry.value.is_none() {
+                entry.deadline = Some(deadline);
+            }
+            true
+        }))
+    }
+
+    async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError> {
+        let held = {
+            let mut entries = self.open()?;
+            let deadline = self.server.clock.now().saturating_add(nanos(FAILED_FOR));
+            let entry = entries.get_mut(key);
+            let held = entry.filter(|entry| entry.lease.is_some_and(|(other, _)| other == token));
+            let is_held = held.is_some();
+            let is_empty = held.is_some_and(|entry| {
+                entry.lease = None;
+                if is_failed && entry.value.is_none() {
+                    entry.has_failed = true;
+                    entry.deadline = Some(deadline);
+                }
+                entry.value.is_none() && !is_failed
+            });
+            if is_empty {
+                entries.remove(key);
+            }
+            is_held
+        };
+        if held {
+            self.tell(key);
+        }
+        Ok(held)
+    }
+
+    async fn delete(&self, keys: &[String]) -> Result<u64, TierError> {
+        pass(&self.server.deletes_held).await;
+        let mut count = 0;
+        for (index, key) in keys.iter().enumerate() {
+            let mut entries = if index == 0 { self.open()? } else { self.server.entries() };
+            count += u64::from(entries.remove(key).is_some());
+            drop(entries);
+            self.tell(key);
+        }
+        Ok(count)
+    }
+
+    async fn delete_matching(&self, pattern: &str) -> Result<u64, TierError> {
+        pass(&self.server.deletes_held).await;
+        let meant: Vec<_> = {
+            let mut entries = self.open()?;
+            let is_meant = |key: &String| pattern::matches(pattern, key) && !key.contains(":%");
+            entries.extract_if(|key, _| is_meant(key)).map(|(key, _)| key).collect()
+        };
+        meant.iter().for_each(|key| self.tell(key));
+        Ok(meant.len() as u64)
+    }
+
+    async fn confirm(&self) -> Result<(), TierError> {
+        let is_silent = |connection: &Arc<Connection>| connection.is_silent.load(Ordering::SeqCst);
+        drop(self.open()?);
+        if self.server.connections().iter().any(is_silent) { Err(TierError::Timeout) } else { Ok(()) }
+    }
+
+    async fn exists(&self, key: &str) -> Result<bool, TierError> {
+        Ok(self.open()?.get(key).is_some_and(|entry| entry.value.is_some()))
+    }
+
+    async fn incr(&self, key: &str, by: i64, ttl: Option<Duration>) -> Result<i64, TierError> {
+        let now = self.server.clock.now();
+        let mut entries = self.open()?;
+        let entry = entries.entry(key.to_owned()).or_insert_with(|| Entry {
+            value: Some((b"0".to_vec(), 0)),
+            deadline: ttl.map(|ttl| now.saturating_add(nanos(ttl))),
+            ..Entry::default()
+        });
+        let refused = || TierError::Refused("ERR".to_owned());
+        let (bytes, _) = entry.value.as_mut().ok_or_else(refused)?;
+        let old: i64 =
+            std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).ok_or_else(refused)?;
+        let sum = old.checked_add(by).ok_or_else(refused)?;
+        *bytes = sum.to_string().into_bytes();
+        Ok(sum)
+    }
+}

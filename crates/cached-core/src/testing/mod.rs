@@ -1,0 +1,86 @@
+//! For tests of what is cached: time that moves when told, a tier in memory, and loads that are counted.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! # extern crate cached_core as cached_aside;
+//! use cached_aside::{Cache, testing::{CountedLoad, FakeTier, ManualClock}};
+//!
+//! let clock = ManualClock::new();
+//! let cache = Cache::builder().tier(FakeTier::new(&clock)).clock(clock.clock()).build()?;
+//! let users = cache.keyspace::<u64, String>("user", Duration::from_secs(60))?;
+//!
+//! let load = CountedLoad::new("Ada".to_owned());
+//! users.get_or_load(&7, || load.run()).await?;
+//! users.get_or_load(&7, || load.run()).await?;
+//! assert_eq!(load.runs(), 1);
+//!
+//! clock.advance(Duration::from_secs(60));
+//! users.get_or_load(&7, || load.run()).await?;
+//! assert_eq!(load.runs(), 2);
+//! # Ok(()) }
+//! ```
+
+mod fake;
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+pub use fake::FakeTier;
+
+use crate::{Clock, clock::nanos};
+
+/// A clock that stands still until it is told to move. Clones are the same clock.
+#[derive(Clone, Debug, Default)]
+pub struct ManualClock(Arc<AtomicU64>);
+
+impl ManualClock {
+    /// A clock at its beginning.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// For [`CacheBuilder::clock`](crate::CacheBuilder::clock).
+    pub fn clock(&self) -> Clock {
+        Clock::manual(self.0.clone())
+    }
+
+    /// Moves the time on, for every cache with this clock.
+    pub fn advance(&self, by: Duration) {
+        self.0.fetch_add(nanos(by), Ordering::Relaxed);
+    }
+}
+
+/// A load that always gives the same value, and counts how often it ran.
+#[derive(Debug, Default)]
+pub struct CountedLoad<V> {
+    value: V,
+    runs: AtomicUsize,
+}
+
+impl<V: Clone> CountedLoad<V> {
+    /// A load of `value` that has not run yet.
+    pub fn new(value: V) -> Self {
+        Self { value, runs: AtomicUsize::new(0) }
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// Never.
+    pub async fn run(&self) -> Result<V, Infallible> {
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        Ok(self.value.clone())
+    }
+
+    /// How often it ran.
+    pub fn runs(&self) -> usize {
+        self.runs.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,211 @@
+//! Options and function, held against each other.
+
+pub(crate) mod key;
+pub(crate) mod names;
+mod tags;
+
+use quote::ToTokens;
+use syn::{GenericParam, LitBool, ReceiverKind, Safety, Type, ext::IdentExt};
+
+use self::key::Key;
+use crate::{
+    errors::Errors,
+    function::{Argument, Function, Kind, Mentions, mentions_self, only_argument},
+    options::Options,
+    template::{Role, Template},
+    value::Time,
+};
+
+/// What the strings among the options say.
+pub(crate) struct Checked {
+    /// The prefix, if it is well formed.
+    pub(crate) template: Option<Template>,
+    pub(crate) key: Key,
+    pub(crate) tags: Vec<Template>,
+}
+
+/// Checks everything that can be checked on tokens.
+pub(crate) fn check(options: &Options, function: &Function, errors: &mut Errors) -> Checked {
+    check_signature(options, function, errors);
+    check_options(options, function, errors);
+    check_sharing(options, errors);
+    let prefix = options.prefix.as_ref();
+    let template = prefix.and_then(|prefix| errors.take(Template::parse(prefix, Role::Prefix)));
+    let key = key::check(options, function, template.as_ref(), errors);
+    let tags = tags::check(options, function, errors);
+    Checked { template, key, tags }
+}
+
+fn check_signature(options: &Options, function: &Function, errors: &mut Errors) {
+    let sig = &function.sig;
+    if let Safety::Unsafe(unsafety) = &sig.safety {
+        errors.at(
+            unsafety,
+            "an `unsafe` function cannot be cached: a hit would skip what makes the call sound",
+        );
+    }
+    if let Some(constness) = &sig.constness {
+        errors.at(constness, "a `const` function cannot be cached: a cache works at run time");
+    }
+    if let Some(abi) = &sig.abi {
+        errors.at(abi, "an `extern` function cannot be cached");
+    }
+    if let Some(variadic) = &sig.variadic {
+        errors.at(variadic, "a variadic function cannot be cached");
+    }
+    if function.kind == Kind::Sync && options.local.is_none() && !options.is_broken("local") {
+        errors.at(
+            sig.fn_token,
+            "a function that is not async cannot wait for a shared tier: add `local` to keep its values in this \
+             process, or make it `async`",
+        );
+    }
+    let output = Mentions::of(&function.output);
+    if let Some(span) = output.opaque {
+        errors.push(syn::Error::new(
+            span,
+            "a cached value needs a type with a name: return it instead of `impl ..`",
+        ));
+    } else if let Some(span) = output.borrow {
+        errors.push(syn::Error::new(
+            span,
+            "a cached value outlives the call, so it cannot borrow from it: return an owned value, such as `String` or \
+             `Arc<str>`",
+        ));
+    } else if let Some(span) = value_mentions(function).fixed
+        && options.local.is_none()
+        && !options.is_broken("local")
+    {
+        errors.push(syn::Error::new(
+            span,
+            "what is read from a shared tier is not `&'static`: return an owned value, such as `String` or `Arc<str>`, \
+             or add `local` to keep its values in this process",
+        ));
+    }
+    for argument in changed(options, function) {
+        errors.at(
+            &argument.ty,
+            format!(
+                "what the function changes cannot be part of its key: add `skip({name})`",
+                name = argument.name
+            ),
+        );
+    }
+}
+
+/// The arguments `&mut T` that are not skipped.
+fn changed<'a>(options: &'a Options, function: &'a Function) -> impl Iterator<Item = &'a Argument> {
+    let is_free = options.key.is_some() || options.is_broken("skip");
+    function.arguments.iter().filter(move |argument| {
+        matches!(&argument.ty, Type::Reference(reference) if reference.mutability.is_some())
+            && !is_free
+            && !is_skipped(options, &argument.name.unraw().to_string())
+    })
+}
+
+/// What the type of the cached value mentions: only the value of a `Result` is kept.
+fn value_mentions(function: &Function) -> Mentions {
+    Mentions::of(&function.value())
+}
+
+fn check_options(options: &Options, function: &Function, errors: &mut Errors) {
+    let has_ttl = options.ttl.is_some() || options.ttl_from.is_some();
+    if !has_ttl && !options.is_broken("ttl") && !options.is_broken("ttl_from") {
+        errors.push(syn::Error::new(
+            options.prefix.as_ref().map_or_else(proc_macro2::Span::call_site, syn::LitStr::span),
+            "how long may a value be kept? Add `ttl = \"30m\"`",
+        ));
+    }
+    let is_method = function.names_self() || options.method.is_some();
+    if let Some(handle) = &options.handle
+        && handle == &function.sig.ident
+    {
+        errors.at(
+            handle,
+            format!("the handle stands beside the method: give it another name, such as `{handle}_entry`"),
+        );
+    } else if let Some(handle) = &options.handle
+        && !is_method
+        && !options.is_broken("method")
+    {
+        errors.at(
+            handle,
+            format!(
+                "a free function needs no handle: use `{name}::invalidate(..)` and the like; if `{name}` stands in an \
+                 `impl`, add `method`",
+                name = function.sig.ident
+            ),
+        );
+    }
+    for (expr, hint) in [
+        (options.ttl.as_ref().and_then(Time::expr), "; `CacheControl::ttl` sets it for one call"),
+        (options.ttl_from.as_ref(), ""),
+        (options.cache_if.as_ref(), ""),
+        (options.tags_from.as_ref(), "; `tags` takes fields of it"),
+        (options.cache_err.as_ref().and_then(|cache_err| cache_err.which.as_ref()), ""),
+    ] {
+        if let Some(own) = expr.and_then(|expr| mentions_self(expr.to_token_stream())) {
+            errors.at(own, format!("this holds for every call, so there is no `self` here{hint}"));
+        }
+    }
+    if let Some(detach) = options.detach.as_ref().filter(|detach| detach.value) {
+        check_detach(detach, function, is_method, errors);
+    }
+}
+
+/// What is about other processes means nothing where there are none.
+fn check_sharing(options: &Options, errors: &mut Errors) {
+    if options.local.is_none() {
+        return;
+    }
+    if let Some(bound) = &options.bound {
+        errors.at(
+            &bound.name,
+            "with `local`, values stay in this process, and what invalidates them is known here at once: leave `bound` \
+             out",
+        );
+    }
+    if let Some(coalesce) = options.coalesce.as_ref().filter(|coalesce| !coalesce.is_local) {
+        errors.at(
+            &coalesce.scope,
+            "with `local`, values stay in this process, so each process loads its own: leave `coalesce` out",
+        );
+    }
+}
+
+/// `detach = true`, as far as tokens tell; the rest is for the compiler.
+fn check_detach(detach: &LitBool, function: &Function, is_method: bool, errors: &mut Errors) {
+    if function.kind == Kind::Sync {
+        errors.at(detach, "only the load of an async function can run in a task of its own");
+        return;
+    }
+    if function.sig.receiver().is_some_and(|own| matches!(own.kind, ReceiverKind::Reference(..))) {
+        errors.at(
+            detach,
+            "this load borrows `self`, so it cannot outlive the call: take `self: Arc<Self>`, or leave `detach` out",
+        );
+    }
+    let is_generic =
+        function.sig.generics.params.iter().any(|param| !matches!(param, GenericParam::Lifetime(_)));
+    for argument in &function.arguments {
+        // Elsewhere a reference is copied for the load, if its type allows that.
+        let lent = match &argument.ty {
+            Type::Reference(reference) if !is_method && !is_generic && reference.mutability.is_none() => {
+                &*reference.elem
+            }
+            ty => ty,
+        };
+        if Mentions::of(lent).borrow.is_some()
+            && (is_method || is_generic || only_argument(lent, "Option").is_none())
+        {
+            errors.at(
+                &argument.ty,
+                "this load borrows the argument, so it cannot outlive the call: take it by value, or leave `detach` out",
+            );
+        }
+    }
+}
+
+fn is_skipped(options: &Options, name: &str) -> bool {
+    options.skip.iter().any(|skipped| skipped.unraw() == name)
+}

@@ -1,0 +1,39 @@
+//! Tags of entries.
+
+use syn::ext::IdentExt;
+
+use super::{is_skipped, names};
+use crate::{
+    errors::Errors,
+    function::Function,
+    options::Options,
+    template::{Placeholder, Role, Template},
+};
+
+/// Checks what `tags` says.
+pub(super) fn check(options: &Options, function: &Function, errors: &mut Errors) -> Vec<Template> {
+    let tags = options.tags.iter().filter_map(|tag| errors.take(Template::parse(tag, Role::Tag)));
+    let tags: Vec<_> = tags.collect();
+    for tag in &tags {
+        for placeholder in tag.placeholders() {
+            names::check(placeholder, tag, function.names().collect(), errors);
+            check_keyed(placeholder, tag, options, errors);
+        }
+    }
+    tags
+}
+
+/// All calls that share an entry must give it the same tags, so what is not in the key is not in a tag. An argument of
+/// which one field is in the key counts as a whole: that field tells which one it is.
+fn check_keyed(placeholder: &Placeholder, tag: &Template, options: &Options, errors: &mut Errors) {
+    let name = placeholder.argument.unraw();
+    if is_skipped(options, &name.to_string()) {
+        errors.at(
+            &tag.literal,
+            format!(
+                "the tag names `{name}`, which is skipped: calls that differ only in it share an entry, and it would have \
+                 the tag of whichever came first; make it part of the key, or leave it out of the tag"
+            ),
+        );
+    }
+}

@@ -1,0 +1,97 @@
+//! Code that writes arguments into the name of something: a key, a tag, a pattern.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::{Ident, Member, Type};
+
+use super::local;
+use crate::{
+    function::{Argument, Function},
+    template::{Piece, Placeholder, Role, Template},
+};
+
+/// The closure around the steps. The trait has the message for what cannot be written.
+pub(crate) fn closure(krate: &TokenStream, refuse: &Ident, steps: &TokenStream) -> TokenStream {
+    let writer = local("__cached_writer");
+    quote! {
+        |#writer: &mut #krate::__private::KeyWriter<'_>| -> #krate::__private::Result<(), #krate::__private::Error> {
+            #[allow(unused_imports)]
+            use #krate::__private::#refuse as _;
+            #steps
+            #krate::__private::Result::Ok(())
+        }
+    }
+}
+
+/// The closure that writes a tag or a pattern.
+pub(crate) fn template(krate: &TokenStream, function: &Function, template: &Template) -> TokenStream {
+    closure(krate, &local("RefuseTag"), &steps(krate, function, template))
+}
+
+/// A template's pieces, one after the other.
+pub(super) fn steps(krate: &TokenStream, function: &Function, template: &Template) -> TokenStream {
+    let writer = local("__cached_writer");
+    let step = |piece: &Piece| match piece {
+        Piece::Text(text) => quote!(#writer.literal(#text);),
+        Piece::Placeholder(placeholder) => self::placeholder(krate, function, template.role, placeholder),
+    };
+    template.pieces.iter().map(step).collect()
+}
+
+fn placeholder(
+    krate: &TokenStream,
+    function: &Function,
+    role: Role,
+    placeholder: &Placeholder,
+) -> TokenStream {
+    let Placeholder { argument, fields, is_hash } = placeholder;
+    let known = function.argument(argument);
+    let literal = argument.span();
+    // In a key, an argument as a whole is to blame at its place in the signature; everything else at the template.
+    match known {
+        Some(known) if fields.is_empty() => {
+            let at = if role == Role::Prefix { known.name.span() } else { literal };
+            whole(krate, known, at, *is_hash)
+        }
+        _ => {
+            let own = function.sig.receiver().map(|receiver| Ident::from(receiver.self_token));
+            let own = own.filter(|_| argument == "self");
+            let bound = || function.bound().find(|name| name == argument);
+            let name = known.map(|known| known.name.clone()).or(own).or_else(bound);
+            let name = name.unwrap_or_else(|| argument.clone());
+            // The compiler would offer to write the field in the place of the whole template.
+            let at = Span::mixed_site().located_at(literal);
+            let fields = fields.iter().map(|field| at_span(field, at));
+            part(krate, &quote!(#name #(.#fields)*), false, literal, *is_hash)
+        }
+    }
+}
+
+pub(super) fn whole(krate: &TokenStream, argument: &Argument, at: Span, is_hash: bool) -> TokenStream {
+    let name = &argument.name;
+    let is_reference = matches!(argument.ty, Type::Reference(_));
+    part(krate, &quote!(#name), is_reference, at, is_hash)
+}
+
+/// One part of the name. A reference is taken as it is, so that messages name what it points to.
+pub(super) fn part(
+    krate: &TokenStream,
+    value: &TokenStream,
+    is_reference: bool,
+    at: Span,
+    is_hash: bool,
+) -> TokenStream {
+    let writer = local("__cached_writer");
+    let method = Ident::new(if is_hash { "__cached_digest" } else { "__cached_part" }, at);
+    let borrow = (!is_reference).then(|| quote!(&));
+    quote_spanned!(at=> #krate::__private::KeyArg(#borrow #value).#method(#writer)?;)
+}
+
+fn at_span(field: &Member, span: Span) -> Member {
+    let mut field = field.clone();
+    match &mut field {
+        Member::Named(name) => name.set_span(span),
+        Member::Unnamed(index) => index.span = span,
+    }
+    field
+}

@@ -1,0 +1,80 @@
+//! Targets and function, held against each other.
+
+use proc_macro2::Span;
+use syn::LitStr;
+
+use super::targets::Targets;
+use crate::{
+    check::names,
+    errors::Errors,
+    function::{Function, Kind},
+    template::{Piece, Role, Template},
+};
+
+/// The strings among the targets.
+pub(super) struct Templates {
+    pub(super) tags: Vec<Template>,
+    pub(super) patterns: Vec<Template>,
+}
+
+pub(super) fn check(targets: &Targets, function: &Function, errors: &mut Errors) -> Templates {
+    if function.kind == Kind::Sync {
+        errors.at(
+            function.sig.fn_token,
+            "a function that is not async cannot wait for an invalidation: make it `async`, or leave the attribute out \
+             and invalidate where it is called",
+        );
+    }
+    let of_a_cache = !targets.tags.is_empty() || !targets.prefixes.is_empty() || targets.clear.is_some();
+    if !of_a_cache && targets.entries.is_empty() && !targets.is_broken {
+        errors.push(syn::Error::new(
+            Span::call_site(),
+            "what is outdated after this function? Name an entry, such as `syllabus(exam)`, or `tags = [\"note:{id}\"]`, \
+             `prefix = \"user:{id}:\"` or `clear`",
+        ));
+    } else if let Some((name, _)) = targets.cache.as_ref().filter(|_| !of_a_cache && !targets.is_broken) {
+        errors.at(
+            name,
+            "`cache` says where to look for `tags`, `prefix` and `clear`; a cached function knows its own: leave it out",
+        );
+    }
+    let mut parse = |literals: &[LitStr], role| -> Vec<Template> {
+        let parsed = literals.iter().filter_map(|literal| errors.take(Template::parse(literal, role)));
+        parsed.collect()
+    };
+    let templates = Templates {
+        tags: parse(&targets.tags, Role::Tag),
+        patterns: parse(&targets.prefixes, Role::Pattern),
+    };
+    for template in templates.tags.iter().chain(&templates.patterns) {
+        for placeholder in template.placeholders() {
+            names::check(placeholder, template, function.names().chain(function.bound()).collect(), errors);
+        }
+    }
+    let open = |mut pattern: Template| {
+        check_end(&pattern, errors);
+        pattern.open();
+        pattern
+    };
+    Templates { patterns: templates.patterns.into_iter().map(open).collect(), ..templates }
+}
+
+/// A pattern that means more than it seems to.
+fn check_end(pattern: &Template, errors: &mut Errors) {
+    match pattern.pieces.last() {
+        Some(Piece::Placeholder(placeholder)) => {
+            let name = &placeholder.argument;
+            errors.at(
+                &pattern.literal,
+                format!(
+                    "what begins with one `{{{name}}}` may begin with another, as 10 begins with 1: end it in `:`, or in \
+                     `*` if that is meant"
+                ),
+            );
+        }
+        _ if pattern.literal.value().chars().all(|c| c == '*') => {
+            errors.at(&pattern.literal, "every name matches this: write `clear`");
+        }
+        _ => {}
+    }
+}

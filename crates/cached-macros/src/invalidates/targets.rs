@@ -1,0 +1,146 @@
+//! What stands between the parentheses.
+
+use proc_macro2::TokenStream;
+use syn::{
+    Error, Expr, ExprCall, ExprPath, Ident, LitStr, Path, Result, Token,
+    ext::IdentExt,
+    parse::{ParseStream, Parser, discouraged::Speculative},
+};
+
+use crate::{
+    errors::Errors,
+    options::{
+        list::{literals, split},
+        read::{Known, end, flag, of, runtime},
+    },
+};
+
+/// What is outdated, and in which cache.
+#[derive(Default)]
+pub(crate) struct Targets {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) tags: Vec<LitStr>,
+    pub(crate) prefixes: Vec<LitStr>,
+    pub(crate) clear: Option<Ident>,
+    /// The option's name, and the cache.
+    pub(crate) cache: Option<(Ident, Expr)>,
+    pub(crate) krate: Option<Path>,
+    /// Something was meant that has an error.
+    pub(crate) is_broken: bool,
+}
+
+/// One entry.
+pub(crate) enum Entry {
+    /// A call of a cached function, which knows its entry by itself.
+    Function(ExprPath, ExprCall),
+    /// An expression that comes to a handle.
+    Handle(Expr),
+}
+
+const KNOWN: Known = Known(&[
+    ("tags", "tags = [\"note:{note_id}\"]"),
+    ("prefix", "prefix = \"analytics:{user_id}:\""),
+    ("clear", "clear"),
+    ("cache", "cache = self.cache"),
+    ("crate", "crate = ::my_crate::cached_aside"),
+]);
+
+impl Targets {
+    /// Reads all of them, and all errors in them.
+    pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
+        let mut targets = Self::default();
+        let mut seen: Vec<Ident> = Vec::new();
+        for item in split(tokens) {
+            let parse = |input: ParseStream<'_>| targets.item(input, &mut seen);
+            if errors.take(parse.parse2(item)).is_none() {
+                targets.is_broken = true;
+            }
+        }
+        targets
+    }
+
+    fn item(&mut self, input: ParseStream<'_>, seen: &mut Vec<Ident>) -> Result<()> {
+        let ahead = input.fork();
+        let name = Ident::parse_any(&ahead).ok();
+        let is_option = ahead.is_empty() || (ahead.peek(Token![=]) && !ahead.peek(Token![==]));
+        let Some(name) = name.filter(|_| is_option) else {
+            self.entries.push(Entry::parse(input)?);
+            return end(input);
+        };
+        input.advance_to(&ahead);
+        if seen.contains(&name) {
+            return Err(Error::new(name.span(), format!("`{name}` is given twice")));
+        }
+        seen.push(name.clone());
+        self.option(&name, input)?;
+        end(input)
+    }
+
+    fn option(&mut self, name: &Ident, input: ParseStream<'_>) -> Result<()> {
+        let after_eq = || KNOWN.after_eq(name, input);
+        match name.to_string().as_str() {
+            "tags" => self.tags = literals(name, after_eq()?, "tags = [\"note:{note_id}\", \"notes\"]")?,
+            "prefix" => self.prefixes = prefixes(name, after_eq()?)?,
+            "clear" => self.clear = Some(flag(name, input)?),
+            "cache" => self.cache = Some((name.clone(), after_eq()?.parse()?)),
+            "crate" => self.krate = Some(runtime(after_eq()?)?),
+            _ if input.is_empty() && KNOWN.near(&name.to_string()).is_none() => {
+                return Err(Error::new(
+                    name.span(),
+                    format!("which entry of `{name}`? Write its arguments: `{name}(..)`"),
+                ));
+            }
+            _ => return Err(KNOWN.refuse(name)),
+        }
+        Ok(())
+    }
+}
+
+fn prefixes(name: &Ident, input: ParseStream<'_>) -> Result<Vec<LitStr>> {
+    if input.peek(syn::token::Bracket) {
+        literals(name, input, "prefix = [\"user:{id}:\", \"users:\"]")
+    } else {
+        of(input, "a string, such as \"analytics:{user_id}:\"").map(|literal| vec![literal])
+    }
+}
+
+impl Entry {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        const WHAT: &str = "expected an entry, such as `syllabus(exam)` or the handle `self.name_entry(id)`, or one of \
+                            `tags = [..]`, `prefix = \"..\"` and `clear`";
+        let start = input.span();
+        let expr: Expr = input.parse().map_err(|error| {
+            // An expression that ended too soon has no place of its own.
+            Error::new(if input.is_empty() { start } else { error.span() }, WHAT)
+        })?;
+        match expr {
+            Expr::Call(call) => match &*call.func {
+                Expr::Path(path) if is_function(path) => Ok(Self::Function(path.clone(), call)),
+                _ => Ok(Self::Handle(Expr::Call(call))),
+            },
+            Expr::MethodCall(_) => Ok(Self::Handle(expr)),
+            Expr::Await(_) | Expr::Try(_) => Err(Error::new_spanned(
+                expr,
+                "this names an entry, and is not called: write it without `.await` and `?`",
+            )),
+            Expr::Lit(_) => Err(Error::new_spanned(
+                expr,
+                "what does this name? Write `tags = [\"..\"]`, or `prefix = \"..\"` for what begins with it",
+            )),
+            Expr::Path(path) => {
+                Err(Error::new_spanned(path, "which entry? Write its arguments: `syllabus(exam)`"))
+            }
+            other => Err(Error::new_spanned(other, WHAT)),
+        }
+    }
+}
+
+/// Whether a path is that of a cached function, which has companions. What stands in a type has none, and a companion is
+/// one itself.
+fn is_function(path: &ExprPath) -> bool {
+    let segments = &path.path.segments;
+    let holder = segments.iter().rev().nth(1).map(|holder| holder.ident.unraw().to_string());
+    let is_type = holder.is_some_and(|holder| holder.starts_with(char::is_uppercase));
+    let is_companion = segments.len() > 1 && segments.last().is_some_and(|last| last.ident == "invalidate");
+    path.qself.is_none() && !is_type && !is_companion
+}

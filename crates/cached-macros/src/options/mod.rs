@@ -1,0 +1,219 @@
+//! The options of `#[cached(…)]`.
+
+pub(crate) mod list;
+pub(crate) mod read;
+
+use std::time::Duration;
+
+use proc_macro2::{TokenStream, TokenTree};
+use syn::{
+    Error, Expr, Ident, LitBool, LitFloat, LitStr, Path, Result, Token,
+    ext::IdentExt,
+    parse::{ParseStream, Parser},
+};
+
+use self::{
+    list::{literals, names, split},
+    read::{Known, end, flag, of, runtime},
+};
+use crate::{
+    errors::Errors,
+    value::{Time, entries, integer, moment, share},
+};
+
+/// What was said, each with the place where it was said.
+#[derive(Default)]
+pub(crate) struct Options {
+    pub(crate) prefix: Option<LitStr>,
+    pub(crate) ttl: Option<Time>,
+    pub(crate) ttl_from: Option<Expr>,
+    pub(crate) skip: Vec<Ident>,
+    pub(crate) key: Option<Expr>,
+    pub(crate) version: Option<u32>,
+    pub(crate) max_entries: Option<u64>,
+    pub(crate) local: Option<Ident>,
+    pub(crate) method: Option<Ident>,
+    pub(crate) cache_if: Option<Expr>,
+    pub(crate) cache_none: Option<Ident>,
+    pub(crate) cache_err: Option<CacheErr>,
+    pub(crate) jitter: Option<LitFloat>,
+    pub(crate) tags: Vec<LitStr>,
+    pub(crate) tags_from: Option<Expr>,
+    pub(crate) bound: Option<Bound>,
+    pub(crate) coalesce: Option<Coalesce>,
+    pub(crate) cache: Option<Expr>,
+    pub(crate) krate: Option<Path>,
+    pub(crate) handle: Option<Ident>,
+    pub(crate) detach: Option<LitBool>,
+    /// Options that were meant, but have an error. What would follow from their absence is not reported.
+    broken: Vec<String>,
+}
+
+/// `cache_err = "5s" if |e| …`.
+pub(crate) struct CacheErr {
+    pub(crate) name: Ident,
+    pub(crate) ttl: Time,
+    pub(crate) which: Option<Expr>,
+}
+
+/// `bound = "200ms"`.
+pub(crate) struct Bound {
+    pub(crate) name: Ident,
+    pub(crate) age: Duration,
+}
+
+/// `coalesce = local`, `coalesce = cluster`.
+pub(crate) struct Coalesce {
+    /// The word after the `=`.
+    pub(crate) scope: Ident,
+    pub(crate) is_local: bool,
+}
+
+const KNOWN: Known = Known(&[
+    ("prefix", "prefix = \"user\""),
+    ("ttl", "ttl = \"30m\""),
+    ("ttl_from", "ttl_from = |v| v.ttl()"),
+    ("skip", "skip(db, self)"),
+    ("key", "key = user.id"),
+    ("version", "version = 2"),
+    ("max_entries", "max_entries = 10_000"),
+    ("local", "local"),
+    ("method", "method"),
+    ("cache_if", "cache_if = |v| !v.is_empty()"),
+    ("cache_none", "cache_none"),
+    ("cache_err", "cache_err = \"5s\" if |e| e.is_temporary()"),
+    ("jitter", "jitter = 0.1"),
+    ("cache", "cache = self.cache"),
+    ("crate", "crate = ::my_crate::cached_aside"),
+    ("handle", "handle = user_entry"),
+    ("detach", "detach = false"),
+    ("tags", "tags = [\"note:{note_id}\"]"),
+    ("tags_from", "tags_from = |v| vec![format!(\"author:{}\", v.author)]"),
+    ("bound", "bound = \"200ms\""),
+    ("coalesce", "coalesce = local"),
+]);
+
+/// Their place is taken, and they do nothing yet.
+const PLANNED: &[&str] = &["stale", "refresh_ahead", "load_timeout", "soft_timeout"];
+
+impl Options {
+    /// Reads all options, and all errors in them.
+    pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
+        let mut options = Self::default();
+        let mut seen: Vec<Ident> = Vec::new();
+        for (index, item) in split(tokens).into_iter().enumerate() {
+            let parse = |input: ParseStream<'_>| options.item(input, index == 0, &mut seen);
+            if errors.take(parse.parse2(item.clone())).is_none() {
+                options.give_up(item);
+            }
+        }
+        options
+    }
+
+    /// Whether an option was meant, but cannot be used.
+    pub(crate) fn is_broken(&self, name: &str) -> bool {
+        self.broken.iter().any(|broken| broken == name)
+    }
+
+    /// Notes every option that an item with an error may have been about.
+    fn give_up(&mut self, item: TokenStream) {
+        for token in item {
+            if let TokenTree::Ident(name) = token {
+                let name = name.to_string();
+                self.broken.extend(KNOWN.near(&name).map(str::to_owned));
+                self.broken.push(name);
+            }
+        }
+    }
+
+    fn item(&mut self, input: ParseStream<'_>, is_first: bool, seen: &mut Vec<Ident>) -> Result<()> {
+        if input.peek(LitStr) {
+            let text: LitStr = input.parse()?;
+            if !is_first {
+                return Err(Error::new_spanned(text, "the prefix comes first; other options have a name"));
+            }
+            seen.push(Ident::new("prefix", text.span()));
+            self.prefix = Some(text);
+            return end(input);
+        }
+        let name = Ident::parse_any(input).map_err(|error| {
+            Error::new(
+                error.span(),
+                "expected an option, such as `ttl = \"30m\"`; the prefix is a string and comes first",
+            )
+        })?;
+        if seen.contains(&name) {
+            return Err(Error::new(name.span(), format!("`{name}` is given twice")));
+        }
+        seen.push(name.clone());
+        self.option(&name, input)?;
+        end(input)
+    }
+
+    fn option(&mut self, name: &Ident, input: ParseStream<'_>) -> Result<()> {
+        let after_eq = || KNOWN.after_eq(name, input);
+        match name.to_string().as_str() {
+            "prefix" => self.prefix = Some(of(after_eq()?, "a string, such as \"user\" or \"user:{id}\"")?),
+            "ttl" => self.ttl = Some(Time::parse(after_eq()?)?),
+            "ttl_from" => self.ttl_from = Some(after_eq()?.parse()?),
+            "skip" => self.skip = names(name, input)?,
+            "key" => self.key = Some(after_eq()?.parse()?),
+            "version" => {
+                self.version = Some(integer(after_eq()?, "expected a number, such as `version = 2`")?);
+            }
+            "max_entries" => self.max_entries = Some(entries(after_eq()?)?),
+            "local" => self.local = Some(flag(name, input)?),
+            "method" => self.method = Some(flag(name, input)?),
+            "cache_if" => self.cache_if = Some(after_eq()?.parse()?),
+            "cache_none" => self.cache_none = Some(flag(name, input)?),
+            "cache_err" => self.cache_err = Some(CacheErr::parse(name, after_eq()?)?),
+            "jitter" => self.jitter = Some(share(after_eq()?)?),
+            "tags" => self.tags = tags(name, after_eq()?)?,
+            "tags_from" => self.tags_from = Some(after_eq()?.parse()?),
+            "bound" => self.bound = Some(Bound { name: name.clone(), age: moment(after_eq()?)? }),
+            "coalesce" => self.coalesce = Some(Coalesce::parse(after_eq()?)?),
+            "cache" => self.cache = Some(after_eq()?.parse()?),
+            "crate" => self.krate = Some(runtime(after_eq()?)?),
+            "handle" => self.handle = Some(of(after_eq()?, "a name, such as `handle = user_entry`")?),
+            "detach" => self.detach = Some(of(after_eq()?, "`true` or `false`")?),
+            other if PLANNED.contains(&other) => {
+                return Err(Error::new(name.span(), format!("`{name}` does not work yet: leave it out")));
+            }
+            _ => return Err(KNOWN.refuse(name)),
+        }
+        Ok(())
+    }
+}
+
+impl CacheErr {
+    fn parse(name: &Ident, input: ParseStream<'_>) -> Result<Self> {
+        let ttl = Time::parse(input)?;
+        let which = match input.parse::<Option<Token![if]>>()? {
+            Some(_) => Some(input.parse()?),
+            None => None,
+        };
+        Ok(Self { name: name.clone(), ttl, which })
+    }
+}
+
+impl Coalesce {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        const WHAT: &str =
+            "expected `local` (one load at a time in each process) or `cluster` (one over all of them)";
+        let scope: Ident = input.parse().map_err(|error| Error::new(error.span(), WHAT))?;
+        match scope.to_string().as_str() {
+            "local" => Ok(Self { scope, is_local: true }),
+            "cluster" => Ok(Self { scope, is_local: false }),
+            _ => Err(Error::new(scope.span(), WHAT)),
+        }
+    }
+}
+
+fn tags(name: &Ident, input: ParseStream<'_>) -> Result<Vec<LitStr>> {
+    const MOST: usize = 32;
+    let tags = literals(name, input, "tags = [\"note:{note_id}\", \"notes\"]")?;
+    match tags.get(MOST) {
+        None => Ok(tags),
+        Some(tag) => Err(Error::new(tag.span(), format!("an entry has at most {MOST} tags"))),
+    }
+}

@@ -1,0 +1,53 @@
+//! Making a connection: one over which the server tells what changed, if it can be had.
+
+use std::sync::Arc;
+
+use redis::{
+    AsyncConnectionConfig, Client, ErrorKind, RedisError,
+    aio::{MultiplexedConnection, SendError},
+};
+
+use crate::{settings::Settings, tracking::Tracking, watch::Watch};
+
+/// How many requests may queue for the connection before further ones wait, within their budgets.
+const QUEUE: usize = 1024;
+
+/// A new connection, and what the server tracks of it.
+pub(crate) async fn connect(
+    settings: &Settings,
+    watch: &Arc<Watch>,
+) -> Option<(MultiplexedConnection, Tracking)> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(settings.connect_timeout))
+        .set_response_timeout(Some(settings.longest_answer()))
+        .set_pipeline_buffer_size(QUEUE);
+    let listener = Arc::clone(watch);
+    let listening = config.clone().set_push_sender(move |push| {
+        listener.hear(&push);
+        Ok::<_, SendError>(())
+    });
+    match open(settings.endpoint.resp3(), &listening).await {
+        Ok(mut connection) => {
+            let tracking = Tracking::start(&mut connection).await.ok()?;
+            Some((connection, tracking))
+        }
+        Err(error) if is_too_old(&error) => {
+            Some((open(settings.endpoint.resp2(), &config).await.ok()?, Tracking::Off))
+        }
+        Err(_) => None,
+    }
+}
+
+async fn open(client: &Client, config: &AsyncConnectionConfig) -> Result<MultiplexedConnection, RedisError> {
+    client.get_multiplexed_async_connection_with_config(config).await
+}
+
+/// Whether the server answered, and did not understand or does not allow the new protocol. Of a wrong password it
+/// would say the same again.
+fn is_too_old(error: &RedisError) -> bool {
+    if error.kind() == ErrorKind::RESP3NotSupported {
+        return true;
+    }
+    let errors = error.clone().into_server_errors();
+    errors.is_some_and(|errors| errors.iter().all(|(_, error)| error.code() != "WRONGPASS"))
+}

@@ -1,0 +1,190 @@
+//! The heartbeat of a connection: it shows that the server answers, proves that what was read still holds, and
+//! registers this process with the others.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use redis::{RedisError, RedisResult};
+use tokio::time::timeout;
+
+use crate::{
+    batch::{Batch, Replies},
+    failure::{Failure, Verdict},
+    link::{Link, Session},
+    random,
+    readings::{Delay, Readings},
+    scripts::BEAT,
+    settings::{Settings, millis},
+    tracking::Tracking,
+    watch::{Attached, Watch},
+};
+
+/// How long the register is kept when nobody is there any more.
+pub(crate) const KEEP_MEMBERS: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// This process among those that share a namespace.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) id: String,
+    /// Until when it stands in the register, by the clock of this process.
+    registered_until: Mutex<Option<Instant>>,
+}
+
+impl Member {
+    pub(crate) fn new() -> Self {
+        let id = format!("{:016x}{:016x}", random::number(), random::number());
+        Self { id, registered_until: Mutex::new(None) }
+    }
+
+    /// Whether it must stand in the register, unless that was lost.
+    pub(crate) fn is_registered(&self) -> bool {
+        self.registered_until().is_some_and(|until| Instant::now() < until)
+    }
+
+    fn registered_until(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.registered_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The heartbeat of one connection.
+pub(crate) struct Heartbeat {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) link: Arc<Link>,
+    pub(crate) watch: Arc<Watch>,
+    pub(crate) member: Arc<Member>,
+    pub(crate) session: Session,
+    pub(crate) tracking: Tracking,
+    pub(crate) readings: Readings,
+    /// Whether the server does not let us read the poke. Who cannot say what he has handled must not register.
+    pub(crate) is_blind: bool,
+}
+
+/// The connection does not work any more.
+#[derive(Debug)]
+pub(crate) struct Broken;
+
+impl Heartbeat {
+    /// Beats until the connection is broken.
+    pub(crate) async fn keep(&mut self) -> Broken {
+        loop {
+            let began = Instant::now();
+            self.link.give_sign();
+            if let Err(broken) = self.beat().await {
+                return broken;
+            }
+            let mut next = began + self.watch.interval();
+            if let Some(due) = self.delay().and_then(|delay| self.readings.due(delay)) {
+                next = next.min(due);
+            }
+            let pause = next.saturating_duration_since(Instant::now());
+            // Whoever wants a heartbeat at once says so.
+            let _ = timeout(pause, self.watch.pulse.notified()).await;
+        }
+    }
+
+    /// One heartbeat; `Ok` if there was an answer, even if it is an error.
+    pub(crate) async fn beat(&mut self) -> Result<(), Broken> {
+        let sent = Instant::now();
+        let watch = Arc::clone(&self.watch);
+        let attached = watch.attached();
+        let batch = match attached {
+            Some(attached) => self.questions(attached, sent),
+            None => Batch::of(redis::cmd("PING")),
+        };
+        let answers = batch.send(&mut self.session.connection);
+        let answers = timeout(self.settings.connect_timeout, answers).await;
+        let mut replies = answers.map_err(|_| Broken)?.map_err(|_| Broken)?;
+        match attached {
+            Some(attached) => self.conclude(attached, &mut replies, sent).await,
+            None => Ok(()),
+        }
+    }
+
+    fn questions(&mut self, attached: &Attached, now: Instant) -> Batch {
+        let mut get = redis::cmd("GET");
+        get.arg(&attached.poke);
+        let mut batch = Batch::of(get);
+        if self.tracking.is_partial() {
+            Tracking::ask(&mut batch);
+        }
+        if !self.is_blind {
+            let handled = self.delay().map_or(0, |delay| self.readings.handled(delay, now));
+            let reach = attached.reach(self.settings.connect_timeout);
+            let keep = reach.saturating_add(KEEP_MEMBERS);
+            let registered = u8::from(self.member.is_registered());
+            let args = (&self.member.id, millis(reach), handled, registered, millis(keep));
+            batch.add_script(&BEAT, &attached.members, args);
+        }
+        batch
+    }
+
+    async fn conclude(
+        &mut self,
+        attached: &Attached,
+        replies: &mut Replies,
+        sent: Instant,
+    ) -> Result<(), Broken> {
+        let poke = replies.next::<Option<Vec<u8>>>();
+        if self.tracking.has_missed(replies) {
+            let widened = self.tracking.widen(&mut self.session.connection);
+            let widened = timeout(self.settings.connect_timeout, widened).await;
+            widened.map_err(|_| Broken)?.map_err(|_| Broken)?;
+            // Only now: what the server evicted until then was not told either.
+            self.watch.all_changed();
+        }
+        let beat = if self.is_blind { Err(Verdict::Sound) } else { verdict(replies.next::<i64>()) };
+        match verdict(poke) {
+            Ok(poke) => self.readings.read(number(poke), Instant::now()),
+            Err(Verdict::Broken) => return Err(Broken),
+            Err(Verdict::Sound) => self.is_blind = true,
+            // It speaks of the server's state, and so does the other answer.
+            Err(Verdict::Refusing) => {
+                self.refuse();
+                return Ok(());
+            }
+        }
+        match beat {
+            Ok(_) => {
+                let until = sent + attached.reach(self.settings.connect_timeout);
+                *self.member.registered_until() = Some(until);
+            }
+            Err(Verdict::Broken) => return Err(Broken),
+            Err(Verdict::Sound) => {}
+            // A replica may be cut off from where others write.
+            Err(Verdict::Refusing) => {
+                self.refuse();
+                return Ok(());
+            }
+        }
+        // The silent line is everybody's, and proves nothing.
+        if self.session.is_tracking {
+            self.session.line.allow_grace(beat.is_ok() && !self.is_blind);
+            self.session.line.prove(sent);
+        }
+        Ok(())
+    }
+
+    /// Nothing is proven, and there may be a better server.
+    fn refuse(&self) {
+        if self.session.is_tracking {
+            self.session.line.allow_grace(false);
+        }
+        self.link.report(&self.session, Verdict::Refusing);
+    }
+
+    fn delay(&self) -> Option<Delay> {
+        let (is_tracking, last_end) = (self.session.is_tracking, self.link.last_end());
+        self.watch.attached().map(|attached| Delay { bound: attached.bound(), is_tracking, last_end })
+    }
+}
+
+fn verdict<T>(answer: RedisResult<T>) -> Result<T, Verdict> {
+    answer.map_err(|error: RedisError| Failure::from(error).verdict)
+}
+
+/// What is no number was not written by any of us.
+fn number(poke: Option<Vec<u8>>) -> u64 {
+    poke.and_then(|poke| String::from_utf8(poke).ok()?.parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,21 @@
+//! Numbers that nobody else draws.
+
+use std::hash::{BuildHasher, RandomState};
+
+/// A random number. The keys of a [`RandomState`] come from the system, and differ from one to the next.
+pub(crate) fn number() -> u64 {
+    RandomState::new().hash_one(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_number_is_drawn_twice() {
+        let drawn: HashSet<_> = (0..10_000).map(|_| number()).collect();
+        assert_eq!(drawn.len(), 10_000);
+    }
+}

@@ -1,0 +1,79 @@
+//! How the server tells what changed.
+//!
+//! With `NOLOOP` it does not tell what this connection changed itself: no fill of this process comes back to it.
+//! But keys that the server evicts are removed in the name of whichever connection's command made it do so, and
+//! with `NOLOOP` that one is not told, and from then on not told either what others do to the key. So `NOLOOP` is
+//! used only as long as the server can be seen not to evict anything. Where it does, what this process wrote itself
+//! comes back to it as a change, which costs it one more question.
+
+use redis::{RedisError, RedisResult, aio::MultiplexedConnection};
+
+use crate::{
+    batch::{Batch, Replies},
+    scripts::EVICTED,
+};
+
+/// What is tracked on one connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Tracking {
+    /// Nothing.
+    Off,
+    /// What others change. The server had evicted so many keys until then.
+    Others(String),
+    /// Everything.
+    All,
+}
+
+impl Tracking {
+    /// Starts it, as well as the server allows; `Err` if it does not answer.
+    pub(crate) async fn start(connection: &mut MultiplexedConnection) -> RedisResult<Self> {
+        // Before the first key is tracked.
+        let mut replies = Batch::of_script(&EVICTED, "", &[""; 0]).send(connection).await?;
+        let evicted = answered(replies.next::<String>())?;
+        let (mode, options) = match evicted {
+            Some(evicted) => (Self::Others(evicted), &["TRACKING", "ON", "NOLOOP"][..]),
+            None => (Self::All, &["TRACKING", "ON"][..]),
+        };
+        let started = redis::cmd("CLIENT").arg(options).exec_async(connection).await;
+        Ok(answered(started)?.map_or(Self::Off, |()| mode))
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        *self != Self::Off
+    }
+
+    /// Whether the server has to be asked what it evicted.
+    pub(crate) fn is_partial(&self) -> bool {
+        matches!(self, Self::Others(_))
+    }
+
+    /// Asks what the server has evicted.
+    pub(crate) fn ask(batch: &mut Batch) {
+        batch.add_script(&EVICTED, "", &[""; 0]);
+    }
+
+    /// Reads the answer: whether some changes may not have been told. It does not matter why the answer is another
+    /// one.
+    pub(crate) fn has_missed(&self, replies: &mut Replies) -> bool {
+        match self {
+            Self::Others(before) => replies.next::<String>().ok().as_ref() != Some(before),
+            Self::Off | Self::All => false,
+        }
+    }
+
+    /// From now on, everything is tracked.
+    pub(crate) async fn widen(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+        redis::cmd("CLIENT").arg(&["TRACKING", "ON"]).exec_async(connection).await?;
+        *self = Self::All;
+        Ok(())
+    }
+}
+
+/// `None` if the server refuses.
+fn answered<T>(answer: RedisResult<T>) -> Result<Option<T>, RedisError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.clone().into_server_errors().is_some() => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,108 @@
+//! What the server says unasked, and whom it is told.
+
+use std::{sync::OnceLock, time::Duration};
+
+use cached_core::Attachment;
+use redis::{PushInfo, PushKind, Value};
+use tokio::sync::Notify;
+
+use crate::settings::{HEARTBEAT, LONGEST};
+
+/// The shortest pause between two heartbeats, however small the bound.
+const SHORTEST_BEAT: Duration = Duration::from_millis(5);
+
+/// Listens on every connection of a tier.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    attached: OnceLock<Attached>,
+    /// A heartbeat is due at once.
+    pub(crate) pulse: Notify,
+}
+
+/// The cache that the tier is a part of.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    attachment: Attachment,
+    /// What begins so is no value: it is a tag, or one of the two below.
+    pub(crate) reserved: String,
+    /// A hash of all processes that share the namespace: who may serve until when, and what he has handled.
+    pub(crate) members: String,
+    /// A number that grows when somebody wants to know who has handled everything up to then.
+    pub(crate) poke: String,
+}
+
+impl Watch {
+    /// A tier belongs to one cache; further attachments change nothing. Whether it was the first.
+    pub(crate) fn attach(&self, attachment: Attachment) -> bool {
+        let reserved = format!("{}:%", attachment.namespace);
+        let members = format!("{reserved}members");
+        let poke = format!("{reserved}poke");
+        self.attached.set(Attached { attachment, reserved, members, poke }).is_ok()
+    }
+
+    pub(crate) fn attached(&self) -> Option<&Attached> {
+        self.attached.get()
+    }
+
+    /// How often a connection is checked, and proven to be fresh.
+    pub(crate) fn interval(&self) -> Duration {
+        self.attached()
+            .map_or(HEARTBEAT, |attached| (attached.attachment.bound / 4).clamp(SHORTEST_BEAT, HEARTBEAT))
+    }
+
+    /// The connection is there again.
+    pub(crate) fn restored(&self) {
+        if let Some(attached) = self.attached() {
+            attached.attachment.watcher.restored();
+        }
+    }
+
+    /// Anything may have changed.
+    pub(crate) fn all_changed(&self) {
+        if let Some(attached) = self.attached() {
+            attached.attachment.watcher.all_changed();
+        }
+    }
+
+    /// Called by the driver of a connection, which hands over each push before it reads what the server sent after
+    /// it: see `send_result` in redis-rs. So when an answer arrives, the changes before it have been handled.
+    pub(crate) fn hear(&self, push: &PushInfo) {
+        let (Some(attached), PushKind::Invalidate) = (self.attached(), &push.kind) else { return };
+        match push.data.first() {
+            Some(Value::Array(keys)) => {
+                for key in keys {
+                    if let Value::BulkString(key) = key {
+                        self.changed(attached, key);
+                    }
+                }
+            }
+            // The whole database was emptied, and with it the register of members.
+            _ => {
+                self.all_changed();
+                self.pulse.notify_one();
+            }
+        }
+    }
+
+    fn changed(&self, attached: &Attached, key: &[u8]) {
+        if key == attached.poke.as_bytes() {
+            self.pulse.notify_one();
+        } else if key != attached.members.as_bytes() {
+            attached.attachment.watcher.changed(key);
+        }
+    }
+}
+
+impl Attached {
+    /// How long what was read may be served after the last proof.
+    pub(crate) fn bound(&self) -> Duration {
+        self.attachment.bound.min(LONGEST)
+    }
+
+    /// How long after a heartbeat this process may serve what it has read. Until the connection is found broken, it
+    /// may have read something; and then that holds for the bound and the grace.
+    pub(crate) fn reach(&self, connect_timeout: Duration) -> Duration {
+        let terms = [self.attachment.grace, HEARTBEAT, connect_timeout];
+        terms.into_iter().fold(self.bound(), Duration::saturating_add).min(LONGEST)
+    }
+}

@@ -1,0 +1,356 @@
+//! Who may load, and who may store what he loaded.
+
+use std::time::Duration;
+
+use cached_core::{Ask, Grant, LeaseClaim, Record, Stored, Take, Tier, TierError, Token};
+use cached_redis::RedisTier;
+use redis_harness::{RedisServer, eventually_async};
+
+use crate::support::{
+    MINUTE, builder, bytes, claim, delete, fill, get, lease, look, put, refused, tier, token, up, value,
+};
+
+/// A lease that ends within a test.
+const SHORT: Duration = Duration::from_millis(20);
+
+fn short(key: &str, token: Token, take: Take) -> LeaseClaim<'_> {
+    LeaseClaim { key, token, lease: SHORT, take }
+}
+
+fn assert_busy(grant: Grant) {
+    assert!(matches!(grant, Grant::Busy(left) if left > MINUTE / 2 && left <= MINUTE), "{grant:?}");
+}
+
+async fn stamp(tier: &RedisTier, key: &str) -> u64 {
+    get(tier, key).await.unwrap().unwrap().stamp
+}
+
+fn left(server: &RedisServer, key: &str) -> i64 {
+    server.cli(&["PTTL", key]).parse().unwrap()
+}
+
+#[tokio::test]
+async fn one_of_two_loads_gets_the_lease() {
+    let server = RedisServer::start();
+    let (tier, other) = (tier(&server.url()), tier(&server.url()));
+    let (mine, theirs) = (token(), token());
+    assert_eq!(lease(&tier, claim("key", mine, Take::Free)).await, Ok(Grant::Held));
+    assert_busy(lease(&other, claim("key", theirs, Take::Free)).await.unwrap());
+    assert_busy(lease(&tier, claim("key", theirs, Take::Over(7))).await.unwrap());
+    assert!(
+        matches!(look(&other, "key").await, Ok(Record::Leased { left, .. }) if left > MINUTE / 2 && left <= MINUTE)
+    );
+    assert_eq!(other.exists("key").await, Ok(false));
+
+    assert_eq!(fill(&other, value("key", theirs, vec![2], MINUTE)).await, Ok(false));
+    assert_eq!(fill(&tier, value("key", mine, vec![1], MINUTE)).await, Ok(true));
+    let stored = get(&other, "key").await.unwrap().unwrap();
+    assert_eq!((stored.bytes, stored.stamp), (vec![1], mine.stamp()));
+    assert!(stored.remaining.is_some_and(|left| left > MINUTE / 2 && left <= MINUTE));
+    assert_eq!(other.exists("key").await, Ok(true));
+}
+
+#[tokio::test]
+async fn the_same_load_may_ask_twice() {
+    let server = RedisServer::start();
+    let tier = tier(&server.url());
+    let mine = token();
+    for _ in 0..2 {
+        assert_eq!(lease(&tier, claim("key", mine, Take::Free)).await, Ok(Grant::Held));
+    }
+}
+
+#[tokio::test]
+async fn whatever_removes_the_key_refuses_the_fill() {
+    let server = RedisServer::start();
+    let tier = tier(&server.url());
+    let removals: [(&str, &[&str]); 4] = [
+        ("a delete", &["DEL", "key"]),
+        ("a flush", &["FLUSHALL"]),
+        ("an expiry", &["PEXPIRE", "key", "1"]),
+        ("a foreign value", &["SET", "key", "foreign"]),
+    ];
+    for (what, command) in removals {
+        let mine = token();
+        assert_eq!(lease(&tier, claim("key", mine, Take::Force)).await, Ok(Grant::Held), "{what}");
+        server.cli(command);
+        eventually_async(what, async || !matches!(look(&tier, "key").await, Ok(Record::Leased { .. }))).await;
+        assert_eq!(fill(&tier, value("key", mine, vec![1], MINUTE)).await, Ok(false), "{what}");
+        assert_ne!(get(&tier, "key").await.unwrap().map(|stored| stored.bytes), Some(vec![1]), "{what}");
+        server.cli(&["DEL", "key"]);
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_was_deleted_and_taken_again_is_another_one() {
+    let server = RedisServer::start();
+    let tier = tier(&server.url());
+    let (before, after) = (token(), token());
+    lease(&tier, claim("key", before, Take::Free)).await.unwrap();
+    assert_eq!(delete(&tier, "key").await, Ok(true));
+    assert_eq!(lease(&tier, claim("key", after, Take::Free)).await, Ok(Grant::Held));
+    assert_eq!(fill(&tier, value("key", before, vec![1], MINUTE)).await, Ok(false));
+    assert_eq!(tier.renew("key", before, MINUTE).await, Ok(false));
+    assert_eq!(tier.release("key", before, false).await, Ok(false));
+    assert_eq!(fill(&tier, value("key", after, vec![2], MINUTE)).await, Ok(true));
+}
+
+#[tokio::test]
+async fn a_lease_ends_by_itself() {
+    let server = RedisServer::start();
+    let tier = tier(&server.url());
+    let (gone, next) = (token(), token());
+    lease(&tier, short("key", gone, Take::Free)).await.unwrap();
+    eventually_async("the lease has ended", async || {
+        lease(&tier, claim("key", next, Take::Free)).await == Ok(Grant::Held)
+    })
+    .await;
+    assert_eq!(fill(&tier, value("key", gone, vec![1], MINUTE)).await, Ok(false));
+    assert_eq!(fill(&tier, value("key", next, vec![2], MINUTE)).await, Ok(true));
+}
+
+#[tokio::test]
+async fn a_value_is_served_while_it_is_replaced() {
+    let server = RedisServer::start();
+    let (tier, other) = (tier(&server.url()), tier(&server.url()));
+    put(&tier, "key", b"old".to_vec(), MINUTE).await.unwrap();
+    let old = stamp(&tier, "key").await;
+
+    let mine = token();
+    assert_eq!(lease(&tier, claim("key", token(), Take::Free)).await, Ok(Grant::Changed));
+    assert_eq!(lease(&tier, claim("key", token(), Take::Over(old ^ 1))).await, Ok(Grant::Changed));
+    assert_eq!(lease(&tier, claim("key", mine, Take::Over(old))).await, Ok(Grant::Held));
+    assert_busy(lease(&other, claim("key", token(), Take::Over(old))).await.unwrap());
+    assert_eq!(bytes(&other, "key").await, Some(b"old".to_vec()));
+    assert_eq!(stamp(&other, "key").await, old);
+    assert!(left(&server, "key") <= 60_000, "the lease does not prolong the value");
+
+    assert_eq!(fill(&tier, value("key", mine, b"new".to_vec(), 10 * MINUTE)).await, Ok(true));
+    assert_eq!(bytes(&other, "key").await, Some(b"new".to_vec()));
+    assert_eq!(stamp(&other, "key").await, mine.stamp());
+    assert!(left(&server, "key") > 60_000);
+}
+
+#[tokio::test]
+async fn a_lease_over_a_value_ends_by_itself_and_leaves_the_value() {
+    let server = RedisServer::start();
+    let tier = tier(&server.url());
+    put(&tier, "key", b"old".to_vec(), MINUTE).await.unwrap();
+    let old = stamp(&tier, "key").await;
+    lease(&tier, short("key", token(), Take::Over(old))).await.unwrap();
+    eventually_async("the lease has ended", async || {
+        lease(&tier, claim("key", token(), Take::Over(old))).await == Ok(Grant::Held)
+    })
+    .await;
+    assert_eq!(bytes(&tier, "key").await, Some(b"old".to_vec()));
+}
+
+#[tokio::test]
+async fn force_takes_whatever_there_is() {
+    let server = RedisServer::start();
+    let tier = tier(&server.url());
+    let (first, second, third) = (token(), token(), token());
+    lease(&tier, claim("key", first, Take::Free)).await.unwrap();
+    assert_eq!(lease(&tier, claim("key", second, Take::Force)).await, Ok(Grant::Held));
+    assert_eq!(fill(&tier, value("key", first, vec![1], MINUTE)).await, Ok(false));
+    assert_eq!(fill(&tier, value("key", second, vec![2], MINUTE)).await, Ok(true));
+
+    assert_eq!(lease(&tier, claim("key", third, Take::Force)).await, Ok(Grant::Held));
+    assert_eq!(bytes(&tier, "key").await, Some(vec![2]));
+    assert_eq!(fill(&tier, value("key", third, vec![3], MINUTE)).await, Ok(true));
+}
+
+#[tokio::test]
+async fn another_programs_value_can_be_leased_and_replaced() {
+    let server = RedisServer::start();
+    let tier = tier(&server.url());
+    for foreign in ["", "{}", "a value that is longer than the trailer of a lease is"] {
+        server.cli(&["SET", "key", foreign, "EX", "60"]);
+        let stored = get(&tier, "key").await.unwrap().unwrap();
+        assert_eq!((stored.bytes, stored.stamp), (foreign.as_bytes().to_vec(), 0));
+        assert_eq!(tier.exists("key").await, Ok(true));
+        let mine = token();
+        assert_eq!(lease(&tier, claim("key", mine, Take::Over(0))).await, Ok(Grant::Held), "{foreign}");
+        if !foreign.is_empty() {
+            assert_eq!(bytes(&tier, "key").await, Some(foreign.as_bytes().to_vec()));
+        }
+        assert_eq!(fill(&tier, value("key", mine, vec![1], MINUTE)).await, Ok(true));
+        assert_eq!(bytes(&tier, "key").await, Some(vec![1]));
+    }
+}
+
+#[tokio::test]
+async fn a_renewed_lease_lasts_longer() {
+    let server = RedisServer::start();
+    let tier = tier(&server.url());
+    let mine = token();
+    lease(&tier, claim("key", mine, Take::Free)).await.unwrap();
+    assert_eq!(tier.renew("key", mine, 10 * MINUTE).await, Ok(true));
+    assert!(matches!(look(&tier, "key").await, Ok(Record::Leased { left, .. }) if left > 9 * MINUTE));
+    let grant = lease(&tier, claim("key", token(), Take::Free)).await.unwrap();
+    assert!(matches!(grant, Grant::Busy(left) if left > 9 * MINUTE), "{grant:?}");
+
+    assert_eq!(tier.renew("absent", mine, MINUTE).await, Ok(false));
+    assert_eq!(server.cli(&["EXISTS", "absent"]), "0");
+}
+
+#[tokio::test]
+async fn renewing_a_lease_over_a_value_does_not_prolong_the_value() {
+    let server = RedisServer::start();
+    let tier = tier(&server.url());
+    put(&tier, "key", vec![1], MINUTE).await.unwrap();
+    let (old, mine) = (stamp(&tier, "key").await, token());
+    lease(&tier, claim("key", mine, Take::Over(old))).await.unwrap();
+    assert_eq!(tier.renew("key", mine, 10 * MINUTE).await, Ok(true));
+    assert!(left(&server, "key") <= 60_000);
+    let grant = lease(&tier, claim("key", token(), Take::Over(old))).await.unwrap();
+    assert!(matches!(grant, Grant::Busy(left) if left > 9 * MINUTE), "{grant:?}");
+    assert_eq!(bytes(&tier, "key").await, Some(vec![1]));
+}
+
+#[tokio::test]
+async fn a_lease_that_is_given_back_is_free() {
+    let server = RedisServer::start();
+    let tier = tier(&server.url());
+    let mine = token();
+    lease(&tier, claim("key", mine, Take::Free)).await.unwrap();
+    assert_eq!(tier.release("key", mine, false).await, Ok(true));
+    assert_eq!(look(&tier, "key").await, Ok(Record::Absent));
+    assert_eq!(tier.release("key", mine, false).await, Ok(false));
+
+    put(&tier, "key", vec![1], MINUTE).await.unwrap();
+    let old = stamp(&tier, "key").await;
+    for is_failed in [false, true] {
+        let mine = token();
+        lease(&tier, claim("key", mine, Take::Over(old))).await.unwrap();
+        assert_eq!(tier.release("key", mine, is_failed).await, Ok(true));
+        assert_eq!(bytes(&tier, "key").await, Some(vec![1]));
+        assert_eq!(stamp(&tier, "key").await, old);
+        assert_eq!(fill(&tier, value("key", mine, vec![2], MINUTE)).await, Ok(false));
+        assert!(left(&server, "key") > 50_000);
+    }
+    assert_eq!(lease(&tier, claim("key", token(), Take::Over(old))).await, Ok(Grant::Held));
+}
+
+#[tokio::test]
+async fn a_failed_load_says_so_for_a_moment() {
+    let server = RedisServer::start();
+    let tier = tier(&server.url());
+    let mine = token();
+    lease(&tier, claim("key", mine, Take::Free)).await.unwrap();
+    assert_eq!(tier.release("key", mine, true).await, Ok(true));
+    assert_eq!(look(&tier, "key").await, Ok(Record::Failed));
+    assert_eq!(tier.exists("key").await, Ok(false));
+    assert!((1..=1000).contains(&left(&server, "key")));
+    assert_eq!(fill(&tier, value("key", mine, vec![1], MINUTE)).await, Ok(false));
+
+    // Whoever wants to try may, and whoever waits can tell that this is the next load, until one has stored something.
+    let next = token();
+    assert_eq!(lease(&tier, claim("key", next, Take::Free)).await, Ok(Grant::Held));
+    assert!(matches!(look(&tier, "key").await, Ok(Record::Leased { is_retry: true, .. })));
+    assert_eq!(tier.renew("key", next, MINUTE).await, Ok(true));
+    assert!(matches!(look(&tier, "key").await, Ok(Record::Leased { is_retry: true, .. })));
+    assert_busy(lease(&tier, claim("key", token(), Take::Free)).await.unwrap());
+    assert_eq!(fill(&tier, value("key", next, vec![1], MINUTE)).await, Ok(true));
+    assert_eq!(bytes(&tier, "key").await, Some(vec![1]));
+    delete(&tier, "key").await.unwrap();
+    lease(&tier, claim("key", token(), Take::Free)).await.unwrap();
+    assert!(matches!(look(&tier, "key").await, Ok(Record::Leased { is_retry: false, .. })));
+}
+
+#[tokio::test]
+async fn only_what_changed_is_asked_for_again() {
+    let server = RedisServer::start();
+    let tier = tier(&server.url());
+    put(&tier, "key", vec![1], MINUTE).await.unwrap();
+    let known = stamp(&tier, "key").await;
+    let ask = async |known| {
+        let seen = tier.look(&[Ask { key: "key", known: Some(known) }], &[]).await.unwrap();
+        seen.records.into_iter().next().unwrap()
+    };
+    assert!(matches!(ask(known).await, Record::Unchanged(Some(left)) if left <= MINUTE && left > MINUTE / 2));
+    lease(&tier, claim("key", token(), Take::Over(known))).await.unwrap();
+    assert!(matches!(ask(known).await, Record::Unchanged(_)), "a lease is no other value");
+    assert_eq!(ask(known ^ 1).await, Record::Changed);
+    put(&tier, "key", vec![1], MINUTE).await.unwrap();
+    assert_eq!(ask(known).await, Record::Changed);
+    delete(&tier, "key").await.unwrap();
+    assert_eq!(ask(known).await, Record::Changed);
+    lease(&tier, claim("key", token(), Take::Free)).await.unwrap();
+    assert_eq!(ask(known).await, Record::Changed);
+}
+
+#[tokio::test]
+async fn a_value_of_no_bytes_is_a_value() {
+    let server = RedisServer::start();
+    let tier = tier(&server.url());
+    put(&tier, "key", Vec::new(), MINUTE).await.unwrap();
+    let known = stamp(&tier, "key").await;
+    assert_eq!(tier.exists("key").await, Ok(true));
+    assert_eq!(lease(&tier, claim("key", token(), Take::Free)).await, Ok(Grant::Changed));
+    assert_eq!(lease(&tier, claim("key", token(), Take::Over(known))).await, Ok(Grant::Held));
+    assert!(matches!(get(&tier, "key").await, Ok(Some(Stored { bytes, .. })) if bytes.is_empty()));
+    assert_eq!(tier.exists("key").await, Ok(true));
+}
+
+#[tokio::test]
+async fn a_fill_that_comes_late_does_not_bring_back_what_was_deleted() {
+    let server = RedisServer::start();
+    let slow = builder(&server.url()).write_timeout(Duration::from_millis(50)).build().unwrap();
+    let other = tier(&server.url());
+    up(&other).await;
+    // Both orders in which the server may find the two when it goes on are right, so each round has a fresh one.
+    for round in 0..10_u8 {
+        up(&slow).await;
+        let mine = token();
+        lease(&slow, claim("key", mine, Take::Free)).await.unwrap();
+        server.freeze();
+        assert_eq!(fill(&slow, value("key", mine, vec![round], MINUTE)).await, Err(TierError::Timeout));
+        let thaw = async {
+            tokio::task::yield_now().await;
+            server.thaw();
+        };
+        let (deleted, ()) = tokio::join!(delete(&other, "key"), thaw);
+        assert_eq!(deleted, Ok(true));
+        up(&slow).await;
+        assert_eq!(look(&other, "key").await, Ok(Record::Absent), "in round {round}");
+    }
+}
+
+#[tokio::test]
+async fn many_leases_are_granted_one_by_one() {
+    let server = RedisServer::start();
+    let tier = tier(&server.url());
+    put(&tier, "known", vec![1], MINUTE).await.unwrap();
+    lease(&tier, claim("busy", token(), Take::Free)).await.unwrap();
+    let (one, three, four) = (token(), token(), token());
+    let claims = [
+        claim("free", one, Take::Free),
+        claim("busy", token(), Take::Free),
+        claim("known", three, Take::Free),
+        claim("forced", four, Take::Force),
+    ];
+    let leased = tier.lease(&claims, &[], MINUTE).await.unwrap();
+    assert!(matches!(leased.grants[..], [Grant::Held, Grant::Busy(_), Grant::Changed, Grant::Held]));
+
+    let fills = vec![
+        value("free", one, vec![1], MINUTE),
+        value("known", three, vec![3], MINUTE),
+        value("forced", four, vec![4], MINUTE),
+    ];
+    assert_eq!(tier.fill(fills).await.unwrap().stored, [true, false, true]);
+    assert_eq!(bytes(&tier, "known").await, Some(vec![1]));
+}
+
+#[tokio::test]
+async fn a_key_of_another_type_is_refused() {
+    let server = RedisServer::start();
+    let tier = tier(&server.url());
+    server.cli(&["RPUSH", "list", "someone else's"]);
+    let mine = token();
+    for take in [Take::Free, Take::Over(1), Take::Force] {
+        assert_eq!(lease(&tier, claim("list", mine, take)).await, Err(refused("WRONGTYPE")));
+    }
+    assert_eq!(fill(&tier, value("list", mine, vec![1], MINUTE)).await, Err(refused("WRONGTYPE")));
+    assert_eq!(server.cli(&["LLEN", "list"]), "1");
+}

@@ -1,0 +1,319 @@
+//! Who has handled a change, and who may not serve any more.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use cached_core::{Tier, Watcher};
+use cached_redis::RedisTier;
+use redis_harness::{RedisServer, eventually, eventually_async};
+use tokio::runtime::Runtime;
+
+use crate::support::{
+    AMPLE, MINUTE, Recorder, attach, attach_with, builder, bytes, delete, put, refused, tier, up, watched,
+};
+
+const BOUND: Duration = Duration::from_millis(200);
+const GRACE: Duration = Duration::from_millis(300);
+
+/// How long it takes at most to find a connection broken.
+const CHECK: Duration = Duration::from_secs(1);
+
+/// A tier that may serve for little more than a second after it was last heard of.
+fn brief(server: &RedisServer) -> RedisTier {
+    builder(&server.url()).connect_timeout(CHECK).build().unwrap()
+}
+
+/// Until when each member may serve, and what it has handled.
+fn members(server: &RedisServer) -> HashMap<String, String> {
+    let text = server.cli(&["HGETALL", "ns:%members"]);
+    let mut lines = text.lines();
+    std::iter::from_fn(|| Some((lines.next()?.to_owned(), lines.next()?.to_owned()))).collect()
+}
+
+/// The server's clock, in milliseconds.
+fn clock(server: &RedisServer) -> u64 {
+    let text = server.cli(&["TIME"]);
+    let (seconds, micros) = text.split_once('\n').unwrap();
+    seconds.parse::<u64>().unwrap() * 1000 + micros.parse::<u64>().unwrap() / 1000
+}
+
+/// How often members were asked for.
+fn inquiries(server: &RedisServer) -> usize {
+    let stats = server.cli(&["INFO", "commandstats"]);
+    let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_hgetall:calls="));
+    calls.map_or(0, |calls| calls.split(',').next().unwrap().parse().unwrap())
+}
+
+/// Is told of a change, and does not come back before it may.
+#[derive(Debug, Default)]
+struct Gate {
+    is_open: Mutex<bool>,
+    opened: Condvar,
+    waiting: AtomicUsize,
+}
+
+impl Gate {
+    fn open(&self) {
+        *self.is_open.lock().unwrap() = true;
+        self.opened.notify_all();
+    }
+}
+
+impl Watcher for Gate {
+    fn changed(&self, _: &[u8]) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let is_open = self.is_open.lock().unwrap();
+        drop(self.opened.wait_while(is_open, |is_open| !*is_open).unwrap());
+    }
+
+    fn all_changed(&self) {}
+
+    fn restored(&self) {}
+}
+
+/// Opens the gate when a test is over, also when it failed: a runtime does not end before its threads do.
+struct Opens(Arc<Gate>);
+
+impl Drop for Opens {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}
+
+/// Another process, as far as it can be one in here: a tier on a runtime of its own.
+struct Process {
+    runtime: Runtime,
+    tier: RedisTier,
+}
+
+impl Process {
+    fn start(server: &RedisServer, watcher: Arc<dyn Watcher>, bound: Duration, grace: Duration) -> Self {
+        let (runtime, tier) = (Runtime::new().unwrap(), brief(server));
+        attach_with(&tier, watcher, bound, grace);
+        runtime.block_on(up(&tier));
+        Self { runtime, tier }
+    }
+
+    /// Makes it wait at its gate: it neither handles anything nor says anything.
+    fn stop_at(&self, server: &RedisServer, gate: &Gate) {
+        self.runtime.block_on(bytes(&self.tier, "gate"));
+        server.cli(&["SET", "gate", "1"]);
+        eventually("the process waits at its gate", || gate.waiting.load(Ordering::SeqCst) > 0);
+    }
+}
+
+#[tokio::test]
+async fn a_member_registers_and_stays() {
+    let server = RedisServer::start();
+    let tier = brief(&server);
+    attach_with(&tier, Arc::new(Recorder::default()), BOUND, GRACE);
+    up(&tier).await;
+    let begin = clock(&server);
+    let (id, first) = members(&server).into_iter().next().unwrap();
+    assert_eq!(id.len(), 32);
+    let (until, handled) = first.split_once(':').unwrap();
+    let until: u64 = until.parse().unwrap();
+    assert!(until <= begin + 2500, "bound, grace, heartbeat, check");
+    assert!(until > begin + 1500);
+    assert_eq!(handled, "0");
+    eventually_async("it registers again", async || members(&server)[&id] != first).await;
+    assert_eq!(members(&server).len(), 1);
+    assert!(server.cli(&["PTTL", "ns:%members"]).parse::<u64>().unwrap() > 24 * 60 * 60 * 1000);
+}
+
+#[tokio::test]
+async fn who_is_alone_needs_to_wait_for_nobody() {
+    let server = RedisServer::start();
+    let (tier, _) = watched(&server.url()).await;
+    tier.confirm().await.unwrap();
+    let unattached = self::tier(&server.url());
+    unattached.confirm().await.unwrap();
+}
+
+#[test]
+fn it_waits_until_every_member_has_handled_the_change() {
+    let server = RedisServer::start();
+    let gate = Arc::new(Gate::default());
+    let (here, there) = (
+        Process::start(&server, Arc::new(Recorder::default()), MINUTE, MINUTE),
+        Process::start(&server, gate.clone(), MINUTE, MINUTE),
+    );
+    here.runtime.block_on(put(&here.tier, "key", vec![1], MINUTE)).unwrap();
+    assert_eq!(there.runtime.block_on(bytes(&there.tier, "key")), Some(vec![1]));
+
+    let may_end = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _opens = Opens(gate.clone());
+        let confirmed = scope.spawn(|| {
+            here.runtime.block_on(async {
+                delete(&here.tier, "key").await.unwrap();
+                here.tier.confirm().await.unwrap();
+            });
+            may_end.load(Ordering::SeqCst)
+        });
+        eventually("the change is being handled", || gate.waiting.load(Ordering::SeqCst) > 0);
+        let asked = inquiries(&server);
+        eventually("it was asked for several times", || inquiries(&server) > asked + 5);
+        may_end.store(true, Ordering::SeqCst);
+        gate.open();
+        assert!(confirmed.join().unwrap(), "confirmed although a member had not handled it");
+    });
+}
+
+/// The bounds are long: only a heartbeat at once ends this in time.
+#[tokio::test]
+async fn members_answer_at_once() {
+    let server = RedisServer::start();
+    let (here, there) = (tier(&server.url()), tier(&server.url()));
+    for tier in [&here, &there] {
+        attach_with(tier, Arc::new(Recorder::default()), MINUTE, MINUTE);
+        up(tier).await;
+    }
+    let begin = std::time::Instant::now();
+    for _ in 0..20 {
+        here.confirm().await.unwrap();
+        there.confirm().await.unwrap();
+    }
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn it_waits_until_a_member_that_is_gone_may_not_serve_any_more() {
+    let server = RedisServer::start();
+    let here = Process::start(&server, Arc::new(Recorder::default()), BOUND, GRACE);
+    let mine: Vec<_> = members(&server).into_keys().collect();
+    let there = Process::start(&server, Arc::new(Recorder::default()), BOUND, Duration::from_secs(2));
+    drop(there);
+    let theirs = members(&server).into_iter().find(|(id, _)| *id != mine[0]).unwrap().1;
+    let until: u64 = theirs.split_once(':').unwrap().0.parse().unwrap();
+    assert!(clock(&server) < until, "there is nothing to wait for");
+    here.runtime.block_on(here.tier.confirm()).unwrap();
+    assert!(clock(&server) >= until);
+}
+
+#[test]
+fn who_lost_the_register_waits_for_those_that_he_does_not_know() {
+    let server = RedisServer::start();
+    let gate = Arc::new(Gate::default());
+    let here = Process::start(&server, Arc::new(Recorder::default()), BOUND, GRACE);
+    let there = Process::start(&server, gate.clone(), BOUND, GRACE);
+    let _opens = Opens(gate.clone());
+    there.stop_at(&server, &gate);
+    server.cli(&["DEL", "ns:%members"]);
+    let lost = clock(&server);
+    here.runtime.block_on(here.tier.confirm()).unwrap();
+    assert!(clock(&server) >= lost + 2500);
+}
+
+#[tokio::test]
+async fn a_flush_does_not_make_the_pokes_start_again() {
+    let server = RedisServer::start();
+    let tier = brief(&server);
+    attach_with(&tier, Arc::new(Recorder::default()), BOUND, GRACE);
+    up(&tier).await;
+    let poke = async || {
+        tier.confirm().await.unwrap();
+        server.cli(&["GET", "ns:%poke"]).parse::<u64>().unwrap()
+    };
+    let first = poke().await;
+    let second = poke().await;
+    assert!(second > first);
+    server.cli(&["FLUSHALL"]);
+    assert!(poke().await > second);
+}
+
+#[tokio::test]
+async fn after_a_new_connection_the_old_one_must_have_run_out() {
+    let server = RedisServer::start();
+    let (here, there) = (tier(&server.url()), tier(&server.url()));
+    for tier in [&here, &there] {
+        attach_with(tier, Arc::new(Recorder::default()), Duration::from_secs(2), AMPLE);
+        up(tier).await;
+    }
+    here.confirm().await.unwrap();
+    let begin = clock(&server);
+    // Both get new connections.
+    server.cli(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    eventually_async("both are there again", async || {
+        here.exists("any").await.is_ok() && there.exists("any").await.is_ok()
+    })
+    .await;
+    here.confirm().await.unwrap();
+    assert!(clock(&server) >= begin + 2000);
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_ends_the_wait() {
+    let mut server = RedisServer::start();
+    let (here, there) = (tier(&server.url()), tier(&server.url()));
+    attach_with(&here, Arc::new(Recorder::default()), BOUND, GRACE);
+    attach_with(&there, Arc::new(Recorder::default()), MINUTE, MINUTE);
+    up(&here).await;
+    up(&there).await;
+    drop(there);
+    let asked = inquiries(&server);
+    let kill = async {
+        eventually_async("it waits", async || inquiries(&server) > asked + 3).await;
+        server.kill();
+    };
+    let (outcome, ()) = tokio::join!(here.confirm(), kill);
+    assert_eq!(outcome, Err(cached_core::TierError::Unavailable));
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_poked_confirms_nothing() {
+    let server = RedisServer::start();
+    let (tier, _) = watched(&server.url()).await;
+    tier.confirm().await.unwrap();
+    server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
+    assert_eq!(tier.confirm().await, Err(refused("OOM")));
+}
+
+/// Without pushes what was read holds for the bound; only then it is said to have been handled.
+#[tokio::test]
+async fn a_silent_member_takes_the_bound() {
+    let server = RedisServer::start();
+    let rules = "ACL SETUSER worker on >secret ~* &* +@all -client|tracking";
+    server.cli(&rules.split(' ').collect::<Vec<_>>());
+    let there = builder(&format!("redis://worker:secret@127.0.0.1:{}/", server.port())).build().unwrap();
+    attach(&there, Arc::new(Recorder::default()));
+    up(&there).await;
+    let (here, _) = watched(&server.url()).await;
+    let begin = clock(&server);
+    here.confirm().await.unwrap();
+    assert!(clock(&server) >= begin + 1000);
+}
+
+/// Who has read the register is told of the next heartbeat of anybody.
+#[tokio::test]
+async fn heartbeats_are_no_changes() {
+    let server = RedisServer::start();
+    let ((here, recorder), (_there, _)) = (watched(&server.url()).await, watched(&server.url()).await);
+    for _ in 0..3 {
+        here.confirm().await.unwrap();
+        let before = members(&server);
+        eventually_async("all have registered again", async || {
+            let now = members(&server);
+            before.iter().all(|(id, standing)| now[id] != *standing)
+        })
+        .await;
+        here.exists("any").await.unwrap();
+        assert_eq!(recorder.take(), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn those_who_are_gone_for_long_are_forgotten() {
+    let server = RedisServer::start();
+    let (tier, _) = watched(&server.url()).await;
+    server.cli(&["HSET", "ns:%members", "gone", "1000:0", "lost", "1000", "noise", "?"]);
+    tier.confirm().await.unwrap();
+    assert_eq!(members(&server).len(), 1);
+}

@@ -1,0 +1,183 @@
+//! P2: how long a copy in memory may be served.
+
+use cached_aside::{Cache, CacheControl, CacheOutcome, Layer, Reply, cached};
+
+use crate::support::{Pair, SECOND, Source};
+
+#[cached("row:{id}", ttl = "1h", cache = cache, skip(cache, source))]
+async fn row(cache: &Cache, source: &Source, id: u32) -> usize {
+    let _ = id;
+    source.load().await
+}
+
+#[cached("strict:{id}", ttl = "1h", bound = 0, cache = cache, skip(cache, source))]
+async fn strict(cache: &Cache, source: &Source, id: u32) -> usize {
+    let _ = id;
+    source.load().await
+}
+
+#[cached("lax:{id}", ttl = "1h", bound = "1m", cache = cache, skip(cache, source))]
+async fn lax(cache: &Cache, source: &Source, id: u32) -> usize {
+    let _ = id;
+    source.load().await
+}
+
+async fn ask(cache: &Cache, source: &Source) -> Reply<usize> {
+    row::with(CacheControl::new(), cache, source, 7).await
+}
+
+fn is_l1(reply: &Reply<usize>) -> bool {
+    matches!(reply.outcome, CacheOutcome::Hit { tier: Layer::L1, .. })
+}
+
+/// Both have the value in memory.
+async fn shared(pair: &Pair, source: &Source) {
+    ask(&pair.a, source).await;
+    pair.flush().await;
+    ask(&pair.b, source).await;
+    assert_eq!(source.runs(), 1);
+}
+
+#[tokio::test]
+async fn an_invalidation_is_heard_by_the_other_process() {
+    let (pair, source) = (Pair::new(), Source::open());
+    shared(&pair, &source).await;
+    source.write();
+    row::invalidate(&pair.a, &source, 7).await.unwrap();
+    assert_eq!(ask(&pair.b, &source).await.value, 2);
+}
+
+#[tokio::test]
+async fn so_is_what_another_program_does() {
+    let (pair, source) = (Pair::new(), Source::open());
+    shared(&pair, &source).await;
+    source.write();
+    pair.tier_a.remove("test:row:7");
+    assert_eq!(ask(&pair.b, &source).await.value, 2);
+    pair.flush().await;
+    pair.tier_a.overwrite("test:row:7", b"garbage".to_vec());
+    source.write();
+    assert_eq!(ask(&pair.a, &source).await.value, 3);
+}
+
+#[tokio::test]
+async fn who_hears_nothing_serves_no_longer_than_the_bound() {
+    let (pair, source) = (Pair::new(), Source::open());
+    shared(&pair, &source).await;
+    pair.tier_b.set_silent(true);
+    source.write();
+    row::invalidate(&pair.a, &source, 7).await.unwrap();
+    pair.clock.advance(SECOND / 2);
+    assert_eq!(ask(&pair.b, &source).await.value, 1, "this is what the bound allows");
+    pair.clock.advance(SECOND / 2);
+    assert_eq!(ask(&pair.b, &source).await.value, 2);
+}
+
+#[tokio::test]
+async fn what_is_unchanged_costs_a_round_trip_and_no_load() {
+    let (pair, source) = (Pair::new(), Source::open());
+    shared(&pair, &source).await;
+    pair.tier_b.set_silent(true);
+    for _ in 0..3 {
+        pair.clock.advance(SECOND);
+        let (reply, trips) = pair.round_trips(ask(&pair.b, &source)).await;
+        assert_eq!((reply.value, trips), (1, 1));
+        // It was current a moment ago: for another bound, nobody is asked.
+        let (reply, trips) = pair.round_trips(ask(&pair.b, &source)).await;
+        assert_eq!((is_l1(&reply), trips), (true, 0));
+    }
+    assert_eq!((source.runs(), pair.b.stats().revalidated), (1, 3));
+}
+
+#[tokio::test]
+async fn a_new_connection_asks_about_what_is_wanted_and_no_more() {
+    let (pair, source) = (Pair::new(), Source::open());
+    for id in 0..100 {
+        row(&pair.a, &source, id).await;
+    }
+    pair.flush().await;
+    // The connection was lost: what came over it is checked when it is asked for.
+    pair.clock.advance(SECOND);
+    pair.tier_a.set_silent(true);
+    pair.tier_a.set_silent(false);
+    pair.clock.advance(SECOND);
+    let (_, trips) = pair.round_trips(row(&pair.a, &source, 7)).await;
+    assert_eq!((trips, source.runs()), (1, 100));
+    let (_, trips) = pair.round_trips(row(&pair.a, &source, 7)).await;
+    assert_eq!(trips, 0);
+}
+
+#[tokio::test]
+async fn a_function_has_its_own_bound() {
+    let (pair, source) = (Pair::new(), Source::open());
+    strict(&pair.a, &source, 1).await;
+    lax(&pair.a, &source, 1).await;
+    for _ in 0..3 {
+        let (_, trips) = pair.round_trips(strict(&pair.a, &source, 1)).await;
+        assert_eq!(trips, 0, "the tier is proven to have said nothing");
+    }
+    pair.flush().await;
+    pair.tier_a.set_silent(true);
+    for _ in 0..3 {
+        let (_, trips) = pair.round_trips(strict(&pair.a, &source, 1)).await;
+        assert_eq!(trips, 1);
+    }
+    pair.clock.advance(59 * SECOND);
+    let (_, trips) = pair.round_trips(lax(&pair.a, &source, 1)).await;
+    assert_eq!(trips, 0);
+    assert_eq!(source.runs(), 2);
+}
+
+#[tokio::test]
+async fn an_outage_costs_neither_availability_nor_the_bound() {
+    let (pair, source) = (Pair::new(), Source::open());
+    shared(&pair, &source).await;
+    pair.tier_a.set_down(true);
+    source.write();
+    // Nobody can be told anything, and for bound and grace it is served.
+    pair.clock.advance(30 * SECOND);
+    assert_eq!(ask(&pair.b, &source).await.value, 1);
+    assert_eq!(pair.b.stats().served_in_outage, 1);
+    pair.clock.advance(SECOND);
+    assert_eq!((ask(&pair.b, &source).await.value, source.runs()), (2, 2));
+    // What was loaded meanwhile lives for another one.
+    pair.clock.advance(30 * SECOND);
+    assert!(is_l1(&ask(&pair.b, &source).await));
+    pair.clock.advance(SECOND);
+    source.write();
+    assert_eq!(ask(&pair.b, &source).await.value, 3);
+    // When the tier is back, it is asked, and nobody has told it that its value is outdated.
+    pair.tier_a.set_down(false);
+    pair.clock.advance(SECOND);
+    assert!(matches!(ask(&pair.b, &source).await.outcome, CacheOutcome::Hit { tier: Layer::L2, .. }));
+}
+
+#[tokio::test]
+async fn without_grace_an_outage_is_strict() {
+    let (pair, source) = (Pair::with(|builder| builder.outage_grace(0 * SECOND)), Source::open());
+    shared(&pair, &source).await;
+    pair.tier_a.set_down(true);
+    pair.clock.advance(SECOND / 2);
+    assert!(is_l1(&ask(&pair.b, &source).await));
+    pair.clock.advance(SECOND / 2);
+    assert_eq!(ask(&pair.b, &source).await.outcome, CacheOutcome::Miss);
+}
+
+#[tokio::test]
+async fn what_is_known_to_be_invalid_is_not_served_in_an_outage_either() {
+    let (pair, source) = (Pair::new(), Source::open());
+    shared(&pair, &source).await;
+    source.write();
+    row::invalidate(&pair.a, &source, 7).await.unwrap();
+    pair.tier_a.set_down(true);
+    assert_eq!(ask(&pair.b, &source).await.value, 2);
+}
+
+#[tokio::test]
+async fn a_cache_without_a_shared_tier_needs_no_bound() {
+    let (pair, source) = (Pair::new(), Source::open());
+    let alone = Cache::builder().clock(pair.clock.clock()).build().unwrap();
+    ask(&alone, &source).await;
+    pair.clock.advance(3000 * SECOND);
+    assert!(is_l1(&ask(&alone, &source).await));
+}

@@ -1,0 +1,161 @@
+//! Patterns, everything, confirmation, and what could not be told.
+
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use cached_aside::{Cache, CacheControl, cached};
+use tokio::spawn;
+
+use crate::support::{Pair, Source, until};
+
+#[cached("analytics:{user}:{page}", ttl = "1h", cache = cache, skip(cache, source))]
+async fn analytics(cache: &Cache, source: &Source, user: &str, page: u32) -> usize {
+    let _ = (user, page);
+    source.load().await
+}
+
+#[cached("bare", ttl = "1h", local, cache = cache, skip(cache, runs))]
+fn bare(cache: &Cache, runs: &AtomicUsize, n: u32) -> usize {
+    let _ = n;
+    runs.fetch_add(1, SeqCst)
+}
+
+async fn fill(pair: &Pair, source: &Source) {
+    for cache in [&pair.a, &pair.b] {
+        for user in ["ada", "bob", "a*"] {
+            analytics(cache, source, user, 1).await;
+        }
+        pair.flush().await;
+    }
+    assert_eq!(source.runs(), 3);
+    source.write();
+}
+
+async fn versions(cache: &Cache, source: &Source) -> [usize; 3] {
+    let mut versions = [0; 3];
+    for (version, user) in versions.iter_mut().zip(["ada", "bob", "a*"]) {
+        *version = analytics(cache, source, user, 1).await;
+    }
+    cache.flush().await;
+    versions
+}
+
+#[tokio::test]
+async fn a_pattern_invalidates_what_matches_in_every_process() {
+    let (pair, source) = (Pair::new(), Source::open());
+    fill(&pair, &source).await;
+    pair.a.invalidate_pattern("analytics:{}:*", &[&"ada"]).await.unwrap();
+    for cache in [&pair.b, &pair.a] {
+        assert_eq!(versions(cache, &source).await, [2, 1, 1]);
+    }
+    // No argument can bring a star.
+    source.write();
+    pair.b.invalidate_pattern("analytics:{}:*", &[&"a*"]).await.unwrap();
+    for cache in [&pair.a, &pair.b] {
+        assert_eq!(versions(cache, &source).await, [2, 1, 3]);
+    }
+    assert!(pair.a.invalidate_pattern("x[ab]", &[]).await.unwrap_err().is_key());
+    assert!(pair.a.invalidate_pattern("x:{}", &[]).await.unwrap_err().is_key());
+}
+
+#[tokio::test]
+async fn everything_can_be_invalidated() {
+    let (pair, source) = (Pair::new(), Source::open());
+    fill(&pair, &source).await;
+    pair.a.clear().confirmed().await.unwrap();
+    assert_eq!(pair.tier_a.keys(), [""; 0]);
+    for cache in [&pair.b, &pair.a] {
+        assert_eq!(versions(cache, &source).await, [2, 2, 2]);
+    }
+}
+
+#[tokio::test]
+async fn loads_under_way_are_overtaken_by_patterns_too() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let call = |cache: &Cache| {
+        let (cache, source) = (cache.clone(), source.clone());
+        spawn(async move { analytics(&cache, &source, "ada", 1).await })
+    };
+    let overtaken = call(&pair.a);
+    until(|| source.runs() == 1).await;
+    let follower = call(&pair.a);
+    until(|| pair.a.stats().waiting == 1).await;
+    source.write();
+    pair.b.invalidate_pattern("analytics:*", &[]).await.unwrap();
+    until(|| source.runs() == 2).await;
+    source.let_through(2);
+    assert_eq!((overtaken.await.unwrap(), follower.await.unwrap()), (1, 2));
+}
+
+#[tokio::test]
+async fn a_cache_without_a_shared_tier_knows_patterns() {
+    let (cache, runs) = (Cache::builder().build().unwrap(), AtomicUsize::new(0));
+    assert_eq!((bare(&cache, &runs, 1), bare(&cache, &runs, 1)), (0, 0));
+    cache.invalidate_pattern("other:*", &[]).await.unwrap();
+    assert_eq!(bare(&cache, &runs, 1), 0);
+    cache.invalidate_pattern("bare:*", &[]).await.unwrap();
+    assert_eq!(bare(&cache, &runs, 1), 1);
+    cache.clear().confirmed().await.unwrap();
+    assert_eq!(bare(&cache, &runs, 1), 2);
+}
+
+#[tokio::test]
+async fn what_nobody_confirms_is_said() {
+    let (pair, source) = (Pair::new(), Source::open());
+    fill(&pair, &source).await;
+    analytics::invalidate(&pair.a, &source, "ada", 1).confirmed().await.unwrap();
+    pair.tier_b.set_silent(true);
+    let error = analytics::invalidate(&pair.a, &source, "ada", 1).confirmed().await.unwrap_err();
+    assert!(error.is_not_confirmed(), "{error}");
+}
+
+#[tokio::test]
+async fn what_could_not_be_told_is_told_when_the_tier_is_back() {
+    let (pair, source) = (Pair::new(), Source::open());
+    fill(&pair, &source).await;
+    pair.tier_a.set_down(true);
+    assert!(analytics::invalidate(&pair.a, &source, "ada", 1).await.unwrap_err().is_not_propagated());
+    assert!(pair.a.invalidate_tag("t", &[]).await.unwrap_err().is_not_propagated());
+    assert!(pair.a.invalidate_pattern("analytics:bob:*", &[]).await.unwrap_err().is_not_propagated());
+    // One for the tag itself, and one for whoever learns his tags from a value.
+    assert_eq!(pair.a.stats().pending_invalidations, 4);
+    assert_eq!(pair.a.stats().not_propagated, 3);
+    assert_eq!(versions(&pair.a, &source).await, [2, 2, 1], "here it holds");
+    assert_eq!(versions(&pair.b, &source).await, [1, 1, 1], "there, nobody knows");
+    pair.tier_a.set_down(false);
+    pair.flush().await;
+    assert_eq!(pair.a.stats().pending_invalidations, 0);
+    assert_eq!(versions(&pair.b, &source).await, [2, 2, 1]);
+}
+
+#[tokio::test]
+async fn an_invalidation_goes_on_without_its_caller() {
+    let (pair, source) = (Pair::new(), Source::open());
+    fill(&pair, &source).await;
+    pair.tier_a.hold_deletes(true);
+    let invalidation = spawn({
+        let (cache, source) = (pair.a.clone(), source.clone());
+        async move { analytics::invalidate(&cache, &source, "ada", 1).await }
+    });
+    let ask = || analytics::with(CacheControl::only_if_cached(), &pair.a, &source, "ada", 1);
+    until(|| pair.a.stats().invalidations == 1).await;
+    invalidation.abort();
+    pair.tier_a.hold_deletes(false);
+    pair.flush().await;
+    assert!(ask().await.is_none());
+    assert_eq!(versions(&pair.b, &source).await, [2, 1, 1]);
+}
+
+#[tokio::test]
+async fn several_caches_are_told_in_one_go() {
+    let (pair, source) = (Pair::new(), Source::open());
+    let alone = Cache::builder().build().unwrap();
+    fill(&pair, &source).await;
+    analytics(&alone, &source, "ada", 1).await;
+    let one = analytics::invalidate(&pair.a, &source, "ada", 1);
+    let other = analytics::invalidate(&pair.a, &source, "bob", 1);
+    let elsewhere = analytics::invalidate(&alone, &source, "ada", 1);
+    let (done, trips) = pair.round_trips(one.and(elsewhere).and(other)).await;
+    assert_eq!((done.is_ok(), trips), (true, 1));
+    assert!(analytics::peek(&alone, &source, "ada", 1).await.is_none());
+    assert_eq!(versions(&pair.b, &source).await, [2, 2, 1]);
+}

@@ -1,0 +1,212 @@
+//! P1 and P3: one load over all processes, and none that an invalidation overtook is kept.
+
+use cached_aside::{Cache, CacheControl, CacheOutcome, Reply, cached};
+use tokio::{join, spawn, task::JoinHandle, task::yield_now};
+
+use crate::support::{Pair, SECOND, Source, until};
+
+#[cached("row:{id}", ttl = "1h", cache = cache, skip(cache, source))]
+async fn row(cache: &Cache, source: &Source, id: u32) -> usize {
+    let _ = id;
+    source.load().await
+}
+
+#[cached("fails:{id}", ttl = "1h", cache = cache, skip(cache, source))]
+async fn fails(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
+    Err(format!("{id}: {}", source.load().await))
+}
+
+#[cached("own:{id}", ttl = "1h", coalesce = local, cache = cache, skip(cache, source))]
+async fn own(cache: &Cache, source: &Source, id: u32) -> usize {
+    let _ = id;
+    source.load().await
+}
+
+/// Its load borrows, so it dies with its caller.
+#[cached("borrowed:{id}", ttl = "1h", detach = false, cache = cache, skip(cache, source))]
+async fn borrowed(cache: &Cache, source: &Source, id: u32) -> usize {
+    let _ = id;
+    source.load().await
+}
+
+fn ask(cache: &Cache, source: &Source) -> JoinHandle<Reply<usize>> {
+    let (cache, source) = (cache.clone(), source.clone());
+    spawn(async move { row::with(CacheControl::new(), &cache, &source, 7).await })
+}
+
+/// Lets everything go on that can.
+async fn settle() {
+    for _ in 0..100 {
+        yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn one_question_is_one_load_over_all_processes() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let callers: Vec<_> = (0..100).flat_map(|_| [ask(&pair.a, &source), ask(&pair.b, &source)]).collect();
+    until(|| source.runs() == 1).await;
+    settle().await;
+    source.let_through(1);
+    for caller in callers {
+        assert_eq!(caller.await.unwrap().value, 1);
+    }
+    assert_eq!(source.runs(), 1);
+    assert_eq!(pair.a.stats().misses + pair.b.stats().misses, 1);
+}
+
+#[tokio::test]
+async fn a_function_can_load_in_each_process() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let (a, b) = (own(&pair.a, &source, 7), own(&pair.b, &source, 7));
+    let both = async {
+        until(|| source.runs() == 2).await;
+        source.let_through(2);
+    };
+    assert_eq!(join!(a, b, both), (1, 1, ()));
+    pair.flush().await;
+    assert_eq!(pair.tier_a.keys(), ["test:own:7"]);
+}
+
+#[tokio::test]
+async fn those_who_wait_for_a_load_that_fails_do_not_wait_for_each_other() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let call = |cache: &Cache| {
+        let (cache, source) = (cache.clone(), source.clone());
+        spawn(async move { fails(&cache, &source, 7).await })
+    };
+    let first = call(&pair.a);
+    until(|| source.runs() == 1).await;
+    let third = Cache::builder().namespace("test").tier(pair.tier_a.clone()).clock(pair.clock.clock());
+    let third = third.build().unwrap();
+    let others = [call(&pair.b), call(&third)];
+    settle().await;
+    assert_eq!(source.runs(), 1);
+    source.let_through(1);
+    assert!(first.await.unwrap().is_err());
+    // Both load now, at the same time.
+    until(|| source.runs() == 3).await;
+    source.let_through(2);
+    for other in others {
+        assert!(other.await.unwrap().is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_load_whose_caller_goes_away_is_taken_over_at_once() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let going = spawn({
+        let (cache, source) = (pair.a.clone(), source.clone());
+        async move { borrowed(&cache, &source, 7).await }
+    });
+    until(|| source.runs() == 1).await;
+    let waiting = spawn({
+        let (cache, source) = (pair.b.clone(), source.clone());
+        async move { borrowed(&cache, &source, 7).await }
+    });
+    settle().await;
+    going.abort();
+    until(|| source.runs() == 2).await;
+    source.let_through(1);
+    assert_eq!(waiting.await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn when_the_tier_goes_away_each_process_loads_once() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let first = ask(&pair.a, &source);
+    until(|| source.runs() == 1).await;
+    let others: Vec<_> = (0..50).map(|_| ask(&pair.b, &source)).collect();
+    settle().await;
+    assert_eq!(source.runs(), 1);
+    pair.tier_a.set_down(true);
+    until(|| source.runs() == 2).await;
+    source.let_through(2);
+    assert_eq!(first.await.unwrap().value, 1);
+    for other in others {
+        assert_eq!(other.await.unwrap().value, 1);
+    }
+    assert_eq!(source.runs(), 2);
+}
+
+#[tokio::test]
+async fn a_load_that_was_overtaken_is_its_callers_and_nobody_elses() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let overtaken = ask(&pair.a, &source);
+    until(|| source.runs() == 1).await;
+    let (here, there) = (ask(&pair.a, &source), ask(&pair.b, &source));
+    settle().await;
+    source.write();
+    row::invalidate(&pair.b, &source, 7).await.unwrap();
+    // Those who waited do not wait for its end, and one of them loads.
+    until(|| source.runs() == 2).await;
+    let late = ask(&pair.a, &source);
+    settle().await;
+    source.let_through(2);
+    assert_eq!(overtaken.await.unwrap().value, 1);
+    for caller in [here, there, late] {
+        assert_eq!(caller.await.unwrap().value, 2);
+    }
+    pair.flush().await;
+    for cache in [&pair.a, &pair.b] {
+        assert_eq!(row::peek(cache, &source, 7).await, Some(2));
+    }
+    assert_eq!(source.runs(), 2);
+}
+
+#[tokio::test]
+async fn a_refresh_overtakes_the_load_under_way_and_the_old_value_serves_meanwhile() {
+    let (pair, source) = (Pair::new(), Source::held());
+    source.let_through(1);
+    ask(&pair.a, &source).await.unwrap();
+    pair.flush().await;
+    source.write();
+    let refresh = spawn({
+        let (cache, source) = (pair.a.clone(), source.clone());
+        async move { row::refresh(&cache, &source, 7).await }
+    });
+    until(|| source.runs() == 2).await;
+    assert_eq!(ask(&pair.b, &source).await.unwrap().value, 1);
+    source.let_through(1);
+    assert_eq!(refresh.await.unwrap(), 2);
+    pair.flush().await;
+    assert_eq!(ask(&pair.b, &source).await.unwrap().value, 2);
+}
+
+#[tokio::test]
+async fn a_lease_that_is_not_renewed_is_taken_over() {
+    let pair = Pair::with(|builder| builder.lease(SECOND / 50));
+    let source = Source::held();
+    let holder = ask(&pair.a, &source);
+    until(|| source.runs() == 1).await;
+    // Its process stands still: nothing is renewed, and time goes on for everybody else.
+    let other = ask(&pair.b, &source);
+    settle().await;
+    let stopped = holder.abort_handle();
+    pair.clock.advance(SECOND);
+    until(|| {
+        pair.clock.advance(SECOND / 20);
+        source.runs() == 2
+    })
+    .await;
+    stopped.abort();
+    source.let_through(2);
+    assert_eq!(other.await.unwrap().value, 1);
+}
+
+#[tokio::test]
+async fn nothing_is_left_over() {
+    let (pair, source) = (Pair::new(), Source::open());
+    for id in 0..50 {
+        row(&pair.a, &source, id).await;
+        row(&pair.b, &source, id).await;
+        let _ = fails(&pair.a, &source, id).await;
+    }
+    pair.flush().await;
+    for cache in [&pair.a, &pair.b] {
+        assert_eq!((cache.stats().in_flight, cache.stats().waiting), (0, 0));
+        cache.clear().await.unwrap();
+    }
+    assert_eq!(pair.tier_a.keys(), [""; 0]);
+    assert_eq!(row::with(CacheControl::new(), &pair.a, &source, 1).await.outcome, CacheOutcome::Miss);
+}

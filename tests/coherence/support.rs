@@ -1,0 +1,111 @@
+//! Two caches with one tier, and loads that wait until they may end.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use cached_aside::{
+    Cache, CacheBuilder,
+    testing::{FakeTier, ManualClock},
+};
+use tokio::{sync::Semaphore, task::yield_now};
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+/// Two processes.
+pub(crate) struct Pair {
+    pub(crate) clock: ManualClock,
+    pub(crate) tier_a: FakeTier,
+    pub(crate) tier_b: FakeTier,
+    pub(crate) a: Cache,
+    pub(crate) b: Cache,
+}
+
+impl Pair {
+    pub(crate) fn new() -> Self {
+        Self::with(|builder| builder)
+    }
+
+    pub(crate) fn with(set: impl Fn(CacheBuilder) -> CacheBuilder) -> Self {
+        let clock = ManualClock::new();
+        let tier_a = FakeTier::new(&clock);
+        let tier_b = tier_a.clone();
+        let build = |tier: &FakeTier| {
+            // The cache has the connection that the test can silence.
+            let builder =
+                Cache::builder().namespace("test").tier(tier.same_connection()).clock(clock.clock());
+            set(builder).build().unwrap()
+        };
+        Self { a: build(&tier_a), b: build(&tier_b), clock, tier_a, tier_b }
+    }
+
+    pub(crate) async fn flush(&self) {
+        self.a.flush().await;
+        self.b.flush().await;
+    }
+
+    /// The round trips of one step, those in the background included.
+    pub(crate) async fn round_trips<T>(&self, step: impl Future<Output = T>) -> (T, usize) {
+        self.flush().await;
+        let before = self.tier_a.round_trips();
+        let out = step.await;
+        self.flush().await;
+        (out, self.tier_a.round_trips() - before)
+    }
+}
+
+/// A database with one row, whose answers can be held.
+#[derive(Clone)]
+pub(crate) struct Source(Arc<Row>);
+
+struct Row {
+    version: AtomicUsize,
+    runs: AtomicUsize,
+    gate: Semaphore,
+}
+
+impl Source {
+    pub(crate) fn open() -> Self {
+        Self::with(Semaphore::MAX_PERMITS)
+    }
+
+    /// Loads begin, read, and then wait.
+    pub(crate) fn held() -> Self {
+        Self::with(0)
+    }
+
+    fn with(permits: usize) -> Self {
+        let gate = Semaphore::new(permits);
+        Self(Arc::new(Row { version: AtomicUsize::new(1), runs: AtomicUsize::new(0), gate }))
+    }
+
+    pub(crate) async fn load(&self) -> usize {
+        let version = self.0.version.load(SeqCst);
+        self.0.runs.fetch_add(1, SeqCst);
+        self.0.gate.acquire().await.unwrap().forget();
+        version
+    }
+
+    pub(crate) fn write(&self) {
+        self.0.version.fetch_add(1, SeqCst);
+    }
+
+    pub(crate) fn runs(&self) -> usize {
+        self.0.runs.load(SeqCst)
+    }
+
+    pub(crate) fn let_through(&self, loads: usize) {
+        self.0.gate.add_permits(loads);
+    }
+}
+
+/// Lets others run until `condition` is true.
+pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
+    while !condition() {
+        yield_now().await;
+    }
+}

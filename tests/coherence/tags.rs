@@ -1,0 +1,161 @@
+//! Tags: of arguments, and of values.
+
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use cached_aside::{Cache, cached};
+use tokio::spawn;
+
+use crate::support::{Pair, Source, until};
+
+#[cached("note:{user}:{note}", ttl = "1h", tags = ["note:{note}", "user:{user}"], cache = cache, skip(cache, source))]
+async fn note(cache: &Cache, source: &Source, user: &str, note: u32) -> usize {
+    let _ = (user, note);
+    source.load().await
+}
+
+/// Its tags stand in the value.
+#[cached("list:{n}", ttl = "1h", tags_from = |ids| ids.iter().map(|id| format!("item:{id}")).collect(), cache = cache,
+    skip(cache, source))]
+async fn list(cache: &Cache, source: &Source, n: usize) -> Vec<usize> {
+    let version = source.load().await;
+    vec![n, version * 100]
+}
+
+#[cached("here:{n}", local, ttl = "1h", tags = ["n:{n}"], cache = cache, skip(cache, runs))]
+fn here(cache: &Cache, runs: &AtomicUsize, n: u32) -> usize {
+    let _ = n;
+    runs.fetch_add(1, SeqCst)
+}
+
+#[tokio::test]
+async fn a_tag_invalidates_what_has_it_everywhere_and_nothing_else() {
+    let (pair, source) = (Pair::new(), Source::open());
+    for cache in [&pair.a, &pair.b] {
+        for id in 0..3 {
+            note(cache, &source, "ada", id).await;
+            note(cache, &source, "bob", id).await;
+        }
+        pair.flush().await;
+    }
+    assert_eq!(source.runs(), 6);
+    source.write();
+    pair.a.invalidate_tag("note:{}", &[&1]).await.unwrap();
+    for cache in [&pair.b, &pair.a] {
+        for id in 0..3 {
+            let expected = if id == 1 { 2 } else { 1 };
+            assert_eq!(note(cache, &source, "ada", id).await, expected);
+            assert_eq!(note(cache, &source, "bob", id).await, expected);
+        }
+        pair.flush().await;
+    }
+    assert_eq!(source.runs(), 8);
+    pair.b.invalidate_tag("user:{}", &[&"ada"]).await.unwrap();
+    assert_eq!(note(&pair.a, &source, "ada", 0).await, 2);
+    assert_eq!(note(&pair.a, &source, "bob", 0).await, 1);
+}
+
+#[tokio::test]
+async fn it_is_one_round_trip_whatever_has_the_tag() {
+    let (pair, source) = (Pair::new(), Source::open());
+    for id in 0..200 {
+        note(&pair.a, &source, "ada", id).await;
+    }
+    let (done, trips) = pair.round_trips(pair.a.invalidate_tag("user:{}", &[&"ada"])).await;
+    assert_eq!((done.is_ok(), trips), (true, 1));
+    // A look at one of them and at its tags, a lease with new generations, and the value.
+    let (_, trips) = pair.round_trips(note(&pair.a, &source, "ada", 7)).await;
+    assert_eq!(trips, 3);
+    let (_, trips) = pair.round_trips(note(&pair.b, &source, "ada", 7)).await;
+    assert_eq!(trips, 1);
+    let (_, trips) = pair.round_trips(note(&pair.b, &source, "ada", 7)).await;
+    assert_eq!(trips, 0);
+}
+
+#[tokio::test]
+async fn a_load_that_began_before_its_tag_was_invalidated_is_not_kept() {
+    for by_a in [true, false] {
+        let (pair, source) = (Pair::new(), Source::held());
+        let loading = spawn({
+            let (cache, source) = (pair.a.clone(), source.clone());
+            async move { note(&cache, &source, "ada", 7).await }
+        });
+        until(|| source.runs() == 1).await;
+        source.write();
+        let cache = if by_a { &pair.a } else { &pair.b };
+        cache.invalidate_tag("note:{}", &[&7]).await.unwrap();
+        source.let_through(10);
+        assert_eq!(loading.await.unwrap(), 1);
+        pair.flush().await;
+        assert_eq!(note(&pair.b, &source, "ada", 7).await, 2);
+        assert_eq!(note(&pair.a, &source, "ada", 7).await, 2);
+    }
+}
+
+#[tokio::test]
+async fn a_tag_that_the_tier_has_forgotten_invalidates() {
+    let (pair, source) = (Pair::new(), Source::open());
+    note(&pair.a, &source, "ada", 7).await;
+    pair.flush().await;
+    pair.tier_a.remove("test:%tag:note:7");
+    source.write();
+    assert_eq!(note(&pair.b, &source, "ada", 7).await, 2);
+    pair.flush().await;
+    assert_eq!(note(&pair.a, &source, "ada", 7).await, 2);
+}
+
+#[tokio::test]
+async fn values_tell_their_tags() {
+    let (pair, source) = (Pair::new(), Source::open());
+    assert_eq!(list(&pair.a, &source, 7).await, [7, 100]);
+    pair.flush().await;
+    assert_eq!(list(&pair.b, &source, 7).await, [7, 100]);
+    assert_eq!(source.runs(), 1);
+    pair.b.invalidate_tag("item:{}", &[&8]).await.unwrap();
+    assert_eq!((list(&pair.a, &source, 7).await.len(), source.runs()), (2, 1));
+    source.write();
+    pair.b.invalidate_tag("item:{}", &[&100]).await.unwrap();
+    for cache in [&pair.a, &pair.b] {
+        assert_eq!(list(cache, &source, 7).await, [7, 200]);
+        pair.flush().await;
+    }
+    assert_eq!(source.runs(), 2);
+}
+
+#[tokio::test]
+async fn a_load_during_which_any_tag_was_invalidated_keeps_nothing_if_only_its_value_tells_its_tags() {
+    for alone in [false, true] {
+        let (pair, source) = (Pair::new(), Source::held());
+        let cache =
+            if alone { Cache::builder().clock(pair.clock.clock()).build().unwrap() } else { pair.a.clone() };
+        let loading = spawn({
+            let (cache, source) = (cache.clone(), source.clone());
+            async move { list(&cache, &source, 7).await }
+        });
+        until(|| source.runs() == 1).await;
+        source.write();
+        cache.invalidate_tag("item:{}", &[&100]).await.unwrap();
+        source.let_through(10);
+        assert_eq!(loading.await.unwrap(), [7, 100]);
+        cache.flush().await;
+        assert_eq!(list(&cache, &source, 7).await, [7, 200]);
+        cache.flush().await;
+        assert_eq!(list(&cache, &source, 7).await, [7, 200]);
+        assert_eq!(source.runs(), 2);
+    }
+}
+
+#[tokio::test]
+async fn functions_that_stay_in_the_process_have_tags_as_well() {
+    let (cache, runs) = (Cache::builder().build().unwrap(), AtomicUsize::new(0));
+    assert_eq!((here(&cache, &runs, 7), here(&cache, &runs, 7), here(&cache, &runs, 8)), (0, 0, 1));
+    cache.invalidate_tag("n:{}", &[&7]).await.unwrap();
+    assert_eq!((here(&cache, &runs, 7), here(&cache, &runs, 8)), (2, 1));
+}
+
+#[tokio::test]
+async fn a_function_that_is_not_async_can_be_invalidated_inside_of_a_runtime() {
+    let (pair, runs) = (Pair::new(), AtomicUsize::new(0));
+    assert_eq!((here(&pair.a, &runs, 7), here(&pair.a, &runs, 7)), (0, 0));
+    here::invalidate(&pair.a, &runs, 7).unwrap();
+    assert_eq!(here(&pair.a, &runs, 7), 1);
+}

@@ -1,0 +1,296 @@
+//! What `#[invalidates]` invalidates, and when. Loads are counted: only a load shows that an entry was forgotten.
+
+use std::{
+    future::{Future, pending, poll_fn},
+    panic::AssertUnwindSafe,
+    pin::pin,
+    sync::atomic::{AtomicU32, Ordering::SeqCst},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use cached_aside::{
+    Cache, cached, invalidates,
+    testing::{CountedLoad, FakeTier, ManualClock},
+};
+use tokio::sync::Notify;
+
+/// Two caches that share a tier, as two processes share one Redis, and the truth behind them.
+struct Notes {
+    tier: FakeTier,
+    here: Cache,
+    elsewhere: Cache,
+    loads: CountedLoad<()>,
+    truth: AtomicU32,
+}
+
+impl Notes {
+    fn new() -> Self {
+        let clock = ManualClock::new();
+        let tier = FakeTier::new(&clock);
+        let build =
+            || Cache::builder().namespace("test").tier(tier.clone()).clock(clock.clock()).build().unwrap();
+        Self {
+            here: build(),
+            elsewhere: build(),
+            tier,
+            loads: CountedLoad::default(),
+            truth: AtomicU32::new(0),
+        }
+    }
+
+    #[cached(
+        "note:{id}",
+        ttl = "1h",
+        cache = cache,
+        skip(self, cache),
+        tags = ["note:{id}", "notes"],
+        tags_from = |text| vec![format!("text:{text}")],
+        handle = note_entry
+    )]
+    async fn note(&self, cache: &Cache, id: u32) -> u32 {
+        let Ok(()) = self.loads.run().await;
+        self.truth.load(SeqCst)
+    }
+
+    /// Fills every cache, and returns how many loads that took.
+    async fn loads(&self) -> usize {
+        let before = self.loads.runs();
+        for cache in [&self.here, &self.elsewhere] {
+            self.note(cache, 1).await;
+            cache.flush().await;
+        }
+        self.loads.runs() - before
+    }
+
+    /// Whether everyone reads `truth`.
+    async fn all_read(&self, truth: u32) -> bool {
+        self.note(&self.here, 1).await == truth && self.note(&self.elsewhere, 1).await == truth
+    }
+
+    fn write(&self) {
+        self.truth.fetch_add(1, SeqCst);
+    }
+
+    #[invalidates(self.note_entry(&self.here, id))]
+    async fn edit(&self, id: u32, outcome: Result<u32, String>) -> Result<u32, String> {
+        self.write();
+        outcome
+    }
+
+    #[invalidates(self.note_entry(&self.here, id))]
+    async fn find(&self, id: u32) -> Option<u32> {
+        self.write();
+        None
+    }
+
+    #[invalidates(tags = ["note:{id}"], cache = self.here)]
+    async fn by_tag(&self, id: u32) {
+        self.write();
+    }
+
+    #[invalidates(tags = ["text:{text}"], cache = self.here)]
+    async fn by_text(&self, text: u32) {
+        self.write();
+    }
+
+    #[invalidates(prefix = "note:", cache = self.here)]
+    async fn by_prefix(&self) {
+        self.write();
+    }
+
+    #[invalidates(clear, cache = self.here)]
+    async fn all(&self) {
+        self.write();
+    }
+
+    #[invalidates(self.note_entry(&self.here, id), tags = ["nothing"], prefix = "nothing:", cache = self.here)]
+    async fn broken(&self, id: u32) {
+        self.write();
+        panic!("half-way");
+    }
+
+    #[invalidates(self.note_entry(&self.here, 1))]
+    async fn slow(&self, begun: &Notify) {
+        self.write();
+        begun.notify_one();
+        pending::<()>().await;
+    }
+
+    #[invalidates(tags = ["number:{number}"], self.note_entry(&self.here, 1), cache = self.here)]
+    async fn nameless(&self, number: f64) -> bool {
+        self.write();
+        number.is_nan()
+    }
+}
+
+#[tokio::test]
+async fn the_caller_and_everyone_else_read_what_was_written() {
+    let notes = Notes::new();
+    assert_eq!(notes.loads().await, 1);
+    assert_eq!(notes.loads().await, 0);
+
+    assert_eq!(notes.edit(1, Ok(7)).await, Ok(7));
+    assert_eq!(notes.note(&notes.here, 1).await, 1);
+    notes.here.flush().await;
+    assert_eq!(notes.note(&notes.elsewhere, 1).await, 1);
+    assert_eq!(notes.loads.runs(), 2);
+
+    assert_eq!(notes.edit(2, Ok(7)).await, Ok(7));
+    assert_eq!(notes.loads().await, 0, "it is another note");
+}
+
+#[tokio::test]
+async fn an_error_invalidates_nothing_and_a_none_does() {
+    let notes = Notes::new();
+    notes.loads().await;
+    let before = notes.tier.round_trips();
+    assert_eq!(notes.edit(1, Err("no".to_owned())).await, Err("no".to_owned()));
+    assert_eq!(notes.tier.round_trips(), before);
+    assert_eq!(notes.loads().await, 0);
+    assert_eq!(notes.find(1).await, None);
+    assert_eq!(notes.loads().await, 1);
+}
+
+#[tokio::test]
+async fn groups() {
+    let notes = Notes::new();
+    notes.loads().await;
+    notes.by_tag(2).await;
+    assert_eq!(notes.loads().await, 0);
+    notes.by_tag(1).await;
+    assert_eq!(notes.loads().await, 1);
+    notes.by_prefix().await;
+    assert_eq!(notes.loads().await, 1);
+    notes.all().await;
+    assert_eq!(notes.loads().await, 1);
+}
+
+#[tokio::test]
+async fn tags_of_the_value() {
+    let notes = Notes::new();
+    notes.loads().await;
+    notes.by_text(7).await;
+    assert_eq!(notes.loads().await, 0);
+    notes.by_text(0).await;
+    assert_eq!(notes.loads().await, 1, "its text was 0");
+    notes.by_text(0).await;
+    assert_eq!(notes.loads().await, 0, "it is 2 now");
+}
+
+#[tokio::test]
+async fn nobody_knows_whether_a_panic_came_before_the_write_or_after() {
+    let notes = Notes::new();
+    notes.loads().await;
+    let mut call = pin!(AssertUnwindSafe(notes.broken(1)));
+    let panic = poll_fn(|cx| {
+        let poll = std::panic::catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx)));
+        Poll::Ready(poll.is_err())
+    });
+    assert!(panic.await);
+    until(async || notes.all_read(1).await).await;
+}
+
+#[tokio::test]
+async fn nobody_knows_what_a_call_had_done_that_was_given_up() {
+    let notes = Notes::new();
+    notes.loads().await;
+    let begun = Notify::new();
+    tokio::select! {
+        biased;
+        () = notes.slow(&begun) => unreachable!(),
+        () = begun.notified() => {}
+    }
+    until(async || notes.all_read(1).await).await;
+}
+
+#[tokio::test]
+async fn a_call_that_never_began_has_done_nothing() {
+    let notes = Notes::new();
+    notes.loads().await;
+    let before = notes.tier.round_trips();
+    drop(notes.edit(1, Ok(7)));
+    tokio::task::yield_now().await;
+    assert_eq!(notes.tier.round_trips(), before);
+    assert_eq!(notes.loads().await, 0);
+}
+
+#[tokio::test]
+async fn an_invalidation_that_nobody_waits_for_any_more_goes_on() {
+    let notes = Notes::new();
+    notes.loads().await;
+    notes.tier.hold_deletes(true);
+    {
+        let mut call = pin!(notes.edit(1, Ok(7)));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(call.as_mut().poll(&mut cx).is_pending());
+    }
+    assert_eq!(notes.truth.load(SeqCst), 1, "it wrote");
+    notes.tier.hold_deletes(false);
+    until(async || notes.tier.keys().is_empty()).await;
+    assert!(notes.all_read(1).await);
+}
+
+#[test]
+fn without_a_runtime_this_process_forgets_at_once() {
+    let notes = Notes::new();
+    let here = Cache::builder().build().unwrap();
+    let notes = Notes { here, ..notes };
+    pollster::block_on(notes.note(&notes.here, 1));
+    let begun = Notify::new();
+    {
+        let mut call = pin!(notes.slow(&begun));
+        assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+    assert_eq!(pollster::block_on(notes.note(&notes.here, 1)), 1);
+    assert_eq!(notes.loads.runs(), 2);
+}
+
+#[tokio::test]
+async fn trouble_with_the_shared_tier_is_not_the_callers() {
+    let notes = Notes::new();
+    notes.loads().await;
+    notes.tier.set_down(true);
+    assert_eq!(notes.edit(1, Ok(7)).await, Ok(7));
+    assert_eq!(notes.note(&notes.here, 1).await, 1, "this process has forgotten");
+    assert_eq!(notes.here.stats().not_propagated, 1);
+}
+
+/// A NaN is no part of a name. What can be named is invalidated all the same.
+#[tokio::test]
+async fn what_cannot_be_named_was_never_cached() {
+    let notes = Notes::new();
+    notes.loads().await;
+    assert!(notes.nameless(f64::NAN).await);
+    assert_eq!(notes.loads().await, 1);
+}
+
+#[tokio::test]
+async fn keys_are_made_before_the_body_consumes_the_arguments() {
+    #[cached("title:{title}", ttl = "1h", tags = ["title:{title}"])]
+    async fn title(title: &str) -> usize {
+        title.len()
+    }
+
+    #[invalidates(title(&text), tags = ["title:{text}"])]
+    async fn consume(mut text: String) -> String {
+        text.clear();
+        text
+    }
+
+    title("a").await;
+    assert_eq!(consume("b".to_owned()).await, "");
+    assert_eq!(title::peek("a").await, Some(1));
+    assert_eq!(consume("a".to_owned()).await, "");
+    assert_eq!(title::peek("a").await, None);
+}
+
+/// Waits for what happens in the background, but not for ever.
+async fn until(is_so: impl AsyncFn() -> bool) {
+    let wait = async {
+        while !is_so().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), wait).await.expect("it never was so");
+}
