@@ -659,7 +659,7 @@ async fn what_is_read_before_the_tier_is_told_does_not_stay() {
     fleet.tier.hold_deletes(false);
     invalidation.await.unwrap().unwrap();
     for cache in [&fleet.b, &fleet.a] {
-        assert!(!user::with(CacheControl::only_if_cached(), cache, &load, 7).await.is_some());
+        assert!(user::with(CacheControl::only_if_cached(), cache, &load, 7).await.is_none());
     }
 }
 

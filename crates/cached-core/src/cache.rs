@@ -166,8 +166,7 @@ impl Cache {
     pub(crate) fn look(&self, site: &Site, key: KeyRef<'_>) -> Looked {
         let now = self.clock().now();
         let Some(kept) = self.0.l1.get(site, key, now) else { return Looked::Nothing };
-        let own = site.own_bound().filter(|_| !planted!("bound-of-function-ignored"));
-        let bound = own.map_or(self.0.bound, nanos);
+        let bound = self.bound_of(site);
         if kept.claim.stands(now, bound) {
             let age = kept.slot.meta().age(now);
             return Looked::Fresh(kept, age);
@@ -189,7 +188,18 @@ impl Cache {
 
     /// The bound of a function, and the grace.
     pub(crate) fn limits(&self, site: &Site) -> (Nanos, Nanos) {
-        (site.own_bound().map_or(self.0.bound, nanos), self.0.grace)
+        (self.bound_of(site), self.0.grace)
+    }
+
+    /// Others count on this process to serve nothing longer without a proof than the bound and the grace of the cache.
+    #[inline]
+    fn bound_of(&self, site: &Site) -> Nanos {
+        match site.own_bound() {
+            Some(own) if !planted!("bound-of-function-ignored") => {
+                nanos(own).min(self.0.bound.saturating_add(self.0.grace))
+            }
+            _ => self.0.bound,
+        }
     }
 
     pub(crate) fn is_same(&self, other: &Self) -> bool {

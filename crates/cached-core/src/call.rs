@@ -314,24 +314,11 @@ impl<R> Desk<R> {
 
     /// Boxed, so that loads inside of loads do not add up on the stack.
     fn ask_l2(&self, suspect: Option<Arc<Kept>>) -> Pin<Box<impl Future<Output = Asked<R>>>> {
-        Box::pin(self.seek_or_ground(suspect))
+        Box::pin(self.seek_value_or_ground(suspect))
     }
 
     /// The value, or what a load stands on.
-    async fn seek_or_ground(&self, suspect: Option<Arc<Kept>>) -> Asked<R> {
-        // A ground that fell before the load began is no use; one that falls again and again is taken as it is.
-        const TRIES: usize = 3;
-        let mut suspect = suspect;
-        for _ in 1..TRIES {
-            match self.seek_once(suspect.take()).await {
-                Asked::Ground(ground) if !ground.claim().is_intact() => {}
-                asked => return asked,
-            }
-        }
-        self.seek_once(None).await
-    }
-
-    async fn seek_once(&self, suspect: Option<Arc<Kept>>) -> Asked<R> {
+    async fn seek_value_or_ground(&self, suspect: Option<Arc<Kept>>) -> Asked<R> {
         let seek = self.seek();
         let answer = if self.terms.read { seek.run(suspect).await } else { seek.force().await };
         match answer {

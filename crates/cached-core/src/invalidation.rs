@@ -46,8 +46,10 @@ use crate::{
 pub struct Invalidation {
     plan: Plan,
     /// From the first poll on.
-    work: Option<Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>>,
+    work: Option<Work>,
 }
+
+type Work = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 #[derive(Debug, Default)]
 struct Plan {

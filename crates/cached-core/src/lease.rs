@@ -7,11 +7,12 @@ use tokio::{runtime::Handle, task::AbortHandle};
 
 use crate::{
     claim::Claim,
+    line::Line,
     marks::Mark,
     planted,
     shared::{Fill, Name, Shared},
     stats::{Count, Counters},
-    tier::{LeaseClaim, Take, Tier, TierError, TierFill, Token},
+    tier::{Ask, LeaseClaim, Record, Take, Tier, TierError, TierFill, Token},
 };
 
 /// Held from before a load until its value is stored. While it is held, it is renewed; dropped before, it is given back.
@@ -114,9 +115,26 @@ impl Lease {
         claim.checked = asked;
         if !Arc::ptr_eq(&claim.line, &filled.line) {
             // What is said of the tags would be said over a line that is gone.
-            claim.line = crate::line::Line::silent();
+            claim.line = Line::silent();
         }
-        Ok(Verdict::Stored(claim))
+        if claim.is_intact() { Ok(Verdict::Stored(claim)) } else { self.look_again().await }
+    }
+
+    /// Something was said about the key since the lease was taken. It may have been about the lease itself, as a tier may
+    /// tell one of one's own words: what counts is whether the value is still there.
+    async fn look_again(&self) -> Result<Verdict, TierError> {
+        let name = self.name.text.as_str();
+        let tags: Vec<_> = self.claim.tags.iter().map(|(tag, _)| tag.name().to_string()).collect();
+        let claim = self.shared.silent_claim(name, &tags);
+        let ask = Ask { key: name, known: Some(self.stamp()) };
+        let seen = self.shared.tier.look(&[ask], &tags).await?;
+        let then = self.claim.tags.iter().map(|(_, generation)| *generation);
+        let is_current = then.clone().map(Some).eq(seen.generations);
+        if !(is_current && matches!(seen.records.first(), Some(Record::Unchanged(_)))) {
+            return Ok(Verdict::Rejected);
+        }
+        let marks = claim.tags.iter().map(|(tag, _)| tag.clone());
+        Ok(Verdict::Stored(Claim { tags: marks.zip(then).collect(), line: seen.line, ..claim }))
     }
 
     /// Takes up tags that were not known before the load. Their generations are those from before it only if no tag was
@@ -134,7 +152,7 @@ impl Lease {
         let known = std::mem::take(&mut self.claim.tags).into_vec();
         self.claim.tags = known.into_iter().chain(marks.into_iter().zip(generations)).collect();
         if !Arc::ptr_eq(&self.claim.line, &leased.line) {
-            self.claim.line = crate::line::Line::silent();
+            self.claim.line = Line::silent();
         }
         Ok(true)
     }

@@ -112,8 +112,8 @@ impl Shared {
 
     /// How an envelope knows the tag of a key.
     pub(crate) fn tag_digest(&self, tag_key: &str) -> u64 {
-        let [a, b, c, d, e, f, g, h, ..] = self.hasher.hash(tag_key.as_bytes());
-        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+        let digest = self.hasher.hash(tag_key.as_bytes());
+        digest.first_chunk().copied().map_or(0, u64::from_le_bytes)
     }
 
     /// The value in what the tier had under `name`; `None` if its time is over.

@@ -156,7 +156,10 @@ pub type Stamp = u64;
 
 impl fmt::Debug for Stored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stored").field("len", &self.bytes.len()).field("remaining", &self.remaining).finish()
+        f.debug_struct("Stored")
+            .field("len", &self.bytes.len())
+            .field("remaining", &self.remaining)
+            .finish_non_exhaustive()
     }
 }
 
@@ -167,8 +170,7 @@ pub struct Token(pub [u8; 16]);
 impl Token {
     /// The [`Stamp`] of what this load fills in: never zero.
     pub fn stamp(&self) -> Stamp {
-        let [a, b, c, d, e, f, g, h, ..] = self.0;
-        u64::from_le_bytes([a, b, c, d, e, f, g, h]).max(1)
+        self.0.first_chunk().copied().map_or(1, u64::from_le_bytes).max(1)
     }
 }
 
@@ -240,7 +242,10 @@ pub struct TierFill {
 
 impl fmt::Debug for TierFill {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TierFill").field("len", &self.bytes.len()).field("ttl", &self.ttl).finish()
+        f.debug_struct("TierFill")
+            .field("len", &self.bytes.len())
+            .field("ttl", &self.ttl)
+            .finish_non_exhaustive()
     }
 }
 

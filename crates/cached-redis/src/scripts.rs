@@ -52,6 +52,14 @@ macro_rules! on_record {
             "  if ours then redis.call('SETRANGE', key, size - 40, trailer) ",
             "  else redis.call('APPEND', key, trailer) end ",
             "end ",
+            // With a value that ends before its lease, the lease would end as well. Such a value is given up.
+            "local function hold(token, state, lease) ",
+            "  local left = redis.call('PTTL', key) ",
+            "  if left >= 0 and left <= tonumber(lease) then has_value, stamp = false, none end ",
+            "  local mine = trailer(token, now + lease, state) ",
+            "  if has_value then write(mine) else redis.call('SET', key, mine, 'PX', lease) end ",
+            "  redis.call('STRLEN', key) ",
+            "end ",
             $($source),+
         )
     };
@@ -67,9 +75,7 @@ pub(crate) static LEASE: LazyLock<Script> = on_record!(
     "  if is_leased and token ~= ARGV[1] and ends > now then return math.max(1, ends - now) end ",
     "end ",
     // Whoever waited for a load that failed can tell that this is the next one.
-    "local mine = trailer(ARGV[1], now + ARGV[2], state >= 2 and 3 or 1) ",
-    "if has_value then write(mine) else redis.call('SET', key, mine, 'PX', ARGV[2]) end ",
-    "redis.call('STRLEN', key) ",
+    "hold(ARGV[1], state >= 2 and 3 or 1, ARGV[2]) ",
     "return 0",
 );
 
@@ -86,9 +92,7 @@ pub(crate) static FILL: LazyLock<Script> = on_record!(
 /// was there.
 pub(crate) static RENEW: LazyLock<Script> = on_record!(
     "if not is_leased or token ~= ARGV[1] then return 0 end ",
-    "write(trailer(token, now + ARGV[2], state)) ",
-    "if not has_value then redis.call('PEXPIRE', key, ARGV[2]) end ",
-    "redis.call('STRLEN', key) ",
+    "hold(token, state, ARGV[2]) ",
     "return 1",
 );
 

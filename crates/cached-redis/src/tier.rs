@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use cached_core::{
     Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Line, Record, Seen, Take, Tier, TierError, TierFill,
-    Token,
+    Token, planted,
 };
 use redis::RedisResult;
 use tokio::time::{Instant, timeout};
@@ -186,7 +186,8 @@ impl Tier for RedisTier {
         let mut batch = Batch::new();
         let longer = keep_tags.saturating_mul(2).saturating_add(SPARE);
         for tag in tags {
-            let fresh = format!("{:016x}", random::number());
+            let fresh = if planted!("tag-seeded-constant") { 7 } else { random::number() };
+            let fresh = format!("{fresh:016x}");
             batch.add_script(&SEED, tag, (fresh, millis(keep_tags), millis(longer)));
         }
         for claim in claims {
@@ -221,9 +222,22 @@ impl Tier for RedisTier {
         let count = fills.len();
         for TierFill { key, token, mut bytes, ttl } in fills {
             record::seal(&mut bytes, token.stamp());
-            batch.add_script(&FILL, &key, (&token.0[..], bytes, millis(ttl)));
+            if planted!("fill-without-lease-compare") {
+                let mut set = command("SET", &key);
+                batch.add(set.arg(bytes).arg("PX").arg(millis(ttl)).clone());
+            } else {
+                batch.add_script(&FILL, &key, (&token.0[..], bytes, millis(ttl)));
+            }
+            if planted!("own-fill-untracked") {
+                batch.add(command("PERSIST", &key));
+            }
         }
-        let read = |mut replies: Replies| (0..count).map(|_| replies.next()).collect();
+        let read = |mut replies: Replies| {
+            if planted!("fill-without-lease-compare") {
+                return Ok(vec![true; count]);
+            }
+            (0..count).map(|_| replies.next()).collect()
+        };
         let (stored, line) = self.run(self.settings.write_timeout, batch, read).await?;
         Ok(Filled { stored, line })
     }

@@ -2,7 +2,7 @@
 
 use std::{sync::OnceLock, time::Duration};
 
-use cached_core::Attachment;
+use cached_core::{Attachment, planted};
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 
@@ -68,6 +68,9 @@ impl Watch {
     /// it: see `send_result` in redis-rs. So when an answer arrives, the changes before it have been handled.
     pub(crate) fn hear(&self, push: &PushInfo) {
         let (Some(attached), PushKind::Invalidate) = (self.attached(), &push.kind) else { return };
+        if planted!("push-ignored") {
+            return;
+        }
         match push.data.first() {
             Some(Value::Array(keys)) => {
                 for key in keys {
@@ -76,6 +79,7 @@ impl Watch {
                     }
                 }
             }
+            _ if planted!("flush-ignored") => {}
             // The whole database was emptied, and with it the register of members.
             _ => {
                 self.all_changed();

@@ -209,12 +209,12 @@ impl KeyWriter<'_> {
 
     /// `template` with the parts in the places of its `{}`.
     pub(crate) fn fill_in(&mut self, template: &str, parts: &[&dyn KeyPart]) -> Result<(), Error> {
-        let mut texts = template.split("{}");
+        let texts = template.split("{}");
         if texts.clone().count() != parts.len() + 1 {
             return Err(Error::key("a template has one `{}` for each part"));
         }
         let mut parts = parts.iter();
-        while let Some(text) = texts.next() {
+        for text in texts {
             if let Face::Name(name, _) = &mut self.0 {
                 name.push_str(text);
             }

@@ -210,10 +210,10 @@ impl Server {
 
     fn tell(&self, key: &str, by: Option<&Arc<Connection>>) {
         for connection in self.connections() {
-            let watched = lock(&connection.watched).remove(key);
+            let was_watched = lock(&connection.watched).remove(key);
             let is_own = by.is_some_and(|by| Arc::ptr_eq(by, &connection));
-            let watcher = connection.watcher.get().filter(|_| watched && !is_own);
-            if let (Some(watcher), false) = (watcher, connection.is_silent.load(Ordering::SeqCst)) {
+            let is_heard = was_watched && !is_own && !connection.is_silent.load(Ordering::SeqCst);
+            if let (Some(watcher), true) = (connection.watcher.get(), is_heard) {
                 watcher.changed(key.as_bytes());
             }
         }
@@ -350,7 +350,9 @@ impl Tier for FakeTier {
             }
             self.watch(claim.key);
         }
-        tags.iter().for_each(|tag| self.watch(tag));
+        for tag in tags {
+            self.watch(tag);
+        }
         Ok(Leased { grants, generations, line })
     }
 
@@ -440,7 +442,9 @@ impl Tier for FakeTier {
             let is_meant = |key: &String| pattern::matches(pattern, key) && !key.contains(":%");
             entries.extract_if(|key, _| is_meant(key)).map(|(key, _)| key).collect()
         };
-        meant.iter().for_each(|key| self.tell(key));
+        for key in &meant {
+            self.tell(key);
+        }
         Ok(meant.len() as u64)
     }
 

@@ -132,6 +132,27 @@ async fn a_value_is_served_while_it_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_value_that_would_end_before_its_lease_is_given_up() {
+    let server = RedisServer::start();
+    let tier = tier(&server.url());
+    // With it, the lease would end, and the load that it is for would be refused.
+    put(&tier, "key", b"old".to_vec(), MINUTE / 2).await.unwrap();
+    let (old, mine) = (stamp(&tier, "key").await, token());
+    assert_eq!(lease(&tier, claim("key", mine, Take::Over(old))).await, Ok(Grant::Held));
+    assert!(matches!(look(&tier, "key").await, Ok(Record::Leased { .. })));
+    assert!(left(&server, "key") > 30_000);
+    assert_eq!(fill(&tier, value("key", mine, b"new".to_vec(), MINUTE)).await, Ok(true));
+
+    // So it is when the lease is renewed.
+    let (new, next) = (stamp(&tier, "key").await, token());
+    assert_eq!(lease(&tier, short("key", next, Take::Over(new))).await, Ok(Grant::Held));
+    assert_eq!(bytes(&tier, "key").await, Some(b"new".to_vec()));
+    assert_eq!(tier.renew("key", next, 2 * MINUTE).await, Ok(true));
+    assert!(matches!(look(&tier, "key").await, Ok(Record::Leased { .. })));
+    assert_eq!(fill(&tier, value("key", next, b"newer".to_vec(), MINUTE)).await, Ok(true));
+}
+
+#[tokio::test]
 async fn a_lease_over_a_value_ends_by_itself_and_leaves_the_value() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
@@ -198,11 +219,11 @@ async fn a_renewed_lease_lasts_longer() {
 async fn renewing_a_lease_over_a_value_does_not_prolong_the_value() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
-    put(&tier, "key", vec![1], MINUTE).await.unwrap();
+    put(&tier, "key", vec![1], 11 * MINUTE).await.unwrap();
     let (old, mine) = (stamp(&tier, "key").await, token());
     lease(&tier, claim("key", mine, Take::Over(old))).await.unwrap();
     assert_eq!(tier.renew("key", mine, 10 * MINUTE).await, Ok(true));
-    assert!(left(&server, "key") <= 60_000);
+    assert!(left(&server, "key") <= 660_000);
     let grant = lease(&tier, claim("key", token(), Take::Over(old))).await.unwrap();
     assert!(matches!(grant, Grant::Busy(left) if left > 9 * MINUTE), "{grant:?}");
     assert_eq!(bytes(&tier, "key").await, Some(vec![1]));

@@ -89,7 +89,7 @@ pub(crate) async fn bytes(tier: &RedisTier, key: &str) -> Option<Vec<u8>> {
 }
 
 pub(crate) fn claim(key: &str, token: Token, take: Take) -> LeaseClaim<'_> {
-    LeaseClaim { key, token, lease: MINUTE, take }
+    LeaseClaim { key, token, lease: MINUTE * 5 / 6, take }
 }
 
 pub(crate) async fn lease(tier: &RedisTier, claim: LeaseClaim<'_>) -> Result<Grant, TierError> {
