@@ -1,5 +1,7 @@
 //! P2: how long a copy in memory may be served.
 
+use std::time::Duration;
+
 use cached_aside::{Cache, CacheControl, CacheOutcome, Layer, Reply, cached};
 
 use crate::support::{Pair, SECOND, Source};
@@ -154,7 +156,7 @@ async fn an_outage_costs_neither_availability_nor_the_bound() {
 
 #[tokio::test]
 async fn without_grace_an_outage_is_strict() {
-    let (pair, source) = (Pair::with(|builder| builder.outage_grace(0 * SECOND)), Source::open());
+    let (pair, source) = (Pair::with(|builder| builder.outage_grace(Duration::ZERO)), Source::open());
     shared(&pair, &source).await;
     pair.tier_a.set_down(true);
     pair.clock.advance(SECOND / 2);

@@ -5,13 +5,22 @@
 //! | line in | line out |
 //! |---|---|
 //! | `ask KEY` | `VALUE OUTCOME` |
+//! | `burst KEY CALLERS MS` | `loading` when a load begins, which takes so long; then `VALUES LOADS LONGEST`: how many different values the callers got, how many loads there were here, and how many ms the longest call took |
 //! | `invalidate KEY` | `done`, or the error |
 //! | `stats` | the cache's counters as JSON |
 
-use std::{env, process, time::Duration};
+use std::{
+    collections::HashSet,
+    env, process,
+    time::{Duration, Instant},
+};
 
 use cached_aside::{Cache, CacheControl, Error, RedisTier, cached, default_cache};
-use tokio::io::{AsyncBufReadExt, BufReader, stdin};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, stdin},
+    task::JoinSet,
+    time::sleep,
+};
 
 /// Tells who loaded it.
 #[cached("answer:{key}", ttl = "1h")]
@@ -19,10 +28,42 @@ async fn answer(key: &str) -> String {
     format!("{key}-of-{}", process::id())
 }
 
+/// Takes a while.
+#[cached("slow:{key}", ttl = "1h", skip(takes))]
+async fn slow(key: &str, takes: Duration) -> String {
+    println!("loading");
+    sleep(takes).await;
+    format!("{key}-of-{}", process::id())
+}
+
+async fn burst(key: &str, callers: usize, takes: Duration) -> String {
+    let before = default_cache().stats().loads;
+    let mut calls = JoinSet::new();
+    for _ in 0..callers {
+        let key = key.to_owned();
+        calls.spawn(async move {
+            let began = Instant::now();
+            (slow(&key, takes).await, began.elapsed())
+        });
+    }
+    let answers = calls.join_all().await;
+    let values: HashSet<_> = answers.iter().map(|(value, _)| value).collect();
+    let longest = answers.iter().map(|(_, took)| took.as_millis()).max().unwrap_or_default();
+    let loads = default_cache().stats().loads - before;
+    format!("{} {loads} {longest}", values.len())
+}
+
 fn be_patient(url: &str) -> Result<(), Error> {
     const PATIENCE: Duration = Duration::from_secs(20);
     let tier = RedisTier::builder(url).operation_timeout(PATIENCE).write_timeout(PATIENCE).build()?;
-    Cache::builder().namespace("fleet").tier(tier).build()?.install()
+    let lease = env::var("LEASE_MS").ok().and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
+    let builder = Cache::builder().namespace("fleet").tier(tier);
+    match lease {
+        Some(lease) => builder.lease(lease),
+        None => builder,
+    }
+    .build()?
+    .install()
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -37,6 +78,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let reply = answer::with(CacheControl::new(), key).await;
                 default_cache().flush().await;
                 println!("{} {:?}", reply.value, reply.outcome);
+            }
+            Some(("burst", rest)) => {
+                let mut words = rest.split(' ');
+                let mut word = || words.next().ok_or("burst KEY CALLERS MS");
+                let (key, callers, takes) = (word()?, word()?.parse()?, word()?.parse()?);
+                println!("{}", burst(key, callers, Duration::from_millis(takes)).await);
             }
             Some(("invalidate", key)) => match answer::invalidate(key).await {
                 Ok(()) => println!("done"),

@@ -35,11 +35,30 @@ impl Worker {
     }
 
     fn say(&mut self, line: &str) -> String {
+        self.tell(line);
+        self.hear()
+    }
+
+    fn tell(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("it is open");
         writeln!(stdin, "{line}").expect("the worker reads");
+    }
+
+    fn hear(&mut self) -> String {
         let mut answer = String::new();
         self.stdout.read_line(&mut answer).expect("the worker answers");
         answer.trim_end().to_owned()
+    }
+
+    /// What a burst came to: different values, loads, and the longest call in ms.
+    fn hear_burst(&mut self) -> (u64, u64, u64) {
+        let mut line = self.hear();
+        while line == "loading" {
+            line = self.hear();
+        }
+        let mut numbers = line.split(' ').map(|number| number.parse().expect("it is a number"));
+        let mut number = || numbers.next().expect("there are three");
+        (number(), number(), number())
     }
 
     fn own(&self, key: &str) -> String {
@@ -75,6 +94,48 @@ fn two_processes_share_values_and_invalidations_reach_redis() {
     assert_eq!(b.say("invalidate x"), "done");
     assert_eq!(redis.cli(&["EXISTS", "fleet:answer:x"]).trim(), "0");
     assert_eq!(b.say("ask x"), format!("{} Miss", b.own("x")));
+}
+
+#[test]
+fn four_processes_with_2500_callers_each_load_a_cold_key_once() {
+    let redis = RedisServer::start();
+    let mut workers = [(); 4].map(|()| Worker::start(&[("PATIENT_REDIS_URL", &redis.url())]));
+    for worker in &mut workers {
+        // They are connected.
+        worker.say("ask warm");
+    }
+    for worker in &mut workers {
+        worker.tell("burst cold 2500 300");
+    }
+    let ends = workers.each_mut().map(Worker::hear_burst);
+    assert_eq!(ends.map(|(values, ..)| values), [1; 4], "each process has one answer for all");
+    assert_eq!(ends.iter().map(|(_, loads, _)| loads).sum::<u64>(), 1, "{ends:?}");
+}
+
+#[test]
+fn when_the_process_that_loads_is_killed_one_other_loads_and_nobody_waits_longer_than_the_lease() {
+    const LEASE: u64 = 2000;
+    const LOAD: u64 = 100;
+
+    let redis = RedisServer::start();
+    let lease = LEASE.to_string();
+    let environment = [("PATIENT_REDIS_URL", &*redis.url()), ("LEASE_MS", &*lease)];
+    let (mut holder, mut others) =
+        (Worker::start(&environment), [(); 3].map(|()| Worker::start(&environment)));
+    for worker in &mut others {
+        worker.say("ask warm");
+    }
+    holder.tell("burst cold 100 60000");
+    assert_eq!(holder.hear(), "loading");
+    for worker in &mut others {
+        worker.tell(&format!("burst cold 100 {LOAD}"));
+    }
+    holder.child.kill().expect("it runs");
+    let ends = others.each_mut().map(Worker::hear_burst);
+    assert_eq!(ends.iter().map(|(_, loads, _)| loads).sum::<u64>(), 1, "{ends:?}");
+    // The holder renewed its lease for the last time before it was killed. The rest is for a busy machine.
+    let longest = ends.iter().map(|(.., longest)| *longest).max();
+    assert!(longest <= Some(LEASE + LOAD + 1000), "{ends:?}");
 }
 
 #[test]
