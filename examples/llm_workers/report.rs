@@ -58,7 +58,7 @@ fn sources(done: &[Done]) -> Vec<String> {
     let rows = [
         ("this process (hit, L1)", Some(Outcome::L1)),
         ("Redis (hit, L2)", Some(Outcome::L2)),
-        ("a call under way here (joined)", Some(Outcome::Joined)),
+        ("a call under way (joined)", Some(Outcome::Joined)),
         ("the model (miss)", Some(Outcome::Miss)),
         ("the model (cache turned off)", Some(Outcome::Bypass)),
         ("all", None),
