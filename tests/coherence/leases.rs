@@ -210,3 +210,42 @@ async fn nothing_is_left_over() {
     assert_eq!(pair.tier_a.keys(), [""; 0]);
     assert_eq!(row::with(CacheControl::new(), &pair.a, &source, 1).await.outcome, CacheOutcome::Miss);
 }
+
+/// Redis is down while the load runs, and its value is kept for the grace that counts from the last proof.
+#[tokio::test]
+async fn a_value_whose_fill_is_lost_in_an_outage_is_kept_for_a_while() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let loading = ask(&pair.a, &source);
+    until(|| source.runs() == 1).await;
+    pair.tier_a.set_down(true);
+    source.let_through(10);
+    assert_eq!(loading.await.unwrap().value, 1);
+    pair.flush().await;
+    assert!(ask(&pair.a, &source).await.unwrap().outcome.is_hit());
+    pair.clock.advance(31 * SECOND);
+    assert_eq!(ask(&pair.a, &source).await.unwrap().outcome, CacheOutcome::Miss);
+}
+
+#[cached("kept:{id}", ttl = "1h", cache_err = "5s", cache = cache, skip(cache, source))]
+async fn kept(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
+    Err(format!("{id}: {}", source.load().await))
+}
+
+#[tokio::test]
+async fn an_error_that_is_kept_is_its_processs_own_and_goes_with_an_invalidation() {
+    let (pair, source) = (Pair::new(), Source::open());
+    for _ in 0..3 {
+        kept(&pair.a, &source, 7).await.unwrap_err();
+        pair.flush().await;
+        pair.clock.advance(SECOND);
+    }
+    assert_eq!(source.runs(), 1);
+    kept(&pair.b, &source, 7).await.unwrap_err();
+    assert_eq!(source.runs(), 2);
+    kept::invalidate(&pair.a, &source, 7).await.unwrap();
+    kept(&pair.a, &source, 7).await.unwrap_err();
+    assert_eq!(source.runs(), 3);
+    pair.a.clear().await.unwrap();
+    kept(&pair.a, &source, 7).await.unwrap_err();
+    assert_eq!(source.runs(), 4);
+}

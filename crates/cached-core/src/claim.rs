@@ -40,6 +40,27 @@ impl Claim {
         now < self.line.proven().max(self.checked).saturating_add(limit)
     }
 
+    /// The same for a value of which nobody might tell from now on, because it may not be in the tier.
+    pub(crate) fn silenced(&self, now: Nanos) -> Self {
+        // What the line has proven until now still counts.
+        let proven = if self.is_intact() { self.line.proven().min(now) } else { 0 };
+        Self { line: Line::silent(), checked: self.checked.max(proven), ..self.clone() }
+    }
+
+    /// Its tags, to ask for them again.
+    pub(crate) fn tag_keys(&self) -> Vec<String> {
+        self.tags.iter().map(|(tag, _)| tag.name().to_string()).collect()
+    }
+
+    pub(crate) fn generations(&self) -> impl Iterator<Item = u64> + Clone + '_ {
+        self.tags.iter().map(|(_, generation)| *generation)
+    }
+
+    pub(crate) fn with_generations(self, generations: impl IntoIterator<Item = u64>) -> Self {
+        let marks = self.tags.into_vec().into_iter().map(|(tag, _)| tag);
+        Self { tags: marks.zip(generations).collect(), ..self }
+    }
+
     /// Later words about any of these names are for the load as well.
     pub(crate) fn carry_load(&self) {
         self.mark.carry_load();

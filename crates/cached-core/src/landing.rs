@@ -15,7 +15,7 @@ use crate::{
     cache::{Cache, Entry, Mode},
     call::Desk,
     claim::Claim,
-    either::{Either, either},
+    either::{Either, either, within},
     flight::{Landing, Leader},
     invalidation::{Invalidation, Target},
     key::Key,
@@ -163,31 +163,36 @@ fn keep<R>(
     let takes_part = terms.shared && cache.mode() == Mode::On;
     let outdated = (!terms.read && !is_error && takes_part).then(|| entry.clone());
     let arrival = Arrival { cache, site, key: entry.key.clone(), leader, slot };
-    match (ground, encoder) {
-        (Ground::Leased(lease), Some(encoder)) if !is_too_much => {
-            let clock = arrival.cache.clock();
-            let life = Life { since: clock.now(), ttl };
-            let fill = Fill { encoder, created_ms: clock.wall_ms(), life };
-            arrival.leader.begin_landing();
-            let job = arrival.cache.shared().background.begin();
-            let store = Box::pin(async move {
-                let _job = job;
-                arrival.store(lease, fill, value_tags, outdated).await;
-            });
-            let Ok(runtime) = Handle::try_current() else { return Some(store) };
-            runtime.spawn(store);
+    let lease = match ground {
+        Ground::Leased(lease) => lease,
+        Ground::Alone(claim) => {
+            arrival.alone(claim, &value_tags, any_tag, outdated.as_ref(), entry.is_shared);
+            return None;
         }
-        (ground, _) => {
-            let cache = arrival.cache.clone();
-            match with_value_tags(&cache, ground.claim().clone(), &value_tags, any_tag, entry.is_shared) {
-                Some(claim) => arrival.here(claim, 0),
-                None => arrival.refuse(),
+    };
+    let job = arrival.cache.shared().background.begin();
+    arrival.leader.begin_landing();
+    let clock = arrival.cache.clock();
+    let life = Life { since: clock.now(), ttl };
+    let fill = encoder.map(|encoder| Fill { encoder, created_ms: clock.wall_ms(), life });
+    let rest: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
+        let _job = job;
+        match fill {
+            Some(fill) if !is_too_much => arrival.store(lease, fill, value_tags, outdated.as_ref()).await,
+            Some(_) => {
+                let stamp = lease.stamp();
+                arrival.undecided(lease.leave(), stamp, !value_tags.is_empty());
             }
-            if let Some(entry) = outdated {
-                cache.forget_shared(&entry);
+            // An error is for this process only, and stands on no lease.
+            None => {
+                within(VERDICT_PATIENCE, lease.give_back_now()).await;
+                let claim = arrival.cache.shared().home_claim(&entry.name.text, &entry.tags);
+                arrival.here(claim, 0);
             }
         }
-    }
+    });
+    let Ok(runtime) = Handle::try_current() else { return Some(rest) };
+    runtime.spawn(rest);
     None
 }
 
@@ -240,33 +245,58 @@ impl Arrival {
         self.leader.reject(self.slot);
     }
 
+    /// Of a load that may not store for others.
+    fn alone(
+        self,
+        claim: Claim,
+        value_tags: &[String],
+        any_tag: Option<Arc<Mark>>,
+        outdated: Option<&Entry>,
+        is_shared: bool,
+    ) {
+        let cache = self.cache.clone();
+        match with_value_tags(&cache, claim, value_tags, any_tag, is_shared) {
+            Some(claim) => self.here(claim, 0),
+            None => self.refuse(),
+        }
+        if let Some(entry) = outdated {
+            cache.forget_shared(entry);
+        }
+    }
+
     /// Into the shared tier, and if that takes it, into L1.
-    async fn store(self, mut lease: Lease, fill: Fill, value_tags: Vec<String>, outdated: Option<Entry>) {
+    async fn store(self, mut lease: Lease, fill: Fill, value_tags: Vec<String>, outdated: Option<&Entry>) {
         let counters = self.cache.counters().clone();
-        let (stamp, before) = (lease.stamp(), lease.claim.clone());
-        let has_value_tags = !value_tags.is_empty();
+        let (stamp, has_value_tags) = (lease.stamp(), !value_tags.is_empty());
+        let before = lease.claim.clone();
         let cache = self.cache.clone();
         let mut arrival = Some(self);
-        if planted!("l1-fill-before-verdict")
-            && let Some(arrival) = arrival.take()
-        {
-            arrival.undecided(before.clone(), has_value_tags);
+        let mut land_undecided = || {
+            if let Some(arrival) = arrival.take() {
+                arrival.undecided(before.silenced(cache.clock().now()), stamp, has_value_tags);
+            }
+        };
+        if planted!("l1-fill-before-verdict") {
+            land_undecided();
         }
         let verdict = {
             let mut filling = pin!(lease.fill(fill, value_tags, &counters));
             match either(&mut filling, Delay::new(VERDICT_PATIENCE)).await {
                 Either::Left(verdict) => verdict,
                 Either::Right(()) => {
-                    // Redis is slow. Those who follow get the value; whether it can be kept is found out later.
-                    if let Some(arrival) = arrival.take() {
-                        arrival.undecided(before.clone(), has_value_tags);
-                    }
+                    // Redis is slow. Those who follow get the value, which this process keeps for a moment.
+                    land_undecided();
                     filling.await
                 }
             }
         };
-        if let (Verdict::Undecided, Some(entry)) = (&verdict, &outdated) {
-            cache.forget_shared(entry);
+        if matches!(verdict, Verdict::Undecided) {
+            land_undecided();
+            lease.leave();
+            if let Some(entry) = outdated {
+                cache.forget_shared(entry);
+            }
+            return;
         }
         let Some(arrival) = arrival else { return };
         match verdict {
@@ -274,18 +304,17 @@ impl Arrival {
             Verdict::Rejected if planted!("followers-take-rejected-value") => {
                 arrival.leader.land(arrival.slot, || ());
             }
-            Verdict::Rejected => arrival.refuse(),
-            Verdict::Undecided => arrival.undecided(before, has_value_tags),
+            Verdict::Rejected | Verdict::Undecided => arrival.refuse(),
         }
     }
 
     /// It is not known whether the shared tier has it: what the load stood on counts.
-    fn undecided(self, claim: Claim, has_value_tags: bool) {
+    fn undecided(self, claim: Claim, stamp: u64, has_value_tags: bool) {
         if has_value_tags {
             // The claim lacks them.
             self.leader.land(self.slot, || ());
         } else {
-            self.here(claim, 0);
+            self.here(claim, stamp);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The right of one load to store what it finds, over all processes.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use futures_timer::Delay;
 use tokio::{runtime::Handle, task::AbortHandle};
@@ -87,11 +87,10 @@ impl Lease {
             return Ok(Verdict::Rejected);
         }
         if planted!("tag-generation-after-load") {
-            let tags: Vec<_> = self.claim.tags.iter().map(|(tag, _)| tag.name().to_string()).collect();
-            self.claim = self.shared.silent_claim(&self.name.text, &tags);
+            let tags = self.claim.tag_keys();
             let leased = self.shared.tier.lease(&[], &tags, life.ttl).await?;
-            let marks = self.claim.tags.iter().map(|(tag, _)| tag.clone());
-            self.claim.tags = marks.zip(leased.generations).collect();
+            let claim = self.shared.silent_claim(&self.name.text, &tags);
+            self.claim = claim.with_generations(leased.generations);
         }
         let Ok(bytes) = self.shared.seal(&self.name, fill, &self.claim) else {
             return Ok(Verdict::Undecided);
@@ -124,17 +123,16 @@ impl Lease {
     /// tell one of one's own words: what counts is whether the value is still there.
     async fn look_again(&self) -> Result<Verdict, TierError> {
         let name = self.name.text.as_str();
-        let tags: Vec<_> = self.claim.tags.iter().map(|(tag, _)| tag.name().to_string()).collect();
+        let tags = self.claim.tag_keys();
         let claim = self.shared.silent_claim(name, &tags);
         let ask = Ask { key: name, known: Some(self.stamp()) };
         let seen = self.shared.tier.look(&[ask], &tags).await?;
-        let then = self.claim.tags.iter().map(|(_, generation)| *generation);
-        let is_current = then.clone().map(Some).eq(seen.generations);
+        let is_current = self.claim.generations().map(Some).eq(seen.generations);
         if !(is_current && matches!(seen.records.first(), Some(Record::Unchanged(_)))) {
             return Ok(Verdict::Rejected);
         }
-        let marks = claim.tags.iter().map(|(tag, _)| tag.clone());
-        Ok(Verdict::Stored(Claim { tags: marks.zip(then).collect(), line: seen.line, ..claim }))
+        let claim = claim.with_generations(self.claim.generations());
+        Ok(Verdict::Stored(Claim { line: seen.line, ..claim }))
     }
 
     /// Takes up tags that were not known before the load. Their generations are those from before it only if no tag was
@@ -149,7 +147,7 @@ impl Lease {
         if generations.pop() != Some(any_before) || !any_mark.is_alive() {
             return Ok(false);
         }
-        let known = std::mem::take(&mut self.claim.tags).into_vec();
+        let known = mem::take(&mut self.claim.tags).into_vec();
         self.claim.tags = known.into_iter().chain(marks.into_iter().zip(generations)).collect();
         if !Arc::ptr_eq(&self.claim.line, &leased.line) {
             self.claim.line = Line::silent();
@@ -162,19 +160,47 @@ impl Lease {
         self.give_back(true);
     }
 
+    /// Gives it back, because there is nothing to store for others, and waits until that is done.
+    pub(crate) async fn give_back_now(mut self) {
+        self.let_go();
+        let _ = self.shared.tier.release(&self.name.text, self.token, false).await;
+        self.shared.marks.end(&self.name.text);
+    }
+
+    /// It is not known whether the value was stored, or it cannot be. What the value may be served on in this process.
+    pub(crate) fn leave(mut self) -> Claim {
+        self.let_go();
+        let (shared, name, token) = (self.shared.clone(), self.name.text.clone(), self.token);
+        self.shared.background.spawn(async move {
+            let _ = shared.tier.release(&name, token, false).await;
+            shared.marks.nudge(&name);
+        });
+        self.claim.silenced(self.shared.clock.now())
+    }
+
     fn give_back(&mut self, is_failed: bool) {
+        if self.let_go() {
+            give_back_later(&self.shared, self.name.text.clone(), self.token, is_failed);
+        }
+    }
+
+    /// Whether it was held.
+    fn let_go(&mut self) -> bool {
         if let Some(keeper) = self.keeper.take() {
             keeper.abort();
         }
-        if std::mem::replace(&mut self.is_over, true) {
-            return;
-        }
-        let (shared, name, token) = (self.shared.clone(), self.name.text.clone(), self.token);
-        self.shared.background.spawn(async move {
-            let _ = shared.tier.release(&name, token, is_failed).await;
-            shared.marks.nudge(&name);
-        });
+        !mem::replace(&mut self.is_over, true)
     }
+}
+
+/// After that there may be nothing under the name, and nobody is told of the removal of nothing: what stood on that does
+/// not stand any more.
+fn give_back_later(shared: &Arc<Shared>, name: String, token: Token, is_failed: bool) {
+    let there = shared.clone();
+    shared.background.spawn(async move {
+        let _ = there.tier.release(&name, token, is_failed).await;
+        there.marks.end(&name);
+    });
 }
 
 impl Drop for Lease {
@@ -216,10 +242,6 @@ impl Drop for Pledge<'_> {
         if !self.is_open {
             return;
         }
-        let (shared, name, token) = (self.shared.clone(), self.name.to_owned(), self.token);
-        self.shared.background.spawn(async move {
-            let _ = shared.tier.release(&name, token, false).await;
-            shared.marks.nudge(&name);
-        });
+        give_back_later(self.shared, self.name.to_owned(), self.token, false);
     }
 }

@@ -218,7 +218,7 @@ impl<R> Seek<'_, R> {
         }
         let known = known.filter(|kept| kept.stamp != 0);
         let tags: Vec<String> = match known {
-            Some(kept) => kept.claim.tags.iter().map(|(tag, _)| tag.name().to_string()).collect(),
+            Some(kept) => kept.claim.tag_keys(),
             None => self.entry.tags.clone(),
         };
         // The marks come first: whatever is said from now on counts.
@@ -238,9 +238,9 @@ impl<R> Seek<'_, R> {
             Some(Record::Failed) => State::Failed,
             Some(Record::Leased { left, is_retry }) => State::Busy { left, is_retry, claim },
             Some(Record::Unchanged(_)) => match known {
-                Some(kept) if kept.claim.tags.iter().map(|(_, then)| Some(*then)).eq(generations) => {
+                Some(kept) if kept.claim.generations().map(Some).eq(generations) => {
                     self.counters.add(Count::Revalidate);
-                    let claim = with_generations(claim, kept.claim.tags.iter().map(|(_, then)| *then));
+                    let claim = claim.with_generations(kept.claim.generations());
                     self.judge(kept.slot.clone(), claim, kept.stamp)
                 }
                 Some(kept) => State::Takeable(Take::Over(kept.stamp)),
@@ -345,7 +345,7 @@ impl<R> Seek<'_, R> {
         };
         let mut generations = leased.generations;
         let any_tag = any_tag.map(|mark| (mark, generations.pop().unwrap_or_default()));
-        let claim = with_generations(Claim { line: leased.line, ..claim }, generations);
+        let claim = Claim { line: leased.line, ..claim }.with_generations(generations);
         match leased.grants.first() {
             Some(Grant::Held) => Leasing::Held(pledge.granted(name.clone(), claim, any_tag)),
             Some(Grant::Busy(left)) => {
@@ -367,11 +367,6 @@ enum Leasing {
     /// There is a value now.
     Moved,
     Unknown,
-}
-
-fn with_generations(claim: Claim, generations: impl IntoIterator<Item = u64>) -> Claim {
-    let marks = claim.tags.iter().map(|(tag, _)| tag.clone());
-    Claim { tags: marks.zip(generations).collect(), ..claim }
 }
 
 /// Waits until something happens to the key, its lease ends, or the line is gone.
