@@ -1,8 +1,10 @@
 //! What two processes with one shared tier promise each other. Time stands still until it is moved.
 
 mod bound;
+mod edges;
 mod events;
 mod invalidation;
 mod leases;
+mod odd;
 mod support;
 mod tags;

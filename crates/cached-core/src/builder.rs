@@ -21,6 +21,7 @@ use crate::{
 };
 
 const SHORTEST_LEASE: Duration = Duration::from_millis(10);
+const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Builds a [`Cache`].
 ///
@@ -202,6 +203,11 @@ impl CacheBuilder {
         }
         if self.lease < SHORTEST_LEASE {
             return Err(Error::config("`lease` is shorter than 10 ms: it could not be renewed in time"));
+        }
+        if self.lease > LONGEST_LEASE {
+            return Err(Error::config(
+                "`lease` is longer than a day: so long would others wait for a process that died",
+            ));
         }
         if self.compress_above.is_some() && cfg!(not(feature = "compression")) {
             return Err(Error::config("`compress_above` needs the feature `compression`"));

@@ -12,12 +12,14 @@ use std::{
 use crate::{
     Error, Stats,
     builder::CacheBuilder,
+    claim::Claim,
     clock::{Clock, Nanos, nanos},
     counter::LocalCounters,
     event::{EventKind, SharedObservers},
     flight::Flights,
     key::{Key, KeyRef, WriteKey, name},
     l1::{Kept, L1},
+    line::Line,
     planted,
     replay::Ears,
     shared::{Name, Shared},
@@ -166,19 +168,24 @@ impl Cache {
     pub(crate) fn look(&self, site: &Site, key: KeyRef<'_>) -> Looked {
         let now = self.clock().now();
         let Some(kept) = self.0.l1.get(site, key, now) else { return Looked::Nothing };
-        let bound = self.bound_of(site);
+        let mut bound = self.bound_of(site);
+        if bound > self.0.bound && !kept.claim.line.is_live() {
+            // So long as others count on.
+            bound = self.0.bound;
+        }
         if kept.claim.stands(now, bound) {
             let age = kept.slot.meta().age(now);
             return Looked::Fresh(kept, age);
         }
-        self.look_closer(kept, now, bound)
+        self.look_closer(kept, now, site)
     }
 
     /// An entry that does not stand on what is known now.
     #[cold]
-    fn look_closer(&self, kept: Arc<Kept>, now: Nanos, bound: Nanos) -> Looked {
+    fn look_closer(&self, kept: Arc<Kept>, now: Nanos, site: &Site) -> Looked {
+        let (bound, grace) = self.limits(site);
         let is_unreachable = !self.shared().tier.ready();
-        if is_unreachable && kept.claim.stands_alone(now, bound, self.0.grace) {
+        if is_unreachable && kept.claim.stands_alone(now, bound, grace) {
             self.count(Count::ServedAlone);
             let age = kept.slot.meta().age(now);
             return Looked::Fresh(kept, age);
@@ -186,9 +193,19 @@ impl Cache {
         Looked::Suspect(kept)
     }
 
-    /// The bound of a function, and the grace.
+    /// What a load stands on that is for this process only.
+    pub(crate) fn own_claim(&self, entry: &Entry) -> Claim {
+        // The marks come first: a change of the mode after that ends them.
+        let claim = self.shared().home_claim(&entry.name.text, &entry.tags);
+        let is_alone = !entry.is_shared || self.mode() != Mode::On;
+        if is_alone { claim } else { Claim { line: Line::silent(), ..claim } }
+    }
+
+    /// The bound of a function, and its grace: no longer than others count on.
     pub(crate) fn limits(&self, site: &Site) -> (Nanos, Nanos) {
-        (self.bound_of(site), self.0.grace)
+        let bound = self.bound_of(site);
+        let longest = self.0.bound.saturating_add(self.0.grace);
+        (bound, self.0.grace.min(longest.saturating_sub(bound)))
     }
 
     /// Others count on this process to serve nothing longer without a proof than the bound and the grace of the cache.

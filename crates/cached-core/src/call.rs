@@ -152,6 +152,8 @@ impl Prepared {
             Local::Suspect(kept) => Some(kept),
             Local::Nothing => None,
         };
+        // Of what could not be told outside of a runtime.
+        desk.cache.tell_again();
         let asked = if desk.asks_l2() {
             leader.watch(desk.ask_l2(suspect)).await
         } else {
@@ -389,13 +391,7 @@ impl<R> Desk<R> {
 
     /// What a load stands on that is for this process only.
     fn own_claim(&self) -> Claim {
-        let (shared, entry) = (self.cache.shared(), &self.entry);
-        let is_alone = !entry.is_shared || self.cache.mode() != CacheMode::On;
-        if is_alone {
-            shared.home_claim(&entry.name.text, &entry.tags)
-        } else {
-            shared.silent_claim(&entry.name.text, &entry.tags)
-        }
+        self.cache.own_claim(&self.entry)
     }
 
     /// Ends a flight with a value of the shared tier.

@@ -16,6 +16,7 @@ use crate::{
     key::{KeyPart, KeyWriter},
     pending::Word,
     planted,
+    shared::own_mark_name,
     site::Site,
     stats::Count,
     tier::{Tier, TierError},
@@ -122,9 +123,11 @@ impl Plan {
             cache.evict(targets);
         }
         let mut result = error.map_or(Ok(()), Err);
-        for (cache, targets) in groups {
-            let told = cache.tell_to_the_end(targets, is_confirmed).await;
-            result = told.and(result);
+        // All begin now, so that none is forgotten when the caller goes away while another one is told.
+        let telling: Vec<_> =
+            groups.into_iter().map(|(cache, targets)| cache.tell_to_the_end(targets, is_confirmed)).collect();
+        for told in telling {
+            result = told.await.and(result);
         }
         result
     }
@@ -198,6 +201,7 @@ impl Cache {
                 Target::Entry(site, entry) => {
                     // The mark first: who looks into L1 after that finds nothing to stand on.
                     marks.end(&entry.name.text);
+                    marks.end(&own_mark_name(&entry.name.text));
                     self.flights().supersede(&entry.key, || self.l1().remove(site, &entry.key));
                 }
                 Target::Tag(key) => {
@@ -213,10 +217,10 @@ impl Cache {
     }
 
     /// In a task of its own where there is one: it must not end half-way because its caller goes away.
-    async fn tell_to_the_end(self, targets: Vec<Target>, is_confirmed: bool) -> Result<(), Error> {
+    fn tell_to_the_end(self, targets: Vec<Target>, is_confirmed: bool) -> Work {
         // What concerns this process only is over at once, so that a function which is not async may wait for it.
         let tells_others = is_confirmed || !self.words(&targets).is_empty();
-        let there = self.clone();
+        let (there, meant) = (self.clone(), targets.clone());
         let work = async move {
             let told = there.tell(&targets).await.map_err(Error::not_propagated);
             if !planted!("not-propagated-as-ok") {
@@ -234,9 +238,17 @@ impl Cache {
                     let _job = job;
                     work.await
                 });
-                task.await.unwrap_or(Err(Error::not_propagated(TierError::Unavailable)))
+                let cache = self.clone();
+                Box::pin(async move {
+                    task.await.unwrap_or_else(|_| {
+                        // Its runtime was shut down.
+                        cache.remember(&meant);
+                        cache.evict(&meant);
+                        Err(Error::not_propagated(TierError::Unavailable))
+                    })
+                })
             }
-            _ => work.await,
+            _ => Box::pin(work),
         }
     }
 

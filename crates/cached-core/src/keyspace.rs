@@ -330,7 +330,7 @@ impl Store {
             let told = Invalidation::new(self.cache.clone(), Ok(target)).await;
             result = result.and(told);
             if self.cache.mode() != Mode::Off {
-                let claim = shared.home_claim(&one.entry.name.text, &[]);
+                let claim = self.cache.own_claim(&one.entry);
                 self.keep_here(one, claim, 0);
             }
         }

@@ -15,7 +15,7 @@ use crate::{
     cache::{Cache, Entry, Mode},
     call::Desk,
     claim::Claim,
-    either::{Either, either, within},
+    either::{Either, either},
     flight::{Landing, Leader},
     invalidation::{Invalidation, Target},
     key::Key,
@@ -155,6 +155,12 @@ fn keep<R>(
         leader.land(slot, || ());
         return None;
     };
+    if desk.entry.is_shared && !desk.terms.shared && desk.cache.mode() == Mode::On {
+        // Nobody would tell of it, nor wait for it to be forgotten.
+        ground.fail();
+        leader.land(slot, || ());
+        return None;
+    }
     let encoder = if is_error { None } else { desk.shape.encoder(&slot) };
     let Desk { cache, site, entry, terms, .. } = desk;
     let value_tags: Vec<_> = value_tags.iter().map(|tag| cache.shared().tag_key(tag)).collect();
@@ -180,13 +186,16 @@ fn keep<R>(
         match fill {
             Some(fill) if !is_too_much => arrival.store(lease, fill, value_tags, outdated.as_ref()).await,
             Some(_) => {
-                let stamp = lease.stamp();
-                arrival.undecided(lease.leave(), stamp, !value_tags.is_empty());
+                let (stamp, any_tag) = (lease.stamp(), lease.any_tag().filter(|_| !value_tags.is_empty()));
+                arrival.undecided(lease.leave(), stamp, any_tag.as_deref());
             }
             // An error is for this process only, and stands on no lease.
             None => {
-                within(VERDICT_PATIENCE, lease.give_back_now()).await;
-                let claim = arrival.cache.shared().home_claim(&entry.name.text, &entry.tags);
+                let shared = arrival.cache.shared();
+                let (mark, line) = (shared.own_mark(&entry.name.text), shared.home.clone());
+                let claim = Claim { mark, line, ..lease.claim.clone() };
+                // Those who wait elsewhere are told that there will be nothing.
+                lease.fail();
                 arrival.here(claim, 0);
             }
         }
@@ -267,13 +276,16 @@ impl Arrival {
     /// Into the shared tier, and if that takes it, into L1.
     async fn store(self, mut lease: Lease, fill: Fill, value_tags: Vec<String>, outdated: Option<&Entry>) {
         let counters = self.cache.counters().clone();
-        let (stamp, has_value_tags) = (lease.stamp(), !value_tags.is_empty());
+        let (stamp, any_tag) = (lease.stamp(), lease.any_tag().filter(|_| !value_tags.is_empty()));
+        // Its mark is taken here, before it can be known that nothing was said.
+        let here_only = lease.here_only();
         let before = lease.claim.clone();
         let cache = self.cache.clone();
         let mut arrival = Some(self);
         let mut land_undecided = || {
             if let Some(arrival) = arrival.take() {
-                arrival.undecided(before.silenced(cache.clock().now()), stamp, has_value_tags);
+                let claim = if before.is_intact() { here_only.clone() } else { before.clone() };
+                arrival.undecided(claim, stamp, any_tag.as_deref());
             }
         };
         if planted!("l1-fill-before-verdict") {
@@ -309,12 +321,14 @@ impl Arrival {
     }
 
     /// It is not known whether the shared tier has it: what the load stood on counts.
-    fn undecided(self, claim: Claim, stamp: u64, has_value_tags: bool) {
-        if has_value_tags {
-            // The claim lacks them.
-            self.leader.land(self.slot, || ());
-        } else {
-            self.here(claim, stamp);
+    fn undecided(self, claim: Claim, stamp: u64, any_tag: Option<&Mark>) {
+        match any_tag {
+            None => self.here(claim, stamp),
+            // The claim lacks the tags that the value tells.
+            Some(any) if any.is_alive() && claim.is_intact() => {
+                self.leader.land(self.slot, || ());
+            }
+            Some(_) => self.refuse(),
         }
     }
 }

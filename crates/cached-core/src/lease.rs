@@ -1,12 +1,18 @@
 //! The right of one load to store what it finds, over all processes.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    mem,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
-use futures_timer::Delay;
 use tokio::{runtime::Handle, task::AbortHandle};
 
 use crate::{
     claim::Claim,
+    either::within,
     line::Line,
     marks::Mark,
     planted,
@@ -39,6 +45,11 @@ pub(crate) enum Verdict {
 }
 
 impl Lease {
+    /// Whether no tag was invalidated since before the load, for values that tell their tags.
+    pub(crate) fn any_tag(&self) -> Option<Arc<Mark>> {
+        self.any_tag.as_ref().map(|(mark, _)| mark.clone())
+    }
+
     pub(crate) fn stamp(&self) -> u64 {
         self.token.stamp()
     }
@@ -51,10 +62,22 @@ impl Lease {
         }
         let (shared, name, token) = (self.shared.clone(), self.name.text.clone(), self.token);
         let lease = shared.lease;
+        let mut claim = self.claim.clone();
         let task = runtime.spawn(async move {
             let mut pause = lease / 3;
             loop {
-                Delay::new(pause).await;
+                within(pause, any_tag_ended(&claim)).await;
+                if claim.tags.iter().any(|(tag, _)| !tag.is_alive()) {
+                    match ask_tags_again(&shared, &claim).await {
+                        Some(current) => claim = current,
+                        None => {
+                            // Nobody will want the value: who waits for it need not.
+                            let _ = shared.tier.release(&name, token, false).await;
+                            shared.marks.end(&name);
+                            return;
+                        }
+                    }
+                }
                 if !is_at_work() {
                     pause = lease / 10;
                     continue;
@@ -110,12 +133,12 @@ impl Lease {
         if filled.stored.pop() != Some(true) {
             return Ok(Verdict::Rejected);
         }
-        let mut claim = self.claim.clone();
-        claim.checked = asked;
-        if !Arc::ptr_eq(&claim.line, &filled.line) {
-            // What is said of the tags would be said over a line that is gone.
-            claim.line = Line::silent();
+        let is_other_line = !Arc::ptr_eq(&self.claim.line, &filled.line);
+        if is_other_line && !self.claim.tags.is_empty() {
+            // What was said of the tags was said over a line that is gone, and the fill has looked at the key only.
+            return self.look_again().await;
         }
+        let claim = Claim { checked: asked, line: filled.line, ..self.claim.clone() };
         if claim.is_intact() { Ok(Verdict::Stored(claim)) } else { self.look_again().await }
     }
 
@@ -160,13 +183,6 @@ impl Lease {
         self.give_back(true);
     }
 
-    /// Gives it back, because there is nothing to store for others, and waits until that is done.
-    pub(crate) async fn give_back_now(mut self) {
-        self.let_go();
-        let _ = self.shared.tier.release(&self.name.text, self.token, false).await;
-        self.shared.marks.end(&self.name.text);
-    }
-
     /// It is not known whether the value was stored, or it cannot be. What the value may be served on in this process.
     pub(crate) fn leave(mut self) -> Claim {
         self.let_go();
@@ -175,7 +191,14 @@ impl Lease {
             let _ = shared.tier.release(&name, token, false).await;
             shared.marks.nudge(&name);
         });
-        self.claim.silenced(self.shared.clock.now())
+        self.here_only()
+    }
+
+    /// On what the value may be served in this process while it is not known, or not so, that the shared tier has it. What
+    /// is said of the leases of others is not about it.
+    pub(crate) fn here_only(&self) -> Claim {
+        let mark = self.shared.own_mark(&self.name.text);
+        Claim { mark, ..self.claim.silenced(self.shared.clock.now()) }
     }
 
     fn give_back(&mut self, is_failed: bool) {
@@ -206,6 +229,27 @@ fn give_back_later(shared: &Arc<Shared>, name: String, token: Token, is_failed: 
 impl Drop for Lease {
     fn drop(&mut self) {
         self.give_back(false);
+    }
+}
+
+/// Waits until something is said about a tag.
+async fn any_tag_ended(claim: &Claim) {
+    let mut listening: Vec<_> = claim.tags.iter().map(|(tag, _)| Box::pin(tag.listen().moved())).collect();
+    poll_fn(|cx| {
+        let is_over = listening.iter_mut().any(|one| one.as_mut().poll(cx).is_ready());
+        if is_over { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// What was said may have been about the tag's making, as a tier may tell one of one's own words. The claim with new marks
+/// if the tags are the same, or if nobody can say; then the fill finds out.
+async fn ask_tags_again(shared: &Arc<Shared>, claim: &Claim) -> Option<Claim> {
+    let tags = claim.tag_keys();
+    let marked = shared.silent_claim(claim.mark.name(), &tags).with_generations(claim.generations());
+    match shared.tier.look(&[], &tags).await {
+        Ok(seen) if claim.generations().map(Some).ne(seen.generations.iter().copied()) => None,
+        _ => Some(marked),
     }
 }
 

@@ -34,6 +34,7 @@ mod shared;
 mod site;
 mod slot;
 mod stats;
+mod sync;
 mod tags;
 pub mod testing;
 mod tier;

@@ -1,18 +1,13 @@
 //! The way over which a tier tells of changes, and how fresh its silence is.
 
-use std::{
-    sync::{
-        Arc, LazyLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use tokio::sync::Notify;
 
 use crate::{
     clock::{Clock, Nanos},
     planted,
+    sync::{AtomicBool, AtomicU64, Ordering, lazy},
 };
 
 /// One connection of a [`Tier`](crate::Tier), as far as it proves that what was read over it still holds.
@@ -49,7 +44,7 @@ impl Line {
 
     /// A connection that tells nothing: what is read over it holds for the bound of the cache, and no longer.
     pub fn silent() -> Arc<Self> {
-        static SILENT: LazyLock<Arc<Line>> = LazyLock::new(|| Line::new(0, false));
+        lazy!(static SILENT: Arc<Line> = Line::new(0, false));
         SILENT.clone()
     }
 
@@ -85,6 +80,11 @@ impl Line {
             return Nanos::MAX;
         }
         self.proven.load(Ordering::Acquire)
+    }
+
+    /// Whether it tells, and is not over.
+    pub(crate) fn is_live(&self) -> bool {
+        self.watches && !self.is_over.load(Ordering::Acquire)
     }
 
     pub(crate) fn watches(&self) -> bool {

@@ -9,19 +9,19 @@ use std::{
     fmt,
     hash::BuildHasher,
     pin::Pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError, Weak},
 };
 
 use tokio::sync::{Notify, futures::Notified};
 
-use crate::pattern;
+use crate::{
+    pattern,
+    sync::{AtomicBool, Mutex, MutexGuard, Ordering, shards},
+};
 
 type Shard = HashMap<Arc<str>, Weak<Mark>, foldhash::fast::RandomState>;
 
-const SHARDS: usize = 32;
+const SHARDS: usize = shards(32);
 
 /// The living marks of a cache, by name.
 pub(crate) struct Marks {
@@ -81,7 +81,7 @@ impl Marks {
 
     /// As [`end`](Self::end), for every name that matches.
     pub(crate) fn end_matching(&self, pattern: &str) -> bool {
-        self.end_where(|name| pattern::matches(pattern, name))
+        self.end_where(|name| pattern::matches(pattern, name.strip_suffix('\0').unwrap_or(name)))
     }
 
     /// As [`end`](Self::end), for every name.

@@ -5,13 +5,19 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::PoisonError,
+    time::{Duration, Instant},
 };
 
-use crate::{pattern, planted};
+use tokio::sync::Notify;
+
+use crate::{
+    pattern, planted,
+    sync::{AtomicUsize, Mutex, MutexGuard, Ordering},
+};
+
+/// Whoever tells shows more often than this that he is there.
+const GONE: Duration = Duration::from_secs(5);
 
 /// More than this are not told apart.
 const MOST: usize = 10_000;
@@ -21,7 +27,17 @@ const MOST: usize = 10_000;
 pub(crate) struct Pending {
     table: Mutex<Table>,
     len: AtomicUsize,
-    is_telling: AtomicBool,
+    turn: Mutex<Turn>,
+    /// Whoever waits to tell again need not wait any longer.
+    pub(crate) passed: Notify,
+}
+
+/// Who tells.
+#[derive(Debug, Default)]
+struct Turn {
+    number: u64,
+    /// When he showed that he is there; `None` if nobody tells.
+    sign: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -103,23 +119,46 @@ impl Pending {
         self.len.store(table.words.len(), Ordering::SeqCst);
     }
 
-    /// Only one tells at a time; `None` if there is one.
-    pub(crate) fn begin_telling(&self) -> Option<Telling<'_>> {
-        let is_first = !self.is_telling.swap(true, Ordering::SeqCst);
-        is_first.then_some(Telling(self))
+    /// Only one tells at a time, and goes on until nothing is left; `None` if there is one. It returns his number.
+    pub(crate) fn begin_telling(&self) -> Option<u64> {
+        let mut turn = self.turn();
+        // His runtime may stand still.
+        if turn.sign.is_some_and(|sign| sign.elapsed() < GONE) {
+            return None;
+        }
+        *turn = Turn { number: turn.number + 1, sign: Some(Instant::now()) };
+        Some(turn.number)
+    }
+
+    /// He is there; whether it is still his turn.
+    pub(crate) fn go_on_telling(&self, number: u64) -> bool {
+        let mut turn = self.turn();
+        let is_his = turn.number == number;
+        if is_his {
+            turn.sign = Some(Instant::now());
+        }
+        is_his
+    }
+
+    /// The next one who comes tells, and whoever does now ends.
+    pub(crate) fn pass_turn(&self) {
+        self.turn().sign = None;
+        self.passed.notify_waiters();
+    }
+
+    pub(crate) fn end_telling(&self, number: u64) {
+        let mut turn = self.turn();
+        if turn.number == number {
+            turn.sign = None;
+        }
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Turn> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The right to tell. Should its task be ended, the next one takes it.
-pub(crate) struct Telling<'a>(&'a Pending);
-
-impl Drop for Telling<'_> {
-    fn drop(&mut self) {
-        self.0.is_telling.store(false, Ordering::SeqCst);
     }
 }
 
@@ -159,9 +198,9 @@ mod tests {
     #[test]
     fn one_tells_at_a_time() {
         let pending = Pending::default();
-        let telling = pending.begin_telling();
-        assert!(telling.is_some() && pending.begin_telling().is_none());
-        drop(telling);
+        let telling = pending.begin_telling().unwrap();
+        assert!(pending.begin_telling().is_none() && pending.go_on_telling(telling));
+        pending.end_telling(telling);
         assert!(pending.begin_telling().is_some());
     }
 }

@@ -5,11 +5,11 @@ use std::{
     time::Duration,
 };
 
-use futures_timer::Delay;
 use tokio::runtime::Handle;
 
 use crate::{
     cache::Cache,
+    either::within,
     flight::Flights,
     pending::{Pending, Word},
     shared::Shared,
@@ -52,6 +52,8 @@ impl Watcher for Ears {
 
     fn restored(&self) {
         if let Some(shared) = self.shared.upgrade() {
+            // At once, and whoever flushes waits for it.
+            shared.pending.pass_turn();
             tell_again(&shared, &self.flights);
         }
     }
@@ -65,10 +67,12 @@ impl Cache {
 }
 
 fn tell_again(shared: &Arc<Shared>, flights: &Arc<Flights>) {
-    let Ok(runtime) = Handle::try_current() else { return };
     if shared.pending.is_empty() {
         return;
     }
+    let Ok(runtime) = Handle::try_current() else { return };
+    // Whoever tells goes on until nothing is left. One task for each word would be many in a long outage.
+    let Some(mut turn) = Turn::begin(shared) else { return };
     // Whoever flushes waits for the first try, and not for a tier to come back.
     let mut job = Some(shared.background.begin());
     let (shared, flights) = (Arc::downgrade(shared), flights.clone());
@@ -76,22 +80,50 @@ fn tell_again(shared: &Arc<Shared>, flights: &Arc<Flights>) {
         let mut pause = SHORTEST_PAUSE;
         // Upgraded anew in each round, so that a cache which is gone ends this.
         while let Some(shared) = shared.upgrade() {
-            // Asked before the right to tell is given back: what is added later finds it free.
             if shared.pending.is_empty() {
+                drop(turn);
+                // Asked when the turn is over: what is added later finds it free.
+                if shared.pending.is_empty() {
+                    return;
+                }
+                match Turn::begin(&shared) {
+                    Some(next) => turn = next,
+                    None => return,
+                }
+            }
+            if !shared.pending.go_on_telling(turn.number) {
                 return;
             }
-            // Whoever has it goes on until nothing is left.
-            let Some(telling) = shared.pending.begin_telling() else { return };
-            let told = tell_some(&shared, &flights).await;
-            drop(telling);
-            drop(shared);
-            if told.is_err() {
-                drop(job.take());
-                Delay::new(pause).await;
+            if tell_some(&shared, &flights).await.is_ok() {
+                pause = SHORTEST_PAUSE;
+                continue;
             }
-            pause = if told.is_ok() { SHORTEST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+            drop(job.take());
+            within(pause, shared.pending.passed.notified()).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     });
+}
+
+/// The right to tell. Should its task be ended, the next one takes it.
+struct Turn {
+    shared: Weak<Shared>,
+    number: u64,
+}
+
+impl Turn {
+    fn begin(shared: &Arc<Shared>) -> Option<Self> {
+        let number = shared.pending.begin_telling()?;
+        Some(Self { shared: Arc::downgrade(shared), number })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.pending.end_telling(self.number);
+        }
+    }
 }
 
 async fn tell_some(shared: &Shared, flights: &Flights) -> Result<(), TierError> {

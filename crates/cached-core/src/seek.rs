@@ -80,7 +80,11 @@ impl<R> Seek<'_, R> {
             }
             let opened =
                 shared.open(&entry.name, &stored, shape).inspect_err(|_| counters.add(Count::Unreadable));
-            let Opened { slot, .. } = opened.ok()??;
+            let Opened { slot, tags } = opened.ok()??;
+            if !tags.is_empty() {
+                // This call does not know them, and cannot tell whether they are current.
+                return None;
+            }
             let claim = Claim { line: line.clone(), ..claim };
             Some(Found { slot, claim, stamp: stored.stamp, was_awaited: false })
         };
@@ -132,12 +136,13 @@ enum State {
 
 impl<R> Seek<'_, R> {
     /// The value if the tier has it, without a word to anybody.
-    pub(crate) async fn find(&self, suspect: Option<&Arc<Kept>>) -> Option<Answer> {
+    pub(crate) async fn find(&self, mut suspect: Option<&Arc<Kept>>) -> Option<Answer> {
         let mut known = suspect;
         for _ in 0..2 {
             match self.look(known).await {
                 State::Found(found) => return Some(Answer::Hit(found)),
-                State::Moved => known = None,
+                // It was said that what this process has is outdated.
+                State::Moved => (known, suspect) = (None, None),
                 State::Unknown => return self.serve_alone(suspect).map(Answer::Kept),
                 _ => return None,
             }
@@ -146,14 +151,20 @@ impl<R> Seek<'_, R> {
     }
 
     /// The value, or the right to load it; waits while another process does.
-    pub(crate) async fn run(&self, suspect: Option<Arc<Kept>>) -> Answer {
+    pub(crate) async fn run(&self, mut suspect: Option<Arc<Kept>>) -> Answer {
         let began = Instant::now();
-        let mut known = suspect.as_ref();
+        let mut known = suspect.clone();
         let mut has_waited = false;
-        for _ in 0..ROUNDS {
+        let mut rounds = 0;
+        while rounds < ROUNDS {
             let mark = self.shared.mark(&self.entry.name.text);
             let listener = mark.listen();
-            let (take, has_failed) = match self.look(known).await {
+            let state = self.look(known.as_ref()).await;
+            if !matches!(state, State::Unknown) {
+                // Whatever was said: the entry is confirmed by now, or it is outdated.
+                suspect = None;
+            }
+            let (take, has_failed) = match state {
                 State::Found(found) => return Answer::Hit(Found { was_awaited: has_waited, ..found }),
                 State::Takeable(take) => (take, false),
                 State::Failed => (Take::Free, has_waited),
@@ -161,26 +172,28 @@ impl<R> Seek<'_, R> {
                 State::Busy { left, is_retry, claim }
                     if self.coalesce && !(is_retry && has_waited) && began.elapsed() < PATIENCE =>
                 {
-                    wait(listener, &claim.line, left).await;
+                    rounds += wait(listener, &claim.line, left).await;
                     has_waited = true;
                     known = None;
                     continue;
                 }
-                State::Busy { claim, .. } | State::Others(claim) => return Answer::Alone(claim),
+                State::Busy { .. } => return Answer::Alone(self.beside_another()),
+                State::Others(claim) => return Answer::Alone(claim),
                 State::Moved => {
                     known = None;
+                    rounds += 1;
                     continue;
                 }
                 State::Unknown => return self.without_tier(suspect.as_ref()),
             };
             match self.lease(take).await {
                 Leasing::Held(lease) => return Answer::Lease(lease),
-                Leasing::Busy(left, claim) if self.coalesce && !has_failed => {
-                    wait(listener, &claim.line, left).await;
+                Leasing::Busy(left, claim) if self.coalesce && !has_failed && began.elapsed() < PATIENCE => {
+                    rounds += wait(listener, &claim.line, left).await;
                     has_waited = true;
                 }
-                Leasing::Busy(_, claim) => return Answer::Alone(claim),
-                Leasing::Moved => {}
+                Leasing::Busy(..) => return Answer::Alone(self.beside_another()),
+                Leasing::Moved => rounds += 1,
                 Leasing::Unknown => return self.without_tier(suspect.as_ref()),
             }
             known = None;
@@ -192,9 +205,15 @@ impl<R> Seek<'_, R> {
     pub(crate) async fn force(&self) -> Answer {
         match self.lease(Take::Force).await {
             Leasing::Held(lease) => Answer::Lease(lease),
-            Leasing::Busy(_, claim) => Answer::Alone(claim),
+            Leasing::Busy(..) => Answer::Alone(self.beside_another()),
             Leasing::Moved | Leasing::Unknown => self.without_tier(None),
         }
+    }
+
+    /// What a load stands on that goes on beside another one's. What is said of that one's lease is not about it.
+    fn beside_another(&self) -> Claim {
+        let name = &self.entry.name.text;
+        Claim { mark: self.shared.own_mark(name), ..self.shared.silent_claim(name, &self.entry.tags) }
     }
 
     fn without_tier(&self, suspect: Option<&Arc<Kept>>) -> Answer {
@@ -232,6 +251,8 @@ impl<R> Seek<'_, R> {
             return State::Unknown;
         };
         let claim = if planted!("register-after-read") { shared.silent_claim(name, &tags) } else { claim };
+        // Nobody tells of the removal of a tag that is not there.
+        let line = if generations.contains(&None) { Line::silent() } else { line };
         let claim = Claim { line, ..claim };
         match records.pop() {
             Some(Record::Absent) => State::Takeable(Take::Free),
@@ -314,7 +335,14 @@ impl<R> Seek<'_, R> {
             let digest = self.shared.tag_digest(tag.name());
             then.iter().any(|then| then.tag == digest && then.generation == *now)
         };
-        now.iter().all(is_current).then(|| Claim { tags: now.into(), line, ..claim })
+        // A tag that this call does not know, as it is another function's: nobody can tell whether it is current.
+        let is_known =
+            |then: &TagGeneration| now.iter().any(|(tag, _)| self.shared.tag_digest(tag.name()) == then.tag);
+        (now.iter().all(is_current) && then.iter().all(is_known)).then(|| Claim {
+            tags: now.into(),
+            line,
+            ..claim
+        })
     }
 
     fn unreadable(&self, unreadable: Unreadable, stored: &Stored, claim: Claim) -> State {
@@ -369,8 +397,11 @@ enum Leasing {
     Unknown,
 }
 
-/// Waits until something happens to the key, its lease ends, or the line is gone.
-async fn wait(listener: Listener<'_>, line: &Line, left: Duration) {
+/// Waits until something happens to the key, its lease ends, or the line is gone. Returns how many rounds that counts for:
+/// one that took its time counts for none, as it is the patience that bounds those.
+async fn wait(listener: Listener<'_>, line: &Line, left: Duration) -> usize {
+    let began = Instant::now();
     let longest = if line.watches() { left.saturating_add(MARGIN) } else { left.min(POLL) };
     within(longest, either(listener.moved(), line.ended())).await;
+    usize::from(began.elapsed() < 2 * MARGIN)
 }

@@ -106,6 +106,11 @@ impl Shared {
         Claim { mark: self.marks.of(name), tags, line, checked: self.clock.now() }
     }
 
+    /// The mark of what this process has under `name` and shares with nobody: words from elsewhere do not end it.
+    pub(crate) fn own_mark(&self, name: &str) -> Arc<Mark> {
+        self.marks.of(&own_mark_name(name))
+    }
+
     pub(crate) fn mark(&self, name: &str) -> Arc<Mark> {
         self.marks.of(name)
     }
@@ -148,7 +153,10 @@ impl Shared {
     /// The bytes that the tier will hold.
     pub(crate) fn seal(&self, name: &Name, fill: Fill, claim: &Claim) -> Result<Vec<u8>, Error> {
         let mut payload = Vec::new();
-        let empty = (fill.encoder)(&self.format, &mut payload)?;
+        // The encoder is the user's code.
+        let encode = || (fill.encoder)(&self.format, &mut payload);
+        let encoded = catch_unwind(AssertUnwindSafe(encode));
+        let empty = encoded.map_err(|_| Error::codec("the value's `Serialize` panicked"))??;
         let tag = |(tag, generation): &(Arc<Mark>, u64)| TagGeneration {
             tag: self.tag_digest(tag.name()),
             generation: *generation,
@@ -170,6 +178,11 @@ impl Shared {
         let waited = Duration::from_nanos(self.clock.now().saturating_sub(life.since));
         Some(life.ttl.saturating_sub(waited)).filter(|left| !left.is_zero())
     }
+}
+
+/// No name holds a NUL.
+pub(crate) fn own_mark_name(name: &str) -> String {
+    format!("{name}\0")
 }
 
 impl Token {

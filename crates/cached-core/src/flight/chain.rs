@@ -6,6 +6,7 @@
 use std::{cell::RefCell, iter, sync::Arc};
 
 use super::Flight;
+use crate::sync::thread_local;
 
 /// A load, and the load that it was called from.
 pub(super) struct Link {

@@ -3,12 +3,13 @@
 //! When a load follows a flight, this is noted at every flight whose load it is inside of. The notes of all flights make a
 //! graph without circles, because the wait that would close one is refused.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::{Flight, lock};
+use crate::sync::{Mutex, lazy};
 
-/// Asking and noting is one step, over all flights. Only loads that follow other loads come here.
-static GRAPH: Mutex<()> = Mutex::new(());
+// Asking and noting is one step, over all flights. Only loads that follow other loads come here.
+lazy!(static GRAPH: Mutex<()> = Mutex::default());
 
 impl Flight {
     /// Notes that the loads `within` wait for this flight, unless it waits for one of them.

@@ -7,7 +7,7 @@ use std::{
     pin::pin,
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{Flight, Flights, Landing, Phase, chain, lock, pulse::Pulse, wake};
@@ -95,7 +95,7 @@ impl Leader {
 
     /// The load has ended. From now on nobody takes the lead from this one.
     pub(crate) fn begin_landing(&self) {
-        self.flight.state().landing = true;
+        self.flight.state().landing = Some(Instant::now());
     }
 
     /// Ends the flight: its result is not stored, and those who follow start over.

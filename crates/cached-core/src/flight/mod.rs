@@ -19,9 +19,9 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 pub(crate) use leader::{Leader, Panic};
@@ -31,11 +31,12 @@ use crate::{
     claim::Claim,
     key::{BuildPrehashed, Key},
     slot::Slot,
+    sync::{Mutex, MutexGuard, shards},
 };
 
 type Shard = HashMap<Key, Arc<Flight>, BuildPrehashed>;
 
-const SHARDS: usize = 64;
+const SHARDS: usize = shards(64);
 
 /// The flights of one cache, by key.
 pub(crate) struct Flights {
@@ -44,6 +45,8 @@ pub(crate) struct Flights {
 
 /// One load and those who wait for it.
 pub(crate) struct Flight {
+    /// Tells apart the flights of two caches.
+    home: usize,
     key: Key,
     state: Mutex<State>,
     /// The flights that its load waits for.
@@ -60,7 +63,7 @@ struct State {
     free_seats: Vec<usize>,
     superseded: bool,
     /// The load has ended, and it is being found out whether its value may be kept.
-    landing: bool,
+    landing: Option<Instant>,
     /// A load failed in a way that the followers cannot share, and one of them was given a second try.
     spent: bool,
     /// Of the leader that counts. One that was overtaken has another.
@@ -102,6 +105,10 @@ impl Flights {
     pub(crate) fn join(self: &Arc<Self>, key: &Key, patient: bool) -> Role {
         let mut shard = self.shard(key);
         let Some(flight) = shard.get(key) else {
+            // It would wait for the lease of a load that it is inside of, and that was superseded.
+            if chain::flights().iter().any(|outer| outer.home == self.address() && outer.key == *key) {
+                return Role::Recurse;
+            }
             return Role::Lead(self.depart_in(&mut shard, key));
         };
         let mut state = flight.state();
@@ -120,7 +127,7 @@ impl Flights {
         let shard = self.shard(key);
         let flight = shard.get(key)?;
         let mut state = flight.state();
-        state.landing.then(|| state.follow(self, flight, Vec::new(), false))
+        state.landing.is_some().then(|| state.follow(self, flight, Vec::new(), false))
     }
 
     /// Leads a new flight in any case. A flight under way keeps its followers, but its result is not stored.
@@ -137,11 +144,12 @@ impl Flights {
             wakers: Vec::new(),
             free_seats: Vec::new(),
             superseded: false,
-            landing: false,
+            landing: None,
             spent: false,
             pulse: pulse.clone(),
         };
         let flight = Arc::new(Flight {
+            home: self.address(),
             key: key.clone(),
             state: Mutex::new(state),
             waits_for: Mutex::default(),
@@ -191,6 +199,10 @@ impl Flights {
         self.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
+    fn address(self: &Arc<Self>) -> usize {
+        Arc::as_ptr(self).addr()
+    }
+
     /// How many callers follow them.
     pub(crate) fn followers(&self) -> usize {
         let in_shard =
@@ -234,13 +246,13 @@ impl State {
     ) -> Follower {
         self.followers += 1;
         let (flights, flight) = (flights.clone(), flight.clone());
-        Follower { flights, flight, within, seat: None, patient, came_after_load: self.landing }
+        Follower { flights, flight, within, seat: None, patient, came_after_load: self.landing.is_some() }
     }
 
     /// A follower takes the lead.
     fn promote(&mut self, flights: &Arc<Flights>, flight: &Arc<Flight>) -> Leader {
         self.phase = Phase::Running;
-        self.landing = false;
+        self.landing = None;
         self.pulse = Arc::new(Pulse::new());
         Leader::new(flights.clone(), flight.clone(), self.pulse.clone())
     }
@@ -299,8 +311,9 @@ impl Follower {
     /// caller holds it without polling, or its runtime is gone.
     pub(crate) fn overtake(&mut self, patience: Duration) -> Option<Leader> {
         let mut state = self.flight.state();
-        let parked =
-            matches!(state.phase, Phase::Running) && !state.landing && state.pulse.idle() >= patience;
+        // A landing takes milliseconds, unless nobody drives the runtime that it was handed to.
+        let idle = state.landing.map_or_else(|| state.pulse.idle(), |since| since.elapsed());
+        let parked = matches!(state.phase, Phase::Running) && idle >= patience;
         parked.then(|| state.promote(&self.flights, &self.flight))
     }
 }

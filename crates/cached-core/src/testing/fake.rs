@@ -388,13 +388,20 @@ impl Tier for FakeTier {
         let deadline = self.server.clock.now().saturating_add(nanos(lease));
         let entry = entries.get_mut(key);
         let held = entry.filter(|entry| entry.lease.is_some_and(|(other, _)| other == token));
-        Ok(held.is_some_and(|entry| {
+        let is_held = held.is_some_and(|entry| {
             entry.lease = Some((token, deadline));
             if entry.value.is_none() {
                 entry.deadline = Some(deadline);
             }
             true
-        }))
+        });
+        drop(entries);
+        // As Redis: the record was written.
+        if is_held {
+            self.tell(key);
+            self.watch(key);
+        }
+        Ok(is_held)
     }
 
     async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError> {
@@ -419,6 +426,7 @@ impl Tier for FakeTier {
         };
         if held {
             self.tell(key);
+            self.watch(key);
         }
         Ok(held)
     }
@@ -428,9 +436,13 @@ impl Tier for FakeTier {
         let mut count = 0;
         for (index, key) in keys.iter().enumerate() {
             let mut entries = if index == 0 { self.open()? } else { self.server.entries() };
-            count += u64::from(entries.remove(key).is_some());
+            let was_there = entries.remove(key).is_some();
+            count += u64::from(was_there);
             drop(entries);
-            self.tell(key);
+            // As Redis: what was not there has not changed.
+            if was_there {
+                self.tell(key);
+            }
         }
         Ok(count)
     }

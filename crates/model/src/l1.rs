@@ -1,0 +1,66 @@
+//! In the place of `cached_core::l1`: a map that holds everything, each access to which is one step.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{
+    claim::Claim,
+    clock::Nanos,
+    event::SharedObservers,
+    key::{BuildPrehashed, Key, KeyHasher, KeyRef},
+    site::Site,
+    slot::Slot,
+    sync::{Mutex, MutexGuard},
+    tier::Stamp,
+};
+
+type Slots = HashMap<Key, Arc<Kept>, BuildPrehashed>;
+
+#[derive(Debug, Default)]
+pub(crate) struct L1(Mutex<Slots>);
+
+/// An entry.
+pub(crate) struct Kept {
+    pub(crate) slot: Arc<dyn Slot>,
+    pub(crate) claim: Claim,
+    pub(crate) stamp: Stamp,
+}
+
+impl L1 {
+    pub(crate) fn new(_: u64, _: &SharedObservers, _: &Arc<dyn KeyHasher>) -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn get(&self, _: &Site, key: KeyRef<'_>, _: Nanos) -> Option<Arc<Kept>> {
+        self.slots().get(&key.owned()).cloned()
+    }
+
+    pub(crate) fn insert(&self, _: &Site, key: &Key, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp) {
+        let before = self.slots().insert(key.clone(), Arc::new(Kept { slot, claim, stamp }));
+        // Marks lock their table when they are dropped: not in here.
+        drop(before);
+    }
+
+    pub(crate) fn remove(&self, _: &Site, key: &Key) {
+        let before = self.slots().remove(key);
+        drop(before);
+    }
+
+    pub(crate) fn clear(&self) {
+        let before = std::mem::take(&mut *self.slots());
+        drop(before);
+    }
+
+    pub(crate) fn usage(&self) -> (u64, u64) {
+        (self.slots().len() as u64, 0)
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.0.lock().expect("loom's locks are not poisoned")
+    }
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kept").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,323 @@
+//! Whole caches, each of them a process, with one Redis.
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use loom::sync::Mutex;
+
+use super::{Act, Orders, block_on, explore, lock, together};
+use crate::{
+    Cache, CacheBuilder, Keyspace, LoadError,
+    call::{Load, Prepared},
+    control::CacheControl,
+    key::KeyWriter,
+    redis::Redis,
+    shape::Typed,
+    site::Site,
+    testing::ManualClock,
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Where loads load from, and the Redis of all.
+#[derive(Clone)]
+struct World {
+    redis: Arc<Redis>,
+    truth: Arc<Mutex<u64>>,
+    loads: Arc<AtomicUsize>,
+    /// Acts that may still change something.
+    running: Arc<AtomicUsize>,
+}
+
+/// A cache that is another process's.
+#[derive(Clone)]
+struct Process {
+    world: World,
+    cache: Cache,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            redis: Arc::default(),
+            truth: Arc::new(Mutex::new(1)),
+            loads: Arc::default(),
+            running: Arc::default(),
+        }
+    }
+
+    fn process(&self) -> Process {
+        self.with_cache(Cache::builder().tier(self.redis.connect()).lease(HOUR))
+    }
+
+    fn with_cache(&self, builder: CacheBuilder) -> Process {
+        let cache = builder.clock(ManualClock::new().clock()).build();
+        Process { world: self.clone(), cache: cache.expect("it is well configured") }
+    }
+
+    /// Something that goes on while messages are handed on.
+    fn act(&self, act: impl FnOnce() + 'static) -> Act {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        let world = self.clone();
+        Box::new(move || {
+            act();
+            if world.running.fetch_sub(1, Ordering::Relaxed) == 1 {
+                world.redis.close();
+            }
+        })
+    }
+
+    /// Hands on messages until all acts are over and none is left.
+    fn hand_on(&self) -> Act {
+        let redis = self.redis.clone();
+        Box::new(move || redis.hand_on())
+    }
+
+    fn write(&self, value: u64) {
+        *lock(&self.truth) = value;
+    }
+
+    fn load(&self) -> u64 {
+        self.loads.fetch_add(1, Ordering::Relaxed);
+        *lock(&self.truth)
+    }
+
+    fn loads(&self) -> usize {
+        self.loads.load(Ordering::Relaxed)
+    }
+}
+
+impl Process {
+    fn space(&self) -> Keyspace<u8, u64> {
+        self.cache.keyspace("x", HOUR).expect("it is well configured")
+    }
+
+    fn call(&self) -> u64 {
+        let load = || async { Ok::<_, ()>(self.world.load()) };
+        block_on(self.space().get_or_load(&7, load)).expect("loads do not fail")
+    }
+
+    /// What is kept, here or in Redis.
+    fn kept(&self) -> Option<u64> {
+        block_on(self.space().get(&7))
+    }
+
+    fn invalidate(&self) {
+        block_on(self.space().delete(&7)).expect("Redis is there");
+    }
+
+    /// A call with a tag.
+    fn call_tagged(&self) -> u64 {
+        let (shape, site) = (Typed::<u64, Infallible, u64>::plain().shared(), Site::prefix("tagged"));
+        let write = |writer: &mut KeyWriter<'_>| writer.part(&7);
+        let mut call = Prepared::new(&self.cache, &site, write, || 1);
+        call.add_tags(|tags| tags.tag(|tag| tag.part(&1)));
+        let load = Load::Inline(async { self.world.load() });
+        let Ok(reply) = block_on(call.run(CacheControl::ttl(HOUR).terms, Box::new(shape), load)) else {
+            panic!("loads do not panic");
+        };
+        reply.value
+    }
+
+    fn invalidate_tag(&self) {
+        block_on(async { self.cache.invalidate_tag("{}", &[&1]).await }).expect("Redis is there");
+    }
+}
+
+/// Nothing but `value` is kept, by anybody, also when it is looked for once more.
+fn all_have(world: &World, processes: &[&Process], value: u64) {
+    let newcomer = world.process();
+    for process in processes.iter().copied().chain([&newcomer]) {
+        let kept = process.kept();
+        assert!(kept.is_none_or(|kept| kept == value), "an older value is kept");
+    }
+}
+
+/// A call in each of two processes: one load. Those who wait are woken, or loom finds that nobody goes on.
+pub fn one_load_over_two_processes() {
+    explore("one load over two processes", Orders::Preemptions(3), || {
+        let world = World::new();
+        let (a, b) = (world.process(), world.process());
+        let call = |process: &Process| {
+            let process = process.clone();
+            world.act(move || assert_eq!(process.call(), 1))
+        };
+        together([call(&a), call(&b), world.hand_on()]);
+        assert_eq!(world.loads(), 1);
+        all_have(&world, &[&a, &b], 1);
+    });
+}
+
+/// Three calls of a cache without a shared tier: one load.
+pub fn one_load_in_a_cache_alone() {
+    explore("one load in a cache alone", Orders::Preemptions(3), || {
+        let world = World::new();
+        let alone = world.with_cache(Cache::builder());
+        together([(); 3].map(|()| {
+            let process = alone.clone();
+            Box::new(move || assert_eq!(process.call(), 1)) as Act
+        }));
+        assert_eq!(world.loads(), 1);
+        assert_eq!(alone.cache.flights().len(), 0);
+    });
+}
+
+/// An invalidation in the process that loads.
+pub fn an_invalidation_holds_where_it_was_made() {
+    explore("an invalidation holds where it was made", Orders::Preemptions(3), || invalidation(true, false));
+    let name = "an invalidation holds where it was made, with a reader elsewhere";
+    explore(name, Orders::Preemptions(2), || invalidation(true, true));
+}
+
+/// An invalidation in another process than the one that loads.
+pub fn an_invalidation_holds_elsewhere() {
+    explore("an invalidation holds elsewhere", Orders::Preemptions(3), || invalidation(false, false));
+    let name = "an invalidation holds elsewhere, with a reader";
+    explore(name, Orders::Preemptions(2), || invalidation(false, true));
+}
+
+/// Once it is acknowledged, no load that began before is in Redis, or stands in memory when the messages have come.
+fn invalidation(is_own: bool, has_reader: bool) {
+    let world = World::new();
+    let (a, b) = (world.process(), world.process());
+    let (loading, invalidating) = (a.clone(), if is_own { a.clone() } else { b.clone() });
+    let load = world.act(move || _ = loading.call());
+    let invalidate = world.act(move || {
+        invalidating.world.write(2);
+        invalidating.invalidate();
+        assert!(invalidating.kept().is_none_or(|kept| kept == 2), "an older value is kept");
+    });
+    if has_reader {
+        // In the process that loads, if the word comes from elsewhere, and else in the other one.
+        let reading = if is_own { b.clone() } else { a.clone() };
+        let read = world.act(move || _ = reading.call());
+        together([load, read, invalidate, world.hand_on()]);
+    } else {
+        together([load, invalidate, world.hand_on()]);
+    }
+    all_have(&world, &[&a, &b], 2);
+}
+
+/// Whoever calls when the word has come does not get what was loaded before, be it from L1 or from a load under way.
+pub fn who_calls_after_the_word_gets_the_new_value() {
+    explore("who calls after the word gets the new value", Orders::Preemptions(3), || {
+        let world = World::new();
+        let (a, b) = (world.process(), world.process());
+        let loading = a.clone();
+        together([
+            Box::new(move || _ = loading.call()),
+            Box::new(move || {
+                world.write(2);
+                b.invalidate();
+                world.redis.hand_on_now();
+                assert_eq!(a.call(), 2);
+            }),
+        ]);
+    });
+}
+
+/// An invalidation of what both processes have.
+pub fn an_invalidation_ends_what_was_there() {
+    explore("an invalidation ends what was there", Orders::Preemptions(3), || {
+        let world = World::new();
+        let (a, b) = (world.process(), world.process());
+        assert_eq!((a.call(), b.call(), world.loads()), (1, 1, 1));
+        let (reading, invalidating) = (a.clone(), b.clone());
+        together([
+            world.act(move || _ = reading.call()),
+            world.act(move || {
+                invalidating.world.write(2);
+                invalidating.invalidate();
+                assert_eq!(invalidating.call(), 2);
+            }),
+            world.hand_on(),
+        ]);
+        all_have(&world, &[&a, &b], 2);
+        assert_eq!((a.call(), b.call(), world.loads()), (2, 2, 2));
+    });
+}
+
+/// A value that is set is not overwritten by a load that began before.
+pub fn a_value_that_was_set_stays() {
+    explore("a value that was set stays", Orders::Preemptions(3), || {
+        let world = World::new();
+        let (a, b) = (world.process(), world.process());
+        let (loading, setting) = (a.clone(), b.clone());
+        together([
+            world.act(move || _ = loading.call()),
+            world.act(move || block_on(setting.space().set(&7, 2)).expect("Redis is there")),
+            world.hand_on(),
+        ]);
+        assert_eq!((a.kept(), b.kept()), (Some(2), Some(2)));
+    });
+}
+
+/// A tag, in the process that loads and in another one.
+pub fn an_invalidated_tag_holds() {
+    for is_own in [true, false] {
+        let place = if is_own { "where it was made" } else { "elsewhere" };
+        explore(&format!("an invalidated tag holds {place}"), Orders::Preemptions(2), move || {
+            let world = World::new();
+            let (a, b) = (world.process(), world.process());
+            let (loading, invalidating) = (a.clone(), if is_own { a.clone() } else { b.clone() });
+            together([
+                world.act(move || _ = loading.call_tagged()),
+                world.act(move || {
+                    invalidating.world.write(2);
+                    invalidating.invalidate_tag();
+                    assert_eq!(invalidating.call_tagged(), 2);
+                }),
+                world.hand_on(),
+            ]);
+            assert_eq!((a.call_tagged(), b.call_tagged()), (2, 2));
+        });
+    }
+}
+
+/// Of those who wait for a load that failed nobody hangs, and nothing is left behind.
+pub fn a_failed_load_hangs_nobody() {
+    explore("a failed load hangs nobody", Orders::Preemptions(3), || {
+        let world = World::new();
+        let (a, b) = (world.process(), world.process());
+        let (failing, calling) = (a.clone(), b.clone());
+        together([
+            world.act(move || {
+                let load = || async { Err::<u64, _>(()) };
+                let result = block_on(failing.space().get_or_load(&7, load));
+                assert!(matches!(result, Ok(1) | Err(LoadError::Failed(_))));
+            }),
+            world.act(move || assert_eq!(calling.call(), 1)),
+            world.hand_on(),
+        ]);
+        assert_eq!(world.loads(), 1);
+    });
+}
+
+/// Redis refuses what it is told at first. Whoever has the right to tell again goes on until nothing is left.
+pub fn what_could_not_be_told_is_told_in_the_end() {
+    explore("what could not be told is told in the end", Orders::Preemptions(3), || {
+        let world = World::new();
+        let a = world.process();
+        assert_eq!(a.call(), 1);
+        world.write(2);
+        world.redis.refuse(3);
+        let invalidate = || -> Act {
+            let a = a.clone();
+            Box::new(move || {
+                if let Err(error) = block_on(a.space().delete(&7)) {
+                    assert!(error.is_not_propagated());
+                }
+                assert_eq!(a.kept(), None);
+            })
+        };
+        together([invalidate(), invalidate()]);
+        assert!(a.cache.shared().pending.is_empty(), "a word is left, and nobody tells it");
+        assert!(world.redis.is_empty());
+    });
+}

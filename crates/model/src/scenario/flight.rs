@@ -1,0 +1,289 @@
+//! Single-flight.
+
+use std::{
+    any::Any,
+    panic::resume_unwind,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use loom::sync::Mutex;
+
+use super::{Act, Orders, block_on, explore, lock, together};
+use crate::{
+    flight::{Arrival, Flights, Landing, Leader, Role},
+    key::{Key, KeyRef},
+    slot::{Meta, Slot, Value},
+};
+
+/// The flights, one entry of L1, and what its load finds.
+struct Process {
+    flights: Arc<Flights>,
+    key: Key,
+    l1: Mutex<Option<u64>>,
+    truth: Mutex<u64>,
+    loads: AtomicUsize,
+}
+
+impl Process {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            flights: Arc::new(Flights::new()),
+            key: KeyRef::new(b"x").owned(),
+            l1: Mutex::default(),
+            truth: Mutex::new(1),
+            loads: AtomicUsize::new(0),
+        })
+    }
+
+    /// A call without a shared tier.
+    fn call(&self) -> u64 {
+        loop {
+            if let Some(value) = self.look() {
+                return value;
+            }
+            let leader = match self.flights.join(&self.key, false) {
+                Role::Lead(leader) => leader,
+                Role::Recurse => panic!("nobody calls itself"),
+                Role::Follow(follower) => match block_on(follower) {
+                    Arrival::Lead(leader) => leader,
+                    Arrival::Superseded => continue,
+                    Arrival::Landed(Landing::Shared(slot)) => return value(&*slot),
+                    Arrival::Landed(_) => panic!("no load failed"),
+                },
+            };
+            // The flight before this one may have ended between the look into L1 and the join.
+            if let Some(value) = self.look() {
+                leader.land(slot(value), || ());
+                return value;
+            }
+            return self.load(leader);
+        }
+    }
+
+    fn load(&self, leader: Leader) -> u64 {
+        self.loads.fetch_add(1, Ordering::Relaxed);
+        let value = *lock(&self.truth);
+        leader.begin_landing();
+        leader.land(slot(value), || *lock(&self.l1) = Some(value));
+        value
+    }
+
+    fn look(&self) -> Option<u64> {
+        *lock(&self.l1)
+    }
+
+    fn invalidate(&self) {
+        self.flights.supersede(&self.key, || *lock(&self.l1) = None);
+    }
+}
+
+fn slot(value: u64) -> Arc<dyn Slot> {
+    Arc::new(Value { meta: Meta::new(0, Duration::ZERO, Duration::MAX, 0), value })
+}
+
+fn value(slot: &dyn Slot) -> u64 {
+    let slot: &dyn Any = slot;
+    slot.downcast_ref::<Value<u64>>().expect("all values are numbers").value
+}
+
+/// Of two callers one loads, and both get what it found.
+pub fn two_callers_share_one_load() {
+    explore("two callers share one load", Orders::Every, share_one_load::<2>);
+}
+
+/// The same of three.
+pub fn three_callers_share_one_load() {
+    explore("three callers share one load", Orders::Preemptions(3), share_one_load::<3>);
+}
+
+fn share_one_load<const N: usize>() {
+    let process = Process::new();
+    together([(); N].map(|()| {
+        let process = process.clone();
+        Box::new(move || assert_eq!(process.call(), 1)) as Act
+    }));
+    assert_eq!(process.loads.load(Ordering::Relaxed), 1);
+    assert_eq!(process.flights.len(), 0);
+    assert_eq!(process.look(), Some(1));
+}
+
+/// Once an invalidation returned, no older value is in L1, however late its load lands; whoever calls after that gets
+/// the new one.
+pub fn no_load_from_before_an_invalidation_is_kept() {
+    explore("no load from before an invalidation is kept", Orders::Preemptions(3), || {
+        let process = Process::new();
+        let (one, other) = (process.clone(), process.clone());
+        together([
+            Box::new(move || {
+                one.call();
+            }),
+            Box::new(move || {
+                other.call();
+            }),
+            {
+                let process = process.clone();
+                Box::new(move || {
+                    *lock(&process.truth) = 2;
+                    process.invalidate();
+                    assert_ne!(process.look(), Some(1));
+                    assert_eq!(process.call(), 2);
+                })
+            },
+        ]);
+        assert_eq!(process.look(), Some(2));
+        assert_eq!(process.flights.len(), 0);
+    });
+}
+
+/// The same for all keys at once.
+pub fn no_load_from_before_a_clearing_is_kept() {
+    explore("no load from before a clearing is kept", Orders::Every, || {
+        let process = Process::new();
+        let one = process.clone();
+        together([
+            Box::new(move || {
+                one.call();
+            }),
+            {
+                let process = process.clone();
+                Box::new(move || {
+                    *lock(&process.truth) = 2;
+                    process.flights.supersede_all(|| *lock(&process.l1) = None);
+                    assert_ne!(process.look(), Some(1));
+                })
+            },
+        ]);
+        assert_ne!(process.look(), Some(1));
+        assert_eq!(process.flights.len(), 0);
+    });
+}
+
+/// How a leader goes away.
+#[derive(Clone, Copy)]
+enum End {
+    Dropped,
+    Failed,
+    Panicked,
+}
+
+fn end(leader: Leader, how: End) {
+    match how {
+        End::Dropped => drop(leader),
+        End::Failed => leader.fail(Landing::Unshared),
+        End::Panicked => {
+            // Not `panic!`, which would say so each time.
+            let load = leader.watch(async { resume_unwind(Box::new("no")) });
+            let panicked: Result<(), _> = block_on(load);
+            assert!(panicked.is_err());
+            leader.fail(Landing::Panicked);
+        }
+    }
+}
+
+/// Three callers, each of which ends its load as `how` says. Returns how many of those who waited took the lead.
+fn losers(how: [Option<End>; 3]) -> usize {
+    let process = Process::new();
+    let (failed, promoted) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    together(how.map(|how| {
+        let (process, failed, promoted) = (process.clone(), failed.clone(), promoted.clone());
+        Box::new(move || {
+            let leader = match process.flights.join(&process.key, false) {
+                Role::Lead(leader) => leader,
+                Role::Recurse => panic!("nobody calls itself"),
+                Role::Follow(follower) => match block_on(follower) {
+                    Arrival::Lead(leader) => {
+                        promoted.fetch_add(1, Ordering::Relaxed);
+                        leader
+                    }
+                    Arrival::Superseded => panic!("nobody invalidates"),
+                    Arrival::Landed(Landing::Shared(_)) => return,
+                    Arrival::Landed(_) => {
+                        assert_eq!(failed.load(Ordering::Relaxed), 2, "there is a second try, and no third");
+                        return;
+                    }
+                },
+            };
+            match how {
+                Some(how) => {
+                    failed.fetch_add(1, Ordering::Relaxed);
+                    end(leader, how);
+                }
+                None => {
+                    process.load(leader);
+                }
+            }
+        }) as Act
+    }));
+    assert_eq!(process.flights.len(), 0);
+    promoted.load(Ordering::Relaxed)
+}
+
+/// When a leader is dropped, nobody hangs, and one who waited loads.
+pub fn a_dropped_leader_is_followed_by_another() {
+    explore("a dropped leader is followed by another", Orders::Preemptions(4), || {
+        losers([Some(End::Dropped), None, Some(End::Dropped)]);
+    });
+}
+
+/// Of those who wait for a load that failed, one tries again, and then it is enough.
+pub fn a_failed_load_is_tried_once_more() {
+    explore("a failed load is tried once more", Orders::Preemptions(4), || {
+        assert!(losers([Some(End::Failed); 3]) <= 1);
+    });
+}
+
+/// The same for one that panicked.
+pub fn a_load_that_panicked_is_tried_once_more() {
+    explore("a load that panicked is tried once more", Orders::Preemptions(3), || {
+        assert!(losers([Some(End::Panicked); 3]) <= 1);
+    });
+}
+
+/// A follower that goes away leaves nothing behind, whatever its leader does.
+pub fn a_follower_may_go_away_at_any_time() {
+    explore("a follower may go away at any time", Orders::Preemptions(4), || {
+        let process = Process::new();
+        let (leading, going, staying) = (process.clone(), process.clone(), process.clone());
+        together([
+            Box::new(move || {
+                if let Role::Lead(leader) = leading.flights.join(&leading.key, false) {
+                    drop(leader);
+                }
+            }),
+            // It takes no lead, and does not wait.
+            Box::new(move || drop(going.flights.join(&going.key, false))),
+            Box::new(move || assert_eq!(staying.call(), 1)),
+        ]);
+        assert_eq!(process.flights.len(), 0);
+    });
+}
+
+/// Two loads, of two caches, that come to wait for each other: one of them is told so, and nobody hangs.
+pub fn loads_do_not_wait_in_a_circle() {
+    explore("loads do not wait in a circle", Orders::Every, || {
+        let (x, y) = (Process::new(), Process::new());
+        let recursions = Arc::new(AtomicUsize::new(0));
+        let run = |own: &Arc<Process>, other: &Arc<Process>| -> Act {
+            let (own, other, recursions) = (own.clone(), other.clone(), recursions.clone());
+            Box::new(move || {
+                let Role::Lead(leader) = own.flights.join(&own.key, false) else { return };
+                let inner = async {
+                    match other.flights.join(&other.key, false) {
+                        Role::Lead(leader) => _ = leader.land(slot(2), || ()),
+                        Role::Follow(follower) => _ = follower.await,
+                        Role::Recurse => _ = recursions.fetch_add(1, Ordering::Relaxed),
+                    }
+                };
+                assert!(block_on(leader.watch(inner)).is_ok());
+                leader.land(slot(1), || ());
+            })
+        };
+        together([run(&x, &y), run(&y, &x)]);
+        assert!(recursions.load(Ordering::Relaxed) <= 1, "it is enough that one does not wait");
+        assert_eq!((x.flights.len(), y.flights.len()), (0, 0));
+    });
+}

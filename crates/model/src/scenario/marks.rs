@@ -1,0 +1,169 @@
+//! Marks, claims and lines: what is said about a name, against those who read it.
+
+use std::sync::Arc;
+
+use loom::sync::Mutex;
+
+use super::{Act, Orders, block_on, explore, lock, together};
+use crate::{
+    claim::Claim,
+    clock::Nanos,
+    flight::{Flights, Role},
+    key::KeyRef,
+    line::Line,
+    marks::Marks,
+    slot::{Meta, Value},
+};
+
+const NAME: &str = "ns:a";
+const TAG: &str = "ns:%tag:t";
+
+const NOW: Nanos = 2;
+const BOUND: Nanos = 1;
+
+/// A value, and who has to be told of its next change.
+struct Server {
+    value: u64,
+    is_read: bool,
+}
+
+/// What a reader found goes into L1 with the marks from before. When the word about it has come, it does not stand,
+/// whether it came before the answer, after it, or after the entry.
+pub fn what_was_read_before_a_word_does_not_stand_after_it() {
+    explore("what was read before a word does not stand after it", Orders::Every, || {
+        let marks = Marks::new();
+        let server = Arc::new(Mutex::new(Server { value: 1, is_read: false }));
+        let l1 = Arc::new(Mutex::new(None::<(u64, Claim)>));
+        let read = || -> Act {
+            let (marks, server, l1) = (marks.clone(), server.clone(), l1.clone());
+            Box::new(move || {
+                let claim = claim(&marks);
+                let value = {
+                    let mut server = lock(&server);
+                    server.is_read = true;
+                    server.value
+                };
+                let before = lock(&l1).replace((value, claim));
+                drop(before);
+            })
+        };
+        let write: Act = {
+            let (marks, server) = (marks.clone(), server.clone());
+            Box::new(move || {
+                let is_told = {
+                    let mut server = lock(&server);
+                    server.value = 2;
+                    std::mem::take(&mut server.is_read)
+                };
+                if is_told {
+                    marks.end(TAG);
+                }
+            })
+        };
+        together([read(), read(), write]);
+        let entry = lock(&l1).take();
+        if let Some((value, claim)) = entry {
+            assert!(value == 2 || !claim.stands(NOW, BOUND));
+        }
+    });
+}
+
+/// On its own name and a tag.
+fn claim(marks: &Arc<Marks>) -> Claim {
+    Claim { mark: marks.of(NAME), tags: [(marks.of(TAG), 1)].into(), line: Line::certain(), checked: NOW }
+}
+
+/// A word that comes while a load begins: the load learns that it has nothing to stand on, or it is overtaken.
+pub fn a_load_hears_of_a_word_or_is_overtaken() {
+    explore("a load hears of a word or is overtaken", Orders::Every, || {
+        let (marks, flights, key) = (Marks::new(), Arc::new(Flights::new()), KeyRef::new(b"x").owned());
+        let claim = claim(&marks);
+        let Role::Lead(leader) = flights.join(&key, false) else { panic!("nobody else leads") };
+        let result = Arc::new(std::sync::Mutex::new(None));
+        let begin: Act = {
+            let (claim, result) = (claim.clone(), result.clone());
+            Box::new(move || {
+                let stands = leader.stand_on(&claim);
+                *result.lock().expect("nobody panics") = Some((stands, leader));
+            })
+        };
+        let say = |name: &'static str| -> Act {
+            let (marks, flights) = (marks.clone(), flights.clone());
+            Box::new(move || {
+                if marks.end(name) {
+                    flights.supersede_fallen();
+                }
+            })
+        };
+        together([begin, say(TAG), say(NAME)]);
+        let (stands, leader) = result.lock().expect("nobody panics").take().expect("it has begun");
+        let slot = Arc::new(Value {
+            meta: Meta::new(0, std::time::Duration::ZERO, std::time::Duration::MAX, 0),
+            value: 1,
+        });
+        assert!(!(leader.land(slot, || ()) && stands), "it was not told");
+    });
+}
+
+/// A mark that is dropped does not take along the one that came in its place.
+pub fn a_mark_that_is_dropped_leaves_the_next_one() {
+    explore("a mark that is dropped leaves the next one", Orders::Every, || {
+        let marks = Marks::new();
+        let old = marks.of(NAME);
+        let next = |is_said: bool| -> Act {
+            let marks = marks.clone();
+            Box::new(move || {
+                let mark = marks.of(NAME);
+                if is_said {
+                    marks.end(NAME);
+                    assert!(!mark.is_alive(), "it did not hear");
+                }
+            })
+        };
+        together([Box::new(move || drop(old)), next(true), next(false)]);
+        assert_eq!(marks.len(), 0);
+    });
+}
+
+/// Whoever begins to listen before he looks is woken, be it by a word or by a nudge.
+pub fn who_listens_before_he_looks_is_woken() {
+    explore("who listens before he looks is woken", Orders::Every, || {
+        for is_said in [false, true] {
+            let (marks, is_there) = (Marks::new(), Arc::new(Mutex::new(false)));
+            let wait: Act = {
+                let (marks, is_there) = (marks.clone(), is_there.clone());
+                Box::new(move || {
+                    loop {
+                        let mark = marks.of(NAME);
+                        let listener = mark.listen();
+                        if *lock(&is_there) {
+                            return;
+                        }
+                        block_on(listener.moved());
+                    }
+                })
+            };
+            let fill: Act = {
+                let marks = marks.clone();
+                Box::new(move || {
+                    *lock(&is_there) = true;
+                    if is_said {
+                        marks.end(NAME);
+                    } else {
+                        marks.nudge(NAME);
+                    }
+                })
+            };
+            together([wait, fill]);
+        }
+    });
+}
+
+/// Nobody waits for a line that has ended.
+pub fn the_end_of_a_line_is_heard() {
+    explore("the end of a line is heard", Orders::Every, || {
+        let line = Line::watching();
+        let ended = line.clone();
+        together([Box::new(move || block_on(line.ended())), Box::new(move || ended.end())]);
+    });
+}

@@ -1,0 +1,42 @@
+//! Words that the shared tier has still to be told.
+
+use std::sync::Arc;
+
+use loom::sync::Mutex;
+
+use super::{Act, Orders, explore, lock, together};
+use crate::pending::{Pending, Word};
+
+/// A name is free to be read only when the tier was told after the last word about it.
+pub fn what_is_not_told_is_not_read() {
+    explore("what is not told is not read", Orders::Preemptions(5), || {
+        let pending = Arc::new(Pending::default());
+        // For each of two who say something: what the tier has is older than that.
+        let outdated = Arc::new(Mutex::new([false; 2]));
+        let word = || Word::Key("ns:a".to_owned());
+        let say = |who: usize| -> Act {
+            let (pending, outdated) = (pending.clone(), outdated.clone());
+            Box::new(move || {
+                lock(&outdated)[who] = true;
+                pending.add(word(), "ns:*");
+                let may_read = !pending.is_about(["ns:a"].into_iter());
+                assert!(!(may_read && lock(&outdated)[who]));
+            })
+        };
+        let tell: Act = {
+            let (pending, outdated) = (pending.clone(), outdated.clone());
+            Box::new(move || {
+                for _ in 0..2 {
+                    for (word, number) in pending.some(1) {
+                        *lock(&outdated) = [false; 2];
+                        pending.told(&word, number);
+                    }
+                }
+            })
+        };
+        together([say(0), say(1), tell]);
+        let is_outdated = lock(&outdated).contains(&true);
+        assert!(!is_outdated || pending.is_about(["ns:a"].into_iter()));
+        assert_eq!(pending.is_empty(), pending.some(1).is_empty());
+    });
+}

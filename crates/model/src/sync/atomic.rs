@@ -1,0 +1,45 @@
+//! Loom's atomics, with what `SeqCst` means.
+//!
+//! Loom takes a sequentially consistent load or store for one that acquires or releases, and finds faults that are
+//! none. Where all accesses are sequentially consistent, each sees the latest value: so here they are
+//! read-modify-write operations, which do.
+
+use loom::sync::atomic::{
+    self,
+    Ordering::{self, AcqRel, SeqCst},
+};
+
+macro_rules! atomics {
+    ($($name:ident: $type:ty, $read:ident $nothing:literal;)+) => { $(
+        #[derive(Debug, Default)]
+        pub(crate) struct $name(atomic::$name);
+
+        impl $name {
+            pub(crate) fn new(value: $type) -> Self {
+                Self(atomic::$name::new(value))
+            }
+
+            pub(crate) fn load(&self, ordering: Ordering) -> $type {
+                if ordering == SeqCst { self.0.$read($nothing, AcqRel) } else { self.0.load(ordering) }
+            }
+
+            pub(crate) fn store(&self, value: $type, ordering: Ordering) {
+                if ordering == SeqCst {
+                    self.0.swap(value, AcqRel);
+                } else {
+                    self.0.store(value, ordering);
+                }
+            }
+
+            pub(crate) fn swap(&self, value: $type, ordering: Ordering) -> $type {
+                self.0.swap(value, ordering)
+            }
+        }
+    )+ };
+}
+
+atomics! {
+    AtomicBool: bool, fetch_or false;
+    AtomicU64: u64, fetch_add 0;
+    AtomicUsize: usize, fetch_add 0;
+}

@@ -1,0 +1,35 @@
+//! In the place of `tokio::sync::watch`. The models neither flush nor hold a tier, so nobody waits for a change.
+
+use std::sync::{Mutex, PoisonError};
+
+/// A value.
+#[derive(Debug)]
+pub struct Sender<T>(Mutex<T>);
+
+/// Of whom nobody asks anything.
+#[derive(Debug)]
+pub struct Receiver;
+
+impl<T: Copy> Sender<T> {
+    pub fn new(value: T) -> Self {
+        Self(Mutex::new(value))
+    }
+
+    pub fn send_replace(&self, value: T) -> T {
+        std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), value)
+    }
+
+    pub fn subscribe(&self) -> Receiver {
+        Receiver
+    }
+}
+
+impl Receiver {
+    pub async fn changed(&mut self) -> Result<(), ()> {
+        Err(())
+    }
+
+    pub async fn wait_for(&mut self, _: impl FnMut(&bool) -> bool) -> Result<(), ()> {
+        Err(())
+    }
+}

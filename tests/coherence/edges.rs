@@ -1,0 +1,449 @@
+//! Orders of steps in which a promise is easily broken.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::Duration,
+};
+
+use cached_aside::{
+    Cache, CacheControl, Mode, cached,
+    testing::{FakeTier, ManualClock},
+};
+use tokio::{runtime, spawn, task::yield_now, time::timeout};
+
+use crate::{
+    odd::{Odd, Switches},
+    support::{Pair, SECOND, Source, until},
+};
+
+#[cached("row:{id}", ttl = "1h", cache = cache, skip(cache, source))]
+async fn row(cache: &Cache, source: &Source, id: u32) -> usize {
+    let _ = id;
+    source.load().await
+}
+
+#[cached("lax:{id}", ttl = "1h", bound = "1h", cache = cache, skip(cache, source))]
+async fn lax(cache: &Cache, source: &Source, id: u32) -> usize {
+    let _ = id;
+    source.load().await
+}
+
+/// JSON has no keys that are pairs.
+#[cached("odd:{id}", ttl = "1h", cache = cache, skip(cache, source))]
+async fn unencodable(cache: &Cache, source: &Source, id: u32) -> HashMap<(u32, u32), usize> {
+    HashMap::from([((id, id), source.load().await)])
+}
+
+#[cached("note:{id}", ttl = "1h", tags = ["n:{id}"], cache = cache, skip(cache, source))]
+async fn note(cache: &Cache, source: &Source, id: u32) -> usize {
+    let _ = id;
+    source.load().await
+}
+
+#[cached("list:{n}", ttl = "1h", tags_from = |ids| ids.iter().map(|id| format!("item:{id}")).collect(), cache = cache,
+    skip(cache, source))]
+async fn list(cache: &Cache, source: &Source, n: usize) -> Vec<usize> {
+    vec![n, source.load().await * 100]
+}
+
+#[cached("fails:{id}", ttl = "1h", cache_err = "1h", cache = cache, skip(cache, source))]
+async fn fails(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
+    Err(format!("{id}: {}", source.load().await))
+}
+
+#[cached("own:{id}", ttl = "1h", coalesce = local, cache = cache, skip(cache, source))]
+async fn own(cache: &Cache, source: &Source, id: u32) -> usize {
+    let _ = id;
+    source.load().await
+}
+
+#[cached("shared", ttl = "1h", tags = ["s:{id}"], cache = cache, skip(cache, source))]
+async fn tagged(cache: &Cache, source: &Source, id: u32) -> usize {
+    let _ = id;
+    source.load().await
+}
+
+async fn settle() {
+    for _ in 0..200 {
+        yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn an_invalidation_reaches_what_could_not_be_encoded() {
+    let (pair, source) = (Pair::new(), Source::open());
+    unencodable(&pair.a, &source, 7).await;
+    pair.flush().await;
+    settle().await;
+    source.write();
+    unencodable::invalidate(&pair.b, &source, 7).confirmed().await.unwrap();
+    pair.clock.advance(600 * SECOND);
+    assert_eq!(unencodable(&pair.a, &source, 7).await[&(7, 7)], 2);
+}
+
+#[tokio::test]
+async fn what_the_tier_said_is_gone_is_not_served_when_the_lease_is_refused() {
+    let (clock, switches) = (ManualClock::new(), Arc::new(Switches::default()));
+    let tier = FakeTier::new(&clock);
+    let a = Cache::builder().namespace("test").clock(clock.clock());
+    let a = a.tier(Odd(tier.same_connection(), switches.clone())).build().unwrap();
+    let b = Cache::builder().namespace("test").clock(clock.clock()).tier(tier.clone()).build().unwrap();
+    let source = Source::open();
+    row(&a, &source, 7).await;
+    a.flush().await;
+    // It hears nothing, another process invalidates, and then it has a new connection.
+    tier.set_silent(true);
+    source.write();
+    row::invalidate(&b, &source, 7).await.unwrap();
+    clock.advance(5 * SECOND);
+    tier.set_silent(false);
+    switches.full.store(true, SeqCst);
+    clock.advance(5 * SECOND);
+    assert_eq!(row(&a, &source, 7).await, 2);
+}
+
+#[tokio::test]
+async fn a_tag_that_was_invalidated_while_the_line_was_replaced_is_noticed() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let loading = spawn({
+        let (cache, source) = (pair.a.clone(), source.clone());
+        async move { note(&cache, &source, 7).await }
+    });
+    until(|| source.runs() == 1).await;
+    pair.tier_a.set_silent(true);
+    source.write();
+    pair.b.invalidate_tag("n:{}", &[&7]).await.unwrap();
+    pair.tier_a.set_silent(false);
+    pair.clock.advance(5 * SECOND);
+    source.let_through(9);
+    assert_eq!(loading.await.unwrap(), 1);
+    pair.flush().await;
+    assert_eq!(note(&pair.a, &source, 7).await, 2);
+}
+
+#[test]
+fn a_runtime_that_stands_still_holds_nobody_up() {
+    let (pair, source) = (Pair::new(), Source::open());
+    let build = || runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (first, second) = (build(), build());
+    pair.tier_a.hold_writes(true);
+    assert_eq!(first.block_on(row(&pair.a, &source, 7)), 1);
+    pair.tier_a.hold_writes(false);
+    // `first` lives, and nobody drives it. Its lease ends.
+    let clock = pair.clock.clone();
+    std::thread::spawn(move || {
+        for _ in 0..1000 {
+            std::thread::sleep(Duration::from_millis(20));
+            clock.advance(SECOND / 10);
+        }
+    });
+    let value = second.block_on(async { timeout(Duration::from_secs(15), row(&pair.a, &source, 7)).await });
+    assert_eq!(value.ok(), Some(1));
+    drop(first);
+}
+
+#[tokio::test]
+async fn an_outage_does_not_collect_tasks() {
+    let (pair, source) = (Pair::new(), Source::open());
+    pair.tier_a.set_down(true);
+    for _ in 0..1000 {
+        let _ = row::invalidate(&pair.a, &source, 7).await;
+        settle().await;
+    }
+    let tasks = runtime::Handle::current().metrics().num_alive_tasks();
+    assert!(tasks < 10, "{tasks}");
+}
+
+#[tokio::test]
+async fn an_invalidation_of_two_caches_goes_on_without_its_caller() {
+    let (one, two, source) = (Pair::new(), Pair::new(), Source::open());
+    for cache in [&one.a, &two.a, &two.b] {
+        row(cache, &source, 7).await;
+        cache.flush().await;
+    }
+    source.write();
+    one.tier_a.hold_deletes(true);
+    let both = row::invalidate(&one.a, &source, 7).and(row::invalidate(&two.a, &source, 7));
+    let caller = spawn(both);
+    until(|| one.a.stats().invalidations == 1).await;
+    settle().await;
+    caller.abort();
+    one.tier_a.hold_deletes(false);
+    one.flush().await;
+    two.flush().await;
+    settle().await;
+    assert_eq!(row(&two.b, &source, 7).await, 2);
+}
+
+#[tokio::test]
+async fn without_tracking_others_wait_as_long_as_it_takes() {
+    let (clock, switches) = (ManualClock::new(), Arc::new(Switches::default()));
+    switches.deaf.store(true, SeqCst);
+    let tier = FakeTier::new(&clock);
+    let build = || {
+        let odd = Odd(tier.clone(), switches.clone());
+        Cache::builder().namespace("test").clock(clock.clock()).tier(odd).build().unwrap()
+    };
+    let (a, b, source) = (build(), build(), Source::held());
+    let call = |cache: &Cache| {
+        let (cache, source) = (cache.clone(), source.clone());
+        spawn(async move { row(&cache, &source, 7).await })
+    };
+    let first = call(&a);
+    until(|| source.runs() == 1).await;
+    let second = call(&b);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(source.runs(), 1);
+    source.let_through(2);
+    let _ = (first.await, second.await);
+}
+
+#[tokio::test]
+async fn renewals_do_not_use_up_the_patience() {
+    let (pair, source) = (Pair::with(|builder| builder.lease(Duration::from_millis(60))), Source::held());
+    let call = |cache: &Cache| {
+        let (cache, source) = (cache.clone(), source.clone());
+        spawn(async move { row(&cache, &source, 7).await })
+    };
+    let first = call(&pair.a);
+    until(|| source.runs() == 1).await;
+    let second = call(&pair.b);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(source.runs(), 1);
+    source.let_through(2);
+    let _ = (first.await, second.await);
+}
+
+#[tokio::test]
+async fn a_call_from_after_a_tags_invalidation_does_not_get_the_value_from_before() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let call = || {
+        let (cache, source) = (pair.a.clone(), source.clone());
+        spawn(async move { list(&cache, &source, 7).await })
+    };
+    let before = call();
+    until(|| source.runs() == 1).await;
+    source.write();
+    pair.a.invalidate_tag("item:{}", &[&100]).await.unwrap();
+    let after = call();
+    settle().await;
+    pair.tier_a.hold_writes(true);
+    // The lease that asks for the value's tags goes through; the fill does not: but it comes to `Rejected` first.
+    pair.tier_a.set_down(true);
+    source.let_through(9);
+    assert_eq!(before.await.unwrap(), [7, 100]);
+    assert_eq!(after.await.unwrap(), [7, 200]);
+}
+
+#[tokio::test]
+async fn errors_that_are_kept_are_this_processs_own() {
+    let (pair, source) = (Pair::new(), Source::open());
+    for _ in 0..5 {
+        for cache in [&pair.a, &pair.b] {
+            let _ = fails(cache, &source, 7).await;
+            pair.flush().await;
+            settle().await;
+        }
+    }
+    assert_eq!(source.runs(), 2);
+}
+
+#[tokio::test]
+async fn those_who_wait_for_an_error_that_is_kept_do_not_wait_for_each_other() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let call = |cache: &Cache| {
+        let (cache, source) = (cache.clone(), source.clone());
+        spawn(async move { fails(&cache, &source, 7).await })
+    };
+    let third = Cache::builder().namespace("test").tier(pair.tier_a.clone()).clock(pair.clock.clock());
+    let third = third.build().unwrap();
+    let first = call(&pair.a);
+    until(|| source.runs() == 1).await;
+    let others = [call(&pair.b), call(&third)];
+    settle().await;
+    source.let_through(1);
+    assert!(first.await.unwrap().is_err());
+    let both = timeout(SECOND, until(|| source.runs() == 3)).await;
+    source.let_through(9);
+    for other in others {
+        let _ = other.await;
+    }
+    assert!(both.is_ok());
+}
+
+#[tokio::test]
+async fn a_keyspace_does_not_serve_what_a_tag_invalidated() {
+    let (pair, source) = (Pair::new(), Source::open());
+    tagged(&pair.a, &source, 7).await;
+    pair.flush().await;
+    source.write();
+    pair.a.invalidate_tag("s:{}", &[&7]).await.unwrap();
+    let rows = pair.b.keyspace::<u32, usize>("shared", 3600 * SECOND).unwrap();
+    assert_eq!(rows.get(&7).await, None);
+    assert_eq!(tagged(&pair.b, &source, 7).await, 2);
+}
+
+#[tokio::test]
+async fn nor_do_many() {
+    let (pair, source) = (Pair::new(), Source::open());
+    tagged(&pair.a, &source, 7).await;
+    pair.flush().await;
+    source.write();
+    pair.a.invalidate_tag("s:{}", &[&7]).await.unwrap();
+    let rows = pair.b.keyspace::<u32, usize>("shared", 3600 * SECOND).unwrap();
+    assert_eq!(rows.get_many([&7]).await, [None]);
+    assert_eq!(tagged(&pair.b, &source, 7).await, 2);
+}
+
+#[tokio::test]
+async fn what_is_set_while_the_mode_changes_is_watched() {
+    let pair = Pair::new();
+    let rows = |cache: &Cache| cache.keyspace::<u32, usize>("rows", 3600 * SECOND).unwrap();
+    let (a, b) = (rows(&pair.a), rows(&pair.b));
+    pair.a.set_mode(Mode::LocalOnly);
+    pair.tier_a.hold_deletes(true);
+    let setting = spawn({
+        let a = a.clone();
+        async move { a.set(&7, 1).await }
+    });
+    settle().await;
+    pair.a.set_mode(Mode::On);
+    pair.tier_a.hold_deletes(false);
+    setting.await.unwrap().unwrap();
+    b.set(&7, 2).await.unwrap();
+    b.delete(&7).await.unwrap();
+    pair.clock.advance(600 * SECOND);
+    assert_eq!(a.get(&7).await, None);
+}
+
+#[tokio::test]
+async fn confirmed_is_about_values_that_were_loaded_without_the_tier_too() {
+    let (pair, source) = (Pair::new(), Source::open());
+    row::with(CacheControl::local_only(), &pair.a, &source, 7).await;
+    source.write();
+    row::invalidate(&pair.b, &source, 7).confirmed().await.unwrap();
+    assert_eq!(row(&pair.a, &source, 7).await, 2);
+}
+
+#[tokio::test]
+async fn a_functions_own_bound_does_not_add_to_the_grace() {
+    let (pair, source) = (Pair::new(), Source::open());
+    lax(&pair.a, &source, 7).await;
+    pair.flush().await;
+    source.write();
+    pair.tier_a.set_down(true);
+    pair.clock.advance(40 * SECOND);
+    assert_eq!(lax(&pair.a, &source, 7).await, 2, "bound and grace are 31 s");
+}
+
+#[tokio::test]
+async fn what_was_said_outside_of_a_runtime_is_told() {
+    let (pair, source) = (Pair::new(), Source::open());
+    row(&pair.a, &source, 7).await;
+    pair.flush().await;
+    source.write();
+    let (cache, there) = (pair.a.clone(), source.clone());
+    std::thread::spawn(move || row::invalidate(&cache, &there, 7).spawn()).join().unwrap();
+    for _ in 0..3 {
+        row(&pair.a, &source, 7).await;
+        row(&pair.a, &source, 8).await;
+        pair.flush().await;
+        settle().await;
+        pair.clock.advance(2 * SECOND);
+    }
+    assert_eq!(pair.a.stats().pending_invalidations, 0);
+    assert_eq!(row(&pair.b, &source, 7).await, 2);
+}
+
+#[tokio::test]
+async fn a_load_does_not_wait_for_its_own_lease() {
+    #[cached("again:{id}", ttl = "1h", tags = ["again"], detach = false, cache = cache, skip(cache, source, is_inner))]
+    async fn again(cache: &Cache, source: &Source, is_inner: bool, id: u32) -> usize {
+        if !is_inner {
+            source.load().await;
+            return Box::pin(again(cache, source, true, id)).await;
+        }
+        id as usize
+    }
+    let (pair, source) = (Pair::new(), Source::held());
+    let outer = spawn({
+        let (cache, source) = (pair.a.clone(), source.clone());
+        async move { again(&cache, &source, false, 7).await }
+    });
+    until(|| source.runs() == 1).await;
+    pair.a.invalidate_tag("again", &[]).await.unwrap();
+    source.let_through(1);
+    assert_eq!(timeout(5 * SECOND, outer).await.map(Result::unwrap).ok(), Some(7));
+}
+
+#[tokio::test]
+async fn renewals_elsewhere_do_not_start_loads_here() {
+    let (pair, source) = (Pair::with(|builder| builder.lease(Duration::from_millis(300))), Source::held());
+    let call = |cache: &Cache| {
+        let (cache, source) = (cache.clone(), source.clone());
+        spawn(async move { own(&cache, &source, 7).await })
+    };
+    let holder = call(&pair.a);
+    until(|| source.runs() == 1).await;
+    let callers: Vec<_> = (0..10).map(|_| call(&pair.b)).collect();
+    until(|| source.runs() == 2).await;
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        drop(call(&pair.b));
+    }
+    let runs = source.runs();
+    source.let_through(99);
+    let _ = holder.await;
+    for caller in callers {
+        let _ = caller.await;
+    }
+    assert_eq!(runs, 2);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_load_whose_tag_was_invalidated_starts_over() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let call = |cache: &Cache| {
+        let (cache, source) = (cache.clone(), source.clone());
+        spawn(async move { note(&cache, &source, 7).await })
+    };
+    let overtaken = call(&pair.a);
+    until(|| source.runs() == 1).await;
+    let follower = call(&pair.a);
+    settle().await;
+    source.write();
+    pair.b.invalidate_tag("n:{}", &[&7]).await.unwrap();
+    let began = timeout(2 * SECOND, until(|| source.runs() == 2)).await;
+    source.let_through(9);
+    let _ = (overtaken.await, follower.await);
+    assert!(began.is_ok(), "the second load waits for the first");
+}
+
+#[tokio::test]
+async fn what_cannot_be_encoded_is_loaded_once_per_process() {
+    let (pair, source) = (Pair::new(), Source::open());
+    for _ in 0..5 {
+        for cache in [&pair.a, &pair.b] {
+            unencodable(cache, &source, 7).await;
+            pair.flush().await;
+            settle().await;
+        }
+    }
+    assert_eq!(source.runs(), 2);
+}
+
+#[tokio::test]
+async fn a_local_only_load_that_was_overtaken_is_not_kept() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let loading = spawn({
+        let (cache, source) = (pair.a.clone(), source.clone());
+        async move { row::with(CacheControl::local_only(), &cache, &source, 7).await.value }
+    });
+    until(|| source.runs() == 1).await;
+    source.write();
+    row::invalidate(&pair.b, &source, 7).await.unwrap();
+    source.let_through(9);
+    assert_eq!(loading.await.unwrap(), 1);
+    assert_eq!(row(&pair.a, &source, 7).await, 2);
+}

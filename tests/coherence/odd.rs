@@ -1,0 +1,82 @@
+//! A tier that is odd in one way.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use cached_aside::{
+    Ask, Attachment, Filled, LeaseClaim, Leased, Line, Seen, Tier, TierError, TierFill, Token,
+    testing::FakeTier,
+};
+
+/// `full`: it refuses leases, as a Redis at maxmemory does. `deaf`: it tells nothing (RESP2).
+#[derive(Debug, Default)]
+pub(crate) struct Switches {
+    pub(crate) full: AtomicBool,
+    pub(crate) deaf: AtomicBool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Odd(pub(crate) FakeTier, pub(crate) Arc<Switches>);
+
+impl Odd {
+    fn line(&self, line: Arc<Line>) -> Arc<Line> {
+        if self.1.deaf.load(SeqCst) { Line::silent() } else { line }
+    }
+}
+
+#[async_trait]
+impl Tier for Odd {
+    fn attach(&self, attachment: Attachment) {
+        self.0.attach(attachment);
+    }
+    fn ready(&self) -> bool {
+        self.0.ready()
+    }
+    async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
+        let seen = self.0.look(asks, tags).await?;
+        Ok(Seen { line: self.line(seen.line), ..seen })
+    }
+    async fn lease(
+        &self,
+        claims: &[LeaseClaim<'_>],
+        tags: &[String],
+        keep: Duration,
+    ) -> Result<Leased, TierError> {
+        if self.1.full.load(SeqCst) {
+            return Err(TierError::Refused("OOM".to_owned()));
+        }
+        let leased = self.0.lease(claims, tags, keep).await?;
+        Ok(Leased { line: self.line(leased.line), ..leased })
+    }
+    async fn fill(&self, fills: Vec<TierFill>) -> Result<Filled, TierError> {
+        let filled = self.0.fill(fills).await?;
+        Ok(Filled { line: self.line(filled.line), ..filled })
+    }
+    async fn renew(&self, key: &str, token: Token, lease: Duration) -> Result<bool, TierError> {
+        self.0.renew(key, token, lease).await
+    }
+    async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError> {
+        self.0.release(key, token, is_failed).await
+    }
+    async fn delete(&self, keys: &[String]) -> Result<u64, TierError> {
+        self.0.delete(keys).await
+    }
+    async fn delete_matching(&self, pattern: &str) -> Result<u64, TierError> {
+        self.0.delete_matching(pattern).await
+    }
+    async fn confirm(&self) -> Result<(), TierError> {
+        self.0.confirm().await
+    }
+    async fn exists(&self, key: &str) -> Result<bool, TierError> {
+        self.0.exists(key).await
+    }
+    async fn incr(&self, key: &str, by: i64, ttl: Option<Duration>) -> Result<i64, TierError> {
+        self.0.incr(key, by, ttl).await
+    }
+}
