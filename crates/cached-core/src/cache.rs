@@ -210,7 +210,7 @@ impl Cache {
 
     /// Others count on this process to serve nothing longer without a proof than the bound and the grace of the cache.
     #[inline]
-    fn bound_of(&self, site: &Site) -> Nanos {
+    pub(crate) fn bound_of(&self, site: &Site) -> Nanos {
         match site.own_bound() {
             Some(own) if !planted!("bound-of-function-ignored") => {
                 nanos(own).min(self.0.bound.saturating_add(self.0.grace))

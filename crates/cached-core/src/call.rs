@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
     task::Poll,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_timer::Delay;
@@ -17,6 +17,7 @@ use crate::{
     Error,
     cache::{Cache, Entry, Looked, Mode as CacheMode},
     claim::Claim,
+    clock::nanos,
     control::{CacheOutcome, Layer, Reason, Reply, Terms},
     flight::{Arrival, Follower, Landing, Leader, Panic, Role},
     invalidation::{Invalidation, Target},
@@ -429,7 +430,7 @@ impl<R> Desk<R> {
                 Role::Recurse => return Ok(Joined::Recurse),
                 Role::Follow(follower) => follower,
             };
-            let came_after_load = follower.came_after_load;
+            let landing_since = follower.landing_since;
             match arrive(follower).await {
                 Arrival::Lead(leader) => return Ok(Joined::Lead(leader)),
                 Arrival::Superseded => {}
@@ -440,7 +441,10 @@ impl<R> Desk<R> {
                     if self.fresh_enough(age).is_none() {
                         return Ok(Joined::Lead(flights.depart(key)));
                     }
-                    let Some(reply) = self.reply_joined(&*slot, came_after_load) else {
+                    if self.is_too_late(landing_since) {
+                        continue;
+                    }
+                    let Some(reply) = self.reply_joined(&*slot, landing_since.is_some()) else {
                         return Ok(Joined::Alone);
                     };
                     return Ok(Joined::Reply(reply));
@@ -456,12 +460,19 @@ impl<R> Desk<R> {
             return None;
         }
         let follower = self.cache.flights().join_landing(&self.entry.key)?;
+        let landing_since = follower.landing_since;
         match arrive(follower).await {
-            Arrival::Landed(Landing::Shared(slot)) => {
+            Arrival::Landed(Landing::Shared(slot)) if !self.is_too_late(landing_since) => {
                 self.fresh_enough(slot.meta().age(self.cache.clock().now()))?.reply_joined(&*slot, true)
             }
             _ => None,
         }
+    }
+
+    /// Who came after the load had ended gets a value that was current when it was stored, and not when he came: the bound
+    /// holds for that as for an entry.
+    fn is_too_late(&self, landing_since: Option<Instant>) -> bool {
+        landing_since.is_some_and(|since| self.asks_l2() && nanos(since.elapsed()) >= self.cache.bound_of(&self.site))
     }
 
     fn reply_joined(&self, slot: &dyn Slot, came_after_load: bool) -> Option<Reply<R>> {

@@ -77,7 +77,7 @@ impl<R> Lander<R> {
         let Self { desk, leader, mut ground, any_tag } = self;
         desk.note(Count::Load);
         leader.stand_on(ground.claim());
-        if let Ground::Leased(lease) = &mut ground {
+        if let (Ground::Leased(lease), false) = (&mut ground, desk.site.coalesces_here()) {
             lease.keep(leader.is_at_work(ABANDONED));
         }
         // The policies are the user's code as well.

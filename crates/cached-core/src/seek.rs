@@ -35,6 +35,9 @@ const POLL: Duration = Duration::from_millis(100);
 /// A call that finds something else each time it looks gives up.
 const ROUNDS: usize = 32;
 
+/// How many times longer a lease lasts that is not renewed.
+const UNRENEWED: u32 = 30;
+
 /// A value of another version of the program is left to that one for so long, or two would load in turns for ever.
 const OTHERS_TURN: Duration = Duration::from_secs(60);
 
@@ -177,8 +180,7 @@ impl<R> Seek<'_, R> {
                     known = None;
                     continue;
                 }
-                State::Busy { .. } => return Answer::Alone(self.beside_another()),
-                State::Others(claim) => return Answer::Alone(claim),
+                State::Busy { claim, .. } | State::Others(claim) => return Answer::Alone(claim),
                 State::Moved => {
                     known = None;
                     rounds += 1;
@@ -192,7 +194,7 @@ impl<R> Seek<'_, R> {
                     rounds += wait(listener, &claim.line, left).await;
                     has_waited = true;
                 }
-                Leasing::Busy(..) => return Answer::Alone(self.beside_another()),
+                Leasing::Busy(_, claim) => return Answer::Alone(claim),
                 Leasing::Moved => rounds += 1,
                 Leasing::Unknown => return self.without_tier(suspect.as_ref()),
             }
@@ -205,15 +207,9 @@ impl<R> Seek<'_, R> {
     pub(crate) async fn force(&self) -> Answer {
         match self.lease(Take::Force).await {
             Leasing::Held(lease) => Answer::Lease(lease),
-            Leasing::Busy(..) => Answer::Alone(self.beside_another()),
+            Leasing::Busy(_, claim) => Answer::Alone(claim),
             Leasing::Moved | Leasing::Unknown => self.without_tier(None),
         }
-    }
-
-    /// What a load stands on that goes on beside another one's. What is said of that one's lease is not about it.
-    fn beside_another(&self) -> Claim {
-        let name = &self.entry.name.text;
-        Claim { mark: self.shared.own_mark(name), ..self.shared.silent_claim(name, &self.entry.tags) }
     }
 
     fn without_tier(&self, suspect: Option<&Arc<Kept>>) -> Answer {
@@ -355,6 +351,12 @@ impl<R> Seek<'_, R> {
         if is_anothers && is_young { State::Others(claim) } else { State::Takeable(Take::Over(stored.stamp)) }
     }
 
+    /// Nobody waits for the lease of a function that does not coalesce, so it need not be renewed, which would be a word to
+    /// everyone.
+    fn lease_length(&self) -> Duration {
+        if self.coalesce { self.shared.lease } else { UNRENEWED * self.shared.lease }
+    }
+
     async fn lease(&self, take: Take) -> Leasing {
         let (shared, name) = (self.shared, &self.entry.name);
         let claim = shared.silent_claim(&name.text, &self.entry.tags);
@@ -366,7 +368,7 @@ impl<R> Seek<'_, R> {
         }
         let pledge = Pledge::new(shared, &name.text);
         let token = pledge.token();
-        let wanted = LeaseClaim { key: &name.text, token, lease: shared.lease, take };
+        let wanted = LeaseClaim { key: &name.text, token, lease: self.lease_length(), take };
         let Ok(leased) = shared.tier.lease(&[wanted], &tags, self.shape.ttl_hint()).await else {
             self.counters.add(Count::SharedReadError);
             return Leasing::Unknown;

@@ -246,7 +246,7 @@ impl State {
     ) -> Follower {
         self.followers += 1;
         let (flights, flight) = (flights.clone(), flight.clone());
-        Follower { flights, flight, within, seat: None, patient, came_after_load: self.landing.is_some() }
+        Follower { flights, flight, within, seat: None, patient, landing_since: self.landing }
     }
 
     /// A follower takes the lead.
@@ -294,7 +294,8 @@ pub(crate) struct Follower {
     within: Vec<Arc<Flight>>,
     seat: Option<usize>,
     patient: bool,
-    pub(crate) came_after_load: bool,
+    /// When the load ended, if it had when this one came.
+    pub(crate) landing_since: Option<Instant>,
 }
 
 /// What a follower waited for.

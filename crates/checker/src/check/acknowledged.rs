@@ -1,0 +1,89 @@
+//! P4: an invalidation that could not be told was honest about it, holds in its own process at once, and in every
+//! process in the end.
+//!
+//! * After `NotPropagated` the process that got it never again returns what was superseded, from whatever tier.
+//! * When everything has been healed and the invalidations have been repeated, no process does. Those of a process
+//!   that was killed are lost with it; all others count, however they were acknowledged, and so does what other
+//!   programs did.
+
+use super::{Findings, Prepared, Promise};
+use crate::history::{Ack, What};
+
+pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
+    let untold = |ack| ack == Ack::NotPropagated;
+    let own = prepared.timelines_by_process(|_, _, ack| untold(ack));
+    let is_killed = |process: u16| {
+        let process = prepared.history.processes.get(usize::from(process));
+        process.is_some_and(|process| process.killed.is_some())
+    };
+    let lasting = prepared.timelines(|event, _, ack| ack != Ack::Error && !is_killed(event.process));
+
+    for (index, read, began) in prepared.reads() {
+        let before = own.get(&(read.process, read.key)).and_then(|timeline| timeline.superseding(began));
+        findings.count(Promise::Acknowledged, 1);
+        if let Some(cut) = before.filter(|cut| cut.end < read.start) {
+            findings.report(Promise::Acknowledged, &[index, cut.event], || {
+                format!("a process could not tell others that key {} changed, and forgot it itself", read.key)
+            });
+        }
+        let in_the_end = lasting[read.key as usize].superseding(began);
+        if let (What::FinalRead(_), Some(cut)) = (read.what, in_the_end) {
+            findings.report(Promise::Acknowledged, &[index, cut.event], || {
+                format!(
+                    "an invalidation of key {} has not reached process {} in the end",
+                    read.key, read.process
+                )
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        check::{Findings, Prepared, synthetic::Story},
+        history::{Ack, Answer},
+        universe::Form,
+    };
+
+    fn broken(story: &Story) -> u64 {
+        let mut findings = Findings::default();
+        super::check(&Prepared::new(&story.history()), &mut findings);
+        findings.total()
+    }
+
+    fn untold() -> Story {
+        let mut story = Story::new(2);
+        story.acked(0, Form::Tag, 0, (5_000, 5_010), 2, Ack::NotPropagated);
+        story
+    }
+
+    #[test]
+    fn others_may_return_it_and_the_process_itself_may_not() {
+        let mut story = untold();
+        story.read(1, 0, Answer::L2, (5_100, 5_101), (1, 1_000));
+        story.read(0, 0, Answer::L2, (5_100, 5_101), (2, 5_050));
+        story.read(0, 1, Answer::L2, (5_100, 5_101), (3, 1_000));
+        assert_eq!(broken(&story), 0);
+        story.read(0, 0, Answer::L2, (5_100, 5_101), (1, 1_000));
+        assert_eq!(broken(&story), 1);
+    }
+
+    #[test]
+    fn in_the_end_nobody_may() {
+        let mut story = untold();
+        story.final_read(1, 0, (20_000, 20_001), (2, 5_050));
+        assert_eq!(broken(&story), 0);
+        story.final_read(1, 2, (20_000, 20_001), (1, 1_000));
+        assert_eq!(broken(&story), 1);
+    }
+
+    #[test]
+    fn who_was_killed_could_not_repeat_it() {
+        let mut story = untold();
+        story.final_read(1, 0, (20_000, 20_001), (1, 1_000));
+        assert_eq!(broken(&story), 1);
+        story.kill(0, 5_100);
+        assert_eq!(broken(&story), 0);
+    }
+}

@@ -1,0 +1,86 @@
+//! Nobody is told of anything but the load's own errors, and what an invalidation says about its reach.
+//!
+//! A load that failed or panicked is the answer only to those who waited for it, in its own process. Who comes when
+//! it has just ended still finds it on its way to those who wait, for a moment that is shorter than [`SLOW`].
+
+use std::collections::HashMap;
+
+use super::{Findings, Prepared, Promise};
+use crate::{
+    history::{Ack, Answer, LoadEnd, Strength, What},
+    settings::SLOW,
+};
+
+pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
+    let mut failures: HashMap<(u16, u32, LoadEnd), Vec<u64>> = HashMap::new();
+    for event in &prepared.history.events {
+        if let What::Load(end @ (LoadEnd::Failed | LoadEnd::Panicked)) = event.what {
+            failures.entry((event.process, event.key, end)).or_default().push(event.end);
+        }
+    }
+    for ends in failures.values_mut() {
+        ends.sort_unstable();
+    }
+
+    for (index, event) in prepared.history.events.iter().enumerate() {
+        let waited_for = |end| {
+            let ends = failures.get(&(event.process, event.key, end)).map(Vec::as_slice).unwrap_or_default();
+            ends.get(ends.partition_point(|&ended| ended + SLOW < event.start))
+                .is_some_and(|&ended| ended <= event.end)
+        };
+        let why = match (event.what, event.answer()) {
+            (_, Some(Answer::Mixed)) => "the value was another key's",
+            (_, Some(Answer::Bypass)) => "the cache took no part",
+            (_, Some(Answer::Failed)) if !waited_for(LoadEnd::Failed) => "an error that no load returned",
+            (_, Some(Answer::Panicked)) if !waited_for(LoadEnd::Panicked) => "a panic that no load made",
+            (What::Invalidate(_, _, Ack::Error) | What::Set(Ack::Error), _) => "an error that is not allowed",
+            (What::Invalidate(_, Strength::Plain, Ack::NotConfirmed), _) => "nobody asked for a confirmation",
+            _ => {
+                findings.count(Promise::Answers, 1);
+                continue;
+            }
+        };
+        findings.report(Promise::Answers, &[index], || why.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        check::{Findings, Prepared, synthetic::Story},
+        history::{Ack, Answer, What},
+        universe::Form,
+    };
+
+    fn broken(story: &Story) -> u64 {
+        let mut findings = Findings::default();
+        super::check(&Prepared::new(&story.history()), &mut findings);
+        findings.total()
+    }
+
+    #[test]
+    fn a_failure_has_its_load() {
+        let mut story = Story::new(2);
+        story.failed_load(0, 0, 1, (1_000, 1_010));
+        story.push(0, What::Read(Answer::Failed), 0, (1_005, 1_011), (0, 0, 0));
+        assert_eq!(broken(&story), 0);
+        story.push(0, What::Read(Answer::Failed), 0, (1_060, 1_061), (0, 0, 0));
+        assert_eq!(broken(&story), 0);
+        story.push(0, What::Read(Answer::Failed), 0, (1_061, 1_062), (0, 0, 0));
+        story.push(1, What::Read(Answer::Failed), 0, (1_005, 1_011), (0, 0, 0));
+        story.push(0, What::Read(Answer::Panicked), 0, (1_005, 1_011), (0, 0, 0));
+        assert_eq!(broken(&story), 3);
+    }
+
+    #[test]
+    fn only_what_is_promised_is_said() {
+        let mut story = Story::new(1);
+        story.acked(0, Form::Key, 0, (1, 2), 1, Ack::NotPropagated);
+        assert_eq!(broken(&story), 0);
+        story.acked(0, Form::Key, 0, (1, 2), 1, Ack::Error);
+        story.acked(0, Form::Key, 0, (1, 2), 1, Ack::NotConfirmed);
+        story.push(0, What::Read(Answer::Mixed), 0, (1, 2), (1, 1, 1));
+        story.push(0, What::Read(Answer::Bypass), 0, (1, 2), (1, 1, 1));
+        assert_eq!(broken(&story), 4);
+    }
+}

@@ -1,0 +1,104 @@
+//! P5: after a confirmed invalidation was acknowledged, no process returns what it superseded, not even from memory.
+//!
+//! There is no allowance for the bound nor for the grace: each process has confirmed, or has lost the right to
+//! serve what it had. Two things are left out:
+//!
+//! * What a process loaded **by itself in an outage**: it lives for a grace of its own, since the process cannot be
+//!   asked. For those reads the bound of P2 holds, and is checked there.
+//! * A follower of a call whose answer from Redis was on its way, as in [`allowance`](super::allowance): it has
+//!   ended at most [`SLOW`] after.
+//!
+//! Reads from L2 and own loads have no allowance anyway, and are P1's.
+
+use super::{Findings, Prepared, Promise};
+use crate::{
+    clock::ms,
+    history::{Ack, Answer, Strength},
+    settings::SLOW,
+};
+
+pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
+    let confirmed =
+        prepared.timelines(|_, strength, ack| strength == Strength::Confirmed && ack == Ack::Done);
+    for (index, read, began) in prepared.reads() {
+        let Some(answer) = read.answer() else { continue };
+        if !matches!(answer, Answer::L1 | Answer::Found | Answer::Joined) {
+            continue;
+        }
+        findings.count(Promise::Confirmed, 1);
+        let Some(cut) = confirmed[read.key as usize].superseding(began).filter(|cut| cut.end < read.start)
+        else {
+            continue;
+        };
+        let load = prepared.load(read.load);
+        let by_itself = load.is_some_and(|(_, load)| {
+            load.process == read.process && prepared.outages.meets(load.process, load.start, load.end)
+        });
+        if by_itself || (answer == Answer::Joined && read.end <= cut.end + SLOW) {
+            continue;
+        }
+        let events: Vec<_> = [index, cut.event].into_iter().chain(load.map(|(at, _)| at)).collect();
+        findings.report(Promise::Confirmed, &events, || {
+            let after = (read.start - cut.end) / ms(1);
+            format!("key {} was confirmed as invalidated, and served from memory {after} ms later", read.key)
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        check::{Findings, Prepared, synthetic::Story},
+        faults::{FaultKind, Target},
+        history::Answer,
+        universe::Form,
+    };
+
+    fn broken(story: &Story) -> u64 {
+        let mut findings = Findings::default();
+        super::check(&Prepared::new(&story.history()), &mut findings);
+        findings.total()
+    }
+
+    fn confirmed() -> Story {
+        let mut story = Story::new(2);
+        story.load(1, 0, 1, (1_000, 1_005));
+        story.confirmed(0, 0, (5_000, 5_100), 2);
+        story
+    }
+
+    #[test]
+    fn memory_has_no_allowance() {
+        let mut story = confirmed();
+        story.read(1, 0, Answer::L1, (5_099, 5_101), (1, 1_000));
+        story.read(1, 0, Answer::L1, (5_101, 5_101), (2, 5_001));
+        assert_eq!(broken(&story), 0);
+        story.read(1, 0, Answer::L1, (5_101, 5_101), (1, 1_000));
+        assert_eq!(broken(&story), 1);
+    }
+
+    #[test]
+    fn an_outage_excuses_only_what_was_loaded_in_it() {
+        let mut story = confirmed();
+        story.read(1, 0, Answer::L1, (5_101, 5_101), (1, 1_000));
+        story.fault(FaultKind::Refuse, Target::Slot(1), 4_000, 6_000);
+        assert_eq!(broken(&story), 1);
+        let mut story = confirmed();
+        story.fault(FaultKind::Refuse, Target::Slot(1), 4_000, 6_000);
+        story.load(1, 0, 3, (4_500, 4_501));
+        story.read(1, 0, Answer::L1, (5_101, 5_101), (3, 4_500));
+        assert_eq!(broken(&story), 0);
+        // Another process' load is no excuse.
+        story.load(0, 0, 4, (4_500, 4_501));
+        story.read(1, 0, Answer::L1, (5_101, 5_101), (4, 4_500));
+        assert_eq!(broken(&story), 1);
+    }
+
+    #[test]
+    fn an_ordinary_invalidation_confirms_nothing() {
+        let mut story = Story::new(2);
+        story.invalidate(0, Form::Key, 0, (5_000, 5_100), 2);
+        story.read(1, 0, Answer::L1, (5_101, 5_101), (1, 1_000));
+        assert_eq!(broken(&story), 0);
+    }
+}

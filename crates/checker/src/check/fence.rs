@@ -1,0 +1,158 @@
+//! P1 and P2: what an acknowledged invalidation has superseded is not returned any more, or only as long as
+//! [`allowance`](super::allowance) says.
+
+use super::{
+    Findings, Prepared, Promise,
+    allowance::{Case, Verdict},
+};
+use crate::{clock::ms, history::Ack};
+
+pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
+    let (history, outages) = (prepared.history, &prepared.outages);
+    // One that was not confirmed is told all the same.
+    let is_told = |ack| matches!(ack, Ack::Done | Ack::NotConfirmed);
+    let everyones = prepared.timelines(|_, _, ack| is_told(ack));
+    let own = prepared.timelines_by_process(|_, _, ack| is_told(ack));
+
+    for (index, read, began) in prepared.reads() {
+        let Some(answer) = read.answer() else { continue };
+        findings.count(Promise::Fence, 1);
+        findings.count(Promise::Bound, 1);
+        let load = prepared.load(read.load);
+        let own_cut = own.get(&(read.process, read.key)).and_then(|timeline| timeline.superseding(began));
+        let any_cut = everyones[read.key as usize].superseding(began);
+        for (cut, is_same_process) in [(own_cut, true), (any_cut, false)] {
+            let Some(cut) = cut.filter(|cut| cut.end < read.start) else { continue };
+            let age = read.start - cut.end;
+            findings.longest = findings.longest.max(age);
+            if outages.calm_since(read.process, read.start) <= cut.end {
+                findings.longest_calm = findings.longest_calm.max(age);
+            }
+            let load_ended = load.map(|(_, load)| load.end);
+            let case = Case { read, answer, acknowledged: cut.end, is_same_process, load_ended };
+            let promise = match case.judge(&history.settings, outages) {
+                Verdict::Legal => continue,
+                Verdict::Fence => Promise::Fence,
+                Verdict::Bound => Promise::Bound,
+            };
+            let events: Vec<_> =
+                [Some(index), Some(cut.event), load.map(|(at, _)| at)].into_iter().flatten().collect();
+            findings.report(promise, &events, || {
+                let who = if is_same_process { "the process that invalidated" } else { "another process" };
+                format!(
+                    "{who} returned ({answer:?}) a superseded value of key {} {} ms after the acknowledgement",
+                    read.key,
+                    age / ms(1)
+                )
+            });
+            break;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        check::{Findings, Prepared, Promise, synthetic::Story},
+        faults::{FaultKind, Target},
+        history::{Ack, Answer},
+        universe::Form,
+    };
+
+    fn broken(story: &Story) -> Vec<Promise> {
+        let mut findings = Findings::default();
+        super::check(&Prepared::new(&story.history()), &mut findings);
+        findings.counts.into_keys().collect()
+    }
+
+    /// Load 1 of key 0 in worker 0, and an invalidation by worker 0 from 5,000 to 5,010.
+    fn story() -> Story {
+        let mut story = Story::new(3);
+        story.load(0, 0, 1, (1_000, 1_005));
+        story.invalidate(0, Form::Key, 0, (5_000, 5_010), 2);
+        story
+    }
+
+    #[test]
+    fn reads_that_overlap_or_see_a_later_load_are_legal() {
+        let mut story = story();
+        story.read(1, 0, Answer::L2, (5_009, 5_011), (1, 1_000));
+        story.read(1, 0, Answer::L1, (5_200, 5_200), (1, 1_000));
+        story.load(1, 0, 2, (5_005, 5_020));
+        story.read(0, 0, Answer::L2, (9_000, 9_001), (2, 5_005));
+        assert_eq!(broken(&story), []);
+    }
+
+    #[test]
+    fn a_superseded_value_from_redis_breaks_the_fence() {
+        let mut story = story();
+        story.read(1, 0, Answer::L2, (5_011, 5_012), (1, 1_000));
+        assert_eq!(broken(&story), [Promise::Fence]);
+    }
+
+    #[test]
+    fn a_superseded_value_from_memory_breaks_the_bound() {
+        let mut story = story();
+        story.read(1, 0, Answer::L1, (5_311, 5_311), (1, 1_000));
+        assert_eq!(broken(&story), [Promise::Bound]);
+    }
+
+    #[test]
+    fn the_process_that_invalidated_has_no_allowance() {
+        let mut story = story();
+        story.read(0, 0, Answer::L1, (5_011, 5_011), (1, 1_000));
+        assert_eq!(broken(&story), [Promise::Fence]);
+    }
+
+    #[test]
+    fn a_load_that_ended_after_the_acknowledgement_is_not_stored() {
+        let mut story = Story::new(2);
+        story.load(1, 0, 1, (4_900, 5_100));
+        story.invalidate(0, Form::Key, 0, (5_000, 5_010), 2);
+        story.read(1, 0, Answer::Joined, (5_009, 5_100), (1, 4_900));
+        assert_eq!(broken(&story), []);
+        let before = story.clone();
+        story.read(1, 0, Answer::Joined, (5_011, 5_100), (1, 4_900));
+        assert_eq!(broken(&story), [Promise::Fence]);
+        let mut story = before;
+        story.read(1, 0, Answer::L1, (5_101, 5_101), (1, 4_900));
+        assert_eq!(broken(&story), [Promise::Fence]);
+        // In an outage nobody could know.
+        story.fault(FaultKind::Refuse, Target::Slot(1), 4_800, 5_200);
+        assert_eq!(broken(&story), []);
+    }
+
+    #[test]
+    fn each_form_supersedes_what_it_reaches() {
+        for form in Form::ALL {
+            for key in 0..7 {
+                let mut story = Story::new(2);
+                story.load(0, key, 1, (1_000, 1_005));
+                story.invalidate(0, form, 0, (5_000, 5_010), 2);
+                story.read(1, key, Answer::L2, (5_011, 5_012), (1, 1_000));
+                let expected =
+                    if crate::universe::reaches(form, 0, key) { vec![Promise::Fence] } else { vec![] };
+                assert_eq!(broken(&story), expected, "{form:?} {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_not_acknowledged_obliges_nobody() {
+        let mut story = Story::new(2);
+        story.acked(0, Form::Key, 0, (5_000, 5_010), 2, Ack::NotPropagated);
+        story.read(1, 0, Answer::L2, (9_000, 9_001), (1, 1_000));
+        assert_eq!(broken(&story), []);
+    }
+
+    #[test]
+    fn what_was_put_in_is_superseded_by_what_came_after_it_was() {
+        let mut story = Story::new(2);
+        story.set(0, 7, (4_990, 5_005), 1);
+        story.invalidate(0, Form::Key, 7, (5_000, 5_010), 2);
+        story.read(1, 7, Answer::Found, (9_000, 9_000), (1, 4_990));
+        assert_eq!(broken(&story), []);
+        story.invalidate(0, Form::Key, 7, (6_000, 6_010), 3);
+        assert_eq!(broken(&story), [Promise::Bound]);
+    }
+}

@@ -1,0 +1,177 @@
+//! When each process could not reach Redis, as far as anybody but the cache itself can tell.
+//!
+//! A process is in an outage
+//! * while a fault hits it: its own proxy, its own standstill, or Redis itself;
+//! * while its **witness** gets no answer in time. The witness is a bare connection of the same process through the
+//!   same proxy, so it also sees what nobody injected: a machine that is too busy;
+//! * after its birth, until its witness has been answered;
+//! * before it was killed, for as long as its log may not have been flushed, because a stall in it would be missing.
+//!
+//! To each of these the time is added that noticing and connecting anew may take ([`Settings::recovery_ns`]), or
+//! less after a stall that was short.
+//!
+//! The cache's own opinion does not count: a cache that wrongly takes Redis for lost would excuse itself.
+//!
+//! [`Settings::recovery_ns`]: crate::settings::Settings::recovery_ns
+
+use crate::{
+    faults::{FaultKind, UNFLUSHED},
+    history::{FOREIGN, History, Mark, What},
+};
+
+/// Sorted windows that do not overlap.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Windows(Vec<(u64, u64)>);
+
+impl Windows {
+    fn merge(mut all: Vec<(u64, u64)>) -> Self {
+        all.sort_unstable();
+        let mut merged: Vec<(u64, u64)> = Vec::with_capacity(all.len());
+        for (from, to) in all {
+            match merged.last_mut() {
+                Some(last) if from <= last.1 => last.1 = last.1.max(to),
+                _ => merged.push((from, to)),
+            }
+        }
+        Self(merged)
+    }
+
+    /// The end of the last window that began until `moment`; 0 if there is none. It may lie in the future.
+    fn last_end(&self, moment: u64) -> u64 {
+        let after = self.0.partition_point(|window| window.0 <= moment);
+        after.checked_sub(1).map_or(0, |last| self.0[last].1)
+    }
+
+    fn meets(&self, from: u64, to: u64) -> bool {
+        self.last_end(to) >= from
+    }
+
+    fn length(&self, from: u64, to: u64) -> u64 {
+        let parts = self.0.iter().map(|window| window.1.min(to).saturating_sub(window.0.max(from)));
+        parts.sum()
+    }
+}
+
+/// The outages of a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Outages {
+    /// Of each process, with the time to recover.
+    processes: Vec<Windows>,
+    /// Of any of them.
+    anywhere: Windows,
+    /// In which each process stood still or was starved, without the time to recover.
+    starved: Vec<Windows>,
+}
+
+impl Outages {
+    pub(crate) fn new(history: &History) -> Self {
+        let recovery = history.settings.recovery_ns();
+        let count = history.processes.len();
+        let (mut windows, mut starved) = (vec![Vec::new(); count], vec![Vec::new(); count]);
+
+        let mut ready: Vec<Option<u64>> = vec![None; count];
+        for event in history.events.iter().filter(|event| event.process != FOREIGN) {
+            let process = usize::from(event.process);
+            match event.what {
+                What::Mark(Mark::Ready) => ready[process] = Some(event.end),
+                What::Stall => {
+                    let aftermath = history.settings.aftermath_ns(event.end - event.start);
+                    windows[process].push((event.start, event.end + aftermath));
+                    starved[process].push((event.start, event.end));
+                }
+                _ => {}
+            }
+        }
+        for (number, process) in history.processes.iter().enumerate() {
+            let until = ready[number].map_or(u64::MAX, |ready| ready + recovery);
+            windows[number].push((process.born, until));
+            if let Some(killed) = process.killed {
+                windows[number].push((killed.saturating_sub(UNFLUSHED), killed + recovery));
+            }
+            for fault in history.faults.iter().filter(|fault| fault.hits(process.slot)) {
+                if fault.kind.is_outage() {
+                    windows[number].push((fault.from, fault.to + recovery));
+                }
+                if fault.kind == FaultKind::WorkerFreeze {
+                    starved[number].push((fault.from, fault.to));
+                }
+            }
+        }
+        let anywhere = Windows::merge(windows.iter().flatten().copied().collect());
+        let merge = |all: Vec<Vec<_>>| all.into_iter().map(Windows::merge).collect();
+        Self { processes: merge(windows), anywhere, starved: merge(starved) }
+    }
+
+    /// Since when `process` has been able to reach Redis, seen from `moment`. In an outage it lies after `moment`.
+    pub(crate) fn calm_since(&self, process: u16, moment: u64) -> u64 {
+        self.processes.get(usize::from(process)).map_or(0, |windows| windows.last_end(moment))
+    }
+
+    /// Whether `process` was in an outage at any time from `from` to `to`.
+    pub(crate) fn meets(&self, process: u16, from: u64, to: u64) -> bool {
+        self.processes.get(usize::from(process)).is_some_and(|windows| windows.meets(from, to))
+    }
+
+    /// As [`calm_since`](Self::calm_since), for all processes.
+    pub(crate) fn calm_everywhere_since(&self, moment: u64) -> u64 {
+        self.anywhere.last_end(moment)
+    }
+
+    /// For how long, between two moments, `process` did not run as it should.
+    pub(crate) fn starved(&self, process: u16, from: u64, to: u64) -> u64 {
+        self.starved.get(usize::from(process)).map_or(0, |windows| windows.length(from, to))
+    }
+
+    /// The share of the time between two moments in which nothing was wrong anywhere, in percent.
+    pub(crate) fn calm_percent(&self, from: u64, to: u64) -> u64 {
+        let all = to.saturating_sub(from).max(1);
+        100 - self.anywhere.length(from, to) * 100 / all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        check::synthetic::Story,
+        clock::ms,
+        faults::{FaultKind, Target},
+    };
+
+    #[test]
+    fn windows_merge_and_answer() {
+        let windows = Windows::merge(vec![(50, 60), (10, 20), (15, 30), (30, 31)]);
+        assert_eq!(windows.0, [(10, 31), (50, 60)]);
+        assert_eq!([9, 10, 40, 55, 99].map(|at| windows.last_end(at)), [0, 31, 31, 60, 60]);
+        assert!(windows.meets(31, 40) && !windows.meets(32, 49) && windows.meets(32, 50));
+        assert_eq!(windows.length(20, 55), 16);
+    }
+
+    #[test]
+    fn a_fault_of_one_worker_is_an_outage_of_its_processes_only() {
+        let mut story = Story::new(2);
+        let recovery = story.settings().recovery_ns();
+        story.fault(FaultKind::Swallow, Target::Slot(1), 5_000, 6_000);
+        let outages = Outages::new(&story.history());
+        assert_eq!(outages.calm_since(1, story.at(5_500)), story.at(6_000) + recovery);
+        assert!(outages.calm_since(0, story.at(5_500)) < story.at(5_000));
+        assert!(
+            outages.meets(1, story.at(5_999), story.at(6_000))
+                && !outages.meets(0, story.at(5_000), story.at(9_000))
+        );
+        assert_eq!(outages.calm_everywhere_since(story.at(5_500)), story.at(6_000) + recovery);
+    }
+
+    #[test]
+    fn slowness_and_other_programs_are_no_outage_and_starvation_is() {
+        let mut story = Story::new(1);
+        story.fault(FaultKind::Delay(5), Target::Slot(0), 5_000, 6_000);
+        story.fault(FaultKind::Flush, Target::Everyone, 5_000, 5_001);
+        assert!(!Outages::new(&story.history()).meets(0, story.at(5_000), story.at(9_000)));
+        story.stall(0, 5_000, 5_500);
+        let outages = Outages::new(&story.history());
+        assert!(outages.meets(0, story.at(5_400), story.at(5_450)));
+        assert_eq!(outages.starved(0, story.at(5_400), story.at(9_000)), ms(100));
+        assert!(outages.calm_percent(story.at(5_000), story.at(9_000)) < 90);
+    }
+}

@@ -1,0 +1,160 @@
+//! A history with what the checks look up in it.
+
+use std::collections::HashMap;
+
+use super::Outages;
+use crate::{
+    history::{Ack, Answer, Event, FOREIGN, History, LoadEnd, Strength, What},
+    universe::{Flavor, flavor, reaches},
+};
+
+/// An invalidation of some key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cut {
+    pub(super) start: u64,
+    pub(super) end: u64,
+    /// Its index in the history.
+    pub(super) event: usize,
+}
+
+/// Invalidations of one key.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Timeline {
+    /// By their start.
+    cuts: Vec<Cut>,
+    /// Of each suffix of `cuts`, the one that ended first.
+    first_ended: Vec<Cut>,
+}
+
+impl Timeline {
+    fn new(mut cuts: Vec<Cut>) -> Self {
+        cuts.sort_unstable_by_key(|cut| cut.start);
+        let mut first_ended = cuts.clone();
+        for index in (1..first_ended.len()).rev() {
+            if first_ended[index].end < first_ended[index - 1].end {
+                first_ended[index - 1] = first_ended[index];
+            }
+        }
+        Self { cuts, first_ended }
+    }
+
+    /// Of those that supersede a value whose load began at `began`, the one that was acknowledged first. Whatever a
+    /// later one forbids, this one forbids as well.
+    pub(super) fn superseding(&self, began: u64) -> Option<Cut> {
+        let after = self.cuts.partition_point(|cut| cut.start <= began);
+        self.first_ended.get(after).copied()
+    }
+}
+
+/// Of each key.
+pub(super) type Timelines = Vec<Timeline>;
+
+/// A history, its outages and its loads.
+#[derive(Debug)]
+pub(crate) struct Prepared<'a> {
+    pub(crate) history: &'a History,
+    pub(crate) outages: Outages,
+    /// The event of each load, by its name.
+    loads: HashMap<u64, usize>,
+    /// The event of each `set`, by its name.
+    sets: HashMap<u64, usize>,
+    /// When the call that loaded started, by the name of the load.
+    calls: HashMap<u64, u64>,
+}
+
+impl<'a> Prepared<'a> {
+    pub(crate) fn new(history: &'a History) -> Self {
+        let (mut loads, mut sets, mut calls) = (HashMap::new(), HashMap::new(), HashMap::new());
+        for (index, event) in history.events.iter().enumerate() {
+            match event.what {
+                What::Load(LoadEnd::Done) => drop(loads.insert(event.load, index)),
+                What::Set(_) => drop(sets.insert(event.load, index)),
+                _ if event.answer() == Some(Answer::Miss) => {
+                    let start = calls.entry(event.load).or_insert(event.start);
+                    *start = event.start.min(*start);
+                }
+                _ => {}
+            }
+        }
+        Self { history, outages: Outages::new(history), loads, sets, calls }
+    }
+
+    /// All events that returned a value, with their index and with the moment that decides what supersedes the
+    /// value: when its load began. A value that was put in is superseded only by what came after `set` had
+    /// returned, since a `set` is fenced by nothing that overlaps it; if its end is unknown, its reads say nothing.
+    pub(super) fn reads(&self) -> impl Iterator<Item = (usize, &'a Event, u64)> {
+        self.history.events.iter().enumerate().filter_map(|(index, event)| {
+            event.answer().filter(|answer| answer.has_value())?;
+            let began = match flavor(event.key) {
+                Flavor::Stored => self.history.events[*self.sets.get(&event.load)?].end,
+                _ => event.began,
+            };
+            Some((index, event, began))
+        })
+    }
+
+    /// The load that found a value, if it was written down.
+    pub(super) fn load(&self, name: u64) -> Option<(usize, &'a Event)> {
+        let index = *self.loads.get(&name)?;
+        Some((index, &self.history.events[index]))
+    }
+
+    /// When the call that made a load started, if it is known.
+    pub(super) fn call_of(&self, name: u64) -> Option<u64> {
+        self.calls.get(&name).copied()
+    }
+
+    /// Of each key, the invalidations that reach it and that `choose` wants.
+    pub(super) fn timelines(&self, choose: impl Fn(&Event, Strength, Ack) -> bool) -> Timelines {
+        let mut cuts = vec![Vec::new(); self.history.keys as usize];
+        for (event, cut) in self.chosen(choose) {
+            self.spread(event, |key| cuts[key as usize].push(cut));
+        }
+        cuts.into_iter().map(Timeline::new).collect()
+    }
+
+    /// As [`timelines`](Self::timelines), of each process and key. Other programs are left out.
+    pub(super) fn timelines_by_process(
+        &self,
+        choose: impl Fn(&Event, Strength, Ack) -> bool,
+    ) -> HashMap<(u16, u32), Timeline> {
+        let mut cuts: HashMap<_, Vec<_>> = HashMap::new();
+        for (event, cut) in self.chosen(choose).filter(|(event, _)| event.process != FOREIGN) {
+            self.spread(event, |key| cuts.entry((event.process, key)).or_default().push(cut));
+        }
+        cuts.into_iter().map(|(of, cuts)| (of, Timeline::new(cuts))).collect()
+    }
+
+    fn chosen(
+        &self,
+        choose: impl Fn(&Event, Strength, Ack) -> bool,
+    ) -> impl Iterator<Item = (&'a Event, Cut)> {
+        self.history.events.iter().enumerate().filter_map(move |(index, event)| match event.what {
+            What::Invalidate(_, strength, ack) if choose(event, strength, ack) => {
+                Some((event, Cut { start: event.start, end: event.end, event: index }))
+            }
+            _ => None,
+        })
+    }
+
+    /// Calls `each` with every key that an invalidation reaches.
+    fn spread(&self, event: &Event, mut each: impl FnMut(u32)) {
+        if let What::Invalidate(form, ..) = event.what {
+            (0..self.history.keys).filter(|&key| reaches(form, event.key, key)).for_each(&mut each);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_to_be_acknowledged_of_those_that_supersede() {
+        let cut = |start, end| Cut { start, end, event: 0 };
+        let timeline = Timeline::new(vec![cut(30, 35), cut(10, 90), cut(20, 25)]);
+        let ends = [5, 10, 20, 29, 30].map(|began| timeline.superseding(began).map(|cut| cut.end));
+        assert_eq!(ends, [Some(25), Some(25), Some(35), Some(35), None]);
+        assert_eq!(Timeline::default().superseding(0), None);
+    }
+}

@@ -1,0 +1,142 @@
+//! Small histories for the tests of the checks: all times in milliseconds after the start, and everyone ready long
+//! before.
+
+use crate::{
+    clock::ms,
+    faults::{Fault, FaultKind, Target},
+    history::{Ack, Answer, Event, History, LoadEnd, Mark, Process, Strength, What},
+    settings::Settings,
+    universe::Form,
+};
+
+const ORIGIN: u64 = 1_000_000_000_000;
+
+/// A history in the making.
+#[derive(Clone, Debug)]
+pub(super) struct Story(History);
+
+impl Story {
+    /// With so many workers, each of them one process of the same number.
+    pub(super) fn new(workers: u16) -> Self {
+        let born = ORIGIN - ms(60_000);
+        let process = |slot| Process { slot: usize::from(slot), born, killed: None };
+        let processes = (0..workers).map(process).collect();
+        let settings = Settings::default();
+        let mut story = Self(History {
+            settings,
+            keys: 8,
+            events: Vec::new(),
+            faults: Vec::new(),
+            processes,
+            origin: ORIGIN,
+            stuck: None,
+        });
+        for worker in 0..workers {
+            story.push(worker, What::Mark(Mark::Ready), 0, (0, 0), (0, 0, 0));
+            let ready = story.0.events.last_mut().expect("just pushed");
+            (ready.start, ready.end) = (born, born);
+        }
+        story
+    }
+
+    pub(super) fn settings(&self) -> Settings {
+        self.0.settings
+    }
+
+    pub(super) fn at(&self, millis: u64) -> u64 {
+        self.0.origin + ms(millis)
+    }
+
+    pub(super) fn history(&self) -> History {
+        self.0.clone()
+    }
+
+    pub(super) fn stick(&mut self) {
+        self.0.stuck = Some("a worker did not end".to_owned());
+    }
+
+    pub(super) fn kill(&mut self, process: u16, at: u64) {
+        self.0.processes[usize::from(process)].killed = Some(self.at(at));
+    }
+
+    pub(super) fn fault(&mut self, kind: FaultKind, target: Target, from: u64, to: u64) {
+        let (from, to) = (self.at(from), self.at(to));
+        self.0.faults.push(Fault { kind, target, from, to });
+    }
+
+    pub(super) fn stall(&mut self, process: u16, from: u64, to: u64) {
+        self.push(process, What::Stall, 0, (from, to), (0, 0, 0));
+    }
+
+    /// A load with this name; its version is its name.
+    pub(super) fn load(&mut self, process: u16, key: u32, load: u64, times: (u64, u64)) {
+        let began = self.at(times.0);
+        self.push(process, What::Load(LoadEnd::Done), key, times, (load, began, load));
+    }
+
+    pub(super) fn failed_load(&mut self, process: u16, key: u32, load: u64, times: (u64, u64)) {
+        let began = self.at(times.0);
+        self.push(process, What::Load(LoadEnd::Failed), key, times, (0, began, load));
+    }
+
+    /// A read that returned what `load` found, which began at `began`.
+    pub(super) fn read(
+        &mut self,
+        process: u16,
+        key: u32,
+        answer: Answer,
+        times: (u64, u64),
+        load: (u64, u64),
+    ) {
+        let began = self.at(load.1);
+        self.push(process, What::Read(answer), key, times, (load.0, began, load.0));
+    }
+
+    pub(super) fn final_read(&mut self, process: u16, key: u32, times: (u64, u64), load: (u64, u64)) {
+        let began = self.at(load.1);
+        self.push(process, What::FinalRead(Answer::L2), key, times, (load.0, began, load.0));
+    }
+
+    pub(super) fn refresh(&mut self, process: u16, key: u32, times: (u64, u64), load: u64) {
+        let began = self.at(times.0);
+        self.push(process, What::Refresh(Answer::Miss), key, times, (load, began, load));
+    }
+
+    pub(super) fn invalidate(&mut self, process: u16, form: Form, key: u32, times: (u64, u64), version: u64) {
+        self.acked(process, form, key, times, version, Ack::Done);
+    }
+
+    pub(super) fn acked(
+        &mut self,
+        process: u16,
+        form: Form,
+        key: u32,
+        times: (u64, u64),
+        version: u64,
+        ack: Ack,
+    ) {
+        self.push(process, What::Invalidate(form, Strength::Plain, ack), key, times, (version, 0, 0));
+    }
+
+    pub(super) fn confirmed(&mut self, process: u16, key: u32, times: (u64, u64), version: u64) {
+        let what = What::Invalidate(Form::Key, Strength::Confirmed, Ack::Done);
+        self.push(process, what, key, times, (version, 0, 0));
+    }
+
+    pub(super) fn set(&mut self, process: u16, key: u32, times: (u64, u64), load: u64) {
+        let began = self.at(times.0);
+        self.push(process, What::Set(Ack::Done), key, times, (load, began, load));
+    }
+
+    pub(super) fn push(
+        &mut self,
+        process: u16,
+        what: What,
+        key: u32,
+        times: (u64, u64),
+        (version, began, load): (u64, u64, u64),
+    ) {
+        let (start, end) = (self.at(times.0), self.at(times.1));
+        self.0.events.push(Event { process, what, key, start, end, version, began, load });
+    }
+}

@@ -1,0 +1,95 @@
+//! Makes faults happen, and ends them.
+
+use std::time::Duration;
+
+use redis_harness::Mode;
+
+use super::{Fault, FaultKind, Planned, Target};
+use crate::{
+    clock::now,
+    history::{Ack, Event, FOREIGN, Strength, What},
+    run::Fleet,
+    universe::{Form, name},
+    worker::NAMESPACE,
+};
+
+/// A fault that has begun.
+#[derive(Debug)]
+pub(crate) struct Injector {
+    planned: Planned,
+    from: u64,
+}
+
+impl Injector {
+    pub(crate) fn begin(planned: Planned, fleet: &mut Fleet) -> Self {
+        let from = now();
+        match (planned.kind, planned.target) {
+            (FaultKind::RedisKill, _) => fleet.redis.kill(),
+            (FaultKind::RedisFreeze, _) => fleet.redis.freeze(),
+            (FaultKind::DenyDelete, _) => allow_delete(fleet, '-'),
+            (FaultKind::Flush, _) => foreign_flush(fleet),
+            (FaultKind::ForeignDelete, _) => foreign_delete(fleet, planned.key),
+            (FaultKind::WorkerKill, Target::Slot(slot)) => fleet.replace(slot),
+            (FaultKind::WorkerFreeze, Target::Slot(slot)) => fleet.worker(slot).freeze(),
+            (kind, Target::Slot(slot)) => fleet.proxies[slot].set_mode(mode(kind)),
+            (_, Target::Everyone) => {}
+        }
+        Self { planned, from }
+    }
+
+    /// For how long it is to hold.
+    pub(crate) fn hold(&self) -> Duration {
+        Duration::from_millis(self.planned.hold)
+    }
+
+    /// Heals it, and says what it was.
+    pub(crate) fn end(self, fleet: &mut Fleet) -> Fault {
+        let Planned { kind, target, .. } = self.planned;
+        match (kind, target) {
+            (FaultKind::RedisKill, _) => fleet.redis.restart(),
+            (FaultKind::RedisFreeze, _) => fleet.redis.thaw(),
+            (FaultKind::DenyDelete, _) => allow_delete(fleet, '+'),
+            (FaultKind::WorkerFreeze, Target::Slot(slot)) => fleet.worker(slot).thaw(),
+            (FaultKind::WorkerKill, _) | (_, Target::Everyone) => {}
+            (_, Target::Slot(slot)) => fleet.proxies[slot].set_mode(Mode::Pass),
+        }
+        Fault { kind, target, from: self.from, to: now() }
+    }
+}
+
+fn mode(kind: FaultKind) -> Mode {
+    match kind {
+        FaultKind::Delay(millis) => Mode::Delay(Duration::from_millis(millis)),
+        FaultKind::Reset => Mode::Reset,
+        FaultKind::Swallow => Mode::Swallow,
+        FaultKind::Refuse => Mode::Refuse,
+        FaultKind::Truncate => Mode::Truncate(7),
+        _ => Mode::Pass,
+    }
+}
+
+/// Gives (`+`) or takes (`-`) everybody's right to delete.
+fn allow_delete(fleet: &Fleet, sign: char) {
+    let rights = ["DEL", "UNLINK"].map(|command| format!("{sign}{command}"));
+    fleet.redis.cli(&["ACL", "SETUSER", "default", &rights[0], &rights[1]]);
+}
+
+/// Another program writes a version and deletes the key: its reply is as good an acknowledgement as any.
+fn foreign_delete(fleet: &mut Fleet, key: u32) {
+    let version = fleet.truth.cli(&["INCR", &format!("v:{key}")]).parse().unwrap_or_default();
+    let start = now();
+    fleet.redis.cli(&["DEL", &format!("{NAMESPACE}:{}", name(key))]);
+    fleet.note(foreign(Form::ForeignKey, key, start, version));
+}
+
+/// Another program empties Redis.
+fn foreign_flush(fleet: &mut Fleet) {
+    let start = now();
+    fleet.redis.cli(&["FLUSHALL"]);
+    fleet.note(foreign(Form::Flush, 0, start, 0));
+}
+
+fn foreign(form: Form, key: u32, start: u64, version: u64) -> Event {
+    let what = What::Invalidate(form, Strength::Plain, Ack::Done);
+    Event { process: FOREIGN, what, key, start, end: now(), version, began: 0, load: 0 }
+}

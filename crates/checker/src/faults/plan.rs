@@ -1,0 +1,199 @@
+//! Which faults come when: the same for the same seed.
+
+use super::{FaultKind, HARMLESS_DELAY, Target};
+use crate::rng::Rng;
+
+/// How often each fault is drawn, in proportion to the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FaultMix {
+    pub(crate) redis_kill: u32,
+    pub(crate) redis_freeze: u32,
+    pub(crate) worker_kill: u32,
+    pub(crate) worker_freeze: u32,
+    pub(crate) deny_delete: u32,
+    pub(crate) flush: u32,
+    pub(crate) foreign_delete: u32,
+    pub(crate) slow: u32,
+    pub(crate) very_slow: u32,
+    pub(crate) reset: u32,
+    pub(crate) swallow: u32,
+    pub(crate) refuse: u32,
+    pub(crate) truncate: u32,
+    /// Shortest and longest calm between two steps, in milliseconds.
+    pub(crate) calm: (u64, u64),
+    /// The longest that a fault holds, in milliseconds.
+    pub(crate) longest: u64,
+}
+
+impl FaultMix {
+    /// None at all.
+    pub(crate) const NONE: Self = Self {
+        redis_kill: 0,
+        redis_freeze: 0,
+        worker_kill: 0,
+        worker_freeze: 0,
+        deny_delete: 0,
+        flush: 0,
+        foreign_delete: 0,
+        slow: 0,
+        very_slow: 0,
+        reset: 0,
+        swallow: 0,
+        refuse: 0,
+        truncate: 0,
+        calm: (800, 3_500),
+        longest: 3_000,
+    };
+
+    /// Everything.
+    pub(crate) const ALL: Self = Self {
+        redis_kill: 2,
+        redis_freeze: 3,
+        worker_kill: 3,
+        worker_freeze: 3,
+        deny_delete: 2,
+        flush: 2,
+        foreign_delete: 4,
+        slow: 3,
+        very_slow: 3,
+        reset: 3,
+        swallow: 4,
+        refuse: 3,
+        truncate: 2,
+        ..Self::NONE
+    };
+
+    fn weights(&self) -> [u32; 13] {
+        [
+            self.redis_kill,
+            self.redis_freeze,
+            self.worker_kill,
+            self.worker_freeze,
+            self.flush,
+            self.foreign_delete,
+            self.slow,
+            self.very_slow,
+            self.reset,
+            self.swallow,
+            self.refuse,
+            self.truncate,
+            self.deny_delete,
+        ]
+    }
+}
+
+/// A fault to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Planned {
+    pub(crate) kind: FaultKind,
+    pub(crate) target: Target,
+    /// How long it holds, in milliseconds; 0 for those that are over at once.
+    pub(crate) hold: u64,
+    /// Which key, for those that need one.
+    pub(crate) key: u32,
+}
+
+/// What comes next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// First nothing happens for so many milliseconds.
+    pub(crate) calm: u64,
+    /// Then these begin, at once.
+    pub(crate) faults: Vec<Planned>,
+}
+
+/// The steps of a run, without an end.
+#[derive(Clone, Debug)]
+pub(crate) struct Schedule {
+    rng: Rng,
+    mix: FaultMix,
+    slots: usize,
+    keys: u32,
+}
+
+impl Schedule {
+    pub(crate) fn new(seed: u64, mix: FaultMix, slots: usize, keys: u32) -> Self {
+        Self { rng: Rng::derive(seed, &[0xFA]), mix, slots, keys }
+    }
+
+    fn fault(&mut self) -> Option<Planned> {
+        let weights = self.mix.weights();
+        if weights.iter().all(|weight| *weight == 0) {
+            return None;
+        }
+        let rng = &mut self.rng;
+        let slot = Target::Slot(usize::try_from(rng.below(self.slots as u64)).unwrap_or_default());
+        let key = u32::try_from(rng.below(u64::from(self.keys))).unwrap_or_default();
+        let chosen = rng.weighted(weights.into_iter());
+        let mut hold = |low: u64, high: u64| rng.between(low, high).min(self.mix.longest);
+        let (kind, target, hold) = match chosen {
+            0 => (FaultKind::RedisKill, Target::Everyone, hold(0, 1_500)),
+            1 => (FaultKind::RedisFreeze, Target::Everyone, hold(50, 3_000)),
+            2 => (FaultKind::WorkerKill, slot, 0),
+            3 => (FaultKind::WorkerFreeze, slot, hold(50, 3_000)),
+            4 => (FaultKind::Flush, Target::Everyone, 0),
+            5 => (FaultKind::ForeignDelete, Target::Everyone, 0),
+            6 => (FaultKind::Delay(1 + hold(0, HARMLESS_DELAY)), slot, hold(200, 1_500)),
+            7 => (FaultKind::Delay(hold(50, 200)), slot, hold(200, 1_500)),
+            8 => (FaultKind::Reset, slot, hold(1, 300)),
+            9 => (FaultKind::Swallow, slot, hold(200, 3_000)),
+            10 => (FaultKind::Refuse, slot, hold(50, 3_000)),
+            11 => (FaultKind::Truncate, slot, hold(50, 500)),
+            _ => (FaultKind::DenyDelete, Target::Everyone, hold(100, 1_000)),
+        };
+        Some(Planned { kind, target, hold, key })
+    }
+
+    /// Two faults at once do not hit the same worker, and nothing else happens while Redis is away: the harness
+    /// would wait for it.
+    fn company(&mut self, first: Planned) -> Option<Planned> {
+        if first.target == Target::Everyone || !self.rng.chance(300_000) {
+            return None;
+        }
+        self.fault().filter(|other| other.target != Target::Everyone && other.target != first.target)
+    }
+}
+
+impl Iterator for Schedule {
+    type Item = Step;
+
+    fn next(&mut self) -> Option<Step> {
+        let (low, high) = self.mix.calm;
+        let calm = self.rng.between(low, high);
+        let first = self.fault();
+        let second = first.and_then(|first| self.company(first));
+        Some(Step { calm, faults: first.into_iter().chain(second).collect() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn a_seed_repeats_the_plan() {
+        let plan = |seed| Schedule::new(seed, FaultMix::ALL, 4, 8).take(50).collect::<Vec<_>>();
+        assert_eq!(plan(1), plan(1));
+        assert_ne!(plan(1), plan(2));
+    }
+
+    #[test]
+    fn every_fault_comes_and_none_when_none_is_wanted() {
+        let steps = Schedule::new(3, FaultMix::ALL, 4, 8).take(500);
+        let names: HashSet<_> = steps.flat_map(|step| step.faults).map(|fault| fault.kind.name()).collect();
+        assert_eq!(names.len(), 13, "{names:?}");
+        assert!(Schedule::new(3, FaultMix::NONE, 4, 8).take(50).all(|step| step.faults.is_empty()));
+    }
+
+    #[test]
+    fn what_comes_together_hits_different_workers() {
+        for step in Schedule::new(5, FaultMix::ALL, 4, 8).take(500) {
+            if let [first, second] = step.faults[..] {
+                assert_ne!(first.target, second.target);
+                assert!(![first.target, second.target].contains(&Target::Everyone));
+            }
+        }
+    }
+}

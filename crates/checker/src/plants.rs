@@ -1,0 +1,309 @@
+//! The bugs that can be turned on, to see that the checks find them. Each of them stands in the code of the cache as
+//! `planted!("name")`, which is `false` without the feature.
+
+use std::{fmt, time::Duration};
+
+use crate::{check::Promise, faults::FaultMix, run::Plan};
+
+/// A bug.
+#[derive(Debug)]
+pub(crate) struct Plant {
+    pub(crate) name: &'static str,
+    /// What it does, and where.
+    pub(crate) what: &'static str,
+    /// One of these promises is broken by it.
+    pub(crate) breaks: &'static [Promise],
+    /// Makes a plan in which that happens soon.
+    pub(crate) suit: fn(&mut Plan),
+}
+
+/// Its name, the promises, and what it does: a line that a program can read.
+impl fmt::Display for Plant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let promises: Vec<_> = self.breaks.iter().map(|promise| promise.name()).collect();
+        write!(f, "{:<30} {:<6} {}", self.name, promises.join(","), self.what)
+    }
+}
+
+/// The one of this name.
+pub(crate) fn find(name: &str) -> Option<&'static Plant> {
+    PLANTS.iter().find(|plant| plant.name == name)
+}
+
+use Promise::{Acknowledged, Bound, Confirmed, Fence, OneLoad};
+
+/// All of them.
+pub(crate) const PLANTS: &[Plant] = &[
+    Plant {
+        name: "fill-without-lease-compare",
+        what: "redis, `fill`: a plain SET instead of the script that compares the lease",
+        breaks: &[Fence],
+        suit: slow_loads,
+    },
+    Plant {
+        name: "token-per-client",
+        what: "core, where a token is drawn: once for each process instead of once for each load",
+        breaks: &[Fence],
+        suit: slow_loads,
+    },
+    Plant {
+        name: "unleased-fill",
+        what: "core, the fill: a load whose lease was refused or lost takes one by force when it ends, and fills",
+        breaks: &[Fence],
+        suit: slow_loads,
+    },
+    Plant {
+        name: "l1-fill-before-verdict",
+        what: "core, the landing: L1 is filled, and followers are served, before Redis has accepted the fill",
+        breaks: &[Fence],
+        suit: short_loads_on_slow_lines,
+    },
+    Plant {
+        name: "followers-take-rejected-value",
+        what: "core, the landing: a flight whose fill was refused lands as if it was accepted",
+        breaks: &[Fence],
+        suit: short_loads_on_slow_lines,
+    },
+    Plant {
+        name: "tag-generation-after-load",
+        what: "core, the load: generations of tags are read when the load has ended instead of before it",
+        breaks: &[Fence],
+        suit: tags,
+    },
+    Plant {
+        name: "tag-seeded-constant",
+        what: "redis, script `seed`: a missing generation is always the same instead of random",
+        breaks: &[Fence, Bound],
+        suit: tags,
+    },
+    Plant {
+        name: "pattern-not-swept",
+        what: "redis, `delete_matching`: removes nothing",
+        breaks: &[Fence],
+        suit: patterns,
+    },
+    Plant {
+        name: "own-entry-kept",
+        what: "core, `invalidate`: the process that invalidates does not evict its own entry",
+        breaks: &[Fence],
+        suit: quiet,
+    },
+    Plant {
+        name: "push-ignored",
+        what: "redis, the push sender: `changed` is not called",
+        breaks: &[Bound],
+        suit: quiet,
+    },
+    Plant {
+        name: "flush-ignored",
+        what: "redis, the push sender: the push without keys (FLUSHALL) is ignored",
+        breaks: &[Bound],
+        suit: flushes,
+    },
+    Plant {
+        name: "own-fill-untracked",
+        what: "redis, script `fill`: does not read the key again at its end, and NOLOOP ends the tracking",
+        breaks: &[Bound],
+        suit: quiet,
+    },
+    Plant {
+        name: "register-after-read",
+        what: "core, the look into L2: the key's mark is made when the reply is there instead of before",
+        breaks: &[Bound],
+        suit: slow_lines,
+    },
+    Plant {
+        name: "bound-of-function-ignored",
+        what: "core, the look into L1: a function's own bound is not looked at",
+        breaks: &[Bound],
+        suit: slow_lines,
+    },
+    Plant {
+        name: "proof-ignored",
+        what: "core, the look into L1: an entry is served however old the proof is",
+        breaks: &[Bound],
+        suit: silence,
+    },
+    Plant {
+        name: "grace-unbounded",
+        what: "core, the look into L1: in an outage an entry is served however long that lasts",
+        breaks: &[Bound],
+        suit: silence,
+    },
+    Plant {
+        name: "skip-reconnect",
+        what: "core, the look into L1: entries of a lost connection count as proven by the new one",
+        breaks: &[Bound],
+        suit: reconnects,
+    },
+    Plant {
+        name: "proof-before-drain",
+        what: "redis, the heartbeat: the line is proven when it is sent, before its reply has brought the pushes",
+        breaks: &[Bound],
+        suit: strict_silence,
+    },
+    Plant {
+        name: "lease-not-renewed",
+        what: "core, the load: the lease is not renewed",
+        breaks: &[OneLoad],
+        suit: long_loads,
+    },
+    Plant {
+        name: "lease-ignored",
+        what: "core, the miss: whoever finds another's lease loads as well instead of waiting",
+        breaks: &[OneLoad],
+        suit: slow_loads,
+    },
+    Plant {
+        name: "no-replay",
+        what: "core, the queue of untold invalidations: dropped instead of replayed",
+        breaks: &[Acknowledged],
+        suit: untold,
+    },
+    Plant {
+        name: "untold-name-read",
+        what: "core, after `NotPropagated`: the name is not distrusted, and L2 is read",
+        breaks: &[Acknowledged],
+        suit: untold_and_read,
+    },
+    Plant {
+        name: "not-propagated-as-ok",
+        what: "core, `invalidate`: an error of the tier is answered with `Ok`",
+        breaks: &[Fence, Bound],
+        suit: untold,
+    },
+    Plant {
+        name: "confirm-without-waiting",
+        what: "redis, `confirm`: returns when the poke was written",
+        breaks: &[Confirmed],
+        suit: confirmations,
+    },
+    Plant {
+        name: "member-not-registered",
+        what: "redis, the heartbeat: does not register the process, so nobody waits for it",
+        breaks: &[Confirmed],
+        suit: confirmations,
+    },
+];
+
+/// A short run without faults, in which most keys are left alone for a while.
+fn quiet(plan: &mut Plan) {
+    plan.operations = 50_000;
+    plan.longest = Some(Duration::from_secs(6));
+    plan.faults = FaultMix { calm: (100, 300), longest: 1_500, ..FaultMix::NONE };
+    plan.settings.bound = 200;
+    plan.settings.grace = 300;
+    plan.mix.write = 20_000;
+    plan.mix.seasons = [1, 1, 4];
+}
+
+/// Most loads are slow, and overlap the invalidations.
+fn slow_loads(plan: &mut Plan) {
+    quiet(plan);
+    plan.tasks = 16;
+    plan.mix.write = 30_000;
+    plan.mix.slow = 500_000;
+    plan.mix.very_slow = 150_000;
+}
+
+/// Many loads are longer than a lease.
+fn long_loads(plan: &mut Plan) {
+    slow_loads(plan);
+    plan.tasks = 24;
+    plan.mix.slow = 100_000;
+    plan.mix.very_slow = 500_000;
+}
+
+fn tags(plan: &mut Plan) {
+    slow_loads(plan);
+    plan.mix.forms = [10, 80, 0, 0];
+}
+
+fn patterns(plan: &mut Plan) {
+    slow_loads(plan);
+    plan.mix.forms = [10, 0, 80, 0];
+}
+
+fn flushes(plan: &mut Plan) {
+    quiet(plan);
+    plan.mix.write = 4_000;
+    plan.faults.flush = 1;
+}
+
+/// Answers and pushes arrive together.
+fn slow_lines(plan: &mut Plan) {
+    quiet(plan);
+    plan.settings.bound = 100;
+    plan.mix.write = 30_000;
+    plan.faults = FaultMix { slow: 1, calm: (10, 50), ..plan.faults };
+}
+
+/// Loads end all the time when their invalidation is known to Redis, and not yet here.
+fn short_loads_on_slow_lines(plan: &mut Plan) {
+    quiet(plan);
+    plan.tasks = 24;
+    plan.rate = 16_000;
+    plan.operations = 80_000;
+    plan.mix.write = 100_000;
+    plan.mix.seasons = [1, 1, 1];
+    plan.mix.slow = 1_000_000;
+    plan.mix.very_slow = 0;
+    plan.faults = FaultMix { slow: 1, calm: (10, 50), ..plan.faults };
+}
+
+/// Connections go silent for longer than the grace.
+fn silence(plan: &mut Plan) {
+    quiet(plan);
+    plan.mix.write = 6_000;
+    plan.faults = FaultMix { swallow: 2, refuse: 1, redis_freeze: 1, longest: 1_500, ..plan.faults };
+}
+
+/// As [`silence`], and there is no grace.
+fn strict_silence(plan: &mut Plan) {
+    silence(plan);
+    plan.rate = 20_000;
+    plan.operations = 100_000;
+    plan.settings.grace = 0;
+    plan.faults = FaultMix { refuse: 0, redis_freeze: 0, longest: 800, ..plan.faults };
+}
+
+fn reconnects(plan: &mut Plan) {
+    quiet(plan);
+    plan.mix.write = 6_000;
+    plan.faults = FaultMix { reset: 1, refuse: 2, longest: 500, calm: (500, 900), ..plan.faults };
+}
+
+/// Workers are cut off and write.
+fn untold(plan: &mut Plan) {
+    quiet(plan);
+    plan.faults = FaultMix { refuse: 1, swallow: 1, longest: 800, ..plan.faults };
+}
+
+/// As [`untold`], but the workers can read.
+fn untold_and_read(plan: &mut Plan) {
+    quiet(plan);
+    plan.faults = FaultMix { deny_delete: 1, longest: 800, ..plan.faults };
+}
+
+fn confirmations(plan: &mut Plan) {
+    quiet(plan);
+    plan.mix.confirmed = 500_000;
+    plan.mix.write = 8_000;
+    plan.faults = FaultMix { very_slow: 2, swallow: 1, calm: (50, 100), ..plan.faults };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_each_breaks_something() {
+        let names: HashSet<_> = PLANTS.iter().map(|plant| plant.name).collect();
+        assert_eq!(names.len(), PLANTS.len());
+        assert!(PLANTS.iter().all(|plant| !plant.breaks.is_empty()));
+        assert_eq!(find("no-replay").map(|plant| plant.name), Some("no-replay"));
+        assert!(find("nothing").is_none());
+    }
+}

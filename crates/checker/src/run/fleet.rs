@@ -1,0 +1,135 @@
+//! All processes of a run.
+
+use std::{
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use redis_harness::{Proxy, RedisServer};
+
+use super::{Plan, worker::Worker};
+use crate::{
+    clock::now,
+    history::{Event, Mark, Process},
+    worker::Job,
+};
+
+/// Redis, the database, and the workers with their proxies. Dropping it ends them all.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    // Workers are declared first, so they are dropped first: none of them sees its Redis go.
+    workers: Vec<Worker>,
+    pub(crate) proxies: Vec<Proxy>,
+    pub(crate) redis: RedisServer,
+    /// The database: nothing ever happens to it.
+    pub(crate) truth: RedisServer,
+    processes: Vec<Process>,
+    events: Vec<Event>,
+    count: Arc<AtomicU64>,
+    plan: Plan,
+}
+
+impl Fleet {
+    pub(super) fn start(plan: &Plan) -> Self {
+        let redis = RedisServer::start();
+        let proxies = (0..plan.workers).map(|_| Proxy::start(redis.port())).collect();
+        let truth = RedisServer::start();
+        let mut fleet = Self {
+            workers: Vec::new(),
+            proxies,
+            redis,
+            truth,
+            processes: Vec::new(),
+            events: Vec::new(),
+            count: Arc::default(),
+            plan: plan.clone(),
+        };
+        for slot in 0..plan.workers {
+            let worker = fleet.launch(slot);
+            fleet.workers.push(worker);
+        }
+        fleet
+    }
+
+    fn launch(&mut self, slot: usize) -> Worker {
+        let plan = &self.plan;
+        let life = self.processes.iter().filter(|process| process.slot == slot).count() as u64;
+        let process = u16::try_from(self.processes.len()).expect("fewer processes than 65,535");
+        let job = Job {
+            settings: plan.settings,
+            mix: plan.mix,
+            seed: plan.seed,
+            slot,
+            life,
+            process,
+            keys: plan.keys,
+            tasks: plan.tasks,
+            threads: plan.threads,
+            rate: plan.rate / plan.workers as u64,
+            url: self.proxies[slot].url(),
+            truth: self.truth.url(),
+        };
+        self.processes.push(Process { slot, born: now(), killed: None });
+        Worker::start(&job, plan.plant.map(|plant| plant.name), self.count.clone())
+    }
+
+    /// How many operations there were so far.
+    pub(super) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn worker(&self, slot: usize) -> &Worker {
+        &self.workers[slot]
+    }
+
+    /// Kills a worker, and starts another one in its place.
+    pub(crate) fn replace(&mut self, slot: usize) {
+        let living = self.processes.iter().rposition(|process| process.slot == slot);
+        self.processes[living.expect("each slot has a process")].killed = Some(now());
+        let successor = self.launch(slot);
+        let killed = mem::replace(&mut self.workers[slot], successor);
+        self.events.append(&mut killed.kill());
+    }
+
+    /// Adds an event of another program.
+    pub(crate) fn note(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    /// Tells all workers, but not the one in the slot `except`.
+    pub(super) fn tell(&mut self, word: &str, except: Option<usize>) {
+        let told = self.workers.iter_mut().enumerate().filter(|(slot, _)| Some(*slot) != except);
+        told.for_each(|(_, worker)| worker.tell(word));
+    }
+
+    pub(super) fn wait_for(&self, mark: Mark, patience: Duration) -> Result<(), String> {
+        let deadline = Instant::now() + patience;
+        while !self.workers.iter().all(|worker| worker.has_reached(mark)) {
+            if Instant::now() > deadline {
+                return Err(format!("a worker was not {mark:?} within {patience:?}"));
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    /// The proxies remember all that was sent, and nobody asks.
+    pub(super) fn forget_traffic(&self) {
+        for proxy in &self.proxies {
+            drop(proxy.take_round_trips());
+        }
+    }
+
+    /// Ends everything.
+    pub(super) fn end(mut self) -> (Vec<Event>, Vec<Process>) {
+        for worker in mem::take(&mut self.workers) {
+            self.events.append(&mut worker.end());
+        }
+        (mem::take(&mut self.events), mem::take(&mut self.processes))
+    }
+}

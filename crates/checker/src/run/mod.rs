@@ -1,0 +1,92 @@
+//! One run: it starts everything, drives it through the plan, and brings the history home.
+
+mod fleet;
+mod plan;
+mod worker;
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+pub(crate) use fleet::Fleet;
+pub(crate) use plan::Plan;
+pub(crate) use worker::SUBCOMMAND;
+
+use crate::{
+    clock::now,
+    faults::{Fault, FaultKind, Injector, Planned, Schedule, Target},
+    history::{History, Mark},
+    rng::Rng,
+    worker::{FINAL, HUSH, STOP},
+};
+
+/// How long a worker may take for what needs no time.
+const PATIENCE: Duration = Duration::from_secs(30);
+const TICK: Duration = Duration::from_millis(20);
+/// For how long one worker alone writes, and cannot tell, at the end of a run with faults.
+const LAST_OUTAGE: u64 = 700;
+
+/// Runs a plan.
+pub(crate) fn run(plan: &Plan) -> History {
+    let origin = now();
+    let mut fleet = Fleet::start(plan);
+    let mut faults = Vec::new();
+    let ends = plan.longest.map(|longest| Instant::now() + longest);
+    let is_over =
+        |fleet: &Fleet| fleet.count() >= plan.operations || ends.is_some_and(|ends| Instant::now() >= ends);
+
+    let schedule = Schedule::new(plan.seed, plan.faults, plan.workers, plan.keys);
+    for step in schedule {
+        pass(Duration::from_millis(step.calm), &fleet, &is_over);
+        if is_over(&fleet) {
+            break;
+        }
+        let began = Instant::now();
+        let mut open: Vec<_> =
+            step.faults.into_iter().map(|fault| Injector::begin(fault, &mut fleet)).collect();
+        open.sort_by_key(Injector::hold);
+        for fault in open {
+            thread::sleep(fault.hold().saturating_sub(began.elapsed()));
+            faults.push(fault.end(&mut fleet));
+        }
+    }
+    let stuck = close(plan, &mut fleet, &mut faults).err();
+    let (events, processes) = fleet.end();
+    History { settings: plan.settings, keys: plan.keys, events, faults, processes, origin, stuck }
+}
+
+/// Waits for so long, or until the run is over.
+fn pass(time: Duration, fleet: &Fleet, is_over: &impl Fn(&Fleet) -> bool) {
+    let began = Instant::now();
+    while began.elapsed() < time && !is_over(fleet) {
+        thread::sleep(TICK.min(time));
+        fleet.forget_traffic();
+    }
+}
+
+/// The end of a run: one worker is cut off and writes, the others only read, so that its invalidations are the last
+/// word. Then all is healed, and after everyone had the time to be told, every worker reads every key.
+///
+/// # Errors
+/// A worker that did not come so far.
+fn close(plan: &Plan, fleet: &mut Fleet, faults: &mut Vec<Fault>) -> Result<(), String> {
+    fleet.wait_for(Mark::Ready, PATIENCE)?;
+    if plan.faults.refuse > 0 {
+        let slots = u64::try_from(plan.workers).unwrap_or(1);
+        let slot = usize::try_from(Rng::derive(plan.seed, &[0xC105E]).below(slots)).unwrap_or_default();
+        fleet.tell(HUSH, Some(slot));
+        let planned =
+            Planned { kind: FaultKind::Refuse, target: Target::Slot(slot), hold: LAST_OUTAGE, key: 0 };
+        let fault = Injector::begin(planned, fleet);
+        pass(fault.hold(), fleet, &|_| false);
+        fleet.tell(HUSH, None);
+        faults.push(fault.end(fleet));
+    }
+    fleet.tell(STOP, None);
+    fleet.wait_for(Mark::Stopped, PATIENCE)?;
+    let settled = plan.settings.recovery_ns() + plan.settings.outage_ns();
+    pass(Duration::from_nanos(settled), fleet, &|_| false);
+    fleet.tell(FINAL, None);
+    fleet.wait_for(Mark::Finished, PATIENCE)
+}

@@ -1,0 +1,142 @@
+//! A worker process, seen from outside.
+
+use std::{
+    env,
+    io::{Read, Write},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
+use crate::{
+    history::{Event, LENGTH, Mark, What, decode},
+    worker::Job,
+};
+
+/// How long it may take to end when it is told to.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The sub-command that makes a worker of this program.
+pub(crate) const SUBCOMMAND: &str = "worker";
+
+/// Dropping it kills and reaps the process.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    reader: Option<JoinHandle<Vec<Event>>>,
+    marks: Arc<AtomicU8>,
+}
+
+impl Worker {
+    /// Starts one. Each operation that it writes down is counted in `count`.
+    pub(super) fn start(job: &Job, plant: Option<&str>, count: Arc<AtomicU64>) -> Self {
+        let program = env::current_exe().expect("finding this program's own file");
+        let job_text = serde_json::to_string(job).expect("a job is numbers and text");
+        let mut command = Command::new(program);
+        command.args([SUBCOMMAND, &job_text]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        for name in ["REDIS_URL", "CACHED_ASIDE", "CACHED_ASIDE_NAMESPACE", "CACHED_ASIDE_PLANT"] {
+            command.env_remove(name);
+        }
+        command.envs(plant.map(|plant| ("CACHED_ASIDE_PLANT", plant)));
+        let mut child = command.spawn().expect("starting a worker");
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().expect("it is piped");
+        let marks = Arc::new(AtomicU8::new(0));
+        let (process, seen) = (job.process, marks.clone());
+        let reader = Some(thread::spawn(move || collect(process, stdout, &count, &seen)));
+        Self { child, stdin, reader, marks }
+    }
+
+    /// Whether it has said that it is so far.
+    pub(super) fn has_reached(&self, mark: Mark) -> bool {
+        self.marks.load(Ordering::Acquire) & (1 << mark as u8) != 0
+    }
+
+    /// A worker that is gone hears nothing.
+    pub(super) fn tell(&mut self, word: &str) {
+        if let Some(stdin) = &mut self.stdin {
+            let _ = writeln!(stdin, "{word}");
+        }
+    }
+
+    /// Lets it stand still. Returns when it does.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+        waitpid(Some(Pid::from_child(&self.child)), WaitOptions::UNTRACED)
+            .expect("waiting for a worker to stand still");
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("signalling a worker");
+    }
+
+    /// Kills it; what it has written down.
+    pub(super) fn kill(mut self) -> Vec<Event> {
+        let _ = self.child.kill();
+        self.take_events()
+    }
+
+    /// Lets it end by itself, if it can; what it has written down.
+    pub(super) fn end(mut self) -> Vec<Event> {
+        self.stdin = None;
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
+            thread::sleep(Duration::from_millis(2));
+        }
+        self.kill()
+    }
+
+    fn take_events(&mut self) -> Vec<Event> {
+        self.reader.take().and_then(|reader| reader.join().ok()).unwrap_or_default()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if self.reader.is_some() {
+            let _ = self.child.kill();
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads events until the worker's end. Of a worker that was killed the last one may be cut short: it is lost.
+fn collect(process: u16, mut stdout: ChildStdout, count: &AtomicU64, marks: &AtomicU8) -> Vec<Event> {
+    let mut events = Vec::new();
+    let mut buffer = vec![0; LENGTH * 1024];
+    let mut filled = 0;
+    loop {
+        match stdout.read(&mut buffer[filled..]) {
+            Ok(0) | Err(_) => return events,
+            Ok(length) => filled += length,
+        }
+        let (records, rest) = buffer[..filled].as_chunks::<LENGTH>();
+        let before = events.len();
+        for event in records.iter().filter_map(|record| decode(process, record)) {
+            if let What::Mark(mark) = event.what {
+                marks.fetch_or(1 << mark as u8, Ordering::Release);
+            }
+            events.push(event);
+        }
+        let operations = events[before..].iter().filter(|event| is_operation(event)).count();
+        count.fetch_add(operations as u64, Ordering::Relaxed);
+        let (whole, rest) = (records.len() * LENGTH, rest.len());
+        buffer.copy_within(whole..whole + rest, 0);
+        filled = rest;
+    }
+}
+
+fn is_operation(event: &Event) -> bool {
+    !matches!(event.what, What::Load(_) | What::Stall | What::Mark(_))
+}

@@ -1,0 +1,122 @@
+//! The cached functions, and all that touches the library under test.
+
+use std::time::Duration;
+
+use cached_aside::{Cache, CacheControl, CacheOutcome, Error, Keyspace, RedisTier, cached, default_cache};
+
+use super::{
+    job::Job,
+    load::{Loaded, Value, load},
+};
+use crate::{
+    history::Strength,
+    universe::{Flavor, Form, flavor, group},
+};
+
+/// Nothing expires in a run.
+const TTL: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(crate) const NAMESPACE: &str = "checker";
+
+#[cached("k:{group}:tagged:{key}", ttl = TTL, tags = ["t:{group}"])]
+async fn tagged(group: u32, key: u32) -> Loaded {
+    load(key).await
+}
+
+#[cached("k:{group}:plain:{key}", ttl = TTL)]
+async fn plain(group: u32, key: u32) -> Loaded {
+    load(key).await
+}
+
+#[cached("k:{group}:checked:{key}", ttl = TTL, tags = ["t:{group}"], bound = 0)]
+async fn checked(group: u32, key: u32) -> Loaded {
+    load(key).await
+}
+
+#[cached("k:{group}:valued:{key}", ttl = TTL, tags_from = |value| value.tags())]
+async fn valued(group: u32, key: u32) -> Loaded {
+    load(key).await
+}
+
+fn stored() -> Result<Keyspace<u32, Value>, Error> {
+    default_cache().keyspace("stored", TTL)
+}
+
+/// Makes the cache of this process.
+pub(super) fn install(job: &Job) -> Result<(), Error> {
+    let settings = &job.settings;
+    let millis = Duration::from_millis;
+    let tier = RedisTier::builder(&job.url)
+        .operation_timeout(millis(settings.operation_timeout))
+        .write_timeout(millis(settings.write_timeout))
+        .connect_timeout(millis(settings.connect_timeout))
+        .retry(millis(settings.retry_min), millis(settings.retry_max))
+        .build()?;
+    Cache::builder()
+        .namespace(NAMESPACE)
+        .staleness_bound(millis(settings.bound))
+        .outage_grace(millis(settings.grace))
+        .lease(millis(settings.lease))
+        .tier(tier)
+        .build()?
+        .install()
+}
+
+/// What a read says.
+pub(super) enum Found {
+    /// A cached function, which also says where the value came from.
+    Called(Loaded, CacheOutcome),
+    /// The keyspace, which has it or not.
+    Looked(Option<Value>),
+}
+
+pub(super) async fn read(key: u32) -> Found {
+    let (group, control) = (group(key), CacheControl::new());
+    let reply = match flavor(key) {
+        Flavor::Tagged => tagged::with(control, group, key).await,
+        Flavor::Plain => plain::with(control, group, key).await,
+        Flavor::Checked => checked::with(control, group, key).await,
+        Flavor::Valued => valued::with(control, group, key).await,
+        Flavor::Stored => {
+            return Found::Looked(match stored() {
+                Ok(stored) => stored.get(&key).await,
+                Err(_) => None,
+            });
+        }
+    };
+    Found::Called(reply.value, reply.outcome)
+}
+
+/// Loads in any case; nothing for a key without a function.
+pub(super) async fn refresh(key: u32) -> Option<Loaded> {
+    let group = group(key);
+    Some(match flavor(key) {
+        Flavor::Tagged => tagged::refresh(group, key).await,
+        Flavor::Plain => plain::refresh(group, key).await,
+        Flavor::Checked => checked::refresh(group, key).await,
+        Flavor::Valued => valued::refresh(group, key).await,
+        Flavor::Stored => return None,
+    })
+}
+
+pub(super) async fn invalidate(key: u32, form: Form, strength: Strength) -> Result<(), Error> {
+    let group = group(key);
+    let invalidation = match (form, flavor(key)) {
+        (Form::Tag, _) => default_cache().invalidate_tag("t:{}", &[&group]),
+        (Form::Pattern, _) => default_cache().invalidate_pattern("k:{}:*", &[&group]),
+        (Form::Clear, _) => default_cache().clear(),
+        (_, Flavor::Tagged) => tagged::invalidate(group, key),
+        (_, Flavor::Plain) => plain::invalidate(group, key),
+        (_, Flavor::Checked) => checked::invalidate(group, key),
+        (_, Flavor::Valued) => valued::invalidate(group, key),
+        (_, Flavor::Stored) => return stored()?.delete(&key).await,
+    };
+    match strength {
+        Strength::Plain => invalidation.await,
+        Strength::Confirmed => invalidation.confirmed().await,
+    }
+}
+
+pub(super) async fn set(key: u32, value: Value) -> Result<(), Error> {
+    stored()?.set(&key, value).await
+}

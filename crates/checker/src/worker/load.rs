@@ -1,0 +1,135 @@
+//! What the cached functions do: they ask the database, in random time, and with random luck.
+
+use std::{error, fmt, panic, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
+
+use super::{
+    job::{LONGEST_LOAD, Mix},
+    state::{State, published},
+};
+use crate::{
+    clock::now,
+    history::{Event, LoadEnd, What},
+    rng::Rng,
+    universe::group,
+};
+
+/// What is cached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Value {
+    pub(super) key: u32,
+    pub(super) version: u64,
+    /// When its load began.
+    pub(super) began: u64,
+    /// The name of its load.
+    pub(super) load: u64,
+}
+
+impl Value {
+    /// Those of its group.
+    pub(super) fn tags(&self) -> Vec<String> {
+        vec![format!("t:{}", group(self.key))]
+    }
+}
+
+/// A load that was to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LoadFailed;
+
+impl fmt::Display for LoadFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the load failed, as planned")
+    }
+}
+
+impl error::Error for LoadFailed {}
+
+pub(super) type Loaded = Result<Value, LoadFailed>;
+
+const PLANNED: &str = "a load panics, as planned";
+
+/// Loads a key.
+pub(super) async fn load(key: u32) -> Loaded {
+    let began = now();
+    let state = published().await;
+    let name = state.name();
+    let mut entry = Entry { state, key, began, name, version: 0, end: LoadEnd::Aborted };
+    let mut rng = Rng::derive(state.job.seed, &[name]);
+    let pause = pause(&state.job.mix, &mut rng);
+    // Mostly the version is read first, and is old when the load ends.
+    let is_late = rng.chance(200_000);
+    if is_late {
+        sleep(pause).await;
+    }
+    let version = state.version(key).await;
+    if !is_late && !pause.is_zero() {
+        sleep(pause).await;
+    }
+    if rng.chance(state.job.mix.panic) {
+        entry.end = LoadEnd::Panicked;
+        drop(entry);
+        panic!("{PLANNED}");
+    }
+    let version = match version {
+        Ok(version) if !rng.chance(state.job.mix.fail) => version,
+        _ => {
+            entry.end = LoadEnd::Failed;
+            return Err(LoadFailed);
+        }
+    };
+    (entry.version, entry.end) = (version, LoadEnd::Done);
+    Ok(Value { key, version, began, load: name })
+}
+
+fn pause(mix: &Mix, rng: &mut Rng) -> Duration {
+    let drawn = rng.below(1_000_000);
+    if drawn < u64::from(mix.very_slow) {
+        Duration::from_millis(LONGEST_LOAD)
+    } else if drawn < u64::from(mix.very_slow + mix.slow) {
+        Duration::from_micros(rng.below(20_000))
+    } else {
+        Duration::ZERO
+    }
+}
+
+/// Writes the load down however it ends, also when it is dropped.
+struct Entry {
+    state: &'static Arc<State>,
+    key: u32,
+    began: u64,
+    name: u64,
+    version: u64,
+    end: LoadEnd,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let Self { key, began, name: load, version, .. } = *self;
+        let what = What::Load(self.end);
+        self.state.log.write(&Event {
+            process: 0,
+            what,
+            key,
+            start: began,
+            end: now(),
+            version,
+            began,
+            load,
+        });
+    }
+}
+
+/// Keeps the panics that were planned, and what the cache makes of them, off stderr.
+pub(super) fn silence_planned_panics() {
+    let others = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let payload = info.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let said = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or_default();
+        if said != PLANNED && !said.contains("panicked in another call") {
+            others(info);
+        }
+    }));
+}

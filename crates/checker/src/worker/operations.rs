@@ -1,0 +1,190 @@
+//! Random operations.
+
+use std::{
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use cached_aside::{CacheOutcome, Error, Layer};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{
+    functions::{self, Found},
+    load::Value,
+    state::{Phase, State},
+};
+use crate::{
+    clock::now,
+    history::{Ack, Answer, Event, Strength, What},
+    rng::Rng,
+    universe::{Flavor, Form, flavor},
+};
+
+/// A burst has at most so many operations.
+const BURST: u64 = 32;
+/// So many operations of a task make a season.
+const SEASON: u64 = 300;
+
+/// Performs operations until the worker is told to stop. They come in bursts on two keys, so that a change and the
+/// reads around it meet.
+pub(super) async fn perform(state: Arc<State>, task: u64) {
+    let job = &state.job;
+    let mut rng = Rng::derive(job.seed, &[job.slot as u64, job.life, task]);
+    let each = Duration::from_secs(1) * u32::try_from(job.tasks).unwrap_or(1)
+        / u32::try_from(job.rate).unwrap_or(1).max(1);
+    let mut next = Instant::now() + each.mul_f64(f64::from(u32::try_from(rng.below(BURST)).unwrap_or(0)));
+    let mut done = 0;
+    loop {
+        sleep_until(next).await;
+        let count = rng.between(1, BURST);
+        let keys = [0; 2].map(|_: u32| u32::try_from(rng.below(u64::from(job.keys))).unwrap_or_default());
+        for _ in 0..count {
+            if state.phase() >= Phase::Stop {
+                return;
+            }
+            let key = keys[usize::from(rng.chance(200_000))];
+            // The season is a matter of the seed and of the operation's number, not of the time.
+            let season = Rng::derive(job.seed, &[0x5EA, done / SEASON]).below(job.mix.seasons.len() as u64);
+            let quiet = job.mix.seasons[usize::try_from(season).unwrap_or_default()];
+            operation(&state, &mut rng, key, quiet).await;
+            done += 1;
+        }
+        // Who is late does not hurry: operations that wait for Redis are what is to be seen.
+        next = Instant::now().max(next + each * u32::try_from(count).unwrap_or(1));
+    }
+}
+
+/// Reads every key for the last time.
+pub(super) async fn read_all(state: &State) {
+    for key in 0..state.job.keys {
+        read(state, key, What::FinalRead).await;
+    }
+}
+
+async fn operation(state: &State, rng: &mut Rng, key: u32, quiet: u32) {
+    let mix = &state.job.mix;
+    let writes = if state.phase() >= Phase::Hush { 0 } else { mix.write / quiet };
+    let drawn = u32::try_from(rng.below(1_000_000)).unwrap_or_default();
+    let patience = Duration::from_micros(rng.below(2_000));
+    if drawn < writes {
+        let form = [Form::Key, Form::Tag, Form::Pattern, Form::Clear][rng.weighted(mix.forms.into_iter())];
+        // A keyspace does not confirm.
+        let can_confirm = flavor(key) != Flavor::Stored || form != Form::Key;
+        let is_confirmed = rng.chance(mix.confirmed) && can_confirm;
+        let strength = if is_confirmed { Strength::Confirmed } else { Strength::Plain };
+        if flavor(key) == Flavor::Stored && rng.chance(500_000) {
+            set(state, key).await;
+        } else {
+            write(state, key, form, strength).await;
+        }
+    } else if drawn < writes + mix.refresh {
+        refresh(state, key).await;
+    } else if drawn < writes + mix.refresh + mix.cancel {
+        cancelled(state, key, patience).await;
+    } else {
+        read(state, key, What::Read).await;
+    }
+}
+
+async fn read(state: &State, key: u32, what: fn(Answer) -> What) {
+    let start = now();
+    let found = catch(functions::read(key)).await;
+    note(state, key, what, start, found.as_ref());
+}
+
+fn note(state: &State, key: u32, what: fn(Answer) -> What, start: u64, found: Option<&Found>) {
+    let end = now();
+    let (answer, value) = match found {
+        Some(Found::Called(reply, outcome)) => answer(key, reply.as_ref().ok(), *outcome),
+        Some(Found::Looked(Some(value))) => (checked(key, value, Answer::Found), Some(*value)),
+        Some(Found::Looked(None)) => (Answer::Absent, None),
+        None => (Answer::Panicked, None),
+    };
+    record(state, what(answer), key, (start, end), value);
+}
+
+fn answer(key: u32, value: Option<&Value>, outcome: CacheOutcome) -> (Answer, Option<Value>) {
+    let answer = match outcome {
+        CacheOutcome::Hit { tier: Layer::L1, .. } => Answer::L1,
+        CacheOutcome::Hit { tier: Layer::L2, .. } => Answer::L2,
+        CacheOutcome::Miss => Answer::Miss,
+        CacheOutcome::Joined => Answer::Joined,
+        _ => Answer::Bypass,
+    };
+    match value {
+        Some(value) => (checked(key, value, answer), Some(*value)),
+        None => (Answer::Failed, None),
+    }
+}
+
+fn checked(key: u32, value: &Value, answer: Answer) -> Answer {
+    if value.key == key { answer } else { Answer::Mixed }
+}
+
+/// A call whose caller goes away, if it has to wait.
+async fn cancelled(state: &State, key: u32, patience: Duration) {
+    let start = now();
+    match timeout(patience, catch(functions::read(key))).await {
+        Ok(found) => note(state, key, What::Read, start, found.as_ref()),
+        Err(_) => record(state, What::Read(Answer::Cancelled), key, (start, now()), None),
+    }
+}
+
+async fn refresh(state: &State, key: u32) {
+    let start = now();
+    let found = catch(functions::refresh(key)).await;
+    let end = now();
+    let (answer, value) = match found {
+        Some(Some(Ok(value))) => (checked(key, &value, Answer::Miss), Some(value)),
+        Some(Some(Err(_))) => (Answer::Failed, None),
+        Some(None) => return,
+        None => (Answer::Panicked, None),
+    };
+    record(state, What::Refresh(answer), key, (start, end), value);
+}
+
+async fn write(state: &State, key: u32, form: Form, strength: Strength) {
+    let Ok(version) = state.write(key).await else { return };
+    let start = now();
+    let ack = ack(functions::invalidate(key, form, strength).await);
+    let what = What::Invalidate(form, strength, ack);
+    let event = Event { process: 0, what, key, start, end: now(), version, began: 0, load: 0 };
+    state.log.write(&event);
+}
+
+async fn set(state: &State, key: u32) {
+    let Ok(version) = state.write(key).await else { return };
+    let start = now();
+    let value = Value { key, version, began: start, load: state.name() };
+    let ack = ack(functions::set(key, value).await);
+    record(state, What::Set(ack), key, (start, now()), Some(value));
+}
+
+fn ack(result: Result<(), Error>) -> Ack {
+    match result {
+        Ok(()) => Ack::Done,
+        Err(error) if error.is_not_confirmed() => Ack::NotConfirmed,
+        Err(error) if error.is_not_propagated() || error.is_tier() => Ack::NotPropagated,
+        Err(_) => Ack::Error,
+    }
+}
+
+fn record(state: &State, what: What, key: u32, (start, end): (u64, u64), value: Option<Value>) {
+    let (version, began, load) = value.map_or((0, 0, 0), |value| (value.version, value.began, value.load));
+    state.log.write(&Event { process: 0, what, key, start, end, version, began, load });
+}
+
+/// The result, unless it panicked.
+async fn catch<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(value)) => Poll::Ready(Some(value)),
+        Err(_) => Poll::Ready(None),
+    })
+    .await
+}

@@ -1,0 +1,93 @@
+//! What the tasks of a worker share.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use redis::{AsyncConnectionConfig, Client, RedisResult, aio::MultiplexedConnection};
+use tokio::{sync::watch, time::sleep};
+
+use super::{job::Job, log::Log};
+
+/// How far the worker is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    Run,
+    /// Nothing is written any more.
+    Hush,
+    Stop,
+    Final,
+}
+
+/// One for each process.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) job: Job,
+    pub(super) log: Log,
+    truth: MultiplexedConnection,
+    phase: watch::Sender<Phase>,
+    loads: AtomicU64,
+}
+
+static STATE: OnceLock<Arc<State>> = OnceLock::new();
+
+/// Makes it known to the cached functions, whose arguments are keys only.
+pub(super) fn publish(state: &Arc<State>) {
+    let _ = STATE.set(state.clone());
+}
+
+/// What was [published](publish); it never ends if nothing was.
+pub(super) async fn published() -> &'static Arc<State> {
+    loop {
+        if let Some(state) = STATE.get() {
+            return state;
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+impl State {
+    pub(super) async fn new(job: Job) -> RedisResult<Self> {
+        // A worker that stood still has not lost its database.
+        let patient = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
+        let client = Client::open(job.truth.as_str())?;
+        let truth = client.get_multiplexed_async_connection_with_config(&patient).await?;
+        let (phase, _) = watch::channel(Phase::Run);
+        Ok(Self { job, log: Log::start(), truth, phase, loads: AtomicU64::new(0) })
+    }
+
+    /// Writes the next version of a key to the database.
+    pub(super) async fn write(&self, key: u32) -> RedisResult<u64> {
+        redis::cmd("INCR").arg(format!("v:{key}")).query_async(&mut self.truth.clone()).await
+    }
+
+    /// The version in the database.
+    pub(super) async fn version(&self, key: u32) -> RedisResult<u64> {
+        let version: Option<u64> =
+            redis::cmd("GET").arg(format!("v:{key}")).query_async(&mut self.truth.clone()).await?;
+        Ok(version.unwrap_or(0))
+    }
+
+    /// Another name for a load or a `set`: no process has it twice.
+    pub(super) fn name(&self) -> u64 {
+        let number = 1 + self.loads.fetch_add(1, Ordering::Relaxed);
+        (u64::from(self.job.process) << 40) | number
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        self.phase.send_replace(phase);
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    pub(super) async fn wait_for(&self, phase: Phase) {
+        // It fails only when the sender is gone, which is here.
+        let _ = self.phase.subscribe().wait_for(|now| *now >= phase).await;
+    }
+}

@@ -1,0 +1,63 @@
+//! Whether Redis can be reached from here, seen by somebody who is not the cache.
+
+use std::{sync::Arc, time::Duration};
+
+use redis::{AsyncConnectionConfig, Client, aio::MultiplexedConnection};
+use tokio::time::{sleep, timeout};
+
+use super::{mark, state::State};
+use crate::{
+    clock::now,
+    history::{Event, Mark, What},
+    settings::SLOW,
+};
+
+const PAUSE: u64 = 10;
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Asks Redis again and again, over a connection of its own through the worker's proxy, and writes down each time
+/// in which there was no answer for too long. While that lasts it is written down again and again: the worker may
+/// be killed in it.
+pub(super) async fn watch(state: Arc<State>) {
+    let Ok(client) = Client::open(state.job.url.as_str()) else { return };
+    let mut last = None;
+    let mut connection = None;
+    loop {
+        let asked = now();
+        let is_answered = timeout(PATIENCE, ask(&client, &mut connection)).await == Ok(true);
+        let answered = now();
+        match last {
+            None if is_answered => mark(&state, Mark::Ready),
+            Some(last) if answered - last > SLOW => stall(&state, last, answered),
+            _ => {}
+        }
+        if is_answered {
+            last = Some(asked);
+        } else {
+            connection = None;
+        }
+        sleep(Duration::from_millis(PAUSE)).await;
+    }
+}
+
+async fn ask(client: &Client, connection: &mut Option<MultiplexedConnection>) -> bool {
+    if connection.is_none() {
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        *connection = client.get_multiplexed_async_connection_with_config(&config).await.ok();
+    }
+    let Some(connection) = connection else { return false };
+    redis::cmd("PING").query_async::<()>(connection).await.is_ok()
+}
+
+fn stall(state: &State, start: u64, end: u64) {
+    state.log.write(&Event {
+        process: 0,
+        what: What::Stall,
+        key: 0,
+        start,
+        end,
+        version: 0,
+        began: 0,
+        load: 0,
+    });
+}

@@ -1,0 +1,15 @@
+//! A million operations with everything that can go wrong, and no promise broken.
+
+use std::process::Command;
+
+#[test]
+fn a_million_operations_break_no_promise() {
+    let checker = Command::new(env!("CARGO_BIN_EXE_checker"))
+        .args(["--ops", "1_000_000"])
+        .output()
+        .expect("the checker starts");
+    let told = String::from_utf8_lossy(&checker.stdout);
+    let errors = String::from_utf8_lossy(&checker.stderr);
+    assert!(checker.status.success() && errors.is_empty(), "{told}\n{errors}");
+    assert!(told.lines().any(|line| line == "violations: 0"), "{told}");
+}
