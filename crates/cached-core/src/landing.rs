@@ -192,8 +192,8 @@ fn keep<R>(
             // An error is for this process only, and stands on no lease.
             None => {
                 let shared = arrival.cache.shared();
-                let (mark, line) = (shared.own_mark(&entry.name.text), shared.home.clone());
-                let claim = Claim { mark, line, ..lease.claim.clone() };
+                let own_mark = shared.own_mark(&entry.name.text);
+                let claim = Claim { mark: own_mark, line: shared.home.clone(), ..lease.claim.clone() };
                 // Those who wait elsewhere are told that there will be nothing.
                 lease.fail();
                 arrival.here(claim, 0);
