@@ -48,7 +48,7 @@ impl Line {
         SILENT.clone()
     }
 
-    /// What cannot change without this process knowing, until [`proven_until`](Self::prove_until) says otherwise.
+    /// What cannot change without this process knowing, until a [proof](Self::prove) says otherwise.
     pub fn certain() -> Arc<Self> {
         Self::new(Nanos::MAX, true)
     }
