@@ -447,3 +447,79 @@ async fn a_local_only_load_that_was_overtaken_is_not_kept() {
     assert_eq!(loading.await.unwrap(), 1);
     assert_eq!(row(&pair.a, &source, 7).await, 2);
 }
+
+/// The loads of both processes, when both have begun: the one of `b` has the lease.
+async fn beside(pair: &Pair, source: &Source) -> [tokio::task::JoinHandle<usize>; 2] {
+    let start = |cache: &Cache| {
+        let (cache, source) = (cache.clone(), source.clone());
+        spawn(async move { own(&cache, &source, 7).await })
+    };
+    let leased = start(&pair.b);
+    until(|| source.runs() == 1).await;
+    let other = start(&pair.a);
+    until(|| source.runs() == 2).await;
+    [leased, other]
+}
+
+#[tokio::test]
+async fn a_load_beside_anothers_is_not_kept_when_it_was_overtaken_and_the_word_is_late() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let loads = beside(&pair, &source).await;
+    pair.tier_a.set_late(true);
+    source.write();
+    own::invalidate(&pair.b, &source, 7).await.unwrap();
+    source.let_through(9);
+    for load in loads {
+        assert_eq!(load.await.unwrap(), 1, "it overlaps the invalidation");
+    }
+    pair.flush().await;
+    assert_eq!(own(&pair.a, &source, 7).await, 2);
+}
+
+#[tokio::test]
+async fn nor_do_those_who_follow_it_get_it() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let loads = beside(&pair, &source).await;
+    pair.tier_a.set_late(true);
+    source.write();
+    own::invalidate(&pair.b, &source, 7).await.unwrap();
+    let (cache, there) = (pair.a.clone(), source.clone());
+    let follower = spawn(async move { own(&cache, &there, 7).await });
+    until(|| pair.a.stats().waiting == 1).await;
+    source.let_through(9);
+    for load in loads {
+        assert_eq!(load.await.unwrap(), 1);
+    }
+    assert_eq!(follower.await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_load_beside_anothers_is_kept_for_one_round_trip_when_nothing_was_said() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let [leased, other] = beside(&pair, &source).await;
+    // The reply is the caller's before the tier was asked again.
+    pair.tier_a.hold_reads(true);
+    source.let_through(2);
+    assert_eq!(other.await.unwrap(), 1);
+    pair.tier_a.hold_reads(false);
+    assert_eq!(leased.await.unwrap(), 1);
+    pair.flush().await;
+    assert_eq!(own(&pair.a, &source, 7).await, 1);
+    assert_eq!(source.runs(), 2);
+}
+
+#[tokio::test]
+async fn when_the_tier_goes_away_meanwhile_it_is_kept_for_the_grace() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let [leased, other] = beside(&pair, &source).await;
+    pair.tier_a.set_down(true);
+    source.let_through(9);
+    for load in [leased, other] {
+        assert_eq!(load.await.unwrap(), 1);
+    }
+    pair.flush().await;
+    pair.clock.advance(20 * SECOND);
+    assert_eq!((own(&pair.a, &source, 7).await, source.runs()), (1, 2));
+    pair.clock.advance(20 * SECOND);
+    assert_eq!((own(&pair.a, &source, 7).await, source.runs()), (1, 3));
+}

@@ -327,13 +327,14 @@ impl<R> Desk<R> {
         match answer {
             Answer::Hit(found) => match self.hit_l2(&found) {
                 Some(reply) => Asked::Hit(found, reply),
-                None => Asked::Ground(Ground::Alone(self.own_claim())),
+                None => Asked::Ground(Ground::Beside(found.claim)),
             },
             Answer::Kept(kept) => match self.hit_alone(&kept) {
                 Some(reply) => Asked::Kept(kept, reply),
                 None => Asked::Ground(Ground::Alone(self.own_claim())),
             },
             Answer::Lease(lease) => Asked::Ground(Ground::Leased(lease)),
+            Answer::Beside(claim) => Asked::Ground(Ground::Beside(claim)),
             Answer::Alone(claim) => Asked::Ground(Ground::Alone(claim)),
         }
     }
@@ -353,7 +354,7 @@ impl<R> Desk<R> {
         match self.seek().find(suspect).await? {
             Answer::Hit(found) => self.hit_l2(&found),
             Answer::Kept(kept) => self.hit_alone(&kept),
-            Answer::Lease(_) | Answer::Alone(_) => None,
+            Answer::Lease(_) | Answer::Beside(_) | Answer::Alone(_) => None,
         }
     }
 
@@ -398,13 +399,8 @@ impl<R> Desk<R> {
     /// Ends a flight with a value of the shared tier.
     fn land_found(&self, leader: Leader, found: Found) {
         let Found { slot, claim, stamp, .. } = found;
-        if claim.is_intact() {
-            let key = &self.entry.key;
-            leader.land(slot.clone(), || self.cache.l1().insert(&self.site, key, slot, claim, stamp));
-        } else {
-            // Those who follow may have come after the word that ended it.
-            leader.reject(slot);
-        }
+        let (l1, key) = (self.cache.l1(), &self.entry.key);
+        leader.land_on(claim, slot.clone(), |claim| l1.insert(&self.site, key, slot, claim, stamp));
     }
 
     pub(crate) fn note(&self, count: Count) {

@@ -61,11 +61,29 @@ impl Claim {
         Self { tags: marks.zip(generations).collect(), ..self }
     }
 
-    /// Later words about any of these names are for the load as well.
-    pub(crate) fn carry_load(&self) {
-        self.mark.carry_load();
-        for (tag, _) in &self.tags {
-            tag.carry_load();
-        }
+    fn marks(&self) -> impl Iterator<Item = &Arc<Mark>> {
+        std::iter::once(&self.mark).chain(self.tags.iter().map(|(tag, _)| tag))
+    }
+}
+
+/// What a load stands on: later words about any of these names are for the load as well.
+#[derive(Debug)]
+pub(crate) struct Carried(Claim);
+
+impl Carried {
+    pub(crate) fn new(claim: Claim) -> Self {
+        claim.marks().for_each(|mark| mark.carry_load());
+        Self(claim)
+    }
+
+    /// As [`Claim::is_intact`].
+    pub(crate) fn is_intact(&self) -> bool {
+        self.0.is_intact()
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        self.0.marks().for_each(|mark| mark.put_down());
     }
 }

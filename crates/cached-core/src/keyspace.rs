@@ -179,9 +179,9 @@ where
             let Some(Found { slot, claim, stamp, .. }) = found else { continue };
             values[index] = shape.restore(&*slot);
             self.cache.note(Count::HitL2, &self.site, entry.key.as_ref());
-            if let (Some(leader), true) = (leader, claim.is_intact()) {
-                let key = &entry.key;
-                leader.land(slot.clone(), || self.cache.l1().insert(&self.site, key, slot, claim, stamp));
+            if let Some(leader) = leader {
+                let (l1, key) = (self.cache.l1(), &entry.key);
+                leader.land_on(claim, slot.clone(), |claim| l1.insert(&self.site, key, slot, claim, stamp));
             }
         }
         values
@@ -212,13 +212,12 @@ where
         first_error.and(stored)
     }
 
-    /// Removes the value from every tier, and lets no load that has begun store one.
+    /// Removes the value from every tier when it is awaited, and lets no load that has begun store one.
     ///
     /// # Errors
-    /// [`is_key`](Error::is_key), and [`is_not_propagated`](Error::is_not_propagated) if the shared tier could not be
-    /// told.
-    pub async fn delete(&self, key: &K) -> Result<(), Error> {
-        self.prepare(key).invalidate().await
+    /// Those of an [`Invalidation`].
+    pub fn delete(&self, key: &K) -> Invalidation {
+        self.prepare(key).invalidate()
     }
 
     /// Whether a tier has the value. Trouble with the shared tier counts as no.

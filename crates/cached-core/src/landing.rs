@@ -28,6 +28,7 @@ use crate::{
     site::Site,
     slot::Slot,
     stats::Count,
+    tier::{Ask, Tier},
 };
 
 /// How long those who follow wait to hear whether the value was stored.
@@ -43,7 +44,9 @@ const MOST_FILLS: usize = 4096;
 pub(crate) enum Ground {
     /// It may store its value for everyone.
     Leased(Lease),
-    /// It may keep its value in this process.
+    /// Somebody else may. It keeps its value in this process, if the tier then shows that nothing was said meanwhile.
+    Beside(Claim),
+    /// The tier could not be asked, or takes no part. It may keep its value in this process.
     Alone(Claim),
 }
 
@@ -51,7 +54,7 @@ impl Ground {
     pub(crate) fn claim(&self) -> &Claim {
         match self {
             Self::Leased(lease) => &lease.claim,
-            Self::Alone(claim) => claim,
+            Self::Beside(claim) | Self::Alone(claim) => claim,
         }
     }
 }
@@ -169,13 +172,10 @@ fn keep<R>(
     let takes_part = terms.shared && cache.mode() == Mode::On;
     let outdated = (!terms.read && !is_error && takes_part).then(|| entry.clone());
     let arrival = Arrival { cache, site, key: entry.key.clone(), leader, slot };
-    let lease = match ground {
-        Ground::Leased(lease) => lease,
-        Ground::Alone(claim) => {
-            arrival.alone(claim, &value_tags, any_tag, outdated.as_ref(), entry.is_shared);
-            return None;
-        }
-    };
+    if let Ground::Alone(claim) = ground {
+        arrival.alone(claim, &value_tags, any_tag, outdated.as_ref(), entry.is_shared);
+        return None;
+    }
     let job = arrival.cache.shared().background.begin();
     arrival.leader.begin_landing();
     let clock = arrival.cache.clock();
@@ -183,19 +183,24 @@ fn keep<R>(
     let fill = encoder.map(|encoder| Fill { encoder, created_ms: clock.wall_ms(), life });
     let rest: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
         let _job = job;
-        match fill {
-            Some(fill) if !is_too_much => arrival.store(lease, fill, value_tags, outdated.as_ref()).await,
-            Some(_) => {
+        match (ground, fill) {
+            (Ground::Leased(lease), Some(fill)) if !is_too_much => {
+                arrival.store(lease, fill, value_tags, outdated.as_ref()).await;
+            }
+            (Ground::Leased(lease), Some(_)) => {
                 let (stamp, any_tag) = (lease.stamp(), lease.any_tag().filter(|_| !value_tags.is_empty()));
                 arrival.undecided(lease.leave(), stamp, any_tag.as_deref());
             }
+            (Ground::Beside(claim) | Ground::Alone(claim), Some(_)) => {
+                arrival.beside(claim, &entry, &value_tags).await;
+            }
             // An error is for this process only, and stands on no lease.
-            None => {
+            (ground, None) => {
                 let shared = arrival.cache.shared();
                 let own_mark = shared.own_mark(&entry.name.text);
-                let claim = Claim { mark: own_mark, line: shared.home.clone(), ..lease.claim.clone() };
+                let claim = Claim { mark: own_mark, line: shared.home.clone(), ..ground.claim().clone() };
                 // Those who wait elsewhere are told that there will be nothing.
-                lease.fail();
+                ground.fail();
                 arrival.here(claim, 0);
             }
         }
@@ -238,13 +243,8 @@ impl Arrival {
     /// Into L1, on this claim.
     fn here(self, claim: Claim, stamp: u64) {
         let Self { cache, site, key, leader, slot } = self;
-        if !claim.is_intact() {
-            cache.note(Count::RejectedFill, &site, key.as_ref());
-            leader.reject(slot);
-            return;
-        }
-        let fill = || cache.l1().insert(&site, &key, slot.clone(), claim, stamp);
-        let stored = leader.land(slot.clone(), fill);
+        let fill = |claim| cache.l1().insert(&site, &key, slot.clone(), claim, stamp);
+        let stored = leader.land_on(claim, slot.clone(), fill);
         cache.note(if stored { Count::Fill } else { Count::RejectedFill }, &site, key.as_ref());
     }
 
@@ -270,6 +270,26 @@ impl Arrival {
         }
         if let Some(entry) = outdated {
             cache.forget_shared(entry);
+        }
+    }
+
+    /// Of a load beside another one's lease. What was said until now about what it stands on is heard before the answer to
+    /// a question that is asked now.
+    async fn beside(self, claim: Claim, entry: &Entry, value_tags: &[String]) {
+        if planted!("kept-beside-unasked") {
+            return self.here(claim, 0);
+        }
+        // Nobody would tell, or had told, of tags that only the value knows.
+        if !claim.line.watches() || !value_tags.is_empty() {
+            return self.refuse();
+        }
+        let shared = self.cache.shared().clone();
+        let ask = Ask { key: &entry.name.text, known: Some(0) };
+        match shared.tier.look(&[ask], &[]).await {
+            Ok(seen) if Arc::ptr_eq(&seen.line, &claim.line) => self.here(claim, 0),
+            Ok(_) => self.refuse(),
+            // It cannot be asked any more.
+            Err(_) => self.here(claim.silenced(shared.clock.now()), 0),
         }
     }
 
@@ -325,9 +345,7 @@ impl Arrival {
         match any_tag {
             None => self.here(claim, stamp),
             // The claim lacks the tags that the value tells.
-            Some(any) if any.is_alive() && claim.is_intact() => {
-                self.leader.land(self.slot, || ());
-            }
+            Some(any) if any.is_alive() => drop(self.leader.land_on(claim, self.slot, |_| ())),
             Some(_) => self.refuse(),
         }
     }

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, futures::Notified};
 
 use crate::{
     pattern,
-    sync::{AtomicBool, Mutex, MutexGuard, Ordering, shards},
+    sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, shards},
 };
 
 type Shard = HashMap<Arc<str>, Weak<Mark>, foldhash::fast::RandomState>;
@@ -33,8 +33,8 @@ pub(crate) struct Marks {
 pub(crate) struct Mark {
     name: Arc<str>,
     is_dead: AtomicBool,
-    /// A load stands on it, and has to be told.
-    carries_load: AtomicBool,
+    /// How many loads stand on it, and have to be told.
+    loads: AtomicUsize,
     /// It died, or was nudged.
     moved: Notify,
     marks: Weak<Marks>,
@@ -56,7 +56,7 @@ impl Marks {
         let mark = Arc::new(Mark {
             name: name.clone(),
             is_dead: AtomicBool::new(false),
-            carries_load: AtomicBool::new(false),
+            loads: AtomicUsize::new(0),
             moved: Notify::new(),
             marks: Arc::downgrade(self),
         });
@@ -131,16 +131,21 @@ impl Mark {
         !self.is_dead.load(Ordering::SeqCst)
     }
 
-    /// From now on, whoever ends this mark tells the loads.
+    /// From now on, whoever ends this mark tells the loads; until [`put_down`](Self::put_down).
     pub(crate) fn carry_load(&self) {
-        self.carries_load.store(true, Ordering::SeqCst);
+        self.loads.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The load is over.
+    pub(crate) fn put_down(&self) {
+        self.loads.fetch_sub(1, Ordering::SeqCst);
     }
 
     fn end(&self) -> bool {
         // One of these two and a load that begins see each other.
         self.is_dead.store(true, Ordering::SeqCst);
         self.moved.notify_waiters();
-        self.carries_load.load(Ordering::SeqCst)
+        self.loads.load(Ordering::SeqCst) > 0
     }
 
     /// Begins to listen for what happens to the name: to be called before one looks.
@@ -221,6 +226,20 @@ mod tests {
         assert!(marks.end_all());
         assert!(!b.is_alive());
         assert_eq!(marks.len(), 0);
+    }
+
+    #[test]
+    fn only_loads_that_are_not_over_are_to_be_told() {
+        let marks = Marks::new();
+        let mark = marks.of("ns:a");
+        mark.carry_load();
+        mark.carry_load();
+        mark.put_down();
+        assert!(marks.end("ns:a"));
+        let mark = marks.of("ns:a");
+        mark.carry_load();
+        mark.put_down();
+        assert!(!marks.end("ns:a"));
     }
 
     #[test]

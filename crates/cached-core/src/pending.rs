@@ -43,7 +43,23 @@ struct Turn {
 #[derive(Debug, Default)]
 struct Table {
     last: u64,
-    words: HashMap<Word, u64>,
+    /// What is to be said, with the number of the last time that it was.
+    keys: HashMap<String, u64>,
+    patterns: HashMap<String, u64>,
+}
+
+impl Table {
+    fn len(&self) -> usize {
+        self.keys.len() + self.patterns.len()
+    }
+
+    /// The words like this one.
+    fn like(&mut self, word: &Word) -> &mut HashMap<String, u64> {
+        match word {
+            Word::Key(_) => &mut self.keys,
+            Word::Matching(_) => &mut self.patterns,
+        }
+    }
 }
 
 /// What the tier has to be told.
@@ -69,16 +85,15 @@ impl Pending {
         let mut table = self.table();
         table.last += 1;
         let number = table.last;
-        if table.words.len() >= MOST && !table.words.contains_key(&word) {
+        if table.len() >= MOST && !table.like(&word).contains_key(word.text()) {
             // That is about the entries of tags as well.
-            table.words.clear();
-            table.words.insert(Word::Matching(everything.to_owned()), number);
+            table.keys.clear();
+            table.patterns = HashMap::from([(everything.to_owned(), number)]);
         }
-        table.words.insert(word, number);
-        if planted!("no-replay") {
-            table.words.clear();
+        if !planted!("no-replay") {
+            table.like(&word).insert(word.text().to_owned(), number);
         }
-        self.len.store(table.words.len(), Ordering::SeqCst);
+        self.len.store(table.len(), Ordering::SeqCst);
     }
 
     /// Whether what the tier has under one of these names may be outdated.
@@ -87,13 +102,8 @@ impl Pending {
             return false;
         }
         let table = self.table();
-        names.any(|name| {
-            table.words.contains_key(&Word::Key(name.to_owned()))
-                || table
-                    .words
-                    .keys()
-                    .any(|word| matches!(word, Word::Matching(of) if pattern::matches(of, name)))
-        })
+        let matches = |name| table.patterns.keys().any(|pattern| pattern::matches(pattern, name));
+        names.any(|name| table.keys.contains_key(name) || matches(name))
     }
 
     #[inline]
@@ -107,16 +117,20 @@ impl Pending {
 
     /// Up to `most` words with their numbers.
     pub(crate) fn some(&self, most: usize) -> Vec<(Word, u64)> {
-        self.table().words.iter().take(most).map(|(word, number)| (word.clone(), *number)).collect()
+        let table = self.table();
+        let keys = table.keys.iter().map(|(key, number)| (Word::Key(key.clone()), *number));
+        let patterns = table.patterns.iter().map(|(pattern, number)| (Word::Matching(pattern.clone()), *number));
+        keys.chain(patterns).take(most).collect()
     }
 
     /// The tier was told, unless the same was said again meanwhile.
     pub(crate) fn told(&self, word: &Word, number: u64) {
         let mut table = self.table();
-        if table.words.get(word) == Some(&number) {
-            table.words.remove(word);
+        let words = table.like(word);
+        if words.get(word.text()) == Some(&number) {
+            words.remove(word.text());
         }
-        self.len.store(table.words.len(), Ordering::SeqCst);
+        self.len.store(table.len(), Ordering::SeqCst);
     }
 
     /// Only one tells at a time, and goes on until nothing is left; `None` if there is one. It returns his number.

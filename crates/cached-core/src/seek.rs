@@ -103,7 +103,9 @@ pub(crate) enum Answer {
     Kept(Arc<Kept>),
     /// Load, and store it.
     Lease(Lease),
-    /// Load for this process only; this is what it stands on.
+    /// Load beside somebody who may store it; this is what the load stands on.
+    Beside(Claim),
+    /// Load, as the tier cannot be asked; this is what the load stands on.
     Alone(Claim),
 }
 
@@ -180,7 +182,7 @@ impl<R> Seek<'_, R> {
                     known = None;
                     continue;
                 }
-                State::Busy { claim, .. } | State::Others(claim) => return Answer::Alone(claim),
+                State::Busy { claim, .. } | State::Others(claim) => return Answer::Beside(claim),
                 State::Moved => {
                     known = None;
                     rounds += 1;
@@ -194,29 +196,33 @@ impl<R> Seek<'_, R> {
                     rounds += wait(listener, &claim.line, left).await;
                     has_waited = true;
                 }
-                Leasing::Busy(_, claim) => return Answer::Alone(claim),
+                Leasing::Busy(_, claim) => return Answer::Beside(claim),
                 Leasing::Moved => rounds += 1,
                 Leasing::Unknown => return self.without_tier(suspect.as_ref()),
             }
             known = None;
         }
-        self.without_tier(None)
+        // The tier is there, and is never twice the same: what is loaded now is for the caller.
+        Answer::Beside(self.silent_claim())
     }
 
     /// The right to load, whatever the tier has and whoever loads.
     pub(crate) async fn force(&self) -> Answer {
         match self.lease(Take::Force).await {
             Leasing::Held(lease) => Answer::Lease(lease),
-            Leasing::Busy(_, claim) => Answer::Alone(claim),
-            Leasing::Moved | Leasing::Unknown => self.without_tier(None),
+            Leasing::Busy(..) | Leasing::Moved | Leasing::Unknown => self.without_tier(None),
         }
     }
 
     fn without_tier(&self, suspect: Option<&Arc<Kept>>) -> Answer {
         match self.serve_alone(suspect) {
             Some(kept) => Answer::Kept(kept),
-            None => Answer::Alone(self.shared.silent_claim(&self.entry.name.text, &self.entry.tags)),
+            None => Answer::Alone(self.silent_claim()),
         }
+    }
+
+    fn silent_claim(&self) -> Claim {
+        self.shared.silent_claim(&self.entry.name.text, &self.entry.tags)
     }
 
     fn serve_alone(&self, suspect: Option<&Arc<Kept>>) -> Option<Arc<Kept>> {

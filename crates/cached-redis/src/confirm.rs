@@ -8,17 +8,16 @@ use tokio::time::sleep;
 
 use crate::{
     batch::{Batch, Replies},
-    heartbeat::KEEP_MEMBERS,
-    scripts::{FORGET, POKE},
+    heartbeat::{KEEP_MEMBERS, number},
+    link::Session,
+    scripts::POKE,
     settings::millis,
     tier::RedisTier,
+    watch::Attached,
 };
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
-
-/// How long after a member may not serve any more it is forgotten, in milliseconds. It may be about to come back.
-const FORGET_AFTER: u64 = 60_000;
 
 impl RedisTier {
     /// Asks every process that is registered whether it has handled all changes up to now, and waits until each has
@@ -26,35 +25,47 @@ impl RedisTier {
     /// must last.
     pub(crate) async fn confirm_all(&self) -> Result<(), TierError> {
         let Some(attached) = self.watch.attached() else { return Ok(()) };
-        let budget = self.settings.write_timeout;
-        let session = self.session(budget).await?;
+        let session = self.session(self.settings.write_timeout).await?;
         let reach = attached.reach(self.settings.connect_timeout);
-        let keep = millis(reach.saturating_add(KEEP_MEMBERS));
-        let poke = Batch::of_script(&POKE, &attached.poke, keep);
-        let poke = self.send(&session, budget, poke, |mut replies| replies.next()).await?;
+        let mut poke = self.poke(&session, attached, reach).await?;
         if planted!("confirm-without-waiting") {
             return Ok(());
         }
         let mut pause = SHORTEST_PAUSE;
         loop {
-            let mut batch = Batch::of(redis::cmd("TIME"));
-            let mut members = redis::cmd("HGETALL");
-            members.arg(&attached.members);
-            batch.add(members);
-            let register = self.send(&session, budget, batch, Register::read).await?;
+            let register = self.register(&session, attached).await?;
+            if register.poke < poke {
+                // It was lost with all that Redis had, so who has not read it yet never will.
+                poke = self.poke(&session, attached, reach).await?;
+                continue;
+            }
             let myself = self.member.is_registered().then_some(self.member.id.as_str());
             if register.has_handled(poke, myself, &self.member.id, millis(reach)) {
-                let forgotten = register.forgotten();
-                if !forgotten.is_empty() {
-                    let forget = Batch::of_script(&FORGET, &attached.members, forgotten);
-                    // What is not forgotten now will be another time.
-                    let _ = self.send(&session, budget, forget, |mut replies| replies.next::<u64>()).await;
-                }
                 return Ok(());
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// Asks everybody to say what he has handled; returns the number that they will say.
+    async fn poke(
+        &self,
+        session: &Session,
+        attached: &Attached,
+        reach: Duration,
+    ) -> Result<u64, TierError> {
+        let keep = millis(reach.saturating_add(KEEP_MEMBERS));
+        let poke = Batch::of_script(&POKE, &attached.poke, keep);
+        self.send(session, self.settings.write_timeout, poke, |mut replies| replies.next()).await
+    }
+
+    async fn register(&self, session: &Session, attached: &Attached) -> Result<Register, TierError> {
+        let mut batch = Batch::of(redis::cmd("TIME"));
+        let (mut poke, mut members) = (redis::cmd("GET"), redis::cmd("HGETALL"));
+        batch.add(poke.arg(&attached.poke).clone());
+        batch.add(members.arg(&attached.members).clone());
+        self.send(session, self.settings.write_timeout, batch, Register::read).await
     }
 }
 
@@ -63,13 +74,16 @@ impl RedisTier {
 struct Register {
     /// The server's clock, in milliseconds.
     now: u64,
+    /// Nobody can say a greater number.
+    poke: u64,
     fields: Vec<(String, String)>,
 }
 
 impl Register {
     fn read(mut replies: Replies) -> RedisResult<Self> {
         let (seconds, micros): (u64, u64) = replies.next()?;
-        Ok(Self { now: seconds.saturating_mul(1000) + micros / 1000, fields: replies.next()? })
+        let now = seconds.saturating_mul(1000) + micros / 1000;
+        Ok(Self { now, poke: number(replies.next()?), fields: replies.next()? })
     }
 
     /// Whether every member but the asker has handled `poke` or may not serve any more. `expected` is the asker, if
@@ -85,14 +99,6 @@ impl Register {
             let standing = standing(field, value, reach);
             standing.is_none_or(|(until, handled)| until < self.now || handled >= poke)
         })
-    }
-
-    /// The fields of members that have not been there for long, each with its value.
-    fn forgotten(&self) -> Vec<&str> {
-        let is_over = |(field, value): &&(String, String)| {
-            standing(field, value, 0).is_none_or(|(until, _)| until.saturating_add(FORGET_AFTER) < self.now)
-        };
-        self.fields.iter().filter(is_over).flat_map(|(field, value)| [field.as_str(), value]).collect()
     }
 }
 
@@ -111,7 +117,7 @@ mod tests {
 
     fn register(fields: &[(&str, &str)]) -> Register {
         let fields = fields.iter().map(|&(field, value)| (field.to_owned(), value.to_owned())).collect();
-        Register { now: 1000, fields }
+        Register { now: 1000, poke: 7, fields }
     }
 
     fn has_handled(fields: &[(&str, &str)]) -> bool {
@@ -138,13 +144,5 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_nobody() {
         assert!(has_handled(&[("me", "2000:0"), ("a", ""), ("b", "x:y"), ("c", "2000"), ("lost", "x")]));
-    }
-
-    #[test]
-    fn those_who_are_gone_for_long_are_forgotten() {
-        let mut register = register(&[("a", "900:7"), ("b", "2000000:1"), ("lost", "800"), ("c", "?")]);
-        assert_eq!(register.forgotten(), ["c", "?"]);
-        register.now = 1_000_000;
-        assert_eq!(register.forgotten(), ["a", "900:7", "lost", "800", "c", "?"]);
     }
 }

@@ -195,6 +195,6 @@ fn verdict<T>(answer: RedisResult<T>) -> Result<T, Verdict> {
 }
 
 /// What is no number was not written by any of us.
-fn number(poke: Option<Vec<u8>>) -> u64 {
+pub(crate) fn number(poke: Option<Vec<u8>>) -> u64 {
     poke.and_then(|poke| String::from_utf8(poke).ok()?.parse().ok()).unwrap_or(0)
 }

@@ -142,10 +142,19 @@ pub(crate) static INCR: LazyLock<Script> = LazyLock::new(|| {
 /// everything up to the poke `ARGV[3]`. If it should have been there before (`ARGV[4]` is 1) and was not, others
 /// may be missing as well, and the field `lost` says since when. The hash is kept for `ARGV[5]` milliseconds.
 ///
-/// It reads nothing: whoever reads is told of the next change, and here that is the next beat of anybody.
+/// Who is new forgets those who may not serve for a minute now, so that the register does not grow with every process
+/// that ever was. Otherwise it reads nothing: whoever reads is told of the next change, and here that is the next beat of
+/// anybody.
 pub(crate) static BEAT: LazyLock<Script> = timed!(
     "local until_ms = string.format('%.0f', now + ARGV[2]) ",
     "local is_new = redis.call('HSET', KEYS[1], ARGV[1], until_ms .. ':' .. ARGV[3]) ",
+    "if is_new == 1 then ",
+    "  local members = redis.call('HGETALL', KEYS[1]) ",
+    "  for i = 1, #members, 2 do ",
+    "    local ended = tonumber(string.match(members[i + 1], '^(%d+):')) ",
+    "    if ended and ended + 60000 < now then redis.call('HDEL', KEYS[1], members[i]) end ",
+    "  end ",
+    "end ",
     "if is_new == 1 and ARGV[4] == '1' then ",
     "  redis.call('HSET', KEYS[1], 'lost', string.format('%.0f', now)) ",
     "end ",
@@ -169,17 +178,6 @@ pub(crate) static POKE: LazyLock<Script> = LazyLock::new(|| {
 /// How many keys the server has evicted, as text. It touches no key at all.
 pub(crate) static EVICTED: LazyLock<Script> =
     LazyLock::new(|| Script::new("return string.match(redis.call('INFO', 'stats'), 'evicted_keys:(%d+)')"));
-
-/// Removes fields of the hash `KEYS[1]` that still have the value with which they are given: `ARGV` is field,
-/// value, field, …
-pub(crate) static FORGET: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "for i = 1, #ARGV, 2 do \
-           if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 1] then redis.call('HDEL', KEYS[1], ARGV[i]) end \
-         end \
-         return 0",
-    )
-});
 
 #[cfg(test)]
 mod tests {

@@ -65,6 +65,12 @@ pub(crate) const PLANTS: &[Plant] = &[
         suit: short_loads_on_slow_lines,
     },
     Plant {
+        name: "kept-beside-unasked",
+        what: "core, the landing: a load beside another one's lease is kept without asking Redis once more",
+        breaks: &[Fence],
+        suit: short_loads_on_slow_lines,
+    },
+    Plant {
         name: "tag-generation-after-load",
         what: "core, the load: generations of tags are read when the load has ended instead of before it",
         breaks: &[Fence],

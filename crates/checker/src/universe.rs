@@ -12,6 +12,8 @@ pub(crate) enum Flavor {
     Tagged,
     /// Without.
     Plain,
+    /// As [`Plain`](Self::Plain), and each process loads for itself.
+    Own,
     /// With a tag, and a bound of zero.
     Checked,
     /// Its tags are made of its value.
@@ -49,7 +51,8 @@ pub(crate) fn group(key: u32) -> u32 {
 pub(crate) fn flavor(key: u32) -> Flavor {
     match (key % GROUP, group(key) % 2) {
         (0, _) => Flavor::Tagged,
-        (1, _) => Flavor::Plain,
+        (1, 0) => Flavor::Plain,
+        (1, _) => Flavor::Own,
         (2, _) => Flavor::Checked,
         (_, 0) => Flavor::Valued,
         _ => Flavor::Stored,
@@ -61,7 +64,7 @@ pub(crate) fn reaches(form: Form, of: u32, key: u32) -> bool {
     let same_group = group(of) == group(key);
     match form {
         Form::Key | Form::ForeignKey => of == key,
-        Form::Tag => same_group && !matches!(flavor(key), Flavor::Plain | Flavor::Stored),
+        Form::Tag => same_group && !matches!(flavor(key), Flavor::Plain | Flavor::Own | Flavor::Stored),
         Form::Pattern => same_group && flavor(key) != Flavor::Stored,
         Form::Clear | Form::Flush => true,
     }
@@ -79,6 +82,7 @@ pub(crate) fn name(key: u32) -> String {
     match flavor(key) {
         Flavor::Tagged => format!("k:{group}:tagged:{key}"),
         Flavor::Plain => format!("k:{group}:plain:{key}"),
+        Flavor::Own => format!("k:{group}:own:{key}"),
         Flavor::Checked => format!("k:{group}:checked:{key}"),
         Flavor::Valued => format!("k:{group}:valued:{key}"),
         Flavor::Stored => format!("stored:{key}"),
@@ -92,7 +96,14 @@ mod tests {
     #[test]
     fn eight_keys_have_every_flavor_and_each_form_reaches_its_own() {
         let flavors: Vec<_> = (0..8).map(flavor).collect();
-        for flavor in [Flavor::Tagged, Flavor::Plain, Flavor::Checked, Flavor::Valued, Flavor::Stored] {
+        for flavor in [
+            Flavor::Tagged,
+            Flavor::Plain,
+            Flavor::Own,
+            Flavor::Checked,
+            Flavor::Valued,
+            Flavor::Stored,
+        ] {
             assert!(flavors.contains(&flavor), "{flavor:?}");
         }
         let reached = |form, of| (0..8).filter(|&key| reaches(form, of, key)).collect::<Vec<_>>();

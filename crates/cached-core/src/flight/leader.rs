@@ -11,7 +11,10 @@ use std::{
 };
 
 use super::{Flight, Flights, Landing, Phase, chain, lock, pulse::Pulse, wake};
-use crate::{claim::Claim, slot::Slot};
+use crate::{
+    claim::{Carried, Claim},
+    slot::Slot,
+};
 
 /// Leads a flight until it [lands](Leader::land) or [fails](Leader::fail). Dropped before, it hands the lead to a
 /// follower.
@@ -60,16 +63,39 @@ impl Leader {
 
     /// Ends the flight with a slot for everyone. `fill` runs inside the fence, and only if no invalidation
     /// overtook the flight; returns whether it ran.
-    pub(crate) fn land(mut self, slot: Arc<dyn Slot>, fill: impl FnOnce()) -> bool {
+    pub(crate) fn land(self, slot: Arc<dyn Slot>, fill: impl FnOnce()) -> bool {
+        self.end(slot, |is_current| {
+            if is_current {
+                fill();
+            }
+            true
+        })
+    }
+
+    /// As [`land`](Self::land), if nothing was said about what `claim` names; otherwise those who follow start over. It is
+    /// asked inside the fence: who joins after a word does not get what is from before it.
+    pub(crate) fn land_on(self, claim: Claim, slot: Arc<dyn Slot>, fill: impl FnOnce(Claim)) -> bool {
+        self.end(slot, |is_current| {
+            let is_intact = claim.is_intact();
+            if is_current && is_intact {
+                fill(claim);
+            }
+            is_intact
+        })
+    }
+
+    /// `settle` is told whether the flight was not overtaken, and says whether those who follow may have the slot.
+    fn end(mut self, slot: Arc<dyn Slot>, settle: impl FnOnce(bool) -> bool) -> bool {
         let mut shard = self.flights.shard(&self.flight.key);
         let current = self.flight.is_in(&shard);
+        let is_shared = settle(current);
         if current {
-            fill();
             shard.remove(&self.flight.key);
         }
         // Only now: should `fill` panic, a follower takes over.
         self.landed = true;
         let mut state = self.flight.state();
+        state.superseded |= !is_shared;
         if !matches!(state.phase, Phase::Done(_)) {
             state.phase = Phase::Done(Landing::Shared(slot));
         }
@@ -77,13 +103,14 @@ impl Leader {
         drop(state);
         drop(shard);
         wake(wakers);
-        current
+        current && is_shared
     }
 
     /// From now on, whatever is said about what `claim` names overtakes this flight. Returns whether nothing was said yet.
     pub(crate) fn stand_on(&self, claim: &Claim) -> bool {
-        *lock(&self.flight.ground) = Some(claim.clone());
-        claim.carry_load();
+        let carried = Carried::new(claim.clone());
+        let before = lock(&self.flight.ground).replace(carried);
+        drop(before);
         claim.is_intact()
     }
 
@@ -100,15 +127,7 @@ impl Leader {
 
     /// Ends the flight: its result is not stored, and those who follow start over.
     pub(crate) fn reject(self, slot: Arc<dyn Slot>) {
-        let wakers = {
-            let mut shard = self.flights.shard(&self.flight.key);
-            if self.flight.is_in(&shard) {
-                shard.remove(&self.flight.key);
-            }
-            self.flight.state().supersede()
-        };
-        wake(wakers);
-        self.land(slot, || ());
+        self.end(slot, |_| false);
     }
 
     /// Ends the load without anything to share. One follower is given a second try; when that fails too, every

@@ -28,7 +28,7 @@ pub(crate) use leader::{Leader, Panic};
 use pulse::Pulse;
 
 use crate::{
-    claim::Claim,
+    claim::Carried,
     key::{BuildPrehashed, Key},
     slot::Slot,
     sync::{Mutex, MutexGuard, shards},
@@ -52,7 +52,7 @@ pub(crate) struct Flight {
     /// The flights that its load waits for.
     waits_for: Mutex<Vec<Arc<Flight>>>,
     /// What its load stands on.
-    ground: Mutex<Option<Claim>>,
+    ground: Mutex<Option<Carried>>,
 }
 
 struct State {
@@ -228,7 +228,7 @@ impl Flight {
     }
 
     fn has_fallen(&self) -> bool {
-        lock(&self.ground).as_ref().is_some_and(|claim| !claim.is_intact())
+        lock(&self.ground).as_ref().is_some_and(|ground| !ground.is_intact())
     }
 
     fn is_in(self: &Arc<Self>, shard: &Shard) -> bool {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    mem,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -54,6 +55,8 @@ struct Connection {
     line: Mutex<Arc<Line>>,
     watched: Mutex<HashSet<String>>,
     is_silent: AtomicBool,
+    /// Words that are under way, if they take their time.
+    under_way: Mutex<Option<Vec<String>>>,
 }
 
 /// What is under a key.
@@ -88,6 +91,7 @@ impl FakeTier {
             line: Mutex::new(Line::certain()),
             watched: Mutex::default(),
             is_silent: AtomicBool::new(false),
+            under_way: Mutex::default(),
         });
         lock(&server.connections).push(Arc::downgrade(&connection));
         Self { server, connection }
@@ -121,6 +125,13 @@ impl FakeTier {
             self.connection.lose_line(self.server.clock.now());
             self.connection.find_line();
         }
+    }
+
+    /// From now on, this clone is told of a change only right before its next operation is answered, as over a network
+    /// that takes its time; or at once again.
+    pub fn set_late(&self, is_late: bool) {
+        let late = mem::replace(&mut *lock(&self.connection.under_way), is_late.then(Vec::new));
+        self.connection.say(late.unwrap_or_default());
     }
 
     /// From now on, `fill` and `delete` wait before they take effect, or go on.
@@ -176,6 +187,8 @@ impl FakeTier {
     /// One round trip.
     fn open(&self) -> Result<MutexGuard<'_, HashMap<String, Entry>>, TierError> {
         self.server.round_trips.fetch_add(1, Ordering::Relaxed);
+        let late = lock(&self.connection.under_way).as_mut().map(mem::take);
+        self.connection.say(late.unwrap_or_default());
         if self.server.is_down.load(Ordering::SeqCst) {
             return Err(TierError::Unavailable);
         }
@@ -213,8 +226,12 @@ impl Server {
             let was_watched = lock(&connection.watched).remove(key);
             let is_own = by.is_some_and(|by| Arc::ptr_eq(by, &connection));
             let is_heard = was_watched && !is_own && !connection.is_silent.load(Ordering::SeqCst);
-            if let (Some(watcher), true) = (connection.watcher.get(), is_heard) {
-                watcher.changed(key.as_bytes());
+            if !is_heard {
+                continue;
+            }
+            let is_late = lock(&connection.under_way).as_mut().map(|late| late.push(key.to_owned())).is_some();
+            if !is_late {
+                connection.say(vec![key.to_owned()]);
             }
         }
     }
@@ -269,6 +286,13 @@ impl Server {
 }
 
 impl Connection {
+    fn say(&self, keys: Vec<String>) {
+        let Some(watcher) = self.watcher.get() else { return };
+        for key in keys {
+            watcher.changed(key.as_bytes());
+        }
+    }
+
     fn lose_line(&self, now: Nanos) {
         let line = lock(&self.line).clone();
         line.prove_until(now);

@@ -229,6 +229,26 @@ async fn a_flush_does_not_make_the_pokes_start_again() {
     assert!(poke().await > second);
 }
 
+/// The poke went with everything else, and nobody can read it any more.
+#[test]
+fn a_flush_while_it_waits_does_not_make_it_wait_for_ever() {
+    let server = RedisServer::start();
+    let gate = Arc::new(Gate::default());
+    let here = Process::start(&server, Arc::new(Recorder::default()), BOUND, GRACE);
+    let there = Process::start(&server, gate.clone(), BOUND, GRACE);
+    let _opens = Opens(gate.clone());
+    there.stop_at(&server, &gate);
+    let asked = inquiries(&server);
+    thread::scope(|scope| {
+        let confirm = async { tokio::time::timeout(MINUTE, here.tier.confirm()).await };
+        let confirmed = scope.spawn(|| here.runtime.block_on(confirm));
+        eventually("it waits", || inquiries(&server) > asked + 3);
+        server.cli(&["FLUSHALL"]);
+        gate.open();
+        assert_eq!(confirmed.join().unwrap(), Ok(Ok(())));
+    });
+}
+
 #[tokio::test]
 async fn after_a_new_connection_the_old_one_must_have_run_out() {
     let server = RedisServer::start();
@@ -309,11 +329,13 @@ async fn heartbeats_are_no_changes() {
     }
 }
 
+/// Otherwise the register would grow with every process that ever was.
 #[tokio::test]
-async fn those_who_are_gone_for_long_are_forgotten() {
+async fn who_is_new_forgets_those_who_are_gone_for_long() {
     let server = RedisServer::start();
-    let (tier, _) = watched(&server.url()).await;
-    server.cli(&["HSET", "ns:%members", "gone", "1000:0", "lost", "1000", "noise", "?"]);
-    tier.confirm().await.unwrap();
-    assert_eq!(members(&server).len(), 1);
+    let soon = (clock(&server) + 5_000).to_string() + ":0";
+    server.cli(&["HSET", "ns:%members", "gone", "1000:0", "there", &soon, "lost", "1000", "noise", "?"]);
+    let (_tier, _) = watched(&server.url()).await;
+    eventually_async("it has registered", async || members(&server).len() == 4).await;
+    assert_eq!(members(&server).get("gone"), None);
 }

@@ -3,8 +3,8 @@
 //! There is no allowance for the bound nor for the grace: each process has confirmed, or has lost the right to
 //! serve what it had. Two things are left out:
 //!
-//! * What a process loaded **by itself in an outage**: it lives for a grace of its own, since the process cannot be
-//!   asked. For those reads the bound of P2 holds, and is checked there.
+//! * What a process loaded, or was given by `set`, **by itself in an outage**: it lives for a grace of its own, since the
+//!   process cannot be asked. For those reads the bound of P2 holds, and is checked there.
 //! * A follower of a call whose answer from Redis was on its way, as in [`allowance`](super::allowance): it has
 //!   ended at most [`SLOW`] after.
 //!
@@ -30,7 +30,7 @@ pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
         else {
             continue;
         };
-        let load = prepared.load(read.load);
+        let load = prepared.load(read.load).or_else(|| prepared.set(read.load));
         let by_itself = load.is_some_and(|(_, load)| {
             load.process == read.process && prepared.outages.meets(load.process, load.start, load.end)
         });
@@ -92,6 +92,17 @@ mod tests {
         story.load(0, 0, 4, (4_500, 4_501));
         story.read(1, 0, Answer::L1, (5_101, 5_101), (4, 4_500));
         assert_eq!(broken(&story), 1);
+    }
+
+    #[test]
+    fn so_does_it_excuse_what_was_put_in_in_it() {
+        let mut story = Story::new(2);
+        story.set(1, 7, (4_500, 4_501), 1);
+        story.confirmed(0, 7, (5_000, 5_100), 2);
+        story.read(1, 7, Answer::Found, (5_101, 5_101), (1, 4_500));
+        assert_eq!(broken(&story), 1);
+        story.fault(FaultKind::Refuse, Target::Slot(1), 4_000, 6_000);
+        assert_eq!(broken(&story), 0);
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
                 unsettled.for_each(|key| causes[key as usize].push((event.start, end)));
             }
             What::Refresh(_) => causes[key].push((event.start, event.end)),
-            What::Load(LoadEnd::Done) if flavor(event.key) != Flavor::Stored => loads[key].push(index),
+            What::Load(LoadEnd::Done) if is_shared(event.key) => loads[key].push(index),
             What::Load(_) => causes[key].push((event.start, event.end + FAILED)),
             _ => {}
         }
@@ -74,6 +74,11 @@ pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
             judge(prepared, &causes, pair[0], pair[1], findings);
         }
     }
+}
+
+/// Whether all processes share its loads.
+fn is_shared(key: u32) -> bool {
+    !matches!(flavor(key), Flavor::Own | Flavor::Stored)
 }
 
 fn judge(prepared: &Prepared<'_>, causes: &Causes, first: usize, second: usize, findings: &mut Findings) {
@@ -157,6 +162,14 @@ mod tests {
         story.invalidate(0, Form::Key, 0, (4_980, 4_990), 2);
         story.read(0, 0, Answer::Miss, (4_995, 5_011), (1, 5_000));
         assert_eq!(broken(&story), 1);
+    }
+
+    #[test]
+    fn some_functions_load_in_each_process() {
+        let mut story = Story::new(2);
+        story.load(0, 5, 1, (5_000, 5_010));
+        story.load(1, 5, 2, (5_500, 5_510));
+        assert_eq!(broken(&story), 0);
     }
 
     #[test]

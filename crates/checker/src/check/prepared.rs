@@ -86,7 +86,7 @@ impl<'a> Prepared<'a> {
         self.history.events.iter().enumerate().filter_map(|(index, event)| {
             event.answer().filter(|answer| answer.has_value())?;
             let began = match flavor(event.key) {
-                Flavor::Stored => self.history.events[*self.sets.get(&event.load)?].end,
+                Flavor::Stored => self.set(event.load)?.1.end,
                 _ => event.began,
             };
             Some((index, event, began))
@@ -96,6 +96,12 @@ impl<'a> Prepared<'a> {
     /// The load that found a value, if it was written down.
     pub(super) fn load(&self, name: u64) -> Option<(usize, &'a Event)> {
         let index = *self.loads.get(&name)?;
+        Some((index, &self.history.events[index]))
+    }
+
+    /// The `set` that put a value in, if it was written down.
+    pub(super) fn set(&self, name: u64) -> Option<(usize, &'a Event)> {
+        let index = *self.sets.get(&name)?;
         Some((index, &self.history.events[index]))
     }
 

@@ -28,6 +28,11 @@ async fn plain(group: u32, key: u32) -> Loaded {
     load(key).await
 }
 
+#[cached("k:{group}:own:{key}", ttl = TTL, coalesce = local)]
+async fn own(group: u32, key: u32) -> Loaded {
+    load(key).await
+}
+
 #[cached("k:{group}:checked:{key}", ttl = TTL, tags = ["t:{group}"], bound = 0)]
 async fn checked(group: u32, key: u32) -> Loaded {
     load(key).await
@@ -75,6 +80,7 @@ pub(super) async fn read(key: u32) -> Found {
     let reply = match flavor(key) {
         Flavor::Tagged => tagged::with(control, group, key).await,
         Flavor::Plain => plain::with(control, group, key).await,
+        Flavor::Own => own::with(control, group, key).await,
         Flavor::Checked => checked::with(control, group, key).await,
         Flavor::Valued => valued::with(control, group, key).await,
         Flavor::Stored => {
@@ -93,6 +99,7 @@ pub(super) async fn refresh(key: u32) -> Option<Loaded> {
     Some(match flavor(key) {
         Flavor::Tagged => tagged::refresh(group, key).await,
         Flavor::Plain => plain::refresh(group, key).await,
+        Flavor::Own => own::refresh(group, key).await,
         Flavor::Checked => checked::refresh(group, key).await,
         Flavor::Valued => valued::refresh(group, key).await,
         Flavor::Stored => return None,
@@ -107,9 +114,10 @@ pub(super) async fn invalidate(key: u32, form: Form, strength: Strength) -> Resu
         (Form::Clear, _) => default_cache().clear(),
         (_, Flavor::Tagged) => tagged::invalidate(group, key),
         (_, Flavor::Plain) => plain::invalidate(group, key),
+        (_, Flavor::Own) => own::invalidate(group, key),
         (_, Flavor::Checked) => checked::invalidate(group, key),
         (_, Flavor::Valued) => valued::invalidate(group, key),
-        (_, Flavor::Stored) => return stored()?.delete(&key).await,
+        (_, Flavor::Stored) => stored()?.delete(&key),
     };
     match strength {
         Strength::Plain => invalidation.await,

@@ -72,9 +72,7 @@ async fn operation(state: &State, rng: &mut Rng, key: u32, quiet: u32) {
     let patience = Duration::from_micros(rng.below(2_000));
     if drawn < writes {
         let form = [Form::Key, Form::Tag, Form::Pattern, Form::Clear][rng.weighted(mix.forms.into_iter())];
-        // A keyspace does not confirm.
-        let can_confirm = flavor(key) != Flavor::Stored || form != Form::Key;
-        let is_confirmed = rng.chance(mix.confirmed) && can_confirm;
+        let is_confirmed = rng.chance(mix.confirmed);
         let strength = if is_confirmed { Strength::Confirmed } else { Strength::Plain };
         if flavor(key) == Flavor::Stored && rng.chance(500_000) {
             set(state, key).await;
