@@ -6,8 +6,8 @@ use std::{
 };
 
 use cached_aside::{
-    Ask, Cache, CacheBuilder, CacheControl, CacheOutcome, Filled, Layer, LeaseClaim, Leased, Mode, Reason,
-    Seen, Tier, TierError, TierFill, Token, cached,
+    Adopted, Ask, Cache, CacheBuilder, CacheControl, CacheOutcome, Filled, Layer, LeaseClaim, Leased, Mode,
+    Moment, Reason, Seen, TagAsk, Tier, TierError, TierFill, Token, cached,
     testing::{CountedLoad, FakeTier, ManualClock},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -752,8 +752,14 @@ async fn a_tier_that_panics_is_a_miss() {
         async fn look(&self, _: &[Ask<'_>], _: &[String]) -> Result<Seen, TierError> {
             panic!("look")
         }
-        async fn lease(&self, _: &[LeaseClaim<'_>], _: &[String], _: Duration) -> Result<Leased, TierError> {
+        async fn lease(&self, _: &[LeaseClaim<'_>], _: TagAsk<'_>) -> Result<Leased, TierError> {
             panic!("lease")
+        }
+        async fn adopt(&self, _: &[String], _: Duration, _: Moment) -> Result<Adopted, TierError> {
+            panic!("adopt")
+        }
+        async fn delete_tags(&self, _: &[String]) -> Result<(), TierError> {
+            panic!("delete_tags")
         }
         async fn fill(&self, _: Vec<TierFill>) -> Result<Filled, TierError> {
             panic!("fill")

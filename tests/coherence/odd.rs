@@ -10,8 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use cached_aside::{
-    Ask, Attachment, Filled, LeaseClaim, Leased, Line, Seen, Tier, TierError, TierFill, Token,
-    testing::FakeTier,
+    Adopted, Ask, Attachment, Filled, LeaseClaim, Leased, Line, Moment, Seen, TagAsk, Tier, TierError,
+    TierFill, Token, testing::FakeTier,
 };
 
 /// `full`: it refuses leases, as a Redis at maxmemory does. `deaf`: it tells nothing (RESP2).
@@ -42,17 +42,16 @@ impl Tier for Odd {
         let seen = self.0.look(asks, tags).await?;
         Ok(Seen { line: self.line(seen.line), ..seen })
     }
-    async fn lease(
-        &self,
-        claims: &[LeaseClaim<'_>],
-        tags: &[String],
-        keep: Duration,
-    ) -> Result<Leased, TierError> {
+    async fn lease(&self, claims: &[LeaseClaim<'_>], tags: TagAsk<'_>) -> Result<Leased, TierError> {
         if self.1.full.load(SeqCst) {
             return Err(TierError::Refused("OOM".to_owned()));
         }
-        let leased = self.0.lease(claims, tags, keep).await?;
+        let leased = self.0.lease(claims, tags).await?;
         Ok(Leased { line: self.line(leased.line), ..leased })
+    }
+    async fn adopt(&self, tags: &[String], keep: Duration, since: Moment) -> Result<Adopted, TierError> {
+        let adopted = self.0.adopt(tags, keep, since).await?;
+        Ok(Adopted { line: self.line(adopted.line), ..adopted })
     }
     async fn fill(&self, fills: Vec<TierFill>) -> Result<Filled, TierError> {
         let filled = self.0.fill(fills).await?;
@@ -63,6 +62,9 @@ impl Tier for Odd {
     }
     async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError> {
         self.0.release(key, token, is_failed).await
+    }
+    async fn delete_tags(&self, tags: &[String]) -> Result<(), TierError> {
+        self.0.delete_tags(tags).await
     }
     async fn delete(&self, keys: &[String]) -> Result<u64, TierError> {
         self.0.delete(keys).await

@@ -121,26 +121,62 @@ async fn values_tell_their_tags() {
     assert_eq!(source.runs(), 2);
 }
 
+/// In a process with a shared tier whose tag another process invalidates, in one that does so itself, and in one that is alone.
 #[tokio::test]
-async fn a_load_during_which_any_tag_was_invalidated_keeps_nothing_if_only_its_value_tells_its_tags() {
-    for alone in [false, true] {
+async fn a_load_during_which_its_values_tag_was_invalidated_keeps_nothing() {
+    for who in ["another", "itself", "alone"] {
         let (pair, source) = (Pair::new(), Source::held());
-        let cache =
-            if alone { Cache::builder().clock(pair.clock.clock()).build().unwrap() } else { pair.a.clone() };
+        let alone = Cache::builder().clock(pair.clock.clock()).build().unwrap();
+        let (cache, other) = match who {
+            "another" => (&pair.a, &pair.b),
+            "itself" => (&pair.a, &pair.a),
+            _ => (&alone, &alone),
+        };
         let loading = spawn({
             let (cache, source) = (cache.clone(), source.clone());
             async move { list(&cache, &source, 7).await }
         });
         until(|| source.runs() == 1).await;
         source.write();
-        cache.invalidate_tag("item:{}", &[&100]).await.unwrap();
+        other.invalidate_tag("item:{}", &[&100]).await.unwrap();
         source.let_through(10);
         assert_eq!(loading.await.unwrap(), [7, 100]);
-        cache.flush().await;
-        assert_eq!(list(&cache, &source, 7).await, [7, 200]);
-        cache.flush().await;
-        assert_eq!(list(&cache, &source, 7).await, [7, 200]);
+        for _ in 0..2 {
+            cache.flush().await;
+            assert_eq!(list(cache, &source, 7).await, [7, 200], "{who}");
+        }
         assert_eq!(source.runs(), 2);
+    }
+}
+
+/// A load takes long, and somewhere some tag is always invalidated.
+#[tokio::test]
+async fn other_tags_do_not_matter_to_it() {
+    for who in ["another", "itself", "alone"] {
+        let (pair, source) = (Pair::new(), Source::held());
+        let alone = Cache::builder().clock(pair.clock.clock()).build().unwrap();
+        let (cache, other) = match who {
+            "another" => (&pair.a, &pair.b),
+            "itself" => (&pair.a, &pair.a),
+            _ => (&alone, &alone),
+        };
+        let loading = spawn({
+            let (cache, source) = (cache.clone(), source.clone());
+            async move { list(&cache, &source, 7).await }
+        });
+        until(|| source.runs() == 1).await;
+        for number in 0..50_u32 {
+            other.invalidate_tag("item:{}", &[&(1000 + number)]).await.unwrap();
+        }
+        source.let_through(1);
+        assert_eq!(loading.await.unwrap(), [7, 100]);
+        cache.flush().await;
+        assert_eq!(list(cache, &source, 7).await, [7, 100], "{who}");
+        assert_eq!(source.runs(), 1, "{who}");
+        other.invalidate_tag("item:{}", &[&100]).await.unwrap();
+        source.let_through(1);
+        list(cache, &source, 7).await;
+        assert_eq!(source.runs(), 2, "{who}");
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
     line::Line,
     marks::Marks,
     pending::Pending,
+    said::Said,
     shared::Shared,
     tier::{NoTier, Tier},
 };
@@ -226,6 +227,7 @@ impl CacheBuilder {
             clock: self.clock,
             marks: Marks::new(),
             pending: Pending::default(),
+            said: Said::default(),
             background: Background::new(),
             lease: self.lease,
             home: Line::certain(),

@@ -12,7 +12,10 @@ use std::{
 
 use async_trait::async_trait;
 
-use crate::tier::{Ask, Attachment, Filled, LeaseClaim, Leased, Seen, Tier, TierError, TierFill, Token};
+use crate::tier::{
+    Adopted, Ask, Attachment, Filled, LeaseClaim, Leased, Moment, Seen, TagAsk, Tier, TierError, TierFill,
+    Token,
+};
 
 /// Stands before the tier that it was given.
 #[derive(Debug)]
@@ -46,13 +49,12 @@ impl Tier for Guarded {
         catch(self.0.look(asks, tags)).await
     }
 
-    async fn lease(
-        &self,
-        claims: &[LeaseClaim<'_>],
-        tags: &[String],
-        keep_tags: Duration,
-    ) -> Result<Leased, TierError> {
-        catch(self.0.lease(claims, tags, keep_tags)).await
+    async fn lease(&self, claims: &[LeaseClaim<'_>], tags: TagAsk<'_>) -> Result<Leased, TierError> {
+        catch(self.0.lease(claims, tags)).await
+    }
+
+    async fn adopt(&self, tags: &[String], keep: Duration, since: Moment) -> Result<Adopted, TierError> {
+        catch(self.0.adopt(tags, keep, since)).await
     }
 
     async fn fill(&self, fills: Vec<TierFill>) -> Result<Filled, TierError> {
@@ -65,6 +67,10 @@ impl Tier for Guarded {
 
     async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError> {
         catch(self.0.release(key, token, is_failed)).await
+    }
+
+    async fn delete_tags(&self, tags: &[String]) -> Result<(), TierError> {
+        catch(self.0.delete_tags(tags)).await
     }
 
     async fn delete(&self, keys: &[String]) -> Result<u64, TierError> {

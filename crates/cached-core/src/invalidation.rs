@@ -205,8 +205,8 @@ impl Cache {
                     self.flights().supersede(&entry.key, || self.l1().remove(site, &entry.key));
                 }
                 Target::Tag(key) => {
+                    self.shared().said.say(key);
                     has_fallen |= marks.end(key);
-                    has_fallen |= marks.end(&self.shared().any_tag_key());
                 }
                 Target::Matching(pattern) => has_fallen |= marks.end_matching(pattern),
             }
@@ -284,9 +284,7 @@ impl Cache {
             }
         }
         let tier = &self.shared().tier;
-        if !keys.is_empty() {
-            tier.delete(&keys).await?;
-        }
+        self.shared().delete(keys).await?;
         for pattern in patterns {
             tier.delete_matching(&pattern).await?;
         }
@@ -303,10 +301,7 @@ impl Cache {
             match target {
                 Target::Entry(_, entry) if entry.is_shared => words.push(Word::Key(entry.name.text.clone())),
                 Target::Entry(..) => {}
-                Target::Tag(key) => {
-                    words.push(Word::Key(key.clone()));
-                    words.push(Word::Key(self.shared().any_tag_key()));
-                }
+                Target::Tag(key) => words.push(Word::Key(key.clone())),
                 Target::Matching(pattern) => words.push(Word::Matching(pattern.clone())),
             }
         }

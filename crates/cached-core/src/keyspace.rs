@@ -21,7 +21,7 @@ use crate::{
     site::Site,
     slot::Slot,
     stats::Count,
-    tier::{Filled, LeaseClaim, Take, Tier, TierError, TierFill, Token},
+    tier::{Filled, LeaseClaim, TagAsk, Take, Tier, TierError, TierFill, Token},
 };
 
 /// Values of one type under one prefix.
@@ -378,7 +378,7 @@ impl Store {
             .iter()
             .map(|(key, token)| LeaseClaim { key, token: *token, lease: shared.lease, take: Take::Force })
             .collect();
-        shared.tier.lease(&claims, &[], Duration::ZERO).await?;
+        shared.tier.lease(&claims, TagAsk { keys: &[], keep: Duration::ZERO, more: false }).await?;
         let fill = |(one, (key, token)): (&Sealed, (String, Token))| {
             let (_, life) = one.kept.as_ref()?;
             let bytes = one.bytes.clone()?;

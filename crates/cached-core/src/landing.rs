@@ -21,10 +21,10 @@ use crate::{
     key::Key,
     lease::{Lease, Verdict},
     line::Line,
-    marks::Mark,
     planted,
+    said::Moment,
     shape::Settling,
-    shared::{Fill, Life},
+    shared::{Fill, Life, Shared},
     site::Site,
     slot::Slot,
     stats::Count,
@@ -64,20 +64,19 @@ pub struct Lander<R> {
     desk: Desk<R>,
     leader: Leader,
     ground: Ground,
-    /// For tags that only the value tells: no tag was invalidated since before the load.
-    any_tag: Option<Arc<Mark>>,
+    /// When it began, for tags that only the value tells.
+    since: Moment,
 }
 
 impl<R> Lander<R> {
     pub(crate) fn new(desk: Desk<R>, leader: Leader, ground: Ground) -> Self {
-        let shared = desk.cache.shared();
-        let any_tag = desk.shape.has_value_tags().then(|| shared.mark(&shared.any_tag_key()));
-        Self { desk, leader, ground, any_tag }
+        let since = desk.cache.shared().said.now();
+        Self { desk, leader, ground, since }
     }
 
     /// The result, or what the load panicked with.
     pub(crate) async fn land(self, load: impl Future<Output = R>) -> thread::Result<R> {
-        let Self { desk, leader, mut ground, any_tag } = self;
+        let Self { desk, leader, mut ground, since } = self;
         desk.note(Count::Load);
         leader.stand_on(ground.claim());
         if let (Ground::Leased(lease), false) = (&mut ground, desk.site.coalesces_here()) {
@@ -100,7 +99,7 @@ impl<R> Lander<R> {
         }
         match (settled.slot, settled.ttl) {
             (Some(slot), Some(ttl)) => {
-                let value = Kept { slot, ttl, is_error: settled.is_error, any_tag };
+                let value = Kept { slot, ttl, is_error: settled.is_error, since };
                 // Boxed, so that loads inside of loads do not add up on the stack.
                 if let Some(storing) = keep(desk, leader, ground, value) {
                     storing.await;
@@ -140,7 +139,7 @@ struct Kept {
     slot: Arc<dyn Slot>,
     ttl: Duration,
     is_error: bool,
-    any_tag: Option<Arc<Mark>>,
+    since: Moment,
 }
 
 /// Keeps a value, and does not keep its caller waiting, unless there is no runtime to do it: then it returns what is left
@@ -151,7 +150,7 @@ fn keep<R>(
     ground: Ground,
     value: Kept,
 ) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
-    let Kept { slot, ttl, is_error, any_tag } = value;
+    let Kept { slot, ttl, is_error, since } = value;
     let Some(value_tags) = desk.shape.value_tags(&*slot) else {
         // Nobody could invalidate it.
         ground.fail();
@@ -166,14 +165,15 @@ fn keep<R>(
     }
     let encoder = if is_error { None } else { desk.shape.encoder(&slot) };
     let Desk { cache, site, entry, terms, .. } = desk;
-    let value_tags: Vec<_> = value_tags.iter().map(|tag| cache.shared().tag_key(tag)).collect();
+    let keys = value_tags.iter().map(|tag| cache.shared().tag_key(tag)).collect();
+    let value_tags = ValueTags { keys, since };
     let is_too_much = cache.shared().background.len() > MOST_FILLS;
     // What the shared tier has is older than what was asked for anew.
     let takes_part = terms.shared && cache.mode() == Mode::On;
     let outdated = (!terms.read && !is_error && takes_part).then(|| entry.clone());
     let arrival = Arrival { cache, site, key: entry.key.clone(), leader, slot };
     if let Ground::Alone(claim) = ground {
-        arrival.alone(claim, &value_tags, any_tag, outdated.as_ref(), entry.is_shared);
+        arrival.alone(claim, &value_tags, outdated.as_ref(), entry.is_shared);
         return None;
     }
     let job = arrival.cache.shared().background.begin();
@@ -188,8 +188,8 @@ fn keep<R>(
                 arrival.store(lease, fill, value_tags, outdated.as_ref()).await;
             }
             (Ground::Leased(lease), Some(_)) => {
-                let (stamp, any_tag) = (lease.stamp(), lease.any_tag().filter(|_| !value_tags.is_empty()));
-                arrival.undecided(lease.leave(), stamp, any_tag.as_deref());
+                let stamp = lease.stamp();
+                arrival.undecided(lease.leave(), stamp, &value_tags);
             }
             (Ground::Beside(claim) | Ground::Alone(claim), Some(_)) => {
                 arrival.beside(claim, &entry, &value_tags).await;
@@ -210,24 +210,29 @@ fn keep<R>(
     None
 }
 
-/// A claim for this process only, with tags that the value told.
-fn with_value_tags(
-    cache: &Cache,
-    claim: Claim,
-    tags: &[String],
-    any_tag: Option<Arc<Mark>>,
-    is_shared: bool,
-) -> Option<Claim> {
-    if tags.is_empty() {
-        return Some(claim);
+/// Tags that the value told.
+struct ValueTags {
+    keys: Vec<String>,
+    /// When the load began.
+    since: Moment,
+}
+
+impl ValueTags {
+    /// A claim for this process only, with these tags; none if one of them was invalidated here meanwhile.
+    fn added_to(&self, claim: Claim, shared: &Arc<Shared>, is_shared: bool) -> Option<Claim> {
+        if self.keys.is_empty() {
+            return Some(claim);
+        }
+        let marks: Vec<_> = self.keys.iter().map(|tag| (shared.mark(tag), 0)).collect();
+        // Only then: what is said later ends the marks.
+        if shared.said.is_about(&self.keys, self.since) {
+            return None;
+        }
+        // Nobody tells of tags that were not asked for.
+        let line = if is_shared { Line::silent() } else { claim.line.clone() };
+        let tags = claim.tags.into_vec().into_iter().chain(marks).collect();
+        Some(Claim { tags, line, ..claim })
     }
-    let marks: Vec<_> = tags.iter().map(|tag| (cache.shared().mark(tag), 0)).collect();
-    // Only then: an invalidation since the load began has ended this one, a later one ends those.
-    any_tag.filter(|any| any.is_alive())?;
-    // Nobody tells of tags that were not asked for.
-    let line = if is_shared { Line::silent() } else { claim.line.clone() };
-    let tags = claim.tags.into_vec().into_iter().chain(marks).collect();
-    Some(Claim { tags, line, ..claim })
 }
 
 /// A value that was loaded, on its way to those who want it.
@@ -255,16 +260,9 @@ impl Arrival {
     }
 
     /// Of a load that may not store for others.
-    fn alone(
-        self,
-        claim: Claim,
-        value_tags: &[String],
-        any_tag: Option<Arc<Mark>>,
-        outdated: Option<&Entry>,
-        is_shared: bool,
-    ) {
+    fn alone(self, claim: Claim, value_tags: &ValueTags, outdated: Option<&Entry>, is_shared: bool) {
         let cache = self.cache.clone();
-        match with_value_tags(&cache, claim, value_tags, any_tag, is_shared) {
+        match value_tags.added_to(claim, cache.shared(), is_shared) {
             Some(claim) => self.here(claim, 0),
             None => self.refuse(),
         }
@@ -275,12 +273,12 @@ impl Arrival {
 
     /// Of a load beside another one's lease. What was said until now about what it stands on is heard before the answer to
     /// a question that is asked now.
-    async fn beside(self, claim: Claim, entry: &Entry, value_tags: &[String]) {
+    async fn beside(self, claim: Claim, entry: &Entry, value_tags: &ValueTags) {
         if planted!("kept-beside-unasked") {
             return self.here(claim, 0);
         }
         // Nobody would tell, or had told, of tags that only the value knows.
-        if !claim.line.watches() || !value_tags.is_empty() {
+        if !claim.line.watches() || !value_tags.keys.is_empty() {
             return self.refuse();
         }
         let shared = self.cache.shared().clone();
@@ -294,9 +292,9 @@ impl Arrival {
     }
 
     /// Into the shared tier, and if that takes it, into L1.
-    async fn store(self, mut lease: Lease, fill: Fill, value_tags: Vec<String>, outdated: Option<&Entry>) {
+    async fn store(self, mut lease: Lease, fill: Fill, value_tags: ValueTags, outdated: Option<&Entry>) {
         let counters = self.cache.counters().clone();
-        let (stamp, any_tag) = (lease.stamp(), lease.any_tag().filter(|_| !value_tags.is_empty()));
+        let stamp = lease.stamp();
         // Its mark is taken here, before it can be known that nothing was said.
         let here_only = lease.here_only();
         let before = lease.claim.clone();
@@ -305,14 +303,14 @@ impl Arrival {
         let mut land_undecided = || {
             if let Some(arrival) = arrival.take() {
                 let claim = if before.is_intact() { here_only.clone() } else { before.clone() };
-                arrival.undecided(claim, stamp, any_tag.as_deref());
+                arrival.undecided(claim, stamp, &value_tags);
             }
         };
         if planted!("l1-fill-before-verdict") {
             land_undecided();
         }
         let verdict = {
-            let mut filling = pin!(lease.fill(fill, value_tags, &counters));
+            let mut filling = pin!(lease.fill(fill, &value_tags.keys, &counters));
             match either(&mut filling, Delay::new(VERDICT_PATIENCE)).await {
                 Either::Left(verdict) => verdict,
                 Either::Right(()) => {
@@ -341,12 +339,13 @@ impl Arrival {
     }
 
     /// It is not known whether the shared tier has it: what the load stood on counts.
-    fn undecided(self, claim: Claim, stamp: u64, any_tag: Option<&Mark>) {
-        match any_tag {
-            None => self.here(claim, stamp),
-            // The claim lacks the tags that the value tells.
-            Some(any) if any.is_alive() => drop(self.leader.land_on(claim, self.slot, |_| ())),
-            Some(_) => self.refuse(),
+    fn undecided(self, claim: Claim, stamp: u64, value_tags: &ValueTags) {
+        let shared = self.cache.shared().clone();
+        // If the value tells tags, a stamp would let the entry be confirmed without them.
+        let stamp = if value_tags.keys.is_empty() { stamp } else { 0 };
+        match value_tags.added_to(claim, &shared, true) {
+            Some(claim) => self.here(claim, stamp),
+            None => self.refuse(),
         }
     }
 }

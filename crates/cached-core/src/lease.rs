@@ -14,11 +14,10 @@ use crate::{
     claim::Claim,
     either::within,
     line::Line,
-    marks::Mark,
     planted,
     shared::{Fill, Name, Shared},
     stats::{Count, Counters},
-    tier::{Ask, LeaseClaim, Record, Take, Tier, TierError, TierFill, Token},
+    tier::{Ask, LeaseClaim, Moment, Record, TagAsk, Take, Tier, TierError, TierFill, Token},
 };
 
 /// Held from before a load until its value is stored. While it is held, it is renewed; dropped before, it is given back.
@@ -28,8 +27,8 @@ pub(crate) struct Lease {
     token: Token,
     /// What was true when the lease was taken, before the load.
     pub(crate) claim: Claim,
-    /// For tags that only the value tells: the tag of any tag, and its generation.
-    any_tag: Option<(Arc<Mark>, u64)>,
+    /// When it was taken, for tags that only the value tells.
+    since: Option<Moment>,
     keeper: Option<AbortHandle>,
     is_over: bool,
 }
@@ -45,11 +44,6 @@ pub(crate) enum Verdict {
 }
 
 impl Lease {
-    /// Whether no tag was invalidated since before the load, for values that tell their tags.
-    pub(crate) fn any_tag(&self) -> Option<Arc<Mark>> {
-        self.any_tag.as_ref().map(|(mark, _)| mark.clone())
-    }
-
     pub(crate) fn stamp(&self) -> u64 {
         self.token.stamp()
     }
@@ -93,7 +87,7 @@ impl Lease {
     }
 
     /// Stores the value, if this is still the right one. `value_tags` are those that the value told.
-    pub(crate) async fn fill(&mut self, fill: Fill, value_tags: Vec<String>, counters: &Counters) -> Verdict {
+    pub(crate) async fn fill(&mut self, fill: Fill, value_tags: &[String], counters: &Counters) -> Verdict {
         let verdict = self.try_fill(fill, value_tags).await;
         let (count, verdict) = match verdict {
             Ok(verdict @ Verdict::Stored(_)) => (Count::SharedFill, verdict),
@@ -104,14 +98,15 @@ impl Lease {
         verdict
     }
 
-    async fn try_fill(&mut self, fill: Fill, value_tags: Vec<String>) -> Result<Verdict, TierError> {
+    async fn try_fill(&mut self, fill: Fill, value_tags: &[String]) -> Result<Verdict, TierError> {
         let life = fill.life;
-        if !value_tags.is_empty() && !self.add_tags(&value_tags, life.ttl).await? {
+        if !value_tags.is_empty() && !self.add_tags(value_tags, life.ttl).await? {
             return Ok(Verdict::Rejected);
         }
         if planted!("tag-generation-after-load") {
             let tags = self.claim.tag_keys();
-            let leased = self.shared.tier.lease(&[], &tags, life.ttl).await?;
+            let ask = TagAsk { keys: &tags, keep: life.ttl, more: false };
+            let leased = self.shared.tier.lease(&[], ask).await?;
             let claim = self.shared.silent_claim(&self.name.text, &tags);
             self.claim = claim.with_generations(leased.generations);
         }
@@ -122,7 +117,7 @@ impl Lease {
         if planted!("unleased-fill") {
             let (key, token, lease) = (self.name.text.as_str(), self.token, self.shared.lease);
             let claim = LeaseClaim { key, token, lease, take: Take::Force };
-            self.shared.tier.lease(&[claim], &[], lease).await?;
+            self.shared.tier.lease(&[claim], TagAsk { keys: &[], keep: lease, more: false }).await?;
         }
         let asked = self.shared.clock.now();
         let fill = TierFill { key: self.name.text.clone(), token: self.token, bytes, ttl };
@@ -158,21 +153,25 @@ impl Lease {
         Ok(Verdict::Stored(Claim { line: seen.line, ..claim }))
     }
 
-    /// Takes up tags that were not known before the load. Their generations are those from before it only if no tag was
-    /// invalidated meanwhile.
+    /// Takes up tags that were not known before the load, if none of them was invalidated since then.
     async fn add_tags(&mut self, tags: &[String], keep: Duration) -> Result<bool, TierError> {
-        let Some((any_mark, any_before)) = self.any_tag.clone() else { return Ok(false) };
+        let Some(since) = self.since else { return Ok(false) };
         let marks: Vec<_> = tags.iter().map(|tag| self.shared.mark(tag)).collect();
-        let mut asked = tags.to_vec();
-        asked.push(any_mark.name().to_string());
-        let leased = self.shared.tier.lease(&[], &asked, keep).await?;
-        let mut generations = leased.generations;
-        if generations.pop() != Some(any_before) || !any_mark.is_alive() {
+        // Only then: what could not be told was remembered before the marks were ended.
+        if self.shared.pending.is_about(tags.iter().map(String::as_str)) {
             return Ok(false);
         }
+        let adopted = self.shared.tier.adopt(tags, keep, since).await?;
+        let generations = match adopted.generations {
+            Some(generations) => generations,
+            None if planted!("tag-adopted-unasked") => {
+                self.shared.tier.lease(&[], TagAsk { keys: tags, keep, more: false }).await?.generations
+            }
+            None => return Ok(false),
+        };
         let known = mem::take(&mut self.claim.tags).into_vec();
         self.claim.tags = known.into_iter().chain(marks.into_iter().zip(generations)).collect();
-        if !Arc::ptr_eq(&self.claim.line, &leased.line) {
+        if !Arc::ptr_eq(&self.claim.line, &adopted.line) {
             self.claim.line = Line::silent();
         }
         Ok(true)
@@ -274,10 +273,10 @@ impl<'a> Pledge<'a> {
         self.is_open = false;
     }
 
-    pub(crate) fn granted(mut self, name: Name, claim: Claim, any_tag: Option<(Arc<Mark>, u64)>) -> Lease {
+    pub(crate) fn granted(mut self, name: Name, claim: Claim, since: Option<Moment>) -> Lease {
         self.is_open = false;
         let (shared, token) = (self.shared.clone(), self.token);
-        Lease { shared, name, token, claim, any_tag, keeper: None, is_over: false }
+        Lease { shared, name, token, claim, since, keeper: None, is_over: false }
     }
 }
 

@@ -28,6 +28,7 @@ mod pattern;
 mod pending;
 mod planted;
 mod replay;
+mod said;
 mod seek;
 mod shape;
 mod shared;
@@ -62,6 +63,6 @@ pub use keyspace::{Keyspace, LoadError};
 pub use line::Line;
 pub use stats::Stats;
 pub use tier::{
-    Ask, Attachment, Filled, Grant, LeaseClaim, Leased, NoTier, Record, Seen, Stamp, Stored, Take, Tier,
-    TierError, TierFill, Token, Watcher,
+    Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Record, Seen, Stamp, Stored,
+    TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
 };

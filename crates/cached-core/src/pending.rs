@@ -119,7 +119,8 @@ impl Pending {
     pub(crate) fn some(&self, most: usize) -> Vec<(Word, u64)> {
         let table = self.table();
         let keys = table.keys.iter().map(|(key, number)| (Word::Key(key.clone()), *number));
-        let patterns = table.patterns.iter().map(|(pattern, number)| (Word::Matching(pattern.clone()), *number));
+        let patterns =
+            table.patterns.iter().map(|(pattern, number)| (Word::Matching(pattern.clone()), *number));
         keys.chain(patterns).take(most).collect()
     }
 

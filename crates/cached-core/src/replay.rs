@@ -135,7 +135,7 @@ async fn tell_some(shared: &Shared, flights: &Flights) -> Result<(), TierError> 
         words.into_iter().partition(|(word, _)| matches!(word, Word::Key(_)));
     let names: Vec<_> = keys.iter().map(|(word, _)| word.text().to_owned()).collect();
     if !names.is_empty() {
-        shared.tier.delete(&names).await?;
+        shared.delete(names).await?;
         settle(shared, flights, &keys);
     }
     for pattern in patterns {

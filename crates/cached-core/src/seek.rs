@@ -20,7 +20,7 @@ use crate::{
     shared::{Opened, Shared},
     slot::Slot,
     stats::{Count, Counters},
-    tier::{Ask, Grant, LeaseClaim, Record, Seen, Stamp, Stored, Take, Tier},
+    tier::{Ask, Grant, LeaseClaim, Record, Seen, Stamp, Stored, TagAsk, Take, Tier},
 };
 
 /// How long a call waits for the load of another process, however often that is renewed.
@@ -366,24 +366,21 @@ impl<R> Seek<'_, R> {
     async fn lease(&self, take: Take) -> Leasing {
         let (shared, name) = (self.shared, &self.entry.name);
         let claim = shared.silent_claim(&name.text, &self.entry.tags);
-        let mut tags = self.entry.tags.clone();
-        let any_tag = self.shape.has_value_tags().then(|| shared.mark(&shared.any_tag_key()));
-        tags.extend(any_tag.iter().map(|any| any.name().to_string()));
-        if !shared.tier.ready() || self.is_pending(&tags) {
+        let tags = &self.entry.tags;
+        if !shared.tier.ready() || self.is_pending(tags) {
             return Leasing::Unknown;
         }
         let pledge = Pledge::new(shared, &name.text);
         let token = pledge.token();
         let wanted = LeaseClaim { key: &name.text, token, lease: self.lease_length(), take };
-        let Ok(leased) = shared.tier.lease(&[wanted], &tags, self.shape.ttl_hint()).await else {
+        let ask = TagAsk { keys: tags, keep: self.shape.ttl_hint(), more: self.shape.has_value_tags() };
+        let Ok(leased) = shared.tier.lease(&[wanted], ask).await else {
             self.counters.add(Count::SharedReadError);
             return Leasing::Unknown;
         };
-        let mut generations = leased.generations;
-        let any_tag = any_tag.map(|mark| (mark, generations.pop().unwrap_or_default()));
-        let claim = Claim { line: leased.line, ..claim }.with_generations(generations);
+        let claim = Claim { line: leased.line, ..claim }.with_generations(leased.generations);
         match leased.grants.first() {
-            Some(Grant::Held) => Leasing::Held(pledge.granted(name.clone(), claim, any_tag)),
+            Some(Grant::Held) => Leasing::Held(pledge.granted(name.clone(), claim, leased.moment)),
             Some(Grant::Busy(left)) => {
                 pledge.refused();
                 Leasing::Busy(*left, claim)

@@ -20,9 +20,10 @@ use crate::{
     marks::{Mark, Marks},
     pending::Pending,
     planted,
+    said::Said,
     shape::{Dates, Encoder, Shape},
     slot::Slot,
-    tier::{Stored, Token},
+    tier::{Stored, Tier, TierError, Token},
 };
 
 /// The shared tier of one cache.
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) marks: Arc<Marks>,
     pub(crate) pending: Pending,
+    pub(crate) said: Said,
     pub(crate) background: Arc<Background>,
     /// How long a lease lasts unless it is renewed.
     pub(crate) lease: Duration,
@@ -80,9 +82,22 @@ impl Shared {
         format!("{}:%tag:{tag}", self.namespace)
     }
 
-    /// The key of the tag that every invalidation of any tag invalidates.
-    pub(crate) fn any_tag_key(&self) -> String {
-        format!("{}:%tags", self.namespace)
+    /// Those of these names that are keys of tags, and the others.
+    pub(crate) fn split_tags(&self, names: Vec<String>) -> (Vec<String>, Vec<String>) {
+        let begin = self.tag_key("");
+        names.into_iter().partition(|name| name.starts_with(&begin))
+    }
+
+    /// Removes what is under these names, of tags and others.
+    pub(crate) async fn delete(&self, names: Vec<String>) -> Result<(), TierError> {
+        let (tags, others) = self.split_tags(names);
+        if !tags.is_empty() {
+            self.tier.delete_tags(&tags).await?;
+        }
+        if !others.is_empty() {
+            self.tier.delete(&others).await?;
+        }
+        Ok(())
     }
 
     /// A pattern of all names of this cache.

@@ -34,13 +34,13 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
     async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError>;
 
     /// Takes a lease under each key, as each claim says, and gives each tag a new generation if it has none: in one round
-    /// trip. All of this is watched, as in [`look`](Self::look). A tag's generation is kept for at least `keep_tags`.
-    async fn lease(
-        &self,
-        claims: &[LeaseClaim<'_>],
-        tags: &[String],
-        keep_tags: Duration,
-    ) -> Result<Leased, TierError>;
+    /// trip. All of this is watched, as in [`look`](Self::look).
+    async fn lease(&self, claims: &[LeaseClaim<'_>], tags: TagAsk<'_>) -> Result<Leased, TierError>;
+
+    /// The generations of tags that only a value told, which was loaded since a [moment](Leased::moment); none if one of
+    /// them may have been invalidated since then. They are made, kept and watched as those of [`lease`](Self::lease), and
+    /// that comes before the question whether they were invalidated.
+    async fn adopt(&self, tags: &[String], keep: Duration, since: Moment) -> Result<Adopted, TierError>;
 
     /// Stores each value if the lease of its load is still there, in one round trip. What was stored is watched.
     async fn fill(&self, fills: Vec<TierFill>) -> Result<Filled, TierError>;
@@ -51,6 +51,9 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
     /// Gives a lease back without a value; whether it was still there. With `is_failed`, those who wait are told for a
     /// moment that there will be none ([`Record::Failed`]).
     async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError>;
+
+    /// Removes the generations of tags, and notes before that that they are invalid, for [`adopt`](Self::adopt).
+    async fn delete_tags(&self, tags: &[String]) -> Result<(), TierError>;
 
     /// Removes values, leases and generations alike, and says how many there were.
     async fn delete(&self, keys: &[String]) -> Result<u64, TierError>;
@@ -205,6 +208,17 @@ pub enum Take {
     Force,
 }
 
+/// Tags of a load that begins.
+#[derive(Clone, Copy, Debug)]
+pub struct TagAsk<'a> {
+    /// Their keys.
+    pub keys: &'a [String],
+    /// For how long their generations are kept at least.
+    pub keep: Duration,
+    /// Whether the value will tell further ones, so that the [moment](Leased::moment) is wanted.
+    pub more: bool,
+}
+
 /// Leases, and generations of tags.
 #[derive(Clone, Debug)]
 pub struct Leased {
@@ -212,6 +226,27 @@ pub struct Leased {
     pub grants: Vec<Grant>,
     /// For each tag.
     pub generations: Vec<u64>,
+    /// When this was, by the order in which tags are invalidated; if it was wanted.
+    pub moment: Option<Moment>,
+    /// Over which this went.
+    pub line: Arc<Line>,
+}
+
+/// How many tags had been invalidated, by some count. Moments of two counts have nothing to do with each other: a tier that
+/// loses its count begins another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Names the count: a number that never was one before.
+    pub count: u64,
+    /// How far it was.
+    pub number: u64,
+}
+
+/// Tags that were not known before.
+#[derive(Clone, Debug)]
+pub struct Adopted {
+    /// For each tag; none if one of them may have been invalidated.
+    pub generations: Option<Vec<u64>>,
     /// Over which this went.
     pub line: Arc<Line>,
 }
@@ -296,7 +331,11 @@ impl Tier for NoTier {
         Err(TierError::Unavailable)
     }
 
-    async fn lease(&self, _: &[LeaseClaim<'_>], _: &[String], _: Duration) -> Result<Leased, TierError> {
+    async fn lease(&self, _: &[LeaseClaim<'_>], _: TagAsk<'_>) -> Result<Leased, TierError> {
+        Err(TierError::Unavailable)
+    }
+
+    async fn adopt(&self, _: &[String], _: Duration, _: Moment) -> Result<Adopted, TierError> {
         Err(TierError::Unavailable)
     }
 
@@ -310,6 +349,10 @@ impl Tier for NoTier {
 
     async fn release(&self, _: &str, _: Token, _: bool) -> Result<bool, TierError> {
         Err(TierError::Unavailable)
+    }
+
+    async fn delete_tags(&self, _: &[String]) -> Result<(), TierError> {
+        Ok(())
     }
 
     async fn delete(&self, _: &[String]) -> Result<u64, TierError> {

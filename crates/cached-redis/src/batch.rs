@@ -14,11 +14,18 @@ use crate::scripts::Script;
 pub(crate) struct Batch {
     pipeline: Pipeline,
     scripts: Vec<Option<&'static Script>>,
+    is_ordered: bool,
 }
 
 impl Batch {
     pub(crate) fn new() -> Self {
-        Self { pipeline: Pipeline::new(), scripts: Vec::new() }
+        Self { pipeline: Pipeline::new(), scripts: Vec::new(), is_ordered: false }
+    }
+
+    /// One in which what comes after a script that the server does not know is sent again after it, and so may have its
+    /// effect twice.
+    pub(crate) fn ordered() -> Self {
+        Self { is_ordered: true, ..Self::new() }
     }
 
     /// A batch of one command.
@@ -76,16 +83,17 @@ impl Batch {
     }
 
     /// The calls of scripts that the server does not know, now with their sources, and their places in the batch.
-    /// The others have had their effect, and must not have it twice.
+    /// The others have had their effect, and must not have it twice, unless their order counts.
     fn unknown(&self, replies: &[Value]) -> (Pipeline, Vec<usize>) {
         let (mut sources, mut places) = (Pipeline::new(), Vec::new());
         for (place, ((reply, script), command)) in
             replies.iter().zip(&self.scripts).zip(self.pipeline.cmd_iter()).enumerate()
         {
-            if let (Value::ServerError(error), Some(script)) = (reply, script)
-                && error.kind() == Some(ServerErrorKind::NoScript)
-            {
-                sources.add_command(with_source(command, script));
+            let is_unknown = matches!(reply, Value::ServerError(error)
+                if error.kind() == Some(ServerErrorKind::NoScript));
+            if is_unknown || (self.is_ordered && !places.is_empty()) {
+                let again = script.map_or_else(|| command.clone(), |script| with_source(command, script));
+                sources.add_command(again);
                 places.push(place);
             }
         }

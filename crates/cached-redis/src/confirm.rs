@@ -49,12 +49,7 @@ impl RedisTier {
     }
 
     /// Asks everybody to say what he has handled; returns the number that they will say.
-    async fn poke(
-        &self,
-        session: &Session,
-        attached: &Attached,
-        reach: Duration,
-    ) -> Result<u64, TierError> {
+    async fn poke(&self, session: &Session, attached: &Attached, reach: Duration) -> Result<u64, TierError> {
         let keep = millis(reach.saturating_add(KEEP_MEMBERS));
         let poke = Batch::of_script(&POKE, &attached.poke, keep);
         self.send(session, self.settings.write_timeout, poke, |mut replies| replies.next()).await

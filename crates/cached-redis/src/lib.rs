@@ -28,6 +28,7 @@ mod connect;
 mod endpoint;
 mod failure;
 mod heartbeat;
+mod journal;
 mod link;
 mod random;
 mod readings;

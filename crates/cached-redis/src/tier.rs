@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cached_core::{
-    Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Line, Record, Seen, Take, Tier, TierError, TierFill,
-    Token, planted,
+    Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Line, Moment, Record, Seen, TagAsk, Take,
+    Tier, TierError, TierFill, Token, planted,
 };
 use redis::RedisResult;
 use tokio::time::{Instant, timeout};
@@ -15,6 +15,7 @@ use crate::{
     builder::RedisTierBuilder,
     failure::{Failure, Verdict},
     heartbeat::Member,
+    journal::{self, NOTE, OPEN, SINCE},
     link::{Link, Session},
     random,
     record::{self, TRAILER, Trailer},
@@ -26,6 +27,9 @@ use crate::{
 
 /// How much longer than asked for, besides once more the time asked for, a tag's generation is kept.
 const SPARE: Duration = Duration::from_secs(60 * 60);
+
+/// A journal of tags that nobody asked for in so long is forgotten. Loads are shorter.
+const KEEP_JOURNAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A shared tier in Redis.
 ///
@@ -108,6 +112,11 @@ impl RedisTier {
         Ok((outcome, session.line))
     }
 
+    /// The key of the journal of tags.
+    fn journal(&self) -> Option<&str> {
+        self.watch.attached().map(|attached| attached.journal.as_str())
+    }
+
     /// Runs what somebody waits for before he has a value.
     async fn read<T>(
         &self,
@@ -174,22 +183,17 @@ impl Tier for RedisTier {
         Ok(Seen { records, generations, line })
     }
 
-    async fn lease(
-        &self,
-        claims: &[LeaseClaim<'_>],
-        tags: &[String],
-        keep_tags: Duration,
-    ) -> Result<Leased, TierError> {
-        if claims.is_empty() && tags.is_empty() {
-            return Ok(Leased { grants: Vec::new(), generations: Vec::new(), line: Line::silent() });
+    async fn lease(&self, claims: &[LeaseClaim<'_>], tags: TagAsk<'_>) -> Result<Leased, TierError> {
+        if claims.is_empty() && tags.keys.is_empty() {
+            let (grants, generations, line) = (Vec::new(), Vec::new(), Line::silent());
+            return Ok(Leased { grants, generations, moment: None, line });
         }
         let mut batch = Batch::new();
-        let longer = keep_tags.saturating_mul(2).saturating_add(SPARE);
-        for tag in tags {
-            let fresh = if planted!("tag-seeded-constant") { 7 } else { random::number() };
-            let fresh = format!("{fresh:016x}");
-            batch.add_script(&SEED, tag, (fresh, millis(keep_tags), millis(longer)));
+        let journal = self.journal().filter(|_| tags.more);
+        if let Some(journal) = journal {
+            batch.add_script(&OPEN, journal, (journal::name(random::number()), millis(KEEP_JOURNAL)));
         }
+        seed(&mut batch, tags.keys, tags.keep);
         for claim in claims {
             let (take, stamp) = match claim.take {
                 Take::Free => ("free", 0),
@@ -200,17 +204,26 @@ impl Tier for RedisTier {
             batch.add_script(&LEASE, claim.key, (token, millis(claim.lease), take, stamp));
         }
         let read = |mut replies: Replies| {
-            let generations = tags.iter().map(|_| {
-                let bytes = replies.next()?;
-                // The script answers with nothing else.
-                Ok(generation(Some(bytes)).unwrap_or_default())
-            });
-            let generations = generations.collect::<RedisResult<Vec<u64>>>()?;
+            let moment = journal.map(|_| replies.next().map(moment)).transpose()?.flatten();
+            let generations = seeded(&mut replies, tags.keys)?;
             let grants = claims.iter().map(|_| replies.next().map(grant));
-            Ok((grants.collect::<RedisResult<Vec<Grant>>>()?, generations))
+            Ok((grants.collect::<RedisResult<Vec<Grant>>>()?, generations, moment))
         };
-        let ((grants, generations), line) = self.read(batch, read).await?;
-        Ok(Leased { grants, generations, line })
+        let ((grants, generations, moment), line) = self.read(batch, read).await?;
+        Ok(Leased { grants, generations, moment, line })
+    }
+
+    async fn adopt(&self, tags: &[String], keep: Duration, since: Moment) -> Result<Adopted, TierError> {
+        let Some(journal) = self.journal() else {
+            return Ok(Adopted { generations: None, line: Line::silent() });
+        };
+        let mut batch = Batch::ordered();
+        // A tag that is invalidated between the two is noted before its generation is removed.
+        seed(&mut batch, tags, keep);
+        batch.add_script(&SINCE, journal, journal::since(since.count, since.number, tags));
+        let read = |mut replies: Replies| Ok((seeded(&mut replies, tags)?, replies.next::<bool>()?));
+        let ((generations, is_current), line) = self.run(self.settings.write_timeout, batch, read).await?;
+        Ok(Adopted { generations: is_current.then_some(generations), line })
     }
 
     /// When one fill is refused, others may have been stored.
@@ -249,6 +262,25 @@ impl Tier for RedisTier {
     async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError> {
         let end = if is_failed { "failed" } else { "free" };
         self.write(Batch::of_script(&RELEASE, key, (&token.0[..], end))).await
+    }
+
+    async fn delete_tags(&self, tags: &[String]) -> Result<(), TierError> {
+        if tags.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::ordered();
+        if let Some(journal) = self.journal() {
+            batch.add_script(&NOTE, journal, journal::note(tags));
+        }
+        let mut delete = redis::cmd("DEL");
+        batch.add(delete.arg(tags).clone());
+        let read = |mut replies: Replies| {
+            if self.journal().is_some() {
+                replies.next::<u64>()?;
+            }
+            replies.next::<u64>()
+        };
+        self.run(self.settings.write_timeout, batch, read).await.map(|_| ())
     }
 
     async fn delete(&self, keys: &[String]) -> Result<u64, TierError> {
@@ -310,6 +342,30 @@ fn generation(bytes: Option<Vec<u8>>) -> Option<u64> {
     let text = String::from_utf8(bytes?).ok()?;
     let is_ours = text.len() == 16 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
     is_ours.then(|| u64::from_str_radix(&text, 16).ok()).flatten()
+}
+
+/// Asks for the generations of tags, and makes those that there are not.
+fn seed(batch: &mut Batch, tags: &[String], keep: Duration) {
+    let longer = keep.saturating_mul(2).saturating_add(SPARE);
+    for tag in tags {
+        let fresh = if planted!("tag-seeded-constant") { 7 } else { random::number() };
+        batch.add_script(&SEED, tag, (format!("{fresh:016x}"), millis(keep), millis(longer)));
+    }
+}
+
+/// The answers.
+fn seeded(replies: &mut Replies, tags: &[String]) -> RedisResult<Vec<u64>> {
+    let generation = |_| {
+        let bytes = replies.next()?;
+        // The script answers with nothing else.
+        Ok(generation(Some(bytes)).unwrap_or_default())
+    };
+    tags.iter().map(generation).collect()
+}
+
+/// How far the journal is. One that another program wrote is none.
+fn moment((name, number): (Vec<u8>, u64)) -> Option<Moment> {
+    Some(Moment { count: generation(Some(name))?, number })
 }
 
 fn grant(answer: i64) -> Grant {

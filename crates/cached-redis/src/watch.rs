@@ -23,12 +23,14 @@ pub(crate) struct Watch {
 #[derive(Debug)]
 pub(crate) struct Attached {
     attachment: Attachment,
-    /// What begins so is no value: it is a tag, or one of the two below.
+    /// What begins so is no value: it is a tag, or one of those below.
     pub(crate) reserved: String,
     /// A hash of all processes that share the namespace: who may serve until when, and what he has handled.
     pub(crate) members: String,
     /// A number that grows when somebody wants to know who has handled everything up to then.
     pub(crate) poke: String,
+    /// Which tags were invalidated, in order.
+    pub(crate) journal: String,
 }
 
 impl Watch {
@@ -37,7 +39,8 @@ impl Watch {
         let reserved = format!("{}:%", attachment.namespace);
         let members = format!("{reserved}members");
         let poke = format!("{reserved}poke");
-        self.attached.set(Attached { attachment, reserved, members, poke }).is_ok()
+        let journal = format!("{reserved}tags");
+        self.attached.set(Attached { attachment, reserved, members, poke, journal }).is_ok()
     }
 
     pub(crate) fn attached(&self) -> Option<&Attached> {

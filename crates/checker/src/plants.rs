@@ -77,6 +77,12 @@ pub(crate) const PLANTS: &[Plant] = &[
         suit: tags,
     },
     Plant {
+        name: "tag-adopted-unasked",
+        what: "core, the fill: a tag that the value tells is taken up although it was invalidated during the load",
+        breaks: &[Fence],
+        suit: tags,
+    },
+    Plant {
         name: "tag-seeded-constant",
         what: "redis, script `seed`: a missing generation is always the same instead of random",
         breaks: &[Fence, Bound],

@@ -70,12 +70,6 @@ pub(crate) fn reaches(form: Form, of: u32, key: u32) -> bool {
     }
 }
 
-/// Whether it makes a load of `key` necessary. Until a value is loaded, nobody knows which tags it will have: an
-/// invalidation of any tag makes the load of such a value vain.
-pub(crate) fn unsettles(form: Form, of: u32, key: u32) -> bool {
-    reaches(form, of, key) || (form == Form::Tag && flavor(key) == Flavor::Valued)
-}
-
 /// The name of a key in Redis, without the namespace.
 pub(crate) fn name(key: u32) -> String {
     let group = group(key);
@@ -96,14 +90,9 @@ mod tests {
     #[test]
     fn eight_keys_have_every_flavor_and_each_form_reaches_its_own() {
         let flavors: Vec<_> = (0..8).map(flavor).collect();
-        for flavor in [
-            Flavor::Tagged,
-            Flavor::Plain,
-            Flavor::Own,
-            Flavor::Checked,
-            Flavor::Valued,
-            Flavor::Stored,
-        ] {
+        for flavor in
+            [Flavor::Tagged, Flavor::Plain, Flavor::Own, Flavor::Checked, Flavor::Valued, Flavor::Stored]
+        {
             assert!(flavors.contains(&flavor), "{flavor:?}");
         }
         let reached = |form, of| (0..8).filter(|&key| reaches(form, of, key)).collect::<Vec<_>>();
@@ -113,6 +102,5 @@ mod tests {
         assert_eq!(reached(Form::Pattern, 0), [0, 1, 2, 3]);
         assert_eq!(reached(Form::Pattern, 7), [4, 5, 6]);
         assert_eq!(reached(Form::Clear, 3).len(), 8);
-        assert_eq!((0..8).filter(|&key| unsettles(Form::Tag, 4, key)).collect::<Vec<_>>(), [3, 4, 6]);
     }
 }

@@ -95,6 +95,8 @@ mod pending;
 mod planted;
 #[path = "../../cached-core/src/replay.rs"]
 mod replay;
+#[path = "../../cached-core/src/said.rs"]
+mod said;
 #[path = "../../cached-core/src/seek.rs"]
 mod seek;
 #[path = "../../cached-core/src/shape.rs"]
@@ -128,6 +130,6 @@ pub use keyspace::{Keyspace, LoadError};
 pub use line::Line;
 pub use stats::Stats;
 pub use tier::{
-    Ask, Attachment, Filled, Grant, LeaseClaim, Leased, NoTier, Record, Seen, Stamp, Stored, Take, Tier,
-    TierError, TierFill, Token, Watcher,
+    Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Record, Seen, Stamp, Stored,
+    TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
 };

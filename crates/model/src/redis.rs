@@ -18,8 +18,8 @@ use crate::{
     line::Line,
     sync::{Mutex, MutexGuard},
     tier::{
-        Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Record, Seen, Stamp, Stored, Take, Tier,
-        TierError, TierFill, Token, Watcher,
+        Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, Record, Seen, Stamp, Stored,
+        TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
     },
 };
 
@@ -42,6 +42,8 @@ struct Data {
     messages: VecDeque<(usize, String)>,
     is_closed: bool,
     last_generation: u64,
+    /// Tags, in the order in which they were invalidated.
+    invalidated: Vec<String>,
     /// So many writes are refused from now on.
     refusals: usize,
 }
@@ -228,13 +230,8 @@ impl Tier for Connection {
         }))
     }
 
-    async fn lease(
-        &self,
-        claims: &[LeaseClaim<'_>],
-        tags: &[String],
-        _: Duration,
-    ) -> Result<Leased, TierError> {
-        let by = self.number;
+    async fn lease(&self, claims: &[LeaseClaim<'_>], ask: TagAsk<'_>) -> Result<Leased, TierError> {
+        let (by, tags) = (self.number, ask.keys);
         self.write(|data| {
             let mut grants = Vec::new();
             for claim in claims {
@@ -250,8 +247,20 @@ impl Tier for Connection {
                 generations.push(data.generation(tag));
                 data.read(tag, by);
             }
-            Leased { grants, generations, line: self.line.clone() }
+            let number = data.invalidated.len() as u64;
+            let moment = ask.more.then_some(Moment { count: 1, number });
+            Leased { grants, generations, moment, line: self.line.clone() }
         })
+    }
+
+    async fn adopt(&self, tags: &[String], keep: Duration, since: Moment) -> Result<Adopted, TierError> {
+        // Two steps, as there.
+        let leased = self.lease(&[], TagAsk { keys: tags, keep, more: false }).await?;
+        let is_current = self.step(|data| {
+            let mut later = data.invalidated.iter().skip(since.number as usize);
+            !later.any(|tag| tags.contains(tag))
+        });
+        Ok(Adopted { generations: is_current.then_some(leased.generations), line: leased.line })
     }
 
     async fn fill(&self, fills: Vec<TierFill>) -> Result<Filled, TierError> {
@@ -287,6 +296,11 @@ impl Tier for Connection {
             }
             is_held
         })
+    }
+
+    async fn delete_tags(&self, tags: &[String]) -> Result<(), TierError> {
+        self.write(|data| data.invalidated.extend_from_slice(tags))?;
+        self.delete(tags).await.map(|_| ())
     }
 
     async fn delete(&self, keys: &[String]) -> Result<u64, TierError> {

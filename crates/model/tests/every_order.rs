@@ -34,6 +34,7 @@ models! {
         an_invalidation_ends_what_was_there
         a_value_that_was_set_stays
         an_invalidated_tag_holds
+        an_invalidated_tag_of_a_value_holds
         a_failed_load_hangs_nobody
         what_could_not_be_told_is_told_in_the_end;
 }
@@ -49,6 +50,7 @@ fn planted_bugs_are_found() {
         ("lease-ignored", "coherence::one_load_over_two_processes"),
         ("token-per-client", "coherence::an_invalidation_ends_what_was_there"),
         ("tag-generation-after-load", "coherence::an_invalidated_tag_holds"),
+        ("tag-adopted-unasked", "coherence::an_invalidated_tag_of_a_value_holds"),
         ("no-replay", "coherence::what_could_not_be_told_is_told_in_the_end"),
         ("untold-name-read", "pending::what_is_not_told_is_not_read"),
     ] {

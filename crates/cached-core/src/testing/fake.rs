@@ -20,8 +20,8 @@ use crate::{
     line::Line,
     pattern,
     tier::{
-        Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Record, Seen, Stamp, Stored, Take, Tier,
-        TierError, TierFill, Token, Watcher,
+        Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, Record, Seen, Stamp, Stored,
+        TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
     },
 };
 
@@ -41,6 +41,8 @@ struct Server {
     clock: Clock,
     entries: Mutex<HashMap<String, Entry>>,
     connections: Mutex<Vec<Weak<Connection>>>,
+    /// The tags that were invalidated, in order.
+    invalidated: Mutex<Vec<String>>,
     generations: AtomicUsize,
     is_down: AtomicBool,
     fills_held: watch::Sender<bool>,
@@ -75,6 +77,7 @@ impl FakeTier {
             clock: clock.clock(),
             entries: Mutex::default(),
             connections: Mutex::default(),
+            invalidated: Mutex::default(),
             generations: AtomicUsize::new(0),
             is_down: AtomicBool::new(false),
             fills_held: watch::Sender::new(false),
@@ -229,7 +232,8 @@ impl Server {
             if !is_heard {
                 continue;
             }
-            let is_late = lock(&connection.under_way).as_mut().map(|late| late.push(key.to_owned())).is_some();
+            let is_late =
+                lock(&connection.under_way).as_mut().map(|late| late.push(key.to_owned())).is_some();
             if !is_late {
                 connection.say(vec![key.to_owned()]);
             }
@@ -355,13 +359,8 @@ impl Tier for FakeTier {
         })
     }
 
-    async fn lease(
-        &self,
-        claims: &[LeaseClaim<'_>],
-        tags: &[String],
-        _: Duration,
-    ) -> Result<Leased, TierError> {
-        let line = self.line();
+    async fn lease(&self, claims: &[LeaseClaim<'_>], ask: TagAsk<'_>) -> Result<Leased, TierError> {
+        let (line, tags) = (self.line(), ask.keys);
         let (grants, generations) = {
             let mut entries = self.open()?;
             let grants: Vec<_> = claims.iter().map(|claim| self.server.grant(&mut entries, claim)).collect();
@@ -377,7 +376,17 @@ impl Tier for FakeTier {
         for tag in tags {
             self.watch(tag);
         }
-        Ok(Leased { grants, generations, line })
+        let number = lock(&self.server.invalidated).len() as u64;
+        let moment = ask.more.then_some(Moment { count: 1, number });
+        Ok(Leased { grants, generations, moment, line })
+    }
+
+    async fn adopt(&self, tags: &[String], keep: Duration, since: Moment) -> Result<Adopted, TierError> {
+        let leased = self.lease(&[], TagAsk { keys: tags, keep, more: false }).await?;
+        let invalidated = lock(&self.server.invalidated);
+        let later = invalidated.iter().skip(usize::try_from(since.number).unwrap_or(usize::MAX));
+        let is_current = !later.into_iter().any(|tag| tags.contains(tag));
+        Ok(Adopted { generations: is_current.then_some(leased.generations), line: leased.line })
     }
 
     async fn fill(&self, fills: Vec<TierFill>) -> Result<Filled, TierError> {
@@ -453,6 +462,14 @@ impl Tier for FakeTier {
             self.watch(key);
         }
         Ok(held)
+    }
+
+    async fn delete_tags(&self, tags: &[String]) -> Result<(), TierError> {
+        pass(&self.server.deletes_held).await;
+        if !self.server.is_down.load(Ordering::SeqCst) {
+            lock(&self.server.invalidated).extend_from_slice(tags);
+        }
+        self.delete(tags).await.map(|_| ())
     }
 
     async fn delete(&self, keys: &[String]) -> Result<u64, TierError> {

@@ -7,7 +7,7 @@ use cached_redis::RedisTier;
 use redis_harness::{RedisServer, eventually_async};
 
 use crate::support::{
-    MINUTE, builder, bytes, claim, delete, fill, get, lease, look, put, refused, tier, token, up, value,
+    MINUTE, ask, builder, bytes, claim, delete, fill, get, lease, look, put, refused, tier, token, up, value,
 };
 
 /// A lease that ends within a test.
@@ -351,7 +351,7 @@ async fn many_leases_are_granted_one_by_one() {
         claim("known", three, Take::Free),
         claim("forced", four, Take::Force),
     ];
-    let leased = tier.lease(&claims, &[], MINUTE).await.unwrap();
+    let leased = tier.lease(&claims, ask(&[], MINUTE)).await.unwrap();
     assert!(matches!(leased.grants[..], [Grant::Held, Grant::Busy(_), Grant::Changed, Grant::Held]));
 
     let fills = vec![

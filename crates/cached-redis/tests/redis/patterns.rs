@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cached_core::{Take, Tier};
 use redis_harness::RedisServer;
 
-use crate::support::{MINUTE, Recorder, attach, claim, lease, put, refused, tier, token, up};
+use crate::support::{MINUTE, Recorder, ask, attach, claim, lease, put, refused, tier, token, up};
 
 #[tokio::test]
 async fn all_that_matches_goes_however_much_it_is() {
@@ -53,7 +53,7 @@ async fn tags_and_members_are_spared() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     attach(&tier, Arc::new(Recorder::default()));
-    tier.lease(&[], &["ns:%tag:a".to_owned()], MINUTE).await.unwrap();
+    tier.lease(&[], ask(&["ns:%tag:a".to_owned()], MINUTE)).await.unwrap();
     for key in ["ns:a", "ns:%", "nsx:%a"] {
         server.cli(&["SET", key, "1"]);
     }

@@ -3,7 +3,7 @@
 use cached_core::{Ask, LeaseClaim, Take, Tier};
 use redis_harness::{Proxy, RedisServer};
 
-use crate::support::{MINUTE, claim, delete, fill, get, lease, put, tier, token, up, value};
+use crate::support::{MINUTE, ask, claim, delete, fill, get, lease, put, tier, token, up, value};
 
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 
@@ -29,7 +29,7 @@ async fn each_operation_is_one_round_trip() {
 
     // The first use of a script on a server uploads it.
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
-    tier.lease(&[], &tags, MINUTE).await.unwrap();
+    tier.lease(&[], ask(&tags, MINUTE)).await.unwrap();
     tier.renew("key", token(), MINUTE).await.unwrap();
     tier.release("key", token(), true).await.unwrap();
     tier.incr("counter", 1, None).await.unwrap();
@@ -56,7 +56,7 @@ async fn each_operation_is_one_round_trip() {
     assert_eq!(round_trips(&proxy).len(), 1, "release");
     delete(&tier, "key").await.unwrap();
     assert_eq!(round_trips(&proxy).len(), 1, "delete");
-    tier.lease(&claims, &tags, MINUTE).await.unwrap();
+    tier.lease(&claims, ask(&tags, MINUTE)).await.unwrap();
     assert_eq!(round_trips(&proxy).len(), 1, "leases with tags");
     let filled = tier.fill(fills).await.unwrap();
     assert_eq!(round_trips(&proxy).len(), 1, "many fills");

@@ -9,8 +9,8 @@ use std::{
 };
 
 use cached_core::{
-    Ask, Attachment, Grant, LeaseClaim, Line, Record, Seen, Stored, Take, Tier, TierError, TierFill, Token,
-    Watcher,
+    Ask, Attachment, Grant, LeaseClaim, Line, Record, Seen, Stored, TagAsk, Take, Tier, TierError, TierFill,
+    Token, Watcher,
 };
 use cached_redis::{RedisTier, RedisTierBuilder};
 use redis_harness::eventually_async;
@@ -88,12 +88,16 @@ pub(crate) async fn bytes(tier: &RedisTier, key: &str) -> Option<Vec<u8>> {
     get(tier, key).await.unwrap().map(|stored| stored.bytes)
 }
 
+pub(crate) fn ask(keys: &[String], keep: Duration) -> TagAsk<'_> {
+    TagAsk { keys, keep, more: false }
+}
+
 pub(crate) fn claim(key: &str, token: Token, take: Take) -> LeaseClaim<'_> {
     LeaseClaim { key, token, lease: MINUTE * 5 / 6, take }
 }
 
 pub(crate) async fn lease(tier: &RedisTier, claim: LeaseClaim<'_>) -> Result<Grant, TierError> {
-    let leased = tier.lease(&[claim], &[], MINUTE).await?;
+    let leased = tier.lease(&[claim], ask(&[], MINUTE)).await?;
     assert_eq!((leased.grants.len(), leased.generations.len()), (1, 0));
     Ok(leased.grants[0])
 }

@@ -1,10 +1,10 @@
 //! Generations of tags.
 
-use cached_core::{Ask, Grant, Take, Tier};
+use cached_core::{Ask, Grant, Moment, TagAsk, Take, Tier};
 use cached_redis::RedisTier;
 use redis_harness::RedisServer;
 
-use crate::support::{MINUTE, claim, delete, tier, token};
+use crate::support::{MINUTE, ask, claim, delete, tier, token, watched};
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
 
@@ -13,7 +13,7 @@ fn tags(names: &[&str]) -> Vec<String> {
 }
 
 async fn seed(tier: &RedisTier, names: &[&str]) -> Vec<u64> {
-    tier.lease(&[], &tags(names), MINUTE).await.unwrap().generations
+    tier.lease(&[], ask(&tags(names), MINUTE)).await.unwrap().generations
 }
 
 async fn read(tier: &RedisTier, names: &[&str]) -> Vec<Option<u64>> {
@@ -85,8 +85,96 @@ async fn leases_and_tags_go_together() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     let claims = [claim("key", token(), Take::Free)];
-    let leased = tier.lease(&claims, &tags(&["a", "b"]), MINUTE).await.unwrap();
+    let leased = tier.lease(&claims, ask(&tags(&["a", "b"]), MINUTE)).await.unwrap();
     assert_eq!(leased.grants, [Grant::Held]);
     let seen = tier.look(&[Ask { key: "key", known: None }], &tags(&["a", "b"])).await.unwrap();
     assert_eq!(seen.generations, leased.generations.into_iter().map(Some).collect::<Vec<_>>());
+}
+
+async fn moment(tier: &RedisTier) -> Moment {
+    let wanted = TagAsk { more: true, ..ask(&[], MINUTE) };
+    tier.lease(&[claim("any", token(), Take::Force)], wanted).await.unwrap().moment.unwrap()
+}
+
+async fn adopt(tier: &RedisTier, names: &[&str], since: Moment) -> Option<Vec<u64>> {
+    tier.adopt(&tags(names), MINUTE, since).await.unwrap().generations
+}
+
+#[tokio::test]
+async fn a_tag_that_a_value_tells_is_adopted_if_it_was_not_invalidated_since() {
+    let server = RedisServer::start();
+    let ((here, _), (there, _)) = (watched(&server.url()).await, watched(&server.url()).await);
+    let seeded = seed(&here, &["b"]).await;
+    let since = moment(&here).await;
+    there.delete_tags(&tags(&["a", "c"])).await.unwrap();
+    assert_eq!(adopt(&here, &["b"], since).await, Some(seeded));
+    assert_eq!(adopt(&here, &["b", "a"], since).await, None);
+    assert_eq!(adopt(&here, &["c"], since).await, None);
+    let since = moment(&here).await;
+    let adopted = adopt(&here, &["a", "never seen"], since).await.unwrap();
+    assert_eq!(seed(&there, &["a", "never seen"]).await, adopted);
+    // One's own words count as well.
+    here.delete_tags(&tags(&["a"])).await.unwrap();
+    assert_eq!(adopt(&here, &["a"], since).await, None);
+}
+
+#[tokio::test]
+async fn a_journal_that_was_lost_is_not_taken_for_the_next_one() {
+    let server = RedisServer::start();
+    let (tier, _) = watched(&server.url()).await;
+    for lose in [&["DEL", "ns:%tags"][..], &["FLUSHALL"], &["SET", "ns:%tags", "another program's"]] {
+        let since = moment(&tier).await;
+        server.cli(lose);
+        assert_eq!(adopt(&tier, &["a"], since).await, None, "{lose:?}");
+        let other = moment(&tier).await;
+        assert_eq!(adopt(&tier, &["a"], since).await, None, "{lose:?}");
+        assert!(adopt(&tier, &["a"], other).await.is_some(), "{lose:?}");
+    }
+    assert!(server.cli(&["PTTL", "ns:%tags"]).parse::<i64>().unwrap() > HOUR_MS);
+}
+
+#[tokio::test]
+async fn a_full_server_acknowledges_the_invalidation_of_a_tag() {
+    let server = RedisServer::start();
+    let (tier, _) = watched(&server.url()).await;
+    seed(&tier, &["a"]).await;
+    let since = moment(&tier).await;
+    server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
+    tier.delete_tags(&tags(&["a"])).await.unwrap();
+    assert_eq!(read(&tier, &["a"]).await, [None]);
+    server.cli(&["CONFIG", "SET", "maxmemory", "0"]);
+    assert_eq!(adopt(&tier, &["a"], since).await, None);
+    assert_eq!(adopt(&tier, &["b"], since).await, None, "nobody knows any more");
+}
+
+#[tokio::test]
+async fn of_many_tags_the_last_ones_are_told_apart() {
+    let server = RedisServer::start();
+    let (tier, _) = watched(&server.url()).await;
+    let since = moment(&tier).await;
+    let many: Vec<_> = (0..10_000).map(|number| format!("ns:%tag:{number}")).collect();
+    tier.delete_tags(&many).await.unwrap();
+    assert!(adopt(&tier, &["other"], since).await.is_some());
+    assert_eq!(adopt(&tier, &["0"], since).await, None);
+    let later = moment(&tier).await;
+    tier.delete_tags(&tags(&["one more"])).await.unwrap();
+    assert_eq!(adopt(&tier, &["other"], since).await, None);
+    assert!(adopt(&tier, &["other"], later).await.is_some());
+    assert_eq!(server.cli(&["ZCARD", "ns:%tags"]), "10001");
+}
+
+/// Or a value could be adopted between the two, and the note would come too late.
+#[tokio::test]
+async fn a_tag_is_noted_before_it_is_removed_even_if_the_server_forgot_the_script() {
+    let server = RedisServer::start();
+    let (tier, _) = watched(&server.url()).await;
+    let since = moment(&tier).await;
+    seed(&tier, &["a"]).await;
+    server.cli(&["SCRIPT", "FLUSH"]);
+    let before = server.cli(&["INFO", "commandstats"]).matches("cmdstat_del:calls=").count();
+    assert_eq!(before, 0);
+    tier.delete_tags(&tags(&["a"])).await.unwrap();
+    let stats = server.cli(&["INFO", "commandstats"]);
+    assert!(stats.contains("cmdstat_del:calls=2"), "it is removed again after it was noted: {stats}");
+    assert_eq!(adopt(&tier, &["a"], since).await, None);
 }

@@ -6,7 +6,7 @@ use cached_core::{Ask, Grant, LeaseClaim, Record, Stored, Take, Tier};
 use redis_harness::{Proxy, RedisServer, eventually_async};
 use tokio::task::JoinSet;
 
-use crate::support::{MINUTE, bytes, claim, delete, get, lease, put, refused, tier, token, value};
+use crate::support::{MINUTE, ask, bytes, claim, delete, get, lease, put, refused, tier, token, value};
 
 /// Bytes that a text protocol, a script or a C string might trip over.
 fn awkward() -> Vec<Vec<u8>> {
@@ -46,7 +46,7 @@ async fn a_life_may_be_very_short_or_very_long() {
 
     let endless = LeaseClaim { lease: Duration::MAX, ..claim("leased", token(), Take::Free) };
     lease(&tier, endless).await.unwrap();
-    tier.lease(&[], &["tag".to_owned()], Duration::MAX).await.unwrap();
+    tier.lease(&[], ask(&["tag".to_owned()], Duration::MAX)).await.unwrap();
     put(&tier, "long", vec![1], Duration::MAX).await.unwrap();
     tier.incr("counter", 1, Some(Duration::MAX)).await.unwrap();
     for key in ["leased", "tag", "long", "counter"] {
@@ -63,7 +63,7 @@ async fn many_values_keep_their_order() {
     let tokens: Vec<_> = keys.iter().map(|_| token()).collect();
     let claims: Vec<_> =
         keys.iter().zip(&tokens).map(|(key, &token)| claim(key, token, Take::Free)).collect();
-    tier.lease(&claims, &[], MINUTE).await.unwrap();
+    tier.lease(&claims, ask(&[], MINUTE)).await.unwrap();
     let entries = keys.iter().zip(&tokens).zip(awkward());
     let fills = entries.map(|((key, &token), bytes)| value(key, token, bytes, MINUTE)).collect();
     tier.fill(fills).await.unwrap();
@@ -89,7 +89,7 @@ async fn many_values_keep_their_order() {
 async fn no_keys_and_no_values_need_no_server() {
     let tier = tier("redis://127.0.0.1:1/");
     assert_eq!(tier.look(&[], &[]).await.unwrap().records, []);
-    assert_eq!(tier.lease(&[], &[], MINUTE).await.unwrap().grants, []);
+    assert_eq!(tier.lease(&[], ask(&[], MINUTE)).await.unwrap().grants, []);
     assert_eq!(tier.fill(Vec::new()).await.unwrap().stored, [true; 0]);
     assert_eq!(tier.delete(&[]).await, Ok(0));
 }
@@ -194,7 +194,7 @@ async fn a_script_that_the_server_forgot_is_sent_again() {
         let tokens = [token(), token(), token()];
         let claims: Vec<_> =
             keys.iter().zip(tokens).map(|(key, token)| claim(key, token, Take::Free)).collect();
-        let leased = tier.lease(&claims, &["tag".to_owned()], MINUTE).await.unwrap();
+        let leased = tier.lease(&claims, ask(&["tag".to_owned()], MINUTE)).await.unwrap();
         assert_eq!(leased.grants, [Grant::Held; 3]);
         server.cli(&["SCRIPT", "FLUSH"]);
         let fills = keys.iter().zip(tokens).map(|(key, token)| value(key, token, vec![1], MINUTE)).collect();

@@ -10,8 +10,8 @@ use cached_redis::RedisTier;
 use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
 
 use crate::support::{
-    MINUTE, Recorder, attach, attach_with, builder, bytes, claim, delete, down, fill, get, lease, line, look,
-    now, proven, put, refused, shown, tier, token, up, value, watched,
+    MINUTE, Recorder, ask, attach, attach_with, builder, bytes, claim, delete, down, fill, get, lease, line,
+    look, now, proven, put, refused, shown, tier, token, up, value, watched,
 };
 
 #[tokio::test]
@@ -177,13 +177,13 @@ async fn what_this_process_wrote_is_watched() {
     let tags = ["ns:%tag:a".to_owned()];
     for life in ["none", "enough", "short"] {
         if life != "none" {
-            tier.lease(&[], &tags, MINUTE).await.unwrap();
+            tier.lease(&[], ask(&tags, MINUTE)).await.unwrap();
         }
         if life == "short" {
             server.cli(&["PEXPIRE", &tags[0], "1000"]);
             recorder.hears(&tags[0]).await;
         }
-        tier.lease(&[], &tags, MINUTE).await.unwrap();
+        tier.lease(&[], ask(&tags, MINUTE)).await.unwrap();
         assert_watched(&server, &recorder, &tags[0]).await;
     }
 }
@@ -376,7 +376,7 @@ async fn assert_silent(server: &RedisServer, tier: &RedisTier) {
     assert_eq!(shown(&line, "proven"), "0");
     put(tier, "key", vec![1], MINUTE).await.unwrap();
     assert_eq!(bytes(tier, "key").await, Some(vec![1]));
-    let generation = tier.lease(&[], &["ns:%tag:a".to_owned()], MINUTE).await.unwrap().generations[0];
+    let generation = tier.lease(&[], ask(&["ns:%tag:a".to_owned()], MINUTE)).await.unwrap().generations[0];
     assert_eq!(tier.look(&[], &["ns:%tag:a".to_owned()]).await.unwrap().generations, [Some(generation)]);
     assert_eq!(delete(tier, "key").await, Ok(true));
     assert_eq!(tier.incr("counter", 1, None).await, Ok(1));

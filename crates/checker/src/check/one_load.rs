@@ -2,8 +2,7 @@
 //!
 //! Two successful loads of a key, one after the other with no other in between, are legal only if something came
 //! that can make a second one necessary: an invalidation that reaches the key (acknowledged or not: it may have
-//! removed the value or the lease; for a value that tells its own tags, the invalidation of any tag), a refresh, or
-//! a load that failed. It must overlap the time from the moment in which the first of their leases was taken until the
+//! removed the value or the lease), a refresh, or a load that failed. It must overlap the time from the moment in which the first of their leases was taken until the
 //! second load began: what ended before that found neither a lease of theirs nor the value. (The second load may have
 //! had its lease first, and have lost it before the other one took his.) A lease was taken after the call that loaded
 //! had started. If that call is not known, because its caller went away, it was taken a round trip before the load
@@ -18,7 +17,7 @@ use crate::{
     clock::ms,
     history::{Ack, Event, LoadEnd, What},
     settings::SLOW,
-    universe::{Flavor, flavor, unsettles},
+    universe::{Flavor, flavor, reaches},
 };
 
 /// An invalidation that was not acknowledged may be repeated for so long.
@@ -58,8 +57,8 @@ pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
         match event.what {
             What::Invalidate(form, _, ack) => {
                 let end = if ack == Ack::Done { event.end } else { event.end + REPEATED };
-                let unsettled = (0..prepared.history.keys).filter(|&key| unsettles(form, event.key, key));
-                unsettled.for_each(|key| causes[key as usize].push((event.start, end)));
+                let reached = (0..prepared.history.keys).filter(|&key| reaches(form, event.key, key));
+                reached.for_each(|key| causes[key as usize].push((event.start, end)));
             }
             What::Refresh(_) => causes[key].push((event.start, event.end)),
             What::Load(LoadEnd::Done) if is_shared(event.key) => loads[key].push(index),

@@ -118,6 +118,18 @@ impl Process {
         let write = |writer: &mut KeyWriter<'_>| writer.part(&7);
         let mut call = Prepared::new(&self.cache, &site, write, || 1);
         call.add_tags(|tags| tags.tag(|tag| tag.part(&1)));
+        self.run(call, shape)
+    }
+
+    /// A call whose value tells the same tag.
+    fn call_telling(&self) -> u64 {
+        let (shape, site) = (Typed::<u64, Infallible, u64>::plain().shared(), Site::prefix("telling"));
+        let write = |writer: &mut KeyWriter<'_>| writer.part(&7);
+        let call = Prepared::new(&self.cache, &site, write, || 1);
+        self.run(call, shape.tags_from(|_| vec!["1".to_owned()]))
+    }
+
+    fn run(&self, call: Prepared, shape: Typed<u64, Infallible, u64>) -> u64 {
         let load = Load::Inline(async { self.world.load() });
         let Ok(reply) = block_on(call.run(CacheControl::ttl(HOUR).terms, Box::new(shape), load)) else {
             panic!("loads do not panic");
@@ -260,22 +272,31 @@ pub fn a_value_that_was_set_stays() {
 
 /// A tag, in the process that loads and in another one.
 pub fn an_invalidated_tag_holds() {
+    tag_holds("an invalidated tag", 2, Process::call_tagged);
+}
+
+/// A tag that only the value tells.
+pub fn an_invalidated_tag_of_a_value_holds() {
+    tag_holds("an invalidated tag of a value", 3, Process::call_telling);
+}
+
+fn tag_holds(what: &str, preemptions: usize, call: fn(&Process) -> u64) {
     for is_own in [true, false] {
         let place = if is_own { "where it was made" } else { "elsewhere" };
-        explore(&format!("an invalidated tag holds {place}"), Orders::Preemptions(2), move || {
+        explore(&format!("{what} holds {place}"), Orders::Preemptions(preemptions), move || {
             let world = World::new();
             let (a, b) = (world.process(), world.process());
             let (loading, invalidating) = (a.clone(), if is_own { a.clone() } else { b.clone() });
             together([
-                world.act(move || _ = loading.call_tagged()),
+                world.act(move || _ = call(&loading)),
                 world.act(move || {
                     invalidating.world.write(2);
                     invalidating.invalidate_tag();
-                    assert_eq!(invalidating.call_tagged(), 2);
+                    assert_eq!(call(&invalidating), 2);
                 }),
                 world.hand_on(),
             ]);
-            assert_eq!((a.call_tagged(), b.call_tagged()), (2, 2));
+            assert_eq!((call(&a), call(&b)), (2, 2));
         });
     }
 }

@@ -43,3 +43,13 @@ atomics! {
     AtomicU64: u64, fetch_add 0;
     AtomicUsize: usize, fetch_add 0;
 }
+
+impl AtomicUsize {
+    pub(crate) fn fetch_add(&self, more: usize, _: Ordering) -> usize {
+        self.0.fetch_add(more, AcqRel)
+    }
+
+    pub(crate) fn fetch_sub(&self, less: usize, _: Ordering) -> usize {
+        self.0.fetch_sub(less, AcqRel)
+    }
+}
