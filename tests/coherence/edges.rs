@@ -523,3 +523,25 @@ async fn when_the_tier_goes_away_meanwhile_it_is_kept_for_the_grace() {
     pair.clock.advance(20 * SECOND);
     assert_eq!((own(&pair.a, &source, 7).await, source.runs()), (1, 3));
 }
+
+#[tokio::test]
+async fn a_tag_of_the_value_that_could_not_be_told_during_the_fill_counts() {
+    let (clock, switches, source) = (ManualClock::new(), Arc::new(Switches::default()), Source::open());
+    let tier = FakeTier::new(&clock);
+    let cache = Cache::builder().namespace("test").clock(clock.clock());
+    let cache = cache.tier(Odd(tier.same_connection(), switches.clone())).build().unwrap();
+    tier.hold_writes(true);
+    assert_eq!(list(&cache, &source, 7).await, [7, 100]);
+    until(|| tier.round_trips() == 3).await;
+    switches.keeps.store(true, SeqCst);
+    source.write();
+    assert!(cache.invalidate_tag("item:{}", &[&100]).await.unwrap_err().is_not_propagated());
+    let follower = spawn({
+        let (cache, source) = (cache.clone(), source.clone());
+        async move { list(&cache, &source, 7).await }
+    });
+    settle().await;
+    tier.hold_writes(false);
+    assert_eq!(follower.await.unwrap(), [7, 200]);
+    assert_eq!(list(&cache, &source, 7).await, [7, 200]);
+}

@@ -14,11 +14,12 @@ use cached_aside::{
     TierFill, Token, testing::FakeTier,
 };
 
-/// `full`: it refuses leases, as a Redis at maxmemory does. `deaf`: it tells nothing (RESP2).
+/// `full`: it refuses leases, as a Redis at maxmemory does. `deaf`: it tells nothing (RESP2). `keeps`: it refuses to delete.
 #[derive(Debug, Default)]
 pub(crate) struct Switches {
     pub(crate) full: AtomicBool,
     pub(crate) deaf: AtomicBool,
+    pub(crate) keeps: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -27,6 +28,13 @@ pub(crate) struct Odd(pub(crate) FakeTier, pub(crate) Arc<Switches>);
 impl Odd {
     fn line(&self, line: Arc<Line>) -> Arc<Line> {
         if self.1.deaf.load(SeqCst) { Line::silent() } else { line }
+    }
+}
+
+impl Odd {
+    fn may_delete(&self) -> Result<(), TierError> {
+        let is_refused = self.1.keeps.load(SeqCst);
+        if is_refused { Err(TierError::Refused("NOPERM".to_owned())) } else { Ok(()) }
     }
 }
 
@@ -64,9 +72,11 @@ impl Tier for Odd {
         self.0.release(key, token, is_failed).await
     }
     async fn delete_tags(&self, tags: &[String]) -> Result<(), TierError> {
+        self.may_delete()?;
         self.0.delete_tags(tags).await
     }
     async fn delete(&self, keys: &[String]) -> Result<u64, TierError> {
+        self.may_delete()?;
         self.0.delete(keys).await
     }
     async fn delete_matching(&self, pattern: &str) -> Result<u64, TierError> {

@@ -294,6 +294,7 @@ impl Arrival {
     /// Into the shared tier, and if that takes it, into L1.
     async fn store(self, mut lease: Lease, fill: Fill, value_tags: ValueTags, outdated: Option<&Entry>) {
         let counters = self.cache.counters().clone();
+        let stand_on = self.leader.standing();
         let stamp = lease.stamp();
         // Its mark is taken here, before it can be known that nothing was said.
         let here_only = lease.here_only();
@@ -310,7 +311,7 @@ impl Arrival {
             land_undecided();
         }
         let verdict = {
-            let mut filling = pin!(lease.fill(fill, &value_tags.keys, &counters));
+            let mut filling = pin!(lease.fill(fill, &value_tags.keys, &counters, stand_on));
             match either(&mut filling, Delay::new(VERDICT_PATIENCE)).await {
                 Either::Left(verdict) => verdict,
                 Either::Right(()) => {

@@ -86,9 +86,16 @@ impl Lease {
         self.keeper = Some(task.abort_handle());
     }
 
-    /// Stores the value, if this is still the right one. `value_tags` are those that the value told.
-    pub(crate) async fn fill(&mut self, fill: Fill, value_tags: &[String], counters: &Counters) -> Verdict {
-        let verdict = self.try_fill(fill, value_tags).await;
+    /// Stores the value, if this is still the right one. `value_tags` are those that the value told; from now on the load
+    /// has to stand on them as well.
+    pub(crate) async fn fill(
+        &mut self,
+        fill: Fill,
+        value_tags: &[String],
+        counters: &Counters,
+        stand_on: impl Fn(&Claim),
+    ) -> Verdict {
+        let verdict = self.try_fill(fill, value_tags, stand_on).await;
         let (count, verdict) = match verdict {
             Ok(verdict @ Verdict::Stored(_)) => (Count::SharedFill, verdict),
             Ok(Verdict::Rejected) => (Count::SharedReject, Verdict::Rejected),
@@ -98,10 +105,18 @@ impl Lease {
         verdict
     }
 
-    async fn try_fill(&mut self, fill: Fill, value_tags: &[String]) -> Result<Verdict, TierError> {
+    async fn try_fill(
+        &mut self,
+        fill: Fill,
+        value_tags: &[String],
+        stand_on: impl Fn(&Claim),
+    ) -> Result<Verdict, TierError> {
         let life = fill.life;
-        if !value_tags.is_empty() && !self.add_tags(value_tags, life.ttl).await? {
-            return Ok(Verdict::Rejected);
+        if !value_tags.is_empty() {
+            if !self.add_tags(value_tags, life.ttl).await? {
+                return Ok(Verdict::Rejected);
+            }
+            stand_on(&self.claim);
         }
         if planted!("tag-generation-after-load") {
             let tags = self.claim.tag_keys();
@@ -143,6 +158,10 @@ impl Lease {
         let name = self.name.text.as_str();
         let tags = self.claim.tag_keys();
         let claim = self.shared.silent_claim(name, &tags);
+        // What could not be told is not in the tier.
+        if self.shared.pending.is_about(std::iter::once(name).chain(tags.iter().map(String::as_str))) {
+            return Ok(Verdict::Rejected);
+        }
         let ask = Ask { key: name, known: Some(self.stamp()) };
         let seen = self.shared.tier.look(&[ask], &tags).await?;
         let is_current = self.claim.generations().map(Some).eq(seen.generations);

@@ -108,10 +108,18 @@ impl Leader {
 
     /// From now on, whatever is said about what `claim` names overtakes this flight. Returns whether nothing was said yet.
     pub(crate) fn stand_on(&self, claim: &Claim) -> bool {
-        let carried = Carried::new(claim.clone());
-        let before = lock(&self.flight.ground).replace(carried);
-        drop(before);
+        self.standing()(claim);
         claim.is_intact()
+    }
+
+    /// Does the same later.
+    pub(crate) fn standing(&self) -> impl Fn(&Claim) + Send + use<> {
+        let flight = self.flight.clone();
+        move |claim| {
+            let before = lock(&flight.ground).replace(Carried::new(claim.clone()));
+            // Outside of the lock: it may take that of a mark.
+            drop(before);
+        }
     }
 
     /// Whether the load is being polled whenever it could go on.
