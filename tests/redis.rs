@@ -103,6 +103,7 @@ async fn what_each_operation_waits_for_redis() {
         cache.flush().await;
         cache.clear_local();
     }
+    a.invalidate_tag("all", &[]).await.unwrap();
     trips();
 
     user(&a, &runs, 7).await;

@@ -758,9 +758,6 @@ async fn a_tier_that_panics_is_a_miss() {
         async fn adopt(&self, _: &[String], _: Duration, _: Moment) -> Result<Adopted, TierError> {
             panic!("adopt")
         }
-        async fn delete_tags(&self, _: &[String]) -> Result<(), TierError> {
-            panic!("delete_tags")
-        }
         async fn fill(&self, _: Vec<TierFill>) -> Result<Filled, TierError> {
             panic!("fill")
         }
@@ -770,7 +767,7 @@ async fn a_tier_that_panics_is_a_miss() {
         async fn release(&self, _: &str, _: Token, _: bool) -> Result<bool, TierError> {
             panic!("release")
         }
-        async fn delete(&self, _: &[String]) -> Result<u64, TierError> {
+        async fn delete(&self, _: &[String], _: &[String]) -> Result<(), TierError> {
             panic!("delete")
         }
         async fn delete_matching(&self, _: &str) -> Result<u64, TierError> {

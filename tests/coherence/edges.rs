@@ -58,6 +58,18 @@ async fn own(cache: &Cache, source: &Source, id: u32) -> usize {
     source.load().await
 }
 
+#[cached("own-tagged:{id}", ttl = "1h", coalesce = local, tags = ["o:{id}"], cache = cache, skip(cache, source))]
+async fn own_tagged(cache: &Cache, source: &Source, id: u32) -> usize {
+    let _ = id;
+    source.load().await
+}
+
+#[cached("unkept:{id}", ttl = "1h", cache_if = |_| false, cache = cache, skip(cache, source))]
+async fn unkept(cache: &Cache, source: &Source, id: u32) -> usize {
+    let _ = id;
+    source.load().await
+}
+
 #[cached("shared", ttl = "1h", tags = ["s:{id}"], cache = cache, skip(cache, source))]
 async fn tagged(cache: &Cache, source: &Source, id: u32) -> usize {
     let _ = id;
@@ -544,4 +556,183 @@ async fn a_tag_of_the_value_that_could_not_be_told_during_the_fill_counts() {
     tier.hold_writes(false);
     assert_eq!(follower.await.unwrap(), [7, 200]);
     assert_eq!(list(&cache, &source, 7).await, [7, 200]);
+}
+
+fn start_list(cache: &Cache, source: &Source) -> tokio::task::JoinHandle<Vec<usize>> {
+    let (cache, source) = (cache.clone(), source.clone());
+    spawn(async move { list(&cache, &source, 7).await })
+}
+
+/// Nobody had told of its tags, so what was said of others proves nothing.
+#[tokio::test]
+async fn a_value_that_tells_tags_is_no_younger_than_its_load_in_an_outage() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let loading = start_list(&pair.a, &source);
+    until(|| source.runs() == 1).await;
+    source.write();
+    pair.b.invalidate_tag("item:{}", &[&100]).await.unwrap();
+    pair.clock.advance(40 * SECOND);
+    pair.tier_a.set_down(true);
+    let follower = start_list(&pair.a, &source);
+    until(|| pair.a.stats().waiting == 1).await;
+    source.let_through(9);
+    assert_eq!(loading.await.unwrap(), [7, 100]);
+    assert_eq!(follower.await.unwrap(), [7, 100], "nobody loads twice in an outage");
+    pair.flush().await;
+    assert_eq!(list(&pair.a, &source, 7).await, [7, 200]);
+}
+
+#[tokio::test]
+async fn without_tracking_a_tag_that_was_invalidated_during_the_load_is_asked_for() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let switches = Arc::new(Switches::default());
+    switches.deaf.store(true, SeqCst);
+    let deaf = pair.tier_a.clone();
+    let cache = Cache::builder().namespace("test").clock(pair.clock.clock());
+    let cache = cache.tier(Odd(deaf.same_connection(), switches)).build().unwrap();
+    deaf.set_silent(true);
+    let loading = spawn({
+        let (cache, source) = (cache.clone(), source.clone());
+        async move { note(&cache, &source, 7).await }
+    });
+    until(|| source.runs() == 1).await;
+    source.write();
+    pair.b.invalidate_tag("n:{}", &[&7]).await.unwrap();
+    pair.clock.advance(5 * SECOND);
+    source.let_through(9);
+    assert_eq!(loading.await.unwrap(), 1);
+    cache.flush().await;
+    assert_eq!(note(&cache, &source, 7).await, 2);
+}
+
+#[tokio::test]
+async fn who_follows_a_load_that_did_not_ask_starts_over() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let call = |control: CacheControl| {
+        let (cache, source) = (pair.a.clone(), source.clone());
+        spawn(async move { row::with(control, &cache, &source, 7).await.value })
+    };
+    let alone = call(CacheControl::local_only());
+    until(|| source.runs() == 1).await;
+    source.write();
+    row::invalidate(&pair.b, &source, 7).await.unwrap();
+    let follower = call(CacheControl::new());
+    until(|| pair.a.stats().waiting == 1).await;
+    source.let_through(9);
+    assert_eq!((alone.await.unwrap(), follower.await.unwrap()), (1, 2));
+}
+
+#[tokio::test]
+async fn what_was_kept_while_it_was_not_known_is_asked_for_when_it_is() {
+    let (pair, source) = (Pair::new(), Source::open());
+    pair.tier_a.hold_writes(true);
+    row(&pair.a, &source, 7).await;
+    // In real time, those who follow wait for this long to hear what became of it.
+    tokio::time::timeout(10 * SECOND, until(|| pair.a.stats().fills == 1)).await.unwrap();
+    source.write();
+    pair.tier_a.remove("test:row:7");
+    pair.tier_a.hold_writes(false);
+    pair.flush().await;
+    assert_eq!(row(&pair.a, &source, 7).await, 2);
+}
+
+#[tokio::test]
+async fn what_cannot_be_encoded_is_not_kept_when_the_word_is_late() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let loading = spawn({
+        let (cache, source) = (pair.a.clone(), source.clone());
+        async move { unencodable(&cache, &source, 7).await[&(7, 7)] }
+    });
+    until(|| source.runs() == 1).await;
+    pair.tier_a.set_late(true);
+    source.write();
+    unencodable::invalidate(&pair.b, &source, 7).await.unwrap();
+    source.let_through(9);
+    assert_eq!(loading.await.unwrap(), 1);
+    pair.flush().await;
+    assert_eq!(unencodable(&pair.a, &source, 7).await[&(7, 7)], 2);
+}
+
+#[tokio::test]
+async fn who_follows_a_load_that_keeps_nothing_starts_over_when_it_was_overtaken() {
+    for is_overtaken in [true, false] {
+        let (pair, source) = (Pair::new(), Source::held());
+        let call = || {
+            let (cache, source) = (pair.a.clone(), source.clone());
+            spawn(async move { unkept(&cache, &source, 7).await })
+        };
+        let leading = call();
+        until(|| source.runs() == 1).await;
+        if is_overtaken {
+            pair.tier_a.set_late(true);
+            source.write();
+            unkept::invalidate(&pair.b, &source, 7).await.unwrap();
+        }
+        let followers = [call(), call(), call()];
+        until(|| pair.a.stats().waiting == 3).await;
+        source.let_through(9);
+        assert_eq!(leading.await.unwrap(), 1);
+        for follower in followers {
+            assert_eq!(follower.await.unwrap(), if is_overtaken { 2 } else { 1 });
+        }
+        assert!(is_overtaken || source.runs() == 1, "they share what is not kept");
+    }
+}
+
+/// Nobody would tell of a tag that has no number.
+#[tokio::test]
+async fn a_load_beside_anothers_is_kept_although_its_tag_was_gone() {
+    let (pair, held, source) = (Pair::new(), Source::held(), Source::open());
+    let leased = spawn({
+        let (cache, held) = (pair.b.clone(), held.clone());
+        async move { own_tagged(&cache, &held, 7).await }
+    });
+    until(|| held.runs() == 1).await;
+    pair.tier_a.remove("test:%tag:o:7");
+    for _ in 0..2 {
+        assert_eq!(own_tagged(&pair.a, &source, 7).await, 1);
+        pair.a.flush().await;
+    }
+    assert_eq!(source.runs(), 1);
+    held.let_through(1);
+    assert_eq!(leased.await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn keys_and_tags_are_invalidated_in_one_round_trip() {
+    let (pair, source) = (Pair::new(), Source::open());
+    row(&pair.a, &source, 7).await;
+    let both = row::invalidate(&pair.a, &source, 7).and(pair.a.invalidate_tag("n:{}", &[&7]));
+    let (told, round_trips) = pair.round_trips(both).await;
+    told.unwrap();
+    assert_eq!(round_trips, 1);
+}
+
+/// What is told later is noted as what is told at once.
+#[tokio::test]
+async fn a_tag_that_is_told_later_overtakes_loads_whose_values_tell_it() {
+    let (pair, source, switches) = (Pair::new(), Source::held(), Arc::new(Switches::default()));
+    let cache = Cache::builder().namespace("test").clock(pair.clock.clock());
+    let cache = cache.tier(Odd(pair.tier_a.clone(), switches.clone())).build().unwrap();
+    let loading = start_list(&pair.b, &source);
+    until(|| source.runs() == 1).await;
+    switches.keeps.store(true, SeqCst);
+    source.write();
+    assert!(cache.invalidate_tag("item:{}", &[&100]).await.unwrap_err().is_not_propagated());
+    switches.keeps.store(false, SeqCst);
+    until(|| cache.stats().pending_invalidations == 0).await;
+    source.let_through(9);
+    assert_eq!(loading.await.unwrap(), [7, 100]);
+    pair.flush().await;
+    assert_eq!(list(&pair.b, &source, 7).await, [7, 200]);
+}
+
+/// Or what it reads could be older than an invalidation that came before the lease.
+#[tokio::test]
+async fn a_keyspace_makes_no_load_before_it_has_to() {
+    let pair = Pair::new();
+    let numbers = pair.a.keyspace::<u8, u8>("n", 600 * SECOND).unwrap();
+    numbers.set(&1, 1).await.unwrap();
+    let load = || -> std::future::Ready<Result<u8, ()>> { panic!("it is not needed") };
+    assert_eq!(numbers.get_or_load(&1, load).await.unwrap(), 1);
 }

@@ -31,13 +31,6 @@ impl Odd {
     }
 }
 
-impl Odd {
-    fn may_delete(&self) -> Result<(), TierError> {
-        let is_refused = self.1.keeps.load(SeqCst);
-        if is_refused { Err(TierError::Refused("NOPERM".to_owned())) } else { Ok(()) }
-    }
-}
-
 #[async_trait]
 impl Tier for Odd {
     fn attach(&self, attachment: Attachment) {
@@ -71,13 +64,11 @@ impl Tier for Odd {
     async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError> {
         self.0.release(key, token, is_failed).await
     }
-    async fn delete_tags(&self, tags: &[String]) -> Result<(), TierError> {
-        self.may_delete()?;
-        self.0.delete_tags(tags).await
-    }
-    async fn delete(&self, keys: &[String]) -> Result<u64, TierError> {
-        self.may_delete()?;
-        self.0.delete(keys).await
+    async fn delete(&self, keys: &[String], tags: &[String]) -> Result<(), TierError> {
+        if self.1.keeps.load(SeqCst) {
+            return Err(TierError::Refused("NOPERM".to_owned()));
+        }
+        self.0.delete(keys, tags).await
     }
     async fn delete_matching(&self, pattern: &str) -> Result<u64, TierError> {
         self.0.delete_matching(pattern).await

@@ -69,12 +69,8 @@ impl Tier for Guarded {
         catch(self.0.release(key, token, is_failed)).await
     }
 
-    async fn delete_tags(&self, tags: &[String]) -> Result<(), TierError> {
-        catch(self.0.delete_tags(tags)).await
-    }
-
-    async fn delete(&self, keys: &[String]) -> Result<u64, TierError> {
-        catch(self.0.delete(keys)).await
+    async fn delete(&self, keys: &[String], tags: &[String]) -> Result<(), TierError> {
+        catch(self.0.delete(keys, tags)).await
     }
 
     async fn delete_matching(&self, pattern: &str) -> Result<u64, TierError> {

@@ -317,8 +317,8 @@ impl Cache {
     }
 
     /// The shared tier may have an outdated value of this entry: it is not read, but removed.
-    pub(crate) fn forget_shared(&self, entry: &Entry) {
-        if entry.is_shared && self.shared().exists {
+    pub(crate) fn forget_shared(&self, entry: Option<Entry>) {
+        if let Some(entry) = entry.filter(|entry| entry.is_shared && self.shared().exists) {
             self.shared().pending.add(Word::Key(entry.name.text.clone()), &self.shared().everything());
             self.tell_again();
         }

@@ -120,8 +120,8 @@ where
         F: Future<Output = Result<V, E>>,
     {
         let shape = Typed::fallible().share_errors(Some(Sharing::by_clone())).jitter(self.jitter).shared();
-        let load = load();
-        let load = Load::Inline(async move { load.await.map_err(Arc::new) });
+        // Not called before it is known that there is something to load, and that nothing was said since.
+        let load = Load::Inline(async move { load().await.map_err(Arc::new) });
         let terms = CacheControl::ttl(self.ttl).terms;
         match self.prepare(key).run(terms, Box::new(shape), load).await {
             Ok(reply) => reply.value.map_err(LoadError::Failed),
@@ -353,7 +353,7 @@ impl Store {
             Err(cause) => {
                 self.cache.count(Count::NotPropagated);
                 for one in &shareable {
-                    self.cache.forget_shared(&one.entry);
+                    self.cache.forget_shared(Some(one.entry.clone()));
                 }
                 result = result.and(Err(Error::not_propagated(cause)));
                 (Line::silent(), vec![true; shareable.len()])

@@ -39,11 +39,17 @@ pub(crate) enum Verdict {
     Stored(Claim),
     /// An invalidation overtook the load.
     Rejected,
-    /// It is not known, or the value cannot be stored there: what the load stood on still holds, or does not.
+    /// It is not known: what the load stood on still holds, or does not.
     Undecided,
+    /// The value cannot be stored there.
+    Unstorable,
 }
 
 impl Lease {
+    pub(crate) fn name(&self) -> &str {
+        &self.name.text
+    }
+
     pub(crate) fn stamp(&self) -> u64 {
         self.token.stamp()
     }
@@ -99,7 +105,8 @@ impl Lease {
         let (count, verdict) = match verdict {
             Ok(verdict @ Verdict::Stored(_)) => (Count::SharedFill, verdict),
             Ok(Verdict::Rejected) => (Count::SharedReject, Verdict::Rejected),
-            Ok(Verdict::Undecided) | Err(_) => (Count::SharedFillError, Verdict::Undecided),
+            Ok(verdict @ (Verdict::Undecided | Verdict::Unstorable)) => (Count::SharedFillError, verdict),
+            Err(_) => (Count::SharedFillError, Verdict::Undecided),
         };
         counters.add(count);
         verdict
@@ -126,7 +133,7 @@ impl Lease {
             self.claim = claim.with_generations(leased.generations);
         }
         let Ok(bytes) = self.shared.seal(&self.name, fill, &self.claim) else {
-            return Ok(Verdict::Undecided);
+            return Ok(Verdict::Unstorable);
         };
         let Some(ttl) = self.shared.left(life) else { return Ok(Verdict::Undecided) };
         if planted!("unleased-fill") {
@@ -144,8 +151,9 @@ impl Lease {
             return Ok(Verdict::Rejected);
         }
         let is_other_line = !Arc::ptr_eq(&self.claim.line, &filled.line);
-        if is_other_line && !self.claim.tags.is_empty() {
-            // What was said of the tags was said over a line that is gone, and the fill has looked at the key only.
+        if (is_other_line || !filled.line.watches()) && !self.claim.tags.is_empty() {
+            // What was said of the tags was said over a line that is gone, or to nobody, and the fill has looked at the key
+            // only.
             return self.look_again().await;
         }
         let claim = Claim { checked: asked, line: filled.line, ..self.claim.clone() };

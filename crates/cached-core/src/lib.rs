@@ -1,5 +1,6 @@
 //! The runtime of `cached-aside`: depend on that crate.
 
+mod arrival;
 mod background;
 mod builder;
 mod cache;

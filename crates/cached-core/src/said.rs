@@ -1,21 +1,23 @@
 //! Which tags this process has invalidated lately, for loads whose tags are known only when they have ended.
 
-use std::{collections::VecDeque, sync::PoisonError};
+use std::{collections::HashMap, sync::PoisonError};
 
 use crate::sync::{Mutex, MutexGuard};
 
-/// What was said before these is not known any more.
-const MOST: usize = 1024;
-
-/// The last words about tags, in order.
-#[derive(Debug, Default)]
-pub(crate) struct Said(Mutex<Words>);
+/// More tags than this are not told apart: those that were invalidated first are forgotten.
+const MOST: usize = 8192;
 
 #[derive(Debug, Default)]
-struct Words {
-    /// How many were forgotten.
+pub(crate) struct Said(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    /// How many times something was said.
+    count: u64,
+    /// Each tag with the count of the last time.
+    tags: HashMap<Box<str>, u64>,
+    /// What was said until then may be forgotten.
     forgotten: u64,
-    words: VecDeque<Box<str>>,
 }
 
 /// How much had been said.
@@ -26,28 +28,36 @@ impl Said {
     /// A tag is invalid.
     pub(crate) fn say(&self, tag: &str) {
         let mut said = self.lock();
-        if said.words.len() == MOST {
-            said.words.pop_front();
-            said.forgotten += 1;
+        said.count += 1;
+        let count = said.count;
+        said.tags.insert(tag.into(), count);
+        if said.tags.len() > MOST {
+            said.forget_half();
         }
-        said.words.push_back(tag.into());
     }
 
     pub(crate) fn now(&self) -> Moment {
-        let said = self.lock();
-        Moment(said.forgotten + said.words.len() as u64)
+        Moment(self.lock().count)
     }
 
     /// Whether one of these tags may have been invalidated since.
     pub(crate) fn is_about(&self, tags: &[String], since: Moment) -> bool {
         let said = self.lock();
-        let Some(known) = since.0.checked_sub(said.forgotten) else { return !tags.is_empty() };
-        let later = said.words.iter().skip(usize::try_from(known).unwrap_or(usize::MAX));
-        later.into_iter().any(|word| tags.iter().any(|tag| **tag == **word))
+        let is_later = |tag: &String| said.tags.get(tag.as_str()).is_some_and(|count| *count > since.0);
+        (since.0 < said.forgotten && !tags.is_empty()) || tags.iter().any(is_later)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Words> {
+    fn lock(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn forget_half(&mut self) {
+        let mut counts: Vec<_> = self.tags.values().copied().collect();
+        counts.sort_unstable();
+        self.forgotten = counts[counts.len() / 2];
+        self.tags.retain(|_, count| *count > self.forgotten);
     }
 }
 
@@ -70,12 +80,13 @@ mod tests {
     fn what_was_forgotten_may_have_been_about_anything() {
         let (said, tag) = (Said::default(), ["a".to_owned()]);
         let since = said.now();
-        for _ in 0..MOST {
-            said.say("b");
+        for number in 0..2 * MOST {
+            said.say(&(number % MOST).to_string());
         }
-        assert!(!said.is_about(&tag, since));
-        said.say("b");
+        assert!(!said.is_about(&tag, since), "the same tags again are no more tags");
+        said.say("one more");
         assert!(said.is_about(&tag, since) && !said.is_about(&[], since));
         assert!(!said.is_about(&tag, said.now()));
+        assert!(said.lock().tags.len() <= MOST / 2 + 1);
     }
 }

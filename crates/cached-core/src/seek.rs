@@ -169,7 +169,7 @@ impl<R> Seek<'_, R> {
                 // Whatever was said: the entry is confirmed by now, or it is outdated.
                 suspect = None;
             }
-            let (take, has_failed) = match state {
+            let (take, is_impatient) = match state {
                 State::Found(found) => return Answer::Hit(Found { was_awaited: has_waited, ..found }),
                 State::Takeable(take) => (take, false),
                 State::Failed => (Take::Free, has_waited),
@@ -182,6 +182,10 @@ impl<R> Seek<'_, R> {
                     known = None;
                     continue;
                 }
+                // A tag has no number, so nobody would tell of it: whoever asks for the lease gives it one.
+                State::Busy { claim, .. } if !claim.line.watches() && !self.entry.tags.is_empty() => {
+                    (Take::Free, true)
+                }
                 State::Busy { claim, .. } | State::Others(claim) => return Answer::Beside(claim),
                 State::Moved => {
                     known = None;
@@ -192,7 +196,9 @@ impl<R> Seek<'_, R> {
             };
             match self.lease(take).await {
                 Leasing::Held(lease) => return Answer::Lease(lease),
-                Leasing::Busy(left, claim) if self.coalesce && !has_failed && began.elapsed() < PATIENCE => {
+                Leasing::Busy(left, claim)
+                    if self.coalesce && !is_impatient && began.elapsed() < PATIENCE =>
+                {
                     rounds += wait(listener, &claim.line, left).await;
                     has_waited = true;
                 }

@@ -82,22 +82,14 @@ impl Shared {
         format!("{}:%tag:{tag}", self.namespace)
     }
 
-    /// Those of these names that are keys of tags, and the others.
-    pub(crate) fn split_tags(&self, names: Vec<String>) -> (Vec<String>, Vec<String>) {
-        let begin = self.tag_key("");
-        names.into_iter().partition(|name| name.starts_with(&begin))
-    }
-
     /// Removes what is under these names, of tags and others.
     pub(crate) async fn delete(&self, names: Vec<String>) -> Result<(), TierError> {
-        let (tags, others) = self.split_tags(names);
-        if !tags.is_empty() {
-            self.tier.delete_tags(&tags).await?;
+        let begin = self.tag_key("");
+        let (tags, keys): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name.starts_with(&begin));
+        if tags.is_empty() && keys.is_empty() {
+            return Ok(());
         }
-        if !others.is_empty() {
-            self.tier.delete(&others).await?;
-        }
-        Ok(())
+        self.tier.delete(&keys, &tags).await
     }
 
     /// A pattern of all names of this cache.

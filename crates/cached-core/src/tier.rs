@@ -52,11 +52,9 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
     /// moment that there will be none ([`Record::Failed`]).
     async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError>;
 
-    /// Removes the generations of tags, and notes before that that they are invalid, for [`adopt`](Self::adopt).
-    async fn delete_tags(&self, tags: &[String]) -> Result<(), TierError>;
-
-    /// Removes values, leases and generations alike, and says how many there were.
-    async fn delete(&self, keys: &[String]) -> Result<u64, TierError>;
+    /// Removes what is under these keys, values and leases alike, and the generations of these tags, in one round trip. That
+    /// the tags are invalid is noted before that, for [`adopt`](Self::adopt).
+    async fn delete(&self, keys: &[String], tags: &[String]) -> Result<(), TierError>;
 
     /// Removes everything whose key matches `pattern`, in which `*` stands for any characters and nothing else is
     /// special; whoever holds the keys may be asked in many steps. Says how many there were.
@@ -351,12 +349,8 @@ impl Tier for NoTier {
         Err(TierError::Unavailable)
     }
 
-    async fn delete_tags(&self, _: &[String]) -> Result<(), TierError> {
+    async fn delete(&self, _: &[String], _: &[String]) -> Result<(), TierError> {
         Ok(())
-    }
-
-    async fn delete(&self, _: &[String]) -> Result<u64, TierError> {
-        Ok(0)
     }
 
     async fn delete_matching(&self, _: &str) -> Result<u64, TierError> {

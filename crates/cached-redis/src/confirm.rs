@@ -37,7 +37,6 @@ impl RedisTier {
             if register.poke < poke {
                 // It was lost with all that Redis had, so who has not read it yet never will.
                 poke = self.poke(&session, attached, reach).await?;
-                continue;
             }
             let myself = self.member.is_registered().then_some(self.member.id.as_str());
             if register.has_handled(poke, myself, &self.member.id, millis(reach)) {

@@ -264,32 +264,22 @@ impl Tier for RedisTier {
         self.write(Batch::of_script(&RELEASE, key, (&token.0[..], end))).await
     }
 
-    async fn delete_tags(&self, tags: &[String]) -> Result<(), TierError> {
-        if tags.is_empty() {
+    async fn delete(&self, keys: &[String], tags: &[String]) -> Result<(), TierError> {
+        if keys.is_empty() && tags.is_empty() {
             return Ok(());
         }
         let mut batch = Batch::ordered();
-        if let Some(journal) = self.journal() {
+        let journal = self.journal().filter(|_| !tags.is_empty());
+        if let Some(journal) = journal {
             batch.add_script(&NOTE, journal, journal::note(tags));
         }
         let mut delete = redis::cmd("DEL");
-        batch.add(delete.arg(tags).clone());
+        batch.add(delete.arg(tags).arg(keys).clone());
         let read = |mut replies: Replies| {
-            if self.journal().is_some() {
-                replies.next::<u64>()?;
-            }
+            journal.map(|_| replies.next::<u64>()).transpose()?;
             replies.next::<u64>()
         };
         self.run(self.settings.write_timeout, batch, read).await.map(|_| ())
-    }
-
-    async fn delete(&self, keys: &[String]) -> Result<u64, TierError> {
-        if keys.is_empty() {
-            return Ok(0);
-        }
-        let mut command = redis::cmd("DEL");
-        command.arg(keys);
-        self.write(Batch::of(command)).await
     }
 
     async fn delete_matching(&self, pattern: &str) -> Result<u64, TierError> {

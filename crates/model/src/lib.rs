@@ -41,6 +41,8 @@ mod l1;
 // The core itself.
 #[path = "../../cached-core/src/private/mod.rs"]
 pub mod __private;
+#[path = "../../cached-core/src/arrival.rs"]
+mod arrival;
 #[path = "../../cached-core/src/background.rs"]
 mod background;
 #[path = "../../cached-core/src/builder.rs"]

@@ -298,13 +298,12 @@ impl Tier for Connection {
         })
     }
 
-    async fn delete_tags(&self, tags: &[String]) -> Result<(), TierError> {
-        self.write(|data| data.invalidated.extend_from_slice(tags))?;
-        self.delete(tags).await.map(|_| ())
-    }
-
-    async fn delete(&self, keys: &[String]) -> Result<u64, TierError> {
-        self.write(|data| keys.iter().map(|key| data.delete(key, self.number)).sum())
+    async fn delete(&self, keys: &[String], tags: &[String]) -> Result<(), TierError> {
+        // Two steps, as there.
+        if !tags.is_empty() {
+            self.write(|data| data.invalidated.extend_from_slice(tags))?;
+        }
+        self.write(|data| tags.iter().chain(keys).for_each(|key| _ = data.delete(key, self.number)))
     }
 
     async fn delete_matching(&self, pattern: &str) -> Result<u64, TierError> {

@@ -84,6 +84,22 @@ impl Leader {
         })
     }
 
+    /// As [`land`](Self::land), if nobody follows; otherwise the flight goes on.
+    pub(crate) fn land_unfollowed(self, slot: &Arc<dyn Slot>) -> Option<Self> {
+        let mut shard = self.flights.shard(&self.flight.key);
+        let is_followed = self.flight.state().followers > 0;
+        if !is_followed && self.flight.is_in(&shard) {
+            shard.remove(&self.flight.key);
+        }
+        drop(shard);
+        if is_followed {
+            return Some(self);
+        }
+        // Nobody can come any more.
+        self.land(slot.clone(), || ());
+        None
+    }
+
     /// `settle` is told whether the flight was not overtaken, and says whether those who follow may have the slot.
     fn end(mut self, slot: Arc<dyn Slot>, settle: impl FnOnce(bool) -> bool) -> bool {
         let mut shard = self.flights.shard(&self.flight.key);

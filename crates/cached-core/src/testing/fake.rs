@@ -464,28 +464,17 @@ impl Tier for FakeTier {
         Ok(held)
     }
 
-    async fn delete_tags(&self, tags: &[String]) -> Result<(), TierError> {
+    async fn delete(&self, keys: &[String], tags: &[String]) -> Result<(), TierError> {
         pass(&self.server.deletes_held).await;
-        if !self.server.is_down.load(Ordering::SeqCst) {
-            lock(&self.server.invalidated).extend_from_slice(tags);
-        }
-        self.delete(tags).await.map(|_| ())
-    }
-
-    async fn delete(&self, keys: &[String]) -> Result<u64, TierError> {
-        pass(&self.server.deletes_held).await;
-        let mut count = 0;
-        for (index, key) in keys.iter().enumerate() {
-            let mut entries = if index == 0 { self.open()? } else { self.server.entries() };
-            let was_there = entries.remove(key).is_some();
-            count += u64::from(was_there);
-            drop(entries);
+        drop(self.open()?);
+        lock(&self.server.invalidated).extend_from_slice(tags);
+        for key in tags.iter().chain(keys) {
             // As Redis: what was not there has not changed.
-            if was_there {
+            if self.server.entries().remove(key).is_some() {
                 self.tell(key);
             }
         }
-        Ok(count)
+        Ok(())
     }
 
     async fn delete_matching(&self, pattern: &str) -> Result<u64, TierError> {

@@ -87,7 +87,7 @@ async fn a_lease_that_was_deleted_and_taken_again_is_another_one() {
     let tier = tier(&server.url());
     let (before, after) = (token(), token());
     lease(&tier, claim("key", before, Take::Free)).await.unwrap();
-    assert_eq!(delete(&tier, "key").await, Ok(true));
+    assert_eq!(delete(&tier, "key").await, Ok(()));
     assert_eq!(lease(&tier, claim("key", after, Take::Free)).await, Ok(Grant::Held));
     assert_eq!(fill(&tier, value("key", before, vec![1], MINUTE)).await, Ok(false));
     assert_eq!(tier.renew("key", before, MINUTE).await, Ok(false));
@@ -332,7 +332,7 @@ async fn a_fill_that_comes_late_does_not_bring_back_what_was_deleted() {
             server.thaw();
         };
         let (deleted, ()) = tokio::join!(delete(&other, "key"), thaw);
-        assert_eq!(deleted, Ok(true));
+        assert_eq!(deleted, Ok(()));
         up(&slow).await;
         assert_eq!(look(&other, "key").await, Ok(Record::Absent), "in round {round}");
     }

@@ -61,8 +61,8 @@ async fn each_operation_is_one_round_trip() {
     let filled = tier.fill(fills).await.unwrap();
     assert_eq!(round_trips(&proxy).len(), 1, "many fills");
     assert_eq!(filled.stored, [true; 100]);
-    tier.delete(&keys).await.unwrap();
-    assert_eq!(round_trips(&proxy).len(), 1, "delete many");
+    tier.delete(&keys, &tags).await.unwrap();
+    assert_eq!(round_trips(&proxy).len(), 1, "delete many, and tags");
     tier.incr("counter", 1, None).await.unwrap();
     assert_eq!(round_trips(&proxy).len(), 1, "incr");
     tier.incr("second", 1, Some(MINUTE)).await.unwrap();

@@ -120,9 +120,9 @@ pub(crate) async fn put(tier: &RedisTier, key: &str, bytes: Vec<u8>, ttl: Durati
     Ok(())
 }
 
-/// Deletes one key; whether there was something.
-pub(crate) async fn delete(tier: &RedisTier, key: &str) -> Result<bool, TierError> {
-    Ok(tier.delete(&[key.to_owned()]).await? > 0)
+/// Deletes one key.
+pub(crate) async fn delete(tier: &RedisTier, key: &str) -> Result<(), TierError> {
+    tier.delete(&[key.to_owned()], &[]).await
 }
 
 /// The line over which the tier is asked.

@@ -44,7 +44,7 @@ async fn an_invalidated_tag_never_has_its_generation_again() {
         let generation = seed(&tier, &["a"]).await[0];
         assert!(!seen.contains(&generation));
         seen.push(generation);
-        assert_eq!(delete(&tier, "ns:%tag:a").await, Ok(true));
+        assert_eq!(delete(&tier, "ns:%tag:a").await, Ok(()));
         assert_eq!(read(&tier, &["a"]).await, [None]);
     }
 }
@@ -106,7 +106,7 @@ async fn a_tag_that_a_value_tells_is_adopted_if_it_was_not_invalidated_since() {
     let ((here, _), (there, _)) = (watched(&server.url()).await, watched(&server.url()).await);
     let seeded = seed(&here, &["b"]).await;
     let since = moment(&here).await;
-    there.delete_tags(&tags(&["a", "c"])).await.unwrap();
+    there.delete(&[], &tags(&["a", "c"])).await.unwrap();
     assert_eq!(adopt(&here, &["b"], since).await, Some(seeded));
     assert_eq!(adopt(&here, &["b", "a"], since).await, None);
     assert_eq!(adopt(&here, &["c"], since).await, None);
@@ -114,7 +114,7 @@ async fn a_tag_that_a_value_tells_is_adopted_if_it_was_not_invalidated_since() {
     let adopted = adopt(&here, &["a", "never seen"], since).await.unwrap();
     assert_eq!(seed(&there, &["a", "never seen"]).await, adopted);
     // One's own words count as well.
-    here.delete_tags(&tags(&["a"])).await.unwrap();
+    here.delete(&[], &tags(&["a"])).await.unwrap();
     assert_eq!(adopt(&here, &["a"], since).await, None);
 }
 
@@ -140,7 +140,7 @@ async fn a_full_server_acknowledges_the_invalidation_of_a_tag() {
     seed(&tier, &["a"]).await;
     let since = moment(&tier).await;
     server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
-    tier.delete_tags(&tags(&["a"])).await.unwrap();
+    tier.delete(&[], &tags(&["a"])).await.unwrap();
     assert_eq!(read(&tier, &["a"]).await, [None]);
     server.cli(&["CONFIG", "SET", "maxmemory", "0"]);
     assert_eq!(adopt(&tier, &["a"], since).await, None);
@@ -153,11 +153,11 @@ async fn of_many_tags_the_last_ones_are_told_apart() {
     let (tier, _) = watched(&server.url()).await;
     let since = moment(&tier).await;
     let many: Vec<_> = (0..10_000).map(|number| format!("ns:%tag:{number}")).collect();
-    tier.delete_tags(&many).await.unwrap();
+    tier.delete(&[], &many).await.unwrap();
     assert!(adopt(&tier, &["other"], since).await.is_some());
     assert_eq!(adopt(&tier, &["0"], since).await, None);
     let later = moment(&tier).await;
-    tier.delete_tags(&tags(&["one more"])).await.unwrap();
+    tier.delete(&[], &tags(&["one more"])).await.unwrap();
     assert_eq!(adopt(&tier, &["other"], since).await, None);
     assert!(adopt(&tier, &["other"], later).await.is_some());
     assert_eq!(server.cli(&["ZCARD", "ns:%tags"]), "10001");
@@ -173,7 +173,7 @@ async fn a_tag_is_noted_before_it_is_removed_even_if_the_server_forgot_the_scrip
     server.cli(&["SCRIPT", "FLUSH"]);
     let before = server.cli(&["INFO", "commandstats"]).matches("cmdstat_del:calls=").count();
     assert_eq!(before, 0);
-    tier.delete_tags(&tags(&["a"])).await.unwrap();
+    tier.delete(&[], &tags(&["a"])).await.unwrap();
     let stats = server.cli(&["INFO", "commandstats"]);
     assert!(stats.contains("cmdstat_del:calls=2"), "it is removed again after it was noted: {stats}");
     assert_eq!(adopt(&tier, &["a"], since).await, None);

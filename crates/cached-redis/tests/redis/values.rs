@@ -91,20 +91,24 @@ async fn no_keys_and_no_values_need_no_server() {
     assert_eq!(tier.look(&[], &[]).await.unwrap().records, []);
     assert_eq!(tier.lease(&[], ask(&[], MINUTE)).await.unwrap().grants, []);
     assert_eq!(tier.fill(Vec::new()).await.unwrap().stored, [true; 0]);
-    assert_eq!(tier.delete(&[]).await, Ok(0));
+    assert_eq!(tier.delete(&[], &[]).await, Ok(()));
 }
 
 #[tokio::test]
-async fn delete_says_how_many_there_were() {
+async fn delete_removes_values_leases_and_tags() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
     lease(&tier, claim("leased", token(), Take::Free)).await.unwrap();
     assert_eq!(tier.exists("key").await, Ok(true));
+    let tags = ["ns:%tag:a".to_owned()];
+    tier.lease(&[], ask(&tags, MINUTE)).await.unwrap();
+    assert_eq!(server.cli(&["DBSIZE"]), "3");
     let keys = ["key", "leased", "absent"].map(ToOwned::to_owned);
-    assert_eq!(tier.delete(&keys).await, Ok(2));
-    assert_eq!(tier.exists("key").await, Ok(false));
-    assert_eq!(tier.delete(&keys).await, Ok(0));
+    for _ in 0..2 {
+        assert_eq!(tier.delete(&keys, &tags).await, Ok(()));
+        assert_eq!(server.cli(&["DBSIZE"]), "0");
+    }
 }
 
 #[tokio::test]
@@ -176,7 +180,7 @@ async fn a_full_server_still_deletes() {
     assert_eq!(tier.fill(fills).await.unwrap_err(), refused("OOM"));
     assert_eq!(lease(&tier, claim("four", token(), Take::Free)).await, Err(refused("OOM")));
     assert_eq!(tier.release("three", mine, false).await, Ok(true));
-    assert_eq!(delete(&tier, "one").await, Ok(true));
+    assert_eq!(delete(&tier, "one").await, Ok(()));
     assert_eq!(tier.delete_matching("t*").await, Ok(1));
 }
 
