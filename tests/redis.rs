@@ -129,6 +129,7 @@ async fn what_each_operation_waits_for_redis() {
     let keyspace = a.keyspace::<u32, u32>("n", Duration::from_secs(60)).unwrap();
     keyspace.set_many([(&1, 1), (&2, 2), (&3, 3)]).await.unwrap();
     assert_eq!(trips(), 2, "values that are set");
+    assert_eq!(redis.cli(&["EXISTS", &keyspace.key(&1).unwrap()]), "1", "the name is what Redis knows it by");
     let keyspace = b.keyspace::<u32, u32>("n", Duration::from_secs(60)).unwrap();
     assert_eq!(keyspace.get_many(&[3, 2, 1, 0]).await, [Some(3), Some(2), Some(1), None]);
     assert_eq!(trips(), 1, "values that are asked for together");

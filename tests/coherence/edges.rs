@@ -628,7 +628,7 @@ async fn what_was_kept_while_it_was_not_known_is_asked_for_when_it_is() {
     pair.tier_a.hold_writes(true);
     row(&pair.a, &source, 7).await;
     // In real time, those who follow wait for this long to hear what became of it.
-    tokio::time::timeout(10 * SECOND, until(|| pair.a.stats().fills == 1)).await.unwrap();
+    timeout(10 * SECOND, until(|| pair.a.stats().fills == 1)).await.unwrap();
     source.write();
     pair.tier_a.remove("test:row:7");
     pair.tier_a.hold_writes(false);

@@ -193,7 +193,7 @@ impl Arrival {
                 match arrival.ask(&lease.claim).await {
                     Silence::Broken => arrival.refuse(),
                     Silence::Proven | Silence::Unknown | Silence::Outage => {
-                        arrival.here(lease.here_only(), 0)
+                        arrival.here(lease.here_only(), 0);
                     }
                 }
                 lease.leave();

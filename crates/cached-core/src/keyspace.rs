@@ -237,6 +237,14 @@ where
             && shared.tier.exists(name).await.unwrap_or(false)
     }
 
+    /// The name of the entry in the shared tier, for logs and for a look with `redis-cli`.
+    ///
+    /// # Errors
+    /// [`is_key`](Error::is_key) if `key` cannot be part of a key.
+    pub fn key(&self, key: &K) -> Result<String, Error> {
+        self.prepare(key).entry.map(|entry| entry.name.text)
+    }
+
     /// The fresh value in this process.
     fn look(&self, entry: &Entry) -> Option<Arc<dyn Slot>> {
         match self.cache.look(&self.site, entry.key.as_ref()) {

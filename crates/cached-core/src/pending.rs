@@ -72,6 +72,11 @@ pub(crate) enum Word {
 }
 
 impl Word {
+    fn into_text(self) -> String {
+        let (Self::Key(text) | Self::Matching(text)) = self;
+        text
+    }
+
     /// The key, or the pattern.
     pub(crate) fn text(&self) -> &str {
         let (Self::Key(text) | Self::Matching(text)) = self;
@@ -91,7 +96,7 @@ impl Pending {
             table.patterns = HashMap::from([(everything.to_owned(), number)]);
         }
         if !planted!("no-replay") {
-            table.like(&word).insert(word.text().to_owned(), number);
+            table.like(&word).insert(word.into_text(), number);
         }
         self.len.store(table.len(), Ordering::SeqCst);
     }

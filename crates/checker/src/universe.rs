@@ -70,17 +70,17 @@ pub(crate) fn reaches(form: Form, of: u32, key: u32) -> bool {
     }
 }
 
-/// The name of a key in Redis, without the namespace.
-pub(crate) fn name(key: u32) -> String {
+/// The name of a key in Redis, without the namespace; `None` for the keyspace's, whose names are digests.
+pub(crate) fn name(key: u32) -> Option<String> {
     let group = group(key);
-    match flavor(key) {
+    Some(match flavor(key) {
         Flavor::Tagged => format!("k:{group}:tagged:{key}"),
         Flavor::Plain => format!("k:{group}:plain:{key}"),
         Flavor::Own => format!("k:{group}:own:{key}"),
         Flavor::Checked => format!("k:{group}:checked:{key}"),
         Flavor::Valued => format!("k:{group}:valued:{key}"),
-        Flavor::Stored => format!("stored:{key}"),
-    }
+        Flavor::Stored => return None,
+    })
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::{
     history::{Ack, Event, FOREIGN, Strength, What},
     run::Fleet,
     universe::{Form, name},
-    worker::NAMESPACE,
+    worker::{NAMESPACE, stored_name},
 };
 
 /// A fault that has begun.
@@ -78,7 +78,8 @@ fn allow_delete(fleet: &Fleet, sign: char) {
 fn foreign_delete(fleet: &mut Fleet, key: u32) {
     let version = fleet.truth.cli(&["INCR", &format!("v:{key}")]).parse().unwrap_or_default();
     let start = now();
-    fleet.redis.cli(&["DEL", &format!("{NAMESPACE}:{}", name(key))]);
+    let name = name(key).map_or_else(|| stored_name(key), |name| format!("{NAMESPACE}:{name}"));
+    fleet.redis.cli(&["DEL", &name]);
     fleet.note(foreign(Form::ForeignKey, key, start, version));
 }
 

@@ -47,6 +47,13 @@ fn stored() -> Result<Keyspace<u32, Value>, Error> {
     default_cache().keyspace("stored", TTL)
 }
 
+/// How Redis knows a key of the keyspace.
+pub(crate) fn stored_name(key: u32) -> String {
+    let cache = Cache::builder().namespace(NAMESPACE).build().expect("it is well configured");
+    let stored = cache.keyspace::<u32, Value>("stored", TTL).expect("it is well configured");
+    stored.key(&key).expect("a number can be a key")
+}
+
 /// Makes the cache of this process.
 pub(super) fn install(job: &Job) -> Result<(), Error> {
     let settings = &job.settings;

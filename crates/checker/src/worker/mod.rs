@@ -8,7 +8,7 @@ mod operations;
 mod state;
 mod witness;
 
-pub(crate) use functions::NAMESPACE;
+pub(crate) use functions::{NAMESPACE, stored_name};
 pub(crate) use job::{Job, LONGEST_LOAD, Mix};
 
 use std::{error::Error, io::BufRead, process, sync::Arc, thread, time::Duration};
