@@ -569,6 +569,8 @@ async fn a_value_that_tells_tags_is_no_younger_than_its_load_in_an_outage() {
     let (pair, source) = (Pair::new(), Source::held());
     let loading = start_list(&pair.a, &source);
     until(|| source.runs() == 1).await;
+    // The word does not come through any more.
+    pair.tier_a.set_silent(true);
     source.write();
     pair.b.invalidate_tag("item:{}", &[&100]).await.unwrap();
     pair.clock.advance(40 * SECOND);
@@ -580,6 +582,22 @@ async fn a_value_that_tells_tags_is_no_younger_than_its_load_in_an_outage() {
     assert_eq!(follower.await.unwrap(), [7, 100], "nobody loads twice in an outage");
     pair.flush().await;
     assert_eq!(list(&pair.a, &source, 7).await, [7, 200]);
+}
+
+/// It was heard while there was somebody to tell.
+#[tokio::test]
+async fn who_follows_a_load_whose_tag_may_be_outdated_starts_over_in_an_outage_too() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let loading = start_list(&pair.a, &source);
+    until(|| source.runs() == 1).await;
+    source.write();
+    pair.b.invalidate_tag("item:{}", &[&100]).await.unwrap();
+    let follower = start_list(&pair.a, &source);
+    until(|| pair.a.stats().waiting == 1).await;
+    pair.tier_a.set_down(true);
+    source.let_through(9);
+    assert_eq!(loading.await.unwrap(), [7, 100]);
+    assert_eq!(follower.await.unwrap(), [7, 200]);
 }
 
 #[tokio::test]

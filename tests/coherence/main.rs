@@ -1,5 +1,6 @@
 //! What two processes with one shared tier promise each other. Time stands still until it is moved.
 
+mod availability;
 mod bound;
 mod edges;
 mod events;

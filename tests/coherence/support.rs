@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -65,6 +65,7 @@ pub(crate) struct Source(Arc<Row>);
 struct Row {
     version: AtomicUsize,
     runs: AtomicUsize,
+    fails: AtomicBool,
     gate: Semaphore,
 }
 
@@ -80,7 +81,8 @@ impl Source {
 
     fn with(permits: usize) -> Self {
         let gate = Semaphore::new(permits);
-        Self(Arc::new(Row { version: AtomicUsize::new(1), runs: AtomicUsize::new(0), gate }))
+        let (version, runs) = (AtomicUsize::new(1), AtomicUsize::new(0));
+        Self(Arc::new(Row { version, runs, fails: AtomicBool::new(false), gate }))
     }
 
     pub(crate) async fn load(&self) -> usize {
@@ -88,6 +90,21 @@ impl Source {
         self.0.runs.fetch_add(1, SeqCst);
         self.0.gate.acquire().await.unwrap().forget();
         version
+    }
+
+    /// As [`load`](Self::load), and fails if it is to.
+    pub(crate) async fn try_load(&self) -> Result<usize, String> {
+        let version = self.load().await;
+        if self.0.fails.load(SeqCst) { Err("as planned".to_owned()) } else { Ok(version) }
+    }
+
+    /// From now on, loads that can fail do, or do not.
+    pub(crate) fn fail(&self, fails: bool) {
+        self.0.fails.store(fails, SeqCst);
+    }
+
+    pub(crate) fn version(&self) -> usize {
+        self.0.version.load(SeqCst)
     }
 
     pub(crate) fn write(&self) {

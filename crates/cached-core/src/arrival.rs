@@ -10,8 +10,10 @@ use crate::{
     clock::Nanos,
     either::{Either, either},
     flight::Leader,
+    landing::Ground,
     lease::{Lease, Verdict},
     line::Line,
+    marks::Mark,
     planted,
     said::Moment,
     shared::{Fill, Shared, own_mark_name},
@@ -42,11 +44,20 @@ pub(crate) struct Told {
     since: Moment,
     /// and by the clock.
     began: Nanos,
+    /// Dead when this process has heard meanwhile that some tag was invalidated.
+    any_tag: Option<Arc<Mark>>,
 }
 
 impl Told {
-    pub(crate) fn new(shared: &Shared, tags: &[String], since: Moment, began: Nanos) -> Self {
-        Self { tags: tags.iter().map(|tag| shared.tag_key(tag)).collect(), since, began }
+    pub(crate) fn new(shared: &Shared, tags: &[String], since: Moment, ground: &Ground) -> Self {
+        let tags = tags.iter().map(|tag| shared.tag_key(tag)).collect();
+        let any_tag = if let Ground::Leased(lease) = ground { lease.any_tag() } else { None };
+        Self { tags, since, began: ground.claim().checked, any_tag }
+    }
+
+    /// Whether it may have been one of these.
+    fn may_be_outdated(&self) -> bool {
+        !self.tags.is_empty() && self.any_tag.as_ref().is_some_and(|any| !any.is_alive())
     }
 
     /// A claim for this process only, with these tags; none if one of them was invalidated here meanwhile.
@@ -214,6 +225,9 @@ impl Arrival {
         let Some(claim) = self.told.added_to(claim, cache.shared(), true) else { return self.refuse() };
         if self.told.tags.is_empty() {
             return self.here(claim, stamp);
+        }
+        if self.told.may_be_outdated() {
+            return self.refuse();
         }
         let (now, (bound, grace)) = (cache.clock().now(), cache.limits(&self.site));
         let is_outage = !cache.shared().tier.ready();

@@ -20,6 +20,7 @@ use crate::{
     key::{Key, KeyRef, WriteKey, name},
     l1::{Kept, L1},
     line::Line,
+    places::Places,
     planted,
     replay::Ears,
     shared::{Name, Shared},
@@ -58,6 +59,7 @@ struct Inner {
     observers: SharedObservers,
     counters: Arc<Counters>,
     local_counters: LocalCounters,
+    places: Places,
     mode: AtomicU8,
 }
 
@@ -89,6 +91,7 @@ impl Cache {
         shared.tier.attach(Attachment {
             watcher: Arc::new(Ears::new(&shared, flights.clone())),
             namespace: shared.namespace.clone(),
+            journal: shared.journal(),
             bound,
             grace,
         });
@@ -101,6 +104,7 @@ impl Cache {
             observers,
             counters: Arc::new(Counters::new()),
             local_counters: LocalCounters::default(),
+            places: Places::default(),
             mode: AtomicU8::new(mode as u8),
         }))
     }
@@ -174,10 +178,18 @@ impl Cache {
             bound = self.0.bound;
         }
         if kept.claim.stands(now, bound) {
-            let age = kept.slot.meta().age(now);
-            return Looked::Fresh(kept, age);
+            return Looked::by_age(kept, now);
         }
         self.look_closer(kept, now, site)
+    }
+
+    /// Whether an entry may be served now, as it is.
+    pub(crate) fn may_serve(&self, site: &Site, kept: &Kept) -> bool {
+        let (now, (bound, grace)) = (self.clock().now(), self.limits(site));
+        let claim = &kept.claim;
+        let stands = claim.stands(now, bound)
+            || (!self.shared().tier.ready() && claim.stands_alone(now, bound, grace));
+        stands && kept.slot.meta().is_usable(now)
     }
 
     /// An entry that does not stand on what is known now.
@@ -187,8 +199,7 @@ impl Cache {
         let is_unreachable = !self.shared().tier.ready();
         if is_unreachable && kept.claim.stands_alone(now, bound, grace) {
             self.count(Count::ServedAlone);
-            let age = kept.slot.meta().age(now);
-            return Looked::Fresh(kept, age);
+            return Looked::by_age(kept, now);
         }
         Looked::Suspect(kept)
     }
@@ -241,6 +252,10 @@ impl Cache {
 
     pub(crate) fn local_counters(&self) -> &LocalCounters {
         &self.0.local_counters
+    }
+
+    pub(crate) fn places(&self) -> &Places {
+        &self.0.places
     }
 
     pub(crate) fn counters(&self) -> &Arc<Counters> {
@@ -320,9 +335,23 @@ pub(crate) struct Entry {
 pub(crate) enum Looked {
     /// A value that may be served, and its age.
     Fresh(Arc<Kept>, Duration),
+    /// One that is to be loaded again, and may be served until that is done.
+    Due(Arc<Kept>),
     /// A value that has to be checked with the shared tier first.
     Suspect(Arc<Kept>),
     Nothing,
+}
+
+impl Looked {
+    #[inline]
+    fn by_age(kept: Arc<Kept>, now: Nanos) -> Self {
+        let meta = kept.slot.meta();
+        if meta.is_due(now) {
+            return Self::Due(kept);
+        }
+        let age = meta.age(now);
+        Self::Fresh(kept, age)
+    }
 }
 
 /// What a cache is made of.

@@ -25,7 +25,7 @@ use crate::{
     l1::Kept,
     landing::{Ground, Lander},
     planted,
-    seek::{Answer, Found, Seek},
+    seek::{Answer, Found, Seek, Wants},
     shape::Shape,
     site::Site,
     slot::Slot,
@@ -125,70 +125,17 @@ impl Prepared {
             }
             Ok(entry) => entry,
         };
-        let desk = Desk { cache, site, entry, terms, shape };
+        let wants = load.wants();
+        // Boxed, so that loads inside of loads do not add up on the stack.
+        let desk = Box::new(Desk { cache, site, entry, terms, shape: shape.into(), wants });
 
         let suspect = match desk.ask_l1() {
             Local::Hit(_, reply) => return Ok(reply),
+            Local::Due(kept) => return desk.renew(kept, load).await,
             Local::Suspect(kept) => Some(kept),
             Local::Nothing => None,
         };
-        if !terms.store {
-            return Ok(match desk.find(suspect.as_ref()).await {
-                Some(reply) => reply,
-                None => desk.load_alone(load).await,
-            });
-        }
-        let leader = match desk.join().await? {
-            Joined::Lead(leader) => leader,
-            Joined::Reply(reply) => return Ok(reply),
-            Joined::Alone => return Ok(desk.load_alone(load).await),
-            Joined::Recurse => return Ok(bypass(&desk.cache, Reason::Recursion, load).await),
-        };
-        // The flight before this one may have ended between the look into L1 and the join.
-        let suspect = match desk.ask_l1() {
-            Local::Hit(slot, reply) => {
-                leader.land(slot, || ());
-                return Ok(reply);
-            }
-            Local::Suspect(kept) => Some(kept),
-            Local::Nothing => None,
-        };
-        // Of what could not be told outside of a runtime.
-        desk.cache.tell_again();
-        let asked = if desk.asks_l2() {
-            leader.watch(desk.ask_l2(suspect)).await
-        } else {
-            Ok(Asked::Ground(Ground::Alone(desk.own_claim())))
-        };
-        let ground = match asked {
-            Ok(Asked::Ground(ground)) => ground,
-            Ok(Asked::Hit(found, reply)) => {
-                desk.land_found(leader, found);
-                return Ok(reply);
-            }
-            Ok(Asked::Kept(kept, reply)) => {
-                leader.land(kept.slot.clone(), || ());
-                return Ok(reply);
-            }
-            Err(panic) => {
-                leader.fail(Landing::Panicked);
-                return Err(Panicked::Here(panic));
-            }
-        };
-        desk.note(Count::Miss);
-        leader.expect_poll();
-        let lander = Lander::new(desk, leader, ground);
-        let value = match load {
-            Load::Inline(future) => lander.land(future).await,
-            Load::Detached(future, spawn) => match Handle::try_current() {
-                Ok(runtime) => match spawn(&runtime, lander, future).await {
-                    Ok(value) => value,
-                    Err(end) => return Err(end.try_into_panic().map_or(Panicked::Lost, Panicked::Here)),
-                },
-                Err(_) => lander.land(future).await,
-            },
-        };
-        Ok(Reply::new(value.map_err(Panicked::Here)?, CacheOutcome::Miss))
+        desk.miss(suspect, load).await
     }
 
     /// What the tiers have, without a load and without a trace in them.
@@ -197,9 +144,11 @@ impl Prepared {
         if !terms.on || cache.mode() == CacheMode::Off {
             return None;
         }
-        let desk = Desk { cache, site, entry: entry.ok()?, terms, shape };
+        let (entry, shape) = (entry.ok()?, shape.into());
+        let desk = Desk { cache, site, entry, terms, shape, wants: Wants::Usable };
         match desk.ask_l1() {
             Local::Hit(_, reply) => Some(reply),
+            Local::Due(kept) => desk.spare(&kept),
             Local::Suspect(kept) => desk.find(Some(&kept)).await,
             Local::Nothing => desk.find(None).await,
         }
@@ -220,10 +169,24 @@ pub enum Load<R, F> {
 }
 
 /// Starts the task. Only where the body's type was known could it be seen that it may move to another thread.
-pub type Spawn<R> =
-    fn(&Handle, Lander<R>, Pin<Box<dyn Future<Output = R> + Send>>) -> JoinHandle<thread::Result<R>>;
+pub type Spawn<R> = fn(&Handle, Lander<R>, Pin<Box<dyn Future<Output = R> + Send>>) -> Loading<R>;
+
+/// A load in a task of its own.
+pub type Loading<R> = JoinHandle<thread::Result<Landed<R>>>;
+
+/// What a load has come to.
+pub struct Landed<R> {
+    pub(crate) out: R,
+    pub(crate) is_error: bool,
+}
 
 impl<R, F: Future<Output = R>> Load<R, F> {
+    /// A stale value will do if a fresh one can be loaded beside the caller.
+    fn wants(&self) -> Wants {
+        let is_beside = matches!(self, Self::Detached(..)) && Handle::try_current().is_ok();
+        if is_beside { Wants::Usable } else { Wants::Fresh }
+    }
+
     async fn here(self) -> R {
         match self {
             Self::Detached(future, _) => future.await,
@@ -243,7 +206,16 @@ pub(crate) struct Desk<R> {
     pub(crate) site: Site,
     pub(crate) entry: Entry,
     pub(crate) terms: Terms,
-    pub(crate) shape: Box<dyn Shape<R>>,
+    pub(crate) shape: Arc<dyn Shape<R>>,
+    /// Of the shared tier.
+    pub(crate) wants: Wants,
+}
+
+impl<R> Clone for Desk<R> {
+    fn clone(&self) -> Self {
+        let (cache, entry, shape) = (self.cache.clone(), self.entry.clone(), self.shape.clone());
+        Self { cache, entry, shape, ..*self }
+    }
 }
 
 /// Why there is no result.
@@ -267,7 +239,7 @@ impl Panicked {
     }
 }
 
-enum Joined<R> {
+pub(crate) enum Joined<R> {
     Lead(Leader),
     Reply(Reply<R>),
     Alone,
@@ -277,13 +249,15 @@ enum Joined<R> {
 /// What L1 has.
 enum Local<R> {
     Hit(Arc<dyn Slot>, Reply<R>),
+    /// A value that is to be loaded again, and may be served until that is done.
+    Due(Arc<Kept>),
     /// A value that has to be checked with the shared tier before it is served.
     Suspect(Arc<Kept>),
     Nothing,
 }
 
 /// What the shared tier has.
-enum Asked<R> {
+pub(crate) enum Asked<R> {
     Hit(Found, Reply<R>),
     Kept(Arc<Kept>, Reply<R>),
     /// Nothing: load, on this.
@@ -291,6 +265,105 @@ enum Asked<R> {
 }
 
 impl<R> Desk<R> {
+    /// No tier of this process has a value that may be served.
+    pub(crate) async fn miss<F: Future<Output = R>>(
+        self: Box<Self>,
+        suspect: Option<Arc<Kept>>,
+        load: Load<R, F>,
+    ) -> Result<Reply<R>, Panicked> {
+        if !self.terms.store {
+            return Ok(match self.find(suspect.as_ref()).await {
+                Some(reply) => reply,
+                None => self.load_alone(load).await,
+            });
+        }
+        match self.join().await? {
+            Joined::Lead(leader) => self.lead(leader, None, load).await,
+            Joined::Reply(reply) => Ok(reply),
+            Joined::Alone => Ok(self.load_alone(load).await),
+            Joined::Recurse => Ok(bypass(&self.cache, Reason::Recursion, load).await),
+        }
+    }
+
+    /// Finds the value for everyone who follows. With a `spare` one, only a newer value will do; that is served if the load
+    /// fails.
+    pub(crate) async fn lead<F: Future<Output = R>>(
+        mut self: Box<Self>,
+        leader: Leader,
+        spare: Option<Arc<Kept>>,
+        load: Load<R, F>,
+    ) -> Result<Reply<R>, Panicked> {
+        // The flight before this one may have ended between the look into L1 and the join.
+        let suspect = match self.ask_l1() {
+            Local::Hit(slot, reply) => {
+                leader.land(slot, || ());
+                return Ok(reply);
+            }
+            Local::Due(kept) | Local::Suspect(kept) => Some(kept),
+            Local::Nothing => None,
+        };
+        if spare.is_some() {
+            self.wants = Wants::Newer;
+        }
+        let ground = match self.ask(&leader, suspect).await {
+            Ok(Asked::Ground(ground)) => ground,
+            Ok(Asked::Hit(found, reply)) => {
+                self.land_found(leader, found);
+                if matches!(reply.outcome, CacheOutcome::Stale { .. }) {
+                    self.begin_renewal(load);
+                }
+                return Ok(reply);
+            }
+            Ok(Asked::Kept(kept, reply)) => {
+                leader.land(kept.slot.clone(), || ());
+                return Ok(reply);
+            }
+            Err(panic) => {
+                leader.fail(Landing::Panicked);
+                return Err(Panicked::Here(panic));
+            }
+        };
+        self.note(Count::Miss);
+        leader.expect_poll();
+        let lander = Lander::new(self.clone(), leader, ground, spare.clone());
+        let end = match load {
+            Load::Inline(future) => lander.land(future).await,
+            Load::Detached(future, spawn) => match Handle::try_current() {
+                Ok(runtime) => match spawn(&runtime, lander, future).await {
+                    Ok(end) => end,
+                    Err(lost) => return Err(lost.try_into_panic().map_or(Panicked::Lost, Panicked::Here)),
+                },
+                Err(_) => lander.land(future).await,
+            },
+        };
+        self.settle(end, spare.as_ref())
+    }
+
+    /// What a load has come to, or the spare value if it failed.
+    pub(crate) fn settle(
+        &self,
+        landed: thread::Result<Landed<R>>,
+        spare: Option<&Arc<Kept>>,
+    ) -> Result<Reply<R>, Panicked> {
+        let has_failed = landed.as_ref().map_or(true, |landed| landed.is_error);
+        if let Some(reply) = spare.filter(|_| has_failed).and_then(|kept| self.spare(kept)) {
+            return Ok(reply);
+        }
+        let landed = landed.map_err(Panicked::Here)?;
+        Ok(Reply::new(landed.out, CacheOutcome::Miss))
+    }
+
+    /// The shared tier's word, if it takes part.
+    pub(crate) async fn ask(&self, leader: &Leader, suspect: Option<Arc<Kept>>) -> Result<Asked<R>, Panic> {
+        // Of what could not be told outside of a runtime.
+        self.cache.tell_again();
+        if self.asks_l2() {
+            leader.watch(self.ask_l2(suspect)).await
+        } else {
+            Ok(Asked::Ground(Ground::Alone(self.own_claim())))
+        }
+    }
+
     fn ask_l1(&self) -> Local<R> {
         if !self.terms.read {
             return Local::Nothing;
@@ -306,6 +379,7 @@ impl<R> Desk<R> {
                     None => Local::Nothing,
                 }
             }
+            Looked::Due(kept) => Local::Due(kept),
             Looked::Suspect(kept) => Local::Suspect(kept),
             Looked::Nothing => Local::Nothing,
         }
@@ -369,26 +443,46 @@ impl<R> Desk<R> {
             coalesce: !self.site.coalesces_here() && !planted!("lease-ignored"),
             bound,
             grace,
+            wants: self.wants,
         }
     }
 
     fn hit_l2(&self, found: &Found) -> Option<Reply<R>> {
-        let age = found.slot.meta().age(self.cache.clock().now());
         let value = self.shape.restore(&*found.slot)?;
         if found.was_awaited {
             self.note(Count::Joined);
             return Some(Reply::new(value, CacheOutcome::Joined));
         }
-        self.note(Count::HitL2);
-        Some(Reply::new(value, CacheOutcome::Hit { tier: Layer::L2, age }))
+        Some(self.reply_from(Layer::L2, &*found.slot, value))
+    }
+
+    /// With what is said of a value of a tier, fresh or not.
+    fn reply_from(&self, tier: Layer, slot: &dyn Slot, value: R) -> Reply<R> {
+        let (now, meta) = (self.cache.clock().now(), slot.meta());
+        let age = meta.age(now);
+        if !meta.is_fresh(now) {
+            self.note(Count::Stale);
+            return Reply::new(value, CacheOutcome::Stale { tier, age });
+        }
+        self.note(if tier == Layer::L1 { Count::HitL1 } else { Count::HitL2 });
+        Reply::new(value, CacheOutcome::Hit { tier, age })
+    }
+
+    /// A value that is due, if it may still be served.
+    pub(crate) fn spare(&self, kept: &Arc<Kept>) -> Option<Reply<R>> {
+        if !self.cache.may_serve(&self.site, kept) {
+            return None;
+        }
+        let age = kept.slot.meta().age(self.cache.clock().now());
+        let value = self.fresh_enough(age)?.shape.restore(&*kept.slot)?;
+        Some(self.reply_from(Layer::L1, &*kept.slot, value))
     }
 
     fn hit_alone(&self, kept: &Kept) -> Option<Reply<R>> {
         let age = kept.slot.meta().age(self.cache.clock().now());
         let value = self.fresh_enough(age)?.shape.restore(&*kept.slot)?;
         self.cache.count(Count::ServedAlone);
-        self.note(Count::HitL1);
-        Some(Reply::new(value, CacheOutcome::Hit { tier: Layer::L1, age }))
+        Some(self.reply_from(Layer::L1, &*kept.slot, value))
     }
 
     /// What a load stands on that is for this process only.
@@ -397,7 +491,7 @@ impl<R> Desk<R> {
     }
 
     /// Ends a flight with a value of the shared tier.
-    fn land_found(&self, leader: Leader, found: Found) {
+    pub(crate) fn land_found(&self, leader: Leader, found: Found) {
         let Found { slot, claim, stamp, .. } = found;
         let (l1, key) = (self.cache.l1(), &self.entry.key);
         leader.land_on(claim, slot.clone(), |claim| l1.insert(&self.site, key, slot, claim, stamp));
@@ -407,12 +501,12 @@ impl<R> Desk<R> {
         self.cache.note(count, &self.site, self.entry.key.as_ref());
     }
 
-    fn fresh_enough(&self, age: Duration) -> Option<&Self> {
+    pub(crate) fn fresh_enough(&self, age: Duration) -> Option<&Self> {
         self.terms.max_age.is_none_or(|max| age <= max).then_some(self)
     }
 
     /// Single-flight: leads, or waits for the one who does.
-    async fn join(&self) -> Result<Joined<R>, Panicked> {
+    pub(crate) async fn join(&self) -> Result<Joined<R>, Panicked> {
         // A follower whose flights are invalidated again and again takes what it gets in the end: the value was
         // true at some moment of its call.
         const RETRIES: usize = 2;
@@ -472,7 +566,7 @@ impl<R> Desk<R> {
             .is_some_and(|since| self.asks_l2() && nanos(since.elapsed()) >= self.cache.bound_of(&self.site))
     }
 
-    fn reply_joined(&self, slot: &dyn Slot, came_after_load: bool) -> Option<Reply<R>> {
+    pub(crate) fn reply_joined(&self, slot: &dyn Slot, came_after_load: bool) -> Option<Reply<R>> {
         let value = self.shape.restore(slot)?;
         if came_after_load {
             self.note(Count::HitL1);
@@ -487,12 +581,12 @@ impl<R> Desk<R> {
     async fn load_alone<F: Future<Output = R>>(&self, load: Load<R, F>) -> Reply<R> {
         self.note(Count::Miss);
         self.note(Count::Load);
-        Reply::new(load.here().await, CacheOutcome::Miss)
+        Reply::new(self.in_time(load.here()).await, CacheOutcome::Miss)
     }
 }
 
 /// Waits for the leader, and takes over from one that is not polled any more.
-async fn arrive(mut follower: Follower) -> Arrival {
+pub(crate) async fn arrive(mut follower: Follower) -> Arrival {
     const PATIENCE: Duration = Duration::from_secs(1);
     const LONGEST: Duration = Duration::from_secs(8);
 

@@ -192,6 +192,13 @@ pub enum CacheOutcome {
         /// How long ago the value was loaded, in whichever process.
         age: Duration,
     },
+    /// A tier had one that is not fresh any more: it is being loaded again, or that has failed (`stale`).
+    Stale {
+        /// Which one.
+        tier: Layer,
+        /// How long ago the value was loaded, in whichever process.
+        age: Duration,
+    },
     /// This call loaded it.
     Miss,
     /// Another call was loading it, and this one waited.
@@ -201,11 +208,14 @@ pub enum CacheOutcome {
 }
 
 impl CacheOutcome {
-    /// A short name that does not change, for labels: `hit_l1`, `hit_l2`, `miss`, `joined` or `bypass`.
+    /// A short name that does not change, for labels: `hit_l1`, `hit_l2`, `stale_l1`, `stale_l2`, `miss`, `joined` or
+    /// `bypass`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Hit { tier: Layer::L1, .. } => "hit_l1",
             Self::Hit { tier: Layer::L2, .. } => "hit_l2",
+            Self::Stale { tier: Layer::L1, .. } => "stale_l1",
+            Self::Stale { tier: Layer::L2, .. } => "stale_l2",
             Self::Miss => "miss",
             Self::Joined => "joined",
             Self::Bypass(_) => "bypass",
@@ -214,7 +224,7 @@ impl CacheOutcome {
 
     /// Whether a tier had the value.
     pub fn is_hit(&self) -> bool {
-        matches!(self, Self::Hit { .. })
+        matches!(self, Self::Hit { .. } | Self::Stale { .. })
     }
 }
 

@@ -252,7 +252,7 @@ where
                 self.cache.note(Count::HitL1, &self.site, entry.key.as_ref());
                 Some(kept.slot.clone())
             }
-            Looked::Suspect(_) | Looked::Nothing => None,
+            Looked::Due(_) | Looked::Suspect(_) | Looked::Nothing => None,
         }
     }
 
@@ -279,7 +279,10 @@ where
         let shape = self.plain();
         let settled = shape.settle(value, &Settling::now(self.cache.clock(), Some(self.ttl)));
         let clock = self.cache.clock();
-        let kept = settled.slot.zip(settled.ttl).map(|(slot, ttl)| (slot, Life { since: clock.now(), ttl }));
+        let kept = settled
+            .slot
+            .zip(settled.ttl)
+            .map(|(slot, ttl)| (slot, Life { since: clock.now(), ttl, stale: Duration::ZERO }));
         let mut bytes = None;
         if let (Some((slot, life)), true) = (&kept, self.is_shared() && entry.is_shared)
             && let Some(encoder) = shape.encoder(slot)

@@ -42,6 +42,8 @@ pub(crate) struct Kept {
     pub(crate) claim: Claim,
     /// Names the value in the shared tier; zero if it is not there.
     pub(crate) stamp: Stamp,
+    /// After a load in its place has failed, none is begun before that.
+    rests_until: AtomicU64,
     function: &'static str,
     epoch: u64,
     /// Of the schema. Two versions of a function have the same key.
@@ -69,7 +71,7 @@ impl L1 {
         Self { slots, epoch: AtomicU64::new(0), rosters: RwLock::default() }
     }
 
-    /// The entry under `key` if its ttl is not over. One that is too old is dropped on the way.
+    /// The entry under `key` if it may still be served. One that is too old is dropped on the way.
     #[inline]
     pub(crate) fn get(&self, site: &Site, key: KeyRef<'_>, now: Nanos) -> Option<Arc<Kept>> {
         let kept = self.slots.get(&key)?;
@@ -87,13 +89,16 @@ impl L1 {
     }
 
     fn is_live(&self, kept: &Kept, now: Nanos) -> bool {
-        kept.slot.meta().is_fresh(now) && kept.epoch == self.epoch.load(Ordering::Acquire)
+        kept.slot.meta().is_usable(now) && kept.epoch == self.epoch.load(Ordering::Acquire)
     }
 
     pub(crate) fn insert(&self, site: &Site, key: &Key, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp) {
         let epoch = self.epoch.load(Ordering::Acquire);
         let (function, version) = (site.template(), site.schema_version());
-        let kept = Kept { slot, claim, stamp, function, epoch, version };
+        // The same value on a new claim rests as long as it would have.
+        let before = self.slots.get(&key.as_ref()).filter(|before| Arc::ptr_eq(&before.slot, &slot));
+        let rests_until = before.map_or(0, |before| before.rests_until.load(Ordering::Relaxed)).into();
+        let kept = Kept { slot, claim, stamp, rests_until, function, epoch, version };
         self.slots.insert(key.clone(), Arc::new(kept));
         self.roster(site, |roster| roster.insert(key.clone(), ()));
     }
@@ -152,6 +157,17 @@ impl L1 {
                 }
             })
             .build_with_hasher(BuildPrehashed::default())
+    }
+}
+
+impl Kept {
+    /// A load in its place has failed: the next one is not before `moment`.
+    pub(crate) fn rest_until(&self, moment: Nanos) {
+        self.rests_until.store(moment, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_resting(&self, now: Nanos) -> bool {
+        now < self.rests_until.load(Ordering::Relaxed)
     }
 }
 

@@ -1,16 +1,24 @@
 //! A load, and what becomes of its value.
 
-use std::{future::Future, pin::Pin, sync::Arc, thread, time::Duration};
+use std::{
+    future::Future,
+    pin::{Pin, pin},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use tokio::runtime::Handle;
 
 use crate::{
     arrival::{Arrival, Told},
     cache::{Cache, Mode},
-    call::Desk,
+    call::{Asked, Desk, Landed},
     claim::Claim,
+    either::within,
     flight::{Landing, Leader},
     invalidation::{Invalidation, Target},
+    l1::Kept,
     lease::Lease,
     said::Moment,
     shape::Settling,
@@ -46,45 +54,80 @@ impl Ground {
 
 /// Runs a load and lands its flight: in the caller, or in a task of its own.
 pub struct Lander<R> {
-    desk: Desk<R>,
+    desk: Box<Desk<R>>,
     leader: Leader,
-    ground: Ground,
-    /// When it began, for tags that only the value tells.
-    since: Moment,
+    /// `None` if it is still to be asked for.
+    ground: Option<Ground>,
+    /// A value that is served if the load fails.
+    spare: Option<Arc<Kept>>,
 }
 
 impl<R> Lander<R> {
-    pub(crate) fn new(desk: Desk<R>, leader: Leader, ground: Ground) -> Self {
-        let since = desk.cache.shared().said.now();
-        Self { desk, leader, ground, since }
+    pub(crate) fn new(desk: Box<Desk<R>>, leader: Leader, ground: Ground, spare: Option<Arc<Kept>>) -> Self {
+        Self { desk, leader, ground: Some(ground), spare }
+    }
+
+    /// One that asks the shared tier first.
+    pub(crate) fn unasked(desk: Box<Desk<R>>, leader: Leader, spare: Arc<Kept>) -> Self {
+        Self { desk, leader, ground: None, spare: Some(spare) }
     }
 
     /// The result, or what the load panicked with.
-    pub(crate) async fn land(self, load: impl Future<Output = R>) -> thread::Result<R> {
-        let Self { desk, leader, mut ground, since } = self;
-        desk.note(Count::Load);
+    pub(crate) async fn land(self, load: impl Future<Output = R>) -> thread::Result<Landed<R>> {
+        let Self { desk, leader, ground, spare } = self;
+        let mut ground = match ground {
+            Some(ground) => ground,
+            None => match desk.ask(&leader, spare.clone()).await {
+                Ok(Asked::Ground(ground)) => ground,
+                Ok(Asked::Hit(found, reply)) => {
+                    desk.land_found(leader, found);
+                    return Ok(Landed { out: reply.value, is_error: false });
+                }
+                Ok(Asked::Kept(kept, reply)) => {
+                    leader.land(kept.slot.clone(), || ());
+                    return Ok(Landed { out: reply.value, is_error: false });
+                }
+                Err(panic) => {
+                    leader.fail(Landing::Panicked);
+                    return Err(panic);
+                }
+            },
+        };
+        let since = desk.cache.shared().said.now();
         leader.stand_on(ground.claim());
         if let (Ground::Leased(lease), false) = (&mut ground, desk.site.coalesces_here()) {
             lease.keep(leader.is_at_work(ABANDONED));
         }
         // The policies are the user's code as well.
-        let settle =
-            async { desk.shape.settle(load.await, &Settling::now(desk.cache.clock(), desk.terms.ttl)) };
+        let settle = async {
+            let _place = desk.cache.place(&desk.site).await;
+            desk.note(Count::Load);
+            let out = desk.in_time(load).await;
+            desk.shape.settle(out, &Settling::now(desk.cache.clock(), desk.terms.ttl))
+        };
         let settled = match leader.watch(settle).await {
             Ok(settled) => settled,
             Err(panic) => {
                 desk.cache.count(Count::LoadPanic);
+                spare.inspect(|kept| desk.let_rest(kept));
                 ground.fail();
                 leader.fail(Landing::Panicked);
                 return Err(panic);
             }
         };
-        if settled.is_error {
+        let is_error = settled.is_error;
+        let mut ttl = settled.ttl;
+        if is_error {
             desk.cache.count(Count::LoadError);
+            if let Some(kept) = spare {
+                desk.let_rest(&kept);
+                // It does not take the place of a value that may still be served.
+                ttl = None;
+            }
         }
-        match (settled.slot, settled.ttl) {
+        match (settled.slot, ttl) {
             (Some(slot), ttl) => {
-                let value = Loaded { slot, ttl, is_error: settled.is_error, since };
+                let value = Loaded { slot, ttl, is_error, since };
                 // Boxed, so that loads inside of loads do not add up on the stack.
                 if let Some(rest) = land(desk, leader, ground, value) {
                     rest.await;
@@ -95,7 +138,25 @@ impl<R> Lander<R> {
                 leader.fail(Landing::Unshared);
             }
         }
-        Ok(settled.out)
+        Ok(Landed { out: settled.out, is_error })
+    }
+}
+
+impl<R> Desk<R> {
+    /// What the load returns, or what its callers are told if it takes too long.
+    pub(crate) async fn in_time(&self, load: impl Future<Output = R>) -> R {
+        let mut load = pin!(load);
+        let Some(limit) = self.shape.load_timeout() else { return load.await };
+        if let Some(out) = within(limit, &mut load).await {
+            return out;
+        }
+        match self.shape.too_late() {
+            Some(out) => {
+                self.cache.count(Count::LoadTimeout);
+                out
+            }
+            None => load.await,
+        }
     }
 }
 
@@ -121,14 +182,15 @@ struct Loaded {
 type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Ends a flight with what its load has found. Where there is no runtime to do it, it returns what is left to do.
-fn land<R>(desk: Desk<R>, leader: Leader, ground: Ground, loaded: Loaded) -> Option<Rest> {
+fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded: Loaded) -> Option<Rest> {
     let Loaded { slot, ttl, is_error, since } = loaded;
     let tags = if ttl.is_some() { desk.shape.value_tags(&*slot) } else { None };
     let encoder = if is_error { None } else { desk.shape.encoder(&slot) };
-    let Desk { cache, site, entry, terms, .. } = desk;
+    let stale = desk.shape.stale();
+    let Desk { cache, site, entry, terms, .. } = *desk;
     let shared = cache.shared().clone();
     let takes_part = terms.shared && cache.mode() == Mode::On;
-    let told = Told::new(&shared, tags.as_deref().unwrap_or_default(), since, ground.claim().checked);
+    let told = Told::new(&shared, tags.as_deref().unwrap_or_default(), since, &ground);
     // What the shared tier has is older than what was asked for anew.
     let is_newer = !terms.read && !is_error && takes_part;
     let arrival = Arrival { cache, site, entry, leader, slot, told, is_newer };
@@ -149,7 +211,7 @@ fn land<R>(desk: Desk<R>, leader: Leader, ground: Ground, loaded: Loaded) -> Opt
         return None;
     }
     let is_too_much = shared.background.len() > MOST_LANDINGS;
-    let life = Life { since: shared.clock.now(), ttl };
+    let life = Life { since: shared.clock.now(), ttl, stale };
     let fill = encoder.map(|encoder| Fill { encoder, created_ms: shared.clock.wall_ms(), life });
     arrival.leader.begin_landing();
     later(&arrival.cache.clone(), async move {

@@ -14,6 +14,7 @@ use crate::{
     claim::Claim,
     either::within,
     line::Line,
+    marks::Mark,
     planted,
     shared::{Fill, Name, Shared},
     stats::{Count, Counters},
@@ -27,8 +28,8 @@ pub(crate) struct Lease {
     token: Token,
     /// What was true when the lease was taken, before the load.
     pub(crate) claim: Claim,
-    /// When it was taken, for tags that only the value tells.
-    since: Option<Moment>,
+    /// When it was taken, for tags that only the value tells; and whether this process has heard of any tag since.
+    since: Option<(Moment, Arc<Mark>)>,
     keeper: Option<AbortHandle>,
     is_over: bool,
 }
@@ -48,6 +49,11 @@ pub(crate) enum Verdict {
 impl Lease {
     pub(crate) fn name(&self) -> &str {
         &self.name.text
+    }
+
+    /// Dead when this process has heard since before the load that some tag was invalidated.
+    pub(crate) fn any_tag(&self) -> Option<Arc<Mark>> {
+        self.since.as_ref().map(|(_, any_tag)| any_tag.clone())
     }
 
     pub(crate) fn stamp(&self) -> u64 {
@@ -120,7 +126,7 @@ impl Lease {
     ) -> Result<Verdict, TierError> {
         let life = fill.life;
         if !value_tags.is_empty() {
-            if !self.add_tags(value_tags, life.ttl).await? {
+            if !self.add_tags(value_tags, life.whole()).await? {
                 return Ok(Verdict::Rejected);
             }
             stand_on(&self.claim);
@@ -182,13 +188,13 @@ impl Lease {
 
     /// Takes up tags that were not known before the load, if none of them was invalidated since then.
     async fn add_tags(&mut self, tags: &[String], keep: Duration) -> Result<bool, TierError> {
-        let Some(since) = self.since else { return Ok(false) };
+        let Some((since, _)) = &self.since else { return Ok(false) };
         let marks: Vec<_> = tags.iter().map(|tag| self.shared.mark(tag)).collect();
         // Only then: what could not be told was remembered before the marks were ended.
         if self.shared.pending.is_about(tags.iter().map(String::as_str)) {
             return Ok(false);
         }
-        let adopted = self.shared.tier.adopt(tags, keep, since).await?;
+        let adopted = self.shared.tier.adopt(tags, keep, *since).await?;
         let generations = match adopted.generations {
             Some(generations) => generations,
             None if planted!("tag-adopted-unasked") => {
@@ -300,7 +306,7 @@ impl<'a> Pledge<'a> {
         self.is_open = false;
     }
 
-    pub(crate) fn granted(mut self, name: Name, claim: Claim, since: Option<Moment>) -> Lease {
+    pub(crate) fn granted(mut self, name: Name, claim: Claim, since: Option<(Moment, Arc<Mark>)>) -> Lease {
         self.is_open = false;
         let (shared, token) = (self.shared.clone(), self.token);
         Lease { shared, name, token, claim, since, keeper: None, is_over: false }

@@ -27,7 +27,9 @@ mod line;
 mod marks;
 mod pattern;
 mod pending;
+mod places;
 mod planted;
+mod renew;
 mod replay;
 mod said;
 mod seek;
@@ -40,6 +42,7 @@ mod sync;
 mod tags;
 pub mod testing;
 mod tier;
+mod timeout;
 
 #[doc(hidden)]
 #[path = "private/mod.rs"]
@@ -67,3 +70,4 @@ pub use tier::{
     Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Record, Seen, Stamp, Stored,
     TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
 };
+pub use timeout::LoadTimeout;

@@ -52,6 +52,18 @@ pub(crate) struct Seek<'a, R> {
     pub(crate) coalesce: bool,
     pub(crate) bound: Nanos,
     pub(crate) grace: Nanos,
+    pub(crate) wants: Wants,
+}
+
+/// Which values will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wants {
+    /// What is fresh.
+    Fresh,
+    /// What may be served, fresh or not.
+    Usable,
+    /// What is not to be loaded again yet: there is an older one to serve meanwhile.
+    Newer,
 }
 
 impl<R> Seek<'_, R> {
@@ -233,7 +245,8 @@ impl<R> Seek<'_, R> {
 
     fn serve_alone(&self, suspect: Option<&Arc<Kept>>) -> Option<Arc<Kept>> {
         let now = self.shared.clock.now();
-        suspect.filter(|kept| kept.claim.stands_alone(now, self.bound, self.grace)).cloned()
+        let is_wanted = self.wants != Wants::Newer;
+        suspect.filter(|kept| is_wanted && kept.claim.stands_alone(now, self.bound, self.grace)).cloned()
     }
 
     /// One round trip, and another one if the value has tags that only it could tell.
@@ -300,8 +313,13 @@ impl<R> Seek<'_, R> {
     }
 
     fn judge(&self, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp) -> State {
-        let age = slot.meta().age(self.shared.clock.now());
-        if self.max_age.is_some_and(|most| age > most) {
+        let (now, meta) = (self.shared.clock.now(), slot.meta());
+        let will_do = match self.wants {
+            Wants::Fresh => meta.is_fresh(now),
+            Wants::Usable => meta.is_usable(now),
+            Wants::Newer => !meta.is_due(now),
+        };
+        if !will_do || self.max_age.is_some_and(|most| meta.age(now) > most) {
             return State::Takeable(Take::Over(stamp));
         }
         State::Found(Found { slot, claim, stamp, was_awaited: false })
@@ -376,17 +394,21 @@ impl<R> Seek<'_, R> {
         if !shared.tier.ready() || self.is_pending(tags) {
             return Leasing::Unknown;
         }
+        // Also before the tier is asked.
+        let any_tag = self.shape.has_value_tags().then(|| shared.mark(&shared.journal()));
         let pledge = Pledge::new(shared, &name.text);
         let token = pledge.token();
         let wanted = LeaseClaim { key: &name.text, token, lease: self.lease_length(), take };
-        let ask = TagAsk { keys: tags, keep: self.shape.ttl_hint(), more: self.shape.has_value_tags() };
+        let ask = TagAsk { keys: tags, keep: self.shape.ttl_hint(), more: any_tag.is_some() };
         let Ok(leased) = shared.tier.lease(&[wanted], ask).await else {
             self.counters.add(Count::SharedReadError);
             return Leasing::Unknown;
         };
         let claim = Claim { line: leased.line, ..claim }.with_generations(leased.generations);
         match leased.grants.first() {
-            Some(Grant::Held) => Leasing::Held(pledge.granted(name.clone(), claim, leased.moment)),
+            Some(Grant::Held) => {
+                Leasing::Held(pledge.granted(name.clone(), claim, leased.moment.zip(any_tag)))
+            }
             Some(Grant::Busy(left)) => {
                 pledge.refused();
                 Leasing::Busy(*left, claim)

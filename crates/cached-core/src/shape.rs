@@ -13,7 +13,7 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Error,
+    Error, LoadTimeout,
     clock::{Clock, Nanos},
     codec::Format,
     envelope::schema_fingerprint,
@@ -50,8 +50,20 @@ pub trait Shape<R>: Send + Sync {
     /// The tags that a value tells; `None` if it cannot.
     fn value_tags(&self, slot: &dyn Slot) -> Option<Vec<String>>;
 
-    /// How long values are fresh, as far as this is known without one.
+    /// How long values are wanted, as far as this is known without one.
     fn ttl_hint(&self) -> Duration;
+
+    /// How long after it was fresh a value may be served.
+    fn stale(&self) -> Duration;
+
+    /// Whether a slot of this function holds a value, and not an error.
+    fn is_value(&self, slot: &dyn Slot) -> bool;
+
+    /// How long a load may take.
+    fn load_timeout(&self) -> Option<Duration>;
+
+    /// What the callers of a load are told that took longer; `None` if it may not.
+    fn too_late(&self) -> Option<R>;
 }
 
 /// When a load ended, and what the caller asked for.
@@ -83,6 +95,8 @@ pub struct Dates {
     pub age: Duration,
     /// How long it is still fresh.
     pub remaining: Duration,
+    /// How long it may be served after that.
+    pub stale: Duration,
 }
 
 /// What a load came to.
@@ -102,6 +116,7 @@ pub struct Settled<R> {
 pub type Encoder = Box<dyn FnOnce(&Format, &mut Vec<u8>) -> Result<bool, Error> + Send>;
 
 type Which<T> = fn(&T) -> bool;
+type TooLate<E> = fn(LoadTimeout) -> E;
 type Encode<V> = fn(&Format, &V, &mut Vec<u8>) -> Result<(), Error>;
 type Decode<V> = fn(&Format, &[u8]) -> Result<V, Error>;
 
@@ -131,6 +146,10 @@ pub struct Typed<V, E, R> {
     ttl_from: Option<fn(&V) -> Duration>,
     tags_from: Option<fn(&V) -> Vec<String>>,
     jitter: f64,
+    stale: Option<fn() -> Duration>,
+    refresh_ahead: Option<f64>,
+    load_timeout: Option<(Duration, TooLate<E>)>,
+    empty_ttl: Option<Duration>,
     cache_if: Option<fn(&V) -> bool>,
     is_empty: Option<fn(&V) -> bool>,
     keep_empty: bool,
@@ -150,6 +169,10 @@ impl<V, E, R> Typed<V, E, R> {
             ttl_from: None,
             tags_from: None,
             jitter: 0.0,
+            stale: None,
+            refresh_ahead: None,
+            load_timeout: None,
+            empty_ttl: None,
             cache_if: None,
             is_empty: None,
             keep_empty: false,
@@ -201,6 +224,30 @@ impl<V, E, R> Typed<V, E, R> {
     #[must_use]
     pub fn jitter(self, jitter: f64) -> Self {
         Self { jitter: jitter.clamp(0.0, 1.0), ..self }
+    }
+
+    /// How long after that a value may be served: while it is loaded again, and when that fails.
+    #[must_use]
+    pub fn stale(self, stale: fn() -> Duration) -> Self {
+        Self { stale: Some(stale), ..self }
+    }
+
+    /// At which share of its life a value is loaded again.
+    #[must_use]
+    pub fn refresh_ahead(self, share: f64) -> Self {
+        Self { refresh_ahead: Some(share), ..self }
+    }
+
+    /// How long a load may take, and the error that it ends in when it takes longer.
+    #[must_use]
+    pub fn load_timeout(self, limit: Duration, error: fn(LoadTimeout) -> E) -> Self {
+        Self { load_timeout: Some((limit, error)), ..self }
+    }
+
+    /// How long a `None` is kept.
+    #[must_use]
+    pub fn empty_ttl(self, ttl: Duration) -> Self {
+        Self { empty_ttl: Some(ttl), ..self }
     }
 
     /// Which values are kept.
@@ -265,7 +312,12 @@ where
     }
 
     fn meta(&self, value: &V, now: Nanos, age: Duration, ttl: Duration) -> Meta {
-        Meta::new(now, age, ttl, size_of::<V>() + (self.heap)(value))
+        let meta = Meta::new(now, age, ttl, size_of::<V>() + (self.heap)(value));
+        self.refresh_ahead.map_or(meta, |share| meta.due_at(share))
+    }
+
+    fn longest_stale(&self) -> Duration {
+        self.stale.map_or(Duration::ZERO, |stale| stale())
     }
 
     /// How long to keep the value, if at all.
@@ -273,7 +325,11 @@ where
         if self.cache_if.is_some_and(|keep| !keep(value)) || (!self.keep_empty && self.is_empty(value)) {
             return None;
         }
-        let ttl = terms.ttl.unwrap_or_else(|| self.ttl_from.map_or_else(self.ttl, |from| from(value)));
+        let own = || match self.empty_ttl.filter(|_| self.is_empty(value)) {
+            Some(ttl) => ttl,
+            None => self.ttl_from.map_or_else(self.ttl, |from| from(value)),
+        };
+        let ttl = terms.ttl.unwrap_or_else(own);
         let ttl = match self.jitter * terms.random {
             0.0 => ttl,
             // Too long to be multiplied is too long to matter.
@@ -300,6 +356,7 @@ where
             Ok(value) => {
                 let ttl = self.verdict(&value, terms);
                 let meta = self.meta(&value, terms.now, Duration::ZERO, ttl.unwrap_or_default());
+                let meta = meta.usable_for(self.longest_stale());
                 let out = (self.join)(Ok(value.clone()));
                 Settled { out, slot: Some(Arc::new(Value { meta, value })), ttl, is_error: false }
             }
@@ -339,6 +396,7 @@ where
             return Err(Error::codec("a value and its absence are written alike"));
         }
         let meta = self.meta(&value, dates.now, dates.age, dates.remaining);
+        let meta = meta.usable_for(dates.stale.min(self.longest_stale()));
         Ok(Arc::new(Value { meta, value }))
     }
 
@@ -362,7 +420,25 @@ where
 
     fn ttl_hint(&self) -> Duration {
         const UNKNOWN: Duration = Duration::from_secs(24 * 60 * 60);
-        if self.ttl_from.is_some() { UNKNOWN } else { (self.ttl)() }
+        let ttl = if self.ttl_from.is_some() { UNKNOWN } else { (self.ttl)() };
+        ttl.saturating_add(self.longest_stale())
+    }
+
+    fn stale(&self) -> Duration {
+        self.longest_stale()
+    }
+
+    fn is_value(&self, slot: &dyn Slot) -> bool {
+        (slot as &dyn Any).is::<Value<V>>()
+    }
+
+    fn load_timeout(&self) -> Option<Duration> {
+        self.load_timeout.map(|(limit, _)| limit)
+    }
+
+    fn too_late(&self) -> Option<R> {
+        let (limit, error) = self.load_timeout?;
+        Some((self.join)(Err(error(LoadTimeout { limit }))))
     }
 }
 

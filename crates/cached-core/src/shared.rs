@@ -68,6 +68,15 @@ pub(crate) struct Fill {
 pub(crate) struct Life {
     pub(crate) since: Nanos,
     pub(crate) ttl: Duration,
+    /// How long it may be served after that.
+    pub(crate) stale: Duration,
+}
+
+impl Life {
+    /// How long anybody may want it.
+    pub(crate) fn whole(self) -> Duration {
+        self.ttl.saturating_add(self.stale)
+    }
 }
 
 /// A value out of the shared tier, and the generations of its tags when it was loaded.
@@ -80,6 +89,11 @@ impl Shared {
     /// The key of a tag.
     pub(crate) fn tag_key(&self, tag: &str) -> String {
         format!("{}:%tag:{tag}", self.namespace)
+    }
+
+    /// The name that stands for the invalidation of any tag.
+    pub(crate) fn journal(&self) -> String {
+        format!("{}:%tags", self.namespace)
     }
 
     /// Removes what is under these names, of tags and others.
@@ -140,15 +154,17 @@ impl Shared {
         let age = Duration::from_millis(self.clock.wall_ms().saturating_sub(opened.header.created_ms));
         // The wall clocks of two machines differ, so what the tier itself counts down decides, if it does; but a value
         // that is replaced between the two readings of one round trip must not borrow the other's time.
-        let fresh_for = Duration::from_millis(opened.header.fresh_ms);
-        let remaining = match stored.remaining {
-            Some(remaining) => remaining.min(fresh_for),
-            None => fresh_for.saturating_sub(age),
+        let stale_for = Duration::from_millis(opened.header.stale_ms);
+        let life = Duration::from_millis(opened.header.fresh_ms).saturating_add(stale_for);
+        let left = match stored.remaining {
+            Some(remaining) => remaining.min(life),
+            None => life.saturating_sub(age),
         };
-        if remaining.is_zero() {
+        if left.is_zero() {
             return Ok(None);
         }
-        let dates = Dates { now: self.clock.now(), age, remaining };
+        let (remaining, stale) = (left.saturating_sub(stale_for), left.min(stale_for));
+        let dates = Dates { now: self.clock.now(), age, remaining, stale };
         // The decoder is the user's code.
         let decode = || shape.decode(&opened.payload, opened.header.empty, &self.format, dates);
         match catch_unwind(AssertUnwindSafe(decode)) {
@@ -175,6 +191,7 @@ impl Shared {
             check: name.check,
             created_ms: fill.created_ms,
             fresh_ms: millis(fill.life.ttl),
+            stale_ms: millis(fill.life.stale),
             tags: claim.tags.iter().map(tag).collect(),
         };
         envelope::seal(&header, &payload, &self.limits)
@@ -183,7 +200,7 @@ impl Shared {
     /// Waiting to be stored does not make a value live longer.
     pub(crate) fn left(&self, life: Life) -> Option<Duration> {
         let waited = Duration::from_nanos(self.clock.now().saturating_sub(life.since));
-        Some(life.ttl.saturating_sub(waited)).filter(|left| !left.is_zero())
+        Some(life.whole().saturating_sub(waited)).filter(|left| !left.is_zero())
     }
 }
 

@@ -12,6 +12,8 @@ pub struct Site {
     max_entries: Option<u64>,
     bound: Option<Duration>,
     coalesces_here: bool,
+    soft_timeout: Option<Duration>,
+    max_loads: Option<u32>,
 }
 
 impl Site {
@@ -35,6 +37,8 @@ impl Site {
             max_entries: None,
             bound: None,
             coalesces_here: false,
+            soft_timeout: None,
+            max_loads: None,
         }
     }
 
@@ -71,6 +75,28 @@ impl Site {
     pub const fn coalesce_local(mut self) -> Self {
         self.coalesces_here = true;
         self
+    }
+
+    /// How long a caller waits for a fresh value before it takes a stale one.
+    #[must_use]
+    pub const fn soft_timeout(mut self, limit: Duration) -> Self {
+        self.soft_timeout = Some(limit);
+        self
+    }
+
+    /// How many loads go on at a time in a process.
+    #[must_use]
+    pub const fn max_loads(mut self, loads: u32) -> Self {
+        self.max_loads = Some(loads);
+        self
+    }
+
+    pub(crate) const fn patience(&self) -> Option<Duration> {
+        self.soft_timeout
+    }
+
+    pub(crate) const fn load_cap(&self) -> Option<u32> {
+        self.max_loads
     }
 
     pub(crate) const fn own_bound(&self) -> Option<Duration> {

@@ -44,6 +44,10 @@ pub struct Meta {
     /// How old it was then: more than zero if another process had loaded it.
     age_then: Nanos,
     deadline: Nanos,
+    /// Until when it may be served although it is not fresh any more.
+    usable_until: Nanos,
+    /// From when on it is to be loaded again: at the latest when it is not fresh any more.
+    due: Nanos,
     /// Estimated bytes.
     pub(crate) weight: usize,
 }
@@ -51,7 +55,26 @@ pub struct Meta {
 impl Meta {
     /// A slot that is fresh for `ttl` from `now`, and was loaded `age` ago. Overflow means "for ever".
     pub(crate) fn new(now: Nanos, age: Duration, ttl: Duration, weight: usize) -> Self {
-        Self { filled_at: now, age_then: nanos(age), deadline: now.saturating_add(nanos(ttl)), weight }
+        let deadline = now.saturating_add(nanos(ttl));
+        Self { filled_at: now, age_then: nanos(age), deadline, usable_until: deadline, due: deadline, weight }
+    }
+
+    /// It may be served for so long after it was fresh.
+    pub(crate) fn usable_for(self, stale: Duration) -> Self {
+        Self { usable_until: self.deadline.saturating_add(nanos(stale)), ..self }
+    }
+
+    /// It is to be loaded again at this share of its life.
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share"
+    )]
+    pub(crate) fn due_at(self, share: f64) -> Self {
+        let life = self.deadline.saturating_sub(self.filled_at).saturating_add(self.age_then);
+        let due = ((life as f64 * share) as Nanos).saturating_sub(self.age_then);
+        Self { due: self.filled_at.saturating_add(due).min(self.deadline), ..self }
     }
 
     #[inline]
@@ -59,9 +82,51 @@ impl Meta {
         now < self.deadline
     }
 
+    /// Fresh, or stale and still good enough.
+    #[inline]
+    pub(crate) fn is_usable(&self, now: Nanos) -> bool {
+        now < self.usable_until
+    }
+
+    /// Whether it is to be loaded again.
+    #[inline]
+    pub(crate) fn is_due(&self, now: Nanos) -> bool {
+        now >= self.due
+    }
+
     /// How long ago the value was loaded, in whichever process.
     #[inline]
     pub(crate) fn age(&self, now: Nanos) -> Duration {
         Duration::from_nanos(self.age_then.saturating_add(now.saturating_sub(self.filled_at)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_due_then_stale_then_over() {
+        let second = Duration::from_secs(1);
+        let meta = Meta::new(100, Duration::ZERO, 10 * second, 0).usable_for(5 * second).due_at(0.8);
+        let at = |seconds: u64| 100 + seconds * 1_000_000_000;
+        let states = [7, 8, 9, 10, 14, 15].map(|seconds| {
+            let now = at(seconds);
+            (meta.is_due(now), meta.is_fresh(now), meta.is_usable(now))
+        });
+        let expected = [
+            (false, true, true),
+            (true, true, true),
+            (true, true, true),
+            (true, false, true),
+            (true, false, true),
+            (true, false, false),
+        ];
+        assert_eq!(states, expected);
+        // Half of its life was over when it came.
+        let meta = Meta::new(100, 5 * second, 5 * second, 0).due_at(0.8);
+        assert!(!meta.is_due(at(2)) && meta.is_due(at(3)));
+        assert!(Meta::new(100, 9 * second, second, 0).due_at(0.8).is_due(100));
+        assert!(!Meta::new(0, Duration::ZERO, Duration::MAX, 0).due_at(0.5).is_due(u64::MAX / 4));
     }
 }

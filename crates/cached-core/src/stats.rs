@@ -43,6 +43,8 @@ counters! {
     HitL1 => hits_l1,
     /// Answered by the shared tier.
     HitL2 => hits_l2,
+    /// Answered with a value that was not fresh any more.
+    Stale => stale_served,
     /// In no tier.
     Miss => misses,
     /// Answered by the load of another call.
@@ -53,6 +55,8 @@ counters! {
     Load => loads,
     /// Loads that returned an error.
     LoadError => load_errors,
+    /// Loads that took longer than they may.
+    LoadTimeout => load_timeouts,
     /// Loads that panicked.
     LoadPanic => load_panics,
     /// Values put into the in-process tier after a load.

@@ -81,6 +81,8 @@ pub struct Attachment {
     pub watcher: Arc<dyn Watcher>,
     /// What all keys of the cache begin with, before a `:`. Keys that begin with `namespace:%` are no values.
     pub namespace: String,
+    /// What the watcher is told of when a tag is invalidated after a [moment](Leased::moment) was given out, if the tier can.
+    pub journal: String,
     /// How old a [proof](Line::prove) may be for a value to be served from memory.
     pub bound: Duration,
     /// How much longer it is served when the tier cannot be reached.

@@ -27,8 +27,13 @@ use proc_macro::TokenStream;
 /// | `local` | this process only: no serde bounds, and the only mode of functions that are not async. A value that is not `Serialize` counts with its own size only, without what it holds on the heap |
 /// | `cache_if = \|v\| ..` | which values are kept. Default: all but the `None` of an `Option` |
 /// | `ttl_from = \|v\| ..` | the ttl, from the value; zero keeps nothing |
-/// | `cache_none` | keeps a `None` as well |
+/// | `cache_none`, or `cache_none = "10s"` | keeps a `None` as well, as long as a value or for this long |
 /// | `cache_err = "5s" if \|e\| ..` | which errors are kept, in this process, and for how long. Default: none |
+/// | `stale = "10m"`, seconds, or a `Duration` expression | how long after its ttl a value may still be served: while it is loaded again, and when that fails. A load that failed is tried again after a tenth of this (1 s to 30 s). Default: not at all |
+/// | `soft_timeout = "200ms"` | how long a caller waits for a fresh value before it takes a stale one. Default: not at all, where the load has a task of its own |
+/// | `refresh_ahead = 0.8` | a hit after this part of the ttl begins to load the value again, beside the caller. Default: not before the ttl is over |
+/// | `load_timeout = "30s"` | a load that takes longer is dropped, and ends in an error of the function, which implements `From<LoadTimeout>`. Default: none |
+/// | `max_loads = 8` | how many loads of this function go on at a time in the process; others wait. Loads inside of loads do not count. Default: as many as there are |
 /// | `jitter = 0.1` | shortens each ttl by a random share of up to this. Default: 0 |
 /// | `tags = ["note:{note_id}"]` | up to 32 names under which the entry can be invalidated together with others: by `#[invalidates]`, or `Cache::invalidate_tag`. Placeholders are as in the prefix, and name what is part of the key. Default: none |
 /// | `tags_from = \|v\| ..` | further tags, from the value, as a `Vec<String>`, as they are: make them of numbers, or of ASCII letters, digits and `-_.@`, because everything else that an argument brings into a template is escaped there |

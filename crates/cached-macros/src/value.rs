@@ -108,6 +108,45 @@ pub(crate) fn share(input: ParseStream<'_>) -> Result<LitFloat> {
     }
 }
 
+/// A share between 0 and 1, and neither of them.
+pub(crate) fn part(input: ParseStream<'_>) -> Result<LitFloat> {
+    const WHAT: &str = "expected a part of the ttl between 0.0 and 1.0, such as `0.8`";
+    let float: LitFloat = input.parse().map_err(|error| Error::new(error.span(), WHAT))?;
+    match float.base10_parse::<f64>() {
+        Ok(part) if part > 0.0 && part < 1.0 && float.suffix().is_empty() => Ok(float),
+        _ => Err(Error::new(float.span(), WHAT)),
+    }
+}
+
+/// How many loads.
+pub(crate) fn loads(input: ParseStream<'_>) -> Result<u32> {
+    const WHAT: &str = "expected a number of loads above 0, such as `max_loads = 8`";
+    let span = input.span();
+    match integer(input, WHAT)? {
+        0 => Err(Error::new(span, WHAT)),
+        loads => Ok(loads),
+    }
+}
+
+/// A length of time that is known at once, and is not zero.
+pub(crate) fn limit(input: ParseStream<'_>) -> Result<Duration> {
+    const WHAT: &str = "expected a length of time that is known here and is not zero, such as \"30s\"";
+    not_negative(input)?;
+    let lit: Lit = input.parse().map_err(|error| Error::new(error.span(), WHAT))?;
+    let time = match &lit {
+        Lit::Str(text) => from_text(text)?,
+        Lit::Int(seconds) => Duration::from_secs(from_int(seconds)?),
+        _ => return Err(Error::new_spanned(&lit, WHAT)),
+    };
+    if time.is_zero() { Err(Error::new_spanned(&lit, WHAT)) } else { Ok(time) }
+}
+
+/// A length of time, for the generated code.
+pub(crate) fn duration(krate: &TokenStream, time: Duration) -> TokenStream {
+    let (seconds, nanos) = (time.as_secs(), time.subsec_nanos());
+    quote!(#krate::__private::Duration::new(#seconds, #nanos))
+}
+
 /// How many entries.
 pub(crate) fn entries(input: ParseStream<'_>) -> Result<u64> {
     const WHAT: &str = "expected a number of entries above 0, such as `max_entries = 10_000`";

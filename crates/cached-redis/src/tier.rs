@@ -22,7 +22,7 @@ use crate::{
     scripts::{FILL, INCR, LEASE, RELEASE, RENEW, SEED},
     settings::{Settings, millis},
     supervisor::Supervision,
-    watch::Watch,
+    watch::{Attached, Watch},
 };
 
 /// How much longer than asked for, besides once more the time asked for, a tag's generation is kept.
@@ -114,7 +114,7 @@ impl RedisTier {
 
     /// The key of the journal of tags.
     fn journal(&self) -> Option<&str> {
-        self.watch.attached().map(|attached| attached.journal.as_str())
+        self.watch.attached().map(Attached::journal)
     }
 
     /// Runs what somebody waits for before he has a value.

@@ -29,8 +29,6 @@ pub(crate) struct Attached {
     pub(crate) members: String,
     /// A number that grows when somebody wants to know who has handled everything up to then.
     pub(crate) poke: String,
-    /// Which tags were invalidated, in order.
-    pub(crate) journal: String,
 }
 
 impl Watch {
@@ -39,8 +37,7 @@ impl Watch {
         let reserved = format!("{}:%", attachment.namespace);
         let members = format!("{reserved}members");
         let poke = format!("{reserved}poke");
-        let journal = format!("{reserved}tags");
-        self.attached.set(Attached { attachment, reserved, members, poke, journal }).is_ok()
+        self.attached.set(Attached { attachment, reserved, members, poke }).is_ok()
     }
 
     pub(crate) fn attached(&self) -> Option<&Attached> {
@@ -101,6 +98,11 @@ impl Watch {
 }
 
 impl Attached {
+    /// Which tags were invalidated, in order.
+    pub(crate) fn journal(&self) -> &str {
+        &self.attachment.journal
+    }
+
     /// How long what was read may be served after the last proof.
     pub(crate) fn bound(&self) -> Duration {
         self.attachment.bound.min(LONGEST)

@@ -25,6 +25,14 @@ pub(crate) struct Kept {
     pub(crate) stamp: Stamp,
 }
 
+impl Kept {
+    pub(crate) fn rest_until(&self, _: Nanos) {}
+
+    pub(crate) fn is_resting(&self, _: Nanos) -> bool {
+        false
+    }
+}
+
 impl L1 {
     pub(crate) fn new(_: u64, _: &SharedObservers, _: &Arc<dyn KeyHasher>) -> Self {
         Self::default()

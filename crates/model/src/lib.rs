@@ -93,8 +93,12 @@ mod marks;
 mod pattern;
 #[path = "../../cached-core/src/pending.rs"]
 mod pending;
+#[path = "../../cached-core/src/places.rs"]
+mod places;
 #[path = "../../cached-core/src/planted.rs"]
 mod planted;
+#[path = "../../cached-core/src/renew.rs"]
+mod renew;
 #[path = "../../cached-core/src/replay.rs"]
 mod replay;
 #[path = "../../cached-core/src/said.rs"]
@@ -117,6 +121,8 @@ mod tags;
 pub mod testing;
 #[path = "../../cached-core/src/tier.rs"]
 mod tier;
+#[path = "../../cached-core/src/timeout.rs"]
+mod timeout;
 
 pub use builder::CacheBuilder;
 pub use cache::{Cache, Mode};
@@ -135,3 +141,4 @@ pub use tier::{
     Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Record, Seen, Stamp, Stored,
     TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
 };
+pub use timeout::LoadTimeout;

@@ -23,6 +23,9 @@ use crate::{
     },
 };
 
+/// As caches of the default namespace call it.
+const JOURNAL: &str = "cached-aside:%tags";
+
 /// Whom a connection tells of messages, as soon as there is somebody.
 type Ears = Arc<OnceLock<Arc<dyn Watcher>>>;
 
@@ -247,6 +250,9 @@ impl Tier for Connection {
                 generations.push(data.generation(tag));
                 data.read(tag, by);
             }
+            if ask.more {
+                data.read(JOURNAL, by);
+            }
             let number = data.invalidated.len() as u64;
             let moment = ask.more.then_some(Moment { count: 1, number });
             Leased { grants, generations, moment, line: self.line.clone() }
@@ -301,7 +307,10 @@ impl Tier for Connection {
     async fn delete(&self, keys: &[String], tags: &[String]) -> Result<(), TierError> {
         // Two steps, as there.
         if !tags.is_empty() {
-            self.write(|data| data.invalidated.extend_from_slice(tags))?;
+            self.write(|data| {
+                data.invalidated.extend_from_slice(tags);
+                data.changed(JOURNAL, self.number);
+            })?;
         }
         self.write(|data| tags.iter().chain(keys).for_each(|key| _ = data.delete(key, self.number)))
     }

@@ -8,6 +8,8 @@ use crate::Error;
 const VERSION: u8 = 1;
 const COMPRESSED: u8 = 1 << 0;
 const EMPTY: u8 = 1 << 1;
+/// `stale_ms` follows `fresh_ms`.
+const STALE: u8 = 1 << 2;
 
 /// The length of an envelope without tags and without payload.
 const FIXED_LEN: usize = 56;
@@ -30,6 +32,8 @@ pub(crate) struct Header {
     pub created_ms: u64,
     /// How long the value is fresh, in ms from `created_ms`.
     pub fresh_ms: u64,
+    /// How long it may be served after that, in ms; not written if it is zero.
+    pub stale_ms: u64,
     /// At most 255.
     pub tags: Vec<TagGeneration>,
 }
@@ -88,14 +92,20 @@ pub(crate) fn seal(header: &Header, payload: &[u8], limits: &Limits) -> Result<V
     let stored = compressed.as_deref().unwrap_or(payload);
     let raw_len = u32::try_from(payload.len()).map_err(|_| too_large())?;
     let stored_len = u32::try_from(stored.len()).map_err(|_| too_large())?;
-    let flags = if compressed.is_some() { COMPRESSED } else { 0 } | if header.empty { EMPTY } else { 0 };
+    let flag = |is_set, flag| if is_set { flag } else { 0 };
+    let flags =
+        flag(compressed.is_some(), COMPRESSED) | flag(header.empty, EMPTY) | flag(header.stale_ms > 0, STALE);
 
-    let mut out = Vec::with_capacity(FIXED_LEN + header.tags.len() * TAG_LEN + stored.len());
+    let stale_len = if header.stale_ms > 0 { 8 } else { 0 };
+    let mut out = Vec::with_capacity(FIXED_LEN + stale_len + header.tags.len() * TAG_LEN + stored.len());
     out.extend_from_slice(&[VERSION, header.codec, flags, tag_count]);
     out.extend_from_slice(&header.schema.to_le_bytes());
     out.extend_from_slice(&header.check);
     out.extend_from_slice(&header.created_ms.to_le_bytes());
     out.extend_from_slice(&header.fresh_ms.to_le_bytes());
+    if header.stale_ms > 0 {
+        out.extend_from_slice(&header.stale_ms.to_le_bytes());
+    }
     for tag in &header.tags {
         out.extend_from_slice(&tag.tag.to_le_bytes());
         out.extend_from_slice(&tag.generation.to_le_bytes());
@@ -123,6 +133,7 @@ pub(crate) fn open<'a>(bytes: &'a [u8], expect: &Expect, limits: &Limits) -> Res
         check: rest.take()?,
         created_ms: rest.u64()?,
         fresh_ms: rest.u64()?,
+        stale_ms: if flags & STALE != 0 { rest.u64()? } else { 0 },
         tags: (0..tag_count).map(|_| rest.tag()).collect::<Result<_, _>>()?,
     };
     let stored_len = rest.u32()? as usize;
@@ -142,7 +153,7 @@ pub(crate) fn open<'a>(bytes: &'a [u8], expect: &Expect, limits: &Limits) -> Res
         return Err(Unreadable::Corrupt);
     }
 
-    if flags & !(COMPRESSED | EMPTY) != 0 {
+    if flags & !(COMPRESSED | EMPTY | STALE) != 0 {
         return Err(Unreadable::Foreign);
     }
     if header.check != expect.check {

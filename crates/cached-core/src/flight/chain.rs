@@ -35,6 +35,11 @@ pub(super) fn flights() -> Vec<Arc<Flight>> {
     })
 }
 
+/// Whether the current code is inside of a load that is inside of another one.
+pub(crate) fn is_nested() -> bool {
+    INNERMOST.with_borrow(|innermost| innermost.as_ref().is_some_and(|link| link.outer.is_some()))
+}
+
 struct Restore(Option<Arc<Link>>);
 
 impl Drop for Restore {

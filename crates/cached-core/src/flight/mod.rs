@@ -24,6 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use chain::is_nested;
 pub(crate) use leader::{Leader, Panic};
 use pulse::Pulse;
 

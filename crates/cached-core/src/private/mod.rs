@@ -25,14 +25,14 @@ pub use argument::{
 pub use load::{Detached, Inline, detached, place};
 pub use probe::{
     AnyHeap, NeverEmpty, NeverHit, NoArgumentsHere, NoError, NoOption, PlainKind, Probe, RefuseShared,
-    RefuseValue, Unshared, UnsharedError, error_of, value_of,
+    RefuseTimeout, RefuseValue, SureValue, Unshared, UnsharedError, error_of, value_of,
 };
 pub use scope::{free_scope, method_scope, name_of};
 
 pub use crate::{
     CacheControl, Error, Reply,
     cache::Cache,
-    call::{Load, Plan, Spawn},
+    call::{Landed, Load, Loading, Plan, Spawn},
     control::LoadRule,
     function::{Call, Intent, Started, SyncCall},
     invalidation::Invalidation,

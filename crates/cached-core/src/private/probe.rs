@@ -10,6 +10,7 @@ use std::{convert::Infallible, marker::PhantomData};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    LoadTimeout,
     key::weigh,
     shape::{Shape, Sharing, Typed},
     slot::Slot,
@@ -139,6 +140,59 @@ pub trait UnsharedError<E>: Sized {
 }
 
 impl<E> UnsharedError<E> for Probe<E> {}
+
+/// `load_timeout` on a function that returns no `Result`.
+pub trait SureValue<T>: Sized {
+    fn __cached_may_fail(self)
+    where
+        T: MayFail,
+    {
+    }
+}
+
+impl<T> SureValue<T> for Probe<T> {}
+
+impl<T, E> Probe<Result<T, E>> {
+    pub fn __cached_may_fail(self) {}
+}
+
+/// Implemented for nothing: it carries the message.
+#[diagnostic::on_unimplemented(
+    message = "`load_timeout` is about functions that return a `Result`",
+    label = "this function has no error for a load that took too long",
+    note = "return a `Result` whose error implements `From<cached_aside::LoadTimeout>`, or leave `load_timeout` out"
+)]
+pub trait MayFail {}
+
+/// `load_timeout` on a function whose error does not know it.
+pub trait RefuseTimeout<E>: Sized {
+    fn __cached_too_late(self) -> fn(LoadTimeout) -> E
+    where
+        Timeouts: BecomeError<E>,
+    {
+        |_| unreachable!()
+    }
+}
+
+impl<E> RefuseTimeout<E> for Probe<E> {}
+
+impl<E: From<LoadTimeout>> Probe<E> {
+    pub fn __cached_too_late(self) -> fn(LoadTimeout) -> E {
+        E::from
+    }
+}
+
+/// Stands for what a load ends in that took too long.
+pub enum Timeouts {}
+
+/// Implemented for nothing: it carries the message.
+#[diagnostic::on_unimplemented(
+    message = "`{E}` cannot say that a load took too long",
+    label = "the error does not implement `From<cached_aside::LoadTimeout>`",
+    note = "`load_timeout` ends a load in an error of the function: write `impl From<cached_aside::LoadTimeout> for` its \
+            error type"
+)]
+pub trait BecomeError<E> {}
 
 /// Can the heap that a local value holds be estimated?
 pub trait AnyHeap<T> {

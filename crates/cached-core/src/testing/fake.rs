@@ -54,6 +54,7 @@ struct Server {
 #[derive(Debug)]
 struct Connection {
     watcher: OnceLock<Arc<dyn Watcher>>,
+    journal: OnceLock<String>,
     line: Mutex<Arc<Line>>,
     watched: Mutex<HashSet<String>>,
     is_silent: AtomicBool,
@@ -91,6 +92,7 @@ impl FakeTier {
     fn connect(server: Arc<Server>) -> Self {
         let connection = Arc::new(Connection {
             watcher: OnceLock::new(),
+            journal: OnceLock::new(),
             line: Mutex::new(Line::certain()),
             watched: Mutex::default(),
             is_silent: AtomicBool::new(false),
@@ -330,6 +332,7 @@ async fn pass(held: &watch::Sender<bool>) {
 impl Tier for FakeTier {
     fn attach(&self, attachment: Attachment) {
         let _ = self.connection.watcher.set(attachment.watcher);
+        let _ = self.connection.journal.set(attachment.journal);
     }
 
     fn ready(&self) -> bool {
@@ -375,6 +378,9 @@ impl Tier for FakeTier {
         }
         for tag in tags {
             self.watch(tag);
+        }
+        if let (true, Some(journal)) = (ask.more, self.connection.journal.get()) {
+            self.watch(journal);
         }
         let number = lock(&self.server.invalidated).len() as u64;
         let moment = ask.more.then_some(Moment { count: 1, number });
@@ -468,6 +474,9 @@ impl Tier for FakeTier {
         pass(&self.server.deletes_held).await;
         drop(self.open()?);
         lock(&self.server.invalidated).extend_from_slice(tags);
+        if let (false, Some(journal)) = (tags.is_empty(), self.connection.journal.get()) {
+            self.tell(journal);
+        }
         for key in tags.iter().chain(keys) {
             // As Redis: what was not there has not changed.
             if self.server.entries().remove(key).is_some() {

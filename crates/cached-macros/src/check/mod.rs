@@ -29,6 +29,7 @@ pub(crate) fn check(options: &Options, function: &Function, errors: &mut Errors)
     check_signature(options, function, errors);
     check_options(options, function, errors);
     check_sharing(options, errors);
+    check_availability(options, function, errors);
     let prefix = options.prefix.as_ref();
     let template = prefix.and_then(|prefix| errors.take(Template::parse(prefix, Role::Prefix)));
     let key = key::check(options, function, template.as_ref(), errors);
@@ -139,6 +140,7 @@ fn check_options(options: &Options, function: &Function, errors: &mut Errors) {
     }
     for (expr, hint) in [
         (options.ttl.as_ref().and_then(Time::expr), "; `CacheControl::ttl` sets it for one call"),
+        (options.stale.as_ref().and_then(Time::expr), ""),
         (options.ttl_from.as_ref(), ""),
         (options.cache_if.as_ref(), ""),
         (options.tags_from.as_ref(), "; `tags` takes fields of it"),
@@ -170,6 +172,42 @@ fn check_sharing(options: &Options, errors: &mut Errors) {
             &coalesce.scope,
             "with `local`, values stay in this process, so each process loads its own: leave `coalesce` out",
         );
+    }
+}
+
+/// What is served while a value is loaded again, and how long a load may take.
+fn check_availability(options: &Options, function: &Function, errors: &mut Errors) {
+    if let Some(limit) = &options.soft_timeout
+        && options.stale.is_none()
+        && !options.is_broken("stale")
+    {
+        errors.at(
+            &limit.name,
+            "`soft_timeout` is how long a caller waits before it takes a stale value, and there is none: add `stale = \"10m\"`",
+        );
+    }
+    let is_sync = function.kind == Kind::Sync;
+    if let Some(refresh) = &options.refresh_ahead {
+        let is_method = function.names_self() || options.method.is_some();
+        let is_inline = options.detach.as_ref().is_some_and(|detach| !detach.value);
+        let is_detached = options.detach.as_ref().is_some_and(|detach| detach.value);
+        if is_sync || is_inline || (is_method && !is_detached) {
+            errors.at(
+                &refresh.name,
+                "`refresh_ahead` loads beside the caller, and this load runs in its caller: leave it out, or make it an \
+                 async function whose load can have a task of its own (`detach = true` says why it cannot)",
+            );
+        }
+    }
+    for (limit, what) in [(&options.load_timeout, "end"), (&options.soft_timeout, "leave")] {
+        if let Some(limit) = limit.as_ref().filter(|_| is_sync) {
+            errors.at(
+                &limit.name,
+                format!(
+                    "nobody can {what} a load that is not async: make the function `async`, or leave this out"
+                ),
+            );
+        }
     }
 }
 

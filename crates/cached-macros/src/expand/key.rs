@@ -5,7 +5,10 @@ use quote::quote;
 use syn::{GenericParam, ext::IdentExt, spanned::Spanned};
 
 use super::{Input, local, write};
-use crate::check::key::{Key, hidden_generics, hidden_opaque};
+use crate::{
+    check::key::{Key, hidden_generics, hidden_opaque},
+    value::duration,
+};
 
 /// The initialiser of the function's `Site`.
 pub(super) fn site(input: &Input) -> TokenStream {
@@ -13,9 +16,14 @@ pub(super) fn site(input: &Input) -> TokenStream {
     let version = input.options.version.map(|version| quote!(.version(#version)));
     let max_entries = input.options.max_entries.map(|entries| quote!(.max_entries(#entries)));
     let is_local = input.options.local.as_ref().map(|_| quote!(.local()));
+    let soft_timeout = input.options.soft_timeout.as_ref().map(|limit| {
+        let limit = duration(krate, limit.time);
+        quote!(.soft_timeout(#limit))
+    });
+    let max_loads = input.options.max_loads.map(|loads| quote!(.max_loads(#loads)));
     let bound = input.options.bound.as_ref().map(|bound| {
-        let (seconds, nanos) = (bound.age.as_secs(), bound.age.subsec_nanos());
-        quote!(.bound(#krate::__private::Duration::new(#seconds, #nanos)))
+        let bound = duration(krate, bound.time);
+        quote!(.bound(#bound))
     });
     let coalesce = input.options.coalesce.as_ref().filter(|coalesce| coalesce.is_local);
     let coalesce = coalesce.map(|_| quote!(.coalesce_local()));
@@ -37,7 +45,7 @@ pub(super) fn site(input: &Input) -> TokenStream {
             quote!(prefix(#path))
         }
     };
-    quote!(#krate::__private::Site::#base #version #max_entries #is_local #bound #coalesce)
+    quote!(#krate::__private::Site::#base #version #max_entries #is_local #bound #coalesce #soft_timeout #max_loads)
 }
 
 /// Statements to put first, and the closure that writes the key.

@@ -5,7 +5,11 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::{Expr, spanned::Spanned};
 
 use super::{Input, local};
-use crate::{function::mentions, value::Time};
+use crate::{
+    function::mentions,
+    options::CacheNone,
+    value::{Time, duration},
+};
 
 /// The `Plan` of the function.
 pub(super) fn plan(input: &Input) -> TokenStream {
@@ -50,10 +54,32 @@ fn shape(input: &Input) -> TokenStream {
     let cache_if = of("cache_if", &options.cache_if);
     let tags_from = of("tags_from", &options.tags_from);
     let jitter = options.jitter.as_ref().map(|jitter| quote!(let #shape = #shape.jitter(#jitter);));
-    let cache_none = options.cache_none.as_ref().map(|name| {
+    let cache_none = options.cache_none.as_ref().map(|CacheNone { name, ttl }| {
+        let ttl = ttl.map(|ttl| {
+            let ttl = duration(krate, ttl);
+            quote!(let #shape = #shape.empty_ttl(#ttl);)
+        });
         quote_spanned! {name.span()=>
             #krate::__private::value_of(&#shape).__cached_needs_option();
             let #shape = #shape.cache_none();
+            #ttl
+        }
+    });
+    let stale = options.stale.as_ref().map(|stale| {
+        let tokens = stale.tokens(krate);
+        policy("stale", &quote_spanned!(stale.span()=> || #tokens), stale.span())
+    });
+    let refresh_ahead = options.refresh_ahead.as_ref().map(|refresh| {
+        let part = &refresh.share;
+        quote!(let #shape = #shape.refresh_ahead(#part);)
+    });
+    let load_timeout = options.load_timeout.as_ref().map(|limit| {
+        let time = duration(krate, limit.time);
+        let too_late = local("__cached_too_late");
+        quote_spanned! {limit.name.span()=>
+            #krate::__private::Probe::<#output>::new().__cached_may_fail();
+            let #too_late = #krate::__private::error_of(&#shape).__cached_too_late();
+            let #shape = #shape.load_timeout(#time, #too_late);
         }
     });
     let cache_err = options.cache_err.as_ref().map(|cache_err| {
@@ -84,7 +110,7 @@ fn shape(input: &Input) -> TokenStream {
         #[allow(unused_imports)]
         use #krate::__private::{
             AnyHeap as _, NeverEmpty as _, NoError as _, NoOption as _, PlainKind as _, RefuseShared as _,
-            RefuseValue as _, Unshared as _, UnsharedError as _,
+            RefuseTimeout as _, RefuseValue as _, SureValue as _, Unshared as _, UnsharedError as _,
         };
         #arguments
         let #shape = #krate::__private::Probe::<#output>::new().__cached_kind();
@@ -93,6 +119,9 @@ fn shape(input: &Input) -> TokenStream {
         let #shape = #shape.empty_if(#empty).share_errors(#sharing);
         #ttl
         #ttl_from
+        #stale
+        #refresh_ahead
+        #load_timeout
         #jitter
         #cache_if
         #tags_from
@@ -107,7 +136,8 @@ fn shape(input: &Input) -> TokenStream {
 fn absent_arguments(input: &Input) -> TokenStream {
     let krate = &input.krate;
     let options = &input.options;
-    let ttls = options.ttl.iter().chain(options.cache_err.iter().map(|cache_err| &cache_err.ttl));
+    let ttls = options.ttl.iter().chain(&options.stale);
+    let ttls = ttls.chain(options.cache_err.iter().map(|cache_err| &cache_err.ttl));
     let which = options.cache_err.iter().filter_map(|cache_err| cache_err.which.as_ref());
     let exprs: Vec<_> = ttls
         .filter_map(Time::expr)

@@ -18,7 +18,7 @@ use self::{
 };
 use crate::{
     errors::Errors,
-    value::{Time, entries, integer, moment, share},
+    value::{Time, entries, integer, limit, loads, moment, part, share},
 };
 
 /// What was said, each with the place where it was said.
@@ -34,13 +34,18 @@ pub(crate) struct Options {
     pub(crate) local: Option<Ident>,
     pub(crate) method: Option<Ident>,
     pub(crate) cache_if: Option<Expr>,
-    pub(crate) cache_none: Option<Ident>,
+    pub(crate) cache_none: Option<CacheNone>,
     pub(crate) cache_err: Option<CacheErr>,
     pub(crate) jitter: Option<LitFloat>,
     pub(crate) tags: Vec<LitStr>,
     pub(crate) tags_from: Option<Expr>,
-    pub(crate) bound: Option<Bound>,
+    pub(crate) bound: Option<Timed>,
     pub(crate) coalesce: Option<Coalesce>,
+    pub(crate) stale: Option<Time>,
+    pub(crate) refresh_ahead: Option<RefreshAhead>,
+    pub(crate) soft_timeout: Option<Timed>,
+    pub(crate) load_timeout: Option<Timed>,
+    pub(crate) max_loads: Option<u32>,
     pub(crate) cache: Option<Expr>,
     pub(crate) krate: Option<Path>,
     pub(crate) handle: Option<Ident>,
@@ -56,10 +61,22 @@ pub(crate) struct CacheErr {
     pub(crate) which: Option<Expr>,
 }
 
-/// `bound = "200ms"`.
-pub(crate) struct Bound {
+/// `cache_none`, `cache_none = "10s"`.
+pub(crate) struct CacheNone {
     pub(crate) name: Ident,
-    pub(crate) age: Duration,
+    pub(crate) ttl: Option<Duration>,
+}
+
+/// A length of time that is known, such as `bound = "200ms"`.
+pub(crate) struct Timed {
+    pub(crate) name: Ident,
+    pub(crate) time: Duration,
+}
+
+/// `refresh_ahead = 0.8`.
+pub(crate) struct RefreshAhead {
+    pub(crate) name: Ident,
+    pub(crate) share: LitFloat,
 }
 
 /// `coalesce = local`, `coalesce = cluster`.
@@ -91,10 +108,12 @@ const KNOWN: Known = Known(&[
     ("tags_from", "tags_from = |v| vec![format!(\"author:{}\", v.author)]"),
     ("bound", "bound = \"200ms\""),
     ("coalesce", "coalesce = local"),
+    ("stale", "stale = \"10m\""),
+    ("refresh_ahead", "refresh_ahead = 0.8"),
+    ("soft_timeout", "soft_timeout = \"200ms\""),
+    ("load_timeout", "load_timeout = \"30s\""),
+    ("max_loads", "max_loads = 8"),
 ]);
-
-/// Their place is taken, and they do nothing yet.
-const PLANNED: &[&str] = &["stale", "refresh_ahead", "load_timeout", "soft_timeout"];
 
 impl Options {
     /// Reads all options, and all errors in them.
@@ -165,23 +184,41 @@ impl Options {
             "local" => self.local = Some(flag(name, input)?),
             "method" => self.method = Some(flag(name, input)?),
             "cache_if" => self.cache_if = Some(after_eq()?.parse()?),
-            "cache_none" => self.cache_none = Some(flag(name, input)?),
+            "cache_none" => self.cache_none = Some(CacheNone::parse(name, input)?),
             "cache_err" => self.cache_err = Some(CacheErr::parse(name, after_eq()?)?),
             "jitter" => self.jitter = Some(share(after_eq()?)?),
             "tags" => self.tags = tags(name, after_eq()?)?,
             "tags_from" => self.tags_from = Some(after_eq()?.parse()?),
-            "bound" => self.bound = Some(Bound { name: name.clone(), age: moment(after_eq()?)? }),
+            "bound" => self.bound = Some(Timed { name: name.clone(), time: moment(after_eq()?)? }),
+            "stale" => self.stale = Some(Time::parse(after_eq()?)?),
+            "refresh_ahead" => {
+                self.refresh_ahead = Some(RefreshAhead { name: name.clone(), share: part(after_eq()?)? });
+            }
+            "soft_timeout" => {
+                self.soft_timeout = Some(Timed { name: name.clone(), time: limit(after_eq()?)? });
+            }
+            "load_timeout" => {
+                self.load_timeout = Some(Timed { name: name.clone(), time: limit(after_eq()?)? });
+            }
+            "max_loads" => self.max_loads = Some(loads(after_eq()?)?),
             "coalesce" => self.coalesce = Some(Coalesce::parse(after_eq()?)?),
             "cache" => self.cache = Some(after_eq()?.parse()?),
             "crate" => self.krate = Some(runtime(after_eq()?)?),
             "handle" => self.handle = Some(of(after_eq()?, "a name, such as `handle = user_entry`")?),
             "detach" => self.detach = Some(of(after_eq()?, "`true` or `false`")?),
-            other if PLANNED.contains(&other) => {
-                return Err(Error::new(name.span(), format!("`{name}` does not work yet: leave it out")));
-            }
             _ => return Err(KNOWN.refuse(name)),
         }
         Ok(())
+    }
+}
+
+impl CacheNone {
+    fn parse(name: &Ident, input: ParseStream<'_>) -> Result<Self> {
+        let ttl = match input.parse::<Option<Token![=]>>()? {
+            Some(_) => Some(limit(input)?),
+            None => None,
+        };
+        Ok(Self { name: name.clone(), ttl })
     }
 }
 

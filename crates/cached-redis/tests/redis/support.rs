@@ -196,7 +196,8 @@ pub(crate) fn attach(tier: &RedisTier, watcher: Arc<dyn Watcher>) {
 }
 
 pub(crate) fn attach_with(tier: &RedisTier, watcher: Arc<dyn Watcher>, bound: Duration, grace: Duration) {
-    tier.attach(Attachment { watcher, namespace: NAMESPACE.to_owned(), bound, grace });
+    let (namespace, journal) = (NAMESPACE.to_owned(), format!("{NAMESPACE}:%tags"));
+    tier.attach(Attachment { watcher, namespace, journal, bound, grace });
 }
 
 /// A tier that is attached to a recorder, and connected.

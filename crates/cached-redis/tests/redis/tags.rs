@@ -119,6 +119,16 @@ async fn a_tag_that_a_value_tells_is_adopted_if_it_was_not_invalidated_since() {
 }
 
 #[tokio::test]
+async fn who_began_a_load_hears_that_some_tag_was_invalidated() {
+    let server = RedisServer::start();
+    let ((here, recorder), (there, _)) = (watched(&server.url()).await, watched(&server.url()).await);
+    moment(&here).await;
+    recorder.take();
+    there.delete(&[], &tags(&["a"])).await.unwrap();
+    recorder.hears("ns:%tags").await;
+}
+
+#[tokio::test]
 async fn a_journal_that_was_lost_is_not_taken_for_the_next_one() {
     let server = RedisServer::start();
     let (tier, _) = watched(&server.url()).await;

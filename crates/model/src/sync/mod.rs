@@ -3,12 +3,14 @@
 mod atomic;
 mod local;
 mod notify;
+mod semaphore;
 pub mod watch;
 
 pub(crate) use atomic::{AtomicBool, AtomicU64, AtomicUsize};
 pub(crate) use local::{Local, thread_local};
 pub(crate) use loom::sync::{Mutex, MutexGuard, atomic::Ordering};
 pub use notify::Notify;
+pub use semaphore::{OwnedSemaphorePermit, Semaphore};
 
 /// In the place of `tokio::sync::futures`.
 pub mod futures {

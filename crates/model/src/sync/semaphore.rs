@@ -1,0 +1,19 @@
+//! In the place of `tokio::sync::Semaphore`. No model has a function with a limit, so none is ever waited for.
+
+use std::sync::Arc;
+
+#[derive(Debug)]
+pub struct Semaphore;
+
+#[derive(Debug)]
+pub struct OwnedSemaphorePermit;
+
+impl Semaphore {
+    pub fn new(_: usize) -> Self {
+        Self
+    }
+
+    pub async fn acquire_owned(self: Arc<Self>) -> Result<OwnedSemaphorePermit, ()> {
+        Ok(OwnedSemaphorePermit)
+    }
+}

@@ -1,0 +1,289 @@
+//! Values that are served although they are not fresh, and loads that take too long.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::SeqCst},
+};
+
+use cached_aside::{Cache, CacheControl, CacheOutcome, Layer, Reply, cached};
+use tokio::{spawn, task::JoinHandle, time::timeout};
+
+use crate::support::{Pair, SECOND, Source, until};
+
+#[cached("stale:{id}", ttl = "10s", stale = "100s", cache = cache, skip(cache, source))]
+async fn stale(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
+    let _ = id;
+    source.try_load().await
+}
+
+#[cached("patient:{id}", ttl = "10s", stale = "100s", soft_timeout = "20ms", cache = cache, skip(cache, source))]
+async fn patient(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
+    let _ = id;
+    source.try_load().await
+}
+
+#[cached("inline:{id}", ttl = "10s", stale = "100s", detach = false, cache = cache, skip(cache, source))]
+async fn inline(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
+    let _ = id;
+    source.try_load().await
+}
+
+#[cached("ahead:{id}", ttl = "10s", refresh_ahead = 0.8, cache = cache, skip(cache, source))]
+async fn ahead(cache: &Cache, source: &Source, id: u32) -> usize {
+    let _ = id;
+    source.load().await
+}
+
+#[cached("slow:{id}", ttl = "10s", load_timeout = "30ms", cache = cache, skip(cache, source))]
+async fn slow(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
+    let _ = id;
+    Ok(source.load().await)
+}
+
+#[cached("few:{id}", ttl = "10s", max_loads = 2, cache = cache, skip(cache, source))]
+async fn few(cache: &Cache, source: &Source, id: u32) -> usize {
+    let _ = id;
+    source.load().await
+}
+
+#[cached("none:{id}", ttl = "100s", cache_none = "5s", cache = cache, skip(cache, runs))]
+async fn none(cache: &Cache, runs: &Arc<AtomicUsize>, id: u32) -> Option<u32> {
+    runs.fetch_add(1, SeqCst);
+    (id > 0).then_some(id)
+}
+
+async fn ask(cache: &Cache, source: &Source) -> Reply<Result<usize, String>> {
+    stale::with(CacheControl::new(), cache, source, 7).await
+}
+
+fn is_stale<R>(reply: &Reply<R>, of: Layer) -> bool {
+    matches!(reply.outcome, CacheOutcome::Stale { tier, .. } if tier == of)
+}
+
+#[tokio::test]
+async fn a_stale_value_is_served_at_once_and_loaded_again_once() {
+    let (pair, source) = (Pair::new(), Source::held());
+    source.let_through(1);
+    assert_eq!(stale(&pair.a, &source, 7).await, Ok(1));
+    pair.flush().await;
+    pair.clock.advance(11 * SECOND);
+    source.write();
+    for _ in 0..20 {
+        let reply = ask(&pair.a, &source).await;
+        assert!(is_stale(&reply, Layer::L1), "{:?}", reply.outcome);
+        assert_eq!(reply.value, Ok(1));
+    }
+    until(|| source.runs() == 2).await;
+    source.let_through(9);
+    until(|| pair.a.stats().in_flight == 0).await;
+    pair.flush().await;
+    assert_eq!(stale(&pair.a, &source, 7).await, Ok(2));
+    assert_eq!((source.runs(), pair.a.stats().stale_served), (2, 20));
+}
+
+#[tokio::test]
+async fn over_all_processes_it_is_loaded_once_and_others_get_the_new_one() {
+    let (pair, source) = (Pair::new(), Source::held());
+    source.let_through(1);
+    assert_eq!(stale(&pair.a, &source, 7).await, Ok(1));
+    pair.flush().await;
+    pair.clock.advance(11 * SECOND);
+    source.write();
+    // One that has never asked finds it in the shared tier.
+    let reply = ask(&pair.b, &source).await;
+    assert!(is_stale(&reply, Layer::L2), "{:?}", reply.outcome);
+    until(|| source.runs() == 2).await;
+    // The lease was a word about the key, so this one asks.
+    assert!(is_stale(&ask(&pair.a, &source).await, Layer::L2));
+    for cache in [&pair.a, &pair.b] {
+        assert!(is_stale(&ask(cache, &source).await, Layer::L1));
+    }
+    source.let_through(9);
+    until(|| pair.a.stats().in_flight + pair.b.stats().in_flight == 0).await;
+    pair.flush().await;
+    for cache in [&pair.a, &pair.b] {
+        assert_eq!(stale(cache, &source, 7).await, Ok(2));
+    }
+    assert_eq!(source.runs(), 2);
+}
+
+#[tokio::test]
+async fn an_invalidated_value_is_not_served_stale_either() {
+    let (pair, source) = (Pair::new(), Source::open());
+    for (here, there) in [(&pair.a, &pair.b), (&pair.b, &pair.a)] {
+        stale(here, &source, 7).await.unwrap();
+        pair.flush().await;
+        pair.clock.advance(11 * SECOND);
+        source.write();
+        stale::invalidate(there, &source, 7).await.unwrap();
+        let reply = ask(here, &source).await;
+        assert!(!is_stale(&reply, Layer::L1) && !is_stale(&reply, Layer::L2), "{:?}", reply.outcome);
+        assert_eq!(reply.value, Ok(source.version()));
+    }
+}
+
+/// A load that an invalidation overtook is not kept, whoever began it.
+#[tokio::test]
+async fn a_renewal_that_was_overtaken_is_not_kept() {
+    let (pair, source) = (Pair::new(), Source::held());
+    source.let_through(1);
+    stale(&pair.a, &source, 7).await.unwrap();
+    pair.flush().await;
+    pair.clock.advance(11 * SECOND);
+    ask(&pair.a, &source).await.value.unwrap();
+    until(|| source.runs() == 2).await;
+    source.write();
+    stale::invalidate(&pair.b, &source, 7).await.unwrap();
+    source.let_through(9);
+    assert_eq!(stale(&pair.a, &source, 7).await, Ok(2));
+    pair.flush().await;
+    assert_eq!(stale(&pair.b, &source, 7).await, Ok(2));
+}
+
+#[tokio::test]
+async fn when_a_load_fails_the_stale_value_is_served_and_the_next_try_waits() {
+    let (pair, source) = (Pair::new(), Source::open());
+    stale(&pair.a, &source, 7).await.unwrap();
+    pair.flush().await;
+    pair.clock.advance(11 * SECOND);
+    source.fail(true);
+    for _ in 0..5 {
+        assert_eq!(ask(&pair.a, &source).await.value, Ok(1));
+        until(|| pair.a.stats().in_flight == 0).await;
+    }
+    assert_eq!((source.runs(), pair.a.stats().load_errors), (2, 1), "a tenth of the stale time is 10 s");
+    pair.clock.advance(11 * SECOND);
+    assert_eq!(ask(&pair.a, &source).await.value, Ok(1));
+    until(|| source.runs() == 3).await;
+    // When its time is over, the error is the caller's.
+    pair.clock.advance(100 * SECOND);
+    assert_eq!(stale(&pair.a, &source, 7).await, Err("as planned".to_owned()));
+}
+
+#[tokio::test]
+async fn an_outage_does_not_keep_a_stale_value_from_being_served_or_loaded() {
+    let (pair, source) = (Pair::new(), Source::open());
+    stale(&pair.a, &source, 7).await.unwrap();
+    pair.flush().await;
+    pair.clock.advance(11 * SECOND);
+    pair.tier_a.set_down(true);
+    source.write();
+    assert!(is_stale(&ask(&pair.a, &source).await, Layer::L1));
+    until(|| pair.a.stats().in_flight == 0).await;
+    assert_eq!(stale(&pair.a, &source, 7).await, Ok(2));
+}
+
+#[tokio::test]
+async fn a_caller_waits_for_a_fresh_value_as_long_as_he_is_told_to() {
+    let (pair, source) = (Pair::new(), Source::open());
+    let call = |source: &Source| {
+        let (cache, source) = (pair.a.clone(), source.clone());
+        spawn(async move { patient::with(CacheControl::new(), &cache, &source, 7).await })
+    };
+    call(&source).await.unwrap().value.unwrap();
+    pair.flush().await;
+    pair.clock.advance(11 * SECOND);
+    source.write();
+    let reply = call(&source).await.unwrap();
+    assert_eq!((reply.value, reply.outcome), (Ok(2), CacheOutcome::Miss));
+    pair.flush().await;
+    pair.clock.advance(11 * SECOND);
+    let held = Source::held();
+    let callers: Vec<JoinHandle<_>> = (0..3).map(|_| call(&held)).collect();
+    for caller in callers {
+        let reply = caller.await.unwrap();
+        assert!(is_stale(&reply, Layer::L1), "{:?}", reply.outcome);
+        assert_eq!(reply.value, Ok(2));
+    }
+    assert_eq!(held.runs(), 1);
+}
+
+#[tokio::test]
+async fn a_load_that_runs_in_its_caller_keeps_nobody_else_waiting() {
+    let (pair, source) = (Pair::new(), Source::open());
+    inline(&pair.a, &source, 7).await.unwrap();
+    pair.flush().await;
+    pair.clock.advance(11 * SECOND);
+    let held = Source::held();
+    held.write();
+    let loading = spawn({
+        let (cache, held) = (pair.a.clone(), held.clone());
+        async move { inline(&cache, &held, 7).await }
+    });
+    until(|| held.runs() == 1).await;
+    assert_eq!(inline(&pair.a, &held, 7).await, Ok(1));
+    held.let_through(1);
+    assert_eq!(loading.await.unwrap(), Ok(2));
+    pair.flush().await;
+    pair.clock.advance(11 * SECOND);
+    held.let_through(1);
+    held.fail(true);
+    assert_eq!(inline(&pair.a, &held, 7).await, Ok(2), "the load failed");
+}
+
+#[tokio::test]
+async fn a_hit_near_the_end_loads_ahead_and_waits_for_nothing() {
+    let (pair, source) = (Pair::new(), Source::open());
+    assert_eq!(ahead(&pair.a, &source, 7).await, 1);
+    pair.flush().await;
+    pair.clock.advance(7 * SECOND);
+    assert_eq!((ahead(&pair.a, &source, 7).await, source.runs()), (1, 1));
+    pair.clock.advance(2 * SECOND);
+    source.write();
+    let reply = ahead::with(CacheControl::new(), &pair.a, &source, 7).await;
+    assert!(matches!(reply.outcome, CacheOutcome::Hit { tier: Layer::L1, .. }), "{:?}", reply.outcome);
+    assert_eq!(reply.value, 1);
+    until(|| source.runs() == 2 && pair.a.stats().in_flight == 0).await;
+    pair.flush().await;
+    // The ttl of the first one is over.
+    pair.clock.advance(2 * SECOND);
+    for cache in [&pair.a, &pair.b] {
+        assert_eq!(ahead(cache, &source, 7).await, 2);
+    }
+    assert_eq!(source.runs(), 2);
+}
+
+#[tokio::test]
+async fn a_load_that_takes_too_long_is_dropped() {
+    let (pair, source) = (Pair::new(), Source::held());
+    assert_eq!(slow(&pair.a, &source, 7).await, Err("the load took longer than 30ms".to_owned()));
+    assert_eq!((pair.a.stats().load_timeouts, pair.a.stats().in_flight), (1, 0));
+    source.let_through(9);
+    assert_eq!(slow(&pair.a, &source, 7).await, Ok(1));
+}
+
+#[tokio::test]
+async fn no_more_loads_than_allowed_go_on_at_a_time() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let calls: Vec<_> = (0..6)
+        .map(|id| {
+            let (cache, source) = (pair.a.clone(), source.clone());
+            spawn(async move { few(&cache, &source, id).await })
+        })
+        .collect();
+    until(|| source.runs() == 2 && pair.a.stats().in_flight == 6).await;
+    for done in 1..=6 {
+        source.let_through(1);
+        until(|| source.runs() == (done + 2).min(6)).await;
+    }
+    for call in calls {
+        assert_eq!(timeout(10 * SECOND, call).await.unwrap().unwrap(), 1);
+    }
+}
+
+#[tokio::test]
+async fn nothing_has_a_life_of_its_own() {
+    let (pair, runs) = (Pair::new(), Arc::new(AtomicUsize::new(0)));
+    for id in [0, 1] {
+        none(&pair.a, &runs, id).await;
+    }
+    pair.flush().await;
+    assert_eq!((none(&pair.b, &runs, 0).await, none(&pair.b, &runs, 1).await), (None, Some(1)));
+    assert_eq!(runs.load(SeqCst), 2);
+    pair.clock.advance(6 * SECOND);
+    for cache in [&pair.a, &pair.b] {
+        assert_eq!((none(cache, &runs, 0).await, none(cache, &runs, 1).await), (None, Some(1)));
+        pair.flush().await;
+    }
+    assert_eq!(runs.load(SeqCst), 3);
+}
