@@ -4,9 +4,14 @@ use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering::SeqCst},
 };
+use std::time::Duration;
 
 use cached_aside::{Cache, CacheControl, CacheOutcome, Layer, Reply, cached};
-use tokio::{spawn, task::JoinHandle, time::timeout};
+use tokio::{
+    spawn,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use crate::support::{Pair, SECOND, Source, until};
 
@@ -196,6 +201,32 @@ async fn a_caller_waits_for_a_fresh_value_as_long_as_he_is_told_to() {
         assert_eq!(reply.value, Ok(2));
     }
     assert_eq!(held.runs(), 1);
+}
+
+/// While he waits, or while a load fails, it may be invalidated.
+#[tokio::test]
+async fn who_waited_gets_no_value_that_was_invalidated_meanwhile() {
+    for fails in [false, true] {
+        let (pair, source) = (Pair::new(), Source::open());
+        patient(&pair.a, &source, 7).await.unwrap();
+        pair.flush().await;
+        pair.clock.advance(11 * SECOND);
+        let held = Source::held();
+        held.write();
+        held.fail(fails);
+        let waiting = spawn({
+            let (cache, held) = (pair.a.clone(), held.clone());
+            async move { patient::with(CacheControl::new(), &cache, &held, 7).await }
+        });
+        until(|| held.runs() == 1).await;
+        patient::invalidate(&pair.b, &source, 7).await.unwrap();
+        // Longer than he has patience for a fresh value.
+        sleep(Duration::from_millis(30)).await;
+        held.let_through(1);
+        let reply = waiting.await.unwrap();
+        assert_eq!(reply.outcome, CacheOutcome::Miss);
+        assert_eq!(reply.value.is_err(), fails);
+    }
 }
 
 #[tokio::test]
