@@ -84,7 +84,7 @@ pub use cached_core::cached;
 pub use cached_core::invalidates;
 pub use cached_core::*;
 #[cfg(feature = "redis")]
-pub use cached_redis::{RedisTier, RedisTierBuilder};
+pub use cached_redis::{RedisHealth, RedisState, RedisStateWatch, RedisTier, RedisTierBuilder};
 
 #[cfg(feature = "redis")]
 mod redis;

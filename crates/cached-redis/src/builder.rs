@@ -16,6 +16,7 @@ pub struct RedisTierBuilder {
     connect_timeout: Duration,
     retry_min: Duration,
     retry_max: Duration,
+    max_in_flight: usize,
 }
 
 impl RedisTierBuilder {
@@ -27,6 +28,7 @@ impl RedisTierBuilder {
             connect_timeout: Duration::from_secs(1),
             retry_min: Duration::from_millis(50),
             retry_max: Duration::from_secs(1),
+            max_in_flight: 16_384,
         }
     }
 
@@ -65,11 +67,21 @@ impl RedisTierBuilder {
         self
     }
 
+    /// How many reads may wait for the server at the same time, and how many writes besides. What is too much fails at
+    /// once, and counts as if it had taken too long. Default: 16,384.
+    ///
+    /// That is more than a server answers within the default [`operation_timeout`](Self::operation_timeout): who came
+    /// after so many others would wait in vain. Without a limit, what waits for a server that hangs would fill the memory.
+    pub fn max_in_flight(mut self, most: usize) -> Self {
+        self.max_in_flight = most;
+        self
+    }
+
     /// Makes the tier. This does no I/O and needs no runtime; the first operation starts the connection.
     ///
     /// # Errors
     /// [`Error::is_config`] when the URL is malformed, asks for TLS or for something unknown, when a duration is
-    /// zero, or when the shortest pause exceeds the longest. No error contains any part of the URL.
+    /// zero, when nothing may be in flight, or when the shortest pause exceeds the longest. No error contains any part of the URL.
     pub fn build(self) -> Result<RedisTier, Error> {
         for (name, duration) in [
             ("operation_timeout", self.operation_timeout),
@@ -84,6 +96,9 @@ impl RedisTierBuilder {
         if self.retry_min > self.retry_max {
             return Err(Error::config("retry: the shortest pause must not exceed the longest"));
         }
+        if self.max_in_flight == 0 {
+            return Err(Error::config("max_in_flight: nothing could ever be asked"));
+        }
         Ok(RedisTier::new(Settings {
             endpoint: Endpoint::parse(&self.url)?,
             read_timeout: self.operation_timeout,
@@ -91,6 +106,7 @@ impl RedisTierBuilder {
             connect_timeout: self.connect_timeout,
             retry_min: self.retry_min,
             retry_max: self.retry_max,
+            max_in_flight: self.max_in_flight,
         }))
     }
 }
@@ -103,6 +119,7 @@ impl fmt::Debug for RedisTierBuilder {
             .field("write_timeout", &self.write_timeout)
             .field("connect_timeout", &self.connect_timeout)
             .field("retry", &(self.retry_min..=self.retry_max))
+            .field("max_in_flight", &self.max_in_flight)
             .finish_non_exhaustive()
     }
 }

@@ -27,6 +27,13 @@ pub(crate) enum Verdict {
     Broken,
 }
 
+impl Failure {
+    /// Whether the server has said something all the same.
+    pub(crate) fn is_answer(&self) -> bool {
+        matches!(self.error, TierError::Refused(_))
+    }
+}
+
 impl From<RedisError> for Failure {
     fn from(error: RedisError) -> Self {
         if error.is_timeout() {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use cached_core::planted;
-use redis::{RedisError, RedisResult};
+use redis::{RedisError, RedisResult, Value};
 use tokio::time::timeout;
 
 use crate::{
@@ -60,6 +60,8 @@ pub(crate) struct Heartbeat {
     pub(crate) readings: Readings,
     /// Whether the server does not let us read the poke. Who cannot say what he has handled must not register.
     pub(crate) is_blind: bool,
+    /// Whether nothing was asked over this connection yet.
+    pub(crate) is_first: bool,
 }
 
 /// The connection does not work any more.
@@ -79,6 +81,9 @@ impl Heartbeat {
             if let Some(due) = self.delay().and_then(|delay| self.readings.due(delay)) {
                 next = next.min(due);
             }
+            if let Some(due) = self.link.gate.probe_due() {
+                next = next.min(due);
+            }
             let pause = next.saturating_duration_since(Instant::now());
             // Whoever wants a heartbeat at once says so.
             let _ = timeout(pause, self.watch.pulse.notified()).await;
@@ -93,27 +98,51 @@ impl Heartbeat {
         }
         let watch = Arc::clone(&self.watch);
         let attached = watch.attached();
+        let registers = self.registers();
         let batch = match attached {
-            Some(attached) => self.questions(attached, sent),
+            Some(attached) => self.questions(attached, sent, registers),
             None => Batch::of(redis::cmd("PING")),
         };
         let answers = batch.send(&mut self.session.connection);
         let answers = timeout(self.settings.connect_timeout, answers).await;
         let mut replies = answers.map_err(|_| Broken)?.map_err(|_| Broken)?;
+        if self.link.beaten(sent) {
+            // What could not be told meanwhile is told now.
+            self.watch.restored();
+        }
         match attached {
-            Some(attached) => self.conclude(attached, &mut replies, sent).await,
-            None => Ok(()),
+            Some(attached) => self.conclude(attached, &mut replies, sent, registers).await?,
+            None => self.note(verdict(replies.next::<Value>()).err()),
+        }
+        self.is_first = false;
+        Ok(())
+    }
+
+    /// Whether this process registers. Over a connection that tells nothing it does not while Redis is not asked because it
+    /// is slow: what was read before is served for the grace then, and its changes are not heard of, so that
+    /// reading the poke does not mean to have handled it. As without a connection, its registration runs out.
+    fn registers(&self) -> bool {
+        let may_serve_unheard = !self.session.is_tracking && self.link.gate.is_open();
+        !self.is_blind && !may_serve_unheard && !planted!("member-not-registered")
+    }
+
+    /// Notes whether the server answers, of a connection without a cache.
+    fn note(&self, verdict: Option<Verdict>) {
+        let is_refusing = verdict == Some(Verdict::Refusing);
+        // It may refuse to write all the same, and only another connection leads to another server.
+        if is_refusing || self.is_first {
+            self.link.condition.update(|facts| facts.refusing = is_refusing);
         }
     }
 
-    fn questions(&mut self, attached: &Attached, now: Instant) -> Batch {
+    fn questions(&mut self, attached: &Attached, now: Instant, registers: bool) -> Batch {
         let mut get = redis::cmd("GET");
         get.arg(&attached.poke);
         let mut batch = Batch::of(get);
         if self.tracking.is_partial() {
             Tracking::ask(&mut batch);
         }
-        if !self.is_blind && !planted!("member-not-registered") {
+        if registers {
             let handled = self.delay().map_or(0, |delay| self.readings.handled(delay, now));
             let reach = attached.reach(self.settings.connect_timeout);
             let keep = reach.saturating_add(KEEP_MEMBERS);
@@ -129,6 +158,7 @@ impl Heartbeat {
         attached: &Attached,
         replies: &mut Replies,
         sent: Instant,
+        registers: bool,
     ) -> Result<(), Broken> {
         let poke = replies.next::<Option<Vec<u8>>>();
         if self.tracking.has_missed(replies) {
@@ -138,11 +168,7 @@ impl Heartbeat {
             // Only now: what the server evicted until then was not told either.
             self.watch.all_changed();
         }
-        let beat = if self.is_blind || planted!("member-not-registered") {
-            Err(Verdict::Sound)
-        } else {
-            verdict(replies.next::<i64>())
-        };
+        let beat = if registers { verdict(replies.next::<i64>()) } else { Err(Verdict::Sound) };
         match verdict(poke) {
             Ok(poke) => self.readings.read(number(poke), Instant::now()),
             Err(Verdict::Broken) => return Err(Broken),
@@ -166,11 +192,14 @@ impl Heartbeat {
                 return Ok(());
             }
         }
+        let is_registered = beat.is_ok() && !self.is_blind;
+        self.link.condition.update(|facts| {
+            facts.refusing = false;
+            facts.registered = Some(is_registered);
+        });
         // The silent line is everybody's, and proves nothing.
         if self.session.is_tracking {
-            self.session
-                .line
-                .allow_grace((beat.is_ok() && !self.is_blind) || planted!("member-not-registered"));
+            self.session.line.allow_grace(is_registered || planted!("member-not-registered"));
             self.session.line.prove(sent);
         }
         Ok(())
@@ -181,6 +210,7 @@ impl Heartbeat {
         if self.session.is_tracking {
             self.session.line.allow_grace(false);
         }
+        self.link.condition.update(|facts| facts.refusing = true);
         self.link.report(&self.session, Verdict::Refusing);
     }
 

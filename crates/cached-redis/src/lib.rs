@@ -2,7 +2,8 @@
 //!
 //! [`RedisTier`] is a [`Tier`](cached_core::Tier) whose trouble stays its own: building it does no I/O, every
 //! operation has a time budget, and while Redis cannot be reached every operation fails at once. A background
-//! task connects, checks the connection with a heartbeat and replaces it when it is broken.
+//! task connects, checks the connection with a heartbeat and replaces it when it is broken. While Redis hangs or is
+//! slow, it is not asked before a load, so that nobody pays for it; [`RedisTier::watch_state`] tells who wants to know.
 //!
 //! ```
 //! use std::time::Duration;
@@ -17,16 +18,19 @@
 //! # }
 //! ```
 //!
-//! The path of an operation is `tier` → `link` → `batch` → Redis; `supervisor` runs beside it and owns the connection,
+//! The path of an operation is `tier` → `gate` → `link` → `batch` → Redis; `supervisor` runs beside it and owns the connection,
 //! `heartbeat` proves that what was read over it still holds, and `watch` hears what does not.
 
 mod backoff;
 mod batch;
+mod breaker;
 mod builder;
 mod confirm;
 mod connect;
 mod endpoint;
 mod failure;
+mod gate;
+mod health;
 mod heartbeat;
 mod journal;
 mod link;
@@ -35,6 +39,7 @@ mod readings;
 mod record;
 mod scripts;
 mod settings;
+mod state;
 mod supervisor;
 mod sweep;
 mod tier;
@@ -42,4 +47,6 @@ mod tracking;
 mod watch;
 
 pub use builder::RedisTierBuilder;
+pub use health::RedisHealth;
+pub use state::{RedisState, RedisStateWatch};
 pub use tier::RedisTier;

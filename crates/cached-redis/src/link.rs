@@ -9,11 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::Line;
+use cached_core::{Line, TierError};
 use redis::aio::MultiplexedConnection;
 use tokio::sync::{Notify, watch};
 
-use crate::failure::Verdict;
+use crate::{
+    failure::Verdict,
+    gate::{Gate, Place},
+    state::Condition,
+};
 
 /// What operations and the supervisor share.
 #[derive(Debug)]
@@ -24,6 +28,8 @@ pub(crate) struct Link {
     reported: Notify,
     last_sign: Mutex<Instant>,
     last_end: Mutex<Option<Instant>>,
+    pub(crate) gate: Gate,
+    pub(crate) condition: Condition,
 }
 
 /// The state of the connection, and the supervisor that last had the right to set it.
@@ -63,7 +69,7 @@ struct Reports {
 }
 
 impl Link {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(gate: Gate) -> Self {
         Self {
             current: watch::Sender::new(Published { supervisor: 0, state: State::Connecting }),
             sessions: AtomicU64::new(0),
@@ -71,6 +77,8 @@ impl Link {
             reported: Notify::new(),
             last_sign: Mutex::new(Instant::now()),
             last_end: Mutex::new(None),
+            gate,
+            condition: Condition::new(),
         }
     }
 
@@ -109,7 +117,48 @@ impl Link {
             };
             *newest = session.id.max(*newest);
         }
+        if verdict == Verdict::Refusing && self.is_current(session) {
+            self.condition.update(|facts| facts.refusing = true);
+        }
         self.reported.notify_one();
+    }
+
+    fn is_current(&self, session: &Session) -> bool {
+        matches!(&self.current.borrow().state, State::Up(current) if current.id == session.id)
+    }
+
+    /// Lets a read in, which keeps its place until it has ended; or says at once that it need not try.
+    pub(crate) fn admit(&self) -> Result<Place<'_>, TierError> {
+        self.gate.read().map_err(|turned| {
+            if turned.opened {
+                self.show_breaker();
+            }
+            TierError::Unavailable
+        })
+    }
+
+    /// A read that began then has ended, with an answer or without. Whether the breaker is open now, and was not before.
+    pub(crate) fn waited(&self, is_answered: bool, began: Instant) -> bool {
+        let has_opened = self.gate.waited(is_answered, began);
+        if has_opened {
+            self.show_breaker();
+        }
+        has_opened
+    }
+
+    /// A heartbeat that was sent then was answered. Whether the breaker is closed now, and was not before.
+    pub(crate) fn beaten(&self, sent: Instant) -> bool {
+        self.condition.answered();
+        let has_closed = self.gate.probed(sent);
+        if has_closed {
+            self.show_breaker();
+        }
+        has_closed
+    }
+
+    fn show_breaker(&self) {
+        // Asked under the lock: it may have turned again.
+        self.condition.update(|facts| facts.breaker_open = self.gate.is_open());
     }
 
     /// Gives the right to set the state to a new supervisor and takes it from the one before, which may still
@@ -170,6 +219,10 @@ impl Link {
         if let State::Up(session) = std::mem::replace(&mut published.state, state) {
             *lock(&self.last_end) = Some(Instant::now());
             session.line.end();
+        }
+        match &published.state {
+            State::Up(session) => self.condition.connected(session.is_tracking),
+            State::Connecting | State::Down => self.condition.disconnected(),
         }
     }
 
@@ -244,10 +297,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::breaker::Breaker;
 
     #[test]
     fn a_supervisor_that_was_replaced_cannot_set_the_state() {
-        let link = Link::new();
+        let second = Duration::from_secs(1);
+        let breaker = Breaker::new(second, second, second, Instant::now());
+        let link = Link::new(Gate::new(breaker, 1));
         let (old, new) = (link.begin(), link.begin());
         link.publish(old, State::Down);
         assert!(!link.is_down());

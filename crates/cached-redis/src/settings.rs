@@ -23,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) connect_timeout: Duration,
     pub(crate) retry_min: Duration,
     pub(crate) retry_max: Duration,
+    /// How many reads, and how many writes, may be under way at the same time.
+    pub(crate) max_in_flight: usize,
 }
 
 impl Settings {

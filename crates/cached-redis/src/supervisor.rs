@@ -175,6 +175,7 @@ impl Supervisor {
                 tracking,
                 readings: Readings::default(),
                 is_blind: false,
+                is_first: true,
             };
             // The system accepts connections for a process that stands still.
             heartbeat.beat().await.ok().map(|()| heartbeat)

@@ -1,6 +1,10 @@
 //! The operations.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use cached_core::{
@@ -8,12 +12,14 @@ use cached_core::{
     Tier, TierError, TierFill, Token, planted,
 };
 use redis::RedisResult;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::{
     batch::{Batch, Replies},
+    breaker::Breaker,
     builder::RedisTierBuilder,
     failure::{Failure, Verdict},
+    gate::Gate,
     heartbeat::Member,
     journal::{self, NOTE, OPEN, SINCE},
     link::{Link, Session},
@@ -21,6 +27,7 @@ use crate::{
     record::{self, TRAILER, Trailer},
     scripts::{FILL, INCR, LEASE, RELEASE, RENEW, SEED},
     settings::{Settings, millis},
+    state::Condition,
     supervisor::Supervision,
     watch::{Attached, Watch},
 };
@@ -38,6 +45,12 @@ const KEEP_JOURNAL: Duration = Duration::from_secs(24 * 60 * 60);
 /// come during the very first attempt wait for it, within their budgets. No operation takes longer than its
 /// budget ([`operation_timeout`](RedisTierBuilder::operation_timeout),
 /// [`write_timeout`](RedisTierBuilder::write_timeout)).
+///
+/// While Redis hangs or is slow, `look`, `lease` and `exists` fail at once as well, so that nobody pays for it before he loads:
+/// a breaker opens when four of the last eight took more than four fifths of their budget. One heartbeat at a time
+/// finds out when it closes, within [`retry`](RedisTierBuilder::retry)'s longest pause after Redis is as fast as before.
+/// Writes go on trying. [`state`](Self::state), [`watch_state`](Self::watch_state) and [`health`](Self::health) say
+/// how it stands.
 ///
 /// Operations need a tokio runtime with time and I/O enabled; outside of any runtime they are
 /// [`TierError::Unavailable`]. The background task lives on the runtime of the operation that started it; when
@@ -66,10 +79,21 @@ impl RedisTier {
 
     pub(crate) fn new(settings: Settings) -> Self {
         let settings = Arc::new(settings);
-        let (link, watch, member) = (Arc::new(Link::new()), Arc::default(), Arc::new(Member::new()));
+        let Settings { read_timeout, retry_min, retry_max, max_in_flight, .. } = *settings;
+        let breaker = Breaker::new(read_timeout, retry_min, retry_max, Instant::now());
+        let link = Arc::new(Link::new(Gate::new(breaker, max_in_flight)));
+        let (watch, member) = (Arc::default(), Arc::new(Member::new()));
         let supervision =
             Supervision::new(settings.clone(), link.clone(), Arc::clone(&watch), member.clone());
         Self { settings, watch, member, link, supervision }
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.link.gate
+    }
+
+    pub(crate) fn condition(&self) -> &Condition {
+        &self.link.condition
     }
 
     /// The current connection, within `budget`.
@@ -79,8 +103,19 @@ impl RedisTier {
         session.ok().flatten().ok_or(TierError::Unavailable)
     }
 
-    /// Sends the batch over this connection, and reads the answers, within `budget`.
+    /// Sends a batch that writes over this connection, and reads the answers, within `budget`.
     pub(crate) async fn send<T>(
+        &self,
+        session: &Session,
+        budget: Duration,
+        batch: Batch,
+        read: impl FnOnce(Replies) -> RedisResult<T> + Send,
+    ) -> Result<T, TierError> {
+        let _place = self.link.gate.write()?;
+        self.exchange(session, budget, batch, read).await
+    }
+
+    async fn exchange<T>(
         &self,
         session: &Session,
         budget: Duration,
@@ -89,8 +124,11 @@ impl RedisTier {
     ) -> Result<T, TierError> {
         let mut connection = session.connection.clone();
         let answers = timeout(budget, batch.send(&mut connection)).await.map_err(|_| TierError::Timeout)?;
-        answers.and_then(read).map_err(|error| {
-            let failure = Failure::from(error);
+        let outcome = answers.and_then(read).map_err(Failure::from);
+        if outcome.as_ref().map_or_else(Failure::is_answer, |_| true) {
+            self.link.condition.answered();
+        }
+        outcome.map_err(|failure| {
             if failure.verdict != Verdict::Sound {
                 self.link.report(session, failure.verdict);
             }
@@ -108,7 +146,7 @@ impl RedisTier {
         let begin = Instant::now();
         let session = self.session(budget).await?;
         let left = budget.saturating_sub(begin.elapsed());
-        let outcome = self.send(&session, left, batch, read).await?;
+        let outcome = self.exchange(&session, left, batch, read).await?;
         Ok((outcome, session.line))
     }
 
@@ -117,18 +155,42 @@ impl RedisTier {
         self.watch.attached().map(Attached::journal)
     }
 
-    /// Runs what somebody waits for before he has a value.
+    /// Runs what somebody waits for before he has a value, unless he would wait in vain.
     async fn read<T>(
         &self,
         batch: Batch,
         read: impl FnOnce(Replies) -> RedisResult<T> + Send,
     ) -> Result<(T, Arc<Line>), TierError> {
-        self.run(self.settings.read_timeout, batch, read).await
+        // Also when it is turned away: without the background task, nobody would find out that it need not be.
+        self.supervision.ensure()?;
+        let _place = self.link.admit()?;
+        let began = Instant::now();
+        let outcome = self.run(self.settings.read_timeout, batch, read).await;
+        let is_answered = matches!(outcome, Ok(_) | Err(TierError::Refused(_)));
+        let has_opened = self.link.waited(is_answered, began);
+        // A connection that has become mute is found out at once, and not when its next heartbeat is due. One that
+        // was sent meanwhile will tell as well.
+        let is_unchecked =
+            matches!(outcome, Err(TierError::Timeout)) && self.link.silence() >= began.elapsed();
+        if has_opened || is_unchecked {
+            self.watch.pulse.notify_one();
+        }
+        outcome
+    }
+
+    /// Runs what writes.
+    async fn change<T>(
+        &self,
+        batch: Batch,
+        read: impl FnOnce(Replies) -> RedisResult<T> + Send,
+    ) -> Result<(T, Arc<Line>), TierError> {
+        let _place = self.link.gate.write()?;
+        self.run(self.settings.write_timeout, batch, read).await
     }
 
     /// Runs one that writes, and has one answer.
     async fn write<T: redis::FromRedisValue>(&self, batch: Batch) -> Result<T, TierError> {
-        let outcome = self.run(self.settings.write_timeout, batch, |mut replies| replies.next()).await?;
+        let outcome = self.change(batch, |mut replies| replies.next()).await?;
         Ok(outcome.0)
     }
 }
@@ -142,10 +204,11 @@ impl Tier for RedisTier {
         }
     }
 
-    /// `false` while there is no connection and the background task is at work on one.
+    /// `false` while there is no connection, or Redis is too slow to be asked, and the background task is at work on it.
     fn ready(&self) -> bool {
+        let is_worth_asking = !self.link.is_down() && !self.link.gate.is_open();
         // When the task has ended with its runtime, only an operation can start it again.
-        !self.link.is_down() || !self.supervision.is_running()
+        is_worth_asking || !self.supervision.is_running()
     }
 
     /// The time that is left is read before the value. For a value that is replaced in between by one that lives as
@@ -222,7 +285,7 @@ impl Tier for RedisTier {
         seed(&mut batch, tags, keep);
         batch.add_script(&SINCE, journal, journal::since(since.count, since.number, tags));
         let read = |mut replies: Replies| Ok((seeded(&mut replies, tags)?, replies.next::<bool>()?));
-        let ((generations, is_current), line) = self.run(self.settings.write_timeout, batch, read).await?;
+        let ((generations, is_current), line) = self.change(batch, read).await?;
         Ok(Adopted { generations: is_current.then_some(generations), line })
     }
 
@@ -251,7 +314,7 @@ impl Tier for RedisTier {
             }
             (0..count).map(|_| replies.next()).collect()
         };
-        let (stored, line) = self.run(self.settings.write_timeout, batch, read).await?;
+        let (stored, line) = self.change(batch, read).await?;
         Ok(Filled { stored, line })
     }
 
@@ -279,7 +342,7 @@ impl Tier for RedisTier {
             journal.map(|_| replies.next::<u64>()).transpose()?;
             replies.next::<u64>()
         };
-        self.run(self.settings.write_timeout, batch, read).await.map(|_| ())
+        self.change(batch, read).await.map(|_| ())
     }
 
     async fn delete_matching(&self, pattern: &str) -> Result<u64, TierError> {

@@ -1,5 +1,6 @@
 //! The tier against real servers and a misbehaving network.
 
+mod breaker;
 mod faults;
 mod leases;
 mod members;

@@ -1,0 +1,441 @@
+//! A server that hangs or is slow costs its callers nothing, after the first ones.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use cached_core::{Take, Tier, TierError};
+use cached_redis::{RedisHealth, RedisState, RedisTier, RedisTierBuilder};
+use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
+use tokio::task::JoinSet;
+
+use crate::support::{
+    AMPLE, MINUTE, Recorder, attach, claim, delete, down, fill, get, lease, put, refused, token, up, value,
+};
+
+const BUDGET: Duration = Duration::from_millis(100);
+
+/// Reads have a budget, and nothing else can end them in time. A slow server keeps its connection.
+fn builder(url: &str) -> RedisTierBuilder {
+    crate::support::builder(url).operation_timeout(BUDGET)
+}
+
+async fn connected(url: &str) -> (Arc<RedisTier>, Arc<Recorder>) {
+    let (tier, recorder) = (Arc::new(builder(url).build().unwrap()), Arc::new(Recorder::default()));
+    attach(&tier, recorder.clone());
+    up(&tier).await;
+    (tier, recorder)
+}
+
+/// What a number of calls met.
+#[derive(Debug, Default)]
+struct Calls {
+    answered: usize,
+    /// They waited for their budget, and got nothing.
+    paid: usize,
+    /// They failed at once.
+    turned_away: usize,
+}
+
+impl Calls {
+    /// `callers` at a time make `each` calls one after the other.
+    async fn make(tier: &Arc<RedisTier>, callers: usize, each: usize) -> Self {
+        let mut tasks = JoinSet::new();
+        for _ in 0..callers {
+            let tier = tier.clone();
+            tasks.spawn(async move {
+                let mut calls = Self::default();
+                for _ in 0..each {
+                    calls.make_one(&tier).await;
+                }
+                calls
+            });
+        }
+        let mut all = Self::default();
+        while let Some(calls) = tasks.join_next().await {
+            let calls = calls.unwrap();
+            all.answered += calls.answered;
+            all.paid += calls.paid;
+            all.turned_away += calls.turned_away;
+        }
+        all
+    }
+
+    async fn make_one(&mut self, tier: &RedisTier) {
+        let began = Instant::now();
+        match get(tier, "key").await {
+            Ok(_) => self.answered += 1,
+            Err(TierError::Unavailable) if began.elapsed() < BUDGET / 2 => self.turned_away += 1,
+            Err(_) => self.paid += 1,
+        }
+    }
+}
+
+/// Reads until the breaker is open.
+async fn open(tier: &RedisTier) {
+    eventually_async("the breaker is open", async || {
+        let _ = get(tier, "key").await;
+        tier.health().breaker_open
+    })
+    .await;
+    assert!(!tier.ready());
+}
+
+/// Waits, without reading, until the breaker is closed.
+async fn closed(tier: &RedisTier) {
+    eventually_async("the breaker is closed", async || !tier.health().breaker_open).await;
+}
+
+#[tokio::test]
+async fn callers_one_after_the_other_pay_for_a_frozen_server_four_times() {
+    let server = RedisServer::start();
+    let (tier, _) = connected(&server.url()).await;
+    server.freeze();
+    let calls = Calls::make(&tier, 1, 1000).await;
+    assert_eq!((calls.answered, calls.paid, calls.turned_away), (0, 4, 996));
+    assert!(!tier.ready());
+    assert_eq!(tier.state(), RedisState::Degraded);
+
+    server.thaw();
+    closed(&tier).await;
+    assert!(tier.ready());
+    let calls = Calls::make(&tier, 1, 100).await;
+    assert_eq!((calls.answered, tier.health().breaker_opened), (100, 1));
+}
+
+#[tokio::test]
+async fn of_many_callers_at_a_time_each_pays_once() {
+    let server = RedisServer::start();
+    let (tier, _) = connected(&server.url()).await;
+    server.freeze();
+    let calls = Calls::make(&tier, 50, 200).await;
+    // Three may begin again before the fourth has told.
+    assert!(calls.paid <= 53, "{calls:?}");
+    assert_eq!(calls.paid + calls.turned_away, 10_000);
+}
+
+#[tokio::test]
+async fn a_server_that_is_frozen_from_the_start_is_not_waited_for_by_everybody() {
+    let server = RedisServer::start();
+    server.freeze();
+    let tier = Arc::new(builder(&server.url()).build().unwrap());
+    // The attempt to connect lasts as long as the server is frozen.
+    let calls = Calls::make(&tier, 1, 1000).await;
+    assert_eq!((calls.paid, calls.turned_away), (4, 996));
+    assert_eq!(tier.state(), RedisState::Down);
+    server.thaw();
+    up_again(&tier).await;
+}
+
+async fn up_again(tier: &RedisTier) {
+    eventually_async("the server is asked again", async || get(tier, "key").await.is_ok()).await;
+    assert_eq!(tier.state(), RedisState::Up);
+}
+
+#[tokio::test]
+async fn while_it_is_open_nothing_is_sent_and_nobody_waits() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    // Without a cache, a heartbeat is a PING.
+    let tier = builder(&proxy.url()).build().unwrap();
+    up(&tier).await;
+    server.freeze();
+    open(&tier).await;
+
+    let shed = tier.health().shed;
+    proxy.take_round_trips();
+    let began = Instant::now();
+    for _ in 0..1000 {
+        assert_eq!(get(&tier, "canary").await, Err(TierError::Unavailable));
+        assert_eq!(tier.exists("canary").await, Err(TierError::Unavailable));
+        let claim = claim("canary", token(), Take::Free);
+        assert_eq!(lease(&tier, claim).await, Err(TierError::Unavailable));
+    }
+    let mean = began.elapsed() / 3000;
+    println!("turned away in {mean:?} each");
+    assert!(mean < Duration::from_millis(1), "{mean:?}");
+    assert_eq!(tier.health().shed, shed + 3000);
+    let sent = proxy.take_round_trips().concat();
+    assert!(!String::from_utf8_lossy(&sent).contains("canary"));
+    server.thaw();
+    up_again(&tier).await;
+    assert_eq!(proxy.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_slow_server_opens_it_and_one_that_is_fast_again_closes_it() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let (tier, recorder) = connected(&proxy.url()).await;
+    let restored = recorder.restored.load(Ordering::SeqCst);
+
+    // In time, but only just.
+    proxy.set_mode(Mode::Delay(BUDGET * 9 / 10));
+    open(&tier).await;
+    assert_eq!(recorder.restored.load(Ordering::SeqCst), restored);
+
+    proxy.set_mode(Mode::Pass);
+    closed(&tier).await;
+    assert!(tier.ready());
+    assert_eq!(recorder.restored.load(Ordering::SeqCst), restored + 1, "what could not be told is told now");
+    assert!(get(&tier, "key").await.is_ok());
+    assert_eq!(proxy.connections(), 1);
+}
+
+#[tokio::test]
+async fn with_the_defaults_it_closes_within_a_second() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let tier = RedisTier::builder(proxy.url()).build().unwrap();
+    attach(&tier, Arc::new(Recorder::default()));
+    up(&tier).await;
+    proxy.set_mode(Mode::Delay(Duration::from_millis(200)));
+    open(&tier).await;
+    // Long enough for the pauses to have grown to their longest.
+    let mut probes = 0;
+    proxy.take_round_trips();
+    eventually_async("it was probed in vain", async || {
+        probes += proxy.take_round_trips().len();
+        probes > 15
+    })
+    .await;
+    assert!(tier.health().breaker_open);
+
+    let began = Instant::now();
+    proxy.set_mode(Mode::Pass);
+    closed(&tier).await;
+    println!("closed after {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn writes_go_on_while_it_is_open() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let (tier, _) = connected(&proxy.url()).await;
+    put(&tier, "key", vec![1], MINUTE).await.unwrap();
+    let mine = token();
+    lease(&tier, claim("mine", mine, Take::Force)).await.unwrap();
+
+    proxy.set_mode(Mode::Delay(BUDGET * 2));
+    open(&tier).await;
+    assert_eq!(delete(&tier, "key").await, Ok(()));
+    assert_eq!(server.cli(&["EXISTS", "key"]), "0");
+    assert_eq!(fill(&tier, value("mine", mine, vec![2], MINUTE)).await, Ok(true));
+    assert!(tier.health().breaker_open);
+}
+
+#[tokio::test]
+async fn with_the_defaults_a_mute_connection_is_replaced_within_two_seconds() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let tier = RedisTier::builder(proxy.url()).build().unwrap();
+    // Heartbeats are a second apart: the reads have to find out.
+    up(&tier).await;
+    proxy.set_mode(Mode::Swallow);
+    proxy.set_mode(Mode::Pass);
+
+    let began = Instant::now();
+    assert_eq!(get(&tier, "key").await, Err(TierError::Timeout));
+    eventually_async("it is connected again", async || {
+        proxy.connections() > 1 && get(&tier, "key").await.is_ok()
+    })
+    .await;
+    println!("replaced after {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(tier.health().reconnects, 1);
+}
+
+#[tokio::test]
+async fn a_read_that_times_out_has_the_connection_checked() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let tier = builder(&proxy.url()).build().unwrap();
+    up(&tier).await;
+    let pings = || {
+        let sent = proxy.take_round_trips().concat();
+        String::from_utf8_lossy(&sent).matches("PING").count()
+    };
+    eventually_async("a heartbeat is over", async || pings() > 0).await;
+    server.freeze();
+    let began = Instant::now();
+    assert_eq!(get(&tier, "key").await, Err(TierError::Timeout));
+    eventually_async("a heartbeat follows", async || pings() > 0).await;
+    assert!(began.elapsed() < Duration::from_millis(700), "without it, the next one came after a second");
+}
+
+#[tokio::test]
+async fn too_many_at_a_time_fail_at_once() {
+    let server = RedisServer::start();
+    let tier = crate::support::builder(&server.url()).max_in_flight(8).build().unwrap();
+    up(&tier).await;
+    server.freeze();
+    let tier = Arc::new(tier);
+    let mut waiting = JoinSet::new();
+    for _ in 0..9 {
+        let tier = tier.clone();
+        waiting.spawn(async move { get(&tier, "key").await });
+    }
+    assert_eq!(waiting.join_next().await.unwrap().unwrap(), Err(TierError::Unavailable));
+    // Each counts as one that took too long.
+    for turned_away in 1..=3 {
+        assert_eq!((tier.health().shed, tier.health().breaker_open), (turned_away, false));
+        assert_eq!(get(&tier, "key").await, Err(TierError::Unavailable));
+    }
+    assert!(tier.health().breaker_open);
+    assert_eq!(waiting.len(), 8);
+
+    server.thaw();
+    while let Some(read) = waiting.join_next().await {
+        assert_eq!(read.unwrap(), Ok(None));
+    }
+    up_again(&tier).await;
+}
+
+#[tokio::test]
+async fn too_many_writes_are_not_taken_for_done_and_do_not_open_it() {
+    let server = RedisServer::start();
+    let tier = Arc::new(crate::support::builder(&server.url()).max_in_flight(2).build().unwrap());
+    attach(&tier, Arc::new(Recorder::default()));
+    up(&tier).await;
+    server.freeze();
+    let mut waiting = JoinSet::new();
+    for _ in 0..10 {
+        let tier = tier.clone();
+        waiting.spawn(async move { delete(&tier, "key").await });
+    }
+    let mut turned_away = 0;
+    while turned_away < 8 {
+        assert_eq!(waiting.join_next().await.unwrap().unwrap(), Err(TierError::Unavailable));
+        turned_away += 1;
+    }
+    assert!(!tier.health().breaker_open);
+    server.thaw();
+    while let Some(told) = waiting.join_next().await {
+        assert_eq!(told.unwrap(), Ok(()));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_does_not_open_it() {
+    let server = RedisServer::start();
+    let (tier, _) = connected(&server.url()).await;
+    server.cli(&["CONFIG", "SET", "replica-serve-stale-data", "no"]);
+    server.cli(&["REPLICAOF", "127.0.0.1", "1"]);
+    for _ in 0..100 {
+        assert_eq!(get(&tier, "key").await, Err(refused("MASTERDOWN")));
+    }
+    assert!(tier.ready());
+    assert_eq!(tier.state(), RedisState::Degraded);
+    assert_eq!(tier.health().breaker_opened, 0);
+
+    server.cli(&["REPLICAOF", "NO", "ONE"]);
+    eventually_async("it is up again", async || tier.state() == RedisState::Up).await;
+}
+
+#[tokio::test]
+async fn callers_that_go_away_do_not_open_it() {
+    let server = RedisServer::start();
+    let tier = crate::support::builder(&server.url()).operation_timeout(AMPLE).build().unwrap();
+    up(&tier).await;
+    server.freeze();
+    for _ in 0..20 {
+        let read = tokio::time::timeout(Duration::from_millis(1), get(&tier, "key")).await;
+        assert!(read.is_err());
+    }
+    assert_eq!(tier.health().breaker_opened, 0);
+    server.thaw();
+    up_again(&tier).await;
+}
+
+#[tokio::test]
+async fn a_healthy_server_never_opens_it() {
+    let server = RedisServer::start();
+    // The defaults.
+    let tier = Arc::new(RedisTier::builder(server.url()).build().unwrap());
+    attach(&tier, Arc::new(Recorder::default()));
+    up(&tier).await;
+    let calls = Calls::make(&tier, 4, 5000).await;
+    let health = tier.health();
+    assert_eq!((health.breaker_opened, health.shed, health.reconnects), (0, 0, 0), "{calls:?}");
+    assert_eq!(calls.answered, 20_000);
+}
+
+#[tokio::test]
+async fn what_happens_is_told_in_order() {
+    let mut server = RedisServer::start();
+    let tier = builder(&server.url()).build().unwrap();
+    attach(&tier, Arc::new(Recorder::default()));
+    let mut watch = tier.watch_state();
+    assert_eq!((watch.state(), tier.health().last_answer_ms), (RedisState::Down, None));
+    up(&tier).await;
+    assert_eq!(watch.changed().await, RedisState::Up);
+    let health = tier.health();
+    assert!(health.tracking && health.registered && health.last_answer_ms.is_some(), "{health:?}");
+
+    server.freeze();
+    open(&tier).await;
+    assert_eq!(watch.changed().await, RedisState::Degraded);
+    server.thaw();
+    assert_eq!(watch.changed().await, RedisState::Up);
+    server.cli(&["REPLICAOF", "127.0.0.1", "1"]);
+    assert_eq!(watch.changed().await, RedisState::Degraded);
+    server.cli(&["REPLICAOF", "NO", "ONE"]);
+    assert_eq!(watch.changed().await, RedisState::Up);
+    server.kill();
+    assert_eq!(watch.changed().await, RedisState::Down);
+    down(&tier).await;
+    server.restart();
+    assert_eq!(watch.changed().await, RedisState::Up);
+
+    let health = tier.health();
+    assert!(health.reconnects >= 1, "{health:?}");
+    drop(tier);
+    assert_eq!(watch.changed().await, RedisState::Down);
+    let over = tokio::time::timeout(Duration::from_millis(10), watch.changed()).await;
+    assert!(over.is_err(), "nothing comes after the end");
+}
+
+#[tokio::test]
+async fn a_server_that_tells_nothing_is_degraded() {
+    let server = RedisServer::start();
+    server.cli(&["ACL", "SETUSER", "default", "-client|tracking"]);
+    let (tier, _) = connected(&server.url()).await;
+    assert_eq!(tier.state(), RedisState::Degraded);
+    assert!(!tier.health().tracking);
+}
+
+#[tokio::test]
+async fn without_messages_an_open_breaker_ends_the_registration() {
+    let server = RedisServer::start();
+    server.cli(&["ACL", "SETUSER", "default", "-client|tracking"]);
+    let proxy = Proxy::start(server.port());
+    let (tier, _) = connected(&proxy.url()).await;
+    proxy.take_round_trips();
+    proxy.set_mode(Mode::Delay(BUDGET * 2));
+    open(&tier).await;
+    // Of the one that may have been under way.
+    let mut heartbeats = 0;
+    eventually_async("it beats", async || {
+        heartbeats += proxy.take_round_trips().len();
+        heartbeats > 2
+    })
+    .await;
+    let mut sent = Vec::new();
+    eventually_async("it beats on", async || {
+        sent.extend(proxy.take_round_trips());
+        sent.len() > 3
+    })
+    .await;
+    let sent = String::from_utf8_lossy(&sent.concat()).into_owned();
+    assert!(sent.contains("ns:%poke") && !sent.contains("ns:%members"), "{sent}");
+}
+
+#[test]
+fn health_can_be_stored_and_shows_no_password() {
+    let tier = RedisTier::builder("redis://user:canary@localhost:1/").build().unwrap();
+    let json = serde_json::to_string(&tier.health()).unwrap();
+    assert!(json.contains(r#""state":"down""#) && !json.contains("canary"), "{json}");
+    assert_eq!(serde_json::from_str::<RedisHealth>(&json).unwrap(), tier.health());
+}
