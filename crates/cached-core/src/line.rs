@@ -42,7 +42,12 @@ impl Line {
         Self::new(0, true)
     }
 
-    /// A connection that tells nothing: what is read over it holds for the bound of the cache, and no longer.
+    /// As [`silent`](Self::silent), of one connection: it can end.
+    pub fn deaf() -> Arc<Self> {
+        Self::new(0, false)
+    }
+
+    /// No connection, or one that tells nothing: what is read over it holds for the bound of the cache, and no longer.
     pub fn silent() -> Arc<Self> {
         lazy!(static SILENT: Arc<Line> = Line::new(0, false));
         SILENT.clone()

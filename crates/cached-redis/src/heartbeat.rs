@@ -144,6 +144,9 @@ impl Heartbeat {
         }
         if registers {
             let handled = self.delay().map_or(0, |delay| self.readings.handled(delay, now));
+            if handled > 0 {
+                self.link.withdraw_grace();
+            }
             let reach = attached.reach(self.settings.connect_timeout);
             let keep = reach.saturating_add(KEEP_MEMBERS);
             let registered = u8::from(self.member.is_registered());
@@ -197,7 +200,7 @@ impl Heartbeat {
             facts.refusing = false;
             facts.registered = Some(is_registered);
         });
-        // The silent line is everybody's, and proves nothing.
+        // A line that tells nothing proves nothing.
         if self.session.is_tracking {
             self.session.line.allow_grace(is_registered || planted!("member-not-registered"));
             self.session.line.prove(sent);

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -28,6 +28,8 @@ pub(crate) struct Link {
     reported: Notify,
     last_sign: Mutex<Instant>,
     last_end: Mutex<Option<Instant>>,
+    /// Lines that are over, while what was read over them may still be served in an outage.
+    graced: Mutex<Vec<Weak<Line>>>,
     pub(crate) gate: Gate,
     pub(crate) condition: Condition,
 }
@@ -77,6 +79,7 @@ impl Link {
             reported: Notify::new(),
             last_sign: Mutex::new(Instant::now()),
             last_end: Mutex::new(None),
+            graced: Mutex::default(),
             gate,
             condition: Condition::new(),
         }
@@ -219,10 +222,21 @@ impl Link {
         if let State::Up(session) = std::mem::replace(&mut published.state, state) {
             *lock(&self.last_end) = Some(Instant::now());
             session.line.end();
+            let mut graced = lock(&self.graced);
+            graced.retain(|line| line.strong_count() > 0);
+            graced.push(Arc::downgrade(&session.line));
         }
         match &published.state {
             State::Up(session) => self.condition.connected(session.is_tracking),
             State::Connecting | State::Down => self.condition.disconnected(),
+        }
+    }
+
+    /// This process is about to say that it has handled changes of which the connections before this one can have told
+    /// nothing: what was read over them is not served in an outage any more.
+    pub(crate) fn withdraw_grace(&self) {
+        for line in lock(&self.graced).drain(..).filter_map(|line| line.upgrade()) {
+            line.allow_grace(false);
         }
     }
 
@@ -233,7 +247,7 @@ impl Link {
 
     /// Numbers a new connection.
     pub(crate) fn open(&self, connection: MultiplexedConnection, is_tracking: bool) -> Session {
-        let line = if is_tracking { Line::watching() } else { Line::silent() };
+        let line = if is_tracking { Line::watching() } else { Line::deaf() };
         let id = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
         Session { connection, line, is_tracking, id }
     }

@@ -16,7 +16,8 @@ use redis_harness::{RedisServer, eventually, eventually_async};
 use tokio::runtime::Runtime;
 
 use crate::support::{
-    AMPLE, MINUTE, Recorder, attach, attach_with, builder, bytes, delete, put, refused, tier, up, watched,
+    AMPLE, MINUTE, Recorder, attach, attach_with, builder, bytes, delete, line, put, refused, shown, tier,
+    up, watched,
 };
 
 const BOUND: Duration = Duration::from_millis(200);
@@ -267,6 +268,28 @@ async fn after_a_new_connection_the_old_one_must_have_run_out() {
     .await;
     here.confirm().await.unwrap();
     assert!(clock(&server) >= begin + 2000);
+}
+
+/// It says that it has handled what the connection before this one cannot have told it.
+#[tokio::test]
+async fn who_has_confirmed_does_not_serve_what_an_earlier_connection_read_in_an_outage() {
+    let server = RedisServer::start();
+    let (here, there) = (tier(&server.url()), tier(&server.url()));
+    for tier in [&here, &there] {
+        attach_with(tier, Arc::new(Recorder::default()), BOUND, AMPLE);
+        up(tier).await;
+    }
+    let before = line(&there).await;
+    server.cli(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    eventually_async("both are there again", async || {
+        here.exists("any").await.is_ok() && there.exists("any").await.is_ok()
+    })
+    .await;
+    assert!(!Arc::ptr_eq(&before, &line(&there).await));
+    assert_eq!(shown(&before, "has_grace"), "true");
+    here.confirm().await.unwrap();
+    assert_eq!(shown(&before, "has_grace"), "false");
+    assert_eq!(shown(&*line(&there).await, "has_grace"), "true");
 }
 
 #[tokio::test]
