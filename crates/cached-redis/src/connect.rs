@@ -2,21 +2,15 @@
 
 use std::sync::Arc;
 
-use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, RedisError,
-    aio::{MultiplexedConnection, SendError},
-};
+use redis::{AsyncConnectionConfig, ErrorKind, ProtocolVersion, RedisError, aio::SendError};
 
-use crate::{settings::Settings, tracking::Tracking, watch::Watch};
+use crate::{connection::Connection, settings::Settings, tracking::Tracking, watch::Watch};
 
 /// How many requests may queue for the connection before further ones wait, within their budgets.
 const QUEUE: usize = 1024;
 
 /// A new connection, and what the server tracks of it.
-pub(crate) async fn connect(
-    settings: &Settings,
-    watch: &Arc<Watch>,
-) -> Option<(MultiplexedConnection, Tracking)> {
+pub(crate) async fn connect(settings: &Settings, watch: &Arc<Watch>) -> Option<(Connection, Tracking)> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(settings.connect_timeout))
         .set_response_timeout(Some(settings.longest_answer()))
@@ -26,20 +20,18 @@ pub(crate) async fn connect(
         listener.hear(&push);
         Ok::<_, SendError>(())
     });
-    match open(settings.endpoint.resp3(), &listening).await {
+    // In RESP3 the server may say something unasked.
+    match settings.endpoint.open(ProtocolVersion::RESP3, &listening).await {
         Ok(mut connection) => {
             let tracking = Tracking::start(&mut connection).await.ok()?;
             Some((connection, tracking))
         }
         Err(error) if is_too_old(&error) => {
-            Some((open(settings.endpoint.resp2(), &config).await.ok()?, Tracking::Off))
+            let connection = settings.endpoint.open(ProtocolVersion::RESP2, &config).await.ok()?;
+            Some((connection, Tracking::Off))
         }
         Err(_) => None,
     }
-}
-
-async fn open(client: &Client, config: &AsyncConnectionConfig) -> Result<MultiplexedConnection, RedisError> {
-    client.get_multiplexed_async_connection_with_config(config).await
 }
 
 /// Whether the server answered, and did not understand or does not allow the new protocol. Of a wrong password it

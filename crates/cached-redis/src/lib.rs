@@ -17,6 +17,10 @@
 //! # }
 //! ```
 //!
+//! # Features
+//!
+//! `tls`: `rediss://`, over rustls.
+//!
 //! The path of an operation is `tier` → `link` → `batch` → Redis; `supervisor` runs beside it and owns the connection,
 //! `heartbeat` proves that what was read over it still holds, and `watch` hears what does not.
 
@@ -25,6 +29,7 @@ mod batch;
 mod builder;
 mod confirm;
 mod connect;
+mod connection;
 mod endpoint;
 mod failure;
 mod heartbeat;
@@ -38,6 +43,8 @@ mod settings;
 mod supervisor;
 mod sweep;
 mod tier;
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
+mod tls;
 mod tracking;
 mod watch;
 

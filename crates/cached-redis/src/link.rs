@@ -10,10 +10,9 @@ use std::{
 };
 
 use cached_core::Line;
-use redis::aio::MultiplexedConnection;
 use tokio::sync::{Notify, watch};
 
-use crate::failure::Verdict;
+use crate::{connection::Connection, failure::Verdict};
 
 /// What operations and the supervisor share.
 #[derive(Debug)]
@@ -47,7 +46,7 @@ pub(crate) enum State {
 /// A connection, and its number among all connections of this link.
 #[derive(Clone)]
 pub(crate) struct Session {
-    pub(crate) connection: MultiplexedConnection,
+    pub(crate) connection: Connection,
     /// How fresh what was read over it is.
     pub(crate) line: Arc<Line>,
     /// Whether the server tells over it what changed.
@@ -179,7 +178,7 @@ impl Link {
     }
 
     /// Numbers a new connection.
-    pub(crate) fn open(&self, connection: MultiplexedConnection, is_tracking: bool) -> Session {
+    pub(crate) fn open(&self, connection: Connection, is_tracking: bool) -> Session {
         let line = if is_tracking { Line::watching() } else { Line::silent() };
         let id = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
         Session { connection, line, is_tracking, id }

@@ -60,6 +60,8 @@ impl RedisTier {
     /// `redis://[[user]:password@]host[:port][/database number]`.
     ///
     /// The port defaults to 6379 and the database to 0. `valkey://` means the same; `unix:///path` is a socket.
+    /// `rediss://` and `valkeys://` are TLS (feature `tls`): the server must have a certificate for the host of the URL, signed
+    /// by a root of the system or by one that was [given](RedisTierBuilder::root_certificate). There is no way not to verify it.
     pub fn builder(url: impl Into<String>) -> RedisTierBuilder {
         RedisTierBuilder::new(url.into())
     }

@@ -26,6 +26,8 @@ const ATTEMPTS: usize = 20;
 #[derive(Debug)]
 pub struct RedisServer {
     port: u16,
+    /// A second port, on which it expects TLS.
+    tls_port: Option<u16>,
     directory: PathBuf,
     options: Vec<String>,
     child: Option<Child>,
@@ -49,10 +51,25 @@ impl RedisServer {
     /// As [`start`](Self::start).
     #[must_use]
     pub fn start_with(options: &[&str]) -> Self {
+        Self::start_on(options, false)
+    }
+
+    /// As [`start_with`](Self::start_with), with a second port for TLS; the options name the certificates. The first
+    /// port stays as it is, for [`cli`](Self::cli).
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_with_tls(options: &[&str]) -> Self {
+        Self::start_on(options, true)
+    }
+
+    fn start_on(options: &[&str], with_tls: bool) -> Self {
         let options = options.iter().map(|&option| option.to_owned()).collect();
-        let mut server = Self { port: 0, directory: directory(), options, child: None };
+        let mut server = Self { port: 0, tls_port: None, directory: directory(), options, child: None };
         for _ in 0..ATTEMPTS {
             server.port = port::free();
+            server.tls_port = with_tls.then(port::free);
             if server.launch() {
                 return server;
             }
@@ -68,6 +85,14 @@ impl RedisServer {
     /// The TCP port, the same for the whole life of this value.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The port for TLS, as lasting as the other one.
+    ///
+    /// # Panics
+    /// When the server was not [started](Self::start_with_tls) with one.
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port.expect("the server was started with TLS")
     }
 
     /// Sends one command and returns its answer as text; `(nil)` for nil, a line per element for an array.
@@ -132,6 +157,7 @@ impl RedisServer {
             .args(["--save", "", "--appendonly", "no", "--daemonize", "no", "--logfile", "redis.log"])
             .arg("--dir")
             .arg(&self.directory)
+            .args(self.tls_port.iter().flat_map(|port| ["--tls-port".to_owned(), port.to_string()]))
             .args(&self.options)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

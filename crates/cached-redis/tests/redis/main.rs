@@ -10,5 +10,7 @@ mod runtimes;
 mod settings;
 mod support;
 mod tags;
+#[cfg(feature = "tls")]
+mod tls;
 mod values;
 mod watching;
