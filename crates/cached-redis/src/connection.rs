@@ -13,8 +13,8 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// The driver of a connection over a stream of ours is ours as well. Without an end it would wait for the answers
-    /// that it is owed, and a server that hangs owes them for ever.
+    /// The driver of a connection over a stream of ours is ours as well. By itself it ends when it has written all that
+    /// it was given, and a server that hangs does not take it.
     #[cfg(feature = "tls")]
     pub(crate) fn driven(
         connection: MultiplexedConnection,
