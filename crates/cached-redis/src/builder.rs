@@ -12,6 +12,7 @@ use crate::{endpoint::Endpoint, settings::Settings, tier::RedisTier, tls::Certif
 pub struct RedisTierBuilder {
     url: String,
     certificates: Certificates,
+    sentinel_password: Option<String>,
     operation_timeout: Duration,
     write_timeout: Duration,
     connect_timeout: Duration,
@@ -24,6 +25,7 @@ impl RedisTierBuilder {
         Self {
             url,
             certificates: Certificates::default(),
+            sentinel_password: None,
             operation_timeout: Duration::from_millis(50),
             write_timeout: Duration::from_secs(1),
             connect_timeout: Duration::from_secs(1),
@@ -103,6 +105,22 @@ impl RedisTierBuilder {
         self
     }
 
+    /// The password that the sentinels themselves ask for, if they do; that in the URL is for the primary. Only for
+    /// `redis-sentinel://`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), cached_core::Error> {
+    /// let tier = cached_redis::RedisTier::builder("redis-sentinel://:secret@one:26379,two:26379/primary")
+    ///     .sentinel_password("another secret")
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "sentinel")]
+    pub fn sentinel_password(mut self, password: impl Into<String>) -> Self {
+        self.sentinel_password = Some(password.into());
+        self
+    }
+
     /// Makes the tier. This does not connect and needs no runtime; the first operation starts the connection. (For
     /// `rediss://` without a [`root_certificate`](Self::root_certificate), it reads those of the system.)
     ///
@@ -125,7 +143,7 @@ impl RedisTierBuilder {
             return Err(Error::config("retry: the shortest pause must not exceed the longest"));
         }
         Ok(RedisTier::new(Settings {
-            endpoint: Endpoint::parse(&self.url, &self.certificates)?,
+            endpoint: Endpoint::parse(&self.url, &self.certificates, self.sentinel_password.as_deref())?,
             read_timeout: self.operation_timeout,
             write_timeout: self.write_timeout,
             connect_timeout: self.connect_timeout,
@@ -135,7 +153,7 @@ impl RedisTierBuilder {
     }
 }
 
-/// Without the URL, which may hold a password, and the private key.
+/// Without the URL, which may hold a password, and without the other secrets.
 impl fmt::Debug for RedisTierBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisTierBuilder")

@@ -11,6 +11,9 @@ const QUEUE: usize = 1024;
 
 /// A new connection, and what the server tracks of it.
 pub(crate) async fn connect(settings: &Settings, watch: &Arc<Watch>) -> Option<(Connection, Tracking)> {
+    let endpoint = &settings.endpoint;
+    // At each attempt: it may have moved.
+    let server = endpoint.locate(settings.connect_timeout).await?;
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(settings.connect_timeout))
         .set_response_timeout(Some(settings.longest_answer()))
@@ -21,17 +24,18 @@ pub(crate) async fn connect(settings: &Settings, watch: &Arc<Watch>) -> Option<(
         Ok::<_, SendError>(())
     });
     // In RESP3 the server may say something unasked.
-    match settings.endpoint.open(ProtocolVersion::RESP3, &listening).await {
-        Ok(mut connection) => {
-            let tracking = Tracking::start(&mut connection).await.ok()?;
-            Some((connection, tracking))
-        }
+    let (mut connection, can_track) = match endpoint.open(&server, ProtocolVersion::RESP3, &listening).await {
+        Ok(connection) => (connection, true),
         Err(error) if is_too_old(&error) => {
-            let connection = settings.endpoint.open(ProtocolVersion::RESP2, &config).await.ok()?;
-            Some((connection, Tracking::Off))
+            (endpoint.open(&server, ProtocolVersion::RESP2, &config).await.ok()?, false)
         }
-        Err(_) => None,
+        Err(_) => return None,
+    };
+    if !endpoint.confirm(&server, &mut connection).await {
+        return None;
     }
+    let tracking = if can_track { Tracking::start(&mut connection).await.ok()? } else { Tracking::Off };
+    Some((connection, tracking))
 }
 
 /// Whether the server answered, and did not understand or does not allow the new protocol. Of a wrong password it

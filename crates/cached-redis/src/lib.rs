@@ -19,7 +19,7 @@
 //!
 //! # Features
 //!
-//! `tls`: `rediss://`, over rustls.
+//! `tls`: `rediss://`, over rustls. `sentinel`: `redis-sentinel://`, a primary that is found through Redis Sentinel.
 //!
 //! The path of an operation is `tier` → `link` → `batch` → Redis; `supervisor` runs beside it and owns the connection,
 //! `heartbeat` proves that what was read over it still holds, and `watch` hears what does not.
@@ -30,6 +30,7 @@ mod builder;
 mod confirm;
 mod connect;
 mod connection;
+mod dialer;
 mod endpoint;
 mod failure;
 mod heartbeat;
@@ -39,6 +40,8 @@ mod random;
 mod readings;
 mod record;
 mod scripts;
+#[cfg_attr(not(feature = "sentinel"), path = "no_sentinel.rs")]
+mod sentinel;
 mod settings;
 mod supervisor;
 mod sweep;

@@ -7,6 +7,8 @@ mod outages;
 mod patterns;
 mod round_trips;
 mod runtimes;
+#[cfg(feature = "sentinel")]
+mod sentinel;
 mod settings;
 mod support;
 mod tags;

@@ -75,6 +75,14 @@ fn tls_is_refused_by_name() {
 }
 
 #[test]
+#[cfg(not(feature = "sentinel"))]
+fn sentinels_are_refused_by_name() {
+    let error = refused(RedisTier::builder("redis-sentinel://canaryuser:canarypass@one/primary"));
+    assert_error_is_silent(&error);
+    assert!(error.to_string().contains("feature `sentinel`"), "{error}");
+}
+
+#[test]
 fn a_duration_of_zero_is_refused_by_name() {
     let builder = || RedisTier::builder("redis://canaryuser:canarypass@localhost/");
     let (zero, second) = (Duration::ZERO, Duration::from_secs(1));

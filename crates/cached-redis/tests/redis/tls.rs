@@ -22,9 +22,9 @@ use crate::{
 };
 
 /// An authority of the test's own.
-struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pem: String,
+    pub(crate) pem: String,
 }
 
 /// A certificate and its key.
@@ -76,29 +76,43 @@ impl Drop for Folder {
     }
 }
 
+/// A certificate about `name`, as a server wants to be told of it.
+fn options(authority: &Authority, folder: &Folder, name: &str, asks: bool) -> Vec<String> {
+    let signed = authority.sign(name);
+    [
+        "--tls-ca-cert-file",
+        &folder.write("ca.pem", &authority.pem),
+        "--tls-cert-file",
+        &folder.write("server.pem", &signed.certificate),
+        "--tls-key-file",
+        &folder.write("server.key", &signed.key),
+        "--tls-auth-clients",
+        if asks { "yes" } else { "no" },
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
 /// A server with a certificate, and whoever signed it.
-struct Secured {
-    server: RedisServer,
-    authority: Authority,
-    _folder: Folder,
+pub(crate) struct Secured {
+    pub(crate) server: RedisServer,
+    pub(crate) authority: Authority,
+    folder: Folder,
 }
 
 impl Secured {
     /// Its certificate is about `name`. Whether it asks its clients for one.
-    fn start(name: &str, asks: bool) -> Self {
+    pub(crate) fn start(name: &str, asks: bool) -> Self {
         let (authority, folder) = (Authority::new(), Folder::new());
-        let signed = authority.sign(name);
-        let server = RedisServer::start_with_tls(&[
-            "--tls-ca-cert-file",
-            &folder.write("ca.pem", &authority.pem),
-            "--tls-cert-file",
-            &folder.write("server.pem", &signed.certificate),
-            "--tls-key-file",
-            &folder.write("server.key", &signed.key),
-            "--tls-auth-clients",
-            if asks { "yes" } else { "no" },
-        ]);
-        Self { server, authority, _folder: folder }
+        let options = options(&authority, &folder, name, asks);
+        let options: Vec<_> = options.iter().map(String::as_str).collect();
+        Self { server: RedisServer::start_with_tls(&options), authority, folder }
+    }
+
+    /// Those of another server of the same authority.
+    #[cfg(feature = "sentinel")]
+    pub(crate) fn options(&self, name: &str, asks: bool) -> Vec<String> {
+        options(&self.authority, &self.folder, name, asks)
     }
 
     fn url(&self) -> String {
