@@ -97,6 +97,7 @@ fn options(authority: &Authority, folder: &Folder, name: &str, asks: bool) -> Ve
 pub(crate) struct Secured {
     pub(crate) server: RedisServer,
     pub(crate) authority: Authority,
+    #[cfg_attr(not(feature = "sentinel"), expect(dead_code, reason = "it lasts as long as the server"))]
     folder: Folder,
 }
 
