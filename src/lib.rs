@@ -26,7 +26,7 @@
 //!
 //! # Features
 //!
-//! `redis` (default): the Redis tier. `msgpack`, `postcard`: codecs besides JSON. `compression`: LZ4 for large values.
+//! `redis` (default): the Redis tier. `tls`: `rediss://`. `sentinel`: `redis-sentinel://`. `msgpack`, `postcard`: codecs besides JSON. `compression`: LZ4 for large values.
 //! `sha256`, `xxh3`: key hashers besides BLAKE3. A library that only annotates its functions turns the default off.
 
 /// ```

@@ -4,13 +4,15 @@ use std::{fmt, time::Duration};
 
 use cached_core::Error;
 
-use crate::{endpoint::Endpoint, settings::Settings, tier::RedisTier};
+use crate::{endpoint::Endpoint, settings::Settings, tier::RedisTier, tls::Certificates};
 
 /// Settings of a [`RedisTier`], made by [`RedisTier::builder`].
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct RedisTierBuilder {
     url: String,
+    certificates: Certificates,
+    sentinel_password: Option<String>,
     operation_timeout: Duration,
     write_timeout: Duration,
     connect_timeout: Duration,
@@ -23,6 +25,8 @@ impl RedisTierBuilder {
     pub(crate) fn new(url: String) -> Self {
         Self {
             url,
+            certificates: Certificates::default(),
+            sentinel_password: None,
             operation_timeout: Duration::from_millis(50),
             write_timeout: Duration::from_secs(1),
             connect_timeout: Duration::from_secs(1),
@@ -77,11 +81,65 @@ impl RedisTierBuilder {
         self
     }
 
-    /// Makes the tier. This does no I/O and needs no runtime; the first operation starts the connection.
+    /// Trusts the certificates in this PEM, and what they have signed, instead of the root certificates of the
+    /// system. May be called more than once. Only for `rediss://`.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let tier = cached_redis::RedisTier::builder("rediss://cache.internal:6379")
+    ///     .root_certificate(std::fs::read("ca.pem")?)
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.certificates.roots.push(pem.into());
+        self
+    }
+
+    /// The certificate by which this process proves who it is, followed by those that lead to its root, and the private
+    /// key, both as PEM: for a server that asks for one (mutual TLS). Only for `rediss://`.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let tier = cached_redis::RedisTier::builder("rediss://cache.internal:6379")
+    ///     .client_certificate(std::fs::read("client.pem")?, std::fs::read("client.key")?)
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn client_certificate(
+        mut self,
+        certificate_pem: impl Into<Vec<u8>>,
+        key_pem: impl Into<Vec<u8>>,
+    ) -> Self {
+        self.certificates.own = Some((certificate_pem.into(), key_pem.into()));
+        self
+    }
+
+    /// The password that the sentinels themselves ask for, if they do; that in the URL is for the primary. Only for
+    /// `redis-sentinel://`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), cached_core::Error> {
+    /// let tier = cached_redis::RedisTier::builder("redis-sentinel://:secret@one:26379,two:26379/primary")
+    ///     .sentinel_password("another secret")
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "sentinel")]
+    pub fn sentinel_password(mut self, password: impl Into<String>) -> Self {
+        self.sentinel_password = Some(password.into());
+        self
+    }
+
+    /// Makes the tier. This does not connect and needs no runtime; the first operation starts the connection. (For
+    /// `rediss://` without a [`root_certificate`](Self::root_certificate), it reads those of the system.)
     ///
     /// # Errors
-    /// [`Error::is_config`] when the URL is malformed, asks for TLS or for something unknown, when a duration is
-    /// zero, when nothing may be in flight, or when the shortest pause exceeds the longest. No error contains any part of the URL.
+    /// [`Error::is_config`] when the URL is malformed or asks for something unknown or not compiled in, when a PEM cannot be
+    /// used, when a duration is zero, when nothing may be in flight, or when the shortest pause exceeds the longest. No error contains any part of the
+    /// URL or of a PEM.
     pub fn build(self) -> Result<RedisTier, Error> {
         for (name, duration) in [
             ("operation_timeout", self.operation_timeout),
@@ -100,7 +158,7 @@ impl RedisTierBuilder {
             return Err(Error::config("max_in_flight: nothing could ever be asked"));
         }
         Ok(RedisTier::new(Settings {
-            endpoint: Endpoint::parse(&self.url)?,
+            endpoint: Endpoint::parse(&self.url, &self.certificates, self.sentinel_password.as_deref())?,
             read_timeout: self.operation_timeout,
             write_timeout: self.write_timeout,
             connect_timeout: self.connect_timeout,
@@ -111,7 +169,7 @@ impl RedisTierBuilder {
     }
 }
 
-/// Without the URL, which may hold a password.
+/// Without the URL, which may hold a password, and without the other secrets.
 impl fmt::Debug for RedisTierBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisTierBuilder")

@@ -2,21 +2,18 @@
 
 use std::sync::Arc;
 
-use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, RedisError,
-    aio::{MultiplexedConnection, SendError},
-};
+use redis::{AsyncConnectionConfig, ErrorKind, ProtocolVersion, RedisError, aio::SendError};
 
-use crate::{settings::Settings, tracking::Tracking, watch::Watch};
+use crate::{connection::Connection, settings::Settings, tracking::Tracking, watch::Watch};
 
 /// How many requests may queue for the connection before further ones wait, within their budgets.
 const QUEUE: usize = 1024;
 
 /// A new connection, and what the server tracks of it.
-pub(crate) async fn connect(
-    settings: &Settings,
-    watch: &Arc<Watch>,
-) -> Option<(MultiplexedConnection, Tracking)> {
+pub(crate) async fn connect(settings: &Settings, watch: &Arc<Watch>) -> Option<(Connection, Tracking)> {
+    let endpoint = &settings.endpoint;
+    // At each attempt: it may have moved.
+    let server = endpoint.locate(settings.connect_timeout).await?;
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(settings.connect_timeout))
         .set_response_timeout(Some(settings.longest_answer()))
@@ -26,20 +23,19 @@ pub(crate) async fn connect(
         listener.hear(&push);
         Ok::<_, SendError>(())
     });
-    match open(settings.endpoint.resp3(), &listening).await {
-        Ok(mut connection) => {
-            let tracking = Tracking::start(&mut connection).await.ok()?;
-            Some((connection, tracking))
-        }
+    // In RESP3 the server may say something unasked.
+    let (mut connection, can_track) = match endpoint.open(&server, ProtocolVersion::RESP3, &listening).await {
+        Ok(connection) => (connection, true),
         Err(error) if is_too_old(&error) => {
-            Some((open(settings.endpoint.resp2(), &config).await.ok()?, Tracking::Off))
+            (endpoint.open(&server, ProtocolVersion::RESP2, &config).await.ok()?, false)
         }
-        Err(_) => None,
+        Err(_) => return None,
+    };
+    if !endpoint.confirm(&server, &mut connection).await {
+        return None;
     }
-}
-
-async fn open(client: &Client, config: &AsyncConnectionConfig) -> Result<MultiplexedConnection, RedisError> {
-    client.get_multiplexed_async_connection_with_config(config).await
+    let tracking = if can_track { Tracking::start(&mut connection).await.ok()? } else { Tracking::Off };
+    Some((connection, tracking))
 }
 
 /// Whether the server answered, and did not understand or does not allow the new protocol. Of a wrong password it

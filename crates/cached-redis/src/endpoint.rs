@@ -1,99 +1,223 @@
-//! The server's address, out of the URL.
+//! Where the server is and how to log in, out of the URL.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use cached_core::Error;
 use redis::{
-    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, io::tcp::TcpSettings,
+    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
+    RedisConnectionInfo, RedisResult,
+};
+
+use crate::{
+    connection::Connection,
+    dialer::Dialer,
+    sentinel::{Sentinels, Told},
+    tls::{Certificates, Tls},
 };
 
 /// Where the server is and how to log in.
 pub(crate) struct Endpoint {
-    /// Speaks RESP3, in which the server may say something unasked.
-    resp3: Client,
-    resp2: Client,
+    place: Place,
+    login: RedisConnectionInfo,
+    dialer: Dialer,
     /// The address for people: without user and password.
     label: String,
 }
 
+enum Place {
+    /// At an address.
+    Fixed(ConnectionAddr),
+    /// Where the sentinels say.
+    Watched(Sentinels),
+}
+
+/// Where the server is at the moment.
+#[derive(Debug)]
+pub(crate) enum Server<'a> {
+    Fixed(&'a ConnectionAddr),
+    Told(Told),
+}
+
+/// What the schemes stand for.
+#[derive(Clone, Copy)]
+struct Scheme {
+    /// What the parser of redis-rs is given. It never hears of TLS: how a connection is made is decided here.
+    plain: &'static str,
+    is_secret: bool,
+    asks_sentinels: bool,
+}
+
 impl Endpoint {
     /// Every error text is fixed: the parser's own texts may quote the URL, and with it the password.
-    pub(crate) fn parse(url: &str) -> Result<Self, Error> {
+    pub(crate) fn parse(
+        url: &str,
+        certificates: &Certificates,
+        sentinel_password: Option<&str>,
+    ) -> Result<Self, Error> {
         let (scheme, rest) = url.split_once("://").unwrap_or_default();
-        match scheme {
-            "redis" | "valkey" | "redis+unix" | "valkey+unix" | "unix" => {}
-            "rediss" | "valkeys" => {
-                return Err(Error::config("redis url: TLS is not compiled in, so rediss:// cannot be used"));
+        let scheme = Scheme::of(scheme)?;
+        check(rest)?;
+        let dialer = Dialer { tls: tls(scheme.is_secret, certificates)? };
+        if scheme.asks_sentinels {
+            let (sentinels, login) = watched(rest, sentinel_password)?;
+            for sentinel in sentinels.addresses() {
+                label(sentinel, scheme.is_secret)?;
             }
-            _ => return Err(Error::config("redis url: it must begin with redis://")),
+            let label = sentinels.label();
+            return Ok(Self { place: Place::Watched(sentinels), login, dialer, label });
         }
-        // A password with a raw `/`, `?` or `#` ends the authority early, and its first half would be taken for
-        // the host or the port, which are shown.
-        if rest.split_once(['/', '?', '#']).is_some_and(|(_, tail)| tail.contains('@')) {
-            return Err(Error::config(
-                "redis url: `/`, `?`, `#` and `@` must be percent-encoded in a password",
-            ));
+        if sentinel_password.is_some() {
+            return Err(Error::config("sentinel_password: it is for redis-sentinel:// only"));
         }
-        let info = url.into_connection_info().map_err(|_| {
-            Error::config("redis url: expected redis://[[user]:password@]host[:port][/database number]")
-        })?;
-        let label = label(info.addr())?;
-        let client = |protocol| {
-            Client::open(tune(&info, protocol)).map_err(|_| Error::config("redis url: not usable"))
-        };
-        Ok(Self { resp3: client(ProtocolVersion::RESP3)?, resp2: client(ProtocolVersion::RESP2)?, label })
+        let info = info(&format!("{}://{rest}", scheme.plain))?;
+        let (login, address) = (info.redis_settings().clone(), info.addr().clone());
+        let label = label(&address, scheme.is_secret)?;
+        Ok(Self { place: Place::Fixed(address), login, dialer, label })
     }
 
-    pub(crate) fn resp3(&self) -> &Client {
-        &self.resp3
+    /// Finds out where the server is, well within `patience`.
+    pub(crate) async fn locate(&self, patience: Duration) -> Option<Server<'_>> {
+        match &self.place {
+            Place::Fixed(address) => Some(Server::Fixed(address)),
+            Place::Watched(sentinels) => sentinels.ask(&self.dialer, patience).await.map(Server::Told),
+        }
     }
 
-    pub(crate) fn resp2(&self) -> &Client {
-        &self.resp2
+    /// A connection that has logged in.
+    pub(crate) async fn open(
+        &self,
+        server: &Server<'_>,
+        protocol: ProtocolVersion,
+        config: &AsyncConnectionConfig,
+    ) -> RedisResult<Connection> {
+        let login = self.login.clone().set_protocol(protocol);
+        self.dialer.open(server.address(), &login, config).await
+    }
+
+    /// Whether the server is the one that was looked for.
+    pub(crate) async fn confirm(&self, server: &Server<'_>, connection: &mut Connection) -> bool {
+        match (&self.place, server) {
+            (Place::Watched(sentinels), Server::Told(told)) => sentinels.confirm(told, connection).await,
+            (_, _) => true,
+        }
     }
 }
 
-/// `host:port`, or the path of a Unix socket.
+/// `host:port`, or the path of a Unix socket, or the name of a primary and its sentinels.
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.label)
     }
 }
 
-fn label(address: &ConnectionAddr) -> Result<String, Error> {
+impl Server<'_> {
+    fn address(&self) -> &ConnectionAddr {
+        match self {
+            Self::Fixed(address) => address,
+            Self::Told(told) => &told.primary,
+        }
+    }
+}
+
+impl Scheme {
+    fn of(scheme: &str) -> Result<Self, Error> {
+        let (plain, is_secret, asks_sentinels) = match scheme {
+            "redis" | "valkey" => ("redis", false, false),
+            "rediss" | "valkeys" => ("redis", true, false),
+            "redis+unix" | "valkey+unix" | "unix" => ("unix", false, false),
+            "redis-sentinel" => ("redis", false, true),
+            "rediss-sentinel" => ("redis", true, true),
+            _ => return Err(Error::config("redis url: it must begin with redis://")),
+        };
+        Ok(Self { plain, is_secret, asks_sentinels })
+    }
+}
+
+fn check(rest: &str) -> Result<(), Error> {
+    // A password with a raw `/`, `?` or `#` ends the authority early, and its first half would be taken for
+    // the host or the port, which are shown.
+    if rest.split_once(['/', '?', '#']).is_some_and(|(_, tail)| tail.contains('@')) {
+        return Err(Error::config("redis url: `/`, `?`, `#` and `@` must be percent-encoded in a password"));
+    }
+    // Some clients take `#insecure` as leave not to verify the server. Nobody shall believe that it was granted.
+    match rest.split_once('#') {
+        Some((_, "insecure")) => Err(Error::config(
+            "redis url: #insecure is refused, as the server is always verified: give its CA with root_certificate",
+        )),
+        Some(_) => Err(Error::config("redis url: nothing is known that follows a `#`")),
+        None => Ok(()),
+    }
+}
+
+fn tls(is_secret: bool, certificates: &Certificates) -> Result<Option<Tls>, Error> {
+    if is_secret {
+        return Tls::new(certificates).map(Some);
+    }
+    if certificates.is_empty() {
+        return Ok(None);
+    }
+    Err(Error::config("redis url: certificates are for TLS, so it must begin with rediss://"))
+}
+
+/// Takes `[[user]:password@]sentinels/name[/database]`.
+fn watched(rest: &str, password: Option<&str>) -> Result<(Sentinels, RedisConnectionInfo), Error> {
+    if rest.contains('?') {
+        return Err(Error::config("redis url: nothing is known that follows a `?`"));
+    }
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (name, database) = path.split_once('/').unwrap_or((path, ""));
+    let (login, hosts) = authority.rsplit_once('@').map_or(("", authority), |(login, hosts)| (login, hosts));
+    let sentinels = Sentinels::parse(hosts, name, password)?;
+    // The login is that of the primary, wherever it is.
+    let login = if login.is_empty() { String::new() } else { format!("{login}@") };
+    let info = info(&format!("redis://{login}primary/{database}"))?;
+    Ok((sentinels, info.redis_settings().clone()))
+}
+
+fn info(url: &str) -> Result<ConnectionInfo, Error> {
+    url.into_connection_info().map_err(|_| {
+        Error::config("redis url: expected redis://[[user]:password@]host[:port][/database number]")
+    })
+}
+
+fn label(address: &ConnectionAddr, is_secret: bool) -> Result<String, Error> {
     match address {
+        ConnectionAddr::Tcp(host, _) if is_secret && !Tls::can_name(host) => {
+            Err(Error::config("redis url: no certificate can be about such a host"))
+        }
         ConnectionAddr::Tcp(host, port) => Ok(format!("{host}:{port}")),
         ConnectionAddr::Unix(path) => Ok(path.display().to_string()),
         _ => Err(Error::config("redis url: this kind of address is not supported")),
     }
 }
 
-fn tune(info: &ConnectionInfo, protocol: ProtocolVersion) -> ConnectionInfo {
-    // Without TCP_NODELAY a small request may wait for the acknowledgement of the one before it.
-    let tcp = TcpSettings::default().set_nodelay(true);
-    // Naming the library on every connection is refused by servers before 7.2 and by narrow ACLs.
-    let login = info.redis_settings().clone().set_skip_set_lib_name().set_protocol(protocol);
-    info.clone().set_tcp_settings(tcp).set_redis_settings(login)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn parse(url: &str) -> Endpoint {
+        Endpoint::parse(url, &Certificates::default(), None).unwrap()
+    }
+
     #[test]
-    fn small_requests_are_sent_at_once() {
-        let endpoint = Endpoint::parse("redis://localhost:6380/2").unwrap();
-        for client in [endpoint.resp3(), endpoint.resp2()] {
-            let info = client.get_connection_info();
-            assert!(info.tcp_settings().nodelay());
-            assert_eq!(info.redis_settings().db(), 2);
-        }
+    fn the_database_is_the_one_of_the_url() {
+        let endpoint = parse("redis://localhost:6380/2");
+        assert_eq!(endpoint.login.db(), 2);
         assert_eq!(format!("{endpoint:?}"), "localhost:6380");
     }
 
     #[test]
     fn a_unix_socket_is_shown_without_its_query() {
-        let endpoint = Endpoint::parse("unix:///run/redis.sock?pass=canary&db=1").unwrap();
+        let endpoint = parse("unix:///run/redis.sock?pass=canary&db=1");
         assert_eq!(format!("{endpoint:?}"), "/run/redis.sock");
+    }
+
+    #[test]
+    #[cfg(feature = "sentinel")]
+    fn sentinels_are_shown_and_the_login_is_not() {
+        let endpoint = parse("redis-sentinel://user:can%2Fary@one,two:7/primary/3");
+        assert_eq!(format!("{endpoint:?}"), "primary of one:26379,two:7");
+        let login = &endpoint.login;
+        assert_eq!((login.username(), login.password(), login.db()), (Some("user"), Some("can/ary"), 3));
     }
 }

@@ -18,6 +18,10 @@
 //! # }
 //! ```
 //!
+//! # Features
+//!
+//! `tls`: `rediss://`, over rustls. `sentinel`: `redis-sentinel://`, a primary that is found through Redis Sentinel.
+//!
 //! The path of an operation is `tier` → `gate` → `link` → `batch` → Redis; `supervisor` runs beside it and owns the connection,
 //! `heartbeat` proves that what was read over it still holds, and `watch` hears what does not.
 
@@ -27,6 +31,8 @@ mod breaker;
 mod builder;
 mod confirm;
 mod connect;
+mod connection;
+mod dialer;
 mod endpoint;
 mod failure;
 mod gate;
@@ -38,11 +44,15 @@ mod random;
 mod readings;
 mod record;
 mod scripts;
+#[cfg_attr(not(feature = "sentinel"), path = "no_sentinel.rs")]
+mod sentinel;
 mod settings;
 mod state;
 mod supervisor;
 mod sweep;
 mod tier;
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
+mod tls;
 mod tracking;
 mod watch;
 

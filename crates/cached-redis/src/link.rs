@@ -10,10 +10,10 @@ use std::{
 };
 
 use cached_core::{Line, TierError};
-use redis::aio::MultiplexedConnection;
 use tokio::sync::{Notify, watch};
 
 use crate::{
+    connection::Connection,
     failure::Verdict,
     gate::{Gate, Place},
     state::Condition,
@@ -55,7 +55,7 @@ pub(crate) enum State {
 /// A connection, and its number among all connections of this link.
 #[derive(Clone)]
 pub(crate) struct Session {
-    pub(crate) connection: MultiplexedConnection,
+    pub(crate) connection: Connection,
     /// How fresh what was read over it is.
     pub(crate) line: Arc<Line>,
     /// Whether the server tells over it what changed.
@@ -246,7 +246,7 @@ impl Link {
     }
 
     /// Numbers a new connection.
-    pub(crate) fn open(&self, connection: MultiplexedConnection, is_tracking: bool) -> Session {
+    pub(crate) fn open(&self, connection: Connection, is_tracking: bool) -> Session {
         let line = if is_tracking { Line::watching() } else { Line::deaf() };
         let id = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
         Session { connection, line, is_tracking, id }

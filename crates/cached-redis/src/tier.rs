@@ -73,6 +73,13 @@ impl RedisTier {
     /// `redis://[[user]:password@]host[:port][/database number]`.
     ///
     /// The port defaults to 6379 and the database to 0. `valkey://` means the same; `unix:///path` is a socket.
+    /// `rediss://` and `valkeys://` are TLS (feature `tls`): the server must have a certificate for the host of the URL, signed
+    /// by a root of the system or by one that was [given](RedisTierBuilder::root_certificate). There is no way not to verify it.
+    ///
+    /// `redis-sentinel://[[user]:password@]host[:port][,host[:port]…]/name[/database number]` names sentinels (feature
+    /// `sentinel`; port 26379) and the primary that they watch over: each connection attempt asks them where it is, one
+    /// after the other until one answers, and uses only a server that says itself that it is a primary (the user needs
+    /// the command `ROLE`). User and password are those of the primary. `rediss-sentinel://` is TLS to it and to the sentinels.
     pub fn builder(url: impl Into<String>) -> RedisTierBuilder {
         RedisTierBuilder::new(url.into())
     }

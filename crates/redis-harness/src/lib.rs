@@ -1,4 +1,4 @@
-//! Real `redis-server` processes, a TCP proxy that misbehaves on request, and waiting for a condition.
+//! Real `redis-server` processes, sentinels among them, a TCP proxy that misbehaves on request, and waiting for a condition.
 //!
 //! Everything here panics when it cannot do its work: it is for tests only.
 //!

@@ -26,7 +26,11 @@ const ATTEMPTS: usize = 20;
 #[derive(Debug)]
 pub struct RedisServer {
     port: u16,
+    /// A second port, on which it expects TLS.
+    tls_port: Option<u16>,
     directory: PathBuf,
+    /// The configuration of a sentinel; nothing for a server.
+    sentinel: Option<String>,
     options: Vec<String>,
     child: Option<Child>,
 }
@@ -49,10 +53,37 @@ impl RedisServer {
     /// As [`start`](Self::start).
     #[must_use]
     pub fn start_with(options: &[&str]) -> Self {
+        Self::start_on(options, None, false)
+    }
+
+    /// As [`start_with`](Self::start_with), with a second port for TLS; the options name the certificates. The first
+    /// port stays as it is, for [`cli`](Self::cli).
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_with_tls(options: &[&str]) -> Self {
+        Self::start_on(options, None, true)
+    }
+
+    /// Starts a sentinel with this configuration, which need not say where it listens. What it learns it keeps when it is
+    /// [restarted](Self::restart). If there are options, they name certificates, and it has a second port for TLS.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_sentinel(configuration: &str, options: &[&str]) -> Self {
+        Self::start_on(&[options, &["--sentinel"]].concat(), Some(configuration), !options.is_empty())
+    }
+
+    fn start_on(options: &[&str], sentinel: Option<&str>, with_tls: bool) -> Self {
         let options = options.iter().map(|&option| option.to_owned()).collect();
-        let mut server = Self { port: 0, directory: directory(), options, child: None };
+        let sentinel = sentinel.map(str::to_owned);
+        let (port, tls_port, directory) = (0, None, directory());
+        let mut server = Self { port, tls_port, directory, sentinel, options, child: None };
         for _ in 0..ATTEMPTS {
             server.port = port::free();
+            server.tls_port = with_tls.then(port::free);
             if server.launch() {
                 return server;
             }
@@ -68,6 +99,14 @@ impl RedisServer {
     /// The TCP port, the same for the whole life of this value.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The port for TLS, as lasting as the other one.
+    ///
+    /// # Panics
+    /// When the server was not [started](Self::start_with_tls) with one.
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port.expect("the server was started with TLS")
     }
 
     /// Sends one command and returns its answer as text; `(nil)` for nil, a line per element for an array.
@@ -127,11 +166,22 @@ impl RedisServer {
 
     /// Starts the process; `false` if it ended before it answered, as when its port is taken.
     fn launch(&mut self) -> bool {
-        let spawned = Command::new("redis-server")
+        let mut command = Command::new("redis-server");
+        if let Some(configuration) = self.sentinel.take() {
+            // It writes to this file as well.
+            fs::write(self.configuration(), configuration).expect("writing the configuration of a sentinel");
+        }
+        if self.configuration().exists() {
+            command.arg(self.configuration());
+        } else {
+            command.args(["--save", "", "--appendonly", "no"]);
+        }
+        let spawned = command
             .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
-            .args(["--save", "", "--appendonly", "no", "--daemonize", "no", "--logfile", "redis.log"])
+            .args(["--daemonize", "no", "--logfile", "redis.log"])
             .arg("--dir")
             .arg(&self.directory)
+            .args(self.tls_port.iter().flat_map(|port| ["--tls-port".to_owned(), port.to_string()]))
             .args(&self.options)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -190,6 +240,10 @@ impl RedisServer {
 
     fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("signalling redis-server");
+    }
+
+    fn configuration(&self) -> PathBuf {
+        self.directory.join("sentinel.conf")
     }
 
     fn log(&self) -> String {

@@ -8,8 +8,12 @@ mod outages;
 mod patterns;
 mod round_trips;
 mod runtimes;
+#[cfg(feature = "sentinel")]
+mod sentinel;
 mod settings;
 mod support;
 mod tags;
+#[cfg(feature = "tls")]
+mod tls;
 mod values;
 mod watching;

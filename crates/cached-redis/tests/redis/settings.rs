@@ -10,19 +10,19 @@ use crate::support::{get, tier, up};
 
 const CANARIES: [&str; 2] = ["canaryuser", "canarypass"];
 
-fn refused(builder: RedisTierBuilder) -> Error {
+pub(crate) fn refused(builder: RedisTierBuilder) -> Error {
     let error = builder.build().expect_err("this cannot work");
     assert!(error.is_config(), "{error}");
     error
 }
 
-fn assert_silent(text: &str) {
+pub(crate) fn assert_silent(text: &str) {
     for canary in CANARIES {
         assert!(!text.contains(canary), "{text}");
     }
 }
 
-fn assert_error_is_silent(error: &Error) {
+pub(crate) fn assert_error_is_silent(error: &Error) {
     assert_silent(&format!("{error} {error:?} {error:#?}"));
     let mut source = error.source();
     while let Some(cause) = source {
@@ -57,18 +57,29 @@ fn an_unusable_url_is_refused_without_being_quoted() {
         "redis://canaryuser:1234?canarypass@localhost:6379/",
         "redis://canaryuser:1234#canarypass@localhost:6379/",
         "redis://canarypass/@localhost",
+        "redis://canaryuser:canarypass@localhost/#insecure",
+        "redis://canaryuser:canarypass@localhost/#canarypass",
     ] {
         assert_error_is_silent(&refused(RedisTier::builder(url)));
     }
 }
 
 #[test]
+#[cfg(not(feature = "tls"))]
 fn tls_is_refused_by_name() {
     for scheme in ["rediss", "valkeys"] {
         let error = refused(RedisTier::builder(format!("{scheme}://canaryuser:canarypass@localhost/")));
         assert_error_is_silent(&error);
-        assert!(error.to_string().contains("TLS"), "{error}");
+        assert!(error.to_string().contains("feature `tls`"), "{error}");
     }
+}
+
+#[test]
+#[cfg(not(feature = "sentinel"))]
+fn sentinels_are_refused_by_name() {
+    let error = refused(RedisTier::builder("redis-sentinel://canaryuser:canarypass@one/primary"));
+    assert_error_is_silent(&error);
+    assert!(error.to_string().contains("feature `sentinel`"), "{error}");
 }
 
 #[test]

@@ -1,0 +1,357 @@
+//! Connections over TLS, and those that must not come about.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use cached_core::{Take, Tier, TierError};
+use cached_redis::{RedisTier, RedisTierBuilder};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use redis_harness::{Proxy, RedisServer, eventually, eventually_async};
+
+use crate::{
+    settings::{assert_error_is_silent, assert_silent, refused},
+    support::{
+        MINUTE, Recorder, attach, builder, bytes, claim, delete, down, fill, lease, line, put, shown, token,
+        up, value,
+    },
+};
+
+/// An authority of the test's own.
+pub(crate) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pub(crate) pem: String,
+}
+
+/// A certificate and its key.
+struct Signed {
+    certificate: String,
+    key: String,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "an authority of the tests");
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    fn sign(&self, name: &str) -> Signed {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
+        Signed { certificate, key: key.serialize_pem() }
+    }
+}
+
+/// A folder of the test's own.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("cached-aside-tls-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A certificate about `name`, as a server wants to be told of it.
+fn options(authority: &Authority, folder: &Folder, name: &str, asks: bool) -> Vec<String> {
+    let signed = authority.sign(name);
+    [
+        "--tls-ca-cert-file",
+        &folder.write("ca.pem", &authority.pem),
+        "--tls-cert-file",
+        &folder.write("server.pem", &signed.certificate),
+        "--tls-key-file",
+        &folder.write("server.key", &signed.key),
+        "--tls-auth-clients",
+        if asks { "yes" } else { "no" },
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+/// A server with a certificate, and whoever signed it.
+pub(crate) struct Secured {
+    pub(crate) server: RedisServer,
+    pub(crate) authority: Authority,
+    #[cfg_attr(not(feature = "sentinel"), expect(dead_code, reason = "it lasts as long as the server"))]
+    folder: Folder,
+}
+
+impl Secured {
+    /// Its certificate is about `name`. Whether it asks its clients for one.
+    pub(crate) fn start(name: &str, asks: bool) -> Self {
+        let (authority, folder) = (Authority::new(), Folder::new());
+        let options = options(&authority, &folder, name, asks);
+        let options: Vec<_> = options.iter().map(String::as_str).collect();
+        Self { server: RedisServer::start_with_tls(&options), authority, folder }
+    }
+
+    /// Those of another server of the same authority.
+    #[cfg(feature = "sentinel")]
+    pub(crate) fn options(&self, name: &str, asks: bool) -> Vec<String> {
+        options(&self.authority, &self.folder, name, asks)
+    }
+
+    fn url(&self) -> String {
+        format!("rediss://127.0.0.1:{}/", self.server.tls_port())
+    }
+
+    fn builder(&self) -> RedisTierBuilder {
+        builder(&self.url()).root_certificate(&*self.authority.pem)
+    }
+
+    fn tier(&self) -> RedisTier {
+        self.builder().build().unwrap()
+    }
+}
+
+/// A tier of the builder for an address before `port` tries to reach its server, more than once, and does not.
+async fn stays_down(port: u16, scheme: &str, settings: impl FnOnce(RedisTierBuilder) -> RedisTierBuilder) {
+    let proxy = Proxy::start(port);
+    let url = format!("{scheme}://127.0.0.1:{}/", proxy.port());
+    // Of two sides that do not understand each other, each may wait for the other.
+    let builder = builder(&url).connect_timeout(Duration::from_millis(500));
+    let tier = settings(builder).build().unwrap();
+    eventually_async("the tier tries again and again", async || {
+        assert!(matches!(tier.exists("key").await, Err(TierError::Unavailable)));
+        proxy.connections() >= 3
+    })
+    .await;
+    down(&tier).await;
+    assert!(format!("{tier:?}").contains("Down"), "{tier:?}");
+}
+
+#[tokio::test]
+async fn a_server_with_a_certificate_of_the_given_authority_is_used() {
+    let secured = Secured::start("127.0.0.1", false);
+    let tier = secured.tier();
+    put(&tier, "key", vec![7; 100_000], MINUTE).await.unwrap();
+    assert_eq!(bytes(&tier, "key").await, Some(vec![7; 100_000]));
+    assert_eq!(secured.server.cli(&["EXISTS", "key"]), "1");
+}
+
+#[tokio::test]
+async fn the_name_in_the_certificate_may_be_one() {
+    let secured = Secured::start("localhost", false);
+    let url = format!("valkeys://localhost:{}/2", secured.server.tls_port());
+    // An authority that signed nothing does no harm.
+    let builder = builder(&url).root_certificate(Authority::new().pem);
+    let tier = builder.root_certificate(&*secured.authority.pem).build().unwrap();
+    put(&tier, "key", vec![1], MINUTE).await.unwrap();
+    assert_eq!(bytes(&tier, "key").await, Some(vec![1]));
+}
+
+#[tokio::test]
+async fn both_sides_may_have_certificates() {
+    let secured = Secured::start("127.0.0.1", true);
+    let own = secured.authority.sign("a client");
+    let tier = secured.builder().client_certificate(own.certificate, own.key).build().unwrap();
+    put(&tier, "key", vec![1], MINUTE).await.unwrap();
+    assert_eq!(bytes(&tier, "key").await, Some(vec![1]));
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_a_certificate_is_not_reached_without() {
+    let secured = Secured::start("127.0.0.1", true);
+    let port = secured.server.tls_port();
+    let trusting = |builder: RedisTierBuilder| builder.root_certificate(&*secured.authority.pem);
+    stays_down(port, "rediss", trusting).await;
+    let foreign = Authority::new().sign("a client");
+    let with_foreign = |builder| trusting(builder).client_certificate(foreign.certificate, foreign.key);
+    stays_down(port, "rediss", with_foreign).await;
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_authority_is_refused() {
+    let secured = Secured::start("127.0.0.1", false);
+    let port = secured.server.tls_port();
+    stays_down(port, "rediss", |builder| builder.root_certificate(Authority::new().pem)).await;
+    // Nor has any authority of the system signed it, if it has any.
+    if let Err(error) = RedisTier::builder("rediss://localhost/").build() {
+        assert!(error.to_string().contains("give one with root_certificate"), "{error}");
+        return;
+    }
+    stays_down(port, "rediss", |builder| builder).await;
+}
+
+#[tokio::test]
+async fn a_certificate_about_another_host_is_refused() {
+    let secured = Secured::start("elsewhere.example", false);
+    let trusting = |builder: RedisTierBuilder| builder.root_certificate(&*secured.authority.pem);
+    stays_down(secured.server.tls_port(), "rediss", trusting).await;
+}
+
+#[tokio::test]
+async fn both_sides_must_mean_tls() {
+    let secured = Secured::start("127.0.0.1", false);
+    let trusting = |builder: RedisTierBuilder| builder.root_certificate(&*secured.authority.pem);
+    stays_down(secured.server.port(), "rediss", trusting).await;
+    stays_down(secured.server.tls_port(), "redis", |builder| builder).await;
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_in_the_handshake_is_given_up() {
+    let secured = Secured::start("127.0.0.1", false);
+    let tier = secured.builder().connect_timeout(Duration::from_millis(200)).build().unwrap();
+    secured.server.freeze();
+    assert_eq!(tier.exists("key").await, Err(TierError::Unavailable));
+    assert!(!tier.ready());
+    secured.server.thaw();
+    up(&tier).await;
+}
+
+#[tokio::test]
+async fn a_connection_over_tls_is_replaced() {
+    let mut secured = Secured::start("127.0.0.1", false);
+    let tier = secured.tier();
+    for _ in 0..2 {
+        up(&tier).await;
+        secured.server.kill();
+        down(&tier).await;
+        secured.server.restart();
+    }
+    up(&tier).await;
+    put(&tier, "key", vec![1], MINUTE).await.unwrap();
+}
+
+#[tokio::test]
+async fn changes_are_told_over_tls() {
+    let secured = Secured::start("127.0.0.1", false);
+    let (tier, recorder) = (secured.tier(), std::sync::Arc::new(Recorder::default()));
+    attach(&tier, recorder.clone());
+    up(&tier).await;
+    put(&tier, "ns:key", vec![1], MINUTE).await.unwrap();
+    assert!(bytes(&tier, "ns:key").await.is_some());
+    recorder.take();
+
+    secured.server.cli(&["DEL", "ns:key"]);
+    recorder.hears("ns:key").await;
+    assert_eq!(shown(&*line(&tier).await, "watches"), "true");
+}
+
+#[test]
+fn dropping_the_tier_ends_a_connection_that_cannot_be_written_to() {
+    let secured = Secured::start("127.0.0.1", false);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let tier = secured.builder().write_timeout(Duration::from_millis(200)).build().unwrap();
+    runtime.block_on(up(&tier));
+    secured.server.freeze();
+    // More than the system holds for a process that does not read.
+    let large = value("key", token(), vec![0; 64 << 20], MINUTE);
+    assert_eq!(runtime.block_on(fill(&tier, large)), Err(TierError::Timeout));
+    drop(tier);
+    eventually("no task is left", || runtime.metrics().num_alive_tasks() == 0);
+}
+
+#[tokio::test]
+async fn a_password_goes_over_tls_and_nothing_of_it_is_shown() {
+    let secured = Secured::start("127.0.0.1", true);
+    secured.server.cli(&["ACL", "SETUSER", "canaryuser", "on", ">canarypass", "~*", "&*", "+@all"]);
+    let own = secured.authority.sign("a client");
+    // A line of the key, which must not be seen anywhere.
+    let secret = own.key.lines().nth(1).unwrap().to_owned();
+    let url = format!("rediss://canaryuser:canarypass@127.0.0.1:{}/", secured.server.tls_port());
+    let builder = builder(&url).root_certificate(&*secured.authority.pem);
+    let builder = builder.client_certificate(own.certificate, own.key);
+    let assert_clean = |text: String| {
+        assert_silent(&text);
+        assert!(!text.contains(&secret) && !text.contains("PRIVATE") && !text.contains("BEGIN"), "{text}");
+    };
+    assert_clean(format!("{builder:?} {builder:#?}"));
+    let tier = builder.build().unwrap();
+    let mine = token();
+    lease(&tier, claim("key", mine, Take::Force)).await.unwrap();
+    assert_eq!(fill(&tier, value("key", mine, vec![1], MINUTE)).await, Ok(true));
+    delete(&tier, "key").await.unwrap();
+    assert_clean(format!("{tier:?} {tier:#?}"));
+}
+
+#[test]
+fn what_is_no_pem_is_refused_without_being_quoted() {
+    let authority = Authority::new();
+    let (one, other) = (authority.sign("localhost"), authority.sign("localhost"));
+    let broken = "-----BEGIN CERTIFICATE-----\ncanarypass!\n-----END CERTIFICATE-----\n";
+    // Well-formed PEM, and no certificate in it.
+    let hollow = "-----BEGIN CERTIFICATE-----\nY2FuYXJ5cGFzcw==\n-----END CERTIFICATE-----\n";
+    let unknown = "-----BEGIN PRIVATE KEY-----\nY2FuYXJ5cGFzcw==\n-----END PRIVATE KEY-----\n";
+    let builder = || RedisTier::builder("rediss://canaryuser:canarypass@localhost/");
+    for (name, builder) in [
+        ("root_certificate", builder().root_certificate("")),
+        ("root_certificate", builder().root_certificate("canarypass")),
+        ("root_certificate", builder().root_certificate(broken)),
+        ("root_certificate", builder().root_certificate(hollow)),
+        ("root_certificate", builder().root_certificate(&*one.key)),
+        ("root_certificate", builder().root_certificate(format!("{}{broken}", authority.pem))),
+        ("client_certificate", builder().client_certificate("canarypass", &*one.key)),
+        ("client_certificate", builder().client_certificate(broken, &*one.key)),
+        ("client_certificate", builder().client_certificate(&*one.certificate, "canarypass")),
+        ("client_certificate", builder().client_certificate(&*one.certificate, unknown)),
+        ("client_certificate", builder().client_certificate(&*one.certificate, &*one.certificate)),
+        ("client_certificate", builder().client_certificate(&*one.certificate, &*other.key)),
+    ] {
+        let error = refused(builder);
+        assert_error_is_silent(&error);
+        let text = error.to_string();
+        assert!(text.contains(name) && !text.contains("BEGIN") && !text.contains("Y2Fu"), "{text}");
+    }
+}
+
+#[test]
+fn the_server_is_always_verified() {
+    for fragment in ["#insecure", "/0#insecure", "/#", "/#anything"] {
+        let url = format!("rediss://canaryuser:canarypass@localhost{fragment}");
+        let error = refused(RedisTier::builder(url));
+        assert_error_is_silent(&error);
+        assert_eq!(error.to_string().contains("always verified"), fragment.contains("insecure"), "{error}");
+    }
+}
+
+#[test]
+fn certificates_without_tls_are_refused() {
+    let authority = Authority::new();
+    let own = authority.sign("a client");
+    for url in ["redis://canaryuser:canarypass@localhost/", "unix:///run/redis.sock"] {
+        let builder = || RedisTier::builder(url);
+        for builder in [
+            builder().root_certificate(&*authority.pem),
+            builder().client_certificate(&*own.certificate, &*own.key),
+        ] {
+            let error = refused(builder);
+            assert_error_is_silent(&error);
+            assert!(error.to_string().contains("rediss://"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_host_that_no_certificate_can_be_about_is_refused() {
+    for host in ["under_score..example", "-"] {
+        let authority = Authority::new();
+        let url = format!("rediss://canaryuser:canarypass@{host}/");
+        assert_error_is_silent(&refused(RedisTier::builder(url).root_certificate(authority.pem)));
+    }
+}
