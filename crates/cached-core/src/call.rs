@@ -24,6 +24,7 @@ use crate::{
     key::{WriteKey, with_identity},
     l1::Kept,
     landing::{Ground, Lander},
+    observe::Loading,
     planted,
     seek::{Answer, Found, Seek},
     shape::Shape,
@@ -73,7 +74,7 @@ pub(crate) fn start<R>(cache: &Cache, plan: Plan<R>, write: impl WriteKey) -> St
         let looked = if on { cache.look(plan.site, key) } else { Looked::Nothing };
         let Looked::Fresh(kept, age) = looked else { return Err(key.owned()) };
         let value = (plan.hit)(&*kept.slot).ok_or_else(|| key.owned())?;
-        cache.note(Count::HitL1, plan.site, key);
+        cache.note_hit(&kept, age, plan.site, key);
         Ok((value, age))
     });
     match found {
@@ -117,11 +118,11 @@ impl Prepared {
         let Self { cache, site, entry, .. } = self;
         let entry = match entry {
             _ if !terms.on || cache.mode() == CacheMode::Off => {
-                return Ok(bypass(&cache, Reason::Off, load).await);
+                return Ok(bypass(&cache, &site, Reason::Off, load).await);
             }
             Err(_) => {
-                cache.count(Count::KeyRefused);
-                return Ok(bypass(&cache, Reason::Key, load).await);
+                cache.count_of(&site, Count::KeyRefused);
+                return Ok(bypass(&cache, &site, Reason::Key, load).await);
             }
             Ok(entry) => entry,
         };
@@ -142,7 +143,7 @@ impl Prepared {
             Joined::Lead(leader) => leader,
             Joined::Reply(reply) => return Ok(reply),
             Joined::Alone => return Ok(desk.load_alone(load).await),
-            Joined::Recurse => return Ok(bypass(&desk.cache, Reason::Recursion, load).await),
+            Joined::Recurse => return Ok(bypass(&desk.cache, &site, Reason::Recursion, load).await),
         };
         // The flight before this one may have ended between the look into L1 and the join.
         let suspect = match desk.ask_l1() {
@@ -232,8 +233,11 @@ impl<R, F: Future<Output = R>> Load<R, F> {
     }
 }
 
-async fn bypass<R, F: Future<Output = R>>(cache: &Cache, reason: Reason, load: Load<R, F>) -> Reply<R> {
-    cache.count(Count::Bypass);
+async fn bypass<R, F>(cache: &Cache, site: &Site, reason: Reason, load: Load<R, F>) -> Reply<R>
+where
+    F: Future<Output = R>,
+{
+    cache.count_of(site, Count::Bypass);
     Reply::new(load.here().await, CacheOutcome::Bypass(reason))
 }
 
@@ -364,7 +368,7 @@ impl<R> Desk<R> {
             shared: self.cache.shared(),
             entry: &self.entry,
             shape: &*self.shape,
-            counters: self.cache.counters(),
+            function: self.cache.function(&self.site),
             max_age: self.terms.max_age,
             coalesce: !self.site.coalesces_here() && !planted!("lease-ignored"),
             bound,
@@ -386,7 +390,7 @@ impl<R> Desk<R> {
     fn hit_alone(&self, kept: &Kept) -> Option<Reply<R>> {
         let age = kept.slot.meta().age(self.cache.clock().now());
         let value = self.fresh_enough(age)?.shape.restore(&*kept.slot)?;
-        self.cache.count(Count::ServedAlone);
+        kept.function.add(Count::ServedAlone);
         self.note(Count::HitL1);
         Some(Reply::new(value, CacheOutcome::Hit { tier: Layer::L1, age }))
     }
@@ -487,7 +491,10 @@ impl<R> Desk<R> {
     async fn load_alone<F: Future<Output = R>>(&self, load: Load<R, F>) -> Reply<R> {
         self.note(Count::Miss);
         self.note(Count::Load);
-        Reply::new(load.here().await, CacheOutcome::Miss)
+        let loading = Loading::new(&self.cache, &self.site);
+        let value = loading.around(load.here()).await;
+        loading.returned();
+        Reply::new(value, CacheOutcome::Miss)
     }
 }
 

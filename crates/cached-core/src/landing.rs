@@ -12,6 +12,7 @@ use crate::{
     flight::{Landing, Leader},
     invalidation::{Invalidation, Target},
     lease::Lease,
+    observe::Loading,
     said::Moment,
     shape::Settling,
     shared::{Fill, Life},
@@ -49,6 +50,7 @@ pub struct Lander<R> {
     desk: Desk<R>,
     leader: Leader,
     ground: Ground,
+    loading: Loading,
     /// When it began, for tags that only the value tells.
     since: Moment,
 }
@@ -56,32 +58,32 @@ pub struct Lander<R> {
 impl<R> Lander<R> {
     pub(crate) fn new(desk: Desk<R>, leader: Leader, ground: Ground) -> Self {
         let since = desk.cache.shared().said.now();
-        Self { desk, leader, ground, since }
+        let loading = Loading::new(&desk.cache, &desk.site);
+        Self { desk, leader, ground, loading, since }
     }
 
     /// The result, or what the load panicked with.
     pub(crate) async fn land(self, load: impl Future<Output = R>) -> thread::Result<R> {
-        let Self { desk, leader, mut ground, since } = self;
+        let Self { desk, leader, mut ground, loading, since } = self;
         desk.note(Count::Load);
         leader.stand_on(ground.claim());
         if let (Ground::Leased(lease), false) = (&mut ground, desk.site.coalesces_here()) {
             lease.keep(leader.is_at_work(ABANDONED));
         }
         // The policies are the user's code as well.
+        let load = loading.around(load);
         let settle =
             async { desk.shape.settle(load.await, &Settling::now(desk.cache.clock(), desk.terms.ttl)) };
         let settled = match leader.watch(settle).await {
             Ok(settled) => settled,
             Err(panic) => {
-                desk.cache.count(Count::LoadPanic);
+                loading.panicked();
                 ground.fail();
                 leader.fail(Landing::Panicked);
                 return Err(panic);
             }
         };
-        if settled.is_error {
-            desk.cache.count(Count::LoadError);
-        }
+        loading.ended(settled.is_error);
         match (settled.slot, settled.ttl) {
             (Some(slot), ttl) => {
                 let value = Loaded { slot, ttl, is_error: settled.is_error, since };
