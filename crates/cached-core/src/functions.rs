@@ -134,7 +134,7 @@ impl Functions {
         #[allow(clippy::cast_possible_truncation, reason = "any of its bits will do")]
         let mut link = &self.lists[hash as usize % LISTS];
         loop {
-            let node = link.get_or_init(|| Node::new(template));
+            let node = link.get_or_init(|| Box::new(Node::new(template)));
             if node.function.name == template {
                 return &node.function;
             }
@@ -166,8 +166,8 @@ impl Functions {
 
 impl Node {
     #[cold]
-    fn new(template: &'static str) -> Box<Self> {
-        Box::new(Self { function: Arc::new(Function::new(template)), next: OnceLock::new() })
+    fn new(template: &'static str) -> Self {
+        Self { function: Arc::new(Function::new(template)), next: OnceLock::new() }
     }
 }
 

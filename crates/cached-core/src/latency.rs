@@ -40,6 +40,7 @@ pub struct Latency {
     pub max_ns: u64,
 }
 
+#[allow(clippy::cast_possible_truncation, reason = "what is cast is less than 16")]
 const fn bucket(nanos: Nanos) -> usize {
     let nanos = if nanos > LONGEST { LONGEST } else { nanos };
     if nanos < SUB as u64 {
