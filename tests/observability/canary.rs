@@ -43,8 +43,8 @@ fn refused(cache: &Cache, id: (&str, f64)) -> String {
 }
 
 /// Does all that a cache can do.
-async fn use_it(cache: &Cache, said: &Mutex<String>) {
-    let say = |what: &dyn std::fmt::Debug| said.lock().unwrap().push_str(&format!("{what:?}\n"));
+async fn use_it(cache: &Cache, said: &Mutex<Vec<String>>) {
+    let say = |what: &dyn std::fmt::Debug| said.lock().unwrap().push(format!("{what:?}"));
     for id in [WORD, "xyzzycanary-2"] {
         for order in [Order::Value, Order::Value, Order::Error, Order::Panic] {
             let (cache, id) = (cache.clone(), format!("{id} {order:?}"));
@@ -72,10 +72,10 @@ async fn use_it(cache: &Cache, said: &Mutex<String>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_that_can_be_seen_holds_a_key_a_value_or_a_password() {
-    let (watch, memory, said) = (Watch::installed(), Memory::default(), Arc::new(Mutex::new(String::new())));
-    let observe = |said: &Arc<Mutex<String>>| {
+    let (watch, memory, said) = (Watch::installed(), Memory::default(), Arc::new(Mutex::new(Vec::new())));
+    let observe = |said: &Arc<Mutex<Vec<String>>>| {
         let said = said.clone();
-        move |event: &cached_aside::Event| said.lock().unwrap().push_str(&format!("{event:?}\n"))
+        move |event: &cached_aside::Event| said.lock().unwrap().push(format!("{event:?}"))
     };
 
     let set = Set::with(|builder| builder.on_event(observe(&said)));
@@ -88,19 +88,19 @@ async fn nothing_that_can_be_seen_holds_a_key_a_value_or_a_password() {
     // Nobody listens there.
     let url = format!("redis://user:{WORD}@127.0.0.1:1/0");
     let tier = RedisTier::builder(&url);
-    said.lock().unwrap().push_str(&format!("{tier:?}\n"));
+    said.lock().unwrap().push(format!("{tier:?}"));
     let tier = tier.build().unwrap();
-    said.lock().unwrap().push_str(&format!("{tier:?}\n"));
+    said.lock().unwrap().push(format!("{tier:?}"));
     let builder = Cache::builder().tier(tier).on_event(observe(&said));
-    said.lock().unwrap().push_str(&format!("{builder:?}\n"));
+    said.lock().unwrap().push(format!("{builder:?}"));
     let cache = builder.build().unwrap();
     use_it(&cache, &said).await;
     with_local_recorder(&memory, || cache.export_metrics());
     let malformed = RedisTier::builder(&format!("redis://user:{WORD}@127.0.0.1:port")).build();
-    said.lock().unwrap().push_str(&format!("{:?} {}\n", malformed, malformed.as_ref().unwrap_err()));
+    said.lock().unwrap().push(format!("{:?} {}", malformed, malformed.as_ref().unwrap_err()));
 
     // What was looked at is what should have been.
-    let (said, text, told) = (said.lock().unwrap().clone(), watch.text(), format!("{memory:?}"));
+    let (said, text, told) = (said.lock().unwrap().join("\n"), watch.text(), format!("{memory:?}"));
     for name in
         ["HitL1", "Miss", "Load", "Fill", "Invalidate", "NotPropagated", "canary:{}", "RedisTier", "l1_bytes"]
     {
