@@ -21,13 +21,15 @@
 //! | [`use_redis`] | the one line in `main` |
 //! | [`Cache::builder`] | every setting |
 //! | [`CacheControl`], [`CacheOutcome`] | directions for one call, and what happened |
+//! | [`Cache::stats_by_function`], [`Cache::health`] | what happened, and how it is |
 //! | [`Cache::keyspace`], [`Cache::incr`] | the cache without the attribute |
 //! | [`testing`] | a clock that you move, a tier that you can make fail |
 //!
 //! # Features
 //!
-//! `redis` (default): the Redis tier. `tls`: `rediss://`. `sentinel`: `redis-sentinel://`. `msgpack`, `postcard`: codecs besides JSON. `compression`: LZ4 for large values.
-//! `sha256`, `xxh3`: key hashers besides BLAKE3. A library that only annotates its functions turns the default off.
+//! `redis` (default): the Redis tier. `tls`: `rediss://`. `sentinel`: `redis-sentinel://`. `msgpack`, `postcard`: codecs
+//! besides JSON. `compression`: LZ4 for large values. `sha256`, `xxh3`: key hashers besides BLAKE3. `metrics`, `tracing`: what a
+//! cache does, for the crates of these names. A library that only annotates its functions turns the default off.
 
 /// ```
 /// use cached_aside::{CacheControl, cached};
@@ -112,3 +114,8 @@ pub mod __private {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So do those of the page about what can be seen.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/observability.md")]
+struct Observability;

@@ -159,7 +159,7 @@ impl Arrival {
     /// Into the shared tier, and if that takes it, into L1.
     pub(crate) async fn store(self, mut lease: Lease, fill: Fill) {
         let (cache, outdated) = (self.cache.clone(), self.outdated());
-        let (counters, stand_on) = (cache.counters().clone(), self.leader.standing());
+        let (function, stand_on) = (cache.function(&self.site).clone(), self.leader.standing());
         let (stamp, tags) = (lease.stamp(), self.told.tags.clone());
         // Its mark is taken here, before it can be known that nothing was said.
         let here_only = lease.here_only();
@@ -173,7 +173,7 @@ impl Arrival {
         };
         let mut was_undecided = planted!("l1-fill-before-verdict") && land_undecided();
         let verdict = {
-            let mut filling = pin!(lease.fill(fill, &tags, &counters, stand_on));
+            let mut filling = pin!(lease.fill(fill, &tags, &function, stand_on));
             match either(&mut filling, Delay::new(VERDICT_PATIENCE)).await {
                 Either::Left(verdict) => verdict,
                 Either::Right(()) => {

@@ -10,6 +10,7 @@ use crate::{
     codec::Format,
     envelope::Limits,
     event::Observers,
+    functions::Functions,
     guard::Guarded,
     key::{Blake3, KeyHasher},
     l1::L1,
@@ -40,6 +41,7 @@ const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 /// | [`lease`](Self::lease) | 10 s |
 /// | [`on_event`](Self::on_event) | nobody |
 /// | [`mode`](Self::mode) | [`Mode::On`] |
+/// | `publish_metrics` (feature `metrics`) | never |
 #[derive(Debug)]
 #[must_use]
 pub struct CacheBuilder {
@@ -56,6 +58,8 @@ pub struct CacheBuilder {
     observers: Observers,
     mode: Mode,
     clock: Clock,
+    #[cfg(feature = "metrics")]
+    publish_every: Option<Duration>,
 }
 
 impl CacheBuilder {
@@ -74,6 +78,8 @@ impl CacheBuilder {
             observers: Observers::default(),
             mode: Mode::On,
             clock: Clock::system(),
+            #[cfg(feature = "metrics")]
+            publish_every: None,
         }
     }
 
@@ -164,6 +170,13 @@ impl CacheBuilder {
         Self { mode, ..self }
     }
 
+    /// Hands what was counted to the recorder of the `metrics` crate every so often, in a thread of its own that ends with
+    /// the cache. Zero is never. Needs the feature `metrics`; see [`export_metrics`](Cache::export_metrics).
+    #[cfg(feature = "metrics")]
+    pub fn publish_metrics(self, every: Duration) -> Self {
+        Self { publish_every: Some(every).filter(|every| !every.is_zero()), ..self }
+    }
+
     /// Where the time comes from.
     pub fn clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
@@ -232,10 +245,15 @@ impl CacheBuilder {
             lease: self.lease,
             home: Line::certain(),
         };
-        let observers = Arc::new(self.observers);
-        let l1 = L1::new(self.l1_max_bytes, &observers, &shared.hasher);
+        let (observers, functions) = (Arc::new(self.observers), Arc::new(Functions::new()));
+        let l1 = L1::new(self.l1_max_bytes, &observers, &shared.hasher, &functions);
         let (bound, grace) = (self.staleness_bound, self.outage_grace);
-        Cache::assemble(Parts { l1, shared, bound, grace, observers, mode })
+        let cache = Cache::assemble(Parts { l1, shared, bound, grace, observers, functions, mode });
+        #[cfg(feature = "metrics")]
+        if let Some(every) = self.publish_every {
+            cache.publish(every);
+        }
+        cache
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
     counter::LocalCounters,
     event::{EventKind, SharedObservers},
     flight::Flights,
+    functions::{Function, Functions},
     key::{Key, KeyRef, WriteKey, name},
     l1::{Kept, L1},
     line::Line,
@@ -25,7 +26,7 @@ use crate::{
     replay::Ears,
     shared::{Name, Shared},
     site::Site,
-    stats::{Count, Counters},
+    stats::{Count, FunctionStats},
     tier::{Attachment, Tier},
 };
 
@@ -48,6 +49,17 @@ use crate::{
 #[derive(Clone)]
 pub struct Cache(Arc<Inner>);
 
+/// It does not keep the cache.
+#[cfg(feature = "metrics")]
+pub(crate) struct WeakCache(std::sync::Weak<Inner>);
+
+#[cfg(feature = "metrics")]
+impl WeakCache {
+    pub(crate) fn upgrade(&self) -> Option<Cache> {
+        self.0.upgrade().map(Cache)
+    }
+}
+
 struct Inner {
     l1: L1,
     flights: Arc<Flights>,
@@ -57,14 +69,15 @@ struct Inner {
     /// How much older it may be in an outage.
     grace: Nanos,
     observers: SharedObservers,
-    counters: Arc<Counters>,
+    functions: Arc<Functions>,
     local_counters: LocalCounters,
     places: Places,
     mode: AtomicU8,
 }
 
 /// Which tiers take part.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Mode {
     /// All there are.
@@ -86,7 +99,7 @@ impl Cache {
     }
 
     pub(crate) fn assemble(parts: Parts) -> Self {
-        let Parts { l1, shared, bound, grace, observers, mode } = parts;
+        let Parts { l1, shared, bound, grace, observers, functions, mode } = parts;
         let (shared, flights) = (Arc::new(shared), Arc::new(Flights::new()));
         shared.tier.attach(Attachment {
             watcher: Arc::new(Ears::new(&shared, flights.clone())),
@@ -102,7 +115,7 @@ impl Cache {
             bound: nanos(bound),
             grace: nanos(grace),
             observers,
-            counters: Arc::new(Counters::new()),
+            functions,
             local_counters: LocalCounters::default(),
             places: Places::default(),
             mode: AtomicU8::new(mode as u8),
@@ -143,7 +156,7 @@ impl Cache {
         }
     }
 
-    /// What happened so far.
+    /// What happened so far, in total.
     pub fn stats(&self) -> Stats {
         let (l1_entries, l1_bytes) = self.0.l1.usage();
         Stats {
@@ -152,8 +165,13 @@ impl Cache {
             in_flight: self.0.flights.len() as u64,
             waiting: self.0.flights.followers() as u64,
             pending_invalidations: self.shared().pending.len() as u64,
-            ..self.0.counters.snapshot()
+            ..self.0.functions.total()
         }
+    }
+
+    /// What happened so far to each function, by name: of those that were called.
+    pub fn stats_by_function(&self) -> Vec<FunctionStats> {
+        self.0.functions.snapshots()
     }
 
     /// Waits until the values loaded so far have reached the shared tier, or have failed to. A program that is about
@@ -198,7 +216,7 @@ impl Cache {
         let (bound, grace) = self.limits(site);
         let is_unreachable = !self.shared().tier.ready();
         if is_unreachable && kept.claim.stands_alone(now, bound, grace) {
-            self.count(Count::ServedAlone);
+            kept.function.add(Count::ServedAlone);
             return Looked::by_age(kept, now);
         }
         Looked::Suspect(kept)
@@ -234,6 +252,11 @@ impl Cache {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    #[cfg(feature = "metrics")]
+    pub(crate) fn downgrade(&self) -> WeakCache {
+        WeakCache(Arc::downgrade(&self.0))
+    }
+
     pub(crate) fn l1(&self) -> &L1 {
         &self.0.l1
     }
@@ -258,22 +281,49 @@ impl Cache {
         &self.0.places
     }
 
-    pub(crate) fn counters(&self) -> &Arc<Counters> {
-        &self.0.counters
+    #[cfg(feature = "metrics")]
+    pub(crate) fn functions(&self) -> &Arc<Functions> {
+        &self.0.functions
     }
 
-    #[inline]
+    /// What is known of the function of `site`.
+    pub(crate) fn function(&self, site: &Site) -> &Arc<Function> {
+        self.0.functions.of(site.template())
+    }
+
+    /// Of what is about more than one function, or none.
     pub(crate) fn count(&self, count: Count) {
-        self.0.counters.add(count);
+        self.0.functions.others().add(count);
+    }
+
+    pub(crate) fn count_of(&self, site: &Site, count: Count) {
+        self.function(site).add(count);
     }
 
     /// Counts, and tells those who want to know.
-    #[inline]
     pub(crate) fn note(&self, count: Count, site: &Site, key: KeyRef<'_>) {
-        self.count(count);
+        self.count_of(site, count);
         if !self.0.observers.is_empty() {
             self.tell_observers(count, site.template(), Some(key));
         }
+    }
+
+    /// As [`note`](Self::note), of an entry of the in-process tier that answers a plain call, and is `age` old. It is the
+    /// only one that is asked for speed: the entry knows its counter, and one hit in 64 reads the clock once more.
+    #[inline]
+    pub(crate) fn note_hit(&self, kept: &Kept, age: Duration, site: &Site, key: KeyRef<'_>) {
+        if kept.function.add_hit() {
+            self.time_hit(kept, age);
+        }
+        if !self.0.observers.is_empty() {
+            self.tell_observers(Count::HitL1, site.template(), Some(key));
+        }
+    }
+
+    #[cold]
+    fn time_hit(&self, kept: &Kept, age: Duration) {
+        let began = kept.slot.meta().moment(age);
+        kept.function.hit().record(self.clock().now().saturating_sub(began));
     }
 
     /// As [`note`](Self::note), of more than one key.
@@ -361,6 +411,7 @@ pub(crate) struct Parts {
     pub(crate) bound: Duration,
     pub(crate) grace: Duration,
     pub(crate) observers: SharedObservers,
+    pub(crate) functions: Arc<Functions>,
     pub(crate) mode: Mode,
 }
 

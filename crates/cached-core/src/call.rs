@@ -24,6 +24,7 @@ use crate::{
     key::{WriteKey, with_identity},
     l1::Kept,
     landing::{Ground, Lander},
+    observe::Loading,
     planted,
     seek::{Answer, Found, Seek, Wants},
     shape::Shape,
@@ -73,7 +74,7 @@ pub(crate) fn start<R>(cache: &Cache, plan: Plan<R>, write: impl WriteKey) -> St
         let looked = if on { cache.look(plan.site, key) } else { Looked::Nothing };
         let Looked::Fresh(kept, age) = looked else { return Err(key.owned()) };
         let value = (plan.hit)(&*kept.slot).ok_or_else(|| key.owned())?;
-        cache.note(Count::HitL1, plan.site, key);
+        cache.note_hit(&kept, age, plan.site, key);
         Ok((value, age))
     });
     match found {
@@ -117,11 +118,11 @@ impl Prepared {
         let Self { cache, site, entry, .. } = self;
         let entry = match entry {
             _ if !terms.on || cache.mode() == CacheMode::Off => {
-                return Ok(bypass(&cache, Reason::Off, load).await);
+                return Ok(bypass(&cache, &site, Reason::Off, load).await);
             }
             Err(_) => {
-                cache.count(Count::KeyRefused);
-                return Ok(bypass(&cache, Reason::Key, load).await);
+                cache.count_of(&site, Count::KeyRefused);
+                return Ok(bypass(&cache, &site, Reason::Key, load).await);
             }
             Ok(entry) => entry,
         };
@@ -169,10 +170,10 @@ pub enum Load<R, F> {
 }
 
 /// Starts the task. Only where the body's type was known could it be seen that it may move to another thread.
-pub type Spawn<R> = fn(&Handle, Lander<R>, Pin<Box<dyn Future<Output = R> + Send>>) -> Loading<R>;
+pub type Spawn<R> = fn(&Handle, Lander<R>, Pin<Box<dyn Future<Output = R> + Send>>) -> LoadTask<R>;
 
 /// A load in a task of its own.
-pub type Loading<R> = JoinHandle<thread::Result<Landed<R>>>;
+pub type LoadTask<R> = JoinHandle<thread::Result<Landed<R>>>;
 
 /// What a load has come to.
 pub struct Landed<R> {
@@ -195,8 +196,11 @@ impl<R, F: Future<Output = R>> Load<R, F> {
     }
 }
 
-async fn bypass<R, F: Future<Output = R>>(cache: &Cache, reason: Reason, load: Load<R, F>) -> Reply<R> {
-    cache.count(Count::Bypass);
+async fn bypass<R, F>(cache: &Cache, site: &Site, reason: Reason, load: Load<R, F>) -> Reply<R>
+where
+    F: Future<Output = R>,
+{
+    cache.count_of(site, Count::Bypass);
     Reply::new(load.here().await, CacheOutcome::Bypass(reason))
 }
 
@@ -281,7 +285,7 @@ impl<R> Desk<R> {
             Joined::Lead(leader) => self.lead(leader, None, load).await,
             Joined::Reply(reply) => Ok(reply),
             Joined::Alone => Ok(self.load_alone(load).await),
-            Joined::Recurse => Ok(bypass(&self.cache, Reason::Recursion, load).await),
+            Joined::Recurse => Ok(bypass(&self.cache, &self.site, Reason::Recursion, load).await),
         }
     }
 
@@ -327,13 +331,14 @@ impl<R> Desk<R> {
         leader.expect_poll();
         let lander = Lander::new(self.clone(), leader, ground, spare.clone());
         let end = match load {
-            Load::Inline(future) => lander.land(future).await,
+            // Boxed, so that loads inside of loads do not add up on the stack.
+            Load::Inline(future) => Box::pin(lander.land(future)).await,
             Load::Detached(future, spawn) => match Handle::try_current() {
                 Ok(runtime) => match spawn(&runtime, lander, future).await {
                     Ok(end) => end,
                     Err(lost) => return Err(lost.try_into_panic().map_or(Panicked::Lost, Panicked::Here)),
                 },
-                Err(_) => lander.land(future).await,
+                Err(_) => Box::pin(lander.land(future)).await,
             },
         };
         self.settle(end, spare.as_ref())
@@ -438,7 +443,7 @@ impl<R> Desk<R> {
             shared: self.cache.shared(),
             entry: &self.entry,
             shape: &*self.shape,
-            counters: self.cache.counters(),
+            function: self.cache.function(&self.site),
             max_age: self.terms.max_age,
             coalesce: !self.site.coalesces_here() && !planted!("lease-ignored"),
             bound,
@@ -481,7 +486,7 @@ impl<R> Desk<R> {
     fn hit_alone(&self, kept: &Kept) -> Option<Reply<R>> {
         let age = kept.slot.meta().age(self.cache.clock().now());
         let value = self.fresh_enough(age)?.shape.restore(&*kept.slot)?;
-        self.cache.count(Count::ServedAlone);
+        kept.function.add(Count::ServedAlone);
         Some(self.reply_from(Layer::L1, &*kept.slot, value))
     }
 
@@ -581,7 +586,10 @@ impl<R> Desk<R> {
     async fn load_alone<F: Future<Output = R>>(&self, load: Load<R, F>) -> Reply<R> {
         self.note(Count::Miss);
         self.note(Count::Load);
-        Reply::new(self.in_time(load.here()).await, CacheOutcome::Miss)
+        let loading = Loading::new(&self.cache, &self.site);
+        let value = self.in_time(loading.around(load.here())).await;
+        loading.returned();
+        Reply::new(value, CacheOutcome::Miss)
     }
 }
 

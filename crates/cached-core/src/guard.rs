@@ -12,9 +12,12 @@ use std::{
 
 use async_trait::async_trait;
 
-use crate::tier::{
-    Adopted, Ask, Attachment, Filled, LeaseClaim, Leased, Moment, Seen, TagAsk, Tier, TierError, TierFill,
-    Token,
+use crate::{
+    health::{TierHealth, TierState},
+    tier::{
+        Adopted, Ask, Attachment, Filled, LeaseClaim, Leased, Moment, Seen, TagAsk, Tier, TierError,
+        TierFill, Token,
+    },
 };
 
 /// Stands before the tier that it was given.
@@ -43,6 +46,11 @@ impl Tier for Guarded {
 
     fn ready(&self) -> bool {
         catch_unwind(AssertUnwindSafe(|| self.0.ready())).unwrap_or(false)
+    }
+
+    fn health(&self) -> TierHealth {
+        catch_unwind(AssertUnwindSafe(|| self.0.health()))
+            .unwrap_or_else(|_| TierHealth::new(TierState::Down))
     }
 
     async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {

@@ -14,10 +14,12 @@ use crate::{
     Error,
     cache::{Cache, Entry},
     key::{KeyPart, KeyWriter},
+    observe::Step,
     pending::Word,
     planted,
     shared::own_mark_name,
     site::Site,
+    span::Span,
     stats::Count,
     tier::{Tier, TierError},
 };
@@ -52,7 +54,7 @@ pub struct Invalidation {
 
 type Work = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Plan {
     /// By cache.
     groups: Vec<(Cache, Vec<Target>)>,
@@ -61,7 +63,7 @@ struct Plan {
 }
 
 /// What is invalid.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) enum Target {
     Entry(Site, Entry),
     /// The key of a tag.
@@ -116,6 +118,14 @@ impl Invalidation {
     }
 }
 
+/// The function, if it is about one.
+fn function_of(targets: &[Target]) -> &'static str {
+    match targets {
+        [Target::Entry(site, _)] => site.template(),
+        _ => "",
+    }
+}
+
 impl Plan {
     async fn carry_out(self) -> Result<(), Error> {
         let Self { groups, error, is_confirmed } = self;
@@ -144,7 +154,12 @@ impl Future for Invalidation {
 
 impl fmt::Debug for Invalidation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Invalidation").field("plan", &self.plan).finish_non_exhaustive()
+        // Names hold arguments.
+        let targets: usize = self.plan.groups.iter().map(|(_, targets)| targets.len()).sum();
+        f.debug_struct("Invalidation")
+            .field("targets", &targets)
+            .field("is_confirmed", &self.plan.is_confirmed)
+            .finish_non_exhaustive()
     }
 }
 
@@ -221,15 +236,16 @@ impl Cache {
         // What concerns this process only is over at once, so that a function which is not async may wait for it.
         let tells_others = is_confirmed || !self.words(&targets).is_empty();
         let (there, meant) = (self.clone(), targets.clone());
+        // Begun here, so that its span is a child of the caller's.
+        let mut step = Step::begin(Span::invalidate(function_of(&targets)), self.clock());
         let work = async move {
-            let told = there.tell(&targets).await.map_err(Error::not_propagated);
-            if !planted!("not-propagated-as-ok") {
-                told?;
-            }
-            if is_confirmed {
-                there.shared().tier.confirm().await.map_err(Error::not_confirmed)?;
-            }
-            Ok(())
+            let done = step.around(there.clone().carry_out(targets, is_confirmed)).await;
+            step.end(match &done {
+                Ok(()) => "ok",
+                Err(error) if error.is_not_confirmed() => "not_confirmed",
+                Err(_) => "not_propagated",
+            });
+            done
         };
         match Handle::try_current() {
             Ok(runtime) if tells_others => {
@@ -252,17 +268,35 @@ impl Cache {
         }
     }
 
+    async fn carry_out(self, targets: Vec<Target>, is_confirmed: bool) -> Result<(), Error> {
+        let told = self.tell(&targets).await.map_err(Error::not_propagated);
+        if !planted!("not-propagated-as-ok") {
+            told?;
+        }
+        if is_confirmed {
+            self.shared().tier.confirm().await.map_err(Error::not_confirmed)?;
+        }
+        Ok(())
+    }
+
     /// Tells the shared tier. What it could not be told is told again later.
     async fn tell(&self, targets: &[Target]) -> Result<(), TierError> {
         self.note_invalidations(targets);
         let told = self.tell_tier(targets).await;
         if told.is_err() {
-            self.count(Count::NotPropagated);
+            self.count_untold(targets);
             self.remember(targets);
         }
         // What was read of the tier before it knew must not stay, and one hears nothing of one's own words.
         self.evict(targets);
         told
+    }
+
+    fn count_untold(&self, targets: &[Target]) {
+        match targets {
+            [Target::Entry(site, _)] => self.count_of(site, Count::NotPropagated),
+            _ => self.count(Count::NotPropagated),
+        }
     }
 
     fn note_invalidations(&self, targets: &[Target]) {

@@ -174,7 +174,8 @@ where
             return values;
         }
         let entries: Vec<_> = asked.iter().map(|asked| &asked.entry).collect();
-        let found = Seek::find_many(self.cache.shared(), &entries, &shape, self.cache.counters()).await;
+        let found =
+            Seek::find_many(self.cache.shared(), &entries, &shape, self.cache.function(&self.site)).await;
         for (Asked { index, entry, leader }, found) in asked.into_iter().zip(found) {
             let Some(Found { slot, claim, stamp, .. }) = found else { continue };
             values[index] = shape.restore(&*slot);
@@ -362,7 +363,7 @@ impl Store {
         let (line, accepted) = match stored {
             Ok(Filled { stored, line }) => (line, stored),
             Err(cause) => {
-                self.cache.count(Count::NotPropagated);
+                self.cache.count_of(&self.site, Count::NotPropagated);
                 for one in &shareable {
                     self.cache.forget_shared(Some(one.entry.clone()));
                 }

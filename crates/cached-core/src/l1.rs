@@ -15,6 +15,7 @@ use crate::{
     claim::Claim,
     clock::Nanos,
     event::{EventKind, SharedObservers},
+    functions::{Function, Functions},
     key::{BuildPrehashed, Key, KeyHasher, KeyRef},
     site::Site,
     slot::Slot,
@@ -31,6 +32,7 @@ pub(crate) struct L1 {
     slots: Slots,
     /// Counts the times that everything was cleared. Moka compares timestamps for that, and two can be equal.
     epoch: AtomicU64,
+    functions: Arc<Functions>,
     /// For each function with an entry cap, the keys that it may keep.
     rosters: RwLock<HashMap<&'static str, Roster, foldhash::fast::RandomState>>,
 }
@@ -44,14 +46,20 @@ pub(crate) struct Kept {
     pub(crate) stamp: Stamp,
     /// After a load in its place has failed, none is begun before that.
     rests_until: AtomicU64,
-    function: &'static str,
+    /// Whose it is, so that a hit finds its counter.
+    pub(crate) function: Arc<Function>,
     epoch: u64,
     /// Of the schema. Two versions of a function have the same key.
     version: u32,
 }
 
 impl L1 {
-    pub(crate) fn new(max_bytes: u64, observers: &SharedObservers, hasher: &Arc<dyn KeyHasher>) -> Self {
+    pub(crate) fn new(
+        max_bytes: u64,
+        observers: &SharedObservers,
+        hasher: &Arc<dyn KeyHasher>,
+        functions: &Arc<Functions>,
+    ) -> Self {
         let mut slots = Cache::builder()
             .max_capacity(max_bytes)
             .weigher(|key: &Key, kept: &Arc<Kept>| {
@@ -63,12 +71,17 @@ impl L1 {
             let (observers, hasher) = (observers.clone(), hasher.clone());
             slots = slots.eviction_listener(move |key: Arc<Key>, kept: Arc<Kept>, cause| {
                 if cause == RemovalCause::Size {
-                    observers.tell(EventKind::Evict, kept.function, Some(key.as_ref().as_ref()), &*hasher);
+                    observers.tell(
+                        EventKind::Evict,
+                        kept.function.name(),
+                        Some(key.as_ref().as_ref()),
+                        &*hasher,
+                    );
                 }
             });
         }
         let slots = slots.build_with_hasher(BuildPrehashed::default());
-        Self { slots, epoch: AtomicU64::new(0), rosters: RwLock::default() }
+        Self { slots, epoch: AtomicU64::new(0), functions: functions.clone(), rosters: RwLock::default() }
     }
 
     /// The entry under `key` if it may still be served. One that is too old is dropped on the way.
@@ -94,7 +107,7 @@ impl L1 {
 
     pub(crate) fn insert(&self, site: &Site, key: &Key, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp) {
         let epoch = self.epoch.load(Ordering::Acquire);
-        let (function, version) = (site.template(), site.schema_version());
+        let (function, version) = (self.functions.of(site.template()).clone(), site.schema_version());
         // The same value on a new claim rests as long as it would have.
         let before = self.slots.get(&key.as_ref()).filter(|before| Arc::ptr_eq(&before.slot, &slot));
         let rests_until = before.map_or(0, |before| before.rests_until.load(Ordering::Relaxed)).into();
@@ -192,7 +205,7 @@ mod tests {
     #[test]
     fn what_was_there_before_a_clearing_is_dead_whatever_its_timestamp() {
         let (l1, site, key) = (
-            L1::new(1 << 20, &Arc::default(), &(Arc::new(Blake3) as _)),
+            L1::new(1 << 20, &Arc::default(), &(Arc::new(Blake3) as _), &Arc::new(Functions::new())),
             Site::prefix("x"),
             KeyRef::new(b"x").owned(),
         );

@@ -20,6 +20,7 @@ use crate::{
     invalidation::{Invalidation, Target},
     l1::Kept,
     lease::Lease,
+    observe::Loading,
     said::Moment,
     shape::Settling,
     shared::{Fill, Life},
@@ -58,47 +59,42 @@ pub struct Lander<R> {
     leader: Leader,
     /// `None` if it is still to be asked for.
     ground: Option<Ground>,
+    /// In the span of its caller, if one waits for it.
+    loading: Option<Loading>,
     /// A value that is served if the load fails.
     spare: Option<Arc<Kept>>,
 }
 
 impl<R> Lander<R> {
     pub(crate) fn new(desk: Box<Desk<R>>, leader: Leader, ground: Ground, spare: Option<Arc<Kept>>) -> Self {
-        Self { desk, leader, ground: Some(ground), spare }
+        let loading = Loading::new(&desk.cache, &desk.site);
+        Self { desk, leader, ground: Some(ground), loading: Some(loading), spare }
     }
 
     /// One that asks the shared tier first.
     pub(crate) fn unasked(desk: Box<Desk<R>>, leader: Leader, spare: Arc<Kept>) -> Self {
-        Self { desk, leader, ground: None, spare: Some(spare) }
+        Self { desk, leader, ground: None, loading: None, spare: Some(spare) }
     }
 
     /// The result, or what the load panicked with.
     pub(crate) async fn land(self, load: impl Future<Output = R>) -> thread::Result<Landed<R>> {
-        let Self { desk, leader, ground, spare } = self;
-        let mut ground = match ground {
-            Some(ground) => ground,
-            None => match desk.ask(&leader, spare.clone()).await {
-                Ok(Asked::Ground(ground)) => ground,
-                Ok(Asked::Hit(found, reply)) => {
-                    desk.land_found(leader, found);
-                    return Ok(Landed { out: reply.value, is_error: false });
-                }
-                Ok(Asked::Kept(kept, reply)) => {
-                    leader.land(kept.slot.clone(), || ());
-                    return Ok(Landed { out: reply.value, is_error: false });
-                }
-                Err(panic) => {
-                    leader.fail(Landing::Panicked);
-                    return Err(panic);
-                }
+        let Self { desk, leader, ground, loading, spare } = self;
+        let (leader, mut ground) = match ground {
+            Some(ground) => (leader, ground),
+            // Boxed, so that loads inside of loads do not add up on the stack.
+            None => match Box::pin(desk.ask_first(leader, spare.clone())).await {
+                Ok(asked) => asked,
+                Err(end) => return end,
             },
         };
+        let loading = loading.unwrap_or_else(|| Loading::new(&desk.cache, &desk.site));
         let since = desk.cache.shared().said.now();
         leader.stand_on(ground.claim());
         if let (Ground::Leased(lease), false) = (&mut ground, desk.site.coalesces_here()) {
             lease.keep(leader.is_at_work(ABANDONED));
         }
         // The policies are the user's code as well.
+        let load = loading.around(load);
         let settle = async {
             let _place = desk.cache.place(&desk.site).await;
             desk.note(Count::Load);
@@ -108,7 +104,7 @@ impl<R> Lander<R> {
         let settled = match leader.watch(settle).await {
             Ok(settled) => settled,
             Err(panic) => {
-                desk.cache.count(Count::LoadPanic);
+                loading.panicked();
                 spare.inspect(|kept| desk.let_rest(kept));
                 ground.fail();
                 leader.fail(Landing::Panicked);
@@ -116,9 +112,9 @@ impl<R> Lander<R> {
             }
         };
         let is_error = settled.is_error;
+        loading.ended(is_error);
         let mut ttl = settled.ttl;
         if is_error {
-            desk.cache.count(Count::LoadError);
             if let Some(kept) = spare {
                 desk.let_rest(&kept);
                 // It does not take the place of a value that may still be served.
@@ -143,6 +139,30 @@ impl<R> Lander<R> {
 }
 
 impl<R> Desk<R> {
+    /// What a load stands on that has asked nobody yet; or its end, if there is a value.
+    async fn ask_first(
+        &self,
+        leader: Leader,
+        spare: Option<Arc<Kept>>,
+    ) -> Result<(Leader, Ground), thread::Result<Landed<R>>> {
+        let reply = match self.ask(&leader, spare).await {
+            Ok(Asked::Ground(ground)) => return Ok((leader, ground)),
+            Ok(Asked::Hit(found, reply)) => {
+                self.land_found(leader, found);
+                reply
+            }
+            Ok(Asked::Kept(kept, reply)) => {
+                leader.land(kept.slot.clone(), || ());
+                reply
+            }
+            Err(panic) => {
+                leader.fail(Landing::Panicked);
+                return Err(Err(panic));
+            }
+        };
+        Err(Ok(Landed { out: reply.value, is_error: false }))
+    }
+
     /// What the load returns, or what its callers are told if it takes too long.
     pub(crate) async fn in_time(&self, load: impl Future<Output = R>) -> R {
         let mut load = pin!(load);
@@ -152,7 +172,7 @@ impl<R> Desk<R> {
         }
         match self.shape.too_late() {
             Some(out) => {
-                self.cache.count(Count::LoadTimeout);
+                self.cache.count_of(&self.site, Count::LoadTimeout);
                 out
             }
             None => load.await,

@@ -13,11 +13,14 @@ use tokio::{runtime::Handle, task::AbortHandle};
 use crate::{
     claim::Claim,
     either::within,
+    functions::Function,
     line::Line,
     marks::Mark,
+    observe::Step,
     planted,
     shared::{Fill, Name, Shared},
-    stats::{Count, Counters},
+    span::Span,
+    stats::Count,
     tier::{Ask, LeaseClaim, Moment, Record, TagAsk, Take, Tier, TierError, TierFill, Token},
 };
 
@@ -104,17 +107,24 @@ impl Lease {
         &mut self,
         fill: Fill,
         value_tags: &[String],
-        counters: &Counters,
+        function: &Function,
         stand_on: impl Fn(&Claim),
     ) -> Verdict {
-        let verdict = self.try_fill(fill, value_tags, stand_on).await;
+        let mut step = Step::begin(Span::fill(function.name()), &self.shared.clock);
+        let verdict = step.around(self.try_fill(fill, value_tags, stand_on)).await;
+        step.end(match &verdict {
+            Ok(Verdict::Stored(_)) => "stored",
+            Ok(Verdict::Rejected) => "rejected",
+            Ok(Verdict::Unstorable) => "unstorable",
+            Ok(Verdict::Undecided) | Err(_) => "undecided",
+        });
         let (count, verdict) = match verdict {
             Ok(verdict @ Verdict::Stored(_)) => (Count::SharedFill, verdict),
             Ok(Verdict::Rejected) => (Count::SharedReject, Verdict::Rejected),
             Ok(verdict @ (Verdict::Undecided | Verdict::Unstorable)) => (Count::SharedFillError, verdict),
             Err(_) => (Count::SharedFillError, Verdict::Undecided),
         };
-        counters.add(count);
+        function.add(count);
         verdict
     }
 

@@ -14,17 +14,23 @@ mod either;
 mod envelope;
 mod error;
 mod event;
+#[cfg(feature = "metrics")]
+mod export;
 mod flight;
 mod function;
+mod functions;
 mod guard;
+mod health;
 mod invalidation;
 mod key;
 mod keyspace;
 mod l1;
 mod landing;
+mod latency;
 mod lease;
 mod line;
 mod marks;
+mod observe;
 mod pattern;
 mod pending;
 mod places;
@@ -37,6 +43,7 @@ mod shape;
 mod shared;
 mod site;
 mod slot;
+mod span;
 mod stats;
 mod sync;
 mod tags;
@@ -56,7 +63,10 @@ pub use codec::{Codec, Format, Target, erased_serde};
 pub use control::{CacheControl, CacheOutcome, Layer, LoadRule, MayLoad, OnlyIfCached, Reason, Reply};
 pub use error::Error;
 pub use event::{Event, EventKind, KeyDigest};
+#[cfg(feature = "metrics")]
+pub use export::{METRICS, Metric, MetricKind};
 pub use function::{Call, SyncCall};
+pub use health::{Health, TierHealth, TierState};
 pub use invalidation::Invalidation;
 #[cfg(feature = "sha256")]
 pub use key::Sha256;
@@ -64,8 +74,11 @@ pub use key::Sha256;
 pub use key::Xxh3;
 pub use key::{Blake3, KeyHasher, KeyPart, KeyedBlake3};
 pub use keyspace::{Keyspace, LoadError};
+pub use latency::Latency;
 pub use line::Line;
-pub use stats::Stats;
+#[cfg(feature = "tracing")]
+pub use span::{SPANS, SpanInfo};
+pub use stats::{FunctionStats, Stats};
 pub use tier::{
     Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Record, Seen, Stamp, Stored,
     TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,

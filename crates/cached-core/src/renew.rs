@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     cache::Looked,
-    call::{Desk, Load, Loading, Panicked, arrive},
+    call::{Desk, Load, LoadTask, Panicked, arrive},
     clock::nanos,
     control::Reply,
     either::within,
@@ -59,7 +59,7 @@ impl<R> Desk<R> {
         self: Box<Self>,
         kept: Arc<Kept>,
         patience: Option<Duration>,
-        begin: impl FnOnce(Box<Self>, &Handle, Arc<Kept>) -> Loading<R>,
+        begin: impl FnOnce(Box<Self>, &Handle, Arc<Kept>) -> LoadTask<R>,
     ) -> Result<Reply<R>, Panicked> {
         let Ok(runtime) = Handle::try_current() else { return Err(Panicked::Lost) };
         let mut loading = begin(self.clone(), &runtime, kept.clone());

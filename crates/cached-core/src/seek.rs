@@ -11,15 +11,17 @@ use crate::{
     clock::Nanos,
     either::{either, within},
     envelope::{TagGeneration, Unreadable, created_ms},
+    functions::Function,
     l1::Kept,
     lease::{Lease, Pledge},
     line::Line,
     marks::{Listener, Mark},
+    observe::look,
     planted,
     shape::Shape,
     shared::{Opened, Shared},
     slot::Slot,
-    stats::{Count, Counters},
+    stats::Count,
     tier::{Ask, Grant, LeaseClaim, Record, Seen, Stamp, Stored, TagAsk, Take, Tier},
 };
 
@@ -46,7 +48,7 @@ pub(crate) struct Seek<'a, R> {
     pub(crate) shared: &'a Arc<Shared>,
     pub(crate) entry: &'a Entry,
     pub(crate) shape: &'a dyn Shape<R>,
-    pub(crate) counters: &'a Counters,
+    pub(crate) function: &'a Function,
     pub(crate) max_age: Option<Duration>,
     /// Whether to wait for the loads of other processes.
     pub(crate) coalesce: bool,
@@ -72,20 +74,20 @@ impl<R> Seek<'_, R> {
         shared: &Arc<Shared>,
         entries: &[&Entry],
         shape: &dyn Shape<R>,
-        counters: &Counters,
+        function: &Function,
     ) -> Vec<Option<Found>> {
         let nothing = || entries.iter().map(|_| None).collect();
         if !shared.tier.ready() {
-            counters.add(Count::SharedSkipped);
+            function.add(Count::SharedSkipped);
             return nothing();
         }
         let name = |entry: &Entry| shared.silent_claim(&entry.name.text, &[]);
         let claims: Vec<_> = entries.iter().map(|entry| name(entry)).collect();
         let asks: Vec<_> =
             entries.iter().map(|entry| Ask { key: entry.name.text.as_str(), known: None }).collect();
-        let asked: Result<Seen, _> = shared.tier.look(&asks, &[]).await;
+        let asked: Result<Seen, _> = look(shared, function, &asks, &[]).await;
         let Ok(Seen { records, line, .. }) = asked else {
-            counters.add(Count::SharedReadError);
+            function.add(Count::SharedReadError);
             return nothing();
         };
         let found = |((entry, claim), record): ((&&Entry, Claim), Record)| {
@@ -94,7 +96,7 @@ impl<R> Seek<'_, R> {
                 return None;
             }
             let opened =
-                shared.open(&entry.name, &stored, shape).inspect_err(|_| counters.add(Count::Unreadable));
+                shared.open(&entry.name, &stored, shape).inspect_err(|_| function.add(Count::Unreadable));
             let Opened { slot, tags } = opened.ok()??;
             if !tags.is_empty() {
                 // This call does not know them, and cannot tell whether they are current.
@@ -253,7 +255,7 @@ impl<R> Seek<'_, R> {
     async fn look(&self, known: Option<&Arc<Kept>>) -> State {
         let (shared, name) = (self.shared, &self.entry.name.text);
         if !shared.tier.ready() {
-            self.counters.add(Count::SharedSkipped);
+            self.function.add(Count::SharedSkipped);
             return State::Unknown;
         }
         let known = known.filter(|kept| kept.stamp != 0);
@@ -267,8 +269,9 @@ impl<R> Seek<'_, R> {
             return State::Unknown;
         }
         let ask = Ask { key: name, known: known.map(|kept| kept.stamp) };
-        let Ok(Seen { mut records, generations, line }) = shared.tier.look(&[ask], &tags).await else {
-            self.counters.add(Count::SharedReadError);
+        let Ok(Seen { mut records, generations, line }) = look(shared, self.function, &[ask], &tags).await
+        else {
+            self.function.add(Count::SharedReadError);
             return State::Unknown;
         };
         let claim = if planted!("register-after-read") { shared.silent_claim(name, &tags) } else { claim };
@@ -281,7 +284,7 @@ impl<R> Seek<'_, R> {
             Some(Record::Leased { left, is_retry }) => State::Busy { left, is_retry, claim },
             Some(Record::Unchanged(_)) => match known {
                 Some(kept) if kept.claim.generations().map(Some).eq(generations) => {
-                    self.counters.add(Count::Revalidate);
+                    self.function.add(Count::Revalidate);
                     let claim = claim.with_generations(kept.claim.generations());
                     self.judge(kept.slot.clone(), claim, kept.stamp)
                 }
@@ -349,7 +352,7 @@ impl<R> Seek<'_, R> {
             if self.is_pending(&told) {
                 return None;
             }
-            let seen = self.shared.tier.look(&[], &told).await.ok()?;
+            let seen = look(self.shared, self.function, &[], &told).await.ok()?;
             if !Arc::ptr_eq(&line, &seen.line) {
                 line = Line::silent();
             }
@@ -372,7 +375,7 @@ impl<R> Seek<'_, R> {
     }
 
     fn unreadable(&self, unreadable: Unreadable, stored: &Stored, claim: Claim) -> State {
-        self.counters.add(Count::Unreadable);
+        self.function.add(Count::Unreadable);
         let is_anothers =
             matches!(unreadable, Unreadable::OtherSchema | Unreadable::OtherKey | Unreadable::OtherCodec);
         let age =
@@ -401,7 +404,7 @@ impl<R> Seek<'_, R> {
         let wanted = LeaseClaim { key: &name.text, token, lease: self.lease_length(), take };
         let ask = TagAsk { keys: tags, keep: self.shape.ttl_hint(), more: any_tag.is_some() };
         let Ok(leased) = shared.tier.lease(&[wanted], ask).await else {
-            self.counters.add(Count::SharedReadError);
+            self.function.add(Count::SharedReadError);
             return Leasing::Unknown;
         };
         let claim = Claim { line: leased.line, ..claim }.with_generations(leased.generations);

@@ -94,6 +94,11 @@ impl Meta {
         now >= self.due
     }
 
+    /// When the slot was so old, or when it came into this process if it never was.
+    pub(crate) fn moment(&self, age: Duration) -> Nanos {
+        self.filled_at.saturating_add(nanos(age).saturating_sub(self.age_then))
+    }
+
     /// How long ago the value was loaded, in whichever process.
     #[inline]
     pub(crate) fn age(&self, now: Nanos) -> Duration {

@@ -4,7 +4,10 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use crate::line::Line;
+use crate::{
+    health::{TierHealth, TierState},
+    line::Line,
+};
 
 /// A store that several processes share, such as Redis.
 ///
@@ -27,6 +30,11 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
     /// Whether it is worth asking now. `false` means that reads and fills pass it by.
     fn ready(&self) -> bool {
         true
+    }
+
+    /// How it is, for those who operate it. It asks nobody and returns at once.
+    fn health(&self) -> TierHealth {
+        TierHealth::new(if self.ready() { TierState::Up } else { TierState::Down })
     }
 
     /// What is under each key, and the generation of each tag (`None` if it has none), in one round trip. What it finds,

@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use cached_core::{
     Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Line, Moment, Record, Seen, TagAsk, Take,
-    Tier, TierError, TierFill, Token, planted,
+    Tier, TierError, TierFill, TierHealth, TierState, Token, planted,
 };
 use redis::RedisResult;
 use tokio::time::timeout;
@@ -28,6 +28,7 @@ use crate::{
     scripts::{FILL, INCR, LEASE, RELEASE, RENEW, SEED},
     settings::{Settings, millis},
     state::Condition,
+    state::RedisState,
     supervisor::Supervision,
     watch::{Attached, Watch},
 };
@@ -216,6 +217,16 @@ impl Tier for RedisTier {
         let is_worth_asking = !self.link.is_down() && !self.link.gate.is_open();
         // When the task has ended with its runtime, only an operation can start it again.
         is_worth_asking || !self.supervision.is_running()
+    }
+
+    fn health(&self) -> TierHealth {
+        let health = RedisTier::health(self);
+        let state = match health.state {
+            RedisState::Up => TierState::Up,
+            RedisState::Degraded => TierState::Degraded,
+            RedisState::Down => TierState::Down,
+        };
+        TierHealth::new(state).reconnects(health.reconnects).breaker_open(health.breaker_open)
     }
 
     /// The time that is left is read before the value. For a value that is replaced in between by one that lives as

@@ -6,6 +6,7 @@ use crate::{
     claim::Claim,
     clock::Nanos,
     event::SharedObservers,
+    functions::{Function, Functions},
     key::{BuildPrehashed, Key, KeyHasher, KeyRef},
     site::Site,
     slot::Slot,
@@ -15,14 +16,14 @@ use crate::{
 
 type Slots = HashMap<Key, Arc<Kept>, BuildPrehashed>;
 
-#[derive(Debug, Default)]
-pub(crate) struct L1(Mutex<Slots>);
+pub(crate) struct L1(Mutex<Slots>, Arc<Functions>);
 
 /// An entry.
 pub(crate) struct Kept {
     pub(crate) slot: Arc<dyn Slot>,
     pub(crate) claim: Claim,
     pub(crate) stamp: Stamp,
+    pub(crate) function: Arc<Function>,
 }
 
 impl Kept {
@@ -34,16 +35,22 @@ impl Kept {
 }
 
 impl L1 {
-    pub(crate) fn new(_: u64, _: &SharedObservers, _: &Arc<dyn KeyHasher>) -> Self {
-        Self::default()
+    pub(crate) fn new(
+        _: u64,
+        _: &SharedObservers,
+        _: &Arc<dyn KeyHasher>,
+        functions: &Arc<Functions>,
+    ) -> Self {
+        Self(Mutex::default(), functions.clone())
     }
 
     pub(crate) fn get(&self, _: &Site, key: KeyRef<'_>, _: Nanos) -> Option<Arc<Kept>> {
         self.slots().get(&key.owned()).cloned()
     }
 
-    pub(crate) fn insert(&self, _: &Site, key: &Key, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp) {
-        let before = self.slots().insert(key.clone(), Arc::new(Kept { slot, claim, stamp }));
+    pub(crate) fn insert(&self, site: &Site, key: &Key, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp) {
+        let function = self.1.of(site.template()).clone();
+        let before = self.slots().insert(key.clone(), Arc::new(Kept { slot, claim, stamp, function }));
         // Marks lock their table when they are dropped: not in here.
         drop(before);
     }
@@ -64,6 +71,12 @@ impl L1 {
 
     fn slots(&self) -> MutexGuard<'_, Slots> {
         self.0.lock().expect("loom's locks are not poisoned")
+    }
+}
+
+impl std::fmt::Debug for L1 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("L1").finish_non_exhaustive()
     }
 }
 

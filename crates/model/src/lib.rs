@@ -73,8 +73,12 @@ mod event;
 mod flight;
 #[path = "../../cached-core/src/function.rs"]
 mod function;
+#[path = "../../cached-core/src/functions.rs"]
+mod functions;
 #[path = "../../cached-core/src/guard.rs"]
 mod guard;
+#[path = "../../cached-core/src/health.rs"]
+mod health;
 #[path = "../../cached-core/src/invalidation.rs"]
 mod invalidation;
 #[path = "../../cached-core/src/key/mod.rs"]
@@ -83,12 +87,16 @@ mod key;
 mod keyspace;
 #[path = "../../cached-core/src/landing.rs"]
 mod landing;
+#[path = "../../cached-core/src/latency.rs"]
+mod latency;
 #[path = "../../cached-core/src/lease.rs"]
 mod lease;
 #[path = "../../cached-core/src/line.rs"]
 mod line;
 #[path = "../../cached-core/src/marks.rs"]
 mod marks;
+#[path = "../../cached-core/src/observe.rs"]
+mod observe;
 #[path = "../../cached-core/src/pattern.rs"]
 mod pattern;
 #[path = "../../cached-core/src/pending.rs"]
@@ -113,6 +121,8 @@ mod shared;
 mod site;
 #[path = "../../cached-core/src/slot.rs"]
 mod slot;
+#[path = "../../cached-core/src/span.rs"]
+mod span;
 #[path = "../../cached-core/src/stats.rs"]
 mod stats;
 #[path = "../../cached-core/src/tags.rs"]
@@ -132,11 +142,13 @@ pub use control::{CacheControl, CacheOutcome, Layer, LoadRule, MayLoad, OnlyIfCa
 pub use error::Error;
 pub use event::{Event, EventKind, KeyDigest};
 pub use function::{Call, SyncCall};
+pub use health::{Health, TierHealth, TierState};
 pub use invalidation::Invalidation;
 pub use key::{Blake3, KeyHasher, KeyPart, KeyedBlake3};
 pub use keyspace::{Keyspace, LoadError};
+pub use latency::Latency;
 pub use line::Line;
-pub use stats::Stats;
+pub use stats::{FunctionStats, Stats};
 pub use tier::{
     Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Record, Seen, Stamp, Stored,
     TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,

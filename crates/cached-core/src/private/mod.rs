@@ -32,7 +32,7 @@ pub use scope::{free_scope, method_scope, name_of};
 pub use crate::{
     CacheControl, Error, Reply,
     cache::Cache,
-    call::{Landed, Load, Loading, Plan, Spawn},
+    call::{Landed, Load, LoadTask, Plan, Spawn},
     control::LoadRule,
     function::{Call, Intent, Started, SyncCall},
     invalidation::Invalidation,

@@ -1,0 +1,219 @@
+//! What a cache knows of each function that it was asked for: its counters, and how long things take.
+//!
+//! Entries of the in-process tier hold their function, so that a hit finds its counter without a look-up. Everything else
+//! looks it up by its template.
+
+use std::{
+    hash::BuildHasher,
+    iter::successors,
+    sync::{Arc, OnceLock},
+};
+
+use foldhash::fast::FixedState;
+
+use crate::{
+    clock::Nanos,
+    latency::Histogram,
+    stats::{Count, Counters, FunctionStats, Stats},
+};
+
+/// One function, or all that share a template.
+pub(crate) struct Function {
+    name: &'static str,
+    counters: Counters,
+    /// Made at once: a hit must not allocate.
+    hit: Histogram,
+    look: OnceLock<Box<Histogram>>,
+    load: OnceLock<Box<Histogram>>,
+    #[cfg(feature = "metrics")]
+    pub(crate) exported: crate::export::Exported,
+}
+
+impl Function {
+    fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            counters: Counters::new(),
+            hit: Histogram::new(),
+            look: OnceLock::new(),
+            load: OnceLock::new(),
+            #[cfg(feature = "metrics")]
+            exported: crate::export::Exported::default(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(crate) fn add(&self, count: Count) {
+        self.counters.add(count);
+    }
+
+    /// Whether this hit is one of those whose time is taken.
+    #[inline]
+    pub(crate) fn add_hit(&self) -> bool {
+        is_sample(self.counters.add(Count::HitL1))
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(crate) fn hit(&self) -> &Histogram {
+        &self.hit
+    }
+
+    pub(crate) fn look(&self) -> &Histogram {
+        self.look.get_or_init(|| Box::new(Histogram::new()))
+    }
+
+    /// If it was ever asked for.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn looked(&self) -> Option<&Histogram> {
+        self.look.get().map(|histogram| &**histogram)
+    }
+
+    /// If it was ever loaded.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn loaded(&self) -> Option<&Histogram> {
+        self.load.get().map(|histogram| &**histogram)
+    }
+
+    pub(crate) fn load(&self) -> &Histogram {
+        self.load.get_or_init(|| Box::new(Histogram::new()))
+    }
+
+    pub(crate) fn snapshot(&self) -> FunctionStats {
+        let of = |histogram: &OnceLock<Box<Histogram>>| {
+            histogram.get().map(|histogram| histogram.snapshot()).unwrap_or_default()
+        };
+        FunctionStats {
+            function: self.name.to_owned(),
+            hit: self.hit.snapshot(),
+            look: of(&self.look),
+            load: of(&self.load),
+            ..self.counters.of_function()
+        }
+    }
+}
+
+/// One in 64 of what a counter has counted, at no fixed distance: whatever else happens at every 64th hit, such as the
+/// housekeeping of a cache, is neither always nor never among them.
+#[inline]
+fn is_sample(number: u64) -> bool {
+    const GOLDEN: Nanos = 0x9E37_79B9_7F4A_7C15;
+    number.wrapping_mul(GOLDEN) > u64::MAX - (u64::MAX >> 6)
+}
+
+/// A cut of this many lists. Programs have tens or hundreds of functions.
+const LISTS: usize = 128;
+
+/// The functions of a cache. It only ever grows, to the number of templates in the program, and so needs no lock.
+pub(crate) struct Functions {
+    lists: [Link; LISTS],
+    /// Of what is about more than one, or none.
+    others: Arc<Function>,
+}
+
+type Link = OnceLock<Box<Node>>;
+
+struct Node {
+    function: Arc<Function>,
+    next: Link,
+}
+
+impl Functions {
+    pub(crate) fn new() -> Self {
+        Self { lists: [const { OnceLock::new() }; LISTS], others: Arc::new(Function::new("")) }
+    }
+
+    pub(crate) fn of(&self, template: &'static str) -> &Arc<Function> {
+        let hash = FixedState::default().hash_one(template);
+        #[allow(clippy::cast_possible_truncation, reason = "any of its bits will do")]
+        let mut link = &self.lists[hash as usize % LISTS];
+        loop {
+            let node = link.get_or_init(|| Box::new(Node::new(template)));
+            if node.function.name == template {
+                return &node.function;
+            }
+            link = &node.next;
+        }
+    }
+
+    pub(crate) fn others(&self) -> &Arc<Function> {
+        &self.others
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Function>> {
+        let lists = self.lists.iter();
+        lists.flat_map(|link| successors(link.get(), |node| node.next.get())).map(|node| &node.function)
+    }
+
+    /// Of each function, by name.
+    pub(crate) fn snapshots(&self) -> Vec<FunctionStats> {
+        let mut all: Vec<_> = self.iter().map(|function| function.snapshot()).collect();
+        all.sort_by(|a, b| a.function.cmp(&b.function));
+        all
+    }
+
+    /// In total.
+    pub(crate) fn total(&self) -> Stats {
+        Counters::total(self.iter().chain([&self.others]).map(|function| &function.counters))
+    }
+}
+
+impl Node {
+    #[cold]
+    fn new(template: &'static str) -> Self {
+        Self { function: Arc::new(Function::new(template)), next: OnceLock::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_template_has_its_own_and_only_one() {
+        let functions = Functions::new();
+        let names: Vec<&'static str> = (0..1000).map(|n: u32| &*n.to_string().leak()).collect();
+        for name in &names {
+            functions.of(name).add(Count::Miss);
+        }
+        for name in &names {
+            // The same text at another place.
+            functions.of(name.to_string().leak()).add(Count::Load);
+        }
+        functions.others().add(Count::Miss);
+        let all = functions.snapshots();
+        assert_eq!(all.len(), 1000);
+        assert!(all.iter().all(|one| (one.misses, one.loads) == (1, 1)));
+        assert_eq!((functions.total().misses, functions.total().loads), (1001, 1000));
+    }
+
+    #[test]
+    fn one_hit_in_64_is_timed_at_no_fixed_distance() {
+        let timed: Vec<u64> = (0..64_000).filter(|number| is_sample(*number)).collect();
+        assert!((980..=1_020).contains(&timed.len()), "{}", timed.len());
+        let of_64 = timed.iter().filter(|number| *number % 64 == 0).count();
+        assert!((10..=25).contains(&of_64), "{of_64}");
+    }
+
+    #[test]
+    fn threads_that_meet_a_function_at_once_count_in_one_place() {
+        let functions = Functions::new();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for name in ["a", "b", "c", "d"] {
+                        functions.of(name).add(Count::Miss);
+                    }
+                });
+            }
+        });
+        let all = functions.snapshots();
+        assert_eq!(all.iter().map(|one| one.misses).collect::<Vec<_>>(), [8; 4]);
+    }
+}

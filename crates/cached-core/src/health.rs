@@ -1,0 +1,124 @@
+//! How a cache is at this moment.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cache::{Cache, Mode},
+    tier::Tier,
+};
+
+/// How a cache is at this moment, for a health check or a page for operators. More fields may come.
+///
+/// ```
+/// # extern crate cached_core as cached_aside;
+/// let cache = cached_aside::Cache::builder().build()?;
+/// let health = cache.health();
+/// assert!(health.tier.is_none() && health.is_well());
+/// # Ok::<(), cached_core::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Health {
+    /// Which tiers take part.
+    pub mode: Mode,
+    /// The shared tier's own word; `None` if there is no shared tier.
+    pub tier: Option<TierHealth>,
+    /// Whether it is worth asking the shared tier now: reads and fills pass it by otherwise. `false` if there is none.
+    pub is_tier_ready: bool,
+    /// Loads under way.
+    pub in_flight: u64,
+    /// Calls that wait for the load of another call of this process.
+    pub waiting: u64,
+    /// Invalidations that the shared tier has still to be told of.
+    pub pending_invalidations: u64,
+    /// What goes on after callers were answered, such as values on their way to the shared tier.
+    pub background_jobs: u64,
+    /// Entries in the in-process tier.
+    pub l1_entries: u64,
+    /// Their estimated bytes.
+    pub l1_bytes: u64,
+}
+
+impl Health {
+    /// Whether every tier that there is takes part and can be reached, and knows of all invalidations. If not, calls still
+    /// work: it says that somebody should look, and not that the process should be taken out of service.
+    pub fn is_well(&self) -> bool {
+        let is_reachable = self.tier.as_ref().is_none_or(|tier| tier.state == TierState::Up);
+        let is_asked = self.is_tier_ready || self.tier.is_none();
+        self.mode == Mode::On && is_reachable && is_asked && self.pending_invalidations == 0
+    }
+}
+
+/// What a shared tier says of itself. It holds neither addresses nor credentials. More fields may come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct TierHealth {
+    /// Whether it works.
+    pub state: TierState,
+    /// How often it lost its connection and got a new one.
+    pub reconnects: u64,
+    /// Whether it refuses to ask for a while, because asking took too long or failed too often.
+    pub is_breaker_open: bool,
+}
+
+impl TierHealth {
+    /// In this state, with nothing else to say.
+    pub fn new(state: TierState) -> Self {
+        Self { state, reconnects: 0, is_breaker_open: false }
+    }
+
+    /// With so many reconnects.
+    #[must_use]
+    pub fn reconnects(self, reconnects: u64) -> Self {
+        Self { reconnects, ..self }
+    }
+
+    /// With a breaker that is open or not.
+    #[must_use]
+    pub fn breaker_open(self, is_breaker_open: bool) -> Self {
+        Self { is_breaker_open, ..self }
+    }
+}
+
+/// Whether a shared tier works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum TierState {
+    /// It does.
+    Up,
+    /// In part, or slowly.
+    Degraded,
+    /// It cannot be reached.
+    Down,
+}
+
+impl TierState {
+    /// `up`, `degraded` or `down`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+        }
+    }
+}
+
+impl Cache {
+    /// How the cache is now. It asks nobody and returns at once.
+    pub fn health(&self) -> Health {
+        let shared = self.shared();
+        let (l1_entries, l1_bytes) = self.l1().usage();
+        Health {
+            mode: self.mode(),
+            tier: shared.exists.then(|| shared.tier.health()),
+            is_tier_ready: shared.exists && shared.tier.ready(),
+            in_flight: self.flights().len() as u64,
+            waiting: self.flights().followers() as u64,
+            pending_invalidations: shared.pending.len() as u64,
+            background_jobs: shared.background.len() as u64,
+            l1_entries,
+            l1_bytes,
+        }
+    }
+}

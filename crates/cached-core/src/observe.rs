@@ -1,0 +1,106 @@
+//! The steps of a call that take time, as they are seen from outside: counted, timed, and in a span.
+
+use std::{future::Future, sync::Arc, thread, time::Duration};
+
+use crate::{
+    cache::Cache,
+    clock::{Clock, Nanos},
+    functions::Function,
+    shared::Shared,
+    site::Site,
+    span::Span,
+    stats::Count,
+    tier::{Ask, Record, Seen, Tier, TierError},
+};
+
+/// A step in its span. One that is dropped before its end was cancelled.
+pub(crate) struct Step {
+    span: Span,
+    clock: Clock,
+    began: Nanos,
+    is_over: bool,
+}
+
+impl Step {
+    pub(crate) fn begin(span: Span, clock: &Clock) -> Self {
+        Self { span, clock: clock.clone(), began: clock.now(), is_over: false }
+    }
+
+    pub(crate) fn around<F: Future>(&self, step: F) -> impl Future<Output = F::Output> + use<F> {
+        self.span.around(step)
+    }
+
+    /// How long it took.
+    pub(crate) fn end(&mut self, outcome: &'static str) -> Nanos {
+        let took = self.clock.now().saturating_sub(self.began);
+        self.is_over = true;
+        self.span.record(outcome, Duration::from_nanos(took));
+        took
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.end(if thread::panicking() { "panic" } else { "cancelled" });
+        }
+    }
+}
+
+/// A load. Its span is a child of the one in which this is made, wherever the load then runs.
+pub(crate) struct Loading {
+    step: Step,
+    function: Arc<Function>,
+}
+
+impl Loading {
+    pub(crate) fn new(cache: &Cache, site: &Site) -> Self {
+        let step = Step::begin(Span::load(site.template()), cache.clock());
+        Self { step, function: cache.function(site).clone() }
+    }
+
+    pub(crate) fn around<F: Future>(&self, load: F) -> impl Future<Output = F::Output> + use<F> {
+        self.step.around(load)
+    }
+
+    pub(crate) fn ended(self, is_error: bool) {
+        if is_error {
+            self.function.add(Count::LoadError);
+        }
+        self.end(if is_error { "error" } else { "ok" });
+    }
+
+    /// It is not known whether with an error.
+    pub(crate) fn returned(self) {
+        self.end("returned");
+    }
+
+    pub(crate) fn panicked(self) {
+        self.function.add(Count::LoadPanic);
+        self.end("panic");
+    }
+
+    fn end(mut self, outcome: &'static str) {
+        let took = self.step.end(outcome);
+        self.function.load().record(took);
+    }
+}
+
+/// Asks the shared tier.
+pub(crate) async fn look(
+    shared: &Shared,
+    function: &Function,
+    asks: &[Ask<'_>],
+    tags: &[String],
+) -> Result<Seen, TierError> {
+    let mut step = Step::begin(Span::look(function.name()), &shared.clock);
+    let seen = step.around(shared.tier.look(asks, tags)).await;
+    let took = step.end(match seen.as_ref().map(|seen| &*seen.records) {
+        Err(_) => "error",
+        Ok([.., Record::Leased { .. }]) => "leased",
+        Ok([.., Record::Absent | Record::Failed]) => "absent",
+        Ok(_) => "value",
+    });
+    function.look().record(took);
+    seen
+}

@@ -1,0 +1,135 @@
+//! Spans for `tracing`, around the steps that wait for something. Without the feature they are nothing. A hit has none.
+//!
+//! A span names the function and what came of it, and never an argument or a value.
+
+use std::time::Duration;
+
+/// A span that this crate makes.
+#[cfg(feature = "tracing")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SpanInfo {
+    /// Its name, which does not change.
+    pub name: &'static str,
+    /// `info` or `debug`.
+    pub level: &'static str,
+    /// The words that its field `outcome` can hold.
+    pub outcomes: &'static [&'static str],
+}
+
+/// All spans that this crate makes, with the target `cached_aside`. Each has the fields `function`, `outcome` and
+/// `duration_us`.
+#[cfg(feature = "tracing")]
+pub const SPANS: &[SpanInfo] = &[
+    SpanInfo {
+        name: "cached_aside.load",
+        level: "info",
+        outcomes: &["ok", "error", "returned", "panic", "cancelled"],
+    },
+    SpanInfo {
+        name: "cached_aside.look",
+        level: "debug",
+        outcomes: &["value", "absent", "leased", "error", "cancelled"],
+    },
+    SpanInfo {
+        name: "cached_aside.fill",
+        level: "debug",
+        outcomes: &["stored", "rejected", "undecided", "unstorable", "cancelled"],
+    },
+    SpanInfo {
+        name: "cached_aside.invalidate",
+        level: "debug",
+        outcomes: &["ok", "not_propagated", "not_confirmed", "cancelled"],
+    },
+];
+
+#[cfg(feature = "tracing")]
+mod on {
+    use std::future::Future;
+
+    use tracing::{Instrument, field::Empty};
+
+    use super::{Duration, millionths};
+
+    /// A span, begun.
+    pub(crate) struct Span(tracing::Span);
+
+    macro_rules! span {
+        ($level:ident, $name:literal, $function:ident) => {
+            Self(tracing::span!(
+                target: "cached_aside",
+                tracing::Level::$level,
+                $name,
+                function = $function,
+                outcome = Empty,
+                duration_us = Empty,
+            ))
+        };
+    }
+
+    /// Each is a child of the caller's current span.
+    impl Span {
+        pub(crate) fn load(function: &'static str) -> Self {
+            span!(INFO, "cached_aside.load", function)
+        }
+
+        pub(crate) fn look(function: &'static str) -> Self {
+            span!(DEBUG, "cached_aside.look", function)
+        }
+
+        pub(crate) fn fill(function: &'static str) -> Self {
+            span!(DEBUG, "cached_aside.fill", function)
+        }
+
+        pub(crate) fn invalidate(function: &'static str) -> Self {
+            span!(DEBUG, "cached_aside.invalidate", function)
+        }
+
+        pub(crate) fn around<F: Future>(&self, step: F) -> impl Future<Output = F::Output> + use<F> {
+            step.instrument(self.0.clone())
+        }
+
+        pub(crate) fn record(&self, outcome: &'static str, took: Duration) {
+            self.0.record("outcome", outcome).record("duration_us", millionths(took));
+        }
+    }
+}
+
+#[cfg(not(feature = "tracing"))]
+mod on {
+    use super::Duration;
+
+    pub(crate) struct Span;
+
+    #[allow(clippy::unused_self, reason = "with the feature there is something in it")]
+    impl Span {
+        pub(crate) fn load(_: &'static str) -> Self {
+            Self
+        }
+
+        pub(crate) fn look(_: &'static str) -> Self {
+            Self
+        }
+
+        pub(crate) fn fill(_: &'static str) -> Self {
+            Self
+        }
+
+        pub(crate) fn invalidate(_: &'static str) -> Self {
+            Self
+        }
+
+        pub(crate) fn around<F>(&self, step: F) -> F {
+            step
+        }
+
+        pub(crate) fn record(&self, _: &'static str, _: Duration) {}
+    }
+}
+
+pub(crate) use on::Span;
+
+#[cfg(feature = "tracing")]
+fn millionths(took: Duration) -> u64 {
+    u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,120 @@
+//! How a cache is.
+
+use async_trait::async_trait;
+use cached_aside::{
+    Adopted, Ask, Cache, Filled, Health, LeaseClaim, Leased, Mode, Moment, Seen, TagAsk, Tier, TierError,
+    TierFill, TierHealth, TierState, Token, cached,
+};
+use tokio::task::spawn;
+
+use crate::support::{Set, until};
+
+#[cached("slow:{id}", ttl = "1m", cache = cache, skip(cache))]
+async fn slow(cache: &Cache, id: u64) -> u64 {
+    until(|| cache.health().waiting == 2 && cache.health().in_flight == 1).await;
+    id
+}
+
+#[tokio::test]
+async fn what_goes_on_is_seen_while_it_goes_on() {
+    let set = Set::new();
+    let cache = set.cache.clone();
+    assert!(cache.health().is_well());
+    set.tier.hold_writes(true);
+    let calls: Vec<_> = (0..3)
+        .map(|_| {
+            let cache = cache.clone();
+            spawn(async move { slow(&cache, 1).await })
+        })
+        .collect();
+    for call in calls {
+        call.await.unwrap();
+    }
+    assert!(cache.health().background_jobs > 0, "{:?}", cache.health());
+    set.tier.hold_writes(false);
+    cache.flush().await;
+    let health = cache.health();
+    assert_eq!((health.in_flight, health.waiting, health.background_jobs, health.l1_entries), (0, 0, 0, 1));
+    assert!(health.l1_bytes > 0 && health.is_well() && health.is_tier_ready);
+    assert_eq!(health.tier, Some(TierHealth::new(TierState::Up)));
+
+    set.tier.set_down(true);
+    slow::invalidate(&cache, 1).await.unwrap_err();
+    let health = cache.health();
+    assert_eq!(health.tier, Some(TierHealth::new(TierState::Down)));
+    assert!(health.pending_invalidations == 1 && !health.is_tier_ready && !health.is_well());
+
+    set.tier.set_down(false);
+    cache.set_mode(Mode::LocalOnly);
+    assert!(!cache.health().is_well() && cache.health().mode == Mode::LocalOnly);
+    let json = serde_json::to_value(cache.health()).unwrap();
+    assert_eq!((json["mode"].as_str(), json["tier"]["state"].as_str()), (Some("local_only"), Some("up")));
+    assert_eq!(serde_json::from_value::<Health>(json).unwrap(), cache.health());
+}
+
+#[test]
+fn without_a_shared_tier_there_is_none_to_be_ill() {
+    let health = Cache::builder().build().unwrap().health();
+    assert!(health.tier.is_none() && !health.is_tier_ready && health.is_well());
+}
+
+/// Says what it is told to say.
+#[derive(Debug)]
+struct Says(Option<TierHealth>);
+
+#[async_trait]
+impl Tier for Says {
+    fn health(&self) -> TierHealth {
+        self.0.clone().expect("a tier that panics")
+    }
+
+    async fn look(&self, _: &[Ask<'_>], _: &[String]) -> Result<Seen, TierError> {
+        Err(TierError::Unavailable)
+    }
+
+    async fn lease(&self, _: &[LeaseClaim<'_>], _: TagAsk<'_>) -> Result<Leased, TierError> {
+        Err(TierError::Unavailable)
+    }
+
+    async fn adopt(&self, _: &[String], _: std::time::Duration, _: Moment) -> Result<Adopted, TierError> {
+        Err(TierError::Unavailable)
+    }
+
+    async fn fill(&self, _: Vec<TierFill>) -> Result<Filled, TierError> {
+        Err(TierError::Unavailable)
+    }
+
+    async fn renew(&self, _: &str, _: Token, _: std::time::Duration) -> Result<bool, TierError> {
+        Err(TierError::Unavailable)
+    }
+
+    async fn release(&self, _: &str, _: Token, _: bool) -> Result<bool, TierError> {
+        Err(TierError::Unavailable)
+    }
+
+    async fn delete(&self, _: &[String], _: &[String]) -> Result<(), TierError> {
+        Err(TierError::Unavailable)
+    }
+
+    async fn delete_matching(&self, _: &str) -> Result<u64, TierError> {
+        Err(TierError::Unavailable)
+    }
+
+    async fn exists(&self, _: &str) -> Result<bool, TierError> {
+        Err(TierError::Unavailable)
+    }
+
+    async fn incr(&self, _: &str, _: i64, _: Option<std::time::Duration>) -> Result<i64, TierError> {
+        Err(TierError::Unavailable)
+    }
+}
+
+#[test]
+fn the_tiers_own_word_is_passed_on_and_its_panic_is_a_word_too() {
+    let word = TierHealth::new(TierState::Degraded).reconnects(3).breaker_open(true);
+    let build = |word| Cache::builder().tier(Says(word)).build().unwrap().health();
+    let health = build(Some(word.clone()));
+    assert!(health.tier == Some(word) && health.is_tier_ready && !health.is_well());
+    assert_eq!(build(None).tier, Some(TierHealth::new(TierState::Down)));
+    assert_eq!(TierState::Degraded.name(), "degraded");
+}

@@ -1,0 +1,147 @@
+//! Counters and latencies of each function.
+
+use cached_aside::{Cache, FunctionStats, cached, testing::ManualClock};
+use serde_json::{Value, to_value};
+use tokio::task::spawn;
+
+use crate::support::{SECOND, Set, of, until};
+
+#[cached("one:{id}", ttl = "1m", cache = cache, skip(cache, clock), tags = ["one"])]
+async fn one(cache: &Cache, clock: &ManualClock, id: u64) -> Result<u64, u64> {
+    clock.advance(SECOND * 3);
+    match id {
+        0..100 => Ok(id),
+        100 => panic!("as it was told"),
+        _ => Err(id),
+    }
+}
+
+#[cached("two", ttl = "1m", cache = cache, skip(cache))]
+async fn two(cache: &Cache, id: u64) -> u64 {
+    id
+}
+
+#[cached("refused:{id}", ttl = "1m", cache = cache, skip(cache), local)]
+fn refused(cache: &Cache, id: f64) -> f64 {
+    id
+}
+
+#[tokio::test]
+async fn each_function_has_its_own_counters_and_they_add_up_to_the_total() {
+    let set = Set::new();
+    let (cache, clock) = (&set.cache, &set.clock);
+    for _ in 0..3 {
+        one(cache, clock, 1).await.unwrap();
+    }
+    one(cache, clock, 200).await.unwrap_err();
+    let panicked = {
+        let (cache, clock) = (cache.clone(), clock.clone());
+        spawn(async move { one(&cache, &clock, 100).await })
+    };
+    assert!(panicked.await.unwrap_err().is_panic());
+    two(cache, 1).await;
+    cache.flush().await;
+    one::invalidate(cache, clock, 1).await.unwrap();
+    refused(cache, f64::NAN);
+
+    let stats = of(cache, "one:{}");
+    assert_eq!((stats.hits_l1, stats.misses, stats.loads), (2, 3, 3));
+    assert_eq!((stats.load_errors, stats.load_panics), (1, 1));
+    assert_eq!((stats.fills, stats.shared_fills, stats.invalidations), (1, 1, 1));
+    let stats = of(cache, "two");
+    assert_eq!((stats.hits_l1, stats.misses, stats.fills, stats.invalidations), (0, 1, 1, 0));
+    assert_eq!((of(cache, "refused:{}").keys_refused, of(cache, "refused:{}").bypassed), (1, 1));
+
+    // Another process.
+    let other = set.other();
+    two(&other, 1).await;
+    assert_eq!((of(&other, "two").hits_l2, of(&other, "two").loads), (1, 0));
+
+    // An outage, of which some is about one function and some about none.
+    set.tier.set_down(true);
+    clock.advance(SECOND * 2);
+    two(cache, 1).await;
+    one(cache, clock, 2).await.unwrap();
+    assert_eq!(of(cache, "two").served_in_outage, 1);
+    assert!(of(cache, "one:{}").shared_skipped > 0);
+    two::invalidate(cache, 1).await.unwrap_err();
+    assert_eq!(of(cache, "two").not_propagated, 1);
+    cache.invalidate_tag("one", &[]).await.unwrap_err();
+
+    let all: Vec<Value> = cache.stats_by_function().iter().map(|one| to_value(one).unwrap()).collect();
+    let sum = |field: &str| all.iter().map(|one| one[field].as_u64().unwrap()).sum::<u64>();
+    let now = ["l1_entries", "l1_bytes", "in_flight", "waiting", "pending_invalidations"];
+    let total = to_value(cache.stats()).unwrap();
+    let mut compared = 0;
+    for (field, total) in
+        total.as_object().unwrap().iter().filter(|(field, _)| !now.contains(&field.as_str()))
+    {
+        // Of the tag.
+        let of_none = u64::from(["invalidations", "not_propagated"].contains(&field.as_str()));
+        assert_eq!(total.as_u64().unwrap(), sum(field) + of_none, "{field}");
+        compared += 1;
+    }
+    assert!(compared > 20);
+    assert_eq!(names(cache), ["one:{}", "refused:{}", "two"]);
+}
+
+fn names(cache: &Cache) -> Vec<String> {
+    cache.stats_by_function().into_iter().map(|one| one.function).collect()
+}
+
+#[tokio::test]
+async fn loads_and_looks_are_timed_by_the_clock_of_the_cache() {
+    let set = Set::new();
+    for id in 0..9 {
+        one(&set.cache, &set.clock, id).await.unwrap();
+    }
+    set.tier.hold_reads(true);
+    let asks = {
+        let (cache, clock) = (set.cache.clone(), set.clock.clone());
+        spawn(async move { one(&cache, &clock, 10).await })
+    };
+    until(|| set.cache.stats().in_flight == 1).await;
+    until({
+        let mut turns = 0;
+        move || {
+            turns += 1;
+            turns > 20
+        }
+    })
+    .await;
+    set.clock.advance(SECOND * 20);
+    set.tier.hold_reads(false);
+    asks.await.unwrap().unwrap();
+
+    let stats = of(&set.cache, "one:{}");
+    assert_eq!((stats.load.count, stats.load.max_ns), (10, 3_000_000_000));
+    assert!(stats.load.p50_ns.abs_diff(3_000_000_000) < 200_000_000, "{:?}", stats.load);
+    assert_eq!((stats.look.p50_ns, stats.look.max_ns), (0, 20_000_000_000), "{:?}", stats.look);
+    assert_eq!(stats.look.count, 10);
+    assert!(stats.look.p99_ns > 18_000_000_000);
+    assert_eq!((stats.hit.count, of(&set.cache, "two").look.count), (0, 0));
+}
+
+#[tokio::test]
+async fn one_plain_hit_in_64_is_timed() {
+    let cache = Cache::builder().build().unwrap();
+    for _ in 0..6_401 {
+        two(&cache, 1).await;
+    }
+    let stats = of(&cache, "two");
+    assert_eq!(stats.hits_l1, 6_400);
+    assert!((90..=110).contains(&stats.hit.count), "{:?}", stats.hit);
+    assert!(stats.hit.p50_ns > 0 && stats.hit.p50_ns < 100_000, "{:?}", stats.hit);
+    assert!(stats.hit.p50_ns <= stats.hit.p90_ns && stats.hit.p99_ns <= stats.hit.max_ns);
+}
+
+#[tokio::test]
+async fn a_snapshot_can_be_read_again_also_one_of_an_older_version() {
+    let set = Set::new();
+    one(&set.cache, &set.clock, 1).await.unwrap();
+    let all = set.cache.stats_by_function();
+    let text = serde_json::to_string(&all).unwrap();
+    assert_eq!(serde_json::from_str::<Vec<FunctionStats>>(&text).unwrap(), all);
+    let older: FunctionStats = serde_json::from_str(r#"{"function":"one:{}","loads":7}"#).unwrap();
+    assert_eq!((older.loads, older.misses, older.load.count), (7, 0, 0));
+}

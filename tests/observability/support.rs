@@ -1,0 +1,47 @@
+//! Two caches over one tier, as two processes, and a function that does as it is told.
+
+use std::time::Duration;
+
+use cached_aside::{
+    Cache, CacheBuilder, FunctionStats,
+    testing::{FakeTier, ManualClock},
+};
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+/// A cache, its tier and its time.
+pub(crate) struct Set {
+    pub(crate) cache: Cache,
+    pub(crate) tier: FakeTier,
+    pub(crate) clock: ManualClock,
+}
+
+impl Set {
+    pub(crate) fn new() -> Self {
+        Self::with(|builder| builder)
+    }
+
+    pub(crate) fn with(set: impl FnOnce(CacheBuilder) -> CacheBuilder) -> Self {
+        let clock = ManualClock::new();
+        let tier = FakeTier::new(&clock);
+        let builder = Cache::builder().namespace("test").tier(tier.same_connection()).clock(clock.clock());
+        Self { cache: set(builder).build().unwrap(), tier, clock }
+    }
+
+    /// Another process.
+    pub(crate) fn other(&self) -> Cache {
+        Cache::builder().namespace("test").tier(self.tier.clone()).clock(self.clock.clock()).build().unwrap()
+    }
+}
+
+pub(crate) fn of(cache: &Cache, function: &str) -> FunctionStats {
+    let all = cache.stats_by_function();
+    all.into_iter().find(|one| one.function == function).unwrap_or_default()
+}
+
+/// Lets others run until `condition` is true.
+pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
+    while !condition() {
+        tokio::task::yield_now().await;
+    }
+}

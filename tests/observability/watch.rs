@@ -1,0 +1,119 @@
+//! A subscriber for the whole program that remembers every span, and the text of everything.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    sync::{Arc, Mutex, OnceLock},
+};
+
+use tracing::{
+    Subscriber,
+    field::{Field, Visit},
+    span::{Attributes, Id, Record},
+};
+use tracing_subscriber::{
+    Layer,
+    fmt::format::FmtSpan,
+    layer::{Context, SubscriberExt},
+    registry::LookupSpan,
+};
+
+/// A span that has ended.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ended {
+    pub(crate) name: &'static str,
+    pub(crate) target: &'static str,
+    pub(crate) level: String,
+    pub(crate) parent: Option<&'static str>,
+    pub(crate) fields: BTreeMap<&'static str, String>,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Watch {
+    ended: Arc<Mutex<Vec<Ended>>>,
+    text: Text,
+}
+
+#[derive(Clone, Default)]
+struct Text(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Text {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Watch {
+    /// The one of the program: loads run in tasks, in whichever thread.
+    pub(crate) fn installed() -> &'static Self {
+        static INSTALLED: OnceLock<Watch> = OnceLock::new();
+        INSTALLED.get_or_init(|| {
+            let watch = Self::default();
+            let text = watch.text.clone();
+            let format = tracing_subscriber::fmt::layer()
+                .with_span_events(FmtSpan::FULL)
+                .with_writer(move || text.clone())
+                .with_ansi(false);
+            let all = tracing_subscriber::registry().with(watch.clone()).with(format);
+            tracing::subscriber::set_global_default(all).unwrap();
+            watch
+        })
+    }
+
+    /// Of one function.
+    pub(crate) fn of(&self, function: &str) -> Vec<Ended> {
+        let is_of = |span: &&Ended| span.fields.get("function").is_some_and(|name| name == function);
+        self.all().iter().filter(is_of).cloned().collect()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Ended> {
+        self.ended.lock().unwrap().clone()
+    }
+
+    /// All that was written.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.text.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Visit for Ended {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.fields.insert(field.name(), format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.fields.insert(field.name(), value.to_owned());
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Watch {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let span = context.span(id).unwrap();
+        let metadata = span.metadata();
+        let mut seen = Ended {
+            name: metadata.name(),
+            target: metadata.target(),
+            level: metadata.level().to_string().to_lowercase(),
+            parent: span.parent().map(|parent| parent.name()),
+            ..Ended::default()
+        };
+        attributes.record(&mut seen);
+        span.extensions_mut().insert(seen);
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        let span = context.span(id).unwrap();
+        if let Some(seen) = span.extensions_mut().get_mut::<Ended>() {
+            values.record(seen);
+        }
+    }
+
+    fn on_close(&self, id: Id, context: Context<'_, S>) {
+        let seen = context.span(&id).unwrap().extensions_mut().remove::<Ended>();
+        self.ended.lock().unwrap().extend(seen);
+    }
+}
