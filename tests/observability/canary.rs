@@ -96,7 +96,7 @@ async fn nothing_that_can_be_seen_holds_a_key_a_value_or_a_password() {
     let cache = builder.build().unwrap();
     use_it(&cache, &said).await;
     with_local_recorder(&memory, || cache.export_metrics());
-    let malformed = RedisTier::builder(&format!("redis://user:{WORD}@127.0.0.1:port")).build();
+    let malformed = RedisTier::builder(format!("redis://user:{WORD}@127.0.0.1:port")).build();
     said.lock().unwrap().push(format!("{:?} {}", malformed, malformed.as_ref().unwrap_err()));
 
     // What was looked at is what should have been.

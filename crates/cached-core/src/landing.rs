@@ -114,12 +114,10 @@ impl<R> Lander<R> {
         let is_error = settled.is_error;
         loading.ended(is_error);
         let mut ttl = settled.ttl;
-        if is_error {
-            if let Some(kept) = spare {
-                desk.let_rest(&kept);
-                // It does not take the place of a value that may still be served.
-                ttl = None;
-            }
+        if let Some(kept) = spare.filter(|_| is_error) {
+            desk.let_rest(&kept);
+            // It does not take the place of a value that may still be served.
+            ttl = None;
         }
         match (settled.slot, ttl) {
             (Some(slot), ttl) => {
