@@ -1,29 +1,21 @@
 //! The path of one call, top to bottom: key, L1, single-flight, L2, load, fill.
 
-use std::{
-    future::{Future, poll_fn},
-    panic::resume_unwind,
-    pin::{Pin, pin},
-    sync::Arc,
-    task::Poll,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{future::Future, pin::Pin, sync::Arc, thread, time::Duration};
 
-use futures_timer::Delay;
-use tokio::{runtime::Handle, task::JoinHandle};
+use tokio::runtime::Handle;
 
 use crate::{
     Error,
     cache::{Cache, Entry, Looked, Mode as CacheMode},
     claim::Claim,
-    clock::nanos,
     control::{CacheOutcome, Layer, Reason, Reply, Terms},
-    flight::{Arrival, Follower, Landing, Leader, Panic, Role},
+    flight::{Landing, Leader, Panic},
     invalidation::{Invalidation, Target},
+    join::Joined,
     key::{WriteKey, with_identity},
     l1::Kept,
     landing::{Ground, Lander},
+    load::{Landed, Load, Panicked},
     observe::Loading,
     planted,
     seek::{Answer, Found, Seek, Wants},
@@ -161,41 +153,6 @@ impl Prepared {
     }
 }
 
-/// How a body runs.
-pub enum Load<R, F> {
-    /// In a task of its own: nothing that happens to the caller ends it.
-    Detached(Pin<Box<dyn Future<Output = R> + Send>>, Spawn<R>),
-    /// In the caller, because it borrows from it. When the caller goes away, a follower loads again.
-    Inline(F),
-}
-
-/// Starts the task. Only where the body's type was known could it be seen that it may move to another thread.
-pub type Spawn<R> = fn(&Handle, Lander<R>, Pin<Box<dyn Future<Output = R> + Send>>) -> LoadTask<R>;
-
-/// A load in a task of its own.
-pub type LoadTask<R> = JoinHandle<thread::Result<Landed<R>>>;
-
-/// What a load has come to.
-pub struct Landed<R> {
-    pub(crate) out: R,
-    pub(crate) is_error: bool,
-}
-
-impl<R, F: Future<Output = R>> Load<R, F> {
-    /// A stale value will do if a fresh one can be loaded beside the caller.
-    fn wants(&self) -> Wants {
-        let is_beside = matches!(self, Self::Detached(..)) && Handle::try_current().is_ok();
-        if is_beside { Wants::Usable } else { Wants::Fresh }
-    }
-
-    async fn here(self) -> R {
-        match self {
-            Self::Detached(future, _) => future.await,
-            Self::Inline(future) => future.await,
-        }
-    }
-}
-
 async fn bypass<R, F>(cache: &Cache, site: &Site, reason: Reason, load: Load<R, F>) -> Reply<R>
 where
     F: Future<Output = R>,
@@ -220,34 +177,6 @@ impl<R> Clone for Desk<R> {
         let (cache, entry, shape) = (self.cache.clone(), self.entry.clone(), self.shape.clone());
         Self { cache, entry, shape, ..*self }
     }
-}
-
-/// Why there is no result.
-pub(crate) enum Panicked {
-    /// This call's load panicked, with this.
-    Here(Panic),
-    /// The load that this call waited for panicked, and so did the second try.
-    Elsewhere,
-    /// The runtime that ran the load was shut down.
-    Lost,
-}
-
-impl Panicked {
-    /// Goes on as the function would have without a cache.
-    pub(crate) fn resume(self) -> ! {
-        match self {
-            Self::Here(panic) => resume_unwind(panic),
-            Self::Elsewhere => panic!("the load of a cached function panicked in another call, twice"),
-            Self::Lost => panic!("the runtime that ran the load of a cached function was shut down"),
-        }
-    }
-}
-
-pub(crate) enum Joined<R> {
-    Lead(Leader),
-    Reply(Reply<R>),
-    Alone,
-    Recurse,
 }
 
 /// What L1 has.
@@ -390,7 +319,7 @@ impl<R> Desk<R> {
         }
     }
 
-    fn asks_l2(&self) -> bool {
+    pub(crate) fn asks_l2(&self) -> bool {
         self.entry.is_shared && self.terms.shared && self.cache.mode() == CacheMode::On
     }
 
@@ -510,78 +439,6 @@ impl<R> Desk<R> {
         self.terms.max_age.is_none_or(|max| age <= max).then_some(self)
     }
 
-    /// Single-flight: leads, or waits for the one who does.
-    pub(crate) async fn join(&self) -> Result<Joined<R>, Panicked> {
-        // A follower whose flights are invalidated again and again takes what it gets in the end: the value was
-        // true at some moment of its call.
-        const RETRIES: usize = 2;
-        let (flights, key) = (self.cache.flights(), &self.entry.key);
-        if !self.terms.read {
-            return Ok(Joined::Lead(flights.depart(key)));
-        }
-        for retry in 0.. {
-            let follower = match flights.join(key, retry == RETRIES) {
-                Role::Lead(leader) => return Ok(Joined::Lead(leader)),
-                Role::Recurse => return Ok(Joined::Recurse),
-                Role::Follow(follower) => follower,
-            };
-            let landing_since = follower.landing_since;
-            match arrive(follower).await {
-                Arrival::Lead(leader) => return Ok(Joined::Lead(leader)),
-                Arrival::Superseded => {}
-                Arrival::Landed(Landing::Unshared) => return Ok(Joined::Alone),
-                Arrival::Landed(Landing::Panicked) => return Err(Panicked::Elsewhere),
-                Arrival::Landed(Landing::Shared(slot)) => {
-                    let age = slot.meta().age(self.cache.clock().now());
-                    if self.fresh_enough(age).is_none() {
-                        return Ok(Joined::Lead(flights.depart(key)));
-                    }
-                    if self.is_too_late(landing_since) {
-                        continue;
-                    }
-                    let Some(reply) = self.reply_joined(&*slot, landing_since.is_some()) else {
-                        return Ok(Joined::Alone);
-                    };
-                    return Ok(Joined::Reply(reply));
-                }
-            }
-        }
-        Ok(Joined::Alone)
-    }
-
-    /// The value of a flight that is about to end: it is in this process, if not in L1 yet.
-    async fn find_landing(&self) -> Option<Reply<R>> {
-        if !self.terms.read {
-            return None;
-        }
-        let follower = self.cache.flights().join_landing(&self.entry.key)?;
-        let landing_since = follower.landing_since;
-        match arrive(follower).await {
-            Arrival::Landed(Landing::Shared(slot)) if !self.is_too_late(landing_since) => {
-                self.fresh_enough(slot.meta().age(self.cache.clock().now()))?.reply_joined(&*slot, true)
-            }
-            _ => None,
-        }
-    }
-
-    /// Who came after the load had ended gets a value that was current when it was stored, and not when he came: the bound
-    /// holds for that as for an entry.
-    fn is_too_late(&self, landing_since: Option<Instant>) -> bool {
-        landing_since
-            .is_some_and(|since| self.asks_l2() && nanos(since.elapsed()) >= self.cache.bound_of(&self.site))
-    }
-
-    pub(crate) fn reply_joined(&self, slot: &dyn Slot, came_after_load: bool) -> Option<Reply<R>> {
-        let value = self.shape.restore(slot)?;
-        if came_after_load {
-            self.note(Count::HitL1);
-            let age = slot.meta().age(self.cache.clock().now());
-            return Some(Reply::new(value, CacheOutcome::Hit { tier: Layer::L1, age }));
-        }
-        self.note(Count::Joined);
-        Some(Reply::new(value, CacheOutcome::Joined))
-    }
-
     /// Loads for this caller only.
     async fn load_alone<F: Future<Output = R>>(&self, load: Load<R, F>) -> Reply<R> {
         self.note(Count::Miss);
@@ -590,25 +447,5 @@ impl<R> Desk<R> {
         let value = self.in_time(loading.around(load.here())).await;
         loading.returned();
         Reply::new(value, CacheOutcome::Miss)
-    }
-}
-
-/// Waits for the leader, and takes over from one that is not polled any more.
-pub(crate) async fn arrive(mut follower: Follower) -> Arrival {
-    const PATIENCE: Duration = Duration::from_secs(1);
-    const LONGEST: Duration = Duration::from_secs(8);
-
-    let mut look_after = PATIENCE;
-    loop {
-        // Not the runtime's timer: there may be no runtime, or one that was built without.
-        let mut alarm = pin!(Delay::new(look_after));
-        let first = poll_fn(|cx| match Pin::new(&mut follower).poll(cx) {
-            Poll::Ready(arrival) => Poll::Ready(Some(arrival)),
-            Poll::Pending => alarm.as_mut().poll(cx).map(|()| None),
-        });
-        if let Some(arrival) = first.await.or_else(|| follower.overtake(PATIENCE).map(Arrival::Lead)) {
-            return arrival;
-        }
-        look_after = (look_after * 2).min(LONGEST);
     }
 }

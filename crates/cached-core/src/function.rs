@@ -6,10 +6,11 @@ use pollster::block_on;
 
 use crate::{
     Cache, CacheControl, Error,
-    call::{Load, Plan, Prepared, Start, start},
+    call::{Plan, Prepared, Start, start},
     control::{CacheOutcome, Layer, LoadRule, Reply, Terms},
     invalidation::Invalidation,
     key::{KeyWriter, WriteKey},
+    load::Load,
     tags::Tags,
 };
 

@@ -6,13 +6,15 @@ use tokio::runtime::Handle;
 
 use crate::{
     cache::Looked,
-    call::{Desk, Load, LoadTask, Panicked, arrive},
+    call::Desk,
     clock::nanos,
     control::Reply,
     either::within,
     flight::{Arrival, Follower, Landing, Leader, Role},
+    join::arrive,
     l1::Kept,
     landing::Lander,
+    load::{Load, LoadTask, Panicked},
     seek::Wants,
 };
 

@@ -81,6 +81,8 @@ mod guard;
 mod health;
 #[path = "../../cached-core/src/invalidation.rs"]
 mod invalidation;
+#[path = "../../cached-core/src/join.rs"]
+mod join;
 #[path = "../../cached-core/src/key/mod.rs"]
 mod key;
 #[path = "../../cached-core/src/keyspace.rs"]
@@ -93,6 +95,8 @@ mod latency;
 mod lease;
 #[path = "../../cached-core/src/line.rs"]
 mod line;
+#[path = "../../cached-core/src/load.rs"]
+mod load;
 #[path = "../../cached-core/src/marks.rs"]
 mod marks;
 #[path = "../../cached-core/src/observe.rs"]

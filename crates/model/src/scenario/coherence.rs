@@ -13,14 +13,8 @@ use loom::sync::Mutex;
 
 use super::{Act, Orders, block_on, explore, lock, together};
 use crate::{
-    Cache, CacheBuilder, Keyspace, LoadError,
-    call::{Load, Prepared},
-    control::CacheControl,
-    key::KeyWriter,
-    redis::Redis,
-    shape::Typed,
-    site::Site,
-    testing::ManualClock,
+    Cache, CacheBuilder, Keyspace, LoadError, call::Prepared, control::CacheControl, key::KeyWriter,
+    load::Load, redis::Redis, shape::Typed, site::Site, testing::ManualClock,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
