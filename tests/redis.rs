@@ -2,7 +2,10 @@
 #![cfg(feature = "redis")]
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
@@ -184,4 +187,35 @@ async fn counters_are_atomic_over_processes_and_expire() {
     let name = redis.cli(&["KEYS", "test:logins:*"]);
     let left: i64 = redis.cli(&["PTTL", name.trim()]).trim().parse().unwrap();
     assert!((1..=100_000).contains(&left), "{left}");
+}
+
+#[cached("brief:{id}", ttl = "50ms", stale = "8s", cache = cache, skip(cache, runs))]
+async fn brief(cache: &Cache, runs: &Arc<AtomicUsize>, id: u32) -> Result<u32, String> {
+    // The first load only.
+    if runs.fetch_add(1, SeqCst) == 0 { Ok(id) } else { Err("down".to_owned()) }
+}
+
+/// Its life is shorter than the lease of the load that is to take its place.
+#[tokio::test]
+async fn a_load_that_fails_does_not_take_away_the_stale_value_that_it_was_to_replace() {
+    let redis = RedisServer::start();
+    let (a, b) = (cache_on(&redis.url()), cache_on(&redis.url()));
+    let runs = &Arc::new(AtomicUsize::new(0));
+    assert_eq!(brief(&a, runs, 7).await, Ok(7));
+    a.flush().await;
+    // Its ttl is over.
+    eventually_async("it is stale", async || {
+        let reply = brief::with(CacheControl::new(), &a, runs, 7).await;
+        reply.value == Ok(7) && matches!(reply.outcome, CacheOutcome::Stale { .. })
+    })
+    .await;
+    eventually_async("the load has failed", async || a.stats().load_errors == 1 && a.stats().in_flight == 0)
+        .await;
+    a.flush().await;
+    for cache in [&a, &b, &a, &b] {
+        let reply = brief::with(CacheControl::new(), cache, runs, 7).await;
+        assert_eq!(reply.value, Ok(7));
+        assert!(matches!(reply.outcome, CacheOutcome::Stale { .. }), "{:?}", reply.outcome);
+        cache.flush().await;
+    }
 }

@@ -302,6 +302,51 @@ async fn no_more_loads_than_allowed_go_on_at_a_time() {
     }
 }
 
+#[cached("chain:{id}", ttl = "10s", max_loads = 1, cache = cache, skip(cache, source))]
+async fn chain(cache: &Cache, source: &Source, id: u32) -> usize {
+    let first = source.load().await;
+    if id == 0 { first } else { first + Box::pin(chain(cache, source, id - 1)).await }
+}
+
+/// The outer load has the place that the inner one waits for, which another caller has begun.
+#[tokio::test]
+async fn a_load_that_another_one_waits_for_does_not_wait_for_a_place() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let call = |id| {
+        let (cache, source) = (pair.a.clone(), source.clone());
+        spawn(async move { chain(&cache, &source, id).await })
+    };
+    let outer = call(1);
+    until(|| source.runs() == 1).await;
+    let inner = call(0);
+    until(|| pair.a.stats().in_flight == 2).await;
+    source.let_through(9);
+    assert_eq!(timeout(10 * SECOND, outer).await.unwrap().unwrap(), 2);
+    assert_eq!(timeout(10 * SECOND, inner).await.unwrap().unwrap(), 1);
+    assert_eq!(source.runs(), 2);
+}
+
+#[cached("gone:{id}", ttl = "10s", stale = "100s", cache = cache, skip(cache, source))]
+async fn gone(cache: &Cache, source: &Source, id: u32) -> Option<usize> {
+    let _ = id;
+    let version = source.load().await;
+    (version == 1).then_some(version)
+}
+
+/// What is newer and not kept takes the place of what is stale all the same.
+#[tokio::test]
+async fn a_value_that_is_gone_is_not_served_stale() {
+    let (pair, source) = (Pair::new(), Source::open());
+    assert_eq!(gone(&pair.a, &source, 7).await, Some(1));
+    pair.flush().await;
+    pair.clock.advance(11 * SECOND);
+    source.write();
+    gone(&pair.a, &source, 7).await;
+    until(|| source.runs() == 2 && pair.a.stats().in_flight == 0).await;
+    pair.flush().await;
+    assert_eq!((gone(&pair.a, &source, 7).await, gone(&pair.b, &source, 7).await), (None, None));
+}
+
 #[tokio::test]
 async fn nothing_has_a_life_of_its_own() {
     let (pair, runs) = (Pair::new(), Arc::new(AtomicUsize::new(0)));

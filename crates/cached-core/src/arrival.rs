@@ -229,7 +229,7 @@ impl Arrival {
         if self.told.may_be_outdated() {
             return self.refuse();
         }
-        let (now, (bound, grace)) = (cache.clock().now(), cache.limits(&self.site));
+        let (now, (bound, grace)) = (cache.clock().now(), cache.limits(&self.site, &claim));
         let is_outage = !cache.shared().tier.ready();
         if claim.stands(now, bound) || (is_outage && claim.stands_alone(now, bound, grace)) {
             // A stamp would let it be confirmed without its tags.

@@ -190,12 +190,7 @@ impl Cache {
     pub(crate) fn look(&self, site: &Site, key: KeyRef<'_>) -> Looked {
         let now = self.clock().now();
         let Some(kept) = self.0.l1.get(site, key, now) else { return Looked::Nothing };
-        let mut bound = self.bound_of(site);
-        if bound > self.0.bound && !kept.claim.line.is_live() {
-            // So long as others count on.
-            bound = self.0.bound;
-        }
-        if kept.claim.stands(now, bound) {
+        if kept.claim.stands(now, self.bound_on(site, &kept.claim)) {
             return Looked::by_age(kept, now);
         }
         self.look_closer(kept, now, site)
@@ -203,8 +198,8 @@ impl Cache {
 
     /// Whether an entry may be served now, as it is.
     pub(crate) fn may_serve(&self, site: &Site, kept: &Kept) -> bool {
-        let (now, (bound, grace)) = (self.clock().now(), self.limits(site));
         let claim = &kept.claim;
+        let (now, (bound, grace)) = (self.clock().now(), self.limits(site, claim));
         let stands = claim.stands(now, bound)
             || (!self.shared().tier.ready() && claim.stands_alone(now, bound, grace));
         stands && kept.slot.meta().is_usable(now)
@@ -213,7 +208,7 @@ impl Cache {
     /// An entry that does not stand on what is known now.
     #[cold]
     fn look_closer(&self, kept: Arc<Kept>, now: Nanos, site: &Site) -> Looked {
-        let (bound, grace) = self.limits(site);
+        let (bound, grace) = self.limits(site, &kept.claim);
         let is_unreachable = !self.shared().tier.ready();
         if is_unreachable && kept.claim.stands_alone(now, bound, grace) {
             kept.function.add(Count::ServedAlone);
@@ -230,9 +225,17 @@ impl Cache {
         if is_alone { claim } else { Claim { line: Line::silent(), ..claim } }
     }
 
-    /// The bound of a function, and its grace: no longer than others count on.
-    pub(crate) fn limits(&self, site: &Site) -> (Nanos, Nanos) {
-        let bound = self.bound_of(site);
+    /// The bound of what stands on this claim: a function's own counts while its line lives, as nobody tells of what was read
+    /// over another one.
+    #[inline]
+    pub(crate) fn bound_on(&self, site: &Site, claim: &Claim) -> Nanos {
+        let own = self.bound_of(site);
+        if own > self.0.bound && !claim.line.is_live() { self.0.bound } else { own }
+    }
+
+    /// The same, and its grace: no longer than others count on.
+    pub(crate) fn limits(&self, site: &Site, claim: &Claim) -> (Nanos, Nanos) {
+        let bound = self.bound_on(site, claim);
         let longest = self.0.bound.saturating_add(self.0.grace);
         (bound, self.0.grace.min(longest.saturating_sub(bound)))
     }

@@ -9,7 +9,7 @@ use crate::{
     cache::{Cache, Entry, Looked, Mode as CacheMode},
     claim::Claim,
     control::{CacheOutcome, Layer, Reason, Reply, Terms},
-    flight::{Landing, Leader, Panic},
+    flight::{self, Landing, Leader, Panic},
     invalidation::{Invalidation, Target},
     join::Joined,
     key::{WriteKey, with_identity},
@@ -279,8 +279,11 @@ impl<R> Desk<R> {
         landed: thread::Result<Landed<R>>,
         spare: Option<&Arc<Kept>>,
     ) -> Result<Reply<R>, Panicked> {
-        let has_failed = landed.as_ref().map_or(true, |landed| landed.is_error);
-        if let Some(reply) = spare.filter(|_| has_failed).and_then(|kept| self.spare(kept)) {
+        let (has_failed, may_spare) =
+            landed.as_ref().map_or((true, false), |landed| (landed.is_error, landed.may_spare));
+        let spare = spare.filter(|_| has_failed);
+        let reply = spare.and_then(|kept| if may_spare { self.reply_spare(kept) } else { self.spare(kept) });
+        if let Some(reply) = reply {
             return Ok(reply);
         }
         let landed = landed.map_err(Panicked::Here)?;
@@ -367,7 +370,6 @@ impl<R> Desk<R> {
     }
 
     fn seek(&self) -> Seek<'_, R> {
-        let (bound, grace) = self.cache.limits(&self.site);
         Seek {
             shared: self.cache.shared(),
             entry: &self.entry,
@@ -375,8 +377,8 @@ impl<R> Desk<R> {
             function: self.cache.function(&self.site),
             max_age: self.terms.max_age,
             coalesce: !self.site.coalesces_here() && !planted!("lease-ignored"),
-            bound,
-            grace,
+            cache: &self.cache,
+            site: &self.site,
             wants: self.wants,
         }
     }
@@ -404,9 +406,10 @@ impl<R> Desk<R> {
 
     /// A value that is due, if it may still be served.
     pub(crate) fn spare(&self, kept: &Arc<Kept>) -> Option<Reply<R>> {
-        if !self.cache.may_serve(&self.site, kept) {
-            return None;
-        }
+        if self.cache.may_serve(&self.site, kept) { self.reply_spare(kept) } else { None }
+    }
+
+    fn reply_spare(&self, kept: &Arc<Kept>) -> Option<Reply<R>> {
         let age = kept.slot.meta().age(self.cache.clock().now());
         let value = self.fresh_enough(age)?.shape.restore(&*kept.slot)?;
         Some(self.reply_from(Layer::L1, &*kept.slot, value))
@@ -443,6 +446,7 @@ impl<R> Desk<R> {
     async fn load_alone<F: Future<Output = R>>(&self, load: Load<R, F>) -> Reply<R> {
         self.note(Count::Miss);
         self.note(Count::Load);
+        let _place = self.cache.place(&self.site, flight::is_inside()).await;
         let loading = Loading::new(&self.cache, &self.site);
         let value = self.in_time(loading.around(load.here())).await;
         loading.returned();

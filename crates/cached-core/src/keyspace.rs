@@ -281,10 +281,9 @@ where
         let shape = self.plain();
         let settled = shape.settle(value, &Settling::now(self.cache.clock(), Some(self.ttl)));
         let clock = self.cache.clock();
-        let kept = settled
-            .slot
-            .zip(settled.ttl)
-            .map(|(slot, ttl)| (slot, Life { since: clock.now(), ttl, stale: Duration::ZERO }));
+        let kept = settled.slot.zip(settled.ttl).map(|(slot, ttl)| {
+            (slot, Life { since: clock.now(), ttl, stale: Duration::ZERO, spare: Duration::ZERO })
+        });
         let mut bytes = None;
         if let (Some((slot, life)), true) = (&kept, self.is_shared() && entry.is_shared)
             && let Some(encoder) = shape.encoder(slot)

@@ -15,8 +15,8 @@ use crate::{
     cache::{Cache, Mode},
     call::{Asked, Desk},
     claim::Claim,
-    either::within,
-    flight::{Landing, Leader},
+    either::{either, within},
+    flight::{self, Landing, Leader},
     invalidation::{Invalidation, Target},
     l1::Kept,
     lease::Lease,
@@ -96,8 +96,9 @@ impl<R> Lander<R> {
         }
         // The policies are the user's code as well.
         let load = loading.around(load);
+        let wanted = leader.wanted();
         let settle = async {
-            let _place = desk.cache.place(&desk.site).await;
+            let _place = either(desk.cache.place(&desk.site, flight::is_nested()), wanted).await;
             desk.note(Count::Load);
             let out = desk.in_time(load).await;
             desk.shape.settle(out, &Settling::now(desk.cache.clock(), desk.terms.ttl))
@@ -115,6 +116,9 @@ impl<R> Lander<R> {
         let is_error = settled.is_error;
         loading.ended(is_error);
         let mut ttl = settled.ttl;
+        let had_spare = spare.is_some();
+        // Asked before the lease is given back, as that is a word about the name.
+        let may_spare = spare.as_ref().is_some_and(|kept| desk.cache.may_serve(&desk.site, kept));
         if let Some(kept) = spare.filter(|_| is_error) {
             desk.let_rest(&kept);
             // It does not take the place of a value that may still be served.
@@ -122,7 +126,7 @@ impl<R> Lander<R> {
         }
         match (settled.slot, ttl) {
             (Some(slot), ttl) => {
-                let value = Loaded { slot, ttl, is_error, since };
+                let value = Loaded { slot, ttl, is_error, had_spare, since };
                 // Boxed, so that loads inside of loads do not add up on the stack.
                 if let Some(rest) = land(desk, leader, ground, value) {
                     rest.await;
@@ -133,7 +137,7 @@ impl<R> Lander<R> {
                 leader.fail(Landing::Unshared);
             }
         }
-        Ok(Landed { out: settled.out, is_error })
+        Ok(Landed { out: settled.out, is_error, may_spare })
     }
 }
 
@@ -159,7 +163,7 @@ impl<R> Desk<R> {
                 return Err(Err(panic));
             }
         };
-        Err(Ok(Landed { out: reply.value, is_error: false }))
+        Err(Ok(Landed { out: reply.value, is_error: false, may_spare: false }))
     }
 
     /// What the load returns, or what its callers are told if it takes too long.
@@ -194,6 +198,8 @@ struct Loaded {
     /// How long it may be kept; `None` if not at all.
     ttl: Option<Duration>,
     is_error: bool,
+    /// There was an older value.
+    had_spare: bool,
     since: Moment,
 }
 
@@ -202,10 +208,11 @@ type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Ends a flight with what its load has found. Where there is no runtime to do it, it returns what is left to do.
 fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded: Loaded) -> Option<Rest> {
-    let Loaded { slot, ttl, is_error, since } = loaded;
+    let Loaded { slot, ttl, is_error, had_spare, since } = loaded;
     let tags = if ttl.is_some() { desk.shape.value_tags(&*slot) } else { None };
     let encoder = if is_error { None } else { desk.shape.encoder(&slot) };
     let stale = desk.shape.stale();
+    let is_renewed = desk.shape.is_renewed();
     let Desk { cache, site, entry, terms, .. } = *desk;
     let shared = cache.shared().clone();
     let takes_part = terms.shared && cache.mode() == Mode::On;
@@ -216,7 +223,7 @@ fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded: Loaded) -
 
     let (Some(ttl), Some(_)) = (ttl, tags) else {
         // Without its tags nobody could invalidate it.
-        let outdates = !is_error && (!terms.read || terms.max_age.is_some());
+        let outdates = !is_error && (had_spare || !terms.read || terms.max_age.is_some());
         return pass_on(arrival, ground, is_error, outdates);
     };
     if arrival.entry.is_shared && !terms.shared && arrival.cache.mode() == Mode::On {
@@ -230,7 +237,9 @@ fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded: Loaded) -
         return None;
     }
     let is_too_much = shared.background.len() > MOST_LANDINGS;
-    let life = Life { since: shared.clock.now(), ttl, stale };
+    // A lease over the value must not end it.
+    let spare = if is_renewed { shared.lease_length(arrival.site.coalesces_here()) } else { Duration::ZERO };
+    let life = Life { since: shared.clock.now(), ttl, stale, spare };
     let fill = encoder.map(|encoder| Fill { encoder, created_ms: shared.clock.wall_ms(), life });
     arrival.leader.begin_landing();
     later(&arrival.cache.clone(), async move {

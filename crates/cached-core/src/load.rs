@@ -24,6 +24,8 @@ pub type LoadTask<R> = JoinHandle<thread::Result<Landed<R>>>;
 pub struct Landed<R> {
     pub(crate) out: R,
     pub(crate) is_error: bool,
+    /// When it had ended, an older value could still be served.
+    pub(crate) may_spare: bool,
 }
 
 impl<R, F: Future<Output = R>> Load<R, F> {

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{cache::Cache, flight, site::Site};
+use crate::{cache::Cache, site::Site};
 
 /// Of each function that has a limit, the places that are free.
 #[derive(Debug, Default)]
@@ -29,9 +29,9 @@ impl Places {
 impl Cache {
     /// Waits for a place for a load, if its function has a limit. A load inside of another one takes none: the outer one
     /// may hold the place that it would wait for.
-    pub(crate) async fn place(&self, site: &Site) -> Option<OwnedSemaphorePermit> {
+    pub(crate) async fn place(&self, site: &Site, is_nested: bool) -> Option<OwnedSemaphorePermit> {
         let limit = site.load_cap()?;
-        if flight::is_nested() {
+        if is_nested {
             return None;
         }
         self.places().of(site.template(), limit).acquire_owned().await.ok()

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    cache::Entry,
+    cache::{Cache, Entry},
     claim::Claim,
     clock::Nanos,
     either::{either, within},
@@ -20,7 +20,8 @@ use crate::{
     planted,
     shape::Shape,
     shared::{Opened, Shared},
-    slot::Slot,
+    site::Site,
+    slot::{Meta, Slot},
     stats::Count,
     tier::{Ask, Grant, LeaseClaim, Record, Seen, Stamp, Stored, TagAsk, Take, Tier},
 };
@@ -37,9 +38,6 @@ const POLL: Duration = Duration::from_millis(100);
 /// A call that finds something else each time it looks gives up.
 const ROUNDS: usize = 32;
 
-/// How many times longer a lease lasts that is not renewed.
-const UNRENEWED: u32 = 30;
-
 /// A value of another version of the program is left to that one for so long, or two would load in turns for ever.
 const OTHERS_TURN: Duration = Duration::from_secs(60);
 
@@ -52,8 +50,8 @@ pub(crate) struct Seek<'a, R> {
     pub(crate) max_age: Option<Duration>,
     /// Whether to wait for the loads of other processes.
     pub(crate) coalesce: bool,
-    pub(crate) bound: Nanos,
-    pub(crate) grace: Nanos,
+    pub(crate) cache: &'a Cache,
+    pub(crate) site: &'a Site,
     pub(crate) wants: Wants,
 }
 
@@ -100,6 +98,9 @@ impl<R> Seek<'_, R> {
             let Opened { slot, tags } = opened.ok()??;
             if !tags.is_empty() {
                 // This call does not know them, and cannot tell whether they are current.
+                return None;
+            }
+            if !slot.meta().is_fresh(shared.clock.now()) {
                 return None;
             }
             let claim = Claim { line: line.clone(), ..claim };
@@ -247,8 +248,11 @@ impl<R> Seek<'_, R> {
 
     fn serve_alone(&self, suspect: Option<&Arc<Kept>>) -> Option<Arc<Kept>> {
         let now = self.shared.clock.now();
-        let is_wanted = self.wants != Wants::Newer;
-        suspect.filter(|kept| is_wanted && kept.claim.stands_alone(now, self.bound, self.grace)).cloned()
+        let may_serve = |kept: &&Arc<Kept>| {
+            let (bound, grace) = self.cache.limits(self.site, &kept.claim);
+            self.will_do(kept.slot.meta(), now) && kept.claim.stands_alone(now, bound, grace)
+        };
+        suspect.filter(may_serve).cloned()
     }
 
     /// One round trip, and another one if the value has tags that only it could tell.
@@ -317,15 +321,18 @@ impl<R> Seek<'_, R> {
 
     fn judge(&self, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp) -> State {
         let (now, meta) = (self.shared.clock.now(), slot.meta());
-        let will_do = match self.wants {
-            Wants::Fresh => meta.is_fresh(now),
-            Wants::Usable => meta.is_usable(now),
-            Wants::Newer => !meta.is_due(now),
-        };
-        if !will_do || self.max_age.is_some_and(|most| meta.age(now) > most) {
+        if !self.will_do(meta, now) || self.max_age.is_some_and(|most| meta.age(now) > most) {
             return State::Takeable(Take::Over(stamp));
         }
         State::Found(Found { slot, claim, stamp, was_awaited: false })
+    }
+
+    fn will_do(&self, meta: &Meta, now: Nanos) -> bool {
+        match self.wants {
+            Wants::Fresh => meta.is_fresh(now),
+            Wants::Usable => meta.is_usable(now),
+            Wants::Newer => !meta.is_due(now),
+        }
     }
 
     /// The claim with the generations of the value, if those are the current ones.
@@ -384,12 +391,6 @@ impl<R> Seek<'_, R> {
         if is_anothers && is_young { State::Others(claim) } else { State::Takeable(Take::Over(stored.stamp)) }
     }
 
-    /// Nobody waits for the lease of a function that does not coalesce, so it need not be renewed, which would be a word to
-    /// everyone.
-    fn lease_length(&self) -> Duration {
-        if self.coalesce { self.shared.lease } else { UNRENEWED * self.shared.lease }
-    }
-
     async fn lease(&self, take: Take) -> Leasing {
         let (shared, name) = (self.shared, &self.entry.name);
         let claim = shared.silent_claim(&name.text, &self.entry.tags);
@@ -401,7 +402,7 @@ impl<R> Seek<'_, R> {
         let any_tag = self.shape.has_value_tags().then(|| shared.mark(&shared.journal()));
         let pledge = Pledge::new(shared, &name.text);
         let token = pledge.token();
-        let wanted = LeaseClaim { key: &name.text, token, lease: self.lease_length(), take };
+        let wanted = LeaseClaim { key: &name.text, token, lease: shared.lease_length(!self.coalesce), take };
         let ask = TagAsk { keys: tags, keep: self.shape.ttl_hint(), more: any_tag.is_some() };
         let Ok(leased) = shared.tier.lease(&[wanted], ask).await else {
             self.function.add(Count::SharedReadError);

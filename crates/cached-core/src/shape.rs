@@ -56,6 +56,9 @@ pub trait Shape<R>: Send + Sync {
     /// How long after it was fresh a value may be served.
     fn stale(&self) -> Duration;
 
+    /// Whether a value is loaded again while there is one.
+    fn is_renewed(&self) -> bool;
+
     /// Whether a slot of this function holds a value, and not an error.
     fn is_value(&self, slot: &dyn Slot) -> bool;
 
@@ -426,6 +429,10 @@ where
 
     fn stale(&self) -> Duration {
         self.longest_stale()
+    }
+
+    fn is_renewed(&self) -> bool {
+        self.stale.is_some() || self.refresh_ahead.is_some()
     }
 
     fn is_value(&self, slot: &dyn Slot) -> bool {

@@ -70,6 +70,8 @@ pub(crate) struct Life {
     pub(crate) ttl: Duration,
     /// How long it may be served after that.
     pub(crate) stale: Duration,
+    /// How long the tier holds it after that, so that a lease over it does not end it.
+    pub(crate) spare: Duration,
 }
 
 impl Life {
@@ -155,9 +157,10 @@ impl Shared {
         // The wall clocks of two machines differ, so what the tier itself counts down decides, if it does; but a value
         // that is replaced between the two readings of one round trip must not borrow the other's time.
         let stale_for = Duration::from_millis(opened.header.stale_ms);
+        let spare = Duration::from_millis(opened.header.spare_ms);
         let life = Duration::from_millis(opened.header.fresh_ms).saturating_add(stale_for);
         let left = match stored.remaining {
-            Some(remaining) => remaining.min(life),
+            Some(remaining) => remaining.saturating_sub(spare).min(life),
             None => life.saturating_sub(age),
         };
         if left.is_zero() {
@@ -192,15 +195,24 @@ impl Shared {
             created_ms: fill.created_ms,
             fresh_ms: millis(fill.life.ttl),
             stale_ms: millis(fill.life.stale),
+            spare_ms: millis(fill.life.spare),
             tags: claim.tags.iter().map(tag).collect(),
         };
         envelope::seal(&header, &payload, &self.limits)
     }
 
+    /// How long a lease lasts unless it is renewed. Nobody waits for that of a function which loads in each process, so it
+    /// need not be renewed, which would be a word to everyone.
+    pub(crate) fn lease_length(&self, coalesces_here: bool) -> Duration {
+        const UNRENEWED: u32 = 30;
+        if coalesces_here { UNRENEWED * self.lease } else { self.lease }
+    }
+
     /// Waiting to be stored does not make a value live longer.
     pub(crate) fn left(&self, life: Life) -> Option<Duration> {
         let waited = Duration::from_nanos(self.clock.now().saturating_sub(life.since));
-        Some(life.whole().saturating_sub(waited)).filter(|left| !left.is_zero())
+        let left = life.whole().saturating_sub(waited);
+        (!left.is_zero()).then(|| left.saturating_add(life.spare))
     }
 }
 

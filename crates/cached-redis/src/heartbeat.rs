@@ -78,7 +78,10 @@ impl Heartbeat {
                 return broken;
             }
             let mut next = began + self.watch.interval();
-            if let Some(due) = self.delay().and_then(|delay| self.readings.due(delay)) {
+            // Who does not register has nothing to say.
+            if self.registers()
+                && let Some(due) = self.delay().and_then(|delay| self.readings.due(delay))
+            {
                 next = next.min(due);
             }
             if let Some(due) = self.link.gate.probe_due() {

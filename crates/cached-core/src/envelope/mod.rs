@@ -4,13 +4,14 @@
 //! |---|---|---|
 //! | 1 | version | 1; anything else is not ours to read |
 //! | 1 | codec | id of the payload's codec |
-//! | 1 | flags | bit 0: the payload is compressed (LZ4 block); bit 1: the value is the empty one (`None`); bit 2: there is a stale for |
+//! | 1 | flags | bit 0: the payload is compressed (LZ4 block); bit 1: the value is the empty one (`None`); bit 2: the two fields after `fresh for` are there |
 //! | 1 | tag count | *n* |
 //! | 8 | schema | [`schema_fingerprint`] of the value's type |
 //! | 16 | check | digest of the full key: which key the value was stored for |
 //! | 8 | created | ms since the Unix epoch, by the writer's clock |
 //! | 8 | fresh for | ms |
-//! | 0 or 8 | stale for | ms after that; only with bit 2 of the flags |
+//! | 0 or 8 | stale for | ms after that |
+//! | 0 or 8 | spare | ms for which the tier holds it after that |
 //! | *n* × 16 | tags | 8 bytes hash of the tag, 8 bytes its generation |
 //! | 4 | payload length | as stored |
 //! | 4 | raw length | once decompressed; equal to the payload length if not compressed |

@@ -27,6 +27,7 @@ fn header() -> Header {
         created_ms: 1_700_000_000_123,
         fresh_ms: 86_400_000,
         stale_ms: 0,
+        spare_ms: 0,
         tags: Vec::new(),
     }
 }
@@ -46,7 +47,7 @@ fn set_u32(bytes: &mut [u8], at: usize, value: u32) {
 /// Makes the checksum right again after a forgery; leaves bytes that are too short for one.
 fn forge_checksum(bytes: &mut [u8]) {
     let byte = |at: usize| usize::from(bytes.get(at).copied().unwrap_or(0));
-    let at = CHECKSUM_AT + if byte(2) & 4 == 0 { 0 } else { 8 } + 16 * byte(3);
+    let at = CHECKSUM_AT + if byte(2) & 4 == 0 { 0 } else { 16 } + 16 * byte(3);
     if bytes.len() >= at + 4 {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(&bytes[..at]);
@@ -96,9 +97,9 @@ fn golden_tags() {
 #[test]
 fn golden_stale() {
     let golden = "010104008877665544332211000102030405060708090a0b0c0d0e0f7b68e5cf8b010000005c260500000000\
-                  c027090000000000\
-                  1500000015000000b32a8c0a7b226964223a372c226e616d65223a22416461227d";
-    check_golden(golden, &Header { stale_ms: 600_000, ..header() }, JSON);
+                  c0270900000000001027000000000000\
+                  150000001500000036ea62277b226964223a372c226e616d65223a22416461227d";
+    check_golden(golden, &Header { stale_ms: 600_000, spare_ms: 10_000, ..header() }, JSON);
 }
 
 #[test]
@@ -148,12 +149,11 @@ fn the_date_is_found_without_a_look_at_the_rest() {
 fn headers() -> impl Strategy<Value = Header> {
     let tag = any::<(u64, u64)>().prop_map(|(tag, generation)| TagGeneration { tag, generation });
     let tags = prop_oneof![vec(tag.clone(), 0..4), vec(tag, 255)];
-    (any::<(u8, bool, u64, [u8; 16], u64, u64)>(), prop_oneof![Just(0), any::<u64>()], tags).prop_map(
-        |(fixed, stale_ms, tags)| {
+    (any::<(u8, bool, u64, [u8; 16], u64, u64)>(), prop_oneof![Just((0, 0)), any::<(u64, u64)>()], tags)
+        .prop_map(|(fixed, (stale_ms, spare_ms), tags)| {
             let (codec, empty, schema, check, created_ms, fresh_ms) = fixed;
-            Header { codec, empty, schema, check, created_ms, fresh_ms, stale_ms, tags }
-        },
-    )
+            Header { codec, empty, schema, check, created_ms, fresh_ms, stale_ms, spare_ms, tags }
+        })
 }
 
 /// Of few different bytes or of many, so that some can be compressed.
@@ -169,7 +169,7 @@ proptest! {
     #[test]
     fn what_was_sealed_is_opened(header in headers(), payload in payloads(), limits in limits()) {
         let bytes = seal(&header, &payload, &limits).unwrap();
-        prop_assert!(bytes.len() <= PAYLOAD_AT + 8 + 16 * header.tags.len() + payload.len());
+        prop_assert!(bytes.len() <= PAYLOAD_AT + 16 + 16 * header.tags.len() + payload.len());
         let opened = open(&bytes, &expect_of(&header), &limits).unwrap();
         prop_assert_eq!((&opened.header, &*opened.payload), (&header, &payload[..]));
     }

@@ -8,8 +8,8 @@ use crate::Error;
 const VERSION: u8 = 1;
 const COMPRESSED: u8 = 1 << 0;
 const EMPTY: u8 = 1 << 1;
-/// `stale_ms` follows `fresh_ms`.
-const STALE: u8 = 1 << 2;
+/// `stale_ms` and `spare_ms` follow `fresh_ms`.
+const LONGER: u8 = 1 << 2;
 
 /// The length of an envelope without tags and without payload.
 const FIXED_LEN: usize = 56;
@@ -32,10 +32,19 @@ pub(crate) struct Header {
     pub created_ms: u64,
     /// How long the value is fresh, in ms from `created_ms`.
     pub fresh_ms: u64,
-    /// How long it may be served after that, in ms; not written if it is zero.
+    /// How long it may be served after that, in ms.
     pub stale_ms: u64,
+    /// How long the tier holds it after that, in ms, so that a lease over it does not end it. Neither is written if both are
+    /// zero.
+    pub spare_ms: u64,
     /// At most 255.
     pub tags: Vec<TagGeneration>,
+}
+
+impl Header {
+    fn is_longer(&self) -> bool {
+        self.stale_ms > 0 || self.spare_ms > 0
+    }
 }
 
 /// A tag, and its generation before the value was loaded.
@@ -94,17 +103,18 @@ pub(crate) fn seal(header: &Header, payload: &[u8], limits: &Limits) -> Result<V
     let stored_len = u32::try_from(stored.len()).map_err(|_| too_large())?;
     let flag = |is_set, flag| if is_set { flag } else { 0 };
     let flags =
-        flag(compressed.is_some(), COMPRESSED) | flag(header.empty, EMPTY) | flag(header.stale_ms > 0, STALE);
+        flag(compressed.is_some(), COMPRESSED) | flag(header.empty, EMPTY) | flag(header.is_longer(), LONGER);
 
-    let stale_len = if header.stale_ms > 0 { 8 } else { 0 };
+    let stale_len = if header.is_longer() { 16 } else { 0 };
     let mut out = Vec::with_capacity(FIXED_LEN + stale_len + header.tags.len() * TAG_LEN + stored.len());
     out.extend_from_slice(&[VERSION, header.codec, flags, tag_count]);
     out.extend_from_slice(&header.schema.to_le_bytes());
     out.extend_from_slice(&header.check);
     out.extend_from_slice(&header.created_ms.to_le_bytes());
     out.extend_from_slice(&header.fresh_ms.to_le_bytes());
-    if header.stale_ms > 0 {
+    if header.is_longer() {
         out.extend_from_slice(&header.stale_ms.to_le_bytes());
+        out.extend_from_slice(&header.spare_ms.to_le_bytes());
     }
     for tag in &header.tags {
         out.extend_from_slice(&tag.tag.to_le_bytes());
@@ -133,7 +143,8 @@ pub(crate) fn open<'a>(bytes: &'a [u8], expect: &Expect, limits: &Limits) -> Res
         check: rest.take()?,
         created_ms: rest.u64()?,
         fresh_ms: rest.u64()?,
-        stale_ms: if flags & STALE != 0 { rest.u64()? } else { 0 },
+        stale_ms: if flags & LONGER != 0 { rest.u64()? } else { 0 },
+        spare_ms: if flags & LONGER != 0 { rest.u64()? } else { 0 },
         tags: (0..tag_count).map(|_| rest.tag()).collect::<Result<_, _>>()?,
     };
     let stored_len = rest.u32()? as usize;
@@ -153,7 +164,7 @@ pub(crate) fn open<'a>(bytes: &'a [u8], expect: &Expect, limits: &Limits) -> Res
         return Err(Unreadable::Corrupt);
     }
 
-    if flags & !(COMPRESSED | EMPTY | STALE) != 0 {
+    if flags & !(COMPRESSED | EMPTY | LONGER) != 0 {
         return Err(Unreadable::Foreign);
     }
     if header.check != expect.check {

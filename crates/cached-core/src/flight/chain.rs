@@ -40,6 +40,11 @@ pub(crate) fn is_nested() -> bool {
     INNERMOST.with_borrow(|innermost| innermost.as_ref().is_some_and(|link| link.outer.is_some()))
 }
 
+/// Whether the current code is inside of a load.
+pub(crate) fn is_inside() -> bool {
+    INNERMOST.with_borrow(Option::is_some)
+}
+
 struct Restore(Option<Arc<Link>>);
 
 impl Drop for Restore {

@@ -14,6 +14,7 @@ use super::{Flight, Flights, Landing, Phase, chain, lock, pulse::Pulse, wake};
 use crate::{
     claim::{Carried, Claim},
     slot::Slot,
+    sync::Ordering,
 };
 
 /// Leads a flight until it [lands](Leader::land) or [fails](Leader::fail). Dropped before, it hands the lead to a
@@ -53,6 +54,18 @@ impl Leader {
                 polled.map_or_else(|panic| Poll::Ready(Err(panic)), |poll| poll.map(Ok))
             })
             .await
+        }
+    }
+
+    /// Waits until another load waits for this one: then it must not wait for what that one holds.
+    pub(crate) fn wanted(&self) -> impl Future<Output = ()> + Send + use<> {
+        let flight = self.flight.clone();
+        async move {
+            let mut wanted = pin!(flight.wanted.notified());
+            wanted.as_mut().enable();
+            if !flight.is_wanted.load(Ordering::SeqCst) {
+                wanted.await;
+            }
         }
     }
 

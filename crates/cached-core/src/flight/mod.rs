@@ -24,15 +24,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use chain::is_nested;
+pub(crate) use chain::{is_inside, is_nested};
 pub(crate) use leader::{Leader, Panic};
 use pulse::Pulse;
+use tokio::sync::Notify;
 
 use crate::{
     claim::Carried,
     key::{BuildPrehashed, Key},
     slot::Slot,
-    sync::{Mutex, MutexGuard, shards},
+    sync::{AtomicBool, Mutex, MutexGuard, Ordering, shards},
 };
 
 type Shard = HashMap<Key, Arc<Flight>, BuildPrehashed>;
@@ -54,6 +55,9 @@ pub(crate) struct Flight {
     waits_for: Mutex<Vec<Arc<Flight>>>,
     /// What its load stands on.
     ground: Mutex<Option<Carried>>,
+    /// Another load waits for it.
+    is_wanted: AtomicBool,
+    wanted: Notify,
 }
 
 struct State {
@@ -120,6 +124,10 @@ impl Flights {
         if !flight.begin_wait(&within) {
             return Role::Recurse;
         }
+        if !within.is_empty() {
+            flight.is_wanted.store(true, Ordering::SeqCst);
+            flight.wanted.notify_waiters();
+        }
         Role::Follow(state.follow(self, flight, within, patient))
     }
 
@@ -155,6 +163,8 @@ impl Flights {
             state: Mutex::new(state),
             waits_for: Mutex::default(),
             ground: Mutex::default(),
+            is_wanted: AtomicBool::new(false),
+            wanted: Notify::new(),
         });
         shard.insert(key.clone(), flight.clone());
         Leader::new(self.clone(), flight, pulse)
