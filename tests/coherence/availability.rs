@@ -363,3 +363,48 @@ async fn nothing_has_a_life_of_its_own() {
     }
     assert_eq!(runs.load(SeqCst), 3);
 }
+
+#[cached("mixed", ttl = "10s", stale = "100s", cache = cache, skip(cache))]
+async fn mixed(cache: &Cache, id: u32) -> u32 {
+    id
+}
+
+#[tokio::test]
+async fn a_keyspace_that_shares_entries_gets_nothing_stale() {
+    let pair = Pair::new();
+    mixed(&pair.a, 7).await;
+    pair.flush().await;
+    let numbers = pair.b.keyspace::<u32, u32>("mixed", 10 * SECOND).unwrap();
+    assert_eq!(numbers.get_many(&[7]).await, [Some(7)]);
+    pair.b.clear_local();
+    pair.clock.advance(11 * SECOND);
+    assert_eq!((numbers.get_many(&[7]).await, numbers.get(&7).await), (vec![None], None));
+}
+
+#[cached("lax:{id}", ttl = "10s", stale = "100s", bound = "20s", detach = false, cache = cache, skip(cache, source))]
+async fn lax(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
+    let _ = id;
+    source.try_load().await
+}
+
+/// A function's own bound counts while there is somebody to tell.
+#[tokio::test]
+async fn what_a_lost_line_would_have_told_is_not_served_when_the_load_fails() {
+    let (pair, source) = (Pair::new(), Source::open());
+    lax(&pair.a, &source, 7).await.unwrap();
+    pair.flush().await;
+    pair.clock.advance(11 * SECOND);
+    let held = Source::held();
+    held.fail(true);
+    let loading = spawn({
+        let (cache, held) = (pair.a.clone(), held.clone());
+        async move { lax(&cache, &held, 7).await }
+    });
+    until(|| held.runs() == 1).await;
+    pair.tier_a.set_silent(true);
+    lax::invalidate(&pair.b, &source, 7).await.unwrap();
+    pair.tier_a.set_silent(false);
+    pair.clock.advance(5 * SECOND);
+    held.let_through(1);
+    assert_eq!(loading.await.unwrap(), Err("as planned".to_owned()));
+}

@@ -754,3 +754,20 @@ async fn a_keyspace_makes_no_load_before_it_has_to() {
     let load = || -> std::future::Ready<Result<u8, ()>> { panic!("it is not needed") };
     assert_eq!(numbers.get_or_load(&1, load).await.unwrap(), 1);
 }
+
+/// A breaker keeps reads away, and not what others have to be told.
+#[tokio::test]
+async fn what_could_not_be_told_is_told_while_the_tier_is_not_worth_a_read() {
+    let (pair, source, switches) = (Pair::new(), Source::open(), Arc::new(Switches::default()));
+    let cache = Cache::builder().namespace("test").clock(pair.clock.clock());
+    let cache = cache.tier(Odd(pair.tier_a.clone(), switches.clone())).build().unwrap();
+    row(&pair.b, &source, 7).await;
+    pair.flush().await;
+    switches.keeps.store(true, SeqCst);
+    source.write();
+    assert!(row::invalidate(&cache, &source, 7).await.unwrap_err().is_not_propagated());
+    switches.shy.store(true, SeqCst);
+    switches.keeps.store(false, SeqCst);
+    timeout(10 * SECOND, until(|| cache.stats().pending_invalidations == 0)).await.unwrap();
+    assert_eq!(row(&pair.b, &source, 7).await, 2);
+}

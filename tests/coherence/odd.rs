@@ -15,11 +15,13 @@ use cached_aside::{
 };
 
 /// `full`: it refuses leases, as a Redis at maxmemory does. `deaf`: it tells nothing (RESP2). `keeps`: it refuses to delete.
+/// `shy`: it is not worth a read, as with an open breaker.
 #[derive(Debug, Default)]
 pub(crate) struct Switches {
     pub(crate) full: AtomicBool,
     pub(crate) deaf: AtomicBool,
     pub(crate) keeps: AtomicBool,
+    pub(crate) shy: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -37,7 +39,7 @@ impl Tier for Odd {
         self.0.attach(attachment);
     }
     fn ready(&self) -> bool {
-        self.0.ready()
+        self.0.ready() && !self.1.shy.load(SeqCst)
     }
     async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
         let seen = self.0.look(asks, tags).await?;
