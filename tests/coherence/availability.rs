@@ -302,6 +302,25 @@ async fn no_more_loads_than_allowed_go_on_at_a_time() {
     }
 }
 
+/// What is not kept is loaded by each caller, and no more of them at a time.
+#[tokio::test]
+async fn loads_that_are_not_kept_are_counted_as_well() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let call = |id| {
+        let (cache, source) = (pair.a.clone(), source.clone());
+        spawn(async move { few::with(CacheControl::no_store(), &cache, &source, id).await.value })
+    };
+    let calls: Vec<_> = (0..4).map(call).collect();
+    let two = until(|| source.runs() == 2 && pair.a.stats().misses == 4);
+    timeout(10 * SECOND, two).await.unwrap();
+    source.let_through(1);
+    until(|| source.runs() == 3).await;
+    source.let_through(9);
+    for call in calls {
+        assert_eq!(timeout(10 * SECOND, call).await.unwrap().unwrap(), 1);
+    }
+}
+
 #[cached("chain:{id}", ttl = "10s", max_loads = 1, cache = cache, skip(cache, source))]
 async fn chain(cache: &Cache, source: &Source, id: u32) -> usize {
     let first = source.load().await;

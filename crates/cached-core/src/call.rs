@@ -445,8 +445,8 @@ impl<R> Desk<R> {
     /// Loads for this caller only.
     async fn load_alone<F: Future<Output = R>>(&self, load: Load<R, F>) -> Reply<R> {
         self.note(Count::Miss);
-        self.note(Count::Load);
         let _place = self.cache.place(&self.site, flight::is_inside()).await;
+        self.note(Count::Load);
         let loading = Loading::new(&self.cache, &self.site);
         let value = self.in_time(loading.around(load.here())).await;
         loading.returned();
