@@ -243,15 +243,15 @@ impl Arrival {
     }
 
     /// What is said about what `claim` names is heard before the answer to a question that is asked now, if both come over
-    /// one line.
+    /// one line. So each name is asked for: they may have a line each.
     async fn ask(&self, claim: &Claim) -> Silence {
         let ask = Ask { key: &self.entry.name.text, known: Some(0) };
-        let seen = self.cache.shared().tier.look(&[ask], &[]).await;
+        let seen = self.cache.shared().tier.look(&[ask], &claim.tag_keys()).await;
         if !claim.is_intact() {
             return Silence::Broken;
         }
         match seen {
-            Ok(seen) if claim.line.watches() && Arc::ptr_eq(&seen.line, &claim.line) => Silence::Proven,
+            Ok(seen) if claim.line.watches() && seen.line.covers(&claim.line) => Silence::Proven,
             Ok(_) | Err(TierError::Timeout) => Silence::Unknown,
             Err(_) => Silence::Outage,
         }

@@ -166,10 +166,10 @@ impl Lease {
         if filled.stored.pop() != Some(true) {
             return Ok(Verdict::Rejected);
         }
-        let is_other_line = !Arc::ptr_eq(&self.claim.line, &filled.line);
+        let is_other_line = !self.claim.line.is_same(&filled.line);
         if (is_other_line || !filled.line.watches()) && !self.claim.tags.is_empty() {
-            // What was said of the tags was said over a line that is gone, or to nobody, and the fill has looked at the key
-            // only.
+            // What was said of the tags was said over a line that is gone, or over another one, or to nobody, and the fill has
+            // looked at the key only.
             return self.look_again().await;
         }
         let claim = Claim { checked: asked, line: filled.line, ..self.claim.clone() };
@@ -214,9 +214,7 @@ impl Lease {
         };
         let known = mem::take(&mut self.claim.tags).into_vec();
         self.claim.tags = known.into_iter().chain(marks.into_iter().zip(generations)).collect();
-        if !Arc::ptr_eq(&self.claim.line, &adopted.line) {
-            self.claim.line = Line::silent();
-        }
+        self.claim.line = Line::joined([self.claim.line.clone(), adopted.line]);
         Ok(true)
     }
 

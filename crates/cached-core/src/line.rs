@@ -1,6 +1,12 @@
 //! The way over which a tier tells of changes, and how fresh its silence is.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    future::{Future, poll_fn},
+    ptr,
+    sync::Arc,
+    task::Poll,
+    time::Instant,
+};
 
 use tokio::sync::Notify;
 
@@ -10,7 +16,7 @@ use crate::{
     sync::{AtomicBool, AtomicU64, Ordering, lazy},
 };
 
-/// One connection of a [`Tier`](crate::Tier), as far as it proves that what was read over it still holds.
+/// One connection of a [`Tier`](crate::Tier), or several, as far as it proves that what was read over it still holds.
 ///
 /// A tier that watches what is read over a connection calls [`prove`](Self::prove) whenever it knows that it has handed
 /// every change up to some moment to its [`Watcher`](crate::Watcher). When the connection is gone, the proof gets no
@@ -24,6 +30,8 @@ pub struct Line {
     has_grace: AtomicBool,
     is_over: AtomicBool,
     over: Notify,
+    /// Of which it is made, none of them made of others; none for a single connection.
+    parts: Box<[Arc<Self>]>,
 }
 
 impl Line {
@@ -34,6 +42,7 @@ impl Line {
             has_grace: AtomicBool::new(true),
             is_over: AtomicBool::new(false),
             over: Notify::new(),
+            parts: Box::default(),
         })
     }
 
@@ -56,6 +65,48 @@ impl Line {
     /// What cannot change without this process knowing, until a [proof](Self::prove) says otherwise.
     pub fn certain() -> Arc<Self> {
         Self::new(Nanos::MAX, true)
+    }
+
+    /// Several connections, for what was read partly over each of them: it is proven as far as all of them are, and over
+    /// when one is. Of none it is [`silent`](Self::silent); of one that is over already, and another, as well: of what
+    /// changed between the two, neither tells.
+    pub fn joined(lines: impl IntoIterator<Item = Arc<Self>>) -> Arc<Self> {
+        let mut parts: Vec<Arc<Self>> = Vec::new();
+        for line in lines {
+            let own = if line.parts.is_empty() { std::slice::from_ref(&line) } else { &line.parts[..] };
+            for part in own {
+                if !parts.iter().any(|known| Arc::ptr_eq(known, part)) {
+                    parts.push(Arc::clone(part));
+                }
+            }
+        }
+        match parts.len() {
+            0 => Self::silent(),
+            1 => parts.remove(0),
+            _ if parts.iter().any(|part| part.is_over.load(Ordering::Acquire)) => Self::silent(),
+            _ => Arc::new(Self {
+                proven: AtomicU64::new(Nanos::MAX),
+                watches: parts.iter().all(|part| part.watches),
+                has_grace: AtomicBool::new(true),
+                is_over: AtomicBool::new(false),
+                over: Notify::new(),
+                parts: parts.into(),
+            }),
+        }
+    }
+
+    /// Whether both are the same connections.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.covers(other) && other.covers(self)
+    }
+
+    /// Whether it is, or is made of, all the connections of `other`.
+    pub fn covers(&self, other: &Self) -> bool {
+        if other.parts.is_empty() { self.has(other) } else { other.parts.iter().all(|part| self.has(part)) }
+    }
+
+    fn has(&self, line: &Self) -> bool {
+        ptr::eq(self, line) || self.parts.iter().any(|part| ptr::eq(Arc::as_ptr(part), line))
     }
 
     /// Every change up to `moment` was handed to the watcher.
@@ -84,12 +135,18 @@ impl Line {
         if planted!("skip-reconnect") && self.is_over.load(Ordering::Acquire) {
             return Nanos::MAX;
         }
-        self.proven.load(Ordering::Acquire)
+        let own = self.proven.load(Ordering::Acquire);
+        if self.parts.is_empty() { own } else { self.proven_by_all() }
+    }
+
+    #[cold]
+    fn proven_by_all(&self) -> Nanos {
+        self.parts.iter().map(|part| part.proven()).min().unwrap_or(0)
     }
 
     /// Whether it tells, and is not over.
     pub(crate) fn is_live(&self) -> bool {
-        self.watches && !self.is_over.load(Ordering::Acquire)
+        self.watches && !self.is_over.load(Ordering::Acquire) && self.parts.iter().all(|part| part.is_live())
     }
 
     pub(crate) fn watches(&self) -> bool {
@@ -97,15 +154,81 @@ impl Line {
     }
 
     pub(crate) fn has_grace(&self) -> bool {
-        self.has_grace.load(Ordering::Acquire)
+        self.has_grace.load(Ordering::Acquire) && self.parts.iter().all(|part| part.has_grace())
+    }
+
+    /// Waits until it is over.
+    pub(crate) async fn ended(&self) {
+        if self.parts.is_empty() {
+            return self.has_ended().await;
+        }
+        let mut ends: Vec<_> = self.parts.iter().map(|part| Box::pin(part.has_ended())).collect();
+        poll_fn(|cx| {
+            let is_over = ends.iter_mut().any(|end| end.as_mut().poll(cx).is_ready());
+            if is_over { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     /// Waits for [`end`](Self::end).
-    pub(crate) async fn ended(&self) {
+    async fn has_ended(&self) {
         let mut over = std::pin::pin!(self.over.notified());
         over.as_mut().enable();
         if !self.is_over.load(Ordering::Acquire) {
             over.await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_prove_what_all_of_them_prove() {
+        let (one, two) = (Line::watching(), Line::watching());
+        let both = Line::joined([one.clone(), two.clone()]);
+        assert_eq!(both.proven(), 0);
+        one.prove_until(7);
+        assert_eq!(both.proven(), 0);
+        two.prove_until(5);
+        assert_eq!(both.proven(), 5);
+        assert!(both.is_live() && both.watches() && both.has_grace());
+        two.allow_grace(false);
+        assert!(!both.has_grace());
+        one.end();
+        assert!(!both.is_live());
+        assert!(!Line::joined([Line::deaf(), two]).watches());
+    }
+
+    #[test]
+    fn it_is_known_which_they_are() {
+        let (one, two, three) = (Line::watching(), Line::watching(), Line::watching());
+        let both = Line::joined([one.clone(), two.clone()]);
+        assert!(both.is_same(&Line::joined([two.clone(), one.clone(), one.clone()])));
+        assert!(both.is_same(&Line::joined([both.clone(), one.clone()])));
+        assert!(!both.is_same(&Line::joined([one.clone(), three.clone()])));
+        assert!(!both.is_same(&one) && !one.is_same(&both) && !one.is_same(&two));
+        assert!(both.has(&one) && both.has(&two) && !both.has(&three) && one.has(&one));
+        assert!(Arc::ptr_eq(&Line::joined([one.clone(), one.clone()]), &one));
+        assert!(Arc::ptr_eq(&Line::joined([]), &Line::silent()));
+    }
+
+    #[test]
+    fn after_one_that_is_over_nobody_tells() {
+        let (old, new) = (Line::watching(), Line::watching());
+        old.end();
+        assert!(Arc::ptr_eq(&Line::joined([old.clone(), new]), &Line::silent()));
+        assert!(Arc::ptr_eq(&Line::joined([old.clone()]), &old));
+    }
+
+    #[tokio::test]
+    async fn several_are_over_when_one_is() {
+        let (one, two) = (Line::watching(), Line::watching());
+        let both = Line::joined([one, two.clone()]);
+        let mut ended = std::pin::pin!(both.ended());
+        assert!(poll_fn(|cx| Poll::Ready(ended.as_mut().poll(cx).is_pending())).await);
+        two.end();
+        ended.await;
     }
 }
