@@ -3,8 +3,8 @@
 use std::{sync::LazyLock, vec};
 
 use redis::{
-    Arg, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, ServerErrorKind, ToRedisArgs,
-    Value, aio::MultiplexedConnection,
+    Arg, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, ServerError, ServerErrorKind,
+    ToRedisArgs, Value, aio::MultiplexedConnection,
 };
 
 use crate::scripts::Script;
@@ -15,17 +15,25 @@ pub(crate) struct Batch {
     pipeline: Pipeline,
     scripts: Vec<Option<&'static Script>>,
     is_ordered: bool,
+    /// Before which commands all others must have had their effect.
+    steps: Vec<usize>,
 }
 
 impl Batch {
     pub(crate) fn new() -> Self {
-        Self { pipeline: Pipeline::new(), scripts: Vec::new(), is_ordered: false }
+        Self { pipeline: Pipeline::new(), scripts: Vec::new(), is_ordered: false, steps: Vec::new() }
     }
 
     /// One in which what comes after a script that the server does not know is sent again after it, and so may have its
     /// effect twice.
     pub(crate) fn ordered() -> Self {
         Self { is_ordered: true, ..Self::new() }
+    }
+
+    /// What was added until now has its effect before what is added from now on. Of one server it is enough that the batch is
+    /// [ordered](Self::ordered).
+    pub(crate) fn then(&mut self) {
+        self.steps.push(self.scripts.len());
     }
 
     /// A batch of one command.
@@ -65,6 +73,45 @@ impl Batch {
         self.scripts.push(Some(script));
     }
 
+    /// The commands, by what must come after what.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn steps(&self) -> Vec<Vec<Piece<'_>>> {
+        let mut steps = vec![Vec::new()];
+        for (place, (command, script)) in self.pipeline.cmd_iter().zip(&self.scripts).enumerate() {
+            if self.steps.contains(&place) {
+                steps.push(Vec::new());
+            }
+            if let Some(step) = steps.last_mut() {
+                step.push(Piece { command, script: *script });
+            }
+        }
+        steps
+    }
+
+    /// Some of the commands of another batch, for a server. Who is sent to it by another one has to say so before each.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn of_pieces(pieces: &[&Piece<'_>], is_asking: bool) -> Self {
+        let mut batch = Self::new();
+        for Piece { command, script } in pieces {
+            match script {
+                // One that the server did not know could not be sent again without asking again.
+                Some(script) if is_asking => {
+                    batch.add(redis::cmd("ASKING"));
+                    batch.add(with_source(command, script));
+                }
+                None if is_asking => {
+                    batch.add(redis::cmd("ASKING"));
+                    batch.add((*command).clone());
+                }
+                _ => {
+                    batch.pipeline.add_command((*command).clone());
+                    batch.scripts.push(*script);
+                }
+            }
+        }
+        batch
+    }
+
     /// Sends everything and returns the answers. Fails only when there are none; a refusal is an answer.
     pub(crate) async fn send(&self, connection: &mut MultiplexedConnection) -> RedisResult<Replies> {
         if self.scripts.is_empty() {
@@ -101,6 +148,25 @@ impl Batch {
     }
 }
 
+/// One command of a batch.
+#[cfg(feature = "cluster")]
+pub(crate) struct Piece<'a> {
+    command: &'a Cmd,
+    script: Option<&'static Script>,
+}
+
+#[cfg(feature = "cluster")]
+impl Piece<'_> {
+    /// The key that it is about.
+    pub(crate) fn key(&self) -> Option<&[u8]> {
+        let place = if self.script.is_some() { 3 } else { 1 };
+        match self.command.args_iter().nth(place)? {
+            Arg::Simple(key) => Some(key),
+            _ => None,
+        }
+    }
+}
+
 /// The call of a script by its source: this also makes the server know it.
 fn with_source(command: &Cmd, script: &Script) -> Cmd {
     let mut with_source = redis::cmd("EVAL");
@@ -118,6 +184,25 @@ fn with_source(command: &Cmd, script: &Script) -> Cmd {
 pub(crate) struct Replies(vec::IntoIter<Value>);
 
 impl Replies {
+    #[cfg(feature = "cluster")]
+    pub(crate) fn new(values: Vec<Value>) -> Self {
+        Self(values.into_iter())
+    }
+
+    /// As they are; where it was asked before each command, without the answers to that.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn values(self, is_asking: bool) -> impl Iterator<Item = Value> {
+        self.0.skip(usize::from(is_asking)).step_by(if is_asking { 2 } else { 1 })
+    }
+
+    /// What the server refuses.
+    pub(crate) fn refusals(&self) -> impl Iterator<Item = &ServerError> {
+        self.0.as_slice().iter().filter_map(|value| match value {
+            Value::ServerError(error) => Some(error),
+            _ => None,
+        })
+    }
+
     /// The next answer; fails if it is a refusal, or not of this type.
     pub(crate) fn next<T: FromRedisValue>(&mut self) -> RedisResult<T> {
         let value = self.0.next().ok_or_else(|| {

@@ -4,7 +4,14 @@ use std::{fmt, time::Duration};
 
 use cached_core::Error;
 
-use crate::{endpoint::Endpoint, settings::Settings, tier::RedisTier, tls::Certificates};
+use crate::{
+    cluster::Cluster,
+    endpoint::{Endpoint, Target},
+    settings::Settings,
+    tier::RedisTier,
+    tls::Certificates,
+    way::Way,
+};
 
 /// Settings of a [`RedisTier`], made by [`RedisTier::builder`].
 #[derive(Clone)]
@@ -157,15 +164,21 @@ impl RedisTierBuilder {
         if self.max_in_flight == 0 {
             return Err(Error::config("max_in_flight: nothing could ever be asked"));
         }
-        Ok(RedisTier::new(Settings {
-            endpoint: Endpoint::parse(&self.url, &self.certificates, self.sentinel_password.as_deref())?,
+        let target = Endpoint::parse(&self.url, &self.certificates, self.sentinel_password.as_deref())?;
+        let settings = |endpoint| Settings {
+            endpoint,
             read_timeout: self.operation_timeout,
             write_timeout: self.write_timeout,
             connect_timeout: self.connect_timeout,
             retry_min: self.retry_min,
             retry_max: self.retry_max,
             max_in_flight: self.max_in_flight,
-        }))
+        };
+        let way = match target {
+            Target::One(endpoint) => Way::to_one(settings(endpoint)),
+            Target::Cluster(seeds) => Way::Many(Cluster::new(settings, seeds)?),
+        };
+        Ok(RedisTier { way })
     }
 }
 

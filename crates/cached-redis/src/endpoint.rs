@@ -1,6 +1,6 @@
 //! Where the server is and how to log in, out of the URL.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use cached_core::Error;
 use redis::{
@@ -16,19 +16,29 @@ use crate::{
 };
 
 /// Where the server is and how to log in.
+#[derive(Clone)]
 pub(crate) struct Endpoint {
     place: Place,
     login: RedisConnectionInfo,
-    dialer: Dialer,
+    dialer: Arc<Dialer>,
     /// The address for people: without user and password.
     label: String,
 }
 
+/// What a URL names.
+#[derive(Debug)]
+pub(crate) enum Target {
+    One(Endpoint),
+    /// Some servers of a cluster.
+    Cluster(Vec<Endpoint>),
+}
+
+#[derive(Clone)]
 enum Place {
     /// At an address.
     Fixed(ConnectionAddr),
     /// Where the sentinels say.
-    Watched(Sentinels),
+    Watched(Arc<Sentinels>),
 }
 
 /// Where the server is at the moment.
@@ -44,7 +54,14 @@ struct Scheme {
     /// What the parser of redis-rs is given. It never hears of TLS: how a connection is made is decided here.
     plain: &'static str,
     is_secret: bool,
-    asks_sentinels: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Server,
+    Sentinels,
+    Cluster,
 }
 
 impl Endpoint {
@@ -53,26 +70,81 @@ impl Endpoint {
         url: &str,
         certificates: &Certificates,
         sentinel_password: Option<&str>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Target, Error> {
         let (scheme, rest) = url.split_once("://").unwrap_or_default();
         let scheme = Scheme::of(scheme)?;
         check(rest)?;
-        let dialer = Dialer { tls: tls(scheme.is_secret, certificates)? };
-        if scheme.asks_sentinels {
-            let (sentinels, login) = watched(rest, sentinel_password)?;
-            for sentinel in sentinels.addresses() {
-                label(sentinel, scheme.is_secret)?;
-            }
-            let label = sentinels.label();
-            return Ok(Self { place: Place::Watched(sentinels), login, dialer, label });
-        }
-        if sentinel_password.is_some() {
+        let dialer = Arc::new(Dialer { tls: tls(scheme.is_secret, certificates)? });
+        if sentinel_password.is_some() && scheme.kind != Kind::Sentinels {
             return Err(Error::config("sentinel_password: it is for redis-sentinel:// only"));
         }
-        let info = info(&format!("{}://{rest}", scheme.plain))?;
+        Ok(match scheme.kind {
+            Kind::Server => Target::One(Self::one(&format!("{}://{rest}", scheme.plain), scheme, dialer)?),
+            Kind::Sentinels => Target::One(Self::watched(rest, sentinel_password, scheme, dialer)?),
+            Kind::Cluster => Target::Cluster(Self::several(rest, scheme, &dialer)?),
+        })
+    }
+
+    fn one(url: &str, scheme: Scheme, dialer: Arc<Dialer>) -> Result<Self, Error> {
+        let info = info(url)?;
         let (login, address) = (info.redis_settings().clone(), info.addr().clone());
         let label = label(&address, scheme.is_secret)?;
         Ok(Self { place: Place::Fixed(address), login, dialer, label })
+    }
+
+    fn watched(
+        rest: &str,
+        password: Option<&str>,
+        scheme: Scheme,
+        dialer: Arc<Dialer>,
+    ) -> Result<Self, Error> {
+        let (sentinels, login) = watched(rest, password)?;
+        for sentinel in sentinels.addresses() {
+            label(sentinel, scheme.is_secret)?;
+        }
+        let label = sentinels.label();
+        Ok(Self { place: Place::Watched(Arc::new(sentinels)), login, dialer, label })
+    }
+
+    /// Takes `[[user]:password@]host[:port][,host[:port]…]`, each with the same login.
+    fn several(rest: &str, scheme: Scheme, dialer: &Arc<Dialer>) -> Result<Vec<Self>, Error> {
+        let malformed = || {
+            Error::config(
+                "redis url: expected redis-cluster://[[user]:password@]host[:port][,host[:port]...]",
+            )
+        };
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if !matches!(path, "" | "0") {
+            return Err(Error::config("redis url: a cluster has the database 0 only"));
+        }
+        let (login, hosts) =
+            authority.rsplit_once('@').map_or((None, authority), |(login, hosts)| (Some(login), hosts));
+        let login = login.map(|login| format!("{login}@")).unwrap_or_default();
+        let one = |host: &str| {
+            if host.is_empty() || host.contains('?') {
+                return Err(malformed());
+            }
+            Self::one(&format!("redis://{login}{host}"), scheme, Arc::clone(dialer)).map_err(|_| malformed())
+        };
+        hosts.split(',').map(one).collect()
+    }
+
+    /// Another server of the same cluster.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn at(&self, address: &str) -> Option<Self> {
+        let (host, port) = address.rsplit_once(':')?;
+        let address = ConnectionAddr::Tcp(host.to_owned(), port.parse().ok()?);
+        let label = label(&address, false).ok()?;
+        Some(Self { place: Place::Fixed(address), label, ..self.clone() })
+    }
+
+    /// The host of a server at a fixed address.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn host(&self) -> String {
+        match &self.place {
+            Place::Fixed(ConnectionAddr::Tcp(host, _)) => host.clone(),
+            _ => String::new(),
+        }
     }
 
     /// Finds out where the server is, well within `patience`.
@@ -121,15 +193,17 @@ impl Server<'_> {
 
 impl Scheme {
     fn of(scheme: &str) -> Result<Self, Error> {
-        let (plain, is_secret, asks_sentinels) = match scheme {
-            "redis" | "valkey" => ("redis", false, false),
-            "rediss" | "valkeys" => ("redis", true, false),
-            "redis+unix" | "valkey+unix" | "unix" => ("unix", false, false),
-            "redis-sentinel" => ("redis", false, true),
-            "rediss-sentinel" => ("redis", true, true),
+        let (plain, is_secret, kind) = match scheme {
+            "redis" | "valkey" => ("redis", false, Kind::Server),
+            "rediss" | "valkeys" => ("redis", true, Kind::Server),
+            "redis+unix" | "valkey+unix" | "unix" => ("unix", false, Kind::Server),
+            "redis-sentinel" => ("redis", false, Kind::Sentinels),
+            "rediss-sentinel" => ("redis", true, Kind::Sentinels),
+            "redis-cluster" => ("redis", false, Kind::Cluster),
+            "rediss-cluster" => ("redis", true, Kind::Cluster),
             _ => return Err(Error::config("redis url: it must begin with redis://")),
         };
-        Ok(Self { plain, is_secret, asks_sentinels })
+        Ok(Self { plain, is_secret, kind })
     }
 }
 
@@ -196,7 +270,10 @@ mod tests {
     use super::*;
 
     fn parse(url: &str) -> Endpoint {
-        Endpoint::parse(url, &Certificates::default(), None).unwrap()
+        match Endpoint::parse(url, &Certificates::default(), None).unwrap() {
+            Target::One(endpoint) => endpoint,
+            Target::Cluster(_) => panic!("a cluster"),
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use redis::RedisError;
 
 /// Codes that speak of the server's state, not of the command. Another connection may lead to a server in
 /// another state: the address may have moved after a failover, and a new connection logs in again.
-const STATES: [&str; 4] = ["READONLY", "LOADING", "MASTERDOWN", "NOAUTH"];
+const STATES: [&str; 5] = ["READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "CLUSTERDOWN"];
 
 /// A failed operation.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,13 +27,6 @@ pub(crate) enum Verdict {
     Broken,
 }
 
-impl Failure {
-    /// Whether the server has said something all the same.
-    pub(crate) fn is_answer(&self) -> bool {
-        matches!(self.error, TierError::Refused(_))
-    }
-}
-
 impl From<RedisError> for Failure {
     fn from(error: RedisError) -> Self {
         if error.is_timeout() {
@@ -45,13 +38,19 @@ impl From<RedisError> for Failure {
             .and_then(|errors| errors.first().map(|(_, first)| code(first.code())))
         {
             Some(code) => {
-                let verdict =
-                    if STATES.contains(&code.as_str()) { Verdict::Refusing } else { Verdict::Sound };
+                let verdict = Verdict::of_code(&code);
                 Self { error: TierError::Refused(code), verdict }
             }
             // An I/O error, or an answer that does not fit the question.
             None => Self { error: TierError::Unavailable, verdict: Verdict::Broken },
         }
+    }
+}
+
+impl Verdict {
+    /// What the code of a refusal says.
+    pub(crate) fn of_code(code: &str) -> Self {
+        if STATES.contains(&code) { Self::Refusing } else { Self::Sound }
     }
 }
 
@@ -79,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_state_of_the_server_is_no_broken_connection() {
-        for code in ["READONLY", "LOADING", "MASTERDOWN", "NOAUTH"] {
+        for code in STATES {
             assert_eq!(server_error(&format!("-{code} details\r\n")), refused(code, Verdict::Refusing));
         }
     }

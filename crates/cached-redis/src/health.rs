@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{state::RedisState, tier::RedisTier};
+use crate::{node::Node, state::RedisState, tier::RedisTier};
 
 /// What is known of Redis; made by [`RedisTier::health`]. It holds no address and no credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +39,12 @@ impl RedisTier {
     /// # }
     /// ```
     pub fn health(&self) -> RedisHealth {
+        self.way.health()
+    }
+}
+
+impl Node {
+    pub(crate) fn health(&self) -> RedisHealth {
         let (gate, condition) = (self.gate(), self.condition());
         let facts = condition.facts();
         let last_answer = condition.silence().map(|silence| silence.as_millis());
@@ -50,7 +56,7 @@ impl RedisTier {
             reconnects: condition.connections().saturating_sub(1),
             last_answer_ms: last_answer.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
             tracking: facts.tracking == Some(true),
-            registered: self.member.is_registered(),
+            registered: self.member.registered_at().is_some(),
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use crate::{
     batch::{Batch, Replies},
+    cluster::Territory,
     failure::{Failure, Verdict},
     link::{Link, Session},
     random,
@@ -19,7 +20,7 @@ use crate::{
     scripts::BEAT,
     settings::{Settings, millis},
     tracking::Tracking,
-    watch::{Attached, Watch},
+    watch::{Attached, Post, Watch},
 };
 
 /// How long the register is kept when nobody is there any more.
@@ -29,24 +30,28 @@ pub(crate) const KEEP_MEMBERS: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) id: String,
-    /// Until when it stands in the register, by the clock of this process.
-    registered_until: Mutex<Option<Instant>>,
+    /// At which post it stands in the register, and until when by the clock of this process.
+    registration: Mutex<Option<(usize, Instant)>>,
 }
 
 impl Member {
-    pub(crate) fn new() -> Self {
-        let id = format!("{:016x}{:016x}", random::number(), random::number());
-        Self { id, registered_until: Mutex::new(None) }
+    pub(crate) fn new(id: String) -> Self {
+        Self { id, registration: Mutex::new(None) }
     }
 
-    /// Whether it must stand in the register, unless that was lost.
-    pub(crate) fn is_registered(&self) -> bool {
-        self.registered_until().is_some_and(|until| Instant::now() < until)
+    /// At which post it must stand in the register, unless that was lost.
+    pub(crate) fn registered_at(&self) -> Option<usize> {
+        self.registration().filter(|(_, until)| Instant::now() < *until).map(|(post, _)| post)
     }
 
-    fn registered_until(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.registered_until.lock().unwrap_or_else(PoisonError::into_inner)
+    fn registration(&self) -> MutexGuard<'_, Option<(usize, Instant)>> {
+        self.registration.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A name that nobody else has.
+pub(crate) fn identity() -> String {
+    format!("{:016x}{:016x}", random::number(), random::number())
 }
 
 /// The heartbeat of one connection.
@@ -62,20 +67,27 @@ pub(crate) struct Heartbeat {
     pub(crate) is_blind: bool,
     /// Whether nothing was asked over this connection yet.
     pub(crate) is_first: bool,
+    /// What the server has of its cluster, if it is in one.
+    pub(crate) territory: Option<Territory>,
 }
 
-/// The connection does not work any more.
+/// Why a heartbeat ends.
 #[derive(Debug)]
-pub(crate) struct Broken;
+pub(crate) enum End {
+    /// The connection does not work any more.
+    Broken,
+    /// It works, but some of what was read over it is another server's now.
+    Moved,
+}
 
 impl Heartbeat {
-    /// Beats until the connection is broken.
-    pub(crate) async fn keep(&mut self) -> Broken {
+    /// Beats until the connection is broken, or proves nothing any more of what was read.
+    pub(crate) async fn keep(&mut self) -> End {
         loop {
             let began = Instant::now();
             self.link.give_sign();
-            if let Err(broken) = self.beat().await {
-                return broken;
+            if let Err(end) = self.beat().await {
+                return end;
             }
             let mut next = began + self.watch.interval();
             // Who does not register has nothing to say.
@@ -93,32 +105,68 @@ impl Heartbeat {
         }
     }
 
+    /// The connection stays, and what is read over it from now on is proven anew.
+    pub(crate) fn renew_line(&mut self) {
+        self.session = self.link.renew(&self.session);
+        self.readings = Readings::default();
+    }
+
     /// One heartbeat; `Ok` if there was an answer, even if it is an error.
-    pub(crate) async fn beat(&mut self) -> Result<(), Broken> {
+    pub(crate) async fn beat(&mut self) -> Result<(), End> {
+        self.survey().await?;
         let sent = Instant::now();
         if planted!("proof-before-drain") {
             self.session.line.prove(sent);
         }
         let watch = Arc::clone(&self.watch);
         let attached = watch.attached();
-        let registers = self.registers();
-        let batch = match attached {
-            Some(attached) => self.questions(attached, sent, registers),
-            None => Batch::of(redis::cmd("PING")),
-        };
+        let post = attached.and_then(|attached| self.post(attached));
+        let registers = post.is_some() && self.registers();
+        let mut batch = Batch::new();
+        if let Some(territory) = &self.territory {
+            territory.ask(&mut batch);
+        }
+        if attached.is_none() {
+            batch.add(redis::cmd("PING"));
+        }
+        if let Some(attached) = attached {
+            self.questions(attached, post.as_ref(), &mut batch, sent, registers);
+        }
         let answers = batch.send(&mut self.session.connection);
         let answers = timeout(self.settings.connect_timeout, answers).await;
-        let mut replies = answers.map_err(|_| Broken)?.map_err(|_| Broken)?;
+        let mut replies = answers.map_err(|_| End::Broken)?.map_err(|_| End::Broken)?;
         if self.link.beaten(sent) {
             // What could not be told meanwhile is told now.
             self.watch.restored();
         }
+        if let Some(territory) = &mut self.territory
+            && territory.has_changed(&mut replies)
+        {
+            self.survey().await?;
+        }
         match attached {
-            Some(attached) => self.conclude(attached, &mut replies, sent, registers).await?,
+            Some(attached) => self.conclude(attached, post, &mut replies, sent, registers).await?,
             None => self.note(verdict(replies.next::<Value>()).err()),
         }
         self.is_first = false;
         Ok(())
+    }
+
+    /// Finds out what the server has of its cluster, unless that is known. What it does not have any more is another one's,
+    /// and nobody says so of each key.
+    async fn survey(&mut self) -> Result<(), End> {
+        let Some(territory) = &mut self.territory else { return Ok(()) };
+        let surveyed = timeout(self.settings.connect_timeout, territory.survey(&mut self.session.connection));
+        let has_lost = surveyed.await.map_err(|_| End::Broken)?.map_err(|_| End::Broken)?;
+        if has_lost { Err(End::Moved) } else { Ok(()) }
+    }
+
+    /// Where this process registers.
+    fn post(&self, attached: &Attached) -> Option<Post> {
+        match &self.territory {
+            None => Some(attached.post.clone()),
+            Some(territory) => territory.post(),
+        }
     }
 
     /// Whether this process registers. Over a connection that tells nothing it does not while Redis is not asked because it
@@ -138,67 +186,80 @@ impl Heartbeat {
         }
     }
 
-    fn questions(&mut self, attached: &Attached, now: Instant, registers: bool) -> Batch {
-        let mut get = redis::cmd("GET");
-        get.arg(&attached.poke);
-        let mut batch = Batch::of(get);
-        if self.tracking.is_partial() {
-            Tracking::ask(&mut batch);
+    fn questions(
+        &mut self,
+        attached: &Attached,
+        post: Option<&Post>,
+        batch: &mut Batch,
+        now: Instant,
+        registers: bool,
+    ) {
+        if let Some(post) = post {
+            batch.add(redis::cmd("GET").arg(&post.poke).clone());
         }
-        if registers {
+        if self.tracking.is_partial() {
+            Tracking::ask(batch);
+        }
+        if let Some(post) = post.filter(|_| registers) {
             let handled = self.delay().map_or(0, |delay| self.readings.handled(delay, now));
             if handled > 0 {
                 self.link.withdraw_grace();
             }
             let reach = attached.reach(self.settings.connect_timeout);
             let keep = reach.saturating_add(KEEP_MEMBERS);
-            let registered = u8::from(self.member.is_registered());
+            let registered = u8::from(self.member.registered_at() == Some(post.number));
             let args = (&self.member.id, millis(reach), handled, registered, millis(keep));
-            batch.add_script(&BEAT, &attached.members, args);
+            batch.add_script(&BEAT, &post.members, args);
         }
-        batch
     }
 
     async fn conclude(
         &mut self,
         attached: &Attached,
+        post: Option<Post>,
         replies: &mut Replies,
         sent: Instant,
         registers: bool,
-    ) -> Result<(), Broken> {
-        let poke = replies.next::<Option<Vec<u8>>>();
+    ) -> Result<(), End> {
+        let poke = post.as_ref().map(|_| replies.next::<Option<Vec<u8>>>());
         if self.tracking.has_missed(replies) {
             let widened = self.tracking.widen(&mut self.session.connection);
             let widened = timeout(self.settings.connect_timeout, widened).await;
-            widened.map_err(|_| Broken)?.map_err(|_| Broken)?;
+            widened.map_err(|_| End::Broken)?.map_err(|_| End::Broken)?;
             // Only now: what the server evicted until then was not told either.
             self.watch.all_changed();
         }
-        let beat = if registers { verdict(replies.next::<i64>()) } else { Err(Verdict::Sound) };
-        match verdict(poke) {
-            Ok(poke) => self.readings.read(number(poke), Instant::now()),
-            Err(Verdict::Broken) => return Err(Broken),
-            Err(Verdict::Sound) => self.is_blind = true,
+        let beat = registers.then(|| replies.next::<i64>());
+        // A post moves with its slot; there may be another one.
+        let is_redirected = is_redirected(poke.as_ref()) || is_redirected(beat.as_ref());
+        if is_redirected && let Some(territory) = &mut self.territory {
+            territory.choose_another_post();
+        }
+        match poke.map(verdict) {
+            Some(Ok(poke)) => self.readings.read(number(poke), Instant::now()),
+            Some(Err(Verdict::Broken)) => return Err(End::Broken),
+            Some(Err(Verdict::Sound)) => self.is_blind = !is_redirected,
             // It speaks of the server's state, and so does the other answer.
-            Err(Verdict::Refusing) => {
+            Some(Err(Verdict::Refusing)) => {
                 self.refuse();
                 return Ok(());
             }
+            None => {}
         }
-        match beat {
-            Ok(_) => {
+        let is_registered = match (beat.map(verdict), post) {
+            (Some(Ok(_)), Some(post)) => {
                 let until = sent + attached.reach(self.settings.connect_timeout);
-                *self.member.registered_until() = Some(until);
+                *self.member.registration() = Some((post.number, until));
+                !self.is_blind
             }
-            Err(Verdict::Broken) => return Err(Broken),
-            Err(Verdict::Sound) => {}
+            (Some(Err(Verdict::Broken)), _) => return Err(End::Broken),
             // A replica may be cut off from where others write.
-            Err(Verdict::Refusing) => {
+            (Some(Err(Verdict::Refusing)), _) => {
                 self.refuse();
                 return Ok(());
             }
-        }
-        let is_registered = beat.is_ok() && !self.is_blind;
+            (Some(Ok(_) | Err(Verdict::Sound)) | None, _) => false,
+        };
         self.link.condition.update(|facts| {
             facts.refusing = false;
             facts.registered = Some(is_registered);
@@ -228,6 +289,10 @@ impl Heartbeat {
 
 fn verdict<T>(answer: RedisResult<T>) -> Result<T, Verdict> {
     answer.map_err(|error: RedisError| Failure::from(error).verdict)
+}
+
+fn is_redirected<T>(answer: Option<&RedisResult<T>>) -> bool {
+    matches!(answer, Some(Err(error)) if error.redirect_node().is_some())
 }
 
 /// What is no number was not written by any of us.

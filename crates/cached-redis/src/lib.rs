@@ -21,14 +21,17 @@
 //! # Features
 //!
 //! `tls`: `rediss://`, over rustls. `sentinel`: `redis-sentinel://`, a primary that is found through Redis Sentinel.
+//! `cluster`: `redis-cluster://`, the primaries of a Redis Cluster.
 //!
-//! The path of an operation is `tier` → `gate` → `link` → `batch` → Redis; `supervisor` runs beside it and owns the connection,
-//! `heartbeat` proves that what was read over it still holds, and `watch` hears what does not.
+//! The path of an operation is `tier` → `way` → (`cluster`) → `node` → `gate` → `link` → `batch` → Redis; `supervisor` runs beside
+//! it and owns the connection, `heartbeat` proves that what was read over it still holds, and `watch` hears what does not.
 
 mod backoff;
 mod batch;
 mod breaker;
 mod builder;
+#[cfg_attr(not(feature = "cluster"), path = "no_cluster.rs")]
+mod cluster;
 mod confirm;
 mod connect;
 mod connection;
@@ -40,6 +43,7 @@ mod health;
 mod heartbeat;
 mod journal;
 mod link;
+mod node;
 mod random;
 mod readings;
 mod record;
@@ -55,6 +59,7 @@ mod tier;
 mod tls;
 mod tracking;
 mod watch;
+mod way;
 
 pub use builder::RedisTierBuilder;
 pub use health::RedisHealth;

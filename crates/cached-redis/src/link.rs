@@ -60,6 +60,8 @@ pub(crate) struct Session {
     pub(crate) line: Arc<Line>,
     /// Whether the server tells over it what changed.
     pub(crate) is_tracking: bool,
+    /// Whether it goes on over the connection of the one before.
+    is_renewed: bool,
     id: u64,
 }
 
@@ -124,6 +126,15 @@ impl Link {
             self.condition.update(|facts| facts.refusing = true);
         }
         self.reported.notify_one();
+    }
+
+    /// Has the connection of this line replaced, if it is the current one.
+    pub(crate) fn distrust(&self, line: &Line) {
+        if let State::Up(session) = self.state()
+            && line.covers(&session.line)
+        {
+            self.report(&session, Verdict::Broken);
+        }
     }
 
     fn is_current(&self, session: &Session) -> bool {
@@ -227,6 +238,7 @@ impl Link {
             graced.push(Arc::downgrade(&session.line));
         }
         match &published.state {
+            State::Up(session) if session.is_renewed => {}
             State::Up(session) => self.condition.connected(session.is_tracking),
             State::Connecting | State::Down => self.condition.disconnected(),
         }
@@ -249,7 +261,13 @@ impl Link {
     pub(crate) fn open(&self, connection: Connection, is_tracking: bool) -> Session {
         let line = if is_tracking { Line::watching() } else { Line::deaf() };
         let id = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
-        Session { connection, line, is_tracking, id }
+        Session { connection, line, is_tracking, is_renewed: false, id }
+    }
+
+    /// The same connection with another number and another line.
+    pub(crate) fn renew(&self, session: &Session) -> Session {
+        let renewed = self.open(session.connection.clone(), session.is_tracking);
+        Session { is_renewed: true, ..renewed }
     }
 
     /// Waits until an operation reports something about this session.

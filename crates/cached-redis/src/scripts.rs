@@ -175,9 +175,24 @@ pub(crate) static POKE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
+/// The server's clock in milliseconds, and all fields and values of the hash `KEYS[1]`.
+pub(crate) static REGISTER: LazyLock<Script> = timed!("return {now, redis.call('HGETALL', KEYS[1])}");
+
 /// How many keys the server has evicted, as text. It touches no key at all.
 pub(crate) static EVICTED: LazyLock<Script> =
     LazyLock::new(|| Script::new("return string.match(redis.call('INFO', 'stats'), 'evicted_keys:(%d+)')"));
+
+/// Names which server of the cluster holds which slots: another name, another map. It touches no key.
+#[cfg(feature = "cluster")]
+pub(crate) static TOPOLOGY: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local names = {} \
+         for _, range in ipairs(redis.call('CLUSTER', 'SLOTS')) do \
+           names[#names + 1] = range[1] .. '-' .. range[2] .. ' ' .. tostring(range[3][1]) .. ':' .. range[3][2] .. ' ' .. range[3][3] \
+         end \
+         return redis.sha1hex(table.concat(names, ','))",
+    )
+});
 
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,7 @@ pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
 pub(crate) const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// The settings of a tier. No duration is zero, and `retry_min <= retry_max`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) endpoint: Endpoint,
     /// Budget of an operation that somebody waits for before he has a value.

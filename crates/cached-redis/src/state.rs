@@ -4,7 +4,7 @@ use std::{
     fmt,
     future::pending,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -71,7 +71,7 @@ impl RedisStateWatch {
 impl RedisTier {
     /// How it stands with Redis now. This asks nobody.
     pub fn state(&self) -> RedisState {
-        self.condition().state()
+        self.way.state()
     }
 
     /// Follows the state.
@@ -95,7 +95,7 @@ impl RedisTier {
     /// # }
     /// ```
     pub fn watch_state(&self) -> RedisStateWatch {
-        RedisStateWatch(self.condition().state.subscribe())
+        RedisStateWatch(self.way.watch_state())
     }
 }
 
@@ -108,6 +108,17 @@ pub(crate) struct Condition {
     began: Instant,
     /// When something was last answered, in milliseconds after `began` and one more; 0 if nothing was.
     answered: AtomicU64,
+    told: Told,
+}
+
+/// Who is told of each change.
+#[derive(Default)]
+struct Told(OnceLock<Box<dyn Fn() + Send + Sync>>);
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Told").field(&self.0.get().is_some()).finish()
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -139,7 +150,18 @@ impl Condition {
             connections: AtomicU64::new(0),
             began: Instant::now(),
             answered: AtomicU64::new(0),
+            told: Told::default(),
         }
+    }
+
+    /// Has `tell` called after each change. Once.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn on_change(&self, tell: impl Fn() + Send + Sync + 'static) {
+        let _ = self.told.0.set(Box::new(tell));
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<RedisState> {
+        self.state.subscribe()
     }
 
     pub(crate) fn state(&self) -> RedisState {
@@ -156,7 +178,11 @@ impl Condition {
         change(&mut facts);
         let now = facts.state();
         // Under the lock, so that the last one to change something is the last one to tell.
-        self.state.send_if_modified(|state| std::mem::replace(state, now) != now);
+        let has_changed = self.state.send_if_modified(|state| std::mem::replace(state, now) != now);
+        drop(facts);
+        if let Some(tell) = self.told.0.get().filter(|_| has_changed) {
+            tell();
+        }
     }
 
     /// A connection serves.

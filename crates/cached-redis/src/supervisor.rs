@@ -17,9 +17,10 @@ use tokio::{
 
 use crate::{
     backoff::Backoff,
+    cluster::Territory,
     connect::connect,
     failure::Verdict,
-    heartbeat::{Heartbeat, Member},
+    heartbeat::{End, Heartbeat, Member},
     link::{Link, Session, State},
     readings::Readings,
     settings::Settings,
@@ -130,13 +131,15 @@ impl Supervisor {
         loop {
             let session = heartbeat.session.clone();
             self.publish(State::Up(session.clone()));
-            let broken = async {
-                heartbeat.keep().await;
-                None
-            };
-            match first(broken, self.replacement(&session, rest)).await {
-                Some(replacement) => heartbeat = replacement,
-                None => return,
+            let ended = async { Err(heartbeat.keep().await) };
+            let replaced = async { self.replacement(&session, rest).await.ok_or(End::Broken) };
+            match first(ended, replaced).await {
+                Ok(replacement) => heartbeat = replacement,
+                Err(End::Broken) => return,
+                Err(End::Moved) => {
+                    heartbeat.renew_line();
+                    continue;
+                }
             }
             // A server that refuses is not asked for another connection all the time.
             rest = self.settings.retry_max;
@@ -176,6 +179,7 @@ impl Supervisor {
                 readings: Readings::default(),
                 is_blind: false,
                 is_first: true,
+                territory: self.watch.scout.as_ref().map(Territory::new),
             };
             // The system accepts connections for a process that stands still.
             heartbeat.beat().await.ok().map(|()| heartbeat)

@@ -1,10 +1,11 @@
 //! Removing everything that matches a pattern.
 
 use cached_core::{TierError, planted};
+use redis::RedisResult;
 
 use crate::{
     batch::{Batch, Replies},
-    link::Session,
+    node::Node,
     tier::RedisTier,
 };
 
@@ -12,26 +13,46 @@ use crate::{
 const STEP: usize = 1000;
 
 impl RedisTier {
-    /// Goes through all keys of the server. Each step has the budget of a write. Tags and what belongs to the tier
-    /// itself are spared. How many keys were removed.
+    /// Goes through all keys. Each step has the budget of a write. Tags and what belongs to the tier itself are spared. How
+    /// many keys were removed.
     pub(crate) async fn sweep(&self, pattern: &str) -> Result<u64, TierError> {
         if planted!("pattern-not-swept") {
             return Ok(0);
         }
-        let budget = self.settings.write_timeout;
-        // A cursor means nothing to another server.
-        let session = self.session(budget).await?;
         let pattern = escape(pattern);
-        let reserved = self.watch.attached().map(|attached| attached.reserved.as_bytes());
-        let (mut cursor, mut removed) = (0_u64, 0);
+        let mut removed = 0;
+        let before = self.way.survey().await?;
+        for is_again in [false, true] {
+            for node in self.way.nodes() {
+                removed += self.sweep_one(&node, &pattern).await?;
+            }
+            // A key that moved from server to server may have been ahead of the sweep. Then it is with its new one, and is
+            // found the second time, as long as its slot does not move twice within that.
+            if is_again || before.is_calm_until(&self.way.survey().await?) {
+                break;
+            }
+        }
+        Ok(removed)
+    }
+
+    async fn sweep_one(&self, node: &Node, pattern: &str) -> Result<u64, TierError> {
+        let budget = node.settings.write_timeout;
+        let reserved = self.way.attached().map(|attached| attached.reserved.as_bytes());
+        let (mut cursor, mut removed, mut line) = (0_u64, 0, None);
         loop {
             let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(STEP);
+            scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(STEP);
+            let answers = node.change(&Batch::of(scan), budget).await?;
+            // A cursor means nothing to another server.
+            let line = line.get_or_insert_with(|| answers.line.clone());
+            if !line.is_same(&answers.line) {
+                return Err(TierError::Unavailable);
+            }
             let read = |mut replies: Replies| replies.next::<(u64, Vec<Vec<u8>>)>();
-            let (next, mut keys) = self.send(&session, budget, Batch::of(scan), read).await?;
+            let ((next, mut keys), _) = self.understand(answers, read)?;
             keys.retain(|key| reserved.is_none_or(|reserved| !key.starts_with(reserved)));
             if !keys.is_empty() {
-                removed += self.unlink(&session, &keys).await?;
+                removed += self.unlink(&keys).await?;
             }
             if next == 0 {
                 return Ok(removed);
@@ -40,11 +61,14 @@ impl RedisTier {
         }
     }
 
-    async fn unlink(&self, session: &Session, keys: &[Vec<u8>]) -> Result<u64, TierError> {
-        let mut unlink = redis::cmd("UNLINK");
-        unlink.arg(keys);
-        let read = |mut replies: Replies| replies.next();
-        self.send(session, self.settings.write_timeout, Batch::of(unlink), read).await
+    async fn unlink(&self, keys: &[Vec<u8>]) -> Result<u64, TierError> {
+        let mut batch = Batch::new();
+        for key in keys {
+            batch.add(redis::cmd("UNLINK").arg(key).clone());
+        }
+        let read =
+            |mut replies: Replies| keys.iter().map(|_| replies.next::<u64>()).sum::<RedisResult<u64>>();
+        Ok(self.change(batch, read).await?.0)
     }
 }
 

@@ -1,10 +1,6 @@
 //! The operations.
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cached_core::{
@@ -12,25 +8,21 @@ use cached_core::{
     Tier, TierError, TierFill, TierHealth, TierState, Token, planted,
 };
 use redis::RedisResult;
-use tokio::time::timeout;
 
 use crate::{
     batch::{Batch, Replies},
-    breaker::Breaker,
     builder::RedisTierBuilder,
+    cluster::all,
     failure::{Failure, Verdict},
-    gate::Gate,
-    heartbeat::Member,
     journal::{self, NOTE, OPEN, SINCE},
-    link::{Link, Session},
+    node::Answers,
     random,
     record::{self, TRAILER, Trailer},
     scripts::{FILL, INCR, LEASE, RELEASE, RENEW, SEED},
-    settings::{Settings, millis},
-    state::Condition,
+    settings::millis,
     state::RedisState,
-    supervisor::Supervision,
-    watch::{Attached, Watch},
+    watch::Attached,
+    way::Way,
 };
 
 /// How much longer than asked for, besides once more the time asked for, a tag's generation is kept.
@@ -62,11 +54,7 @@ const KEEP_JOURNAL: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// `Debug` shows the server's address and the state of the connection, and never a user or a password.
 pub struct RedisTier {
-    pub(crate) settings: Arc<Settings>,
-    pub(crate) watch: Arc<Watch>,
-    pub(crate) member: Arc<Member>,
-    link: Arc<Link>,
-    supervision: Supervision,
+    pub(crate) way: Way,
 }
 
 impl RedisTier {
@@ -85,115 +73,29 @@ impl RedisTier {
         RedisTierBuilder::new(url.into())
     }
 
-    pub(crate) fn new(settings: Settings) -> Self {
-        let settings = Arc::new(settings);
-        let Settings { read_timeout, retry_min, retry_max, max_in_flight, .. } = *settings;
-        let breaker = Breaker::new(read_timeout, retry_min, retry_max, Instant::now());
-        let link = Arc::new(Link::new(Gate::new(breaker, max_in_flight)));
-        let (watch, member) = (Arc::default(), Arc::new(Member::new()));
-        let supervision =
-            Supervision::new(settings.clone(), link.clone(), Arc::clone(&watch), member.clone());
-        Self { settings, watch, member, link, supervision }
-    }
-
-    pub(crate) fn gate(&self) -> &Gate {
-        &self.link.gate
-    }
-
-    pub(crate) fn condition(&self) -> &Condition {
-        &self.link.condition
-    }
-
-    /// The current connection, within `budget`.
-    pub(crate) async fn session(&self, budget: Duration) -> Result<Session, TierError> {
-        self.supervision.ensure()?;
-        let session = timeout(budget, self.link.session()).await;
-        session.ok().flatten().ok_or(TierError::Unavailable)
-    }
-
-    /// Sends a batch that writes over this connection, and reads the answers, within `budget`.
-    pub(crate) async fn send<T>(
-        &self,
-        session: &Session,
-        budget: Duration,
-        batch: Batch,
-        read: impl FnOnce(Replies) -> RedisResult<T> + Send,
-    ) -> Result<T, TierError> {
-        let _place = self.link.gate.write()?;
-        self.exchange(session, budget, batch, read).await
-    }
-
-    async fn exchange<T>(
-        &self,
-        session: &Session,
-        budget: Duration,
-        batch: Batch,
-        read: impl FnOnce(Replies) -> RedisResult<T> + Send,
-    ) -> Result<T, TierError> {
-        let mut connection = session.connection.clone();
-        let answers = timeout(budget, batch.send(&mut connection)).await.map_err(|_| TierError::Timeout)?;
-        let outcome = answers.and_then(read).map_err(Failure::from);
-        if outcome.as_ref().map_or_else(Failure::is_answer, |_| true) {
-            self.link.condition.answered();
-        }
-        outcome.map_err(|failure| {
-            if failure.verdict != Verdict::Sound {
-                self.link.report(session, failure.verdict);
-            }
-            failure.error
-        })
-    }
-
-    /// Does both, within `budget`, and says over which line.
-    async fn run<T>(
-        &self,
-        budget: Duration,
-        batch: Batch,
-        read: impl FnOnce(Replies) -> RedisResult<T> + Send,
-    ) -> Result<(T, Arc<Line>), TierError> {
-        let begin = Instant::now();
-        let session = self.session(budget).await?;
-        let left = budget.saturating_sub(begin.elapsed());
-        let outcome = self.exchange(&session, left, batch, read).await?;
-        Ok((outcome, session.line))
-    }
-
     /// The key of the journal of tags.
     fn journal(&self) -> Option<&str> {
-        self.watch.attached().map(Attached::journal)
+        self.way.attached().map(Attached::journal)
     }
 
-    /// Runs what somebody waits for before he has a value, unless he would wait in vain.
+    /// Runs what somebody waits for before he has a value, and says over which line.
     async fn read<T>(
         &self,
         batch: Batch,
         read: impl FnOnce(Replies) -> RedisResult<T> + Send,
     ) -> Result<(T, Arc<Line>), TierError> {
-        // Also when it is turned away: without the background task, nobody would find out that it need not be.
-        self.supervision.ensure()?;
-        let _place = self.link.admit()?;
-        let began = Instant::now();
-        let outcome = self.run(self.settings.read_timeout, batch, read).await;
-        let is_answered = matches!(outcome, Ok(_) | Err(TierError::Refused(_)));
-        let has_opened = self.link.waited(is_answered, began);
-        // A connection that has become mute is found out at once, and not when its next heartbeat is due. One that
-        // was sent meanwhile will tell as well.
-        let is_unchecked =
-            matches!(outcome, Err(TierError::Timeout)) && self.link.silence() >= began.elapsed();
-        if has_opened || is_unchecked {
-            self.watch.pulse.notify_one();
-        }
-        outcome
+        let answers = self.way.read(&batch).await?;
+        self.understand(answers, read)
     }
 
     /// Runs what writes.
-    async fn change<T>(
+    pub(crate) async fn change<T>(
         &self,
         batch: Batch,
         read: impl FnOnce(Replies) -> RedisResult<T> + Send,
     ) -> Result<(T, Arc<Line>), TierError> {
-        let _place = self.link.gate.write()?;
-        self.run(self.settings.write_timeout, batch, read).await
+        let answers = self.way.change(&batch).await?;
+        self.understand(answers, read)
     }
 
     /// Runs one that writes, and has one answer.
@@ -201,40 +103,49 @@ impl RedisTier {
         let outcome = self.change(batch, |mut replies| replies.next()).await?;
         Ok(outcome.0)
     }
-}
 
-#[async_trait]
-impl Tier for RedisTier {
-    fn attach(&self, attachment: Attachment) {
-        if self.watch.attach(attachment) {
-            // A connection from before was made without registering this process with the others.
-            self.link.abandon();
-        }
+    pub(crate) fn understand<T>(
+        &self,
+        answers: Answers,
+        read: impl FnOnce(Replies) -> RedisResult<T>,
+    ) -> Result<(T, Arc<Line>), TierError> {
+        let Answers { replies, line } = answers;
+        let understood = read(replies).map_err(|error| {
+            let Failure { error, verdict } = error.into();
+            if verdict == Verdict::Broken {
+                self.way.distrust(&line);
+            }
+            error
+        })?;
+        Ok((understood, line))
     }
 
-    /// `false` while there is no connection, or Redis is too slow to be asked, and the background task is at work on it.
-    fn ready(&self) -> bool {
-        let is_worth_asking = !self.link.is_down() && !self.link.gate.is_open();
-        // When the task has ended with its runtime, only an operation can start it again.
-        is_worth_asking || !self.supervision.is_running()
-    }
-
-    fn health(&self) -> TierHealth {
-        let health = RedisTier::health(self);
-        let state = match health.state {
-            RedisState::Up => TierState::Up,
-            RedisState::Degraded => TierState::Degraded,
-            RedisState::Down => TierState::Down,
+    /// Asks each server for what it holds. If one does not answer, nothing is found there.
+    async fn look_apart(&self, asks: &[Ask<'_>], groups: Vec<Vec<usize>>) -> Result<Seen, TierError> {
+        let look = async |group: Vec<usize>| {
+            let own: Vec<_> = group.iter().map(|&place| asks[place]).collect();
+            self.look_together(&own, &[]).await.map(|seen| (group, seen))
         };
-        TierHealth::new(state).reconnects(health.reconnects).breaker_open(health.breaker_open)
+        let mut records = vec![Record::Absent; asks.len()];
+        let (mut lines, mut error) = (Vec::new(), None);
+        for seen in all(groups.into_iter().map(look)).await {
+            match seen {
+                Ok((group, seen)) => {
+                    lines.push(seen.line);
+                    for (place, record) in group.into_iter().zip(seen.records) {
+                        records[place] = record;
+                    }
+                }
+                Err(unseen) => error = Some(unseen),
+            }
+        }
+        match error {
+            Some(error) if lines.is_empty() => Err(error),
+            _ => Ok(Seen { records, generations: Vec::new(), line: Line::joined(lines) }),
+        }
     }
 
-    /// The time that is left is read before the value. For a value that is replaced in between by one that lives as
-    /// long or longer it is therefore too short, never too long. One key of another type makes the whole call fail.
-    async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
-        if asks.is_empty() && tags.is_empty() {
-            return Ok(Seen { records: Vec::new(), generations: Vec::new(), line: Line::silent() });
-        }
+    async fn look_together(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
         let mut batch = Batch::new();
         // A tag that changes before the values are read is told of as a change: it is watched by then.
         for tag in tags {
@@ -262,6 +173,42 @@ impl Tier for RedisTier {
         };
         let ((records, generations), line) = self.read(batch, read).await?;
         Ok(Seen { records, generations, line })
+    }
+}
+
+#[async_trait]
+impl Tier for RedisTier {
+    fn attach(&self, attachment: Attachment) {
+        self.way.attach(attachment);
+    }
+
+    /// `false` while there is no connection, or Redis is too slow to be asked, and the background task is at work on it.
+    fn ready(&self) -> bool {
+        self.way.ready()
+    }
+
+    fn health(&self) -> TierHealth {
+        let health = RedisTier::health(self);
+        let state = match health.state {
+            RedisState::Up => TierState::Up,
+            RedisState::Degraded => TierState::Degraded,
+            RedisState::Down => TierState::Down,
+        };
+        TierHealth::new(state).reconnects(health.reconnects).breaker_open(health.breaker_open)
+    }
+
+    /// The time that is left is read before the value. For a value that is replaced in between by one that lives as
+    /// long or longer it is therefore too short, never too long. One key of another type makes the whole call fail.
+    async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
+        if asks.is_empty() && tags.is_empty() {
+            return Ok(Seen { records: Vec::new(), generations: Vec::new(), line: Line::silent() });
+        }
+        if tags.is_empty()
+            && let Some(groups) = self.way.by_server(asks.iter().map(|ask| ask.key))
+        {
+            return self.look_apart(asks, groups).await;
+        }
+        self.look_together(asks, tags).await
     }
 
     async fn lease(&self, claims: &[LeaseClaim<'_>], tags: TagAsk<'_>) -> Result<Leased, TierError> {
@@ -301,6 +248,7 @@ impl Tier for RedisTier {
         let mut batch = Batch::ordered();
         // A tag that is invalidated between the two is noted before its generation is removed.
         seed(&mut batch, tags, keep);
+        batch.then();
         batch.add_script(&SINCE, journal, journal::since(since.count, since.number, tags));
         let read = |mut replies: Replies| Ok((seeded(&mut replies, tags)?, replies.next::<bool>()?));
         let ((generations, is_current), line) = self.change(batch, read).await?;
@@ -353,12 +301,15 @@ impl Tier for RedisTier {
         let journal = self.journal().filter(|_| !tags.is_empty());
         if let Some(journal) = journal {
             batch.add_script(&NOTE, journal, journal::note(tags));
+            batch.then();
         }
-        let mut delete = redis::cmd("DEL");
-        batch.add(delete.arg(tags).arg(keys).clone());
+        // One by one, as each may be another server's.
+        for key in tags.iter().chain(keys) {
+            batch.add(command("DEL", key));
+        }
         let read = |mut replies: Replies| {
             journal.map(|_| replies.next::<u64>()).transpose()?;
-            replies.next::<u64>()
+            tags.iter().chain(keys).try_for_each(|_| replies.next::<u64>().map(|_| ()))
         };
         self.change(batch, read).await.map(|_| ())
     }
@@ -389,8 +340,8 @@ impl Tier for RedisTier {
 impl fmt::Debug for RedisTier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisTier")
-            .field("server", &self.settings.endpoint)
-            .field("state", &self.link.state())
+            .field("server", &format_args!("{}", self.way.label()))
+            .field("state", &format_args!("{}", self.way.stand()))
             .finish_non_exhaustive()
     }
 }

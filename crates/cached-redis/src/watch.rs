@@ -6,25 +6,42 @@ use cached_core::{Attachment, planted};
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 
-use crate::settings::{HEARTBEAT, LONGEST};
+use crate::{
+    cluster::Scout,
+    settings::{HEARTBEAT, LONGEST},
+};
 
 /// The shortest pause between two heartbeats, however small the bound.
 const SHORTEST_BEAT: Duration = Duration::from_millis(5);
 
-/// Listens on every connection of a tier.
+/// Listens on every connection to a server.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     attached: OnceLock<Attached>,
     /// A heartbeat is due at once.
     pub(crate) pulse: Notify,
+    /// Whom to tell what this server knows of its cluster, if it is in one.
+    pub(crate) scout: Option<Scout>,
 }
 
 /// The cache that the tier is a part of.
 #[derive(Debug)]
 pub(crate) struct Attached {
     attachment: Attachment,
-    /// What begins so is no value: it is a tag, or one of those below.
+    /// What begins so is no value: it is a tag, or a post.
     pub(crate) reserved: String,
+    /// What the posts' keys begin with.
+    members: String,
+    poke: String,
+    /// The only one, where the server is alone.
+    pub(crate) post: Post,
+}
+
+/// Where processes tell each other what they have handled.
+#[derive(Clone, Debug)]
+pub(crate) struct Post {
+    /// Which one.
+    pub(crate) number: usize,
     /// A hash of all processes that share the namespace: who may serve until when, and what he has handled.
     pub(crate) members: String,
     /// A number that grows when somebody wants to know who has handled everything up to then.
@@ -32,12 +49,15 @@ pub(crate) struct Attached {
 }
 
 impl Watch {
+    /// Of a server in a cluster.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn of_cluster(scout: Scout) -> Self {
+        Self { scout: Some(scout), ..Self::default() }
+    }
+
     /// A tier belongs to one cache; further attachments change nothing. Whether it was the first.
     pub(crate) fn attach(&self, attachment: Attachment) -> bool {
-        let reserved = format!("{}:%", attachment.namespace);
-        let members = format!("{reserved}members");
-        let poke = format!("{reserved}poke");
-        self.attached.set(Attached { attachment, reserved, members, poke }).is_ok()
+        self.attached.set(Attached::new(attachment)).is_ok()
     }
 
     pub(crate) fn attached(&self) -> Option<&Attached> {
@@ -89,15 +109,33 @@ impl Watch {
     }
 
     fn changed(&self, attached: &Attached, key: &[u8]) {
-        if key == attached.poke.as_bytes() {
+        if key.starts_with(attached.poke.as_bytes()) {
             self.pulse.notify_one();
-        } else if key != attached.members.as_bytes() {
+        } else if !key.starts_with(attached.members.as_bytes()) {
             attached.attachment.watcher.changed(key);
         }
     }
 }
 
 impl Attached {
+    pub(crate) fn new(attachment: Attachment) -> Self {
+        let reserved = format!("{}:%", attachment.namespace);
+        let (members, poke) = (format!("{reserved}members"), format!("{reserved}poke"));
+        let post = Post { number: 0, members: members.clone(), poke: poke.clone() };
+        Self { attachment, reserved, members, poke, post }
+    }
+
+    /// One of several, whose keys end so.
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "only a cluster has several"))]
+    pub(crate) fn post_at(&self, number: usize, end: &str) -> Post {
+        Post { number, members: format!("{}{end}", self.members), poke: format!("{}{end}", self.poke) }
+    }
+
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "only a cluster tells several"))]
+    pub(crate) fn attachment(&self) -> &Attachment {
+        &self.attachment
+    }
+
     /// Which tags were invalidated, in order.
     pub(crate) fn journal(&self) -> &str {
         &self.attachment.journal

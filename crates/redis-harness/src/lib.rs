@@ -1,4 +1,4 @@
-//! Real `redis-server` processes, sentinels among them, a TCP proxy that misbehaves on request, and waiting for a condition.
+//! Real `redis-server` processes, sentinels among them, and clusters of them, a TCP proxy that misbehaves on request, and waiting for a condition.
 //!
 //! Everything here panics when it cannot do its work: it is for tests only.
 //!
@@ -13,11 +13,13 @@
 //! ```
 
 mod cli;
+mod cluster;
 mod port;
 mod proxy;
 mod server;
 mod wait;
 
+pub use cluster::RedisCluster;
 pub use proxy::{Mode, Proxy};
 pub use server::RedisServer;
 pub use wait::{PATIENCE, eventually, eventually_async};

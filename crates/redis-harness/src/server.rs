@@ -101,6 +101,18 @@ impl RedisServer {
         self.port
     }
 
+    /// Whether the process has been started and not ended since.
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// The port on which the servers of a cluster talk to each other.
+    pub(crate) fn bus_port(&self) -> u16 {
+        let place = self.options.iter().position(|option| option == "--cluster-port");
+        let port = place.and_then(|place| self.options.get(place + 1));
+        port.and_then(|port| port.parse().ok()).expect("the server is in a cluster")
+    }
+
     /// The port for TLS, as lasting as the other one.
     ///
     /// # Panics

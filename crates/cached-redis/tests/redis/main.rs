@@ -1,6 +1,8 @@
 //! The tier against real servers and a misbehaving network.
 
 mod breaker;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod faults;
 mod leases;
 mod members;

@@ -1,0 +1,148 @@
+//! Which server holds which slots.
+
+use std::sync::Arc;
+
+use redis::Value;
+
+use super::slots::SLOTS;
+
+/// `host:port`.
+pub(crate) type Address = Arc<str>;
+
+/// Which server holds which slots, as one of them said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SlotMap {
+    ranges: Vec<Range>,
+}
+
+/// Slots in a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Range {
+    first: u16,
+    last: u16,
+    address: Address,
+    /// The server's name for itself.
+    id: String,
+}
+
+impl SlotMap {
+    /// Reads the answer to `CLUSTER SLOTS`. A server that does not know its own host is where it was asked.
+    pub(crate) fn read(answer: &Value, asked: &str) -> Option<Self> {
+        let Value::Array(rows) = answer else { return None };
+        let mut ranges = rows.iter().map(|row| Range::read(row, asked)).collect::<Option<Vec<_>>>()?;
+        ranges.sort_by_key(|range| range.first);
+        Some(Self { ranges })
+    }
+
+    /// Who holds a slot.
+    pub(crate) fn owner(&self, slot: u16) -> Option<&Address> {
+        let after = self.ranges.partition_point(|range| range.first <= slot);
+        let range = self.ranges[..after].last()?;
+        (slot <= range.last).then_some(&range.address)
+    }
+
+    /// Everybody who holds something, each once.
+    pub(crate) fn owners(&self) -> Vec<Address> {
+        let mut owners: Vec<Address> = self.ranges.iter().map(|range| range.address.clone()).collect();
+        owners.sort();
+        owners.dedup();
+        owners
+    }
+
+    /// What the server of this name holds.
+    pub(crate) fn held_by(&self, id: &str) -> Held {
+        let own = self.ranges.iter().filter(|range| range.id == id);
+        Held(own.map(|range| (range.first, range.last)).collect())
+    }
+}
+
+impl Range {
+    fn read(row: &Value, asked: &str) -> Option<Self> {
+        let Value::Array(row) = row else { return None };
+        let [first, last, Value::Array(server), ..] = &row[..] else { return None };
+        let [host, port, id, ..] = &server[..] else { return None };
+        let host = text(host).filter(|host| !host.is_empty() && host != "?");
+        let port = number(port)?;
+        let address = format!("{}:{port}", host.as_deref().unwrap_or(asked)).into();
+        let (first, last) = (number(first)?, number(last)?);
+        (first <= last && last < SLOTS).then_some(Self { first, last, address, id: text(id)? })
+    }
+}
+
+/// Slots that one server holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Held(Vec<(u16, u16)>);
+
+impl Held {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn has(&self, slot: u16) -> bool {
+        self.0.iter().any(|&(first, last)| (first..=last).contains(&slot))
+    }
+
+    /// Whether everything of `other` is in here.
+    pub(crate) fn has_all(&self, other: &Self) -> bool {
+        other.0.iter().all(|&(first, last)| (first..=last).all(|slot| self.has(slot)))
+    }
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
+        Value::SimpleString(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+fn number(value: &Value) -> Option<u16> {
+    let Value::Int(number) = value else { return None };
+    u16::try_from(*number).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(rows: &[(i64, i64, &str)]) -> SlotMap {
+        let bulk = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let row = |&(first, last, host): &(i64, i64, &str)| {
+            let server = Value::Array(vec![bulk(host), Value::Int(7000), bulk(&format!("id of {host}"))]);
+            Value::Array(vec![Value::Int(first), Value::Int(last), server])
+        };
+        SlotMap::read(&Value::Array(rows.iter().map(row).collect()), "asked").unwrap()
+    }
+
+    #[test]
+    fn each_slot_has_the_owner_that_was_said() {
+        let map = map(&[(100, 200, "b"), (0, 99, "a"), (300, 16_383, "")]);
+        let owner = |slot| map.owner(slot).map(|address| &**address);
+        assert_eq!([owner(0), owner(99)], [Some("a:7000"); 2]);
+        assert_eq!([owner(100), owner(200)], [Some("b:7000"); 2]);
+        assert_eq!([owner(201), owner(299)], [None; 2]);
+        assert_eq!([owner(300), owner(16_383)], [Some("asked:7000"); 2]);
+        assert_eq!(map.owners().len(), 3);
+    }
+
+    #[test]
+    fn what_one_holds_can_be_compared() {
+        let before = map(&[(0, 99, "a"), (200, 299, "a"), (100, 199, "b")]).held_by("id of a");
+        let after = map(&[(0, 98, "a"), (99, 99, "b"), (200, 299, "a")]).held_by("id of a");
+        assert!(before.has_all(&after) && !after.has_all(&before) && before.has_all(&before));
+        assert!(!before.is_empty() && before.has(299) && !before.has(150));
+        assert!(map(&[(0, 99, "a")]).held_by("nobody").is_empty());
+    }
+
+    #[test]
+    fn what_does_not_look_like_a_map_is_none() {
+        for answer in [
+            Value::Nil,
+            Value::Array(vec![Value::Int(1)]),
+            Value::Array(vec![Value::Array(vec![Value::Int(0), Value::Int(1), Value::Array(vec![])])]),
+        ] {
+            assert_eq!(SlotMap::read(&answer, "asked"), None);
+        }
+        assert_eq!(SlotMap::read(&Value::Array(vec![]), "asked"), Some(SlotMap::default()));
+    }
+}

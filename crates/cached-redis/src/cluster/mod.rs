@@ -1,0 +1,302 @@
+//! Several servers that share the keys: Redis Cluster.
+//!
+//! Each server is a [`Node`] as one that is alone: with its own connection, breaker, proofs and register. What belongs to
+//! the cluster is who is asked for what (`map`, `route`), and that each server's heartbeat looks whether it still has what was
+//! read over it (`territory`).
+
+mod map;
+mod route;
+mod slots;
+mod survey;
+mod territory;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use cached_core::{Attachment, Error, TierError};
+use tokio::{sync::watch, time::timeout};
+
+use crate::{
+    batch::Batch,
+    endpoint::Endpoint,
+    health::RedisHealth,
+    heartbeat::{Member, identity},
+    node::{Answers, Node},
+    settings::Settings,
+    state::RedisState,
+    watch::{Attached, Post, Watch},
+};
+
+use self::{
+    map::{Address, SlotMap},
+    route::Kind,
+    slots::{ENDS, slot},
+};
+pub(crate) use futures_util::future::join_all as all;
+
+pub(crate) use self::{survey::Survey, territory::Territory};
+
+/// A cluster.
+#[derive(Debug)]
+pub(crate) struct Cluster(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// Of every server, but for its address.
+    settings: Arc<Settings>,
+    /// Those that were given; they know the others.
+    seeds: Vec<Endpoint>,
+    nodes: RwLock<HashMap<Address, Arc<Node>>>,
+    map: watch::Sender<Option<Arc<SlotMap>>>,
+    attached: OnceLock<Attached>,
+    /// What the names of this process begin with in every register.
+    identity: String,
+    /// How many servers there have been.
+    count: AtomicU64,
+    state: watch::Sender<RedisState>,
+    /// How many connections there were to servers that are not in the cluster any more.
+    past: AtomicU64,
+}
+
+/// What a server tells of the cluster, and to whom.
+#[derive(Clone, Debug)]
+pub(crate) struct Scout {
+    cluster: Weak<Shared>,
+    host: String,
+}
+
+impl Cluster {
+    /// One of these servers is enough; they all have the same settings.
+    pub(crate) fn new(settings: impl Fn(Endpoint) -> Settings, seeds: Vec<Endpoint>) -> Result<Self, Error> {
+        let first = seeds.first().cloned().ok_or_else(|| Error::config("redis url: no host is given"))?;
+        let shared = Shared {
+            settings: Arc::new(settings(first)),
+            seeds,
+            nodes: RwLock::default(),
+            map: watch::Sender::new(None),
+            attached: OnceLock::new(),
+            identity: identity(),
+            count: AtomicU64::new(0),
+            state: watch::Sender::new(RedisState::Down),
+            past: AtomicU64::new(0),
+        };
+        Ok(Self(Arc::new(shared)))
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    pub(crate) fn label(&self) -> String {
+        let seeds: Vec<_> = self.0.seeds.iter().map(|seed| format!("{seed:?}")).collect();
+        format!("cluster of {}", seeds.join(","))
+    }
+
+    pub(crate) fn attach(&self, attachment: &Attachment) {
+        if self.0.attached.set(Attached::new(attachment.clone())).is_ok() {
+            self.nodes().iter().for_each(|node| node.attach(attachment.clone()));
+        }
+    }
+
+    pub(crate) fn attached(&self) -> Option<&Attached> {
+        self.0.attached.get()
+    }
+
+    /// Whether any server is worth asking.
+    pub(crate) fn ready(&self) -> bool {
+        let nodes = self.0.nodes();
+        nodes.is_empty() || nodes.values().any(|node| node.ready())
+    }
+
+    pub(crate) async fn read(&self, batch: &Batch) -> Result<Answers, TierError> {
+        self.0.send(batch, Kind::Read, self.0.settings.read_timeout).await
+    }
+
+    pub(crate) async fn change(&self, batch: &Batch) -> Result<Answers, TierError> {
+        self.0.send(batch, Kind::Change, self.0.settings.write_timeout).await
+    }
+
+    /// Everybody who holds something, as far as it is known.
+    pub(crate) fn nodes(&self) -> Vec<Arc<Node>> {
+        self.0.nodes().values().cloned().collect()
+    }
+
+    /// Keys by the server that holds them, if it is known: their places.
+    pub(crate) fn by_server<'a>(&self, keys: impl Iterator<Item = &'a str>) -> Option<Vec<Vec<usize>>> {
+        let map = self.0.map.borrow().clone()?;
+        let mut places: BTreeMap<&Address, Vec<usize>> = BTreeMap::new();
+        for (place, key) in keys.enumerate() {
+            places.entry(map.owner(slot(key.as_bytes()))?).or_default().push(place);
+        }
+        Some(places.into_values().collect())
+    }
+
+    pub(crate) async fn survey(&self) -> Result<Survey, TierError> {
+        self.0.map(self.0.settings.write_timeout).await?;
+        Survey::of(&self.nodes(), self.0.settings.write_timeout).await
+    }
+
+    pub(crate) fn posts(&self) -> Vec<Post> {
+        self.0.posts()
+    }
+
+    pub(crate) fn is_own(&self, id: &str) -> bool {
+        id.starts_with(&self.0.identity)
+    }
+
+    pub(crate) fn state(&self) -> RedisState {
+        *self.0.state.borrow()
+    }
+
+    pub(crate) fn watch_state(&self) -> watch::Receiver<RedisState> {
+        self.0.state.subscribe()
+    }
+
+    pub(crate) fn health(&self) -> RedisHealth {
+        let nodes = self.nodes();
+        let all: Vec<_> = nodes.iter().map(|node| node.health()).collect();
+        // The first connection to each server is none that came again.
+        RedisHealth {
+            state: self.state(),
+            breaker_open: all.iter().any(|health| health.breaker_open),
+            breaker_opened: all.iter().map(|health| health.breaker_opened).sum(),
+            shed: all.iter().map(|health| health.shed).sum(),
+            reconnects: all.iter().map(|health| health.reconnects).sum::<u64>()
+                + self.0.past.load(Ordering::Relaxed),
+            last_answer_ms: all.iter().filter_map(|health| health.last_answer_ms).min(),
+            tracking: !all.is_empty() && all.iter().all(|health| health.tracking),
+            registered: !all.is_empty() && all.iter().all(|health| health.registered),
+        }
+    }
+}
+
+impl Shared {
+    fn nodes(&self) -> RwLockReadGuard<'_, HashMap<Address, Arc<Node>>> {
+        self.nodes.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn posts(&self) -> Vec<Post> {
+        let Some(attached) = self.attached.get() else { return Vec::new() };
+        ENDS.iter().enumerate().map(|(number, end)| attached.post_at(number, end)).collect()
+    }
+
+    /// Who holds what; waits within `budget` while nobody has said it yet.
+    async fn map(self: &Arc<Self>, budget: Duration) -> Result<Arc<SlotMap>, TierError> {
+        self.reach_out();
+        if let Some(map) = &*self.map.borrow() {
+            return Ok(Arc::clone(map));
+        }
+        if self.nodes().values().all(|node| node.link.is_down()) {
+            return Err(TierError::Unavailable);
+        }
+        let mut said = self.map.subscribe();
+        let said = timeout(budget, said.wait_for(Option::is_some)).await;
+        let map = said.ok().and_then(Result::ok).and_then(|map| map.clone());
+        map.ok_or(TierError::Unavailable)
+    }
+
+    /// When no server can be reached, those that were given may know others by now.
+    fn reach_out(self: &Arc<Self>) {
+        if self.nodes().values().any(|node| !node.link.is_down()) {
+            return;
+        }
+        for seed in &self.seeds {
+            self.node_at(&format!("{seed:?}").into(), seed.clone());
+        }
+    }
+
+    /// The server at an address.
+    fn node(self: &Arc<Self>, address: &Address) -> Option<Arc<Node>> {
+        if let Some(node) = self.nodes().get(address) {
+            return Some(Arc::clone(node));
+        }
+        let endpoint = self.seeds.first()?.at(address)?;
+        Some(self.node_at(address, endpoint))
+    }
+
+    fn node_at(self: &Arc<Self>, address: &Address, endpoint: Endpoint) -> Arc<Node> {
+        let node = {
+            let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
+            let new = || self.new_node(endpoint);
+            Arc::clone(nodes.entry(Address::clone(address)).or_insert_with(new))
+        };
+        // At once, so that the first who asks need not wait for the connection. Outside of a runtime nobody can ask.
+        let _ = node.ensure();
+        node
+    }
+
+    fn new_node(self: &Arc<Self>, endpoint: Endpoint) -> Arc<Node> {
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        let scout = Scout { cluster: Arc::downgrade(self), host: endpoint.host() };
+        let watch = Watch::of_cluster(scout);
+        let settings = Settings { endpoint, ..(*self.settings).clone() };
+        let member = Member::new(format!("{}.{number}", self.identity));
+        let node = Node::new(Arc::new(settings), member, watch);
+        let cluster = Arc::downgrade(self);
+        node.condition().on_change(move || {
+            if let Some(cluster) = cluster.upgrade() {
+                cluster.show_state();
+            }
+        });
+        if let Some(attached) = self.attached.get() {
+            node.attach(attached.attachment().clone());
+        }
+        Arc::new(node)
+    }
+
+    /// A server has said who holds what.
+    fn hear(self: &Arc<Self>, map: SlotMap) {
+        let owners = map.owners();
+        if owners.is_empty() {
+            return;
+        }
+        self.map.send_replace(Some(Arc::new(map)));
+        for owner in &owners {
+            self.node(owner);
+        }
+        let gone: Vec<_> = {
+            let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
+            nodes.extract_if(|address, _| !owners.contains(address)).collect()
+        };
+        // Not under the lock: it tells how it stands when its connection ends.
+        for (_, node) in gone {
+            let again = node.condition().connections().saturating_sub(1);
+            self.past.fetch_add(again, Ordering::Relaxed);
+        }
+        self.show_state();
+    }
+
+    /// It is up when all servers are, and down when all are.
+    fn show_state(&self) {
+        let states: Vec<_> = self.nodes().values().map(|node| node.condition().state()).collect();
+        let all = |wanted| states.iter().all(|state| *state == wanted);
+        let state = match () {
+            () if all(RedisState::Down) => RedisState::Down,
+            () if all(RedisState::Up) && self.map.borrow().is_some() => RedisState::Up,
+            () => RedisState::Degraded,
+        };
+        self.state.send_if_modified(|shown| std::mem::replace(shown, state) != state);
+    }
+}
+
+impl Scout {
+    fn host(&self) -> &str {
+        &self.host
+    }
+
+    fn tell(&self, map: SlotMap) {
+        if let Some(cluster) = self.cluster.upgrade() {
+            cluster.hear(map);
+        }
+    }
+
+    fn posts(&self) -> Vec<Post> {
+        self.cluster.upgrade().map(|cluster| cluster.posts()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,127 @@
+//! A batch for several servers.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use cached_core::{Line, TierError};
+use futures_util::future::join_all;
+use redis::{ServerErrorKind, Value};
+
+use super::{Shared, map::Address, slots::slot};
+use crate::{
+    batch::{Batch, Piece, Replies},
+    node::{Answers, Node},
+};
+
+/// How often a command is sent on. A slot moves from one server to another, and rarely on at once.
+const REDIRECTIONS: usize = 5;
+
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    Read,
+    Change,
+}
+
+/// Whom a command is sent to.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Target {
+    address: Address,
+    /// The slot is on its way to this server, which answers only who says that he was sent.
+    is_asking: bool,
+}
+
+impl Shared {
+    /// Sends each command to the server that holds its key, all at the same time but for what must come after the rest, and
+    /// follows those that are sent on. Fails if one of them gets no answer.
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        batch: &Batch,
+        kind: Kind,
+        budget: Duration,
+    ) -> Result<Answers, TierError> {
+        let began = Instant::now();
+        let mut values: Vec<Value> = Vec::new();
+        let mut lines = Vec::new();
+        for step in batch.steps() {
+            let left = budget.saturating_sub(began.elapsed());
+            values.extend(self.send_step(&step, kind, left, &mut lines).await?);
+        }
+        Ok(Answers { replies: Replies::new(values), line: Line::joined(lines) })
+    }
+
+    async fn send_step(
+        self: &Arc<Self>,
+        pieces: &[Piece<'_>],
+        kind: Kind,
+        budget: Duration,
+        lines: &mut Vec<Arc<Line>>,
+    ) -> Result<Vec<Value>, TierError> {
+        let began = Instant::now();
+        let map = self.map(budget).await?;
+        let mut values: Vec<Option<Value>> = vec![None; pieces.len()];
+        let mut open: BTreeMap<Target, Vec<usize>> = BTreeMap::new();
+        for (place, piece) in pieces.iter().enumerate() {
+            let owner = piece.key().and_then(|key| map.owner(slot(key))).ok_or(TierError::Unavailable)?;
+            open.entry(Target { address: owner.clone(), is_asking: false }).or_default().push(place);
+        }
+        for _ in 0..=REDIRECTIONS {
+            let left = budget.saturating_sub(began.elapsed());
+            let sent = open.into_iter().map(|(target, places)| async move {
+                let node = self.node(&target.address).ok_or(TierError::Unavailable)?;
+                let own: Vec<_> = places.iter().map(|&place| &pieces[place]).collect();
+                let batch = Batch::of_pieces(&own, target.is_asking);
+                let answers = match kind {
+                    Kind::Read => node.read(&batch, left).await?,
+                    Kind::Change => node.change(&batch, left).await?,
+                };
+                Ok((node, target.is_asking, places, answers))
+            });
+            let sent = join_all(sent).await;
+            open = BTreeMap::new();
+            for answered in sent {
+                let (node, is_asking, places, Answers { replies, line }) = answered?;
+                let mut has_answered = false;
+                for (place, value) in places.into_iter().zip(replies.values(is_asking)) {
+                    match sent_on(&value, &node) {
+                        Some(target) => open.entry(target).or_default().push(place),
+                        None => {
+                            values[place] = Some(value);
+                            has_answered = true;
+                        }
+                    }
+                }
+                if has_answered {
+                    lines.push(line);
+                }
+            }
+            if open.is_empty() {
+                return values.into_iter().collect::<Option<_>>().ok_or(TierError::Unavailable);
+            }
+        }
+        Err(TierError::Unavailable)
+    }
+}
+
+/// Where a command has to go instead.
+fn sent_on(value: &Value, node: &Node) -> Option<Target> {
+    let Value::ServerError(error) = value else { return None };
+    let is_asking = match error.kind()? {
+        ServerErrorKind::Moved => false,
+        ServerErrorKind::Ask => true,
+        _ => return None,
+    };
+    if !is_asking {
+        // The map is old.
+        node.watch.pulse.notify_one();
+    }
+    // `slot host:port`; without a host it is where this server is.
+    let address = error.details()?.split_ascii_whitespace().nth(1)?;
+    let address = match address.strip_prefix(':') {
+        Some(port) => format!("{}:{port}", node.settings.endpoint.host()),
+        None => address.to_owned(),
+    };
+    Some(Target { address: address.into(), is_asking })
+}

@@ -1,0 +1,71 @@
+//! Which slot a key is in.
+
+use std::sync::LazyLock;
+
+use crc::{CRC_16_XMODEM, Crc};
+
+/// How many there are.
+pub(crate) const SLOTS: u16 = 16_384;
+
+/// How many posts there are: one in every 128th slot, so that every server has one that has so many slots in a row.
+pub(crate) const POSTS: u16 = 128;
+
+static CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
+
+/// The slot of a key: that of what stands in its first braces, if there is something. See "Redis cluster specification".
+pub(crate) fn slot(key: &[u8]) -> u16 {
+    CRC.checksum(tag(key).unwrap_or(key)) % SLOTS
+}
+
+fn tag(key: &[u8]) -> Option<&[u8]> {
+    let begin = key.iter().position(|&byte| byte == b'{')? + 1;
+    let length = key[begin..].iter().position(|&byte| byte == b'}')?;
+    (length > 0).then(|| &key[begin..begin + length])
+}
+
+/// The slot of a post.
+pub(crate) fn slot_of_post(post: usize) -> u16 {
+    u16::try_from(post).unwrap_or_default() % POSTS * (SLOTS / POSTS)
+}
+
+/// For each post an end that puts a key into its slot.
+pub(crate) static ENDS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let mut ends = vec![String::new(); usize::from(POSTS)];
+    let mut missing = ends.len();
+    for number in 0_u32.. {
+        let end = format!("{{{number}}}");
+        let slot = slot(end.as_bytes());
+        let place = &mut ends[usize::from(slot / (SLOTS / POSTS))];
+        if slot.is_multiple_of(SLOTS / POSTS) && place.is_empty() {
+            *place = end;
+            missing -= 1;
+        }
+        if missing == 0 {
+            break;
+        }
+    }
+    ends
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_the_one_of_the_specification() {
+        assert_eq!(slot(b"123456789"), 0x31C3 % SLOTS);
+        assert_eq!(slot(b"foo"), 12_182);
+        assert_eq!(slot(b"{user1000}.following"), slot(b"{user1000}.followers"));
+        assert_eq!(slot(b"foo{}{bar}"), CRC.checksum(b"foo{}{bar}") % SLOTS);
+        assert_eq!(slot(b"foo{{bar}}zap"), slot(b"{bar"));
+        assert_eq!(slot(b"foo{bar}{zap}"), slot(b"bar"));
+    }
+
+    #[test]
+    fn each_post_is_in_its_slot() {
+        for (post, end) in ENDS.iter().enumerate() {
+            assert_eq!(slot(format!("shop:%poke{end}").as_bytes()), slot_of_post(post));
+        }
+        assert_eq!(slot_of_post(127), 127 * 128);
+    }
+}

@@ -1,0 +1,45 @@
+//! Whether slots are on their way from server to server.
+
+use std::{sync::Arc, time::Duration};
+
+use cached_core::TierError;
+use futures_util::future::try_join_all;
+use redis::Value;
+
+use crate::{batch::Batch, node::Node};
+
+/// Who holds what at a moment, and what is on its way.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Survey {
+    /// What each server says of itself.
+    lines: Vec<String>,
+}
+
+impl Survey {
+    pub(crate) async fn of(nodes: &[Arc<Node>], budget: Duration) -> Result<Self, TierError> {
+        let ask = async |node: &Arc<Node>| {
+            let batch = Batch::of(redis::cmd("CLUSTER").arg("NODES").clone());
+            let mut answers = node.change(&batch, budget).await?;
+            let said = answers.replies.next::<Value>();
+            let text = said.ok().and_then(|said| redis::from_redis_value::<String>(said).ok());
+            text.as_deref().and_then(own).ok_or(TierError::Unavailable)
+        };
+        let mut lines = try_join_all(nodes.iter().map(ask)).await?;
+        lines.sort();
+        Ok(Self { lines })
+    }
+
+    /// Whether nothing has moved from here until `later`.
+    pub(crate) fn is_calm_until(&self, later: &Self) -> bool {
+        self == later && !self.lines.iter().any(|line| line.contains('['))
+    }
+}
+
+/// What a server says of itself: its name, its epoch and its slots, and in brackets those that are on their way.
+fn own(nodes: &str) -> Option<String> {
+    let line =
+        nodes.lines().find(|line| line.split(' ').nth(2).is_some_and(|flags| flags.contains("myself")))?;
+    let fields: Vec<_> = line.split(' ').collect();
+    let (id, rest) = (fields.first()?, fields.get(6..)?);
+    Some(format!("{id} {} {}", rest.first()?, rest.get(2..).unwrap_or_default().join(" ")))
+}

@@ -1,0 +1,101 @@
+//! What one server of a cluster holds, as its heartbeat learns it.
+
+use redis::{RedisResult, Value};
+
+use super::{
+    Scout,
+    map::{Held, SlotMap},
+    slots::slot_of_post,
+};
+use crate::{
+    batch::{Batch, Replies},
+    connection::Connection,
+    scripts::TOPOLOGY,
+    watch::Post,
+};
+
+/// What one server holds.
+///
+/// When it loses a slot, its keys go with a message each if they were migrated, and in silence if the slot was lost in another
+/// way. So each heartbeat looks whether something is otherwise in the cluster, and what was read over a connection whose
+/// server has lost a slot has to be asked for again.
+#[derive(Debug)]
+pub(crate) struct Territory {
+    scout: Scout,
+    /// Names the map that `held` is from; `None` if it is not known.
+    digest: Option<String>,
+    held: Held,
+    /// Where this process registers.
+    post: Option<Post>,
+}
+
+impl Territory {
+    pub(crate) fn new(scout: &Scout) -> Self {
+        Self { scout: scout.clone(), digest: None, held: Held::default(), post: None }
+    }
+
+    /// Asks whether something has changed.
+    #[expect(clippy::unused_self, reason = "only who has one asks")]
+    pub(crate) fn ask(&self, batch: &mut Batch) {
+        batch.add_script(&TOPOLOGY, "", &[""; 0]);
+    }
+
+    /// Reads the answer. A server that does not say it is asked for everything.
+    pub(crate) fn has_changed(&mut self, replies: &mut Replies) -> bool {
+        let digest = replies.next::<String>().ok();
+        if digest.is_none() || digest != self.digest {
+            self.digest = None;
+        }
+        self.digest.is_none()
+    }
+
+    /// Asks for everything, unless it is known; whether the server has lost something. Fails if it has nothing.
+    pub(crate) async fn survey(&mut self, connection: &mut Connection) -> RedisResult<bool> {
+        if self.digest.is_some() {
+            return Ok(false);
+        }
+        let mut batch = Batch::new();
+        // First: what changes before the map is read shows at the next heartbeat.
+        self.ask(&mut batch);
+        batch.add(redis::cmd("CLUSTER").arg("SLOTS").clone());
+        batch.add(redis::cmd("CLUSTER").arg("MYID").clone());
+        let mut replies = batch.send(connection).await?;
+        let (digest, slots, id) = (replies.next()?, replies.next::<Value>()?, replies.next::<String>()?);
+        let Some(map) = SlotMap::read(&slots, self.scout.host()) else { return Err(nothing()) };
+        let held = map.held_by(&id);
+        self.scout.tell(map);
+        if held.is_empty() {
+            return Err(nothing());
+        }
+        let has_lost = !held.has_all(&self.held);
+        (self.digest, self.held) = (Some(digest), held);
+        if self.post.as_ref().is_none_or(|post| !self.held.has(slot_of_post(post.number))) {
+            self.post = self.posts().first().cloned();
+        }
+        Ok(has_lost)
+    }
+
+    /// Where this process registers, if the server has such a place.
+    pub(crate) fn post(&self) -> Option<Post> {
+        self.post.clone()
+    }
+
+    /// The slot of the post is on its way to another server.
+    pub(crate) fn choose_another_post(&mut self) {
+        self.digest = None;
+        let number = self.post.as_ref().map(|post| post.number);
+        let posts = self.posts();
+        let later = posts.iter().find(|post| Some(post.number) > number);
+        self.post = later.or(posts.first()).cloned();
+    }
+
+    /// Those that the server has.
+    fn posts(&self) -> Vec<Post> {
+        let posts = self.scout.posts();
+        posts.into_iter().filter(|post| self.held.has(slot_of_post(post.number))).collect()
+    }
+}
+
+fn nothing() -> redis::RedisError {
+    (redis::ErrorKind::UnexpectedReturnType, "this server holds no slots").into()
+}

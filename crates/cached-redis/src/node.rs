@@ -1,0 +1,135 @@
+//! One server, and the connection to it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use cached_core::{Attachment, Line, TierError};
+use tokio::time::timeout;
+
+use crate::{
+    batch::{Batch, Replies},
+    breaker::Breaker,
+    failure::{Failure, Verdict},
+    gate::Gate,
+    heartbeat::Member,
+    link::{Link, Session},
+    settings::Settings,
+    state::Condition,
+    supervisor::Supervision,
+    watch::Watch,
+};
+
+/// A server.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) watch: Arc<Watch>,
+    pub(crate) member: Arc<Member>,
+    pub(crate) link: Arc<Link>,
+    supervision: Supervision,
+}
+
+/// What was answered to a batch.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    pub(crate) replies: Replies,
+    /// Over which it was asked.
+    pub(crate) line: Arc<Line>,
+}
+
+impl Node {
+    pub(crate) fn new(settings: Arc<Settings>, member: Member, watch: Watch) -> Self {
+        let Settings { read_timeout, retry_min, retry_max, max_in_flight, .. } = *settings;
+        let breaker = Breaker::new(read_timeout, retry_min, retry_max, Instant::now());
+        let link = Arc::new(Link::new(Gate::new(breaker, max_in_flight)));
+        let (watch, member) = (Arc::new(watch), Arc::new(member));
+        let supervision =
+            Supervision::new(settings.clone(), link.clone(), Arc::clone(&watch), member.clone());
+        Self { settings, watch, member, link, supervision }
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.link.gate
+    }
+
+    pub(crate) fn condition(&self) -> &Condition {
+        &self.link.condition
+    }
+
+    /// Tells it of its cache.
+    pub(crate) fn attach(&self, attachment: Attachment) {
+        if self.watch.attach(attachment) {
+            // A connection from before was made without registering this process with the others.
+            self.link.abandon();
+        }
+    }
+
+    /// Whether it is worth asking.
+    pub(crate) fn ready(&self) -> bool {
+        let is_worth_asking = !self.link.is_down() && !self.link.gate.is_open();
+        // When the task has ended with its runtime, only an operation can start it again.
+        is_worth_asking || !self.supervision.is_running()
+    }
+
+    /// Has the background task run on the current runtime.
+    pub(crate) fn ensure(&self) -> Result<(), TierError> {
+        self.supervision.ensure()
+    }
+
+    /// The current connection, within `budget`.
+    async fn session(&self, budget: Duration) -> Result<Session, TierError> {
+        self.ensure()?;
+        let session = timeout(budget, self.link.session()).await;
+        session.ok().flatten().ok_or(TierError::Unavailable)
+    }
+
+    /// Sends a batch and returns the answers, within `budget`.
+    async fn run(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
+        let begin = Instant::now();
+        let session = self.session(budget).await?;
+        let left = budget.saturating_sub(begin.elapsed());
+        let mut connection = session.connection.clone();
+        let answers = timeout(left, batch.send(&mut connection)).await.map_err(|_| TierError::Timeout)?;
+        let replies = answers.map_err(|error| {
+            let Failure { error, verdict } = error.into();
+            self.link.report(&session, verdict);
+            error
+        })?;
+        self.condition().answered();
+        for refusal in replies.refusals() {
+            self.link.report(&session, Verdict::of_code(refusal.code()));
+        }
+        Ok(Answers { replies, line: session.line })
+    }
+
+    /// Runs what somebody waits for before he has a value, unless he would wait in vain.
+    pub(crate) async fn read(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
+        // Also when it is turned away: without the background task, nobody would find out that it need not be.
+        self.ensure()?;
+        let _place = self.link.admit()?;
+        let began = Instant::now();
+        let outcome = self.run(batch, budget).await;
+        let has_opened = self.link.waited(outcome.is_ok(), began);
+        // A connection that has become mute is found out at once, and not when its next heartbeat is due. One that
+        // was sent meanwhile will tell as well.
+        let is_unchecked =
+            matches!(outcome, Err(TierError::Timeout)) && self.link.silence() >= began.elapsed();
+        if has_opened || is_unchecked {
+            self.watch.pulse.notify_one();
+        }
+        outcome
+    }
+
+    /// Runs what writes.
+    pub(crate) async fn change(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
+        let _place = self.link.gate.write()?;
+        self.run(batch, budget).await
+    }
+
+    /// What came over this line does not fit the questions: if it is the current one, the connection is replaced.
+    pub(crate) fn distrust(&self, line: &Line) {
+        self.link.distrust(line);
+    }
+}

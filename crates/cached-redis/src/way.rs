@@ -1,0 +1,184 @@
+//! To one server, or to the cluster that holds the key.
+
+use std::{ops::Deref, sync::Arc};
+
+use cached_core::{Attachment, Line, TierError};
+use tokio::sync::watch;
+
+use crate::{
+    batch::Batch,
+    cluster::{Cluster, Survey},
+    health::RedisHealth,
+    heartbeat::{Member, identity},
+    node::{Answers, Node},
+    settings::Settings,
+    state::RedisState,
+    watch::{Attached, Post, Watch},
+};
+
+/// Where operations go.
+#[derive(Debug)]
+pub(crate) enum Way {
+    One(Box<Node>),
+    Many(Cluster),
+}
+
+/// A server to go through.
+pub(crate) enum Visited<'a> {
+    One(&'a Node),
+    Many(Arc<Node>),
+}
+
+impl Way {
+    pub(crate) fn to_one(settings: Settings) -> Self {
+        let settings = Arc::new(settings);
+        Self::One(Box::new(Node::new(settings, Member::new(identity()), Watch::default())))
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        match self {
+            Self::One(node) => &node.settings,
+            Self::Many(cluster) => cluster.settings(),
+        }
+    }
+
+    /// For people: without user and password.
+    pub(crate) fn label(&self) -> String {
+        match self {
+            Self::One(node) => format!("{:?}", node.settings.endpoint),
+            Self::Many(cluster) => cluster.label(),
+        }
+    }
+
+    /// How it stands, for people.
+    pub(crate) fn stand(&self) -> String {
+        match self {
+            Self::One(node) => format!("{:?}", node.link.state()),
+            Self::Many(cluster) => format!("{:?}", cluster.state()),
+        }
+    }
+
+    pub(crate) fn attach(&self, attachment: Attachment) {
+        match self {
+            Self::One(node) => node.attach(attachment),
+            Self::Many(cluster) => cluster.attach(&attachment),
+        }
+    }
+
+    pub(crate) fn attached(&self) -> Option<&Attached> {
+        match self {
+            Self::One(node) => node.watch.attached(),
+            Self::Many(cluster) => cluster.attached(),
+        }
+    }
+
+    pub(crate) fn ready(&self) -> bool {
+        match self {
+            Self::One(node) => node.ready(),
+            Self::Many(cluster) => cluster.ready(),
+        }
+    }
+
+    /// Runs what somebody waits for before he has a value, unless he would wait in vain.
+    pub(crate) async fn read(&self, batch: &Batch) -> Result<Answers, TierError> {
+        match self {
+            Self::One(node) => node.read(batch, node.settings.read_timeout).await,
+            Self::Many(cluster) => cluster.read(batch).await,
+        }
+    }
+
+    /// Runs what writes.
+    pub(crate) async fn change(&self, batch: &Batch) -> Result<Answers, TierError> {
+        match self {
+            Self::One(node) => node.change(batch, node.settings.write_timeout).await,
+            Self::Many(cluster) => cluster.change(batch).await,
+        }
+    }
+
+    /// What came over this line does not fit the questions.
+    pub(crate) fn distrust(&self, line: &Line) {
+        self.nodes().iter().for_each(|node| node.distrust(line));
+    }
+
+    /// All servers that hold keys.
+    pub(crate) fn nodes(&self) -> Vec<Visited<'_>> {
+        match self {
+            Self::One(node) => vec![Visited::One(node)],
+            Self::Many(cluster) => cluster.nodes().into_iter().map(Visited::Many).collect(),
+        }
+    }
+
+    /// Keys by the server that holds them, if that are several: their places.
+    pub(crate) fn by_server<'a>(
+        &self,
+        keys: impl ExactSizeIterator<Item = &'a str>,
+    ) -> Option<Vec<Vec<usize>>> {
+        match self {
+            Self::Many(cluster) if keys.len() > 1 => cluster.by_server(keys),
+            _ => None,
+        }
+    }
+
+    /// Who holds what.
+    pub(crate) async fn survey(&self) -> Result<Survey, TierError> {
+        match self {
+            Self::One(_) => Ok(Survey::default()),
+            Self::Many(cluster) => cluster.survey().await,
+        }
+    }
+
+    /// Where processes register, all together.
+    pub(crate) fn posts(&self) -> Vec<Post> {
+        match self {
+            Self::One(_) => self.attached().map(|attached| attached.post.clone()).into_iter().collect(),
+            Self::Many(cluster) => cluster.posts(),
+        }
+    }
+
+    /// This process, where it must stand in the register of a post unless that was lost.
+    pub(crate) fn member_at(&self, post: usize) -> Option<String> {
+        let nodes = self.nodes();
+        let member = nodes.iter().find(|node| node.member.registered_at() == Some(post));
+        member.map(|node| node.member.id.clone())
+    }
+
+    /// Whether this is a name of this process in a register.
+    pub(crate) fn is_own(&self, id: &str) -> bool {
+        match self {
+            Self::One(node) => node.member.id == id,
+            Self::Many(cluster) => cluster.is_own(id),
+        }
+    }
+
+    pub(crate) fn state(&self) -> RedisState {
+        match self {
+            Self::One(node) => node.condition().state(),
+            Self::Many(cluster) => cluster.state(),
+        }
+    }
+
+    pub(crate) fn watch_state(&self) -> watch::Receiver<RedisState> {
+        match self {
+            Self::One(node) => node.condition().watch(),
+            Self::Many(cluster) => cluster.watch_state(),
+        }
+    }
+
+    pub(crate) fn health(&self) -> RedisHealth {
+        match self {
+            Self::One(node) => node.health(),
+            Self::Many(cluster) => cluster.health(),
+        }
+    }
+}
+
+impl Deref for Visited<'_> {
+    type Target = Node;
+
+    fn deref(&self) -> &Node {
+        match self {
+            Self::One(node) => node,
+            Self::Many(node) => node,
+        }
+    }
+}

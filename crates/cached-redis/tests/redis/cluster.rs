@@ -1,0 +1,435 @@
+//! Several servers that share the keys.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use cached_core::{Ask, Grant, Record, TagAsk, Take, Tier, TierError};
+use cached_redis::{RedisState, RedisTier};
+use redis_harness::{RedisCluster, eventually, eventually_async};
+
+use crate::{
+    settings::{assert_error_is_silent, refused as refused_url},
+    support::{
+        AT_ONCE, MINUTE, Recorder, ask, attach, attach_with, builder, bytes, claim, delete, fill, lease,
+        look, proven, put, shown, tier, token, value,
+    },
+};
+
+/// A tier that is attached to a recorder, and connected to all servers.
+async fn watched(cluster: &RedisCluster) -> (RedisTier, Arc<Recorder>) {
+    let (tier, recorder) = (tier(&cluster.url()), Arc::new(Recorder::default()));
+    attach(&tier, recorder.clone());
+    up(&tier).await;
+    (tier, recorder)
+}
+
+async fn up(tier: &RedisTier) {
+    eventually_async("the tier reaches all servers", async || {
+        let _ = tier.exists("any").await;
+        tier.state() == RedisState::Up
+    })
+    .await;
+}
+
+fn keys(begin: &str, count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{begin}{number}")).collect()
+}
+
+fn text(text: &str) -> Vec<u8> {
+    text.as_bytes().to_vec()
+}
+
+#[tokio::test]
+async fn each_server_holds_its_share() {
+    let cluster = RedisCluster::start();
+    let tier = tier(&cluster.url());
+    let keys = keys("ns:key", 60);
+    for key in &keys {
+        put(&tier, key, key.clone().into_bytes(), MINUTE).await.unwrap();
+    }
+    for server in &cluster.servers {
+        assert!(server.cli(&["DBSIZE"]).parse::<usize>().unwrap() > 5);
+    }
+    let asks: Vec<_> = keys.iter().map(|key| Ask { key, known: None }).collect();
+    let seen = tier.look(&asks, &[]).await.unwrap();
+    for (key, record) in keys.iter().zip(seen.records) {
+        assert!(matches!(record, Record::Value(stored) if stored.bytes == key.as_bytes()));
+    }
+    tier.delete(&keys[..30], &[]).await.unwrap();
+    assert_eq!(bytes(&tier, &keys[29]).await, None);
+    assert_eq!(bytes(&tier, &keys[30]).await, Some(text(&keys[30])));
+    assert_eq!(tier.incr("ns:counter", 2, None).await, Ok(2));
+    assert_eq!(tier.delete_matching("ns:key*").await, Ok(30));
+    assert!(tier.exists("ns:counter").await.unwrap() && !tier.exists(&keys[59]).await.unwrap());
+}
+
+#[tokio::test]
+async fn every_server_tells_what_changes() {
+    let cluster = RedisCluster::start();
+    let (tier, recorder) = watched(&cluster).await;
+    for primary in 0..3 {
+        let key = cluster.key_on(primary, "ns:key");
+        bytes(&tier, &key).await;
+        cluster.servers[primary].cli(&["SET", &key, "x"]);
+        recorder.hears(&key).await;
+    }
+}
+
+#[tokio::test]
+async fn a_value_may_have_its_tags_elsewhere() {
+    let cluster = RedisCluster::start();
+    let (tier, recorder) = watched(&cluster).await;
+    let (other, _) = watched(&cluster).await;
+    let key = cluster.key_on(0, "ns:key");
+    let tags = vec![cluster.key_on(1, "ns:%tag:a"), cluster.key_on(2, "ns:%tag:b")];
+    let load = token();
+    let leased = tier.lease(&[claim(&key, load, Take::Free)], ask(&tags, MINUTE)).await.unwrap();
+    assert_eq!(leased.grants, [Grant::Held]);
+    assert!(fill(&tier, value(&key, load, b"value".to_vec(), MINUTE)).await.unwrap());
+    let seen = tier.look(&[Ask { key: &key, known: None }], &tags).await.unwrap();
+    let generations: Vec<_> = leased.generations.iter().copied().map(Some).collect();
+    assert_eq!(seen.generations, generations);
+    assert!(seen.line.is_same(&leased.line));
+    for name in [&key, &tags[0], &tags[1]] {
+        let line = tier.look(&[], std::slice::from_ref(name)).await.unwrap().line;
+        assert!(seen.line.covers(&line) && !line.is_same(&seen.line));
+    }
+
+    other.delete(&[], &tags[1..]).await.unwrap();
+    recorder.hears(&tags[1]).await;
+    let seen = tier.look(&[], &tags).await.unwrap();
+    assert_eq!((seen.generations[0], seen.generations[1]), (Some(leased.generations[0]), None));
+}
+
+/// The journal is written before a tag goes, and read after the tag's number was taken, also when all three are elsewhere.
+#[tokio::test]
+async fn tags_of_a_value_are_fenced() {
+    let cluster = RedisCluster::start();
+    let (tier, _) = watched(&cluster).await;
+    let (other, _) = watched(&cluster).await;
+    let key = cluster.key_on(0, "ns:key");
+    let begin = |load| {
+        let (tier, key) = (&tier, &key);
+        async move {
+            let asked = TagAsk { keys: &[], keep: MINUTE, more: true };
+            tier.lease(&[claim(key, load, Take::Force)], asked).await.unwrap().moment.unwrap()
+        }
+    };
+    for primary in 0..3 {
+        let tags = vec![cluster.key_on(primary, "ns:%tag:t")];
+        let since = begin(token()).await;
+        assert!(tier.adopt(&tags, MINUTE, since).await.unwrap().generations.is_some());
+        let since = begin(token()).await;
+        other.delete(&[], &tags).await.unwrap();
+        assert_eq!(tier.adopt(&tags, MINUTE, since).await.unwrap().generations, None);
+    }
+}
+
+#[tokio::test]
+async fn who_confirms_waits_for_everybody_at_every_server() {
+    const BOUND: Duration = Duration::from_millis(200);
+    let cluster = RedisCluster::start();
+    let (tier, _) = watched(&cluster).await;
+    let (other, recorder) = watched(&cluster).await;
+    // Each is registered with each server.
+    let registered = |server: &redis_harness::RedisServer| {
+        let keys = server.cli(&["KEYS", "ns:%members*"]);
+        keys.lines().map(|key| server.cli(&["HLEN", key]).parse::<usize>().unwrap()).sum::<usize>()
+    };
+    assert_eq!(cluster.servers.iter().map(registered).collect::<Vec<_>>(), [2, 2, 2]);
+    let keys: Vec<_> = (0..3).map(|primary| cluster.key_on(primary, "ns:key")).collect();
+    for key in &keys {
+        bytes(&other, key).await;
+    }
+    tier.delete(&keys, &[]).await.unwrap();
+    for key in &keys {
+        put(&tier, key, vec![1], MINUTE).await.unwrap();
+    }
+    tier.confirm().await.unwrap();
+    let told: HashSet<_> = recorder.take().into_iter().collect();
+    assert!(keys.iter().all(|key| told.contains(key)), "{told:?}");
+    // One that is gone is waited for as long as it might serve.
+    let third = builder(&cluster.url()).connect_timeout(Duration::from_secs(1)).build().unwrap();
+    attach_with(&third, Arc::new(Recorder::default()), BOUND, BOUND);
+    up(&third).await;
+    drop(third);
+    let begin = Instant::now();
+    let brief = builder(&cluster.url()).connect_timeout(Duration::from_secs(1)).build().unwrap();
+    attach_with(&brief, Arc::new(Recorder::default()), BOUND, BOUND);
+    up(&brief).await;
+    brief.confirm().await.unwrap();
+    assert!(begin.elapsed() > BOUND, "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn whoever_cannot_be_asked_makes_the_confirmation_fail() {
+    let cluster = RedisCluster::start();
+    let tier = builder(&cluster.url()).write_timeout(Duration::from_millis(200)).build().unwrap();
+    attach(&tier, Arc::new(Recorder::default()));
+    up(&tier).await;
+    cluster.servers[2].freeze();
+    assert_eq!(tier.confirm().await, Err(TierError::Timeout));
+    cluster.servers[2].thaw();
+    eventually_async("it can be confirmed again", async || tier.confirm().await.is_ok()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slots_move_under_load() {
+    let cluster = RedisCluster::start();
+    let (tier, _) = watched(&cluster).await;
+    let (other, recorder) = watched(&cluster).await;
+    let cluster = Arc::new(cluster);
+    let rounds = Arc::new(AtomicUsize::new(0));
+    let moving = {
+        let (cluster, rounds) = (cluster.clone(), rounds.clone());
+        tokio::task::spawn_blocking(move || {
+            let slot = cluster.slot("{slot}");
+            for _ in 0..6 {
+                let before = rounds.load(Ordering::SeqCst);
+                cluster.move_slot(slot, (cluster.owner_of(slot) + 1) % 3);
+                eventually("the load goes on", || rounds.load(Ordering::SeqCst) > before + 2);
+            }
+        })
+    };
+    let keys = keys("ns:{slot}", 5);
+    while !moving.is_finished() {
+        let round = rounds.fetch_add(1, Ordering::SeqCst);
+        for key in &keys {
+            let bytes = format!("{key} {round}").into_bytes();
+            put(&tier, key, bytes.clone(), MINUTE).await.unwrap();
+            assert_eq!(other_bytes(&other, key).await, Some(bytes));
+            delete(&tier, key).await.unwrap();
+            recorder.hears(key).await;
+            assert_eq!(other_bytes(&other, key).await, None);
+            put(&tier, key, b"left".to_vec(), MINUTE).await.unwrap();
+        }
+    }
+    moving.await.unwrap();
+    assert_eq!(cluster.moves(), 6);
+    assert_eq!(tier.health().reconnects, 0, "no connection was lost");
+}
+
+async fn other_bytes(tier: &RedisTier, key: &str) -> Option<Vec<u8>> {
+    match look(tier, key).await.unwrap() {
+        Record::Value(stored) => Some(stored.bytes),
+        _ => None,
+    }
+}
+
+/// While a slot is on its way, what is there is with the old server and what is not with the new one.
+#[tokio::test]
+async fn a_slot_on_its_way_is_asked_for_at_both_ends() {
+    let cluster = RedisCluster::start();
+    let (tier, recorder) = watched(&cluster).await;
+    let keys = keys("ns:{way}", 4);
+    for key in &keys[..3] {
+        put(&tier, key, key.clone().into_bytes(), MINUTE).await.unwrap();
+    }
+    let slot = cluster.slot(&keys[0]);
+    let (from, to) = (cluster.owner_of(slot), (cluster.owner_of(slot) + 1) % 3);
+    cluster.begin_move(slot, to);
+    // The new one knows no script.
+    cluster.servers[to].cli(&["SCRIPT", "FLUSH"]);
+    assert!(cluster.move_keys(slot, to, 1));
+    for key in &keys[..3] {
+        assert_eq!(bytes(&tier, key).await, Some(key.clone().into_bytes()));
+    }
+    // A load of something new: it is the new one's.
+    put(&tier, &keys[3], b"new".to_vec(), MINUTE).await.unwrap();
+    assert_eq!(cluster.servers[to].cli(&["CLUSTER", "COUNTKEYSINSLOT", &slot.to_string()]), "2");
+    // What is removed is removed where it is.
+    recorder.take();
+    tier.delete(&keys, &[]).await.unwrap();
+    for server in [from, to] {
+        assert_eq!(cluster.servers[server].cli(&["CLUSTER", "COUNTKEYSINSLOT", &slot.to_string()]), "0");
+    }
+    cluster.end_move(slot, to);
+    put(&tier, &keys[0], b"after".to_vec(), MINUTE).await.unwrap();
+    assert_eq!(bytes(&tier, &keys[0]).await, Some(text("after")));
+}
+
+/// A lease that moves with its key is as good as before.
+#[tokio::test]
+async fn a_load_goes_on_while_its_slot_moves() {
+    let cluster = RedisCluster::start();
+    let (tier, _) = watched(&cluster).await;
+    let load = token();
+    assert_eq!(lease(&tier, claim("ns:k", load, Take::Free)).await, Ok(Grant::Held));
+    let slot = cluster.slot("ns:k");
+    cluster.move_slot(slot, (cluster.owner_of(slot) + 1) % 3);
+    assert!(matches!(lease(&tier, claim("ns:k", token(), Take::Free)).await, Ok(Grant::Busy(_))));
+    assert_eq!(tier.renew("ns:k", load, MINUTE).await, Ok(true));
+    assert!(fill(&tier, value("ns:k", load, b"v".to_vec(), MINUTE)).await.unwrap());
+    assert_eq!(bytes(&tier, "ns:k").await, Some(text("v")));
+}
+
+/// A server that loses a slot without handing its keys over says nothing of them.
+#[tokio::test]
+async fn what_was_read_of_a_server_that_lost_a_slot_is_asked_for_again() {
+    let cluster = RedisCluster::start();
+    let (tier, recorder) = watched(&cluster).await;
+    put(&tier, "ns:k", b"old".to_vec(), MINUTE).await.unwrap();
+    let line = tier.look(&[Ask { key: "ns:k", known: None }], &[]).await.unwrap().line;
+    let slot = cluster.slot("ns:k");
+    let to = (cluster.owner_of(slot) + 1) % 3;
+    recorder.take();
+    let from = cluster.servers[cluster.owner_of(slot)].cli(&["CLUSTER", "MYID"]);
+    cluster.servers[to].cli(&["CLUSTER", "SETSLOT", &slot.to_string(), "IMPORTING", &from]);
+    let own = cluster.servers[to].cli(&["CLUSTER", "MYID"]);
+    cluster.servers[to].cli(&["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", &own]);
+    eventually_async("the line is over", async || shown(&line, "is_over") == "true").await;
+    let frozen = proven(&line);
+    assert_eq!(recorder.take(), [""; 0], "nobody said so");
+    eventually_async("the key is asked for at its new server", async || bytes(&tier, "ns:k").await.is_none())
+        .await;
+    let new = tier.look(&[Ask { key: "ns:k", known: None }], &[]).await.unwrap().line;
+    eventually_async("the new line proves", async || proven(&new) > frozen).await;
+    assert_eq!(proven(&line), frozen);
+    assert_eq!(tier.health().reconnects, 0, "the connection stays");
+}
+
+#[tokio::test]
+async fn without_one_server_the_others_answer() {
+    let mut cluster = RedisCluster::start_with(&["--cluster-require-full-coverage", "no"]);
+    let (tier, recorder) = watched(&cluster).await;
+    let keys: Vec<_> = (0..3).map(|primary| cluster.key_on(primary, "ns:key")).collect();
+    for key in &keys {
+        put(&tier, key, b"v".to_vec(), MINUTE).await.unwrap();
+    }
+    cluster.servers[1].kill();
+    eventually_async("it is noticed", async || tier.state() == RedisState::Degraded).await;
+    assert!(tier.ready());
+    let begin = Instant::now();
+    assert_eq!(look(&tier, &keys[1]).await, Err(TierError::Unavailable));
+    assert_eq!(delete(&tier, &keys[1]).await, Err(TierError::Unavailable));
+    assert_eq!(bytes(&tier, &keys[0]).await, Some(text("v")));
+    delete(&tier, &keys[2]).await.unwrap();
+    // Of many, those are found that can be.
+    let asks: Vec<_> = keys.iter().map(|key| Ask { key, known: None }).collect();
+    let records = tier.look(&asks, &[]).await.unwrap().records;
+    assert!(matches!(&records[..], [Record::Value(_), Record::Absent, Record::Absent]), "{records:?}");
+    assert!(begin.elapsed() < AT_ONCE);
+    let restored = recorder.restored.load(Ordering::SeqCst);
+    cluster.servers[1].restart();
+    eventually_async("it is there again", async || put(&tier, &keys[1], b"w".to_vec(), MINUTE).await.is_ok())
+        .await;
+    eventually_async("that is told", async || recorder.restored.load(Ordering::SeqCst) > restored).await;
+    up(&tier).await;
+}
+
+#[tokio::test]
+async fn a_replica_takes_over() {
+    let mut cluster = RedisCluster::start_with_replicas();
+    let (tier, _) = watched(&cluster).await;
+    let key = cluster.key_on(0, "ns:key");
+    put(&tier, &key, b"old".to_vec(), MINUTE).await.unwrap();
+    eventually_async("the replica has it", async || {
+        cluster.servers[3].cli(&["CLUSTER", "COUNTKEYSINSLOT", &cluster.slot(&key).to_string()]) == "1"
+    })
+    .await;
+    let line = tier.look(&[Ask { key: &key, known: None }], &[]).await.unwrap().line;
+    let begin = Instant::now();
+    cluster.servers[0].kill();
+    eventually_async(
+        "the replica is asked",
+        async || matches!(look(&tier, &key).await, Ok(Record::Value(stored)) if stored.bytes == b"old"),
+    )
+    .await;
+    println!("a failover is followed {:?} after the kill", begin.elapsed());
+    assert_eq!(shown(&line, "is_over"), "true");
+    eventually_async("it takes writes", async || put(&tier, &key, b"new".to_vec(), MINUTE).await.is_ok())
+        .await;
+    up(&tier).await;
+    tier.confirm().await.unwrap();
+}
+
+/// A primary that hands over to its replica keeps its connections, and has nothing to say any more.
+#[tokio::test]
+async fn a_primary_that_steps_down_is_left() {
+    let cluster = RedisCluster::start_with_replicas();
+    let (tier, _) = watched(&cluster).await;
+    let key = cluster.key_on(0, "ns:key");
+    put(&tier, &key, b"old".to_vec(), MINUTE).await.unwrap();
+    let line = tier.look(&[Ask { key: &key, known: None }], &[]).await.unwrap().line;
+    cluster.servers[3].cli(&["CLUSTER", "FAILOVER"]);
+    eventually_async("the line is over", async || shown(&line, "is_over") == "true").await;
+    eventually_async("the new primary takes writes", async || {
+        delete(&tier, &key).await.is_ok() && cluster.servers[3].cli(&["EXISTS", &key]) == "0"
+    })
+    .await;
+    up(&tier).await;
+}
+
+/// A pattern finds also what moves while it is looked for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pattern_finds_what_moves() {
+    let cluster = RedisCluster::start();
+    let (tier, _) = watched(&cluster).await;
+    let keys = keys("ns:{move}", 300);
+    let slot = cluster.slot(&keys[0]);
+    for round in 0..4 {
+        for key in &keys {
+            put(&tier, key, b"v".to_vec(), MINUTE).await.unwrap();
+        }
+        let to = (cluster.owner_of(slot) + 1) % 3;
+        cluster.begin_move(slot, to);
+        let swept = tier.delete_matching("ns:{move}*");
+        let moved = async { tokio::task::block_in_place(|| while cluster.move_keys(slot, to, 7) {}) };
+        let (swept, ()) = tokio::join!(swept, moved);
+        assert!(swept.is_ok(), "{swept:?}");
+        for server in &cluster.servers {
+            assert_eq!(server.cli(&["CLUSTER", "COUNTKEYSINSLOT", &slot.to_string()]), "0", "round {round}");
+        }
+        cluster.end_move(slot, to);
+    }
+}
+
+#[tokio::test]
+async fn one_server_is_enough_to_find_the_others() {
+    let mut cluster = RedisCluster::start();
+    let url = cluster.url();
+    let dead = redis_harness::RedisServer::start().url().replace("redis://", "").replace('/', "");
+    let last = url.rsplit(',').next().unwrap().to_owned();
+    let tier = tier(&format!("redis-cluster://{dead},{last}"));
+    up(&tier).await;
+    let shown = format!("{tier:?}");
+    assert!(shown.contains(&format!("cluster of {dead},{last}")), "{shown}");
+    put(&tier, &cluster.key_on(0, "ns:key"), b"v".to_vec(), MINUTE).await.unwrap();
+    // All of them go and come back.
+    for server in &mut cluster.servers {
+        server.kill();
+    }
+    eventually_async("it is down", async || tier.state() == RedisState::Down && !tier.ready()).await;
+    let begin = Instant::now();
+    assert_eq!(look(&tier, "ns:k").await, Err(TierError::Unavailable));
+    assert!(begin.elapsed() < AT_ONCE);
+    for server in &mut cluster.servers {
+        server.restart();
+    }
+    up(&tier).await;
+    assert!(tier.health().reconnects >= 3);
+}
+
+#[test]
+fn a_url_of_a_cluster_is_checked() {
+    for url in [
+        "redis-cluster://",
+        "redis-cluster://canaryuser:canarypass@",
+        "redis-cluster://canaryuser:canarypass@one,,two",
+        "redis-cluster://canaryuser:canarypass@one:canarypass",
+        "redis-cluster://canaryuser:canarypass@one,two/1",
+        "redis-cluster://canaryuser:canarypass@one?db=1",
+        "redis-cluster://one/canaryuser:canarypass@two",
+    ] {
+        assert_error_is_silent(&refused_url(RedisTier::builder(url)));
+    }
+    let tier = RedisTier::builder("redis-cluster://canaryuser:canarypass@one:7,two/0").build().unwrap();
+    let shown = format!("{tier:?}");
+    assert!(shown.contains("cluster of one:7,two:6379") && !shown.contains("canary"), "{shown}");
+}

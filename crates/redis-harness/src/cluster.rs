@@ -1,0 +1,235 @@
+//! A Redis Cluster.
+
+use std::{
+    ops::RangeInclusive,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use crate::{port, server::RedisServer, wait::eventually};
+
+/// How many slots there are.
+const SLOTS: u16 = 16_384;
+
+/// For how long, in milliseconds, a server may not answer the others before it is taken for lost.
+const NODE_TIMEOUT: &str = "2000";
+
+/// Three primaries that share the slots, and perhaps a replica of each.
+///
+/// Dropping it ends all of them.
+#[derive(Debug)]
+pub struct RedisCluster {
+    /// The primaries, each with a third of the slots, in their order; then the replicas, in the same order.
+    pub servers: Vec<RedisServer>,
+    moves: AtomicU64,
+}
+
+impl RedisCluster {
+    /// Starts three primaries, and returns when each knows the others and the cluster works.
+    ///
+    /// # Panics
+    /// As [`RedisServer::start`].
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// As [`start`](Self::start), with further command line options for each server.
+    ///
+    /// # Panics
+    /// As [`RedisServer::start`].
+    #[must_use]
+    pub fn start_with(options: &[&str]) -> Self {
+        let servers: Vec<_> = (0..3).map(|_| server(options)).collect();
+        for ((number, server), slots) in (1..).zip(&servers).zip(thirds()) {
+            server.cli(&["CLUSTER", "ADDSLOTSRANGE", &slots.start().to_string(), &slots.end().to_string()]);
+            server.cli(&["CLUSTER", "SET-CONFIG-EPOCH", &format!("{number}")]);
+        }
+        let cluster = Self { servers, moves: AtomicU64::new(0) };
+        for server in &cluster.servers[1..] {
+            cluster.introduce(server);
+        }
+        cluster.settle(3);
+        cluster
+    }
+
+    /// Three primaries with a replica each, which takes over when its primary is lost.
+    ///
+    /// # Panics
+    /// As [`RedisServer::start`].
+    #[must_use]
+    pub fn start_with_replicas() -> Self {
+        let mut cluster = Self::start();
+        for number in 0..3 {
+            let replica = server(&["--repl-diskless-sync-delay", "0"]);
+            cluster.introduce(&replica);
+            let primary = &cluster.servers[number];
+            let id = primary.cli(&["CLUSTER", "MYID"]);
+            eventually("a replica knows its primary", || replica.cli(&["CLUSTER", "NODES"]).contains(&id));
+            replica.cli(&["CLUSTER", "REPLICATE", &id]);
+            eventually("a replica follows", || {
+                primary.cli(&["INFO", "replication"]).contains("state=online")
+            });
+            cluster.servers.push(replica);
+        }
+        cluster.settle(6);
+        cluster
+    }
+
+    /// The address of all servers: `redis-cluster://127.0.0.1:port,…`.
+    pub fn url(&self) -> String {
+        let hosts: Vec<_> =
+            self.servers.iter().map(|server| format!("127.0.0.1:{}", server.port())).collect();
+        format!("redis-cluster://{}", hosts.join(","))
+    }
+
+    /// The slot of a key.
+    ///
+    /// # Panics
+    /// When the first server does not answer.
+    pub fn slot(&self, key: &str) -> u16 {
+        self.servers[0].cli(&["CLUSTER", "KEYSLOT", key]).parse().expect("a slot is a number")
+    }
+
+    /// Which server holds a slot, as it says itself.
+    ///
+    /// # Panics
+    /// When none does.
+    pub fn owner_of(&self, slot: u16) -> usize {
+        let holds = |server: &RedisServer| server.is_running() && owns(server, slot);
+        self.servers.iter().position(holds).expect("somebody holds each slot")
+    }
+
+    /// The server that holds a key.
+    ///
+    /// # Panics
+    /// When none does.
+    pub fn owner(&self, key: &str) -> &RedisServer {
+        &self.servers[self.owner_of(self.slot(key))]
+    }
+
+    /// A key that begins so, and that a primary holds as long as no slot has moved.
+    ///
+    /// # Panics
+    /// When there is no such primary.
+    pub fn key_on(&self, primary: usize, begin: &str) -> String {
+        let slots = thirds().nth(primary).expect("there are three primaries");
+        let keys = (0..).map(|number| format!("{begin}{number}"));
+        keys.into_iter().find(|key| slots.contains(&self.slot(key))).expect("there are many keys")
+    }
+
+    /// Begins to move a slot: from now on, its new holder takes what is not there any more with the old one.
+    ///
+    /// # Panics
+    /// When a server refuses.
+    pub fn begin_move(&self, slot: u16, to: usize) {
+        let from = self.owner_of(slot);
+        let [source, target] = [from, to].map(|server| self.servers[server].cli(&["CLUSTER", "MYID"]));
+        let slot = slot.to_string();
+        self.servers[to].cli(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &source]);
+        self.servers[from].cli(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &target]);
+    }
+
+    /// Moves up to `most` keys of a slot that is on its way; whether there were as many.
+    ///
+    /// # Panics
+    /// When a server refuses.
+    pub fn move_keys(&self, slot: u16, to: usize, most: usize) -> bool {
+        let source = &self.servers[self.owner_of(slot)];
+        let keys = source.cli(&["CLUSTER", "GETKEYSINSLOT", &slot.to_string(), &most.to_string()]);
+        let keys: Vec<&str> = keys.lines().filter(|key| !key.is_empty()).collect();
+        if keys.is_empty() {
+            return false;
+        }
+        let port = self.servers[to].port().to_string();
+        let mut migrate = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "REPLACE", "KEYS"];
+        migrate.extend(&keys);
+        source.cli(&migrate);
+        keys.len() == most
+    }
+
+    /// Ends the move of a slot.
+    ///
+    /// # Panics
+    /// When a server refuses.
+    pub fn end_move(&self, slot: u16, to: usize) {
+        let target = self.servers[to].cli(&["CLUSTER", "MYID"]);
+        let from = self.owner_of(slot);
+        let slot = slot.to_string();
+        // First who gets it, then who had it, so that at no moment nobody has it.
+        let others = (0..self.servers.len()).filter(|other| *other != to && *other != from);
+        for server in [to, from].into_iter().chain(others) {
+            if self.servers[server].is_running() && is_primary(&self.servers[server]) {
+                self.servers[server].cli(&["CLUSTER", "SETSLOT", &slot, "NODE", &target]);
+            }
+        }
+        self.moves.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Moves a slot with all its keys, as `redis-cli --cluster reshard` does.
+    ///
+    /// # Panics
+    /// When a server refuses.
+    pub fn move_slot(&self, slot: u16, to: usize) {
+        self.begin_move(slot, to);
+        // Whoever writes meanwhile may have written to the old one just before its last key went.
+        while self.move_keys(slot, to, 10) || self.count(slot) > 0 {}
+        self.end_move(slot, to);
+    }
+
+    /// How many slots have moved.
+    pub fn moves(&self) -> u64 {
+        self.moves.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, slot: u16) -> usize {
+        let source = &self.servers[self.owner_of(slot)];
+        source.cli(&["CLUSTER", "COUNTKEYSINSLOT", &slot.to_string()]).parse().expect("a count is a number")
+    }
+
+    fn introduce(&self, server: &RedisServer) {
+        let bus = server.bus_port().to_string();
+        self.servers[0].cli(&["CLUSTER", "MEET", "127.0.0.1", &server.port().to_string(), &bus]);
+    }
+
+    /// Waits until each server knows so many, and works.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub fn settle(&self, count: usize) {
+        let known = format!("cluster_known_nodes:{count}");
+        for server in self.servers.iter().filter(|server| server.is_running()) {
+            eventually("a server of the cluster is ready", || {
+                let info = server.cli(&["CLUSTER", "INFO"]);
+                let has = |wanted: &str| info.lines().any(|line| line == wanted);
+                let slots = server.cli(&["CLUSTER", "SLOTS"]);
+                has("cluster_state:ok") && has(&known) && has("cluster_slots_ok:16384") && !slots.is_empty()
+            });
+        }
+    }
+}
+
+fn server(options: &[&str]) -> RedisServer {
+    let bus = port::free().to_string();
+    let own = ["--cluster-enabled", "yes", "--cluster-node-timeout", NODE_TIMEOUT, "--cluster-port", &bus];
+    RedisServer::start_with(&[&own[..], options].concat())
+}
+
+fn thirds() -> impl Iterator<Item = RangeInclusive<u16>> {
+    let bound = |third: u16| u16::try_from(u32::from(SLOTS) * u32::from(third) / 3).expect("below the count");
+    (0..3).map(move |third| bound(third)..=bound(third + 1) - 1)
+}
+
+fn is_primary(server: &RedisServer) -> bool {
+    server.cli(&["CLUSTER", "NODES"]).lines().any(|line| line.contains("myself,master"))
+}
+
+/// Whether a server says that it holds a slot.
+fn owns(server: &RedisServer, slot: u16) -> bool {
+    let nodes = server.cli(&["CLUSTER", "NODES"]);
+    let Some(own) = nodes.lines().find(|line| line.contains("myself,master")) else { return false };
+    own.split(' ').skip(8).filter(|range| !range.starts_with('[')).any(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let bounds = first.parse::<u16>().ok().zip(last.trim().parse::<u16>().ok());
+        bounds.is_some_and(|(first, last)| (first..=last).contains(&slot))
+    })
+}
