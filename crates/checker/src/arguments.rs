@@ -19,6 +19,7 @@ usage: checker [options]
   --keys N             keys, of which four make a group (8)
   --rate N             operations a second, of all workers (12000)
   --faults on|off      whether anything goes wrong (on)
+  --cluster on|off     whether Redis is a cluster of three, whose slots move (off)
   --confirmed-share S  of the writes that ask for a confirmation, 0 to 1 (0.01)
   --history FILE       write all events to a file, a line each
   --plant BUG          turn a planted bug on (needs the feature `planted`), with a plan that suits it
@@ -77,11 +78,16 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Request, String> {
             "--rate" => plan.rate = number::<u64>(option, value)?.max(1),
             "--faults" if value == "on" => {}
             "--faults" if value == "off" => plan.faults = FaultMix::NONE,
+            "--cluster" if value == "off" => {}
+            "--cluster" if value == "on" => plan.is_cluster = true,
             "--confirmed-share" => plan.mix.confirmed = per_million(number(option, value)?)?,
             "--history" => plan.history = Some(value.into()),
             "--plant" | "--plan-of" => {}
             _ => return Err(format!("`{option} {value}` is unknown")),
         }
+    }
+    if plan.is_cluster && plan.faults != FaultMix::NONE {
+        plan.faults = FaultMix::CLUSTER;
     }
     if arguments.iter().any(|argument| argument == "--minutes")
         && !arguments.iter().any(|argument| argument == "--ops")
@@ -124,6 +130,13 @@ mod tests {
     }
 
     #[test]
+    fn a_cluster_has_faults_of_its_own() {
+        assert_eq!(plan("--cluster on").expect("good").faults, FaultMix::CLUSTER);
+        assert_eq!(plan("--cluster on --faults off").expect("good").faults, FaultMix::NONE);
+        assert!(!plan("--cluster off").expect("good").is_cluster);
+    }
+
+    #[test]
     fn minutes_alone_have_no_end_of_operations() {
         let plan = plan("--minutes 0.5").expect("good");
         assert_eq!((plan.longest, plan.operations), (Some(Duration::from_secs(30)), u64::MAX));
@@ -131,9 +144,15 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said() {
-        for line in
-            ["--ops", "--ops many", "--faults maybe", "--colour red", "--plant none", "--confirmed-share 2"]
-        {
+        for line in [
+            "--ops",
+            "--ops many",
+            "--faults maybe",
+            "--colour red",
+            "--cluster maybe",
+            "--plant none",
+            "--confirmed-share 2",
+        ] {
             assert!(plan(line).is_err(), "{line}");
         }
     }

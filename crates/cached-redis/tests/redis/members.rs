@@ -39,7 +39,7 @@ fn members(server: &RedisServer) -> HashMap<String, String> {
 }
 
 /// The server's clock, in milliseconds.
-fn clock(server: &RedisServer) -> u64 {
+pub(crate) fn clock(server: &RedisServer) -> u64 {
     let text = server.cli(&["TIME"]);
     let (seconds, micros) = text.split_once('\n').unwrap();
     seconds.parse::<u64>().unwrap() * 1000 + micros.parse::<u64>().unwrap() / 1000

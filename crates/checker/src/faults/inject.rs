@@ -24,14 +24,15 @@ impl Injector {
     pub(crate) fn begin(planned: Planned, fleet: &mut Fleet) -> Self {
         let from = now();
         match (planned.kind, planned.target) {
-            (FaultKind::RedisKill, _) => fleet.redis.kill(),
-            (FaultKind::RedisFreeze, _) => fleet.redis.freeze(),
+            (FaultKind::RedisKill, _) => fleet.redis.kill(planned.key),
+            (FaultKind::RedisFreeze, _) => fleet.redis.pick(planned.key).freeze(),
             (FaultKind::DenyDelete, _) => allow_delete(fleet, '-'),
             (FaultKind::Flush, _) => foreign_flush(fleet),
             (FaultKind::ForeignDelete, _) => foreign_delete(fleet, planned.key),
+            (FaultKind::SlotMove, _) => fleet.redis.move_slot_of(&shared_name(planned.key)),
             (FaultKind::WorkerKill, Target::Slot(slot)) => fleet.replace(slot),
             (FaultKind::WorkerFreeze, Target::Slot(slot)) => fleet.worker(slot).freeze(),
-            (kind, Target::Slot(slot)) => fleet.proxies[slot].set_mode(mode(kind)),
+            (kind, Target::Slot(slot)) => set_mode(fleet, slot, mode(kind)),
             (_, Target::Everyone) => {}
         }
         Self { planned, from }
@@ -47,14 +48,25 @@ impl Injector {
         let Planned { kind, target, .. } = self.planned;
         match (kind, target) {
             (FaultKind::RedisKill, _) => fleet.redis.restart(),
-            (FaultKind::RedisFreeze, _) => fleet.redis.thaw(),
+            (FaultKind::RedisFreeze, _) => fleet.redis.pick(self.planned.key).thaw(),
             (FaultKind::DenyDelete, _) => allow_delete(fleet, '+'),
             (FaultKind::WorkerFreeze, Target::Slot(slot)) => fleet.worker(slot).thaw(),
             (FaultKind::WorkerKill, _) | (_, Target::Everyone) => {}
-            (_, Target::Slot(slot)) => fleet.proxies[slot].set_mode(Mode::Pass),
+            (_, Target::Slot(slot)) => set_mode(fleet, slot, Mode::Pass),
         }
         Fault { kind, target, from: self.from, to: now() }
     }
+}
+
+fn set_mode(fleet: &Fleet, slot: usize, mode: Mode) {
+    if let Some(proxy) = fleet.redis.proxy(slot) {
+        proxy.set_mode(mode);
+    }
+}
+
+/// How Redis knows a key.
+fn shared_name(key: u32) -> String {
+    name(key).map_or_else(|| stored_name(key), |name| format!("{NAMESPACE}:{name}"))
 }
 
 fn mode(kind: FaultKind) -> Mode {
@@ -71,22 +83,21 @@ fn mode(kind: FaultKind) -> Mode {
 /// Gives (`+`) or takes (`-`) everybody's right to delete.
 fn allow_delete(fleet: &Fleet, sign: char) {
     let rights = ["DEL", "UNLINK"].map(|command| format!("{sign}{command}"));
-    fleet.redis.cli(&["ACL", "SETUSER", "default", &rights[0], &rights[1]]);
+    fleet.redis.tell_each(&["ACL", "SETUSER", "default", &rights[0], &rights[1]]);
 }
 
 /// Another program writes a version and deletes the key: its reply is as good an acknowledgement as any.
 fn foreign_delete(fleet: &mut Fleet, key: u32) {
     let version = fleet.truth.cli(&["INCR", &format!("v:{key}")]).parse().unwrap_or_default();
     let start = now();
-    let name = name(key).map_or_else(|| stored_name(key), |name| format!("{NAMESPACE}:{name}"));
-    fleet.redis.cli(&["DEL", &name]);
+    fleet.redis.delete(&shared_name(key));
     fleet.note(foreign(Form::ForeignKey, key, start, version));
 }
 
 /// Another program empties Redis.
 fn foreign_flush(fleet: &mut Fleet) {
     let start = now();
-    fleet.redis.cli(&["FLUSHALL"]);
+    fleet.redis.tell_each(&["FLUSHALL"]);
     fleet.note(foreign(Form::Flush, 0, start, 0));
 }
 

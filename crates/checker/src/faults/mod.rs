@@ -25,6 +25,8 @@ pub(crate) enum FaultKind {
     Flush,
     /// Another program writes a version and deletes the key in Redis.
     ForeignDelete,
+    /// The slot of a key moves to another server, and its keys with it.
+    SlotMove,
     /// Each answer to a worker is late by so many milliseconds.
     Delay(u64),
     /// A worker's connections are reset.
@@ -46,7 +48,7 @@ impl FaultKind {
     pub(crate) fn is_outage(self) -> bool {
         match self {
             Self::Delay(millis) => millis > HARMLESS_DELAY,
-            Self::Flush | Self::ForeignDelete | Self::WorkerKill => false,
+            Self::Flush | Self::ForeignDelete | Self::SlotMove | Self::WorkerKill => false,
             _ => true,
         }
     }
@@ -60,6 +62,7 @@ impl FaultKind {
             Self::DenyDelete => "deletions denied",
             Self::Flush => "flushall",
             Self::ForeignDelete => "foreign del",
+            Self::SlotMove => "slot moved",
             Self::Delay(millis) if millis <= HARMLESS_DELAY => "slow network",
             Self::Delay(_) => "very slow network",
             Self::Reset => "reset",

@@ -13,6 +13,7 @@ pub(crate) struct FaultMix {
     pub(crate) deny_delete: u32,
     pub(crate) flush: u32,
     pub(crate) foreign_delete: u32,
+    pub(crate) slot_move: u32,
     pub(crate) slow: u32,
     pub(crate) very_slow: u32,
     pub(crate) reset: u32,
@@ -35,6 +36,7 @@ impl FaultMix {
         deny_delete: 0,
         flush: 0,
         foreign_delete: 0,
+        slot_move: 0,
         slow: 0,
         very_slow: 0,
         reset: 0,
@@ -63,7 +65,21 @@ impl FaultMix {
         ..Self::NONE
     };
 
-    fn weights(&self) -> [u32; 13] {
+    /// What can happen to a cluster. A server is not away for so long that the others take it for lost.
+    pub(crate) const CLUSTER: Self = Self {
+        redis_kill: 1,
+        redis_freeze: 3,
+        worker_kill: 3,
+        worker_freeze: 3,
+        deny_delete: 2,
+        flush: 2,
+        foreign_delete: 4,
+        slot_move: 12,
+        longest: 1_500,
+        ..Self::NONE
+    };
+
+    fn weights(&self) -> [u32; 14] {
         [
             self.redis_kill,
             self.redis_freeze,
@@ -78,6 +94,7 @@ impl FaultMix {
             self.refuse,
             self.truncate,
             self.deny_delete,
+            self.slot_move,
         ]
     }
 }
@@ -139,6 +156,7 @@ impl Schedule {
             9 => (FaultKind::Swallow, slot, hold(200, 3_000)),
             10 => (FaultKind::Refuse, slot, hold(50, 3_000)),
             11 => (FaultKind::Truncate, slot, hold(50, 500)),
+            13 => (FaultKind::SlotMove, Target::Everyone, 0),
             _ => (FaultKind::DenyDelete, Target::Everyone, hold(100, 1_000)),
         };
         Some(Planned { kind, target, hold, key })
@@ -184,6 +202,9 @@ mod tests {
         let steps = Schedule::new(3, FaultMix::ALL, 4, 8).take(500);
         let names: HashSet<_> = steps.flat_map(|step| step.faults).map(|fault| fault.kind.name()).collect();
         assert_eq!(names.len(), 13, "{names:?}");
+        let steps = Schedule::new(3, FaultMix::CLUSTER, 4, 8).take(500);
+        let names: HashSet<_> = steps.flat_map(|step| step.faults).map(|fault| fault.kind.name()).collect();
+        assert_eq!(names.len(), 8, "{names:?}");
         assert!(Schedule::new(3, FaultMix::NONE, 4, 8).take(50).all(|step| step.faults.is_empty()));
     }
 

@@ -10,22 +10,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis_harness::{Proxy, RedisServer};
+use redis_harness::RedisServer;
 
-use super::{Plan, worker::Worker};
+use super::{Plan, servers::Servers, worker::Worker};
 use crate::{
     clock::now,
     history::{Event, Mark, Process},
     worker::Job,
 };
 
-/// Redis, the database, and the workers with their proxies. Dropping it ends them all.
+/// Redis, the database, and the workers. Dropping it ends them all.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     // Workers are declared first, so they are dropped first: none of them sees its Redis go.
     workers: Vec<Worker>,
-    pub(crate) proxies: Vec<Proxy>,
-    pub(crate) redis: RedisServer,
+    pub(crate) redis: Servers,
     /// The database: nothing ever happens to it.
     pub(crate) truth: RedisServer,
     processes: Vec<Process>,
@@ -36,12 +35,10 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     pub(super) fn start(plan: &Plan) -> Self {
-        let redis = RedisServer::start();
-        let proxies = (0..plan.workers).map(|_| Proxy::start(redis.port())).collect();
+        let redis = Servers::start(plan.is_cluster, plan.workers);
         let truth = RedisServer::start();
         let mut fleet = Self {
             workers: Vec::new(),
-            proxies,
             redis,
             truth,
             processes: Vec::new(),
@@ -71,7 +68,8 @@ impl Fleet {
             tasks: plan.tasks,
             threads: plan.threads,
             rate: plan.rate / plan.workers as u64,
-            url: self.proxies[slot].url(),
+            url: self.redis.url(slot),
+            servers: self.redis.each_url(slot),
             truth: self.truth.url(),
         };
         self.processes.push(Process { slot, born: now(), killed: None });
@@ -120,7 +118,7 @@ impl Fleet {
 
     /// The proxies remember all that was sent, and nobody asks.
     pub(super) fn forget_traffic(&self) {
-        for proxy in &self.proxies {
+        for proxy in self.redis.proxies() {
             drop(proxy.take_round_trips());
         }
     }

@@ -2,6 +2,7 @@
 
 mod fleet;
 mod plan;
+mod servers;
 mod worker;
 
 use std::{

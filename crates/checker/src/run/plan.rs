@@ -23,6 +23,8 @@ pub(crate) struct Plan {
     pub(crate) settings: Settings,
     pub(crate) mix: Mix,
     pub(crate) faults: FaultMix,
+    /// Whether Redis is a cluster.
+    pub(crate) is_cluster: bool,
     /// The bug that is compiled in and turned on.
     pub(crate) plant: Option<&'static Plant>,
     /// Where all events are to be written to.
@@ -43,6 +45,7 @@ impl Default for Plan {
             settings: Settings::default(),
             mix: Mix::default(),
             faults: FaultMix::ALL,
+            is_cluster: false,
             plant: None,
             history: None,
         }

@@ -26,6 +26,8 @@ pub(crate) struct Job {
     pub(crate) rate: u64,
     /// The worker's own way to Redis.
     pub(crate) url: String,
+    /// Each server behind it.
+    pub(crate) servers: Vec<String>,
     /// The database.
     pub(crate) truth: String,
 }

@@ -19,12 +19,12 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// in which there was no answer for too long. While that lasts it is written down again and again: the worker may
 /// be killed in it.
 pub(super) async fn watch(state: Arc<State>) {
-    let Ok(client) = Client::open(state.job.url.as_str()) else { return };
+    let open = |url: &String| Client::open(url.as_str()).ok().map(|client| (client, None));
+    let Some(mut servers) = state.job.servers.iter().map(open).collect::<Option<Vec<_>>>() else { return };
     let mut last = None;
-    let mut connection = None;
     loop {
         let asked = now();
-        let is_answered = timeout(PATIENCE, ask(&client, &mut connection)).await == Ok(true);
+        let is_answered = timeout(PATIENCE, ask_all(&mut servers)).await == Ok(true);
         let answered = now();
         match last {
             None if is_answered => mark(&state, Mark::Ready),
@@ -34,10 +34,21 @@ pub(super) async fn watch(state: Arc<State>) {
         if is_answered {
             last = Some(asked);
         } else {
-            connection = None;
+            servers.iter_mut().for_each(|(_, connection)| *connection = None);
         }
         sleep(Duration::from_millis(PAUSE)).await;
     }
+}
+
+type Server = (Client, Option<MultiplexedConnection>);
+
+async fn ask_all(servers: &mut [Server]) -> bool {
+    for (client, connection) in servers {
+        if !ask(client, connection).await {
+            return false;
+        }
+    }
+    true
 }
 
 async fn ask(client: &Client, connection: &mut Option<MultiplexedConnection>) -> bool {
