@@ -9,3 +9,4 @@ mod leases;
 mod odd;
 mod support;
 mod tags;
+mod warm;

@@ -24,6 +24,7 @@ use crate::{
     slot::Slot,
     stats::Count,
     tags::Tags,
+    warm::Warmed,
 };
 
 /// What generated code knows of a function besides its arguments.
@@ -129,6 +130,31 @@ impl Prepared {
             Local::Nothing => None,
         };
         desk.miss(suspect, load).await
+    }
+
+    /// Sees to it that there is a value, and lets go of it. `shape` is called for twice.
+    pub(crate) async fn warm<R, F: Future<Output = R>>(
+        self,
+        terms: Terms,
+        shape: impl Fn() -> Box<dyn Shape<R>>,
+        load: Load<R, F>,
+    ) -> Warmed {
+        if self.cache.mode() == CacheMode::Off || self.entry.is_err() {
+            // A load would be for nothing.
+            return Warmed::Skipped;
+        }
+        let Ok(Reply { value, outcome }) = self.run(terms, shape(), load).await else {
+            return Warmed::Panicked;
+        };
+        if shape().has_failed(value) {
+            return Warmed::Failed;
+        }
+        match outcome {
+            CacheOutcome::Hit { .. } | CacheOutcome::Stale { .. } => Warmed::Present,
+            CacheOutcome::Miss => Warmed::Loaded,
+            CacheOutcome::Joined => Warmed::Joined,
+            CacheOutcome::Bypass(_) => Warmed::Skipped,
+        }
     }
 
     /// What the tiers have, without a load and without a trace in them.

@@ -12,6 +12,7 @@ use crate::{
     key::{KeyWriter, WriteKey},
     load::Load,
     tags::Tags,
+    warm::Warmed,
 };
 
 /// Whether a call is made as it stands, or is a handle for something else.
@@ -116,6 +117,17 @@ impl<R, F: Future<Output = R>> Call<R, F> {
         self.find(Terms::default()).await.map(|reply| reply.value)
     }
 
+    /// Sees to it that the value is there, and lets go of it: for [`warm`](crate::warm()).
+    pub async fn warm(self) -> Warmed {
+        match self.stage {
+            Stage::Hit(..) => Warmed::Present,
+            Stage::Miss(miss) => {
+                let (prepared, load) = *miss;
+                Box::pin(prepared.warm(Terms::default(), self.plan.shape, load)).await
+            }
+        }
+    }
+
     /// Removes the value from every tier, and lets no load that has begun store one. Await what it returns.
     pub fn invalidate(self) -> Invalidation {
         match self.stage {
@@ -184,6 +196,11 @@ impl<R, F: Future<Output = R>> SyncCall<R, F> {
     /// What the function would return if it is cached, without running it.
     pub fn peek(self) -> Option<R> {
         block_on(self.0.peek())
+    }
+
+    /// Sees to it that the value is there, and lets go of it: for [`warm`](crate::warm()).
+    pub fn warm(self) -> Warmed {
+        block_on(self.0.warm())
     }
 
     /// Removes the value, and lets no load that has begun store one.

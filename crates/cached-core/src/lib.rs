@@ -52,6 +52,8 @@ mod tags;
 pub mod testing;
 mod tier;
 mod timeout;
+mod warm;
+mod warming;
 
 #[doc(hidden)]
 #[path = "private/mod.rs"]
@@ -86,3 +88,5 @@ pub use tier::{
     TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
 };
 pub use timeout::LoadTimeout;
+pub use warm::{Warm, WarmList, WarmOutcome, WarmReport, WarmSource, WarmStream, Warmed, warm, warm_from};
+pub use warming::Warming;

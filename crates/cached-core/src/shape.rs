@@ -62,6 +62,9 @@ pub trait Shape<R>: Send + Sync {
     /// Whether a slot of this function holds a value, and not an error.
     fn is_value(&self, slot: &dyn Slot) -> bool;
 
+    /// Whether what the function returned is an error.
+    fn has_failed(&self, out: R) -> bool;
+
     /// How long a load may take.
     fn load_timeout(&self) -> Option<Duration>;
 
@@ -437,6 +440,10 @@ where
 
     fn is_value(&self, slot: &dyn Slot) -> bool {
         (slot as &dyn Any).is::<Value<V>>()
+    }
+
+    fn has_failed(&self, out: R) -> bool {
+        (self.split)(out).is_err()
     }
 
     fn load_timeout(&self) -> Option<Duration> {

@@ -137,6 +137,10 @@ pub mod testing;
 mod tier;
 #[path = "../../cached-core/src/timeout.rs"]
 mod timeout;
+#[path = "../../cached-core/src/warm.rs"]
+mod warm;
+#[path = "../../cached-core/src/warming.rs"]
+mod warming;
 
 pub use builder::CacheBuilder;
 pub use cache::{Cache, Mode};

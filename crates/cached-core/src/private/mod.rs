@@ -43,6 +43,7 @@ pub use crate::{
     site::Site,
     slot::{Failure, Meta, Slot, Value},
     tags::Tags,
+    warm::Warmed,
 };
 
 /// The process default where nobody says what it is: an in-process cache.
