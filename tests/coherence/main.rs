@@ -5,6 +5,7 @@ mod bound;
 mod edges;
 mod events;
 mod invalidation;
+mod keep_warm;
 mod leases;
 mod odd;
 mod support;

@@ -20,7 +20,7 @@ use tokio::{
     task::yield_now,
 };
 
-use crate::support::{Pair, SECOND, Source, until};
+use crate::support::{Pair, SECOND, Source, settle, until};
 
 #[cached("warm:{id}", ttl = "100s", cache = cache, skip(cache, source))]
 async fn item(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
@@ -53,13 +53,6 @@ async fn odd(cache: &Cache, id: u32) -> Result<u32, String> {
 fn counts(report: &WarmReport) -> [u64; 7] {
     let WarmReport { begun, present, loaded, joined, failed, panicked, skipped, .. } = *report;
     [begun, present, loaded, joined, failed, panicked, skipped]
-}
-
-/// Lets everybody else go as far as they can.
-async fn settle() {
-    for _ in 0..100 {
-        yield_now().await;
-    }
 }
 
 #[tokio::test]
