@@ -1,8 +1,8 @@
 //! Every form of function can be warmed, with arguments of every form.
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc, time::Duration};
 
-use cached_aside::{Warmed, cached, warm};
+use cached_aside::{Cache, Warmed, cached, testing::ManualClock, warm};
 
 use crate::support::Runs;
 
@@ -80,4 +80,68 @@ async fn all_of_them() {
     let report = warm(["tea", "coffee"], |item| shop.price_entry(item).warm()).await;
     assert_eq!((report.loaded, RUNS.take()), (2, 2));
     assert_eq!((shop.price("tea").await, RUNS.take()), (3, 0));
+}
+
+static KEPT: Runs = Runs::new();
+
+/// The name of a note, and who may be asked for it.
+#[derive(Clone)]
+struct Client(String);
+
+#[cached("forms-kept", ttl = "100s", keep_warm = 10, cache = cache, skip(cache, client, shared))]
+#[allow(clippy::too_many_arguments)]
+async fn kept(
+    cache: Cache,
+    client: &Client,
+    shared: Arc<Vec<u8>>,
+    owner: String,
+    text: &str,
+    (number, _): (u64, u64),
+    word: &'static str,
+    path: &std::path::Path,
+    option: Option<&str>,
+    borrowed: &[u32],
+) -> Result<String, String> {
+    KEPT.add();
+    let _ = cache;
+    Ok(format!("{} {shared:?} {owner} {text} {number} {word} {path:?} {option:?} {borrowed:?}", client.0))
+}
+
+/// A function that calls itself, with its own future inside of it.
+#[cached("forms-kept-recursive:{n}", ttl = "100s", keep_warm = 10, cache = cache, skip(cache))]
+async fn sum(cache: &Cache, n: u64) -> u64 {
+    KEPT.add();
+    if n == 0 { 0 } else { n + sum(cache, n - 1).await }
+}
+
+#[tokio::test]
+async fn arguments_of_every_form_are_kept() {
+    let clock = ManualClock::new();
+    let cache = Cache::builder().clock(clock.clock()).build().unwrap();
+    let (client, shared) = (Client("llm".to_owned()), Arc::new(vec![1, 2]));
+    let call = || {
+        let (cache, shared, owner) = (cache.clone(), shared.clone(), "ada".to_owned());
+        let path = std::path::Path::new("/a");
+        kept(cache, &client, shared, owner, "why?", (7, 8), "w", path, Some("o"), &[1, 2])
+    };
+    let first = call().await;
+    for runs in 1..4 {
+        assert_eq!((call().await, KEPT.take()), (first.clone(), usize::from(runs == 1)));
+        clock.advance(Duration::from_secs(90));
+        while cache.stats().fills < 1 + runs {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(KEPT.take(), 1);
+    }
+    assert_eq!(Arc::strong_count(&shared), 2, "one copy is kept");
+
+    for _ in 0..2 {
+        assert_eq!(sum(&cache, 3).await, 6);
+    }
+    assert_eq!(KEPT.take(), 4);
+    let fills = cache.stats().fills;
+    clock.advance(Duration::from_secs(90));
+    while cache.stats().fills == fills {
+        tokio::task::yield_now().await;
+    }
 }

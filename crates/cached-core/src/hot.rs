@@ -106,22 +106,27 @@ impl Hot {
         begin: impl FnOnce(Arc<Pool>),
     ) {
         let mut weak = self.weak();
-        let left = match weak.upgrade() {
-            Some(pool) => match pool.admit(candidate) {
-                Ok(left) => left,
-                Err(candidate) => {
-                    renew_pool(&mut weak, candidate, make, begin);
-                    None
-                }
-            },
-            None => {
-                renew_pool(&mut weak, candidate, make, begin);
-                None
+        let pool = weak.upgrade();
+        let admitted = match &pool {
+            Some(pool) => pool.admit(candidate),
+            None => Err(candidate),
+        };
+        let (left, new) = match admitted {
+            Ok(left) => (left, None),
+            Err(candidate) => {
+                let new = Arc::new(make());
+                // It is empty, so nobody leaves it.
+                _ = new.admit(candidate);
+                *weak = Arc::downgrade(&new);
+                (None, Some(new))
             }
         };
         drop(weak);
-        // Its arguments are the user's code.
-        drop(left);
+        // Not before: arguments that are dropped are the user's code.
+        drop((left, pool));
+        if let Some(new) = new {
+            begin(new);
+        }
     }
 
     /// Makes the task look whether the cache is still there.
@@ -130,19 +135,6 @@ impl Hot {
             pool.changed.notify_waiters();
         }
     }
-}
-
-fn renew_pool(
-    weak: &mut Weak<Pool>,
-    candidate: Candidate<'_>,
-    make: impl FnOnce() -> Pool,
-    begin: impl FnOnce(Arc<Pool>),
-) {
-    let pool = Arc::new(make());
-    // It is empty, so nobody leaves it.
-    _ = pool.admit(candidate);
-    *weak = Arc::downgrade(&pool);
-    begin(pool);
 }
 
 /// A key that may come into the pool.

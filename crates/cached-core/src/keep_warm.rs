@@ -192,7 +192,7 @@ impl Cache {
         let clock = self.clock().clone();
         kept.function.hot.admit(candidate, make, |pool| {
             let runs_on = runtime.clone();
-            drop(runtime.spawn(async move { run(&pool, &clock, &runs_on).await }));
+            runtime.spawn(async move { run(&pool, &clock, &runs_on).await });
         });
     }
 }
@@ -248,7 +248,7 @@ fn try_renew(cache: &Cache, pool: &Arc<Pool>, due: &Due, runtime: &Handle) -> bo
     if !kept.claim.is_intact() {
         let Some(finding) = due.keeper.find(cache, kept) else { return true };
         let (pool, due) = (Arc::downgrade(pool), due.clone());
-        drop(runtime.spawn(async move {
+        runtime.spawn(async move {
             let has_found = finding.await;
             let Some(pool) = pool.upgrade() else { return };
             if has_found {
@@ -258,7 +258,7 @@ fn try_renew(cache: &Cache, pool: &Arc<Pool>, due: &Due, runtime: &Handle) -> bo
                 // It was invalidated.
                 drop(pool.remove(&due.key));
             }
-        }));
+        });
         return true;
     }
     match due.keeper.load(cache, kept, runtime) {

@@ -224,7 +224,7 @@ fn check_keep_warm(options: &Options, function: &Function, errors: &mut Errors) 
     } else if function.kind == Kind::Sync {
         "a function that is not async loads in its caller: make it `async`"
     } else if is_generic {
-        "a load of its own cannot be had for a function that is generic: name its types"
+        "the load of a generic function runs in its caller: name its types"
     } else if options.detach.as_ref().is_some_and(|detach| !detach.value) {
         "with `detach = false` a load runs in its caller: leave one of the two out"
     } else {

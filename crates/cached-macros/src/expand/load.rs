@@ -210,12 +210,15 @@ fn recipe(input: &Input, holders: &[Holder<'_>], keep_warm: &KeepWarm) -> TokenS
     let krate = &input.krate;
     let output = &input.function.output;
     let names = input.argument_names();
-    let Copies { lifetimes, types, bindings, .. } = copies(krate, holders);
-    let owned = Lifetime::new("'__cached_owned", Span::mixed_site());
-    let is_owned = |holder: &Holder<'_>| matches!(holder, Holder::Owned(_));
-    // The load needs what the function owns, should there be one.
-    let types =
-        holders.iter().zip(types).map(|(holder, ty)| if is_owned(holder) { quote!(&#owned #ty) } else { ty });
+    let Copies { mut lifetimes, mut types, bindings, .. } = copies(krate, holders);
+    for (index, (holder, ty)) in holders.iter().zip(&mut types).enumerate() {
+        // The load needs what the function owns, should there be one.
+        if let Holder::Owned(_) = holder {
+            let lifetime = Lifetime::new(&format!("'__cached_{index}"), Span::mixed_site());
+            *ty = quote!(&#lifetime #ty);
+            lifetimes.push(lifetime);
+        }
+    }
     let kept = names.iter().map(|name| {
         let at = Span::mixed_site().located_at(name.span());
         quote_spanned!(at=> let #name = #krate::__private::KeepArg(#name).__cached_keep();)
@@ -224,7 +227,7 @@ fn recipe(input: &Input, holders: &[Holder<'_>], keep_warm: &KeepWarm) -> TokenS
     let at = keep_warm.name.span();
     let held = quote_spanned!(at=> Self::__cached_held(#(#again),*));
     quote! {
-        fn __cached_recipe<#owned, #(#lifetimes),*>(#(#names: #types),*) -> #krate::__private::Recipe<#output> {
+        fn __cached_recipe<#(#lifetimes),*>(#(#names: #types),*) -> #krate::__private::Recipe<#output> {
             #[allow(unused_imports)]
             use #krate::__private::{KeepCopy as _, RefuseArg as _, RefuseKeep as _};
             #bindings
