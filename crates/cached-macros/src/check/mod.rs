@@ -237,8 +237,10 @@ fn check_keep_warm(options: &Options, function: &Function, errors: &mut Errors) 
         }
         return;
     };
-    errors
-        .at(&keep_warm.name, format!("`keep_warm` loads when nobody calls. {why}, or leave `keep_warm` out"));
+    errors.at(
+        &keep_warm.name,
+        format!("`keep_warm` loads when nobody calls, and {why}, or leave `keep_warm` out"),
+    );
 }
 
 /// `detach = true`, as far as tokens tell; the rest is for the compiler.
