@@ -376,11 +376,24 @@ async fn errors_are_not_kept_and_a_cache_that_is_off_does_nothing() {
     }
     pass(&pair, 95).await;
     assert_eq!(source.runs(), 1);
+    // Nor where there was a value before.
     source.fail(false);
+    error::invalidate(&pair.a, &source, 8).await.unwrap();
+    for _ in 0..2 {
+        error(&pair.a, &source, 8).await.unwrap();
+        pair.flush().await;
+    }
+    error::invalidate(&pair.a, &source, 8).await.unwrap();
+    source.fail(true);
+    error(&pair.a, &source, 8).await.unwrap_err();
+    pass(&pair, 95).await;
+    assert_eq!(source.runs(), 3);
+
+    let source = Source::open();
     ask(&pair.a, &source, 7, 1).await;
     pair.a.set_mode(Mode::Off);
     pass(&pair, 90).await;
-    assert_eq!(source.runs(), 2);
+    assert_eq!(source.runs(), 1);
 }
 
 /// It is not kept alive by what it keeps warm, although its functions take it as an argument.
@@ -390,6 +403,8 @@ async fn it_ends_with_its_cache() {
     for cache in [&pair.a, &pair.b] {
         ask(cache, &source, 7, 1).await;
     }
+    // Their tasks wait for the first moment.
+    settle().await;
     let Pair { a, b, clock, .. } = pair;
     assert!(source.holders() > 2);
     drop((a, b));
