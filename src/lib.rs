@@ -22,6 +22,7 @@
 //! | [`Cache::builder`] | every setting |
 //! | [`CacheControl`], [`CacheOutcome`] | directions for one call, and what happened |
 //! | [`Cache::stats_by_function`], [`Cache::health`] | what happened, and how it is |
+//! | [`warm`](fn@warm) | a list of keys loaded at start |
 //! | [`Cache::keyspace`], [`Cache::incr`] | the cache without the attribute |
 //! | [`testing`] | a clock that you move, a tier that you can make fail |
 //!

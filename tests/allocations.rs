@@ -27,6 +27,11 @@ async fn by_name(client: &Client, name: &str, n: u32) -> u64 {
     (name.len() + client.settings.len() + scratch.len()) as u64 + u64::from(n)
 }
 
+#[cached("warm", ttl = "1h", keep_warm = 10, skip(client))]
+async fn kept_warm(client: &Client, name: &str, n: u32) -> u64 {
+    (name.len() + client.settings.len()) as u64 + u64::from(n)
+}
+
 #[cached("square", ttl = "1h", local)]
 fn square(n: u64) -> u64 {
     n * n
@@ -85,6 +90,24 @@ fn a_hit_allocates_nothing() {
     });
     assert_no_allocations("a function that is not async", || {
         square(7);
+    });
+}
+
+/// The client is copied once, for the task that keeps the key warm, and a key that gets no place costs nothing.
+#[tokio::test]
+async fn a_hit_of_a_function_that_keeps_keys_warm_allocates_nothing() {
+    let client = Client { settings: vec![0; 1 << 20] };
+    for n in 0..20 {
+        for _ in 0..100 {
+            kept_warm(&client, "ada", n).await;
+        }
+    }
+    assert_no_allocations("one that is kept", || {
+        hit(kept_warm(&client, "ada", 7));
+    });
+    kept_warm(&client, "ada", 70).await;
+    assert_no_allocations("one that is not", || {
+        hit(kept_warm(&client, "ada", 70));
     });
 }
 

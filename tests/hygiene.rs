@@ -121,6 +121,13 @@ mod shadowed {
         x
     }
 
+    #[cached("hygiene:kept:{x}:{y}", ttl = "1m", keep_warm = 3, skip(z))]
+    pub(super) async fn kept(x: &str, y: ::core::option::Option<&u32>, z: ::std::string::String) -> u32 {
+        super::run();
+        let _ = (x, y, z);
+        1
+    }
+
     #[cached(ttl = "1m", skip(y))]
     pub(super) async fn generic<T: ::serde::Serialize + ::core::marker::Send, const N: usize>(
         x: T,
@@ -193,7 +200,7 @@ mod blanket {
         value error new get with refresh peek invalidate ttl ttl_from jitter cache_if cache_none cache_err empty_if
         share_errors restore_value needs_option needs_error needs_clone version max_entries local prefix templated
         detached to_owned borrow name_of tag tags tags_from bound coalesce_local entry pattern clear settle
-        invalidation and into_future poll
+        invalidation and into_future poll counted keep keep_warm again warm
     }
 
     #[cached("blanket:{hash(x)}:{y}", ttl = "1m", cache_none, cache_err = "5s" if |()| true, version = 1)]
@@ -201,6 +208,12 @@ mod blanket {
         super::run();
         let _ = y;
         x.parse().map(Some).map_err(|_| ())
+    }
+
+    #[cached("blanket:kept", ttl = "1m", keep_warm = 3, max_loads = 2)]
+    pub(super) async fn kept(x: String, y: Option<&str>) -> usize {
+        super::run();
+        x.len() + y.map_or(0, str::len)
     }
 
     #[cached("blanket:local", ttl = "1m", local, jitter = 0.1, cache_if = |v| *v > 0)]
@@ -266,7 +279,9 @@ static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 #[tokio::test]
 async fn every_type_may_have_methods_of_the_same_names() {
-    use blanket::{Bare, Repo, Unique, detached_load, generic_load, in_process, inline_load, shared_tier};
+    use blanket::{
+        Bare, Repo, Unique, detached_load, generic_load, in_process, inline_load, kept, shared_tier,
+    };
 
     let _turn = TURN.lock().await;
     runs();
@@ -279,9 +294,10 @@ async fn every_type_may_have_methods_of_the_same_names() {
         assert_eq!(inline_load(&Unique(1), Some(&Unique(2))).await, Ok(Bare(1)));
         assert_eq!(inline_load(&Unique(0), Some(&Unique(2))).await, Err(Unique(2)));
         assert_eq!((Repo.method(1).await, Repo.tagged(1).await), (1, 1));
+        assert_eq!(kept("a".to_owned(), Some("b")).await, 2);
     }
     // The error that is not kept was loaded twice.
-    assert_eq!(runs(), 10);
+    assert_eq!(runs(), 11);
     shared_tier::invalidate("1", Some("y")).await.unwrap();
     detached_load::refresh("abc").await;
     Repo.entry(1).invalidate().await.unwrap();
@@ -296,7 +312,7 @@ async fn every_type_may_have_methods_of_the_same_names() {
 
 #[tokio::test]
 async fn names_of_the_prelude_may_mean_something_else() {
-    use shadowed::{Repo, blocking, fallible, generic, template};
+    use shadowed::{Repo, blocking, fallible, generic, kept, template};
 
     let _turn = TURN.lock().await;
     runs();
@@ -309,8 +325,9 @@ async fn names_of_the_prelude_may_mean_something_else() {
         assert_eq!((Repo.method(1).await, Repo.tagged(1).await), (1, 1));
         assert_eq!(std::sync::Arc::new(Repo).detached(1).await, 1);
         assert_eq!(Repo.blocking(1), 1);
+        assert_eq!(kept("x", None, String::new()).await, 1);
     }
-    assert_eq!(runs(), 9);
+    assert_eq!(runs(), 10);
     template::invalidate(1, "y", Some(&1)).await.unwrap();
     fallible::invalidate("x").await.unwrap();
     blocking::invalidate(1).unwrap();

@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use cached_aside::{Cache, CacheControl, CacheOutcome, Layer, RedisTier, cached};
+use cached_aside::{
+    Cache, CacheControl, CacheOutcome, Layer, RedisTier, Stats, cached, testing::ManualClock, warm,
+};
 use redis_harness::{Proxy, RedisServer, eventually_async};
 
 /// So long that no result depends on how busy the machine is.
@@ -218,4 +220,66 @@ async fn a_load_that_fails_does_not_take_away_the_stale_value_that_it_was_to_rep
         assert!(matches!(reply.outcome, CacheOutcome::Stale { .. }), "{:?}", reply.outcome);
         cache.flush().await;
     }
+}
+
+/// Two processes that start at once.
+#[tokio::test]
+async fn each_key_is_warmed_once_over_all() {
+    let redis = RedisServer::start();
+    let runs = Arc::new(AtomicUsize::new(0));
+    let of = |cache: Cache| {
+        let runs = runs.clone();
+        tokio::spawn(async move {
+            let report = warm(0..200, |id| user::warm(&cache, &runs, id)).concurrency(20).await;
+            cache.flush().await;
+            (report, cache)
+        })
+    };
+    let (a, b) = (of(cache_on(&redis.url())), of(cache_on(&redis.url())));
+    let ((a, _), (b, cache)) = (a.await.unwrap(), b.await.unwrap());
+    assert_eq!((a.done(), b.done(), a.loaded + b.loaded), (200, 200, 200), "{a}; {b}");
+    assert_eq!(runs.load(SeqCst), 200);
+    // One that comes later has nothing to load, and then has it all in memory.
+    let third = cache_on(&redis.url());
+    let report = warm(0..200, |id| user::warm(&third, &runs, id)).await;
+    assert_eq!((report.present, third.stats().hits_l2), (200, 200), "{report}");
+    for cache in [&cache, &third] {
+        let reply = user::with(CacheControl::new(), cache, &runs, 77).await;
+        assert!(matches!(reply.outcome, CacheOutcome::Hit { tier: Layer::L1, .. }), "{:?}", reply.outcome);
+    }
+    assert_eq!(runs.load(SeqCst), 200);
+}
+
+#[cached("hot:{id}", ttl = "1h", keep_warm = 10, cache = cache, skip(cache, runs))]
+async fn hot(cache: &Cache, runs: &Arc<AtomicUsize>, id: u32) -> usize {
+    let _ = id;
+    runs.fetch_add(1, SeqCst) + 1
+}
+
+/// Two processes that both use a key: one of them loads it again, and both have the new value.
+#[tokio::test]
+async fn a_key_is_kept_warm_by_one_load_over_all() {
+    let redis = RedisServer::start();
+    let (clock, runs) = (ManualClock::new(), Arc::new(AtomicUsize::new(0)));
+    let cache = || {
+        let tier = RedisTier::builder(redis.url()).operation_timeout(PATIENCE).write_timeout(PATIENCE);
+        Cache::builder().namespace("test").tier(tier.build().unwrap()).clock(clock.clock()).build().unwrap()
+    };
+    let (a, b) = (cache(), cache());
+    for cache in [&a, &b, &a, &b] {
+        assert_eq!(hot(cache, &runs, 7).await, 1);
+        cache.flush().await;
+    }
+    clock.advance(Duration::from_secs(54 * 60));
+    // Who looks does not load.
+    eventually_async("both have the new value", async || {
+        hot::peek(&a, &runs, 7).await == Some(2) && hot::peek(&b, &runs, 7).await == Some(2)
+    })
+    .await;
+    a.flush().await;
+    b.flush().await;
+    let sum = |count: fn(&Stats) -> u64| count(&a.stats()) + count(&b.stats());
+    assert_eq!((sum(|stats| stats.loads), sum(|stats| stats.misses)), (2, 1));
+    assert!(sum(|stats| stats.kept_warm) >= 1);
+    assert_eq!(runs.load(SeqCst), 2);
 }

@@ -115,6 +115,11 @@ impl Source {
         self.0.runs.load(SeqCst)
     }
 
+    /// How many have it, this one included.
+    pub(crate) fn holders(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+
     pub(crate) fn let_through(&self, loads: usize) {
         self.0.gate.add_permits(loads);
     }
@@ -123,6 +128,13 @@ impl Source {
 /// Lets others run until `condition` is true.
 pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
     while !condition() {
+        yield_now().await;
+    }
+}
+
+/// Lets everybody else go as far as they can.
+pub(crate) async fn settle() {
+    for _ in 0..100 {
         yield_now().await;
     }
 }

@@ -20,3 +20,4 @@ mod methods;
 mod policies;
 mod support;
 mod tags;
+mod warm;

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc, OnceLock,
+        Arc, OnceLock, Weak,
         atomic::{AtomicU8, Ordering},
     },
     time::Duration,
@@ -50,10 +50,9 @@ use crate::{
 pub struct Cache(Arc<Inner>);
 
 /// It does not keep the cache.
-#[cfg(feature = "metrics")]
-pub(crate) struct WeakCache(std::sync::Weak<Inner>);
+#[derive(Clone)]
+pub(crate) struct WeakCache(Weak<Inner>);
 
-#[cfg(feature = "metrics")]
 impl WeakCache {
     pub(crate) fn upgrade(&self) -> Option<Cache> {
         self.0.upgrade().map(Cache)
@@ -73,6 +72,12 @@ struct Inner {
     local_counters: LocalCounters,
     places: Places,
     mode: AtomicU8,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.functions.iter().for_each(|function| function.hot.wake());
+    }
 }
 
 /// Which tiers take part.
@@ -255,7 +260,6 @@ impl Cache {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    #[cfg(feature = "metrics")]
     pub(crate) fn downgrade(&self) -> WeakCache {
         WeakCache(Arc::downgrade(&self.0))
     }

@@ -12,6 +12,7 @@ use crate::{
     flight::{self, Landing, Leader, Panic},
     invalidation::{Invalidation, Target},
     join::Joined,
+    keep_warm::Keeper,
     key::{WriteKey, with_identity},
     l1::Kept,
     landing::{Ground, Lander},
@@ -24,6 +25,7 @@ use crate::{
     slot::Slot,
     stats::Count,
     tags::Tags,
+    warm::Warmed,
 };
 
 /// What generated code knows of a function besides its arguments.
@@ -47,6 +49,8 @@ impl<R> Copy for Plan<R> {}
 /// A call that has its key. A plain call has looked into L1 with it already.
 pub(crate) enum Start<R> {
     Hit(R, Duration),
+    /// A hit that may make its key one of the most used, and what it takes to keep that warm.
+    Hot(R, Duration, Box<(Prepared, Arc<Kept>)>),
     Miss(Prepared),
 }
 
@@ -55,28 +59,39 @@ pub(crate) struct Prepared {
     pub(crate) cache: Cache,
     pub(crate) site: Site,
     pub(crate) entry: Result<Entry, Error>,
+    /// Keeps the key warm, if a hit makes it one of the most used.
+    pub(crate) keeper: Option<Arc<dyn Keeper>>,
 }
 
 /// Steps 1 and 2 of a plain call: encode the key into this thread's buffer, and look into L1. A hit ends here, without
-/// an allocation.
+/// an allocation. `count` is told of it, and whether its key may be one of the most used.
 #[inline]
-pub(crate) fn start<R>(cache: &Cache, plan: Plan<R>, write: impl WriteKey) -> Start<R> {
+pub(crate) fn start<R>(
+    cache: &Cache,
+    plan: Plan<R>,
+    write: impl WriteKey,
+    count: impl FnOnce(&Kept) -> bool,
+) -> Start<R> {
     let on = cache.mode() != CacheMode::Off;
     let found = with_identity(plan.site, &write, |key| {
         let looked = if on { cache.look(plan.site, key) } else { Looked::Nothing };
         let Looked::Fresh(kept, age) = looked else { return Err(key.owned()) };
         let value = (plan.hit)(&*kept.slot).ok_or_else(|| key.owned())?;
         cache.note_hit(&kept, age, plan.site, key);
-        Ok((value, age))
+        Ok((value, age, count(&kept).then(|| (key.owned(), kept))))
     });
+    let prepare = |entry| Prepared { cache: cache.clone(), site: *plan.site, entry, keeper: None };
+    let entry = |key| {
+        let schema = || (plan.shape)().schema(plan.site.schema_version());
+        cache.entry(plan.site, key, write, schema)
+    };
     match found {
-        Ok(Ok((value, age))) => Start::Hit(value, age),
-        Ok(Err(key)) => {
-            let schema = || (plan.shape)().schema(plan.site.schema_version());
-            let entry = cache.entry(plan.site, key, write, schema);
-            Start::Miss(Prepared { cache: cache.clone(), site: *plan.site, entry })
+        Ok(Ok((value, age, None))) => Start::Hit(value, age),
+        Ok(Ok((value, age, Some((key, kept))))) => {
+            Start::Hot(value, age, Box::new((prepare(entry(key)), kept)))
         }
-        Err(error) => Start::Miss(Prepared { cache: cache.clone(), site: *plan.site, entry: Err(error) }),
+        Ok(Err(key)) => Start::Miss(prepare(entry(key))),
+        Err(error) => Start::Miss(prepare(Err(error))),
     }
 }
 
@@ -90,7 +105,7 @@ impl Prepared {
     ) -> Self {
         let key = with_identity(site, &write, |key| key.owned());
         let entry = key.and_then(|key| cache.entry(site, key, write, schema));
-        Self { cache: cache.clone(), site: *site, entry }
+        Self { cache: cache.clone(), site: *site, entry, keeper: None }
     }
 
     pub(crate) fn add_tags(&mut self, write: impl FnOnce(&mut Tags<'_>) -> Result<(), Error>) {
@@ -107,7 +122,7 @@ impl Prepared {
         shape: Box<dyn Shape<R>>,
         load: Load<R, F>,
     ) -> Result<Reply<R>, Panicked> {
-        let Self { cache, site, entry, .. } = self;
+        let Self { cache, site, entry, keeper } = self;
         let entry = match entry {
             _ if !terms.on || cache.mode() == CacheMode::Off => {
                 return Ok(bypass(&cache, &site, Reason::Off, load).await);
@@ -123,12 +138,50 @@ impl Prepared {
         let desk = Box::new(Desk { cache, site, entry, terms, shape: shape.into(), wants });
 
         let suspect = match desk.ask_l1() {
-            Local::Hit(_, reply) => return Ok(reply),
-            Local::Due(kept) => return desk.renew(kept, load).await,
-            Local::Suspect(kept) => Some(kept),
+            Local::Hit(kept, reply) => {
+                if kept.used()
+                    && let Some(keeper) = keeper
+                {
+                    desk.cache.keep_warm(&desk.site, &desk.entry.key, &kept, keeper);
+                }
+                return Ok(reply);
+            }
+            Local::Due(kept) => {
+                kept.used();
+                return desk.renew(kept, load).await;
+            }
+            Local::Suspect(kept) => {
+                kept.used();
+                Some(kept)
+            }
             Local::Nothing => None,
         };
         desk.miss(suspect, load).await
+    }
+
+    /// Sees to it that there is a value, and lets go of it. `shape` is called for twice.
+    pub(crate) async fn warm<R, F: Future<Output = R>>(
+        self,
+        terms: Terms,
+        shape: impl Fn() -> Box<dyn Shape<R>>,
+        load: Load<R, F>,
+    ) -> Warmed {
+        if self.cache.mode() == CacheMode::Off || self.entry.is_err() {
+            // A load would be for nothing.
+            return Warmed::Skipped;
+        }
+        let Ok(Reply { value, outcome }) = self.run(terms, shape(), load).await else {
+            return Warmed::Panicked;
+        };
+        if shape().has_failed(value) {
+            return Warmed::Failed;
+        }
+        match outcome {
+            CacheOutcome::Hit { .. } | CacheOutcome::Stale { .. } => Warmed::Present,
+            CacheOutcome::Miss => Warmed::Loaded,
+            CacheOutcome::Joined => Warmed::Joined,
+            CacheOutcome::Bypass(_) => Warmed::Skipped,
+        }
     }
 
     /// What the tiers have, without a load and without a trace in them.
@@ -181,7 +234,7 @@ impl<R> Clone for Desk<R> {
 
 /// What L1 has.
 enum Local<R> {
-    Hit(Arc<dyn Slot>, Reply<R>),
+    Hit(Arc<Kept>, Reply<R>),
     /// A value that is to be loaded again, and may be served until that is done.
     Due(Arc<Kept>),
     /// A value that has to be checked with the shared tier before it is served.
@@ -228,8 +281,8 @@ impl<R> Desk<R> {
     ) -> Result<Reply<R>, Panicked> {
         // The flight before this one may have ended between the look into L1 and the join.
         let suspect = match self.ask_l1() {
-            Local::Hit(slot, reply) => {
-                leader.land(slot, || ());
+            Local::Hit(kept, reply) => {
+                leader.land(kept.slot.clone(), || ());
                 return Ok(reply);
             }
             Local::Due(kept) | Local::Suspect(kept) => Some(kept),
@@ -311,7 +364,7 @@ impl<R> Desk<R> {
                     Some(value) => {
                         self.note(Count::HitL1);
                         let outcome = CacheOutcome::Hit { tier: Layer::L1, age };
-                        Local::Hit(kept.slot.clone(), Reply::new(value, outcome))
+                        Local::Hit(kept, Reply::new(value, outcome))
                     }
                     None => Local::Nothing,
                 }
@@ -369,7 +422,7 @@ impl<R> Desk<R> {
         }
     }
 
-    fn seek(&self) -> Seek<'_, R> {
+    pub(crate) fn seek(&self) -> Seek<'_, R> {
         Seek {
             shared: self.cache.shared(),
             entry: &self.entry,

@@ -2,12 +2,16 @@
 
 use std::{
     fmt,
+    future::poll_fn,
     sync::{
-        Arc, LazyLock,
+        Arc, LazyLock, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Poll, Waker},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+
+use futures_timer::Delay;
 
 /// Where a cache reads the time from: the machine, or a [`ManualClock`](crate::testing::ManualClock) in tests.
 ///
@@ -19,7 +23,42 @@ pub struct Clock(Source);
 #[derive(Clone)]
 enum Source {
     System,
-    Manual(Arc<AtomicU64>),
+    Manual(Arc<Manual>),
+}
+
+/// Time that stands still until it is told to move.
+#[derive(Debug, Default)]
+pub(crate) struct Manual {
+    elapsed: AtomicU64,
+    /// Those who wait for a moment.
+    waiting: Mutex<Vec<Waker>>,
+}
+
+impl Manual {
+    pub(crate) fn advance(&self, by: Duration) {
+        self.elapsed.fetch_add(nanos(by), Ordering::Relaxed);
+        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    fn now(&self) -> Nanos {
+        ORIGIN + self.elapsed.load(Ordering::Relaxed)
+    }
+
+    async fn until(&self, moment: Nanos) {
+        poll_fn(|cx| {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            // Under the lock, or a move of the time in between would wake nobody.
+            if self.now() >= moment {
+                return Poll::Ready(());
+            }
+            if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                waiting.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
 }
 
 /// Nanoseconds on the monotonic clock. They start above zero, so that zero can mean "never".
@@ -43,15 +82,29 @@ impl Clock {
         ORIGIN + nanos(moment.saturating_duration_since(*START))
     }
 
-    pub(crate) fn manual(elapsed: Arc<AtomicU64>) -> Self {
-        Self(Source::Manual(elapsed))
+    pub(crate) fn manual(time: Arc<Manual>) -> Self {
+        Self(Source::Manual(time))
+    }
+
+    /// Waits until this moment has come. Not with the runtime's timer: there may be no runtime, or one without.
+    pub(crate) async fn until(&self, moment: Nanos) {
+        /// The most that is slept at once: more might be too long for the timer.
+        const LONGEST: Duration = Duration::from_secs(60 * 60);
+        match &self.0 {
+            Source::System => {
+                while let left @ 1.. = moment.saturating_sub(self.now()) {
+                    Delay::new(Duration::from_nanos(left).min(LONGEST)).await;
+                }
+            }
+            Source::Manual(time) => time.until(moment).await,
+        }
     }
 
     #[inline]
     pub(crate) fn now(&self) -> Nanos {
         match &self.0 {
             Source::System => Self::system_nanos(Instant::now()),
-            Source::Manual(elapsed) => ORIGIN + elapsed.load(Ordering::Relaxed),
+            Source::Manual(time) => time.now(),
         }
     }
 
@@ -59,7 +112,7 @@ impl Clock {
     pub(crate) fn wall_ms(&self) -> u64 {
         match &self.0 {
             Source::System => millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)),
-            Source::Manual(elapsed) => MANUAL_EPOCH_MS + elapsed.load(Ordering::Relaxed) / 1_000_000,
+            Source::Manual(time) => MANUAL_EPOCH_MS + (time.now() - ORIGIN) / 1_000_000,
         }
     }
 }

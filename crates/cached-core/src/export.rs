@@ -75,6 +75,8 @@ metrics! {
     JOINED: Counter "cached_aside_joined_total" ["function"] "Calls that the load of another call answered";
     BYPASSED: Counter "cached_aside_bypassed_total" ["function"] "Calls in which the cache took no part";
     LOADS: Counter "cached_aside_loads_total" ["function"] "Runs of the function's body";
+    KEPT_WARM: Counter "cached_aside_kept_warm_total" ["function"]
+        "Renewals of the most used keys, begun before they expired and without a call";
     LOAD_FAILURES: Counter "cached_aside_load_failures_total" ["function", "outcome"]
         "Loads that returned an error, or panicked";
     LOAD_TIMEOUTS: Counter "cached_aside_load_timeouts_total" ["function"] "Loads that took too long, and so ended in an error";
@@ -120,6 +122,7 @@ fn series(count: Count) -> (&'static str, Option<(&'static str, &'static str)>) 
         Count::Joined => (JOINED, None),
         Count::Bypass => (BYPASSED, None),
         Count::Load => (LOADS, None),
+        Count::KeptWarm => (KEPT_WARM, None),
         Count::LoadError => (LOAD_FAILURES, Some(("outcome", "error"))),
         Count::LoadPanic => (LOAD_FAILURES, Some(("outcome", "panic"))),
         Count::LoadTimeout => (LOAD_TIMEOUTS, None),

@@ -9,9 +9,12 @@ use crate::{
     call::{Plan, Prepared, Start, start},
     control::{CacheOutcome, Layer, LoadRule, Reply, Terms},
     invalidation::Invalidation,
+    keep_warm::Recipe,
     key::{KeyWriter, WriteKey},
+    l1::Kept,
     load::Load,
     tags::Tags,
+    warm::Warmed,
 };
 
 /// Whether a call is made as it stands, or is a handle for something else.
@@ -41,7 +44,21 @@ impl<R> Started<R> {
         write: impl Fn(&mut KeyWriter<'_>) -> Result<(), Error>,
     ) -> Self {
         match intent {
-            Intent::Plain => Self { plan, start: start(cache, plan, write), name: None },
+            Intent::Plain => Self { plan, start: start(cache, plan, write, |_| false), name: None },
+            Intent::Beside => Self::beside(plan, cache, write),
+        }
+    }
+
+    /// The same for a function that keeps its most used keys warm: a hit counts.
+    #[inline]
+    pub fn counted(
+        intent: Intent,
+        plan: Plan<R>,
+        cache: &Cache,
+        write: impl Fn(&mut KeyWriter<'_>) -> Result<(), Error>,
+    ) -> Self {
+        match intent {
+            Intent::Plain => Self { plan, start: start(cache, plan, write, Kept::used), name: None },
             Intent::Beside => Self::beside(plan, cache, write),
         }
     }
@@ -63,12 +80,32 @@ impl<R> Started<R> {
         self
     }
 
+    /// Adds how to load the value again when nobody asks. It is made for a hit that makes its key one of the most used.
+    #[inline]
+    #[must_use]
+    pub fn keep(self, recipe: impl FnOnce() -> Recipe<R>) -> Self
+    where
+        R: Send + 'static,
+    {
+        let Self { plan, start, name } = self;
+        let start = match start {
+            Start::Hot(value, age, hot) => {
+                let (prepared, kept) = *hot;
+                prepared.keep_warm(&kept, plan.shape, recipe());
+                Start::Hit(value, age)
+            }
+            Start::Miss(prepared) if name.is_some() => Start::Miss(prepared.kept_by(plan.shape, recipe)),
+            start => start,
+        };
+        Self { plan, start, name }
+    }
+
     /// Adds what to do on a miss. A hit has no use for it, and pays nothing for it.
     #[inline]
     pub fn load<F: Future<Output = R>>(self, load: impl FnOnce() -> Load<R, F>) -> Call<R, F> {
         let Self { plan, start, name } = self;
         let stage = match start {
-            Start::Hit(value, age) => Stage::Hit(value, age),
+            Start::Hit(value, age) | Start::Hot(value, age, _) => Stage::Hit(value, age),
             Start::Miss(prepared) => Stage::Miss(Box::new((prepared, load()))),
         };
         Call { plan, stage, name }
@@ -114,6 +151,17 @@ impl<R, F: Future<Output = R>> Call<R, F> {
     /// What the function would return if it is cached, without running it.
     pub async fn peek(self) -> Option<R> {
         self.find(Terms::default()).await.map(|reply| reply.value)
+    }
+
+    /// Sees to it that the value is there, and lets go of it: for [`warm`](crate::warm()).
+    pub async fn warm(self) -> Warmed {
+        match self.stage {
+            Stage::Hit(..) => Warmed::Present,
+            Stage::Miss(miss) => {
+                let (prepared, load) = *miss;
+                Box::pin(prepared.warm(Terms::default(), self.plan.shape, load)).await
+            }
+        }
     }
 
     /// Removes the value from every tier, and lets no load that has begun store one. Await what it returns.
@@ -184,6 +232,11 @@ impl<R, F: Future<Output = R>> SyncCall<R, F> {
     /// What the function would return if it is cached, without running it.
     pub fn peek(self) -> Option<R> {
         block_on(self.0.peek())
+    }
+
+    /// Sees to it that the value is there, and lets go of it: for [`warm`](crate::warm()).
+    pub fn warm(self) -> Warmed {
+        block_on(self.0.warm())
     }
 
     /// Removes the value, and lets no load that has begun store one.

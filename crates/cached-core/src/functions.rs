@@ -13,6 +13,7 @@ use foldhash::fast::FixedState;
 
 use crate::{
     clock::Nanos,
+    hot::Hot,
     latency::Histogram,
     stats::{Count, Counters, FunctionStats, Stats},
 };
@@ -25,6 +26,8 @@ pub(crate) struct Function {
     hit: Histogram,
     look: OnceLock<Box<Histogram>>,
     load: OnceLock<Box<Histogram>>,
+    /// Its most used keys, if they are kept warm.
+    pub(crate) hot: Hot,
     #[cfg(feature = "metrics")]
     pub(crate) exported: crate::export::Exported,
 }
@@ -37,6 +40,7 @@ impl Function {
             hit: Histogram::new(),
             look: OnceLock::new(),
             load: OnceLock::new(),
+            hot: Hot::default(),
             #[cfg(feature = "metrics")]
             exported: crate::export::Exported::default(),
         }

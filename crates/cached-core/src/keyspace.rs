@@ -23,6 +23,7 @@ use crate::{
     slot::Slot,
     stats::Count,
     tier::{Filled, LeaseClaim, TagAsk, Take, Tier, TierError, TierFill, Token},
+    warm::Warmed,
 };
 
 /// Values of one type under one prefix.
@@ -120,7 +121,7 @@ where
         E: Send + Sync + 'static,
         F: Future<Output = Result<V, E>>,
     {
-        let shape = Typed::fallible().share_errors(Some(Sharing::by_clone())).jitter(self.jitter).shared();
+        let shape = self.fallible();
         // Not called before it is known that there is something to load, and that nothing was said since.
         let load = Load::Inline(async move { load().await.map_err(Arc::new) });
         let terms = CacheControl::ttl(self.ttl).terms;
@@ -129,6 +130,17 @@ where
             Err(Panicked::Here(panic)) => std::panic::resume_unwind(panic),
             Err(_) => Err(LoadError::Panicked),
         }
+    }
+
+    /// As [`get_or_load`](Self::get_or_load), but lets go of the value: for [`warm`](crate::warm()).
+    pub async fn warm<E, F>(&self, key: &K, load: impl FnOnce() -> F) -> Warmed
+    where
+        E: Send + Sync + 'static,
+        F: Future<Output = Result<V, E>>,
+    {
+        let load = Load::Inline(async move { load().await.map_err(Arc::new) });
+        let terms = CacheControl::ttl(self.ttl).terms;
+        self.prepare(key).warm(terms, || Box::new(self.fallible()), load).await
     }
 
     /// Puts a value into every tier. A load that has begun does not overwrite it.
@@ -265,6 +277,10 @@ where
 
     fn plain(&self) -> Typed<V, Infallible, V> {
         Typed::plain().jitter(self.jitter).shared()
+    }
+
+    fn fallible<E: Send + Sync + 'static>(&self) -> Typed<V, Arc<E>, Result<V, Arc<E>>> {
+        Typed::fallible().share_errors(Some(Sharing::by_clone())).jitter(self.jitter).shared()
     }
 
     fn is_off(&self) -> bool {

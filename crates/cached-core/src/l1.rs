@@ -16,6 +16,7 @@ use crate::{
     clock::Nanos,
     event::{EventKind, SharedObservers},
     functions::{Function, Functions},
+    hot::Heat,
     key::{BuildPrehashed, Key, KeyHasher, KeyRef},
     site::Site,
     slot::Slot,
@@ -46,6 +47,8 @@ pub(crate) struct Kept {
     pub(crate) stamp: Stamp,
     /// After a load in its place has failed, none is begun before that.
     rests_until: AtomicU64,
+    /// Counts its uses, if its function keeps keys warm.
+    heat: Option<Arc<Heat>>,
     /// Whose it is, so that a hit finds its counter.
     pub(crate) function: Arc<Function>,
     epoch: u64,
@@ -108,10 +111,16 @@ impl L1 {
     pub(crate) fn insert(&self, site: &Site, key: &Key, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp) {
         let epoch = self.epoch.load(Ordering::Acquire);
         let (function, version) = (self.functions.of(site.template()).clone(), site.schema_version());
+        let before = self.slots.get(&key.as_ref());
+        let is_new = before.as_ref().is_none_or(|before| !Arc::ptr_eq(&before.slot, &slot));
+        let heat = (site.warm_keys() > 0).then(|| {
+            let before = before.as_ref().and_then(|before| before.heat.clone());
+            function.hot.follow(key, before, is_new.then(|| slot.meta()))
+        });
         // The same value on a new claim rests as long as it would have.
-        let before = self.slots.get(&key.as_ref()).filter(|before| Arc::ptr_eq(&before.slot, &slot));
+        let before = before.filter(|_| !is_new);
         let rests_until = before.map_or(0, |before| before.rests_until.load(Ordering::Relaxed)).into();
-        let kept = Kept { slot, claim, stamp, rests_until, function, epoch, version };
+        let kept = Kept { slot, claim, stamp, rests_until, heat, function, epoch, version };
         self.slots.insert(key.clone(), Arc::new(kept));
         self.roster(site, |roster| roster.insert(key.clone(), ()));
     }
@@ -179,8 +188,24 @@ impl Kept {
         self.rests_until.store(moment, Ordering::Relaxed);
     }
 
+    /// Counts a use; whether that may make its key one of the most used.
+    #[inline]
+    pub(crate) fn used(&self) -> bool {
+        self.heat.as_ref().is_some_and(|heat| heat.add() && self.function.hot.wants(heat))
+    }
+
+    /// `None` if its function keeps no keys warm.
+    pub(crate) fn heat(&self) -> Option<&Arc<Heat>> {
+        self.heat.as_ref()
+    }
+
     pub(crate) fn is_resting(&self, now: Nanos) -> bool {
-        now < self.rests_until.load(Ordering::Relaxed)
+        self.rests(now).is_some()
+    }
+
+    /// Until when.
+    pub(crate) fn rests(&self, now: Nanos) -> Option<Nanos> {
+        Some(self.rests_until.load(Ordering::Relaxed)).filter(|until| now < *until)
     }
 }
 

@@ -212,7 +212,7 @@ fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded: Loaded) -
     let tags = if ttl.is_some() { desk.shape.value_tags(&*slot) } else { None };
     let encoder = if is_error { None } else { desk.shape.encoder(&slot) };
     let stale = desk.shape.stale();
-    let is_renewed = desk.shape.is_renewed();
+    let is_renewed = desk.shape.is_renewed() || desk.site.warm_keys() > 0;
     let Desk { cache, site, entry, terms, .. } = *desk;
     let shared = cache.shared().clone();
     let takes_part = terms.shared && cache.mode() == Mode::On;

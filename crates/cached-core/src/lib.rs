@@ -21,8 +21,10 @@ mod function;
 mod functions;
 mod guard;
 mod health;
+mod hot;
 mod invalidation;
 mod join;
+mod keep_warm;
 mod key;
 mod keyspace;
 mod l1;
@@ -52,6 +54,8 @@ mod tags;
 pub mod testing;
 mod tier;
 mod timeout;
+mod warm;
+mod warming;
 
 #[doc(hidden)]
 #[path = "private/mod.rs"]
@@ -86,3 +90,5 @@ pub use tier::{
     TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
 };
 pub use timeout::LoadTimeout;
+pub use warm::{Warm, WarmList, WarmOutcome, WarmReport, WarmSource, WarmStream, Warmed, warm, warm_from};
+pub use warming::Warming;

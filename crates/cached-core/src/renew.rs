@@ -128,8 +128,13 @@ impl<R> Desk<R> {
 
 impl<R> Lander<R> {
     /// Asks the shared tier itself before it loads.
-    fn renewing(mut desk: Box<Desk<R>>, leader: Leader, kept: Arc<Kept>) -> Self {
-        desk.wants = Wants::Newer;
+    fn renewing(desk: Box<Desk<R>>, leader: Leader, kept: Arc<Kept>) -> Self {
+        Self::replacing(desk, Wants::Newer, leader, kept)
+    }
+
+    /// The same, where the caller knows what will do instead.
+    pub(crate) fn replacing(mut desk: Box<Desk<R>>, wants: Wants, leader: Leader, kept: Arc<Kept>) -> Self {
+        desk.wants = wants;
         leader.expect_poll();
         Self::unasked(desk, leader, kept)
     }

@@ -64,6 +64,8 @@ pub(crate) enum Wants {
     Usable,
     /// What is not to be loaded again yet: there is an older one to serve meanwhile.
     Newer,
+    /// The same, and not the one with this stamp, although that is not to be loaded again yet either.
+    Another(Stamp),
 }
 
 impl<R> Seek<'_, R> {
@@ -250,7 +252,8 @@ impl<R> Seek<'_, R> {
         let now = self.shared.clock.now();
         let may_serve = |kept: &&Arc<Kept>| {
             let (bound, grace) = self.cache.limits(self.site, &kept.claim);
-            self.will_do(kept.slot.meta(), now) && kept.claim.stands_alone(now, bound, grace)
+            let is_known = matches!(self.wants, Wants::Another(_));
+            !is_known && self.will_do(kept.slot.meta(), now) && kept.claim.stands_alone(now, bound, grace)
         };
         suspect.filter(may_serve).cloned()
     }
@@ -321,7 +324,8 @@ impl<R> Seek<'_, R> {
 
     fn judge(&self, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp) -> State {
         let (now, meta) = (self.shared.clock.now(), slot.meta());
-        if !self.will_do(meta, now) || self.max_age.is_some_and(|most| meta.age(now) > most) {
+        let is_known = self.wants == Wants::Another(stamp);
+        if is_known || !self.will_do(meta, now) || self.max_age.is_some_and(|most| meta.age(now) > most) {
             return State::Takeable(Take::Over(stamp));
         }
         State::Found(Found { slot, claim, stamp, was_awaited: false })
@@ -331,7 +335,7 @@ impl<R> Seek<'_, R> {
         match self.wants {
             Wants::Fresh => meta.is_fresh(now),
             Wants::Usable => meta.is_usable(now),
-            Wants::Newer => !meta.is_due(now),
+            Wants::Newer | Wants::Another(_) => !meta.is_due(now),
         }
     }
 

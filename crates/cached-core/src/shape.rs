@@ -62,6 +62,9 @@ pub trait Shape<R>: Send + Sync {
     /// Whether a slot of this function holds a value, and not an error.
     fn is_value(&self, slot: &dyn Slot) -> bool;
 
+    /// Whether what the function returned is an error.
+    fn has_failed(&self, out: R) -> bool;
+
     /// How long a load may take.
     fn load_timeout(&self) -> Option<Duration>;
 
@@ -82,11 +85,15 @@ pub struct Settling {
 
 impl Settling {
     pub(crate) fn now(clock: &Clock, ttl: Option<Duration>) -> Self {
-        // Keyed anew each time; it only spreads expiries.
-        let [a, b, c, d, ..] = RandomState::new().hash_one(0_u8).to_le_bytes();
-        let random = f64::from(u32::from_le_bytes([a, b, c, d])) / f64::from(u32::MAX);
-        Self { now: clock.now(), ttl, random }
+        Self { now: clock.now(), ttl, random: random() }
     }
+}
+
+/// Between 0 and 1.
+pub(crate) fn random() -> f64 {
+    // Keyed anew each time; it only spreads expiries.
+    let [a, b, c, d, ..] = RandomState::new().hash_one(0_u8).to_le_bytes();
+    f64::from(u32::from_le_bytes([a, b, c, d])) / f64::from(u32::MAX)
 }
 
 /// The dates of a value that comes from the shared tier.
@@ -437,6 +444,10 @@ where
 
     fn is_value(&self, slot: &dyn Slot) -> bool {
         (slot as &dyn Any).is::<Value<V>>()
+    }
+
+    fn has_failed(&self, out: R) -> bool {
+        (self.split)(out).is_err()
     }
 
     fn load_timeout(&self) -> Option<Duration> {

@@ -14,6 +14,7 @@ pub struct Site {
     coalesces_here: bool,
     soft_timeout: Option<Duration>,
     max_loads: Option<u32>,
+    keep_warm: u32,
 }
 
 impl Site {
@@ -39,6 +40,7 @@ impl Site {
             coalesces_here: false,
             soft_timeout: None,
             max_loads: None,
+            keep_warm: 0,
         }
     }
 
@@ -89,6 +91,18 @@ impl Site {
     pub const fn max_loads(mut self, loads: u32) -> Self {
         self.max_loads = Some(loads);
         self
+    }
+
+    /// How many of its most used keys are loaded again before they expire.
+    #[must_use]
+    pub const fn keep_warm(mut self, keys: u32) -> Self {
+        self.keep_warm = keys;
+        self
+    }
+
+    /// Zero if it was not asked for.
+    pub(crate) const fn warm_keys(&self) -> usize {
+        self.keep_warm as usize
     }
 
     pub(crate) const fn patience(&self) -> Option<Duration> {

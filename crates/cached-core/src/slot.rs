@@ -72,8 +72,7 @@ impl Meta {
         reason = "a share"
     )]
     pub(crate) fn due_at(self, share: f64) -> Self {
-        let life = self.deadline.saturating_sub(self.filled_at).saturating_add(self.age_then);
-        let due = ((life as f64 * share) as Nanos).saturating_sub(self.age_then);
+        let due = ((self.life() as f64 * share) as Nanos).saturating_sub(self.age_then);
         Self { due: self.filled_at.saturating_add(due).min(self.deadline), ..self }
     }
 
@@ -92,6 +91,27 @@ impl Meta {
     #[inline]
     pub(crate) fn is_due(&self, now: Nanos) -> bool {
         now >= self.due
+    }
+
+    /// From when to when it is over.
+    pub(crate) fn life(&self) -> Nanos {
+        self.deadline.saturating_sub(self.filled_at).saturating_add(self.age_then)
+    }
+
+    /// When a slot that is kept warm is loaded again: a little before that would be too late, or before a hit would do it. At
+    /// most a sixth of the time until then is cut, by `random` between 0 and 1.
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share"
+    )]
+    pub(crate) fn renewal(&self, random: f64) -> Nanos {
+        const LATEST: f64 = 0.9;
+        let ahead = self.due.saturating_sub(self.filled_at).saturating_add(self.age_then);
+        let latest = (self.life() as f64 * LATEST).min(ahead as f64);
+        let age = (latest * (1.0 - random / 6.0)) as Nanos;
+        self.filled_at.saturating_add(age.saturating_sub(self.age_then))
     }
 
     /// When the slot was so old, or when it came into this process if it never was.
@@ -133,5 +153,19 @@ mod tests {
         assert!(!meta.is_due(at(2)) && meta.is_due(at(3)));
         assert!(Meta::new(100, 9 * second, second, 0).due_at(0.8).is_due(100));
         assert!(!Meta::new(0, Duration::ZERO, Duration::MAX, 0).due_at(0.5).is_due(u64::MAX / 4));
+    }
+
+    #[test]
+    fn what_is_kept_warm_is_loaded_again_before_it_is_due() {
+        let second = Duration::from_secs(1);
+        let seconds = |meta: Meta| [0.0, 1.0].map(|random| (meta.renewal(random) - 100) / 10_000_000);
+        let meta = Meta::new(100, Duration::ZERO, 10 * second, 0);
+        assert_eq!(seconds(meta), [900, 750]);
+        assert_eq!(seconds(meta.usable_for(100 * second)), [900, 750]);
+        assert_eq!(seconds(meta.due_at(0.6)), [600, 500]);
+        // Half of its life was over when it came, or all that was to be used.
+        assert_eq!(seconds(Meta::new(100, 5 * second, 5 * second, 0)), [400, 250]);
+        assert_eq!(seconds(Meta::new(100, 19 * second, second, 0)), [0, 0]);
+        assert!(Meta::new(100, Duration::ZERO, Duration::MAX, 0).renewal(1.0) > u64::MAX / 2);
     }
 }

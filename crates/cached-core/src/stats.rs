@@ -87,6 +87,9 @@ counters! {
     Bypass => bypassed,
     /// Runs of a function's body.
     Load => loads,
+    /// Renewals of the most used keys, begun before they expired and without a call. Where another process was faster, its
+    /// value is taken.
+    KeptWarm => kept_warm,
     /// Loads that returned an error.
     LoadError => load_errors,
     /// Loads that took longer than they may.

@@ -8,6 +8,7 @@ mod check;
 mod errors;
 mod expand;
 mod function;
+mod holder;
 mod invalidates;
 mod options;
 mod template;
@@ -34,6 +35,7 @@ use proc_macro::TokenStream;
 /// | `refresh_ahead = 0.8` | a hit after this part of the ttl begins to load the value again, beside the caller. Default: not before the ttl is over |
 /// | `load_timeout = "30s"` | a load that takes longer is dropped, and ends in an error of the function, which implements `From<LoadTimeout>`. Default: none |
 /// | `max_loads = 8` | how many loads of this function go on at a time in the process; others wait. Loads inside of loads do not count. Default: as many as there are |
+/// | `keep_warm = 100` | up to 10000: so many of the keys that this process uses most are loaded again before they expire (or before `refresh_ahead`), although nobody asks in that moment. Keys are kept from their second use on, with copies of their arguments, and no longer when nobody has used them since their last two renewals. Not for methods and functions that are generic or not async. Default: 0 |
 /// | `jitter = 0.1` | shortens each ttl by a random share of up to this. Default: 0 |
 /// | `tags = ["note:{note_id}"]` | up to 32 names under which the entry can be invalidated together with others: by `#[invalidates]`, or `Cache::invalidate_tag`. Placeholders are as in the prefix, and name what is part of the key. Default: none |
 /// | `tags_from = \|v\| ..` | further tags, from the value, as a `Vec<String>`, as they are: make them of numbers, or of ASCII letters, digits and `-_.@`, because everything else that an argument brings into a template is escaped there |
@@ -49,7 +51,8 @@ use proc_macro::TokenStream;
 /// All calls that share an entry give it the same tags, so a tag names no argument that is skipped. Of an argument that
 /// is in the key by one field, a tag may name others: the field says which one it is.
 ///
-/// A free function gets companions under its own name: `f::invalidate`, `f::refresh`, `f::peek`, `f::with` and `f::key`.
+/// A free function gets companions under its own name: `f::invalidate`, `f::refresh`, `f::warm`, `f::peek`,
+/// `f::with` and `f::key`.
 ///
 /// Attributes above `#[cached]` see the whole call; those below it, such as `#[instrument]`, see the load.
 #[proc_macro_attribute]

@@ -128,6 +128,16 @@ pub(crate) fn loads(input: ParseStream<'_>) -> Result<u32> {
     }
 }
 
+/// How many keys are kept warm.
+pub(crate) fn warm_keys(input: ParseStream<'_>) -> Result<u32> {
+    const WHAT: &str = "expected a number of keys from 1 to 10000, such as `keep_warm = 100`";
+    let span = input.span();
+    match integer(input, WHAT)? {
+        keys @ 1..=10_000 => Ok(keys),
+        _ => Err(Error::new(span, WHAT)),
+    }
+}
+
 /// A length of time that is known at once, and is not zero.
 pub(crate) fn limit(input: ParseStream<'_>) -> Result<Duration> {
     const WHAT: &str = "expected a length of time that is known here and is not zero, such as \"30s\"";

@@ -7,6 +7,7 @@ use crate::{
     clock::Nanos,
     event::SharedObservers,
     functions::{Function, Functions},
+    hot::Heat,
     key::{BuildPrehashed, Key, KeyHasher, KeyRef},
     site::Site,
     slot::Slot,
@@ -28,6 +29,18 @@ pub(crate) struct Kept {
 
 impl Kept {
     pub(crate) fn rest_until(&self, _: Nanos) {}
+
+    pub(crate) fn rests(&self, _: Nanos) -> Option<Nanos> {
+        None
+    }
+
+    pub(crate) fn used(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn heat(&self) -> Option<&Arc<Heat>> {
+        None
+    }
 
     pub(crate) fn is_resting(&self, _: Nanos) -> bool {
         false

@@ -79,10 +79,14 @@ mod functions;
 mod guard;
 #[path = "../../cached-core/src/health.rs"]
 mod health;
+#[path = "../../cached-core/src/hot.rs"]
+mod hot;
 #[path = "../../cached-core/src/invalidation.rs"]
 mod invalidation;
 #[path = "../../cached-core/src/join.rs"]
 mod join;
+#[path = "../../cached-core/src/keep_warm.rs"]
+mod keep_warm;
 #[path = "../../cached-core/src/key/mod.rs"]
 mod key;
 #[path = "../../cached-core/src/keyspace.rs"]
@@ -137,6 +141,10 @@ pub mod testing;
 mod tier;
 #[path = "../../cached-core/src/timeout.rs"]
 mod timeout;
+#[path = "../../cached-core/src/warm.rs"]
+mod warm;
+#[path = "../../cached-core/src/warming.rs"]
+mod warming;
 
 pub use builder::CacheBuilder;
 pub use cache::{Cache, Mode};

@@ -145,12 +145,13 @@ pub enum Task {}
 #[diagnostic::on_unimplemented(
     message = "the load cannot run in a task of its own, because it borrows `{T}`",
     label = "there can be no copy of this argument: `{T}` is not `Clone + Send + Sync + 'static`",
-    note = "take it by value, such as in an `Arc`, or leave `detach = true` out"
+    note = "take it by value, such as in an `Arc`, or leave out what asks for a task: `detach = true`, or `keep_warm`"
 )]
 pub trait Carries<T: ?Sized> {}
 
 /// A copy of an argument.
-pub struct Held<T>(T);
+#[derive(Clone)]
+pub struct Held<T>(pub(super) T);
 
 /// The caller's own argument.
 pub struct Lent<T>(T);

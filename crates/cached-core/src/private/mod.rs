@@ -9,6 +9,7 @@
 
 mod after;
 mod argument;
+mod keep;
 mod load;
 mod probe;
 mod scope;
@@ -22,6 +23,7 @@ pub use after::{After, Always, Outcome, Settle, invalidation};
 pub use argument::{
     Arg, Hold, HoldOption, KeyArg, LendArg, OptionArg, RefuseArg, RefuseKey, RefuseTag, mark,
 };
+pub use keep::{Again, Copies, KeepArg, KeepCopy, RefuseKeep};
 pub use load::{Detached, Inline, detached, place};
 pub use probe::{
     AnyHeap, NeverEmpty, NeverHit, NoArgumentsHere, NoError, NoOption, PlainKind, Probe, RefuseShared,
@@ -36,6 +38,7 @@ pub use crate::{
     control::LoadRule,
     function::{Call, Intent, Started, SyncCall},
     invalidation::Invalidation,
+    keep_warm::Recipe,
     key::KeyWriter,
     landing::Lander,
     load::{Landed, Load, LoadTask, Spawn},
@@ -43,6 +46,7 @@ pub use crate::{
     site::Site,
     slot::{Failure, Meta, Slot, Value},
     tags::Tags,
+    warm::Warmed,
 };
 
 /// The process default where nobody says what it is: an in-process cache.

@@ -27,18 +27,18 @@ use std::{
     convert::Infallible,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 pub use fake::FakeTier;
 
-use crate::{Clock, clock::nanos};
+use crate::{Clock, clock::Manual};
 
 /// A clock that stands still until it is told to move. Clones are the same clock.
 #[derive(Clone, Debug, Default)]
-pub struct ManualClock(Arc<AtomicU64>);
+pub struct ManualClock(Arc<Manual>);
 
 impl ManualClock {
     /// A clock at its beginning.
@@ -53,7 +53,7 @@ impl ManualClock {
 
     /// Moves the time on, for every cache with this clock.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(nanos(by), Ordering::Relaxed);
+        self.0.advance(by);
     }
 }
 

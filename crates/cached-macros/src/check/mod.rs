@@ -11,6 +11,7 @@ use self::key::Key;
 use crate::{
     errors::Errors,
     function::{Argument, Function, Kind, Mentions, mentions_self, only_argument},
+    holder::holder,
     options::Options,
     template::{Role, Template},
     value::Time,
@@ -30,6 +31,7 @@ pub(crate) fn check(options: &Options, function: &Function, errors: &mut Errors)
     check_options(options, function, errors);
     check_sharing(options, errors);
     check_availability(options, function, errors);
+    check_keep_warm(options, function, errors);
     let prefix = options.prefix.as_ref();
     let template = prefix.and_then(|prefix| errors.take(Template::parse(prefix, Role::Prefix)));
     let key = key::check(options, function, template.as_ref(), errors);
@@ -209,6 +211,36 @@ fn check_availability(options: &Options, function: &Function, errors: &mut Error
             );
         }
     }
+}
+
+/// What is loaded when nobody calls has to have all that it needs.
+fn check_keep_warm(options: &Options, function: &Function, errors: &mut Errors) {
+    let Some(keep_warm) = &options.keep_warm else { return };
+    let is_method = function.names_self() || options.method.is_some();
+    let generics = &function.sig.generics;
+    let is_generic = generics.params.iter().any(|param| !matches!(param, GenericParam::Lifetime(_)));
+    let why = if is_method {
+        "a method loads with its `self`, which is its caller's: make it a free function that takes what it needs"
+    } else if function.kind == Kind::Sync {
+        "a function that is not async loads in its caller: make it `async`"
+    } else if is_generic {
+        "the load of a generic function runs in its caller: name its types"
+    } else if options.detach.as_ref().is_some_and(|detach| !detach.value) {
+        "with `detach = false` a load runs in its caller: leave one of the two out"
+    } else {
+        for argument in function.arguments.iter().filter(|argument| holder(argument).is_none()) {
+            errors.at(
+                &argument.ty,
+                "`keep_warm` keeps a copy of each argument, and there can be none of this one: take it by value, such as in \
+                 an `Arc`, or leave `keep_warm` out",
+            );
+        }
+        return;
+    };
+    errors.at(
+        &keep_warm.name,
+        format!("`keep_warm` loads when nobody calls, and {why}, or leave `keep_warm` out"),
+    );
 }
 
 /// `detach = true`, as far as tokens tell; the rest is for the compiler.

@@ -154,6 +154,12 @@ fn companions(input: &Input) -> TokenStream {
         quote!(#output),
         true,
     );
+    let warm = one(
+        "warm",
+        "Sees to it that the value is there, and lets go of it: for `cached_aside::warm`.",
+        quote!(#krate::__private::Warmed),
+        true,
+    );
     let peek = one(
         "peek",
         "What the function would return if it is cached, without running it.",
@@ -171,7 +177,7 @@ fn companions(input: &Input) -> TokenStream {
         &quote!(__CachedMode::Reply<#output>),
         true,
     );
-    quote!(#invalidate #refresh #peek #with #key #hidden)
+    quote!(#invalidate #refresh #warm #peek #with #key #hidden)
 }
 
 /// For `#[invalidates]`, which does not know whether the function is async.

@@ -21,6 +21,10 @@ pub(super) fn site(input: &Input) -> TokenStream {
         quote!(.soft_timeout(#limit))
     });
     let max_loads = input.options.max_loads.map(|loads| quote!(.max_loads(#loads)));
+    let keep_warm = input.options.keep_warm.as_ref().map(|keep_warm| {
+        let keys = keep_warm.keys;
+        quote!(.keep_warm(#keys))
+    });
     let bound = input.options.bound.as_ref().map(|bound| {
         let bound = duration(krate, bound.time);
         quote!(.bound(#bound))
@@ -45,7 +49,9 @@ pub(super) fn site(input: &Input) -> TokenStream {
             quote!(prefix(#path))
         }
     };
-    quote!(#krate::__private::Site::#base #version #max_entries #is_local #bound #coalesce #soft_timeout #max_loads)
+    quote! {
+        #krate::__private::Site::#base #version #max_entries #is_local #bound #coalesce #soft_timeout #max_loads #keep_warm
+    }
 }
 
 /// Statements to put first, and the closure that writes the key.

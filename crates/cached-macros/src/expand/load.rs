@@ -2,10 +2,14 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::{GenericParam, Ident, Lifetime, Type, TypeReference};
+use syn::{GenericParam, Ident, Lifetime, TypeReference};
 
 use super::{Input, body, local};
-use crate::function::{Argument, Function, Kind, Mentions, is_object};
+use crate::{
+    function::{Argument, Function, Kind},
+    holder::{Holder, holder},
+    options::KeepWarm,
+};
 
 /// What makes the `Load` of a call, when there is no value.
 pub(super) fn load(input: &Input) -> TokenStream {
@@ -47,7 +51,10 @@ enum Detach {
 impl Input {
     fn detach(&self) -> Detach {
         match &self.options.detach {
-            None => Detach::IfPossible,
+            None => match &self.options.keep_warm {
+                Some(keep_warm) => Detach::Always(keep_warm.name.span()),
+                None => Detach::IfPossible,
+            },
             Some(detach) if detach.value => Detach::Always(detach.span()),
             Some(_) => Detach::Never,
         }
@@ -72,13 +79,6 @@ fn method_body(input: &Input, at: Span) -> TokenStream {
     body::in_place(&input.function, &bindings.collect(), at)
 }
 
-/// How each argument of a free function gets into a task of its own.
-enum Holder<'a> {
-    Owned(&'a Argument),
-    Reference(&'a Argument, &'a TypeReference),
-    OptionalReference(&'a Argument, TypeReference),
-}
-
 /// The holders of all arguments; `None` if one of them cannot leave the call.
 fn holders(input: &Input) -> Option<Vec<Holder<'_>>> {
     let Function { sig, kind, arguments, .. } = &input.function;
@@ -89,44 +89,14 @@ fn holders(input: &Input) -> Option<Vec<Holder<'_>>> {
     arguments.iter().map(holder).collect()
 }
 
-fn holder(argument: &Argument) -> Option<Holder<'_>> {
-    // Every lifetime shows: the companions are async functions, where the compiler lets none be left out.
-    let is_free = |ty: &Type| {
-        let mentions = Mentions::of(ty);
-        mentions.borrow.is_none() && mentions.opaque.is_none() && !mentions.may_hide
-    };
-    let is_fixed = |reference: &TypeReference| {
-        reference.lifetime.as_ref().is_some_and(|lifetime| lifetime.ident == "static")
-    };
-    let is_shared = |reference: &TypeReference| {
-        reference.mutability.is_none() && is_free(&reference.elem) && !is_object(&reference.elem)
-    };
-    match (&argument.ty, optional_reference(&argument.ty)) {
-        (Type::Reference(reference), _) if !is_fixed(reference) => {
-            is_shared(reference).then_some(Holder::Reference(argument, reference))
-        }
-        (_, Some(reference)) if !is_fixed(&reference) => {
-            is_shared(&reference).then_some(Holder::OptionalReference(argument, reference))
-        }
-        (ty, _) => is_free(ty).then_some(Holder::Owned(argument)),
-    }
-}
-
-/// `&T` of `Option<&T>`.
-fn optional_reference(ty: &Type) -> Option<TypeReference> {
-    match crate::function::only_argument(ty, "Option")? {
-        Type::Reference(reference) => Some(reference),
-        _ => None,
-    }
-}
-
 /// The functions beside the body that a load in a task of its own needs.
 pub(super) fn helpers(input: &Input) -> TokenStream {
     match (input.detach(), holders(input)) {
         (Detach::Never, _) | (_, None) => TokenStream::new(),
         (detach, Some(holders)) => {
             let (held, detached) = (held(input, &holders), detached(input, &holders, &detach));
-            quote!(#held #detached)
+            let recipe = input.options.keep_warm.as_ref().map(|keep_warm| recipe(input, &holders, keep_warm));
+            quote!(#held #detached #recipe)
         }
     }
 }
@@ -166,31 +136,7 @@ fn detached(input: &Input, holders: &[Holder<'_>], detach: &Detach) -> TokenStre
     let krate = &input.krate;
     let output = &input.function.output;
     let names = input.argument_names();
-    let (mut lifetimes, mut types) = (Vec::new(), Vec::new());
-    let (mut bindings, mut marks) = (TokenStream::new(), quote!(()));
-    for (index, holder) in holders.iter().enumerate() {
-        let lifetime = Lifetime::new(&format!("'__cached_{index}"), Span::mixed_site());
-        let (argument, wrap) = match holder {
-            Holder::Owned(argument) => {
-                types.push(argument.ty.to_token_stream());
-                continue;
-            }
-            Holder::Reference(argument, TypeReference { elem, .. }) => {
-                types.push(quote!(&#lifetime #elem));
-                (argument, "Arg")
-            }
-            Holder::OptionalReference(argument, TypeReference { elem, .. }) => {
-                types.push(quote!(#krate::__private::Option<&#lifetime #elem>));
-                (argument, "OptionArg")
-            }
-        };
-        lifetimes.push(lifetime);
-        let name = &argument.name;
-        let at = Span::mixed_site().located_at(name.span());
-        let wrap = Ident::new(wrap, at);
-        bindings.extend(quote_spanned!(at=> let #name = #krate::__private::#wrap(#name).__cached_hold();));
-        marks = quote!((#krate::__private::mark(&#name), #marks));
-    }
+    let Copies { lifetimes, types, bindings, marks } = copies(krate, holders);
     let (traits, returns, body) = match detach {
         Detach::Always(at) => {
             let held = quote_spanned!(*at=> Self::__cached_held(#(#names),*));
@@ -220,4 +166,87 @@ fn detached(input: &Input, holders: &[Holder<'_>], detach: &Detach) -> TokenStre
             #body
         }
     }
+}
+
+/// Arguments on their way into a task: references are copied.
+struct Copies {
+    lifetimes: Vec<Lifetime>,
+    types: Vec<TokenStream>,
+    bindings: TokenStream,
+    marks: TokenStream,
+}
+
+fn copies(krate: &TokenStream, holders: &[Holder<'_>]) -> Copies {
+    let (mut lifetimes, mut types) = (Vec::new(), Vec::new());
+    let (mut bindings, mut marks) = (TokenStream::new(), quote!(()));
+    for (index, holder) in holders.iter().enumerate() {
+        let lifetime = Lifetime::new(&format!("'__cached_{index}"), Span::mixed_site());
+        let (argument, wrap) = match holder {
+            Holder::Owned(argument) => {
+                types.push(argument.ty.to_token_stream());
+                continue;
+            }
+            Holder::Reference(argument, TypeReference { elem, .. }) => {
+                types.push(quote!(&#lifetime #elem));
+                (argument, "Arg")
+            }
+            Holder::OptionalReference(argument, TypeReference { elem, .. }) => {
+                types.push(quote!(#krate::__private::Option<&#lifetime #elem>));
+                (argument, "OptionArg")
+            }
+        };
+        lifetimes.push(lifetime);
+        let name = &argument.name;
+        let at = Span::mixed_site().located_at(name.span());
+        let wrap = Ident::new(wrap, at);
+        bindings.extend(quote_spanned!(at=> let #name = #krate::__private::#wrap(#name).__cached_hold();));
+        marks = quote!((#krate::__private::mark(&#name), #marks));
+    }
+    Copies { lifetimes, types, bindings, marks }
+}
+
+/// What loads the value for these arguments again and again, from copies of them.
+fn recipe(input: &Input, holders: &[Holder<'_>], keep_warm: &KeepWarm) -> TokenStream {
+    let krate = &input.krate;
+    let output = &input.function.output;
+    let names = input.argument_names();
+    let Copies { mut lifetimes, mut types, bindings, .. } = copies(krate, holders);
+    for (index, (holder, ty)) in holders.iter().zip(&mut types).enumerate() {
+        // The load needs what the function owns, should there be one.
+        if let Holder::Owned(_) = holder {
+            let lifetime = Lifetime::new(&format!("'__cached_{index}"), Span::mixed_site());
+            *ty = quote!(&#lifetime #ty);
+            lifetimes.push(lifetime);
+        }
+    }
+    let kept = names.iter().map(|name| {
+        let at = Span::mixed_site().located_at(name.span());
+        quote_spanned!(at=> let #name = #krate::__private::KeepArg(#name).__cached_keep();)
+    });
+    let again = names.iter().map(|name| quote!(#krate::__private::Again::again(&#name)?));
+    let at = keep_warm.name.span();
+    let held = quote_spanned!(at=> Self::__cached_held(#(#again),*));
+    quote! {
+        fn __cached_recipe<#(#lifetimes),*>(#(#names: #types),*) -> #krate::__private::Recipe<#output> {
+            #[allow(unused_imports)]
+            use #krate::__private::{KeepCopy as _, RefuseArg as _, RefuseKeep as _};
+            #bindings
+            #(#kept)*
+            #krate::__private::Recipe::new(move || #krate::__private::Option::Some(#held))
+        }
+    }
+}
+
+/// Hands the arguments to the recipe, if it is asked for.
+pub(super) fn keep(input: &Input) -> TokenStream {
+    let (Some(_), Some(holders)) = (&input.options.keep_warm, holders(input)) else {
+        return TokenStream::new();
+    };
+    let arguments = holders.iter().map(|holder| match holder {
+        Holder::Owned(Argument { name, .. }) => quote!(&#name),
+        Holder::Reference(Argument { name, .. }, _) | Holder::OptionalReference(Argument { name, .. }, _) => {
+            quote!(#name)
+        }
+    });
+    quote!(.keep(|| Self::__cached_recipe(#(#arguments),*)))
 }

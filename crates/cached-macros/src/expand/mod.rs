@@ -154,6 +154,8 @@ impl Input {
         let tags = self.tag();
         let plan = shape::plan(self);
         let load = load::load(self);
+        let keep = load::keep(self);
+        let new = Ident::new(if keep.is_empty() { "new" } else { "counted" }, Span::mixed_site());
         let wrap = (self.function.kind == Kind::Sync).then(|| quote!(#krate::__private::SyncCall::new));
         let (cache_ref, started) = (local("__cached_cache"), local("__cached_started"));
         // Outside of an `impl` the option `method` is wrong, and this says so.
@@ -168,7 +170,7 @@ impl Input {
                 static __CACHED_SITE: #krate::__private::Site = #site;
                 let #cache_ref: &#krate::__private::Cache = #cache;
                 #bindings
-                let #started = #krate::__private::Started::new(#intent, #plan, #cache_ref, #write) #tags;
+                let #started = #krate::__private::Started::#new(#intent, #plan, #cache_ref, #write) #tags #keep;
                 #wrap(#started.load(#load))
             }
         }

@@ -18,7 +18,7 @@ use self::{
 };
 use crate::{
     errors::Errors,
-    value::{Time, entries, integer, limit, loads, moment, part, share},
+    value::{Time, entries, integer, limit, loads, moment, part, share, warm_keys},
 };
 
 /// What was said, each with the place where it was said.
@@ -46,6 +46,7 @@ pub(crate) struct Options {
     pub(crate) soft_timeout: Option<Timed>,
     pub(crate) load_timeout: Option<Timed>,
     pub(crate) max_loads: Option<u32>,
+    pub(crate) keep_warm: Option<KeepWarm>,
     pub(crate) cache: Option<Expr>,
     pub(crate) krate: Option<Path>,
     pub(crate) handle: Option<Ident>,
@@ -77,6 +78,12 @@ pub(crate) struct Timed {
 pub(crate) struct RefreshAhead {
     pub(crate) name: Ident,
     pub(crate) share: LitFloat,
+}
+
+/// `keep_warm = 100`.
+pub(crate) struct KeepWarm {
+    pub(crate) name: Ident,
+    pub(crate) keys: u32,
 }
 
 /// `coalesce = local`, `coalesce = cluster`.
@@ -113,6 +120,7 @@ const KNOWN: Known = Known(&[
     ("soft_timeout", "soft_timeout = \"200ms\""),
     ("load_timeout", "load_timeout = \"30s\""),
     ("max_loads", "max_loads = 8"),
+    ("keep_warm", "keep_warm = 100"),
 ]);
 
 impl Options {
@@ -201,6 +209,9 @@ impl Options {
                 self.load_timeout = Some(Timed { name: name.clone(), time: limit(after_eq()?)? });
             }
             "max_loads" => self.max_loads = Some(loads(after_eq()?)?),
+            "keep_warm" => {
+                self.keep_warm = Some(KeepWarm { name: name.clone(), keys: warm_keys(after_eq()?)? });
+            }
             "coalesce" => self.coalesce = Some(Coalesce::parse(after_eq()?)?),
             "cache" => self.cache = Some(after_eq()?.parse()?),
             "crate" => self.krate = Some(runtime(after_eq()?)?),

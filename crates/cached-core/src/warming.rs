@@ -1,0 +1,235 @@
+//! A warm-up at work.
+
+use std::{
+    fmt,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::{Duration, Instant},
+};
+
+use futures_timer::Delay;
+
+use crate::warm::{Warm, WarmOutcome, WarmReport, WarmSource, Warmed};
+
+/// So many keys are begun in one poll, before others may run: those that are there do not wait for anything.
+const TURN: usize = 64;
+
+/// Longer than any deadline, and not too long to be added to the time.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The future of a [`Warm`].
+#[must_use = "nothing is warmed until this is awaited"]
+pub struct Warming<S, F, Fut, P> {
+    /// `None` when it has ended.
+    source: Option<S>,
+    each: F,
+    on_progress: P,
+    report: WarmReport,
+    concurrency: usize,
+    deadline: Option<Duration>,
+    started: Option<Started>,
+    poller: Arc<Poller>,
+    lanes: Vec<Lane<Fut>>,
+}
+
+struct Started {
+    at: Instant,
+    alarm: Option<Delay>,
+}
+
+/// A place for one key at a time.
+struct Lane<Fut> {
+    load: Option<Pin<Box<Fut>>>,
+    signal: Arc<Signal>,
+    waker: Waker,
+}
+
+/// Whether a load wants to be polled, so that one that goes on does not poll all the others.
+struct Signal {
+    is_raised: AtomicBool,
+    poller: Arc<Poller>,
+}
+
+/// Whoever polls the whole.
+#[derive(Default)]
+struct Poller(Mutex<Option<Waker>>);
+
+impl Poller {
+    fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.is_raised.store(true, Ordering::Release);
+        let waker = self.poller.waker().clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// Nothing in it is pinned in place: the loads are behind boxes.
+impl<S, F, Fut, P> Unpin for Warming<S, F, Fut, P> {}
+
+impl<S, F, Fut, P> Warming<S, F, Fut, P>
+where
+    S: WarmSource,
+    F: FnMut(S::Item) -> Fut,
+    Fut: Future<Output: WarmOutcome>,
+    P: FnMut(&WarmReport),
+{
+    pub(crate) fn new(warm: Warm<S, F, P>) -> Self {
+        let Warm { source, each, concurrency, deadline, on_progress } = warm;
+        let report = WarmReport { total: source.total(), ..WarmReport::default() };
+        Self {
+            source: Some(source),
+            each,
+            on_progress,
+            report,
+            concurrency,
+            deadline,
+            started: None,
+            poller: Arc::default(),
+            lanes: Vec::new(),
+        }
+    }
+
+    /// Whether the deadline has come.
+    fn is_too_late(&mut self, cx: &mut Context<'_>) -> bool {
+        let deadline = self.deadline;
+        let started = self.started.get_or_insert_with(|| Started {
+            at: Instant::now(),
+            alarm: deadline.map(|deadline| Delay::new(deadline.min(LONGEST))),
+        });
+        let is_over = deadline.is_some_and(|deadline| started.at.elapsed() >= deadline);
+        is_over || started.alarm.as_mut().is_some_and(|alarm| Pin::new(alarm).poll(cx).is_ready())
+    }
+
+    /// Begins the next key, if there is a place for it; whether it was.
+    fn begin(&mut self, cx: &mut Context<'_>) -> bool {
+        let idle = self.lanes.iter().position(|lane| lane.load.is_none());
+        if idle.is_none() && self.lanes.len() >= self.concurrency {
+            return false;
+        }
+        let Some(source) = &mut self.source else { return false };
+        let item = match source.poll_item(cx) {
+            Poll::Pending => return false,
+            Poll::Ready(None) => {
+                self.source = None;
+                return false;
+            }
+            Poll::Ready(Some(item)) => item,
+        };
+        self.report.begun += 1;
+        // It is the user's code.
+        match catch_unwind(AssertUnwindSafe(|| (self.each)(item))) {
+            Ok(load) => {
+                let index = idle.unwrap_or_else(|| {
+                    self.lanes.push(Lane::new(&self.poller));
+                    self.lanes.len() - 1
+                });
+                self.lanes[index].begin(load);
+                self.poll_lane(index);
+            }
+            Err(_) => self.done(Warmed::Panicked),
+        }
+        true
+    }
+
+    fn poll_lane(&mut self, index: usize) {
+        if let Some(warmed) = self.lanes[index].poll() {
+            self.done(warmed);
+        }
+    }
+
+    fn done(&mut self, warmed: Warmed) {
+        self.report.add(warmed);
+        self.report.took = self.elapsed();
+        (self.on_progress)(&self.report);
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.started.as_ref().map(|started| started.at.elapsed()).unwrap_or_default()
+    }
+
+    fn end(&mut self, timed_out: bool) -> WarmReport {
+        let busy = self.lanes.drain(..).filter(|lane| lane.load.is_some()).count();
+        self.report.unfinished = busy as u64;
+        self.report.timed_out = timed_out;
+        self.report.took = self.elapsed();
+        self.report
+    }
+}
+
+impl<S, F, Fut, P> Future for Warming<S, F, Fut, P>
+where
+    S: WarmSource,
+    F: FnMut(S::Item) -> Fut,
+    Fut: Future<Output: WarmOutcome>,
+    P: FnMut(&WarmReport),
+{
+    type Output = WarmReport;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<WarmReport> {
+        let this = &mut *self;
+        // Before the lanes are looked at: a load that can go on after that wakes this poller.
+        *this.poller.waker() = Some(cx.waker().clone());
+        for index in 0..this.lanes.len() {
+            this.poll_lane(index);
+        }
+        for _ in 0..TURN {
+            if this.is_too_late(cx) {
+                return Poll::Ready(this.end(true));
+            }
+            if this.begin(cx) {
+                continue;
+            }
+            let is_over = this.source.is_none() && this.lanes.iter().all(|lane| lane.load.is_none());
+            return if is_over { Poll::Ready(this.end(false)) } else { Poll::Pending };
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<Fut: Future<Output: WarmOutcome>> Lane<Fut> {
+    fn new(poller: &Arc<Poller>) -> Self {
+        let signal = Arc::new(Signal { is_raised: AtomicBool::new(false), poller: poller.clone() });
+        Self { load: None, waker: signal.clone().into(), signal }
+    }
+
+    fn begin(&mut self, load: Fut) {
+        self.load = Some(Box::pin(load));
+        self.signal.is_raised.store(true, Ordering::Release);
+    }
+
+    fn poll(&mut self) -> Option<Warmed> {
+        let load = self.load.as_mut()?;
+        if !self.signal.is_raised.swap(false, Ordering::AcqRel) {
+            return None;
+        }
+        let mut cx = Context::from_waker(&self.waker);
+        let polled = catch_unwind(AssertUnwindSafe(|| load.as_mut().poll(&mut cx)));
+        let warmed = match polled {
+            Ok(Poll::Pending) => return None,
+            Ok(Poll::Ready(outcome)) => outcome.warmed(),
+            Err(_) => Warmed::Panicked,
+        };
+        self.load = None;
+        Some(warmed)
+    }
+}
+
+impl<S, F, Fut, P> fmt::Debug for Warming<S, F, Fut, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Warming").field("report", &self.report).finish_non_exhaustive()
+    }
+}

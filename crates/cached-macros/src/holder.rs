@@ -1,0 +1,44 @@
+//! How an argument gets into a task of its own.
+
+use syn::{Type, TypeReference};
+
+use crate::function::{Argument, Mentions, is_object, only_argument};
+
+/// How each argument of a free function gets into a task of its own.
+pub(crate) enum Holder<'a> {
+    Owned(&'a Argument),
+    Reference(&'a Argument, &'a TypeReference),
+    OptionalReference(&'a Argument, TypeReference),
+}
+
+/// `None` if it cannot leave the call, as far as tokens tell.
+pub(crate) fn holder(argument: &Argument) -> Option<Holder<'_>> {
+    // Every lifetime shows: the companions are async functions, where the compiler lets none be left out.
+    let is_free = |ty: &Type| {
+        let mentions = Mentions::of(ty);
+        mentions.borrow.is_none() && mentions.opaque.is_none() && !mentions.may_hide
+    };
+    let is_fixed = |reference: &TypeReference| {
+        reference.lifetime.as_ref().is_some_and(|lifetime| lifetime.ident == "static")
+    };
+    let is_shared = |reference: &TypeReference| {
+        reference.mutability.is_none() && is_free(&reference.elem) && !is_object(&reference.elem)
+    };
+    match (&argument.ty, optional_reference(&argument.ty)) {
+        (Type::Reference(reference), _) if !is_fixed(reference) => {
+            is_shared(reference).then_some(Holder::Reference(argument, reference))
+        }
+        (_, Some(reference)) if !is_fixed(&reference) => {
+            is_shared(&reference).then_some(Holder::OptionalReference(argument, reference))
+        }
+        (ty, _) => is_free(ty).then_some(Holder::Owned(argument)),
+    }
+}
+
+/// `&T` of `Option<&T>`.
+fn optional_reference(ty: &Type) -> Option<TypeReference> {
+    match only_argument(ty, "Option")? {
+        Type::Reference(reference) => Some(reference),
+        _ => None,
+    }
+}

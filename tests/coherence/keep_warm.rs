@@ -1,0 +1,446 @@
+//! The most used keys, which are loaded again before they expire.
+
+use cached_aside::{
+    Cache, CacheControl, CacheOutcome, Layer, Mode, cached,
+    testing::{FakeTier, ManualClock},
+};
+use tokio::runtime;
+
+use crate::support::{Pair, SECOND, Source, settle, until};
+
+#[cached("hot:{id}", ttl = "100s", keep_warm = 3, cache = cache, skip(cache, source))]
+async fn hot(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
+    let _ = id;
+    source.try_load().await
+}
+
+#[cached("hot-stale:{id}", ttl = "100s", stale = "100s", keep_warm = 3, cache = cache, skip(cache, source))]
+async fn stale(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
+    let _ = id;
+    source.try_load().await
+}
+
+#[cached("hot-ahead:{id}", ttl = "100s", refresh_ahead = 0.6, keep_warm = 3, cache = cache, skip(cache, source))]
+async fn ahead(cache: &Cache, source: &Source, id: u32) -> usize {
+    let _ = id;
+    source.load().await
+}
+
+#[cached("hot-few:{id}", ttl = "100s", max_loads = 1, keep_warm = 3, cache = cache, skip(cache, source))]
+async fn few(cache: &Cache, source: &Source, id: u32) -> usize {
+    let _ = id;
+    source.load().await
+}
+
+#[cached("hot-many:{id}", ttl = "100s", keep_warm = 100, cache = cache, skip(cache, source))]
+async fn many(cache: &Cache, source: &Source, id: u32) -> usize {
+    let _ = id;
+    source.load().await
+}
+
+#[cached("hot-local:{id}", ttl = "100s", local, keep_warm = 3, cache = cache, skip(cache, source))]
+async fn local(cache: &Cache, source: &Source, id: u32) -> usize {
+    let _ = id;
+    source.load().await
+}
+
+#[cached("hot-error:{id}", ttl = "100s", cache_err = "100s", keep_warm = 3, cache = cache, skip(cache, source))]
+async fn error(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
+    let _ = id;
+    source.try_load().await
+}
+
+#[cached("hot-tagged:{id}", ttl = "100s", tags = ["hot-tag:{id}"], keep_warm = 3, cache = cache, skip(cache, source))]
+async fn tagged(cache: &Cache, source: &Source, id: u32) -> usize {
+    let _ = id;
+    source.load().await
+}
+
+/// A load, and then so many hits.
+async fn ask(cache: &Cache, source: &Source, id: u32, hits: usize) {
+    hot(cache, source, id).await.unwrap();
+    cache.flush().await;
+    for _ in 0..hits {
+        hot(cache, source, id).await.unwrap();
+    }
+}
+
+/// What a call gets, which must not load.
+async fn hit(cache: &Cache, source: &Source, id: u32) -> usize {
+    let runs = source.runs();
+    let reply = hot::with(CacheControl::new(), cache, source, id).await;
+    assert!(matches!(reply.outcome, CacheOutcome::Hit { tier: Layer::L1, .. }), "{:?}", reply.outcome);
+    assert_eq!(source.runs(), runs);
+    reply.value.unwrap()
+}
+
+/// Waits until all that was begun is over.
+async fn landed(pair: &Pair) {
+    settle().await;
+    until(|| pair.a.stats().in_flight + pair.b.stats().in_flight == 0).await;
+    pair.flush().await;
+    settle().await;
+}
+
+/// Moves the time on and sees what is done then.
+async fn pass(pair: &Pair, seconds: u32) {
+    pair.clock.advance(seconds * SECOND);
+    landed(pair).await;
+}
+
+#[tokio::test]
+async fn a_key_in_use_is_loaded_again_before_it_expires_although_nobody_asks() {
+    let (pair, source) = (Pair::new(), Source::open());
+    ask(&pair.a, &source, 7, 1).await;
+    source.write();
+    pass(&pair, 74).await;
+    assert_eq!(source.runs(), 1);
+    pass(&pair, 16).await;
+    assert_eq!((source.runs(), pair.a.stats().kept_warm), (2, 1));
+    assert_eq!(hit(&pair.a, &source, 7).await, 2);
+    // It is a value like any other one, for everybody and with a time of its own.
+    pass(&pair, 50).await;
+    assert_eq!((hit(&pair.a, &source, 7).await, hot(&pair.b, &source, 7).await), (2, Ok(2)));
+    assert_eq!(source.runs(), 2);
+    let stats = pair.a.stats_by_function().into_iter().find(|one| one.function == "hot:{}").unwrap();
+    assert_eq!((stats.kept_warm, stats.loads, stats.misses), (1, 2, 1));
+}
+
+#[tokio::test]
+async fn a_key_that_was_asked_for_once_is_not() {
+    let (pair, source) = (Pair::new(), Source::open());
+    ask(&pair.a, &source, 7, 0).await;
+    pass(&pair, 99).await;
+    assert_eq!((source.runs(), pair.a.stats().kept_warm, source.holders()), (1, 0, 1));
+}
+
+/// Nothing is renewed for ever: who was not used since the last two renewals goes.
+#[tokio::test]
+async fn a_key_that_nobody_uses_any_more_goes() {
+    let (pair, source) = (Pair::new(), Source::open());
+    ask(&pair.a, &source, 7, 100).await;
+    for runs in [2, 3, 3, 3] {
+        pass(&pair, 90).await;
+        assert_eq!(source.runs(), runs);
+    }
+    assert_eq!(source.holders(), 1, "no copies of its arguments are left");
+    // One use in two lives is enough.
+    ask(&pair.a, &source, 8, 1).await;
+    for _ in 0..6 {
+        pass(&pair, 90).await;
+        pass(&pair, 90).await;
+        hit(&pair.a, &source, 8).await;
+    }
+    assert_eq!(source.runs(), 3 + 1 + 12);
+}
+
+#[tokio::test]
+async fn there_are_only_so_many_and_they_are_those_that_are_used_most() {
+    let (pair, source) = (Pair::new(), Source::open());
+    for (id, hits) in [(1, 1), (2, 40), (3, 2), (4, 20), (5, 3), (6, 9)] {
+        ask(&pair.a, &source, id, hits).await;
+        assert!(source.holders() <= 4, "{}", source.holders());
+    }
+    assert_eq!(source.runs(), 6);
+    source.write();
+    pass(&pair, 90).await;
+    assert_eq!((source.runs(), pair.a.stats().kept_warm), (9, 3));
+    for (id, version) in [(1, 1), (2, 2), (3, 1), (4, 2), (5, 1), (6, 2)] {
+        assert_eq!(hit(&pair.a, &source, id).await, version, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_used_yesterday_makes_room() {
+    let (pair, source) = (Pair::new(), Source::open());
+    for id in 1..=3 {
+        ask(&pair.a, &source, id, 40).await;
+    }
+    // They stay in use, but only just.
+    for _ in 0..5 {
+        pass(&pair, 90).await;
+        for id in 1..=3 {
+            hit(&pair.a, &source, id).await;
+        }
+    }
+    let before = source.runs();
+    ask(&pair.a, &source, 4, 8).await;
+    source.write();
+    pass(&pair, 90).await;
+    assert_eq!(source.runs(), before + 1 + 3);
+    assert_eq!(hit(&pair.a, &source, 4).await, 2);
+}
+
+#[tokio::test]
+async fn a_renewal_that_fails_leaves_the_old_value_and_is_tried_again() {
+    let (pair, source) = (Pair::new(), Source::open());
+    ask(&pair.a, &source, 7, 1).await;
+    source.fail(true);
+    pass(&pair, 90).await;
+    assert_eq!((source.runs(), pair.a.stats().load_errors), (2, 1));
+    assert_eq!((hot(&pair.a, &source, 7).await, source.runs()), (Ok(1), 2));
+    source.fail(false);
+    source.write();
+    pass(&pair, 2).await;
+    assert_eq!((hit(&pair.a, &source, 7).await, source.runs()), (2, 3));
+}
+
+/// An invalidation says that the value is wrong, and often more will follow: it is loaded when somebody asks.
+#[tokio::test]
+async fn after_an_invalidation_it_is_loaded_when_somebody_asks() {
+    for is_elsewhere in [false, true] {
+        let (pair, source) = (Pair::new(), Source::open());
+        let there = if is_elsewhere { &pair.b } else { &pair.a };
+        ask(&pair.a, &source, 7, 1).await;
+        hot::invalidate(there, &source, 7).await.unwrap();
+        pass(&pair, 95).await;
+        assert_eq!(source.runs(), 1);
+        source.write();
+        ask(&pair.a, &source, 7, 1).await;
+        pass(&pair, 90).await;
+        assert_eq!((source.runs(), hit(&pair.a, &source, 7).await), (3, 2));
+    }
+    // Its place was kept while it was waited for.
+    let (pair, source) = (Pair::new(), Source::open());
+    ask(&pair.a, &source, 7, 1).await;
+    hot::invalidate(&pair.b, &source, 7).await.unwrap();
+    hot(&pair.a, &source, 7).await.unwrap();
+    pass(&pair, 90).await;
+    assert_eq!(source.runs(), 3);
+    // So it is with a tag, and with all at once.
+    let source = Source::open();
+    for id in 0..2 {
+        tagged(&pair.a, &source, 7 + id).await;
+        pair.flush().await;
+        tagged(&pair.a, &source, 7 + id).await;
+    }
+    pair.b.invalidate_tag("hot-tag:{}", &[&7]).await.unwrap();
+    pass(&pair, 90).await;
+    assert_eq!(source.runs(), 3, "the other one");
+    pair.b.clear().await.unwrap();
+    pass(&pair, 95).await;
+    assert_eq!(source.runs(), 3);
+}
+
+#[tokio::test]
+async fn a_renewal_that_an_invalidation_overtakes_is_not_kept() {
+    for is_elsewhere in [false, true] {
+        let (pair, source) = (Pair::new(), Source::held());
+        let there = if is_elsewhere { &pair.b } else { &pair.a };
+        source.let_through(1);
+        ask(&pair.a, &source, 7, 1).await;
+        pair.clock.advance(90 * SECOND);
+        until(|| source.runs() == 2).await;
+        source.write();
+        hot::invalidate(there, &source, 7).await.unwrap();
+        source.let_through(9);
+        settle().await;
+        pair.flush().await;
+        assert_eq!(hot::peek(&pair.a, &source, 7).await, None);
+        assert_eq!((hot(&pair.a, &source, 7).await, source.runs()), (Ok(2), 3));
+    }
+}
+
+#[tokio::test]
+async fn over_all_processes_it_is_one_load() {
+    let (pair, source) = (Pair::new(), Source::open());
+    for cache in [&pair.a, &pair.b] {
+        ask(cache, &source, 7, 1).await;
+    }
+    assert_eq!(source.runs(), 1);
+    for version in 2..6 {
+        source.write();
+        pass(&pair, 90).await;
+        assert_eq!(source.runs(), version);
+        for cache in [&pair.a, &pair.b] {
+            assert_eq!(hit(cache, &source, 7).await, version);
+        }
+    }
+    // Also when the moments of the two are not the same one.
+    for _ in 0..40 {
+        for cache in [&pair.a, &pair.b] {
+            hot(cache, &source, 7).await.unwrap();
+        }
+        pass(&pair, 9).await;
+    }
+    let runs = source.runs() - 5;
+    assert!((4..=5).contains(&runs), "{runs} loads in 360 s");
+    assert!(pair.a.stats().misses + pair.b.stats().misses == 1);
+}
+
+#[tokio::test]
+async fn it_is_one_more_load_under_the_limit() {
+    let (pair, source) = (Pair::new(), Source::held());
+    source.let_through(3);
+    for id in 0..3 {
+        few(&pair.a, &source, id).await;
+        pair.flush().await;
+        few(&pair.a, &source, id).await;
+    }
+    pair.clock.advance(90 * SECOND);
+    until(|| source.runs() == 4).await;
+    settle().await;
+    assert_eq!((source.runs(), pair.a.stats().kept_warm), (4, 3));
+    source.let_through(9);
+    until(|| source.runs() == 6).await;
+    landed(&pair).await;
+}
+
+#[tokio::test]
+async fn they_are_not_renewed_in_one_moment() {
+    let (pair, source) = (Pair::new(), Source::open());
+    for id in 0..50 {
+        many(&pair.a, &source, id).await;
+        pair.flush().await;
+        many(&pair.a, &source, id).await;
+    }
+    pass(&pair, 82).await;
+    let first = source.runs() - 50;
+    assert!((5..45).contains(&first), "{first} of 50");
+    pass(&pair, 8).await;
+    assert_eq!(source.runs(), 100);
+}
+
+#[tokio::test]
+async fn it_is_before_a_hit_would_do_it() {
+    let (pair, source) = (Pair::new(), Source::open());
+    ahead(&pair.a, &source, 7).await;
+    pair.flush().await;
+    ahead(&pair.a, &source, 7).await;
+    pass(&pair, 49).await;
+    assert_eq!(source.runs(), 1);
+    pass(&pair, 11).await;
+    assert_eq!((source.runs(), pair.a.stats().kept_warm), (2, 1));
+}
+
+#[tokio::test]
+async fn a_stale_value_is_renewed_as_well_when_its_load_failed_before() {
+    let (pair, source) = (Pair::new(), Source::open());
+    stale(&pair.a, &source, 7).await.unwrap();
+    pair.flush().await;
+    stale(&pair.a, &source, 7).await.unwrap();
+    source.fail(true);
+    pass(&pair, 90).await;
+    assert_eq!(source.runs(), 2);
+    source.fail(false);
+    source.write();
+    // A tenth of the time for which it may be served.
+    pass(&pair, 9).await;
+    assert_eq!(source.runs(), 2);
+    pass(&pair, 2).await;
+    assert_eq!((source.runs(), stale(&pair.a, &source, 7).await), (3, Ok(2)));
+}
+
+#[tokio::test]
+async fn an_outage_does_not_end_it() {
+    let (pair, source) = (Pair::new(), Source::open());
+    ask(&pair.a, &source, 7, 1).await;
+    pair.tier_a.set_down(true);
+    source.write();
+    pass(&pair, 90).await;
+    assert_eq!((source.runs(), hot(&pair.a, &source, 7).await), (2, Ok(2)));
+    assert_eq!(source.runs(), 2);
+}
+
+#[tokio::test]
+async fn calls_with_directions_count_and_functions_of_one_process_do_as_well() {
+    let (pair, source) = (Pair::new(), Source::open());
+    let call = |id| hot::with(CacheControl::new(), &pair.a, &source, id);
+    for id in [7, 7] {
+        call(id).await.value.unwrap();
+        pair.flush().await;
+    }
+    // Whoever only looks does not count.
+    call(8).await.value.unwrap();
+    pair.flush().await;
+    assert!(hot::peek(&pair.a, &source, 8).await.is_some() && hot::key(&pair.a, &source, 8).is_ok());
+    pass(&pair, 90).await;
+    assert_eq!(source.runs(), 3);
+
+    let source = Source::open();
+    let cache = Cache::builder().clock(pair.clock.clock()).build().unwrap();
+    for _ in 0..2 {
+        local(&cache, &source, 7).await;
+    }
+    pair.clock.advance(90 * SECOND);
+    until(|| source.runs() == 2).await;
+}
+
+#[tokio::test]
+async fn errors_are_not_kept_and_a_cache_that_is_off_does_nothing() {
+    let (pair, source) = (Pair::new(), Source::open());
+    source.fail(true);
+    for _ in 0..2 {
+        error(&pair.a, &source, 7).await.unwrap_err();
+        pair.flush().await;
+    }
+    pass(&pair, 95).await;
+    assert_eq!(source.runs(), 1);
+    // Nor where there was a value before.
+    source.fail(false);
+    error::invalidate(&pair.a, &source, 8).await.unwrap();
+    for _ in 0..2 {
+        error(&pair.a, &source, 8).await.unwrap();
+        pair.flush().await;
+    }
+    error::invalidate(&pair.a, &source, 8).await.unwrap();
+    source.fail(true);
+    error(&pair.a, &source, 8).await.unwrap_err();
+    pass(&pair, 95).await;
+    assert_eq!(source.runs(), 3);
+
+    let source = Source::open();
+    ask(&pair.a, &source, 7, 1).await;
+    pair.a.set_mode(Mode::Off);
+    pass(&pair, 90).await;
+    assert_eq!(source.runs(), 1);
+}
+
+/// It is not kept alive by what it keeps warm, although its functions take it as an argument.
+#[tokio::test]
+async fn it_ends_with_its_cache() {
+    let (pair, source) = (Pair::new(), Source::open());
+    for cache in [&pair.a, &pair.b] {
+        ask(cache, &source, 7, 1).await;
+    }
+    // Their tasks wait for the first moment.
+    settle().await;
+    let Pair { a, b, clock, .. } = pair;
+    assert!(source.holders() > 2);
+    drop((a, b));
+    until(|| source.holders() == 1).await;
+    clock.advance(90 * SECOND);
+    settle().await;
+    assert_eq!(source.runs(), 1);
+}
+
+#[test]
+fn it_ends_with_its_runtime_and_begins_anew_in_another_one() {
+    let (clock, source) = (ManualClock::new(), Source::open());
+    let cache = Cache::builder().tier(FakeTier::new(&clock)).clock(clock.clock()).build().unwrap();
+    for runs in [1, 2] {
+        let runtime = runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            hot(&cache, &source, 7).await.unwrap();
+            cache.flush().await;
+            hot(&cache, &source, 7).await.unwrap();
+            clock.advance(90 * SECOND);
+            until(|| source.runs() == 1 + runs).await;
+            cache.flush().await;
+        });
+        assert!(source.holders() > 1);
+        drop(runtime);
+        assert_eq!(source.holders(), 1);
+    }
+    // A hit outside of a runtime is one.
+    assert_eq!(pollster_free(hot(&cache, &source, 7)), Ok(1));
+}
+
+/// A hit is ready at once.
+fn pollster_free<T>(call: impl Future<Output = T>) -> T {
+    use std::task::{Context, Poll, Waker};
+    match std::pin::pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("a hit does not wait"),
+    }
+}
