@@ -13,6 +13,7 @@
 //! ```
 
 mod cli;
+mod frames;
 mod port;
 mod proxy;
 mod server;
