@@ -4,12 +4,13 @@ use std::{
     fmt,
     sync::{
         Arc, LazyLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// Where a cache reads the time from: the machine, or a [`ManualClock`](crate::testing::ManualClock) in tests.
+/// Where a cache reads the time from: the machine, or a [`ManualClock`](crate::testing::ManualClock) or a
+/// [`WrongClock`](crate::testing::WrongClock) in tests.
 ///
 /// Freshness is decided on a monotonic clock, so a step of the wall clock neither revives nor kills an entry. The
 /// wall clock only dates the values that go to the shared tier.
@@ -20,6 +21,8 @@ pub struct Clock(Source);
 enum Source {
     System,
     Manual(Arc<AtomicU64>),
+    /// The machine's, with a wall clock that is wrong by so many milliseconds.
+    Wrong(Arc<AtomicI64>),
 }
 
 /// Nanoseconds on the monotonic clock. They start above zero, so that zero can mean "never".
@@ -47,10 +50,15 @@ impl Clock {
         Self(Source::Manual(elapsed))
     }
 
+    pub(crate) fn wrong(ahead_ms: Arc<AtomicI64>) -> Self {
+        LazyLock::force(&START);
+        Self(Source::Wrong(ahead_ms))
+    }
+
     #[inline]
     pub(crate) fn now(&self) -> Nanos {
         match &self.0 {
-            Source::System => Self::system_nanos(Instant::now()),
+            Source::System | Source::Wrong(_) => Self::system_nanos(Instant::now()),
             Source::Manual(elapsed) => ORIGIN + elapsed.load(Ordering::Relaxed),
         }
     }
@@ -58,7 +66,10 @@ impl Clock {
     /// Milliseconds since the Unix epoch.
     pub(crate) fn wall_ms(&self) -> u64 {
         match &self.0 {
-            Source::System => millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)),
+            Source::System => system_wall_ms(),
+            Source::Wrong(ahead_ms) => {
+                system_wall_ms().saturating_add_signed(ahead_ms.load(Ordering::Relaxed))
+            }
             Source::Manual(elapsed) => MANUAL_EPOCH_MS + elapsed.load(Ordering::Relaxed) / 1_000_000,
         }
     }
@@ -69,8 +80,13 @@ impl fmt::Debug for Clock {
         f.write_str(match self.0 {
             Source::System => "Clock(system)",
             Source::Manual(_) => "Clock(manual)",
+            Source::Wrong(_) => "Clock(wrong)",
         })
     }
+}
+
+fn system_wall_ms() -> u64 {
+    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO))
 }
 
 /// Saturates after 584 years.
