@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use crate::{
     batch::{Batch, Replies},
+    echo,
     failure::{Failure, Verdict},
     link::{Link, Session},
     random,
@@ -19,11 +20,14 @@ use crate::{
     scripts::BEAT,
     settings::{Settings, millis},
     tracking::Tracking,
-    watch::{Attached, Watch},
+    watch::{Attached, Ear, Watch},
 };
 
 /// How long the register is kept when nobody is there any more.
 pub(crate) const KEEP_MEMBERS: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// How long a connection that tells nothing serves until it is tried again whether it does.
+const TRY_AGAIN: Duration = Duration::from_secs(3);
 
 /// This process among those that share a namespace.
 #[derive(Debug)]
@@ -56,7 +60,10 @@ pub(crate) struct Heartbeat {
     pub(crate) watch: Arc<Watch>,
     pub(crate) member: Arc<Member>,
     pub(crate) session: Session,
+    pub(crate) ear: Arc<Ear>,
     pub(crate) tracking: Tracking,
+    /// When it was last tried to have the server tell what changes.
+    pub(crate) last_try: Instant,
     pub(crate) readings: Readings,
     /// Whether the server does not let us read the poke. Who cannot say what he has handled must not register.
     pub(crate) is_blind: bool,
@@ -145,6 +152,10 @@ impl Heartbeat {
         if self.tracking.is_partial() {
             Tracking::ask(&mut batch);
         }
+        if self.session.is_tracking {
+            self.ear.forget();
+            echo::ask(&mut batch, &self.tracking, &attached.echo);
+        }
         if registers {
             let handled = self.delay().map_or(0, |delay| self.readings.handled(delay, now));
             if handled > 0 {
@@ -167,12 +178,18 @@ impl Heartbeat {
         registers: bool,
     ) -> Result<(), Broken> {
         let poke = replies.next::<Option<Vec<u8>>>();
+        // Before anything else changes what is tracked.
+        let asked = self.tracking.clone();
         if self.tracking.has_missed(replies) {
             let widened = self.tracking.widen(&mut self.session.connection);
             let widened = timeout(self.settings.connect_timeout, widened).await;
             widened.map_err(|_| Broken)?.map_err(|_| Broken)?;
             // Only now: what the server evicted until then was not told either.
             self.watch.all_changed();
+        }
+        if self.session.is_tracking && echo::is_due(replies, &asked) && !self.ear.has_echoed() {
+            // What was told since the last heartbeat was not heard. The next connection finds out whether it is any better.
+            return Err(Broken);
         }
         let beat = if registers { verdict(replies.next::<i64>()) } else { Err(Verdict::Sound) };
         match verdict(poke) {
@@ -207,6 +224,20 @@ impl Heartbeat {
         if self.session.is_tracking {
             self.session.line.allow_grace(is_registered || planted!("member-not-registered"));
             self.session.line.prove(sent);
+        } else if self.last_try.elapsed() >= TRY_AGAIN {
+            self.try_again(attached).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the server tells now what changes; then a connection that is told everything from its beginning takes the place
+    /// of this one.
+    async fn try_again(&mut self, attached: &Attached) -> Result<(), Broken> {
+        self.last_try = Instant::now();
+        let started = Tracking::start(&mut self.session.connection, &self.ear, Some(&attached.echo));
+        let tracking = timeout(self.settings.connect_timeout, started).await;
+        if tracking.map_err(|_| Broken)?.map_err(|_| Broken)?.is_on() {
+            self.link.report(&self.session, Verdict::Refusing);
         }
         Ok(())
     }

@@ -33,6 +33,7 @@ mod confirm;
 mod connect;
 mod connection;
 mod dialer;
+mod echo;
 mod endpoint;
 mod failure;
 mod gate;

@@ -165,14 +165,16 @@ impl Supervisor {
     /// A connection over which the server has answered.
     async fn connect(&self) -> Option<Heartbeat> {
         let attempt = async {
-            let (connection, tracking) = connect(&self.settings, &self.watch).await?;
+            let (connection, ear, tracking) = connect(&self.settings, &self.watch).await?;
             let mut heartbeat = Heartbeat {
                 settings: Arc::clone(&self.settings),
                 link: Arc::clone(&self.link),
                 watch: Arc::clone(&self.watch),
                 member: Arc::clone(&self.member),
                 session: self.link.open(connection, tracking.is_on()),
+                ear,
                 tracking,
+                last_try: Instant::now(),
                 readings: Readings::default(),
                 is_blind: false,
                 is_first: true,

@@ -1,12 +1,21 @@
 //! What the server says unasked, and whom it is told.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use cached_core::{Attachment, planted};
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 
-use crate::settings::{HEARTBEAT, LONGEST};
+use crate::{
+    random,
+    settings::{HEARTBEAT, LONGEST},
+};
 
 /// The shortest pause between two heartbeats, however small the bound.
 const SHORTEST_BEAT: Duration = Duration::from_millis(5);
@@ -29,6 +38,39 @@ pub(crate) struct Attached {
     pub(crate) members: String,
     /// A number that grows when somebody wants to know who has handled everything up to then.
     pub(crate) poke: String,
+    /// A key of this process alone, whose changes it has the server tell of, to see whether that arrives.
+    pub(crate) echo: String,
+}
+
+/// Listens on one connection.
+#[derive(Debug)]
+pub(crate) struct Ear {
+    watch: Arc<Watch>,
+    has_echoed: AtomicBool,
+}
+
+impl Ear {
+    pub(crate) fn new(watch: Arc<Watch>) -> Self {
+        Self { watch, has_echoed: AtomicBool::new(false) }
+    }
+
+    /// Called by the driver of a connection, which hands over each push before it reads what the server sent after
+    /// it: see `send_result` in redis-rs. So when an answer arrives, the changes before it have been handled.
+    pub(crate) fn hear(&self, push: &PushInfo) {
+        if self.watch.hear(push) {
+            self.has_echoed.store(true, Ordering::Release);
+        }
+    }
+
+    /// What was told until now does not count.
+    pub(crate) fn forget(&self) {
+        self.has_echoed.store(false, Ordering::Release);
+    }
+
+    /// Whether a change of the echo was told since, or of everything.
+    pub(crate) fn has_echoed(&self) -> bool {
+        self.has_echoed.load(Ordering::Acquire)
+    }
 }
 
 impl Watch {
@@ -37,7 +79,8 @@ impl Watch {
         let reserved = format!("{}:%", attachment.namespace);
         let members = format!("{reserved}members");
         let poke = format!("{reserved}poke");
-        self.attached.set(Attached { attachment, reserved, members, poke }).is_ok()
+        let echo = format!("{reserved}echo:{:016x}", random::number());
+        self.attached.set(Attached { attachment, reserved, members, poke, echo }).is_ok()
     }
 
     pub(crate) fn attached(&self) -> Option<&Attached> {
@@ -64,17 +107,15 @@ impl Watch {
         }
     }
 
-    /// Called by the driver of a connection, which hands over each push before it reads what the server sent after
-    /// it: see `send_result` in redis-rs. So when an answer arrives, the changes before it have been handled.
-    pub(crate) fn hear(&self, push: &PushInfo) {
-        let (Some(attached), PushKind::Invalidate) = (self.attached(), &push.kind) else { return };
-        if planted!("push-ignored") {
-            return;
-        }
+    /// Hands on what was told, and says whether the echo was a part of it.
+    fn hear(&self, push: &PushInfo) -> bool {
+        let (Some(attached), PushKind::Invalidate) = (self.attached(), &push.kind) else { return false };
+        let mut has_echo = false;
         match push.data.first() {
             Some(Value::Array(keys)) => {
                 for key in keys {
                     if let Value::BulkString(key) = key {
+                        has_echo |= key == attached.echo.as_bytes();
                         self.changed(attached, key);
                     }
                 }
@@ -84,14 +125,17 @@ impl Watch {
             _ => {
                 self.all_changed();
                 self.pulse.notify_one();
+                has_echo = true;
             }
         }
+        has_echo
     }
 
     fn changed(&self, attached: &Attached, key: &[u8]) {
+        let is_own = [&attached.members, &attached.echo].iter().any(|own| key == own.as_bytes());
         if key == attached.poke.as_bytes() {
             self.pulse.notify_one();
-        } else if key != attached.members.as_bytes() {
+        } else if !is_own && !planted!("push-ignored") {
             attached.attachment.watcher.changed(key);
         }
     }
