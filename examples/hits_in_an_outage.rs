@@ -36,6 +36,7 @@ async fn round(cache: &Cache, took: &mut Vec<u64>) -> [u64; 2] {
 }
 
 /// The medians over all rounds of both, asked in turns, and how many of the second one's hits went which way.
+#[allow(clippy::cast_precision_loss)] // Nanoseconds of a hit.
 async fn compare(what: &str, alone: &Cache, other: &Cache) {
     let mut took = Vec::with_capacity(HITS);
     let (mut of_alone, mut of_other) = (Vec::new(), Vec::new());

@@ -33,11 +33,15 @@ async fn cut(modes: impl IntoIterator<Item = Mode>) -> Row {
     let episode = Episode::outage(&world).await;
     for mode in modes {
         let before = proxies[0].connections();
-        proxies.iter().for_each(|proxy| proxy.set_mode(mode));
+        for proxy in &proxies {
+            proxy.set_mode(mode);
+        }
         eventually_async("it was connected again", async || proxies[0].connections() > before).await;
         episode.calls(200).await;
     }
-    proxies.iter().for_each(|proxy| proxy.set_mode(Mode::Pass));
+    for proxy in &proxies {
+        proxy.set_mode(Mode::Pass);
+    }
     episode.end(Limits::default()).await
 }
 
@@ -55,9 +59,13 @@ pub(crate) async fn pieces() -> Row {
     let (world, proxies) = World::proxied(&redis).await;
     let before = proxies[0].connections();
     let episode = Episode::disturbance(&world).await;
-    proxies.iter().for_each(|proxy| proxy.set_mode(Mode::Pieces(16)));
+    for proxy in &proxies {
+        proxy.set_mode(Mode::Pieces(16));
+    }
     episode.calls(1000).await;
-    proxies.iter().for_each(|proxy| proxy.set_mode(Mode::Pass));
+    for proxy in &proxies {
+        proxy.set_mode(Mode::Pass);
+    }
     let row = episode.end(Limits { all_told: true, ..Limits::default() }).await;
     assert_eq!(proxies[0].connections(), before);
     row

@@ -16,14 +16,18 @@ pub(crate) async fn pushes_dropped() -> Row {
     let redis = RedisServer::start();
     let (world, proxies) = World::proxied(&redis).await;
     let episode = Episode::disturbance(&world).await;
-    proxies.iter().for_each(|proxy| proxy.set_mode(Mode::DropPushes));
+    for proxy in &proxies {
+        proxy.set_mode(Mode::DropPushes);
+    }
     eventually_async("it was noticed", async || {
         let is_degraded = |health: Health| health.tier.unwrap().state == TierState::Degraded;
         world.sides.iter().all(|side| is_degraded(side.cache.health()))
     })
     .await;
     episode.lasts(Duration::from_millis(2500)).await;
-    proxies.iter().for_each(|proxy| proxy.set_mode(Mode::Pass));
+    for proxy in &proxies {
+        proxy.set_mode(Mode::Pass);
+    }
     // It is tried again every three seconds whether messages arrive.
     episode.end(Limits { normal: Duration::from_secs(6), ..Limits::default() }).await
 }

@@ -27,7 +27,9 @@ pub(crate) async fn steps() -> Row {
         episode.calls(100).await;
         clocks[1].step(-step / 2);
         episode.calls(100).await;
-        world.sides.iter().for_each(|side| side.cache.clear_local());
+        for side in &world.sides {
+            side.cache.clear_local();
+        }
         let loads = world.sides.each_ref().map(|side| side.cache.stats().hits_l2);
         for side in &world.sides {
             assert_eq!(row(side, kept).await.id, kept);

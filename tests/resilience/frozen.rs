@@ -28,7 +28,7 @@ pub(crate) async fn after_connecting() -> Row {
     let world = World::direct(&redis).await;
     let episode = Episode::outage(&world).await;
     redis.freeze();
-    episode.lasts(Duration::from_millis(3000)).await;
+    episode.lasts(Duration::from_secs(3)).await;
     assert!(world.sides.iter().all(|side| !side.cache.health().is_tier_ready));
     redis.thaw();
     let row = episode.end(Limits::default()).await;
@@ -44,7 +44,7 @@ pub(crate) async fn nobody_waits_for_another() -> Row {
     let world = World::direct(&redis).await;
     let episode = Episode::without_writes(&world).await;
     redis.freeze();
-    episode.lasts(Duration::from_millis(1000)).await;
+    episode.lasts(Duration::from_secs(1)).await;
     redis.thaw();
     // The budget, and room for a busy machine.
     episode.end(Limits { longest: 5 * BUDGET, ..Limits::default() }).await

@@ -16,7 +16,7 @@ use crate::{
 const NOBODY_PAYS: Limits = Limits {
     // Who was answered late because the machine is busy.
     paid: 8,
-    longest: Duration::from_millis(1000),
+    longest: Duration::from_secs(1),
     normal: Duration::from_secs(3),
     all_told: false,
 };
@@ -59,8 +59,7 @@ pub(crate) async fn loading() -> Row {
     redis.restart();
     let is_loading = || redis.cli(&["INFO", "persistence"]).contains("\nloading:1");
     assert!(is_loading());
-    let degraded =
-        |side: &crate::source::Side| side.cache.health().tier.is_some_and(|tier| tier.state != TierState::Up);
+    let degraded = |side: &Side| side.cache.health().tier.is_some_and(|tier| tier.state != TierState::Up);
     episode.calls(500).await;
     assert!(is_loading() && world.sides.iter().all(degraded));
     eventually_async("it has loaded", async || !is_loading()).await;

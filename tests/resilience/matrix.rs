@@ -19,7 +19,7 @@ macro_rules! matrix {
             #[test]
             fn $name() {
                 let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-                record($fault, runtime.block_on(Box::pin($row())));
+                record($fault, &runtime.block_on(Box::pin($row())));
             }
         )+
     };

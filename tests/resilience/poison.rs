@@ -30,13 +30,17 @@ pub(crate) async fn messages() -> Row {
     let before = proxies[0].connections();
     let episode = Episode::outage(&world).await;
     for push in PUSHES {
-        proxies.iter().for_each(|proxy| proxy.inject(push));
+        for proxy in &proxies {
+            proxy.inject(push);
+        }
         episode.calls(100).await;
     }
     assert_eq!(proxies[0].connections(), before, "none of that ends a connection");
     for garbage in NO_PUSHES {
         let before = proxies.each_ref().map(Proxy::connections);
-        proxies.iter().for_each(|proxy| proxy.inject(garbage));
+        for proxy in &proxies {
+            proxy.inject(garbage);
+        }
         eventually_async("each is connected again", async || {
             proxies.iter().zip(before).all(|(proxy, before)| proxy.connections() > before)
         })
@@ -82,6 +86,8 @@ pub(crate) async fn values() -> Row {
         episode.calls(150).await;
     }
     redis.cli(&["DEL", &members, &poke]);
-    (0..HOT).for_each(|id| _ = redis.cli(&["DEL", &World::name(id)]));
+    for id in 0..HOT {
+        redis.cli(&["DEL", &World::name(id)]);
+    }
     episode.end(Limits { all_told: true, ..Limits::default() }).await
 }

@@ -26,7 +26,7 @@ pub(crate) async fn jittery() -> Row {
     for proxy in &proxies {
         proxy.set_mode(Mode::Jitter(Duration::from_millis(20), Duration::from_millis(120)));
     }
-    episode.lasts(Duration::from_millis(2000)).await;
+    episode.lasts(Duration::from_secs(2)).await;
     for proxy in &proxies {
         proxy.set_mode(Mode::Pass);
     }

@@ -26,9 +26,9 @@ pub(crate) struct Row {
 }
 
 /// Shows the row, and writes the table when it was the last one and that is asked for.
-pub(crate) fn record(fault: &'static str, row: Row) {
+pub(crate) fn record(fault: &'static str, row: &Row) {
     static ROWS: Mutex<Option<HashMap<&'static str, String>>> = Mutex::new(None);
-    let line = line(fault, &row);
+    let line = line(fault, row);
     print!("{line}");
     let mut rows = ROWS.lock().unwrap_or_else(PoisonError::into_inner);
     let rows = rows.get_or_insert_default();

@@ -116,11 +116,10 @@ impl Proxy {
         gate.links.retain(|link| link.strong_count() > 0);
         let links: Vec<_> = gate.links.iter().filter_map(Weak::upgrade).collect();
         match mode {
-            Mode::Pass | Mode::Delay(_) | Mode::Jitter(..) | Mode::Pieces(_) => {}
-            Mode::DropPushes | Mode::Truncate(_) | Mode::Tear(_) => {}
             Mode::Swallow => links.iter().for_each(|link| link.mute.store(true, Ordering::SeqCst)),
             Mode::Refuse => links.iter().for_each(|link| link.close()),
             Mode::Reset => links.iter().for_each(|link| link.reset()),
+            _ => {}
         }
         if mode == Mode::Refuse {
             gate.listener = None;
@@ -139,7 +138,9 @@ impl Proxy {
     /// sends something.
     pub fn inject(&self, bytes: &[u8]) {
         let links: Vec<_> = self.inner.gate().links.iter().filter_map(Weak::upgrade).collect();
-        links.iter().for_each(|link| lock(&link.injected).extend_from_slice(bytes));
+        for link in links {
+            lock(&link.injected).extend_from_slice(bytes);
+        }
     }
 
     /// How many connections were accepted so far.

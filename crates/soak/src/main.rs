@@ -76,7 +76,7 @@ async fn soak(plan: Plan) -> Vec<Sample> {
     let mut samples = Vec::new();
     while Instant::now() < until {
         sleep(plan.sample_every()).await;
-        let sample = Sample::take(began.elapsed(), &places, Handle::current().metrics(), &calls);
+        let sample = Sample::take(began.elapsed(), &places, &Handle::current().metrics(), &calls);
         println!("{sample}");
         samples.push(sample);
     }

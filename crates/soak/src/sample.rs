@@ -39,7 +39,8 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    pub(crate) fn take(at: Duration, places: &[Place; 2], runtime: RuntimeMetrics, calls: &Calls) -> Self {
+    #[allow(clippy::cast_precision_loss)] // Counts far below 2^52.
+    pub(crate) fn take(at: Duration, places: &[Place; 2], runtime: &RuntimeMetrics, calls: &Calls) -> Self {
         let health = places.each_ref().map(|place| place.cache.health());
         let sum = |of: fn(&Health) -> u64| health.iter().map(of).sum::<u64>() as f64;
         let values = [

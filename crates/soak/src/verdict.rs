@@ -33,6 +33,7 @@ mod tests {
 
     use super::*;
 
+    #[allow(clippy::cast_precision_loss)] // Counts far below 2^52.
     fn samples(value: impl Fn(usize) -> f64) -> Vec<Sample> {
         let sample = |number| Sample {
             at: Duration::from_secs(number as u64),
@@ -44,6 +45,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::cast_precision_loss)]
     fn what_grows_is_seen_and_what_only_jumps_is_not() {
         assert!(judge(&samples(|_| 1000.0)));
         assert!(judge(&samples(|number| if number % 10 == 0 { 9e9 } else { 1000.0 })));

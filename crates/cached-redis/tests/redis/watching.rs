@@ -403,7 +403,7 @@ async fn messages_that_do_not_arrive_are_noticed() {
     eventually_async("it proves", async || proven(&hearing) > 0).await;
     proxy.set_mode(Mode::DropPushes);
     let deaf = now();
-    eventually_async("it is over", async || shown(&*hearing, "is_over") == "true").await;
+    eventually_async("it is over", async || shown(&hearing, "is_over") == "true").await;
     // A heartbeat may have been under way.
     assert!(proven(&hearing) <= deaf + 50_000_000);
     eventually_async("there is another one", async || tier.state() == RedisState::Degraded).await;
