@@ -27,6 +27,18 @@ fn here(cache: &Cache, runs: &AtomicUsize, n: u32) -> usize {
     runs.fetch_add(1, SeqCst)
 }
 
+/// A handler of a server is such a task.
+#[tokio::test]
+async fn tags_and_patterns_can_be_invalidated_in_a_task_of_their_own() {
+    let (pair, id) = (Pair::new(), 7);
+    let cache = pair.a.clone();
+    let task = spawn(async move {
+        cache.invalidate_tag("note:{}", &[&id]).await?;
+        cache.invalidate_pattern("note:{}:*", &[&"ada"]).await
+    });
+    task.await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn a_tag_invalidates_what_has_it_everywhere_and_nothing_else() {
     let (pair, source) = (Pair::new(), Source::open());

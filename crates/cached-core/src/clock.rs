@@ -5,7 +5,7 @@ use std::{
     future::poll_fn,
     sync::{
         Arc, LazyLock, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     task::{Poll, Waker},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -13,7 +13,8 @@ use std::{
 
 use futures_timer::Delay;
 
-/// Where a cache reads the time from: the machine, or a [`ManualClock`](crate::testing::ManualClock) in tests.
+/// Where a cache reads the time from: the machine, or a [`ManualClock`](crate::testing::ManualClock) or a
+/// [`WrongClock`](crate::testing::WrongClock) in tests.
 ///
 /// Freshness is decided on a monotonic clock, so a step of the wall clock neither revives nor kills an entry. The
 /// wall clock only dates the values that go to the shared tier.
@@ -24,6 +25,8 @@ pub struct Clock(Source);
 enum Source {
     System,
     Manual(Arc<Manual>),
+    /// The machine's, with a wall clock that is wrong by so many milliseconds.
+    Wrong(Arc<AtomicI64>),
 }
 
 /// Time that stands still until it is told to move.
@@ -91,7 +94,7 @@ impl Clock {
         /// The most that is slept at once: more might be too long for the timer.
         const LONGEST: Duration = Duration::from_secs(60 * 60);
         match &self.0 {
-            Source::System => {
+            Source::System | Source::Wrong(_) => {
                 while let left @ 1.. = moment.saturating_sub(self.now()) {
                     Delay::new(Duration::from_nanos(left).min(LONGEST)).await;
                 }
@@ -100,10 +103,15 @@ impl Clock {
         }
     }
 
+    pub(crate) fn wrong(ahead_ms: Arc<AtomicI64>) -> Self {
+        LazyLock::force(&START);
+        Self(Source::Wrong(ahead_ms))
+    }
+
     #[inline]
     pub(crate) fn now(&self) -> Nanos {
         match &self.0 {
-            Source::System => Self::system_nanos(Instant::now()),
+            Source::System | Source::Wrong(_) => Self::system_nanos(Instant::now()),
             Source::Manual(time) => time.now(),
         }
     }
@@ -111,7 +119,10 @@ impl Clock {
     /// Milliseconds since the Unix epoch.
     pub(crate) fn wall_ms(&self) -> u64 {
         match &self.0 {
-            Source::System => millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)),
+            Source::System => system_wall_ms(),
+            Source::Wrong(ahead_ms) => {
+                system_wall_ms().saturating_add_signed(ahead_ms.load(Ordering::Relaxed))
+            }
             Source::Manual(time) => MANUAL_EPOCH_MS + (time.now() - ORIGIN) / 1_000_000,
         }
     }
@@ -122,8 +133,13 @@ impl fmt::Debug for Clock {
         f.write_str(match self.0 {
             Source::System => "Clock(system)",
             Source::Manual(_) => "Clock(manual)",
+            Source::Wrong(_) => "Clock(wrong)",
         })
     }
+}
+
+fn system_wall_ms() -> u64 {
+    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO))
 }
 
 /// Saturates after 584 years.

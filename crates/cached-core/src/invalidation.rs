@@ -167,7 +167,7 @@ impl Cache {
     /// Invalidates every entry that has this tag, however many there are, in one round trip.
     ///
     /// `template` is the tag as in `tags = [".."]`, with a `{}` for each of `parts`, which are written as placeholders are.
-    pub fn invalidate_tag(&self, template: &str, parts: &[&dyn KeyPart]) -> Invalidation {
+    pub fn invalidate_tag(&self, template: &str, parts: &[&(dyn KeyPart + Sync)]) -> Invalidation {
         self.__tag(|writer| writer.fill_in(template, parts))
     }
 
@@ -175,7 +175,7 @@ impl Cache {
     /// one. `"analytics:{}:*"` is about all that begins so.
     ///
     /// It looks at every key that the shared tier has, in steps: prefer a tag where there are many.
-    pub fn invalidate_pattern(&self, template: &str, parts: &[&dyn KeyPart]) -> Invalidation {
+    pub fn invalidate_pattern(&self, template: &str, parts: &[&(dyn KeyPart + Sync)]) -> Invalidation {
         self.__pattern(|writer| writer.fill_in(template, parts))
     }
 

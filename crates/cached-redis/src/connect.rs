@@ -4,13 +4,30 @@ use std::sync::Arc;
 
 use redis::{AsyncConnectionConfig, ErrorKind, ProtocolVersion, RedisError, aio::SendError};
 
-use crate::{connection::Connection, settings::Settings, tracking::Tracking, watch::Watch};
+use crate::{
+    cluster::Territory,
+    connection::Connection,
+    settings::Settings,
+    tracking::Tracking,
+    watch::{Ear, Watch},
+};
 
 /// How many requests may queue for the connection before further ones wait, within their budgets.
 const QUEUE: usize = 1024;
 
-/// A new connection, and what the server tracks of it.
-pub(crate) async fn connect(settings: &Settings, watch: &Arc<Watch>) -> Option<(Connection, Tracking)> {
+/// A new connection.
+pub(crate) struct Connected {
+    pub(crate) connection: Connection,
+    /// What listens on it.
+    pub(crate) ear: Arc<Ear>,
+    /// What the server tracks of it.
+    pub(crate) tracking: Tracking,
+    /// What the server has of its cluster, if it is in one.
+    pub(crate) territory: Option<Territory>,
+}
+
+/// A new connection: the server has answered over it.
+pub(crate) async fn connect(settings: &Settings, watch: &Arc<Watch>) -> Option<Connected> {
     let endpoint = &settings.endpoint;
     // At each attempt: it may have moved.
     let server = endpoint.locate(settings.connect_timeout).await?;
@@ -18,7 +35,8 @@ pub(crate) async fn connect(settings: &Settings, watch: &Arc<Watch>) -> Option<(
         .set_connection_timeout(Some(settings.connect_timeout))
         .set_response_timeout(Some(settings.longest_answer()))
         .set_pipeline_buffer_size(QUEUE);
-    let listener = Arc::clone(watch);
+    let ear = Arc::new(Ear::new(Arc::clone(watch)));
+    let listener = Arc::clone(&ear);
     let listening = config.clone().set_push_sender(move |push| {
         listener.hear(&push);
         Ok::<_, SendError>(())
@@ -34,8 +52,18 @@ pub(crate) async fn connect(settings: &Settings, watch: &Arc<Watch>) -> Option<(
     if !endpoint.confirm(&server, &mut connection).await {
         return None;
     }
-    let tracking = if can_track { Tracking::start(&mut connection).await.ok()? } else { Tracking::Off };
-    Some((connection, tracking))
+    let mut territory = watch.scout.as_ref().map(Territory::new);
+    let post = match &mut territory {
+        None => watch.attached().map(|attached| attached.post.clone()),
+        Some(territory) => {
+            territory.survey(&mut connection).await.ok()?;
+            territory.post()
+        }
+    };
+    let echo = post.as_ref().map(|post| post.echo.as_str());
+    let tracking =
+        if can_track { Tracking::start(&mut connection, &ear, echo).await.ok()? } else { Tracking::Off };
+    Some(Connected { connection, ear, tracking, territory })
 }
 
 /// Whether the server answered, and did not understand or does not allow the new protocol. Of a wrong password it

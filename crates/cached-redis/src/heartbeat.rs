@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use crate::{
     batch::{Batch, Replies},
     cluster::Territory,
+    echo,
     failure::{Failure, Verdict},
     link::{Link, Session},
     random,
@@ -20,11 +21,14 @@ use crate::{
     scripts::BEAT,
     settings::{Settings, millis},
     tracking::Tracking,
-    watch::{Attached, Post, Watch},
+    watch::{Attached, Ear, Post, Watch},
 };
 
 /// How long the register is kept when nobody is there any more.
 pub(crate) const KEEP_MEMBERS: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// How long a connection that tells nothing serves until it is tried again whether it does.
+const TRY_AGAIN: Duration = Duration::from_secs(3);
 
 /// This process among those that share a namespace.
 #[derive(Debug)]
@@ -61,7 +65,10 @@ pub(crate) struct Heartbeat {
     pub(crate) watch: Arc<Watch>,
     pub(crate) member: Arc<Member>,
     pub(crate) session: Session,
+    pub(crate) ear: Arc<Ear>,
     pub(crate) tracking: Tracking,
+    /// When it was last tried to have the server tell what changes.
+    pub(crate) last_try: Instant,
     pub(crate) readings: Readings,
     /// Whether the server does not let us read the poke. Who cannot say what he has handled must not register.
     pub(crate) is_blind: bool,
@@ -200,6 +207,10 @@ impl Heartbeat {
         if self.tracking.is_partial() {
             Tracking::ask(batch);
         }
+        if let Some(post) = post.filter(|_| self.session.is_tracking) {
+            self.ear.forget();
+            echo::ask(batch, &self.tracking, &post.echo);
+        }
         if let Some(post) = post.filter(|_| registers) {
             let handled = self.delay().map_or(0, |delay| self.readings.handled(delay, now));
             if handled > 0 {
@@ -222,12 +233,19 @@ impl Heartbeat {
         registers: bool,
     ) -> Result<(), End> {
         let poke = post.as_ref().map(|_| replies.next::<Option<Vec<u8>>>());
+        // Before anything else changes what is tracked.
+        let asked = self.tracking.clone();
         if self.tracking.has_missed(replies) {
             let widened = self.tracking.widen(&mut self.session.connection);
             let widened = timeout(self.settings.connect_timeout, widened).await;
             widened.map_err(|_| End::Broken)?.map_err(|_| End::Broken)?;
             // Only now: what the server evicted until then was not told either.
             self.watch.all_changed();
+        }
+        let is_echo_due = self.session.is_tracking && post.is_some() && echo::is_due(replies, &asked);
+        if is_echo_due && !self.ear.has_echoed() {
+            // What was told since the last heartbeat was not heard. The next connection finds out whether it is any better.
+            return Err(End::Broken);
         }
         let beat = registers.then(|| replies.next::<i64>());
         // A post moves with its slot; there may be another one.
@@ -246,7 +264,7 @@ impl Heartbeat {
             }
             None => {}
         }
-        let is_registered = match (beat.map(verdict), post) {
+        let is_registered = match (beat.map(verdict), &post) {
             (Some(Ok(_)), Some(post)) => {
                 let until = sent + attached.reach(self.settings.connect_timeout);
                 *self.member.registration() = Some((post.number, until));
@@ -268,6 +286,21 @@ impl Heartbeat {
         if self.session.is_tracking {
             self.session.line.allow_grace(is_registered || planted!("member-not-registered"));
             self.session.line.prove(sent);
+        } else if self.last_try.elapsed() >= TRY_AGAIN {
+            self.try_again(post.as_ref()).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the server tells now what changes; then a connection that is told everything from its beginning takes the place
+    /// of this one.
+    async fn try_again(&mut self, post: Option<&Post>) -> Result<(), End> {
+        self.last_try = Instant::now();
+        let echo = post.map(|post| post.echo.as_str());
+        let started = Tracking::start(&mut self.session.connection, &self.ear, echo);
+        let tracking = timeout(self.settings.connect_timeout, started).await;
+        if tracking.map_err(|_| End::Broken)?.map_err(|_| End::Broken)?.is_on() {
+            self.link.report(&self.session, Verdict::Refusing);
         }
         Ok(())
     }

@@ -36,6 +36,7 @@ mod confirm;
 mod connect;
 mod connection;
 mod dialer;
+mod echo;
 mod endpoint;
 mod failure;
 mod gate;

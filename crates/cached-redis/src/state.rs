@@ -27,7 +27,8 @@ pub enum RedisState {
     ///
     /// * Redis hangs or is slow, so it is not asked before a load: the breaker is open.
     /// * It refuses to write, or to answer at all (`READONLY`, `LOADING`, `MASTERDOWN`, `NOAUTH`).
-    /// * It does not tell what changes: it is older than 6, or the user may not use `CLIENT TRACKING`.
+    /// * It does not tell what changes: it is older than 6, the user may not use `CLIENT TRACKING`, or something in
+    ///   between swallows what it tells.
     /// * This process could not register with the others, as when Redis is full: without a connection it
     ///   would have no grace.
     Degraded,

@@ -17,8 +17,7 @@ use tokio::{
 
 use crate::{
     backoff::Backoff,
-    cluster::Territory,
-    connect::connect,
+    connect::{Connected, connect},
     failure::Verdict,
     heartbeat::{End, Heartbeat, Member},
     link::{Link, Session, State},
@@ -168,18 +167,21 @@ impl Supervisor {
     /// A connection over which the server has answered.
     async fn connect(&self) -> Option<Heartbeat> {
         let attempt = async {
-            let (connection, tracking) = connect(&self.settings, &self.watch).await?;
+            let Connected { connection, ear, tracking, territory } =
+                connect(&self.settings, &self.watch).await?;
             let mut heartbeat = Heartbeat {
                 settings: Arc::clone(&self.settings),
                 link: Arc::clone(&self.link),
                 watch: Arc::clone(&self.watch),
                 member: Arc::clone(&self.member),
                 session: self.link.open(connection, tracking.is_on()),
+                ear,
                 tracking,
+                last_try: Instant::now(),
                 readings: Readings::default(),
                 is_blind: false,
                 is_first: true,
-                territory: self.watch.scout.as_ref().map(Territory::new),
+                territory,
             };
             // The system accepts connections for a process that stands still.
             heartbeat.beat().await.ok().map(|()| heartbeat)

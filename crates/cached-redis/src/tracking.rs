@@ -6,11 +6,13 @@
 //! used only as long as the server can be seen not to evict anything. Where it does, what this process wrote itself
 //! comes back to it as a change, which costs it one more question.
 
-use redis::{RedisError, RedisResult, aio::MultiplexedConnection};
+use redis::{Cmd, RedisError, RedisResult, aio::MultiplexedConnection};
 
 use crate::{
     batch::{Batch, Replies},
+    echo,
     scripts::EVICTED,
+    watch::Ear,
 };
 
 /// What is tracked on one connection.
@@ -25,17 +27,41 @@ pub(crate) enum Tracking {
 }
 
 impl Tracking {
-    /// Starts it, as well as the server allows; `Err` if it does not answer.
-    pub(crate) async fn start(connection: &mut MultiplexedConnection) -> RedisResult<Self> {
+    /// Starts it, as well as the server allows; `Err` if it does not answer. With a key of one's own, it is off as well if
+    /// nothing arrives of what the server tells.
+    pub(crate) async fn start(
+        connection: &mut MultiplexedConnection,
+        ear: &Ear,
+        echo: Option<&str>,
+    ) -> RedisResult<Self> {
         // Before the first key is tracked.
         let mut replies = Batch::of_script(&EVICTED, "", &[""; 0]).send(connection).await?;
         let evicted = answered(replies.next::<String>())?;
-        let (mode, options) = match evicted {
-            Some(evicted) => (Self::Others(evicted), &["TRACKING", "ON", "NOLOOP"][..]),
-            None => (Self::All, &["TRACKING", "ON"][..]),
-        };
-        let started = redis::cmd("CLIENT").arg(options).exec_async(connection).await;
-        Ok(answered(started)?.map_or(Self::Off, |()| mode))
+        let mode = evicted.map_or(Self::All, Self::Others);
+        if answered(mode.command().exec_async(connection).await)?.is_none() {
+            return Ok(Self::Off);
+        }
+        let Some(key) = echo else { return Ok(mode) };
+        let mut batch = Batch::new();
+        echo::ask(&mut batch, &mode, key);
+        ear.forget();
+        let mut replies = batch.send(connection).await?;
+        if echo::is_due(&mut replies, &mode) && !ear.has_echoed() {
+            answered(Self::Off.command().exec_async(connection).await)?;
+            return Ok(Self::Off);
+        }
+        Ok(mode)
+    }
+
+    /// What brings it about.
+    pub(crate) fn command(&self) -> Cmd {
+        let mut command = redis::cmd("CLIENT");
+        command.arg(match self {
+            Self::Off => &["TRACKING", "OFF"][..],
+            Self::Others(_) => &["TRACKING", "ON", "NOLOOP"],
+            Self::All => &["TRACKING", "ON"],
+        });
+        command
     }
 
     pub(crate) fn is_on(&self) -> bool {
@@ -63,7 +89,7 @@ impl Tracking {
 
     /// From now on, everything is tracked.
     pub(crate) async fn widen(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
-        redis::cmd("CLIENT").arg(&["TRACKING", "ON"]).exec_async(connection).await?;
+        Self::All.command().exec_async(connection).await?;
         *self = Self::All;
         Ok(())
     }

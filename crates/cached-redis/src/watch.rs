@@ -1,6 +1,12 @@
 //! What the server says unasked, and whom it is told.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use cached_core::{Attachment, planted};
 use redis::{PushInfo, PushKind, Value};
@@ -8,6 +14,7 @@ use tokio::sync::Notify;
 
 use crate::{
     cluster::Scout,
+    random,
     settings::{HEARTBEAT, LONGEST},
 };
 
@@ -33,6 +40,7 @@ pub(crate) struct Attached {
     /// What the posts' keys begin with.
     members: String,
     poke: String,
+    echo: String,
     /// The only one, where the server is alone.
     pub(crate) post: Post,
 }
@@ -46,6 +54,39 @@ pub(crate) struct Post {
     pub(crate) members: String,
     /// A number that grows when somebody wants to know who has handled everything up to then.
     pub(crate) poke: String,
+    /// A key of this process alone, whose changes it has the server tell of, to see whether that arrives.
+    pub(crate) echo: String,
+}
+
+/// Listens on one connection.
+#[derive(Debug)]
+pub(crate) struct Ear {
+    watch: Arc<Watch>,
+    has_echoed: AtomicBool,
+}
+
+impl Ear {
+    pub(crate) fn new(watch: Arc<Watch>) -> Self {
+        Self { watch, has_echoed: AtomicBool::new(false) }
+    }
+
+    /// Called by the driver of a connection, which hands over each push before it reads what the server sent after
+    /// it: see `send_result` in redis-rs. So when an answer arrives, the changes before it have been handled.
+    pub(crate) fn hear(&self, push: &PushInfo) {
+        if self.watch.hear(push) {
+            self.has_echoed.store(true, Ordering::Release);
+        }
+    }
+
+    /// What was told until now does not count.
+    pub(crate) fn forget(&self) {
+        self.has_echoed.store(false, Ordering::Release);
+    }
+
+    /// Whether a change of the echo was told since, or of everything.
+    pub(crate) fn has_echoed(&self) -> bool {
+        self.has_echoed.load(Ordering::Acquire)
+    }
 }
 
 impl Watch {
@@ -84,17 +125,15 @@ impl Watch {
         }
     }
 
-    /// Called by the driver of a connection, which hands over each push before it reads what the server sent after
-    /// it: see `send_result` in redis-rs. So when an answer arrives, the changes before it have been handled.
-    pub(crate) fn hear(&self, push: &PushInfo) {
-        let (Some(attached), PushKind::Invalidate) = (self.attached(), &push.kind) else { return };
-        if planted!("push-ignored") {
-            return;
-        }
+    /// Hands on what was told, and says whether the echo was a part of it.
+    fn hear(&self, push: &PushInfo) -> bool {
+        let (Some(attached), PushKind::Invalidate) = (self.attached(), &push.kind) else { return false };
+        let mut has_echo = false;
         match push.data.first() {
             Some(Value::Array(keys)) => {
                 for key in keys {
                     if let Value::BulkString(key) = key {
+                        has_echo |= key.starts_with(attached.echo.as_bytes());
                         self.changed(attached, key);
                     }
                 }
@@ -104,14 +143,17 @@ impl Watch {
             _ => {
                 self.all_changed();
                 self.pulse.notify_one();
+                has_echo = true;
             }
         }
+        has_echo
     }
 
     fn changed(&self, attached: &Attached, key: &[u8]) {
+        let is_own = [&attached.members, &attached.echo].iter().any(|own| key.starts_with(own.as_bytes()));
         if key.starts_with(attached.poke.as_bytes()) {
             self.pulse.notify_one();
-        } else if !key.starts_with(attached.members.as_bytes()) {
+        } else if !is_own && !planted!("push-ignored") {
             attached.attachment.watcher.changed(key);
         }
     }
@@ -121,14 +163,18 @@ impl Attached {
     pub(crate) fn new(attachment: Attachment) -> Self {
         let reserved = format!("{}:%", attachment.namespace);
         let (members, poke) = (format!("{reserved}members"), format!("{reserved}poke"));
-        let post = Post { number: 0, members: members.clone(), poke: poke.clone() };
-        Self { attachment, reserved, members, poke, post }
+        let echo = format!("{reserved}echo");
+        let own_echo = format!("{echo}:{:016x}", random::number());
+        let post = Post { number: 0, members: members.clone(), poke: poke.clone(), echo: own_echo };
+        Self { attachment, reserved, members, poke, echo, post }
     }
 
     /// One of several, whose keys end so.
     #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "only a cluster has several"))]
     pub(crate) fn post_at(&self, number: usize, end: &str) -> Post {
-        Post { number, members: format!("{}{end}", self.members), poke: format!("{}{end}", self.poke) }
+        let [members, poke, echo] =
+            [&self.members, &self.poke, &self.post.echo].map(|begin| format!("{begin}{end}"));
+        Post { number, members, poke, echo }
     }
 
     #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "only a cluster tells several"))]

@@ -1,4 +1,5 @@
-//! Real `redis-server` processes, sentinels among them, and clusters of them, a TCP proxy that misbehaves on request, and waiting for a condition.
+//! Real `redis-server` processes, sentinels and clusters among them, a TCP proxy that misbehaves on request, and waiting for a
+//! condition.
 //!
 //! Everything here panics when it cannot do its work: it is for tests only.
 //!
@@ -14,6 +15,7 @@
 
 mod cli;
 mod cluster;
+mod frames;
 mod port;
 mod proxy;
 mod server;

@@ -13,7 +13,7 @@ use std::{
 
 use socket2::SockRef;
 
-use crate::port;
+use crate::{frames::Frames, port};
 
 /// What a [`Proxy`] does with connections, both those it has and those to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,13 @@ pub enum Mode {
     Pass,
     /// Forwards everything, each chunk of an answer this much later.
     Delay(Duration),
+    /// Forwards everything, each chunk of an answer later by a random time between these two.
+    Jitter(Duration, Duration),
+    /// Forwards everything, answers in pieces of so many bytes.
+    Pieces(usize),
+    /// Forwards everything but the pushes of RESP3, in which a server tells what nobody has asked for. A push that has
+    /// begun when this mode begins is dropped from there on, which a client cannot understand.
+    DropPushes,
     /// Accepts and reads, and never answers. A connection that was open in this mode stays mute for ever, as
     /// after the loss of a router's state; only connections opened later are answered again.
     Swallow,
@@ -31,7 +38,35 @@ pub enum Mode {
     Reset,
     /// Cuts the next answer of each connection after this many bytes and closes the connection.
     Truncate(usize),
+    /// Cuts the next answer of each connection after this many bytes and resets the connection.
+    Tear(usize),
 }
+
+impl Mode {
+    /// How much later this chunk of an answer is forwarded.
+    fn delay(self, random: &mut u32) -> Duration {
+        match self {
+            Self::Delay(delay) => delay,
+            Self::Jitter(least, most) => {
+                // A linear congruential generator; its high bits are the good ones.
+                *random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                least + most.saturating_sub(least) * (*random >> 16) / 0xffff
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// What of an answer is forwarded at once, and whether the connection ends after it.
+    fn cut(self, answer: &[u8]) -> (&[u8], bool) {
+        match self {
+            Self::Truncate(length) | Self::Tear(length) => (&answer[..length.min(answer.len())], true),
+            _ => (answer, false),
+        }
+    }
+}
+
+/// Between two pieces, so that they arrive one by one.
+const PIECES_APART: Duration = Duration::from_micros(50);
 
 /// A TCP proxy on 127.0.0.1 in front of a port, with faults that can be switched at any time, and counters.
 ///
@@ -81,10 +116,10 @@ impl Proxy {
         gate.links.retain(|link| link.strong_count() > 0);
         let links: Vec<_> = gate.links.iter().filter_map(Weak::upgrade).collect();
         match mode {
-            Mode::Pass | Mode::Delay(_) | Mode::Truncate(_) => {}
             Mode::Swallow => links.iter().for_each(|link| link.mute.store(true, Ordering::SeqCst)),
             Mode::Refuse => links.iter().for_each(|link| link.close()),
             Mode::Reset => links.iter().for_each(|link| link.reset()),
+            _ => {}
         }
         if mode == Mode::Refuse {
             gate.listener = None;
@@ -97,6 +132,15 @@ impl Proxy {
     /// those of a client do when a name comes to mean another machine.
     pub fn set_upstream(&self, upstream: u16) {
         self.inner.upstream.store(upstream, Ordering::SeqCst);
+    }
+
+    /// Has these bytes forwarded to each client that is connected, between two frames of what its server sends, as soon as it
+    /// sends something.
+    pub fn inject(&self, bytes: &[u8]) {
+        let links: Vec<_> = self.inner.gate().links.iter().filter_map(Weak::upgrade).collect();
+        for link in links {
+            lock(&link.injected).extend_from_slice(bytes);
+        }
     }
 
     /// How many connections were accepted so far.
@@ -188,7 +232,8 @@ impl Inner {
         }
         let mute = AtomicBool::new(gate.mode == Mode::Swallow);
         let (reset, answered) = (AtomicBool::new(false), AtomicBool::new(true));
-        let link = Arc::new(Link { client, upstream, mute, reset, answered });
+        let injected = Mutex::default();
+        let link = Arc::new(Link { client, upstream, mute, reset, answered, injected });
         gate.links.push(Arc::downgrade(&link));
 
         let (proxy, other) = (Arc::clone(self), Arc::clone(&link));
@@ -211,6 +256,8 @@ struct Link {
     /// Whether something was answered since the client last sent something: then what it sends next begins
     /// another round trip.
     answered: AtomicBool,
+    /// What is to be forwarded to the client although its server has not sent it.
+    injected: Mutex<Vec<u8>>,
 }
 
 impl Link {
@@ -231,28 +278,62 @@ impl Link {
 
     fn pump_answers(&self, proxy: &Inner) {
         let mut buffer = vec![0; 64 * 1024];
+        // Followed in every mode: when one begins, it must be known where frames do.
+        let mut frames = Frames::default();
+        let mut random = u32::from(self.client.peer_addr().map_or(0, |address| address.port()));
         while let Some(chunk) = read(&self.upstream, &mut buffer) {
             let mode = proxy.mode();
-            if let Mode::Delay(delay) = mode {
-                thread::sleep(delay);
-            }
+            thread::sleep(mode.delay(&mut random));
             if self.mute.load(Ordering::SeqCst) {
                 continue;
             }
-            let chunk = match mode {
-                Mode::Truncate(length) => &chunk[..length.min(chunk.len())],
-                _ => chunk,
-            };
+            let answer = self.edit(chunk, &mut frames, mode == Mode::DropPushes);
+            if answer.is_empty() {
+                continue;
+            }
+            let (answer, is_last) = mode.cut(&answer);
             // Before the client can see it, or its next request might be counted first.
             self.answered.store(true, Ordering::SeqCst);
-            proxy.counts.answered.fetch_add(chunk.len() as u64, Ordering::SeqCst);
-            if (&self.client).write_all(chunk).is_err() || matches!(mode, Mode::Truncate(_)) {
+            proxy.counts.answered.fetch_add(answer.len() as u64, Ordering::SeqCst);
+            if self.answer(answer, mode).is_err() {
+                break;
+            }
+            if is_last {
+                if matches!(mode, Mode::Tear(_)) {
+                    self.reset();
+                }
                 break;
             }
         }
         if !self.mute.load(Ordering::SeqCst) && !self.reset.load(Ordering::SeqCst) {
             self.close();
         }
+    }
+
+    /// The chunk with what is injected, and without pushes if they are dropped.
+    fn edit(&self, mut chunk: &[u8], frames: &mut Frames, drops_pushes: bool) -> Vec<u8> {
+        let mut injected = lock(&self.injected);
+        let mut edited = Vec::with_capacity(chunk.len() + injected.len());
+        while !chunk.is_empty() {
+            if frames.is_between() {
+                edited.append(&mut injected);
+            }
+            let (length, is_push) = frames.take(chunk);
+            if !(is_push && drops_pushes) {
+                edited.extend_from_slice(&chunk[..length]);
+            }
+            chunk = &chunk[length..];
+        }
+        edited
+    }
+
+    fn answer(&self, answer: &[u8], mode: Mode) -> std::io::Result<()> {
+        let Mode::Pieces(length) = mode else { return (&self.client).write_all(answer) };
+        for piece in answer.chunks(length.max(1)) {
+            (&self.client).write_all(piece)?;
+            thread::sleep(PIECES_APART);
+        }
+        Ok(())
     }
 
     fn count_request(&self, counts: &Counts, chunk: &[u8]) {

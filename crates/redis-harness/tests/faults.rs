@@ -130,3 +130,93 @@ fn a_frozen_server_can_be_stopped() {
     server.restart();
     assert_eq!(server.cli(&["PING"]), "PONG");
 }
+
+#[test]
+fn jitter_delays_differently_and_within_its_limits() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let mut client = connect(&proxy).unwrap();
+    proxy.set_mode(Mode::Jitter(Duration::from_millis(5), Duration::from_millis(25)));
+    let took: Vec<_> = (0..10)
+        .map(|_| {
+            let begin = Instant::now();
+            assert_eq!(ask(&mut client).unwrap(), PONG);
+            begin.elapsed()
+        })
+        .collect();
+    assert!(took.iter().all(|took| *took >= Duration::from_millis(5)), "{took:?}");
+    let total = took.iter().sum::<Duration>();
+    assert!(total >= Duration::from_millis(70), "they would all have been the least: {took:?}");
+}
+
+#[test]
+fn pieces_are_the_whole_answer() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let mut client = connect(&proxy).unwrap();
+    proxy.set_mode(Mode::Pieces(2));
+    client.write_all(PING).unwrap();
+    let mut piece = [0; 64];
+    assert!(client.read(&mut piece).unwrap() < PONG.len());
+    eventually("the rest came too", || proxy.bytes_answered() == PONG.len() as u64);
+}
+
+#[test]
+fn a_torn_answer_ends_with_a_reset() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let mut client = connect(&proxy).unwrap();
+    proxy.set_mode(Mode::Tear(3));
+    client.write_all(PING).unwrap();
+    let mut answer = Vec::new();
+    let end = client.read_to_end(&mut answer).unwrap_err();
+    assert_eq!(end.kind(), ErrorKind::ConnectionReset);
+    assert_eq!(answer, PONG[..3]);
+}
+
+/// A connection that is told when `key` changes.
+fn tracking(proxy: &Proxy, server: &RedisServer) -> TcpStream {
+    let mut client = connect(proxy).unwrap();
+    client.write_all(b"HELLO 3\r\nCLIENT TRACKING ON\r\nGET key\r\n").unwrap();
+    read_until(&mut client, "_\r\n");
+    server.cli(&["SET", "key", "1"]);
+    client
+}
+
+fn read_until(client: &mut TcpStream, end: &str) -> String {
+    let (mut text, mut buffer) = (String::new(), [0; 1024]);
+    while !text.ends_with(end) {
+        let length = client.read(&mut buffer).unwrap();
+        assert!(length > 0, "the connection ended after {text:?}");
+        text += &String::from_utf8_lossy(&buffer[..length]);
+    }
+    text
+}
+
+#[test]
+fn pushes_are_dropped_and_nothing_else() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let ask = |proxy: &Proxy| {
+        let mut client = tracking(proxy, &server);
+        client.write_all(PING).unwrap();
+        let text = read_until(&mut client, "+PONG\r\n");
+        server.cli(&["DEL", "key"]);
+        text
+    };
+    assert_eq!(ask(&proxy), ">2\r\n$10\r\ninvalidate\r\n*1\r\n$3\r\nkey\r\n+PONG\r\n");
+    proxy.set_mode(Mode::DropPushes);
+    assert_eq!(ask(&proxy), "+PONG\r\n");
+}
+
+#[test]
+fn what_is_injected_comes_between_two_frames() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let mut client = connect(&proxy).unwrap();
+    assert_eq!(ask(&mut client).unwrap(), PONG);
+    proxy.inject(b">0\r\n");
+    client.write_all(PING).unwrap();
+    assert_eq!(read_until(&mut client, "+PONG\r\n"), ">0\r\n+PONG\r\n");
+    assert_eq!(ask(&mut client).unwrap(), PONG);
+}

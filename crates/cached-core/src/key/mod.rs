@@ -208,7 +208,7 @@ impl KeyWriter<'_> {
     }
 
     /// `template` with the parts in the places of its `{}`.
-    pub(crate) fn fill_in(&mut self, template: &str, parts: &[&dyn KeyPart]) -> Result<(), Error> {
+    pub(crate) fn fill_in(&mut self, template: &str, parts: &[&(dyn KeyPart + Sync)]) -> Result<(), Error> {
         let texts = template.split("{}");
         if texts.clone().count() != parts.len() + 1 {
             return Err(Error::key("a template has one `{}` for each part"));

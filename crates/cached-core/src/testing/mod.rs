@@ -27,7 +27,7 @@ use std::{
     convert::Infallible,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -54,6 +54,40 @@ impl ManualClock {
     /// Moves the time on, for every cache with this clock.
     pub fn advance(&self, by: Duration) {
         self.0.advance(by);
+    }
+}
+
+/// The machine's clock, but its wall time is wrong, and steps when it is told to; time itself passes as everywhere. Clones
+/// are the same clock.
+///
+/// ```
+/// # fn main() -> Result<(), cached_core::Error> {
+/// # extern crate cached_core as cached_aside;
+/// use cached_aside::{Cache, testing::WrongClock};
+///
+/// let clock = WrongClock::new();
+/// let cache = Cache::builder().clock(clock.clock()).build()?;
+/// clock.step(-3_600_000); // as at the end of a summer
+/// # drop(cache);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct WrongClock(Arc<AtomicI64>);
+
+impl WrongClock {
+    /// A clock that is right, until it steps.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// For [`CacheBuilder::clock`](crate::CacheBuilder::clock).
+    pub fn clock(&self) -> Clock {
+        Clock::wrong(self.0.clone())
+    }
+
+    /// Puts the wall clock forward by so many milliseconds, or back if they are negative, for every cache with this clock.
+    pub fn step(&self, millis: i64) {
+        self.0.fetch_add(millis, Ordering::Relaxed);
     }
 }
 

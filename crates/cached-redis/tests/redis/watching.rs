@@ -6,7 +6,7 @@ use std::{
 };
 
 use cached_core::{Ask, Take, Tier};
-use cached_redis::RedisTier;
+use cached_redis::{RedisState, RedisTier};
 use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
 
 use crate::support::{
@@ -392,6 +392,42 @@ async fn without_leave_to_track_the_line_is_silent() {
     let tier = tier(&format!("redis://worker:secret@127.0.0.1:{}/", server.port()));
     attach(&tier, Arc::new(Recorder::default()));
     assert_silent(&server, &tier).await;
+}
+
+#[tokio::test]
+async fn messages_that_do_not_arrive_are_noticed() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let (tier, _) = watched(&proxy.url()).await;
+    let hearing = line(&tier).await;
+    eventually_async("it proves", async || proven(&hearing) > 0).await;
+    proxy.set_mode(Mode::DropPushes);
+    let deaf = now();
+    eventually_async("it is over", async || shown(&hearing, "is_over") == "true").await;
+    // A heartbeat may have been under way.
+    assert!(proven(&hearing) <= deaf + 50_000_000);
+    eventually_async("there is another one", async || tier.state() == RedisState::Degraded).await;
+    assert_silent(&server, &tier).await;
+    assert!(!tier.health().tracking);
+
+    proxy.set_mode(Mode::Pass);
+    eventually_async("it hears again", async || tier.state() == RedisState::Up).await;
+    let line = line(&tier).await;
+    assert_eq!(shown(&line, "watches"), "true");
+    eventually_async("it proves again", async || proven(&line) > 0).await;
+    assert_eq!(proxy.connections(), 3, "one that heard, one that did not, and one that does");
+}
+
+#[tokio::test]
+async fn where_nothing_can_be_written_what_is_told_is_believed() {
+    let server = RedisServer::start_with(&["--maxmemory-policy", "noeviction"]);
+    let proxy = Proxy::start(server.port());
+    let (tier, _) = watched(&proxy.url()).await;
+    let line = line(&tier).await;
+    server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
+    let full = now();
+    eventually_async("it proves", async || proven(&line) > full).await;
+    assert_eq!(proxy.connections(), 1);
 }
 
 #[tokio::test]

@@ -1,0 +1,92 @@
+//! Where the frames of RESP3 begin and end in a stream.
+
+/// Follows what a server sends over one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Frames {
+    /// Elements that the present frame still lacks.
+    missing: usize,
+    /// Bytes of the present string that are still to come, with the line end after it.
+    string: usize,
+    /// What there is of a line whose end has not come yet.
+    line: Vec<u8>,
+    is_push: bool,
+}
+
+impl Frames {
+    /// Whether whatever comes next begins a frame.
+    pub(crate) fn is_between(&self) -> bool {
+        self.missing == 0 && self.string == 0 && self.line.is_empty()
+    }
+
+    /// Takes some of these bytes, of one frame, and returns how many, and whether the frame is a push. There is at least one
+    /// byte.
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> (usize, bool) {
+        if self.is_between() {
+            (self.missing, self.is_push) = (1, bytes[0] == b'>');
+        }
+        if self.string > 0 {
+            let length = self.string.min(bytes.len());
+            self.string -= length;
+            return (length, self.is_push);
+        }
+        let length = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| end + 1);
+        self.line.extend_from_slice(&bytes[..length]);
+        if self.line.ends_with(b"\n") {
+            self.end_line();
+        }
+        (length, self.is_push)
+    }
+
+    fn end_line(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        // Negative for a nil of RESP2.
+        let count = String::from_utf8_lossy(&line[1..]).trim_end().parse().unwrap_or(0);
+        self.missing = self.missing.saturating_sub(1);
+        match line[0] {
+            b'$' | b'=' | b'!' if !line.contains(&b'-') => self.string = count + 2,
+            b'*' | b'~' | b'>' => self.missing += count,
+            b'%' => self.missing += 2 * count,
+            // Attributes stand before the value that they are about.
+            b'|' => self.missing += 2 * count + 1,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAMES: [(&[u8], bool); 9] = [
+        (b"+OK\r\n", false),
+        (b">2\r\n$10\r\ninvalidate\r\n*1\r\n$3\r\na\r\n\r\n", true),
+        (b"$5\r\n>1\r\n>\r\n", false),
+        (b"*2\r\n:1\r\n*-1\r\n", false),
+        (b">2\r\n$10\r\ninvalidate\r\n_\r\n", true),
+        (b"%1\r\n$1\r\na\r\n*0\r\n", false),
+        (b"$-1\r\n", false),
+        (b"|1\r\n+a\r\n:1\r\n$0\r\n\r\n", false),
+        (b"-ERR >1\r\n", false),
+    ];
+
+    #[test]
+    fn frames_are_told_apart_however_they_arrive() {
+        for piece in [1, 2, 3, 7, 1000] {
+            let mut frames = Frames::default();
+            let (mut pushes, mut others) = (Vec::new(), Vec::new());
+            for mut bytes in FRAMES.map(|(bytes, _)| bytes).concat().chunks(piece) {
+                while !bytes.is_empty() {
+                    let (length, is_push) = frames.take(bytes);
+                    if is_push { &mut pushes } else { &mut others }.extend_from_slice(&bytes[..length]);
+                    bytes = &bytes[length..];
+                }
+            }
+            let expected = |wanted| {
+                let frames = FRAMES.iter().filter(|(_, is_push)| *is_push == wanted);
+                frames.map(|(bytes, _)| *bytes).collect::<Vec<_>>().concat()
+            };
+            assert_eq!((pushes, others), (expected(true), expected(false)), "pieces of {piece}");
+            assert!(frames.is_between());
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Mixed calls: hits, loads, invalidations, tags, callers that go away, loads that fail.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use cached_aside::{Cache, cached};
+use tokio::{
+    task,
+    time::{sleep, timeout},
+};
+
+/// Keys that are asked for over and over.
+const HOT: u64 = 64;
+
+/// Between two calls of a task.
+const APART: Duration = Duration::from_micros(500);
+
+/// One process in the small.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) cache: Cache,
+    pub(crate) calls: Arc<Calls>,
+}
+
+/// What was called, and what went wrong.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    next_cold: AtomicU64,
+    made: AtomicU64,
+    /// Values that nobody should have been given, and errors that are not the function's own.
+    wrong: AtomicU64,
+}
+
+impl Calls {
+    pub(crate) fn made(&self) -> u64 {
+        self.made.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn wrong(&self) -> u64 {
+        self.wrong.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, is_right: bool) {
+        self.made.fetch_add(1, Ordering::Relaxed);
+        if !is_right {
+            self.wrong.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cached("plain:{id}", ttl = "1m", jitter = 0.1, cache = place.cache, skip(place))]
+async fn plain(place: &Place, id: u64) -> String {
+    let _ = place;
+    sleep(Duration::from_millis(1)).await;
+    format!("{id:0>200}")
+}
+
+#[cached("tagged:{group}:{id}", ttl = "1m", stale = "10s", tags = ["group:{group}"], cache = place.cache, skip(place))]
+async fn tagged(place: &Place, group: u64, id: u64) -> u64 {
+    let _ = place;
+    task::yield_now().await;
+    id
+}
+
+/// Every second key fails.
+#[cached("fails:{id}", ttl = "1m", cache = place.cache, skip(place))]
+async fn fails(place: &Place, id: u64) -> Result<u64, String> {
+    let _ = place;
+    task::yield_now().await;
+    if id.is_multiple_of(2) { Ok(id) } else { Err("as it is to".to_owned()) }
+}
+
+/// Calls until then.
+pub(crate) async fn call(place: Place, number: u64, until: Instant) {
+    let mut random = number;
+    while Instant::now() < until {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        call_once(&place, random >> 33).await;
+        sleep(APART).await;
+    }
+}
+
+async fn call_once(place: &Place, drawn: u64) {
+    let (what, id) = (drawn % 100, drawn / 100 % HOT);
+    let cold = || HOT + place.calls.next_cold.fetch_add(1, Ordering::Relaxed);
+    let is_right = match what {
+        0..50 => plain(place, id).await.parse() == Ok(id),
+        50..60 => {
+            let id = cold();
+            plain(place, id).await.parse() == Ok(id)
+        }
+        60..80 => tagged(place, id % 4, id).await == id,
+        80..85 => fails(place, id).await.is_ok() == id.is_multiple_of(2),
+        85..88 => {
+            let id = cold();
+            fails(place, id).await.is_ok() == id.is_multiple_of(2)
+        }
+        // Its caller goes away.
+        88..94 => {
+            let _ = timeout(Duration::from_micros(200), plain(place, cold())).await;
+            true
+        }
+        94..97 => is_told_or_said(plain::invalidate(place, id).await),
+        97 => is_told_or_said(tagged::invalidate(place, id % 4, id).await),
+        98 => is_told_or_said(place.cache.invalidate_tag("group:{}", &[&(id % 4)]).await),
+        _ => is_told_or_said(place.cache.invalidate_tag("nobody:{}", &[&cold()]).await),
+    };
+    place.calls.count(is_right);
+}
+
+/// An invalidation may fail in one way only.
+fn is_told_or_said(outcome: Result<(), cached_aside::Error>) -> bool {
+    outcome.err().is_none_or(|error| error.is_not_propagated())
+}
+
+/// What a leak would look like.
+pub(crate) async fn leak(until: Instant) {
+    while Instant::now() < until {
+        Box::leak(vec![1u8; 256 * 1024].into_boxed_slice());
+        task::spawn(std::future::pending::<()>());
+        sleep(Duration::from_millis(10)).await;
+    }
+}

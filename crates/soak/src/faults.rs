@@ -1,0 +1,54 @@
+//! What is done to Redis.
+
+use std::time::{Duration, Instant};
+
+use redis_harness::RedisServer;
+use tokio::{task::spawn_blocking, time::sleep};
+
+/// How long Redis is away or stands still.
+const AWAY: Duration = Duration::from_millis(300);
+
+/// One fault after the other, again and again.
+pub(crate) struct Faults {
+    redis: Option<RedisServer>,
+    every: Duration,
+    done: usize,
+}
+
+impl Faults {
+    pub(crate) fn new(redis: RedisServer, every: Duration) -> Self {
+        Self { redis: Some(redis), every, done: 0 }
+    }
+
+    pub(crate) async fn run(&mut self, until: Instant) {
+        // None in the end, so that what they leave behind is not taken for growth.
+        while Instant::now() + self.every + AWAY < until {
+            sleep(self.every).await;
+            self.inject().await;
+        }
+        sleep(until.saturating_duration_since(Instant::now())).await;
+    }
+
+    async fn inject(&mut self) {
+        let mut redis = self.redis.take().expect("it is put back below");
+        let kind = self.done % 3;
+        self.done += 1;
+        let job = spawn_blocking(move || {
+            match kind {
+                0 => {
+                    redis.kill();
+                    std::thread::sleep(AWAY);
+                    redis.restart();
+                }
+                1 => {
+                    redis.freeze();
+                    std::thread::sleep(AWAY);
+                    redis.thaw();
+                }
+                _ => _ = redis.cli(&["FLUSHALL"]),
+            }
+            redis
+        });
+        self.redis = Some(job.await.expect("the server obeys"));
+    }
+}

@@ -1,0 +1,80 @@
+//! Redis does not let us in, or not everywhere.
+
+use std::time::Duration;
+
+use cached_aside::{Cache, TierState};
+use redis_harness::{RedisServer, eventually_async};
+
+use crate::{
+    episode::{Episode, Limits},
+    table::Row,
+    world::World,
+};
+
+const USER: [&str; 7] = ["ACL", "SETUSER", "app", "on", ">first", "~*", "+@all"];
+
+/// A server that knows the user, and two caches that are that user.
+async fn world() -> (RedisServer, World) {
+    let redis = RedisServer::start();
+    redis.cli(&[&USER[..], &["&*"]].concat());
+    let url = format!("redis://app:first@127.0.0.1:{}/", redis.port());
+    let world = World::on([&url, &url]).connected().await;
+    (redis, world)
+}
+
+fn state(cache: &Cache) -> TierState {
+    cache.health().tier.expect("there is a tier").state
+}
+
+async fn noticed(world: &World, states: &[TierState]) {
+    eventually_async("it was noticed", async || {
+        world.sides.iter().all(|side| states.contains(&state(&side.cache)))
+    })
+    .await;
+}
+
+/// Connections that are open survive a new password, so they are cut as well.
+pub(crate) async fn password_rotated() -> Row {
+    let (redis, world) = world().await;
+    let episode = Episode::outage(&world).await;
+    redis.cli(&["ACL", "SETUSER", "app", "resetpass", ">second"]);
+    redis.cli(&["CLIENT", "KILL", "USER", "app"]);
+    noticed(&world, &[TierState::Down]).await;
+    episode.lasts(Duration::from_millis(1500)).await;
+    redis.cli(&["ACL", "SETUSER", "app", ">first"]);
+    episode.end(Limits::default()).await
+}
+
+pub(crate) async fn user_deleted() -> Row {
+    let (redis, world) = world().await;
+    let episode = Episode::outage(&world).await;
+    redis.cli(&["ACL", "DELUSER", "app"]);
+    noticed(&world, &[TierState::Down]).await;
+    episode.lasts(Duration::from_millis(1500)).await;
+    redis.cli(&[&USER[..], &["&*"]].concat());
+    episode.end(Limits::default()).await
+}
+
+/// So there are no leases, and nothing can be stored; and nobody is registered.
+pub(crate) async fn scripts_forbidden() -> Row {
+    let (redis, world) = world().await;
+    let episode = Episode::outage(&world).await;
+    redis.cli(&["ACL", "SETUSER", "app", "-evalsha", "-eval"]);
+    noticed(&world, &[TierState::Degraded]).await;
+    episode.lasts(Duration::from_millis(1500)).await;
+    redis.cli(&["ACL", "SETUSER", "app", "+evalsha", "+eval"]);
+    episode.end(Limits { all_told: true, ..Limits::default() }).await
+}
+
+/// It takes new connections to notice that, and to notice the end of it.
+pub(crate) async fn tracking_forbidden() -> Row {
+    let (redis, world) = world().await;
+    let episode = Episode::disturbance(&world).await;
+    redis.cli(&["ACL", "SETUSER", "app", "-client|tracking"]);
+    redis.cli(&["CLIENT", "KILL", "USER", "app"]);
+    noticed(&world, &[TierState::Degraded]).await;
+    episode.lasts(Duration::from_millis(2500)).await;
+    redis.cli(&["ACL", "SETUSER", "app", "+client|tracking"]);
+    redis.cli(&["CLIENT", "KILL", "USER", "app"]);
+    episode.end(Limits::default()).await
+}

@@ -1,0 +1,124 @@
+//! One fault: calls before it, through it, and after it.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    table::Row,
+    tally::Tally,
+    traffic::Traffic,
+    world::{BOUND, GRACE, World},
+};
+
+/// What one fault may cost at most. Errors, old values and wrong ones are never allowed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Calls that paid the budget of a read.
+    pub(crate) paid: usize,
+    /// How much longer any call may take than its load. Whoever waits for the load of another process does so until it is
+    /// noticed that Redis hangs: a second, and a quarter of one between heartbeats.
+    pub(crate) longest: Duration,
+    /// From the end of the fault until all is well.
+    pub(crate) normal: Duration,
+    /// Whether every invalidation must have been acknowledged.
+    pub(crate) all_told: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // Two caches, whose breakers open when four have paid, while one more waits; and once more when the
+            // connection is replaced.
+            paid: 20,
+            longest: Duration::from_millis(2500),
+            normal: Duration::from_secs(3),
+            all_told: false,
+        }
+    }
+}
+
+/// Steady calls, and the fault that they go through.
+pub(crate) struct Episode<'a> {
+    world: &'a World,
+    traffic: Traffic,
+    began: Instant,
+}
+
+impl<'a> Episode<'a> {
+    /// Begins when there were some calls. What others were acknowledged must hold after the bound and the grace, as in
+    /// an outage.
+    pub(crate) async fn outage(world: &'a World) -> Self {
+        Self::begin(world, BOUND + GRACE).await
+    }
+
+    /// The same for a fault that is no outage, so that the bound alone counts.
+    pub(crate) async fn disturbance(world: &'a World) -> Self {
+        Self::begin(world, BOUND).await
+    }
+
+    async fn begin(world: &'a World, allowed: Duration) -> Self {
+        let mut episode = Self::at_once(world, Traffic::start(world, allowed, true));
+        episode.calls(200).await;
+        episode.began = Instant::now();
+        episode
+    }
+
+    /// The fault is there before the first call.
+    pub(crate) fn from_the_start(world: &'a World) -> Self {
+        Self::at_once(world, Traffic::start(world, BOUND + GRACE, true))
+    }
+
+    /// Nobody writes, and each process has every key that is asked for often: nobody waits for another's load.
+    pub(crate) async fn without_writes(world: &'a World) -> Self {
+        world.current().await;
+        let mut episode = Self::at_once(world, Traffic::start(world, BOUND + GRACE, false));
+        episode.calls(200).await;
+        episode.began = Instant::now();
+        episode
+    }
+
+    fn at_once(world: &'a World, traffic: Traffic) -> Self {
+        Self { world, traffic, began: Instant::now() }
+    }
+
+    /// Waits for so many further calls.
+    pub(crate) async fn calls(&self, further: usize) {
+        self.traffic.calls(further).await;
+    }
+
+    /// Calls for so long: that is how long the fault lasts.
+    pub(crate) async fn lasts(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+        self.calls(100).await;
+    }
+
+    /// The fault is over. Waits until all is well, and for what was written to be seen everywhere, and counts.
+    pub(crate) async fn end(self, limits: Limits) -> Row {
+        let ended = Instant::now();
+        self.world.normal().await;
+        let normal = ended.elapsed();
+        self.finish(normal, limits).await
+    }
+
+    /// As [`end`](Self::end), when something was well again only after this time.
+    pub(crate) async fn finish(self, normal: Duration, limits: Limits) -> Row {
+        let to = Instant::now();
+        self.calls(200).await;
+        let (samples, tellings) = self.traffic.stop().await;
+        self.world.current().await;
+        self.world.rests().await;
+        let tally = Tally::of(&samples, &tellings, self.began, to);
+        check(&tally, normal, limits);
+        Row { tally, normal }
+    }
+}
+
+fn check(tally: &Tally, normal: Duration, limits: Limits) {
+    let about = format!("{tally:#?}, normal after {normal:?}, within {limits:?}");
+    assert_eq!((tally.failed, tally.old, tally.wrong, tally.failed_tellings), (0, 0, 0, 0), "{about}");
+    assert!(tally.calls >= 200, "too few calls to say anything: {about}");
+    assert!(tally.paid <= limits.paid, "too many paid the budget: {about}");
+    assert!(tally.longest <= limits.longest, "one took too long: {about}");
+    assert!(tally.longest_telling <= limits.longest, "an invalidation took too long: {about}");
+    assert!(normal <= limits.normal, "it took too long until all was well: {about}");
+    assert!(!limits.all_told || tally.not_propagated == 0, "an invalidation was not told: {about}");
+}

@@ -1,0 +1,51 @@
+//! Redis stands still: connections are open, and nobody answers.
+
+use std::time::Duration;
+
+use redis_harness::RedisServer;
+
+use crate::{
+    episode::{Episode, Limits},
+    table::Row,
+    tally::BUDGET,
+    world::World,
+};
+
+pub(crate) async fn before_connecting() -> Row {
+    let redis = RedisServer::start();
+    redis.freeze();
+    let url = redis.url();
+    let world = World::on([&url, &url]);
+    let episode = Episode::from_the_start(&world);
+    episode.lasts(Duration::from_millis(1500)).await;
+    redis.thaw();
+    episode.end(Limits::default()).await
+}
+
+/// Long enough for the connection to be given up, and for attempts at another one.
+pub(crate) async fn after_connecting() -> Row {
+    let redis = RedisServer::start();
+    let world = World::direct(&redis).await;
+    let episode = Episode::outage(&world).await;
+    redis.freeze();
+    episode.lasts(Duration::from_secs(3)).await;
+    assert!(world.sides.iter().all(|side| !side.cache.health().is_tier_ready));
+    redis.thaw();
+    let row = episode.end(Limits::default()).await;
+    let one_percent = row.tally.calls / 100;
+    assert!(row.tally.paid <= one_percent, "{:#?}", row.tally);
+    assert!(row.tally.p99 < BUDGET, "{:#?}", row.tally);
+    row
+}
+
+/// What a single read waits for is the budget, and not what is noticed later.
+pub(crate) async fn nobody_waits_for_another() -> Row {
+    let redis = RedisServer::start();
+    let world = World::direct(&redis).await;
+    let episode = Episode::without_writes(&world).await;
+    redis.freeze();
+    episode.lasts(Duration::from_secs(1)).await;
+    redis.thaw();
+    // The budget, and room for a busy machine.
+    episode.end(Limits { longest: 5 * BUDGET, ..Limits::default() }).await
+}

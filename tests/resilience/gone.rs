@@ -1,0 +1,67 @@
+//! Redis is not there.
+
+use std::time::Duration;
+
+use cached_aside::TierState;
+use redis_harness::{RedisServer, eventually_async};
+
+use crate::{
+    episode::{Episode, Limits},
+    source::Side,
+    table::Row,
+    world::World,
+};
+
+/// Nobody waits for a server that refuses connections.
+const NOBODY_PAYS: Limits = Limits {
+    // Who was answered late because the machine is busy.
+    paid: 8,
+    longest: Duration::from_secs(1),
+    normal: Duration::from_secs(3),
+    all_told: false,
+};
+
+pub(crate) async fn refused_at_start() -> Row {
+    let mut redis = RedisServer::start();
+    redis.stop();
+    let url = redis.url();
+    let world = World::on([&url, &url]);
+    let episode = Episode::from_the_start(&world);
+    episode.lasts(Duration::from_millis(1500)).await;
+    assert!(world.sides.iter().all(|side| !side.cache.health().is_tier_ready));
+    redis.restart();
+    episode.end(NOBODY_PAYS).await
+}
+
+pub(crate) async fn killed() -> Row {
+    let mut redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let world = World::direct(&redis).await;
+    let episode = Episode::outage(&world).await;
+    redis.kill();
+    episode.lasts(Duration::from_millis(1500)).await;
+    assert!(world.sides.iter().all(|side| !side.cache.health().is_tier_ready));
+    redis.restart();
+    let before: u64 = redis.cli(&["DBSIZE"]).parse().unwrap();
+    assert!(before > 20, "the data is there again: {before}");
+    // With the data come leases, whose holders could not store: a few callers wait for their end, or for a write.
+    episode.end(Limits { longest: Limits::default().longest, ..NOBODY_PAYS }).await
+}
+
+pub(crate) async fn loading() -> Row {
+    // A tenth of a millisecond for each key that is loaded, with an ear for clients in between.
+    let slow = ["--key-load-delay", "100", "--loading-process-events-interval-bytes", "1024"];
+    let mut redis = RedisServer::start_with(&slow);
+    let fill = "for i = 1, 8000 do redis.call('SET', 'other:' .. i, string.rep('x', 100)) end";
+    redis.cli(&["EVAL", fill, "0"]);
+    let world = World::direct(&redis).await;
+    redis.cli(&["SAVE"]);
+    let episode = Episode::outage(&world).await;
+    redis.restart();
+    let is_loading = || redis.cli(&["INFO", "persistence"]).contains("\nloading:1");
+    assert!(is_loading());
+    let degraded = |side: &Side| side.cache.health().tier.is_some_and(|tier| tier.state != TierState::Up);
+    episode.calls(500).await;
+    assert!(is_loading() && world.sides.iter().all(degraded));
+    eventually_async("it has loaded", async || !is_loading()).await;
+    episode.end(NOBODY_PAYS).await
+}

@@ -1,0 +1,56 @@
+//! The rows of the matrix, in the order of the table.
+//!
+//! To add one, write its function, which returns what an [`Episode`](crate::episode::Episode) has measured, and name both here.
+//! A row may stand under `#[cfg(feature = "…")]`; the table is written with all of them.
+
+use tokio::runtime::Builder;
+
+use crate::{
+    access, broken, channel, clocks, emptied, frozen, gone, loads, many, poison, refusing, runtimes, slow,
+    table::record,
+};
+
+macro_rules! matrix {
+    ($($(#[$meta:meta])* $name:ident: $row:path => $fault:literal,)+) => {
+        pub(crate) const MATRIX: &[&str] = &[$($fault),+];
+
+        $(
+            $(#[$meta])*
+            #[test]
+            fn $name() {
+                let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+                record($fault, &runtime.block_on(Box::pin($row())));
+            }
+        )+
+    };
+}
+
+matrix! {
+    nothing: slow::not_at_all => "nothing, for comparison",
+    refused_at_start: gone::refused_at_start => "Redis is not there at the start, and comes later",
+    killed: gone::killed => "Redis is killed, and restarted with its data",
+    restarted_empty: emptied::restarted => "Redis is restarted, and is empty",
+    loading: gone::loading => "Redis is restarted, and takes seconds to load its data (`LOADING`)",
+    frozen_before: frozen::before_connecting => "Redis is frozen before anybody has connected, and goes on",
+    frozen_after: frozen::after_connecting => "Redis is frozen for seconds, and goes on",
+    frozen_without_waiting: frozen::nobody_waits_for_another => "Redis is frozen while no load is under way elsewhere",
+    slow_and_jittery: slow::jittery => "Redis answers after 20 to 120 ms",
+    half_open: broken::half_open => "half-open connections: what is sent is swallowed",
+    torn: broken::torn => "connections are reset in the middle of a reply",
+    truncated: broken::truncated => "connections end in the middle of a reply",
+    pieces: broken::pieces => "replies come in pieces of 16 bytes",
+    full: refusing::full => "Redis is full (`noeviction`)",
+    read_only: refusing::read_only => "Redis becomes a replica (`READONLY`)",
+    flushed: emptied::flushed => "`FLUSHALL`, again and again",
+    password: access::password_rotated => "the password is rotated, and connections are cut",
+    user_deleted: access::user_deleted => "the user is deleted (`ACL DELUSER`)",
+    no_scripts: access::scripts_forbidden => "the user may not run scripts any more",
+    no_tracking: access::tracking_forbidden => "the user may not use `CLIENT TRACKING` any more",
+    pushes_dropped: channel::pushes_dropped => "messages about changes are silently dropped",
+    messages_poisoned: poison::messages => "garbage comes as messages",
+    values_poisoned: poison::values => "garbage and foreign types are under our keys",
+    clock_steps: clocks::steps => "wall clocks step back and forth",
+    loads_fail: loads::panic_hang_and_are_left => "loads panic, hang, fail and are left by their callers",
+    runtime_ends: runtimes::first_one_ends => "the runtime of the connection ends; there is another one in the process",
+    many_keys: many::keys => "many distinct keys, of which some fail and some are left by their callers",
+}

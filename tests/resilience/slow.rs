@@ -1,0 +1,35 @@
+//! Redis answers, in its own time.
+
+use std::time::Duration;
+
+use redis_harness::{Mode, RedisServer};
+
+use crate::{
+    episode::{Episode, Limits},
+    table::Row,
+    world::World,
+};
+
+/// Nothing is wrong: what calls cost on this machine.
+pub(crate) async fn not_at_all() -> Row {
+    let redis = RedisServer::start();
+    let world = World::direct(&redis).await;
+    let episode = Episode::disturbance(&world).await;
+    episode.calls(1000).await;
+    episode.end(Limits { paid: 8, all_told: true, ..Limits::default() }).await
+}
+
+pub(crate) async fn jittery() -> Row {
+    let redis = RedisServer::start();
+    let (world, proxies) = World::proxied(&redis).await;
+    let episode = Episode::outage(&world).await;
+    for proxy in &proxies {
+        proxy.set_mode(Mode::Jitter(Duration::from_millis(20), Duration::from_millis(120)));
+    }
+    episode.lasts(Duration::from_secs(2)).await;
+    for proxy in &proxies {
+        proxy.set_mode(Mode::Pass);
+    }
+    // A probe that happens to be quick closes the breaker, and four have to pay to open it again.
+    episode.end(Limits { paid: 80, ..Limits::default() }).await
+}

@@ -1,0 +1,122 @@
+//! The source of truth, what is known to have been told about it, and the function that reads it.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use cached_aside::{Cache, cached};
+use serde::{Deserialize, Serialize};
+
+/// The keys that are read often and written now and then.
+pub(crate) const HOT: u64 = 16;
+
+/// How long a load takes, at least.
+const LOAD: Duration = Duration::from_millis(1);
+
+/// One process.
+#[derive(Clone)]
+pub(crate) struct Side {
+    pub(crate) number: usize,
+    pub(crate) cache: Cache,
+    pub(crate) source: Arc<Source>,
+}
+
+/// What is cached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Row {
+    pub(crate) id: u64,
+    pub(crate) version: u64,
+}
+
+/// The function never fails: whatever error a caller sees is not its own.
+#[cached("row:{id}", ttl = "1h", cache = side.cache, skip(side))]
+pub(crate) async fn row(side: &Side, id: u64) -> Row {
+    side.source.load(id).await
+}
+
+/// What a database would be.
+#[derive(Default)]
+pub(crate) struct Source {
+    hot: Mutex<HashMap<u64, Hot>>,
+    /// How often each key was loaded, and how long the last time took.
+    loads: Mutex<HashMap<u64, (u64, Duration)>>,
+    next_cold: AtomicU64,
+}
+
+/// What happened to one key.
+#[derive(Default)]
+struct Hot {
+    version: u64,
+    told: Vec<Told>,
+}
+
+/// An invalidation that has returned.
+struct Told {
+    version: u64,
+    by: usize,
+    at: Instant,
+    is_acknowledged: bool,
+}
+
+impl Source {
+    async fn load(&self, id: u64) -> Row {
+        let began = Instant::now();
+        let version = self.version(id);
+        tokio::time::sleep(LOAD).await;
+        let mut loads = lock(&self.loads);
+        let (runs, took) = loads.entry(id).or_default();
+        (*runs, *took) = (*runs + 1, began.elapsed());
+        Row { id, version }
+    }
+
+    /// A key that nobody has asked for.
+    pub(crate) fn cold(&self) -> u64 {
+        1000 + self.next_cold.fetch_add(1, Ordering::SeqCst)
+    }
+
+    pub(crate) fn version(&self, id: u64) -> u64 {
+        lock(&self.hot).get(&id).map_or(0, |hot| hot.version)
+    }
+
+    /// How long the last load of the key took.
+    pub(crate) fn took(&self, id: u64) -> Duration {
+        lock(&self.loads).get(&id).map_or(Duration::ZERO, |(_, took)| *took)
+    }
+
+    /// How often the key was loaded.
+    pub(crate) fn runs(&self, id: u64) -> u64 {
+        lock(&self.loads).get(&id).map_or(0, |(runs, _)| *runs)
+    }
+
+    /// Writes a new version.
+    pub(crate) fn write(&self, id: u64) -> u64 {
+        let mut hot = lock(&self.hot);
+        let hot = hot.entry(id).or_default();
+        hot.version += 1;
+        hot.version
+    }
+
+    /// The invalidation after a write has returned.
+    pub(crate) fn told(&self, id: u64, version: u64, by: usize, is_acknowledged: bool) {
+        let told = Told { version, by, at: Instant::now(), is_acknowledged };
+        lock(&self.hot).entry(id).or_default().told.push(told);
+    }
+
+    /// The oldest version that a call which begins now may be given by this process: its own invalidations hold at once, those
+    /// that others were acknowledged after `allowed`.
+    pub(crate) fn oldest(&self, id: u64, by: usize, allowed: Duration) -> u64 {
+        let hot = lock(&self.hot);
+        let told = hot.get(&id).into_iter().flat_map(|hot| &hot.told);
+        let holds = |told: &&Told| told.by == by || (told.is_acknowledged && told.at.elapsed() >= allowed);
+        told.filter(holds).map(|told| told.version).max().unwrap_or(0)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

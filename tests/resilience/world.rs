@@ -1,0 +1,108 @@
+//! Two processes in the small, and when all is well with them.
+
+use std::{sync::Arc, time::Duration};
+
+use cached_aside::{Cache, CacheBuilder, CacheControl, CacheOutcome, Layer, RedisTier};
+use redis_harness::{Proxy, RedisServer, eventually_async};
+
+use crate::source::{HOT, Side, Source, row};
+
+pub(crate) const NAMESPACE: &str = "resilience";
+
+/// The default of [`CacheBuilder::staleness_bound`].
+pub(crate) const BOUND: Duration = Duration::from_secs(1);
+
+/// So short that it is over while a fault lasts. Everything else is as the defaults have it.
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
+
+/// Two caches, one source of truth.
+pub(crate) struct World {
+    pub(crate) sides: [Side; 2],
+    pub(crate) source: Arc<Source>,
+}
+
+impl World {
+    /// On these two addresses of one Redis. It does not connect.
+    pub(crate) fn on(urls: [&str; 2]) -> Self {
+        Self::with(urls, |_, builder| builder)
+    }
+
+    /// As [`on`](Self::on), with further settings for each cache.
+    pub(crate) fn with(urls: [&str; 2], set: impl Fn(usize, CacheBuilder) -> CacheBuilder) -> Self {
+        let source = Arc::new(Source::default());
+        let side = |number: usize| {
+            let tier = RedisTier::builder(urls[number]).build().unwrap();
+            let builder = Cache::builder().namespace(NAMESPACE).outage_grace(GRACE).tier(tier);
+            Side { number, cache: set(number, builder).build().unwrap(), source: source.clone() }
+        };
+        Self { sides: [side(0), side(1)], source }
+    }
+
+    /// Connected, without anything in between.
+    pub(crate) async fn direct(redis: &RedisServer) -> Self {
+        let url = redis.url();
+        Self::on([&url, &url]).connected().await
+    }
+
+    /// Connected, each through a proxy of its own.
+    pub(crate) async fn proxied(redis: &RedisServer) -> (Self, [Proxy; 2]) {
+        let proxies = [Proxy::start(redis.port()), Proxy::start(redis.port())];
+        let world = Self::on([&proxies[0].url(), &proxies[1].url()]).connected().await;
+        (world, proxies)
+    }
+
+    pub(crate) async fn connected(self) -> Self {
+        self.normal().await;
+        self
+    }
+
+    /// Waits until each process is well, and has from Redis what the other one has loaded.
+    pub(crate) async fn normal(&self) {
+        eventually_async("all is well", async || {
+            self.shares(0, 1).await && self.shares(1, 0).await && self.is_well()
+        })
+        .await;
+    }
+
+    fn is_well(&self) -> bool {
+        self.sides.iter().all(|side| side.cache.health().is_well())
+    }
+
+    /// Whether what the one loads the other one gets from Redis.
+    async fn shares(&self, from: usize, to: usize) -> bool {
+        let id = self.source.cold();
+        row(&self.sides[from], id).await;
+        self.sides[from].cache.flush().await;
+        let reply = row::with(CacheControl::new(), &self.sides[to], id).await;
+        matches!(reply.outcome, CacheOutcome::Hit { tier: Layer::L2, .. })
+    }
+
+    /// Waits until both have every key as it is now. Nobody may write meanwhile.
+    pub(crate) async fn current(&self) {
+        for side in &self.sides {
+            for id in 0..HOT {
+                eventually_async("what was written is seen everywhere", async || {
+                    row(side, id).await.version == self.source.version(id)
+                })
+                .await;
+            }
+        }
+    }
+
+    /// Waits until nothing goes on any more, and checks that nothing is left behind.
+    pub(crate) async fn rests(&self) {
+        for side in &self.sides {
+            side.cache.flush().await;
+            eventually_async("nothing is left in flight", async || {
+                let health = side.cache.health();
+                (health.in_flight, health.waiting, health.background_jobs) == (0, 0, 0)
+            })
+            .await;
+        }
+    }
+
+    /// The name in Redis of one of the hot keys.
+    pub(crate) fn name(id: u64) -> String {
+        format!("{NAMESPACE}:row:{id}")
+    }
+}
