@@ -28,9 +28,10 @@
 //!
 //! # Features
 //!
-//! `redis` (default): the Redis tier. `tls`: `rediss://`. `sentinel`: `redis-sentinel://`. `msgpack`, `postcard`: codecs
-//! besides JSON. `compression`: LZ4 for large values. `sha256`, `xxh3`: key hashers besides BLAKE3. `metrics`, `tracing`: what a
-//! cache does, for the crates of these names. A library that only annotates its functions turns the default off.
+//! `redis` (default): the Redis tier. `tls`: `rediss://`. `sentinel`: `redis-sentinel://`. `cluster`: `redis-cluster://`.
+//! `msgpack`, `postcard`: codecs besides JSON. `compression`: LZ4 for large values. `sha256`, `xxh3`: key hashers besides BLAKE3.
+//! `metrics`, `tracing`: what a cache does, for the crates of these names. A library that only annotates its functions turns the
+//! default off.
 
 /// ```
 /// use cached_aside::{CacheControl, cached};

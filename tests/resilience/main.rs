@@ -14,6 +14,8 @@ mod access;
 mod broken;
 mod channel;
 mod clocks;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod docs;
 mod emptied;
 mod episode;

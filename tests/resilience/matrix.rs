@@ -5,6 +5,8 @@
 
 use tokio::runtime::Builder;
 
+#[cfg(feature = "cluster")]
+use crate::cluster;
 use crate::{
     access, broken, channel, clocks, emptied, frozen, gone, loads, many, poison, refusing, runtimes, slow,
     table::record,
@@ -12,7 +14,7 @@ use crate::{
 
 macro_rules! matrix {
     ($($(#[$meta:meta])* $name:ident: $row:path => $fault:literal,)+) => {
-        pub(crate) const MATRIX: &[&str] = &[$($fault),+];
+        pub(crate) const MATRIX: &[&str] = &[$($(#[$meta])* $fault),+];
 
         $(
             $(#[$meta])*
@@ -46,6 +48,10 @@ matrix! {
     user_deleted: access::user_deleted => "the user is deleted (`ACL DELUSER`)",
     no_scripts: access::scripts_forbidden => "the user may not run scripts any more",
     no_tracking: access::tracking_forbidden => "the user may not use `CLIENT TRACKING` any more",
+    #[cfg(feature = "cluster")]
+    server_lost: cluster::server_lost => "a server of a cluster is lost, and comes back",
+    #[cfg(feature = "cluster")]
+    slots_moved: cluster::slots_moved => "slots of a cluster move, one after the other",
     pushes_dropped: channel::pushes_dropped => "messages about changes are silently dropped",
     messages_poisoned: poison::messages => "garbage comes as messages",
     values_poisoned: poison::values => "garbage and foreign types are under our keys",

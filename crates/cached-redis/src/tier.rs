@@ -69,6 +69,10 @@ impl RedisTier {
     /// `sentinel`; port 26379) and the primary that they watch over: each connection attempt asks them where it is, one
     /// after the other until one answers, and uses only a server that says itself that it is a primary (the user needs
     /// the command `ROLE`). User and password are those of the primary. `rediss-sentinel://` is TLS to it and to the sentinels.
+    ///
+    /// `redis-cluster://[[user]:password@]host[:port][,host[:port]…]` names some servers of a Redis Cluster (feature `cluster`); they
+    /// tell the others. There is a connection to each primary. `rediss-cluster://` is TLS to all of them. The user needs
+    /// `CLUSTER SLOTS`, `CLUSTER MYID` and `CLUSTER NODES`.
     pub fn builder(url: impl Into<String>) -> RedisTierBuilder {
         RedisTierBuilder::new(url.into())
     }

@@ -96,7 +96,13 @@ impl RedisCluster {
     /// When none does.
     pub fn owner_of(&self, slot: u16) -> usize {
         let holds = |server: &RedisServer| server.is_running() && owns(server, slot);
-        self.servers.iter().position(holds).expect("somebody holds each slot")
+        let mut owner = None;
+        // The servers may not be of one mind yet about who has it after its last move.
+        eventually("somebody holds the slot", || {
+            owner = self.servers.iter().position(holds);
+            owner.is_some()
+        });
+        owner.expect("waited for above")
     }
 
     /// The server that holds a key.
@@ -122,6 +128,8 @@ impl RedisCluster {
     /// # Panics
     /// When a server refuses.
     pub fn begin_move(&self, slot: u16, to: usize) {
+        // Who takes a slot outbids the others, if he knows what they have bid. Otherwise nobody has it in the end.
+        eventually("the servers are of one mind", || self.is_of_one_mind());
         let from = self.owner_of(slot);
         let [source, target] = [from, to].map(|server| self.servers[server].cli(&["CLUSTER", "MYID"]));
         let slot = slot.to_string();
@@ -179,6 +187,16 @@ impl RedisCluster {
     /// How many slots have moved.
     pub fn moves(&self) -> u64 {
         self.moves.load(Ordering::Relaxed)
+    }
+
+    fn is_of_one_mind(&self) -> bool {
+        let running = self.servers.iter().filter(|server| server.is_running());
+        let mut views = running.map(|server| {
+            let info = server.cli(&["CLUSTER", "INFO"]);
+            info.lines().find(|line| line.starts_with("cluster_current_epoch:")).map(str::to_owned)
+        });
+        let first = views.next();
+        views.all(|view| Some(view) == first)
     }
 
     fn count(&self, slot: u16) -> usize {

@@ -1,0 +1,67 @@
+//! What happens to a cluster.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use cached_aside::TierState;
+use redis_harness::{RedisCluster, eventually_async};
+use tokio::task::spawn_blocking;
+
+use crate::{
+    episode::{Episode, Limits},
+    source::HOT,
+    table::Row,
+    world::World,
+};
+
+async fn world(cluster: &RedisCluster) -> World {
+    let url = cluster.url();
+    World::on([&url, &url]).connected().await
+}
+
+pub(crate) async fn server_lost() -> Row {
+    let mut cluster = RedisCluster::start_with(&["--cluster-require-full-coverage", "no"]);
+    let world = world(&cluster).await;
+    let episode = Episode::outage(&world).await;
+    let lost = cluster.owner_of(cluster.slot(&World::name(0)));
+    cluster.servers[lost].kill();
+    let degraded = |world: &World| {
+        let tiers = world.sides.iter().filter_map(|side| side.cache.health().tier);
+        tiers.filter(|tier| tier.state == TierState::Degraded).count() == 2
+    };
+    eventually_async("it is noticed that one is lost", async || degraded(&world)).await;
+    episode.lasts(Duration::from_millis(1500)).await;
+    // The keys of the others are shared as before.
+    assert!(world.sides.iter().all(|side| side.cache.health().is_tier_ready));
+    let count = cluster.servers.len();
+    cluster.servers[lost].restart();
+    // For two seconds after its start, a server of a cluster answers nobody.
+    cluster.settle(count);
+    episode.end(Limits { normal: Duration::from_secs(4), ..Limits::default() }).await
+}
+
+pub(crate) async fn slots_moved() -> Row {
+    let cluster = Arc::new(RedisCluster::start());
+    let world = world(&cluster).await;
+    let episode = Episode::disturbance(&world).await;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let moving = {
+        let (cluster, is_over) = (cluster.clone(), is_over.clone());
+        spawn_blocking(move || {
+            for id in (0..HOT).cycle().take_while(|_| !is_over.load(Ordering::SeqCst)) {
+                let slot = cluster.slot(&World::name(id));
+                cluster.move_slot(slot, (cluster.owner_of(slot) + 1) % 3);
+            }
+        })
+    };
+    episode.lasts(Duration::from_millis(2000)).await;
+    is_over.store(true, Ordering::SeqCst);
+    moving.await.unwrap();
+    assert!(cluster.moves() > 20, "{} slots have moved", cluster.moves());
+    episode.end(Limits { all_told: true, ..Limits::default() }).await
+}
