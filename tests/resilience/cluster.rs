@@ -59,7 +59,7 @@ pub(crate) async fn slots_moved() -> Row {
             }
         })
     };
-    episode.lasts(Duration::from_millis(2000)).await;
+    episode.lasts(Duration::from_secs(2)).await;
     is_over.store(true, Ordering::SeqCst);
     moving.await.unwrap();
     assert!(cluster.moves() > 20, "{} slots have moved", cluster.moves());

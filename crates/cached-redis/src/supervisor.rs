@@ -109,7 +109,7 @@ impl Supervisor {
             self.link.give_sign();
             if let Some(heartbeat) = self.connect().await {
                 let since = Instant::now();
-                self.serve(heartbeat).await;
+                Box::pin(self.serve(heartbeat)).await;
                 // A connection that lived is replaced at once. One that broke early counts as a failed attempt,
                 // or a server that accepts and then hangs up would be hammered.
                 if since.elapsed() > self.settings.retry_max {
