@@ -160,8 +160,13 @@ impl Line {
     /// Waits until it is over.
     pub(crate) async fn ended(&self) {
         if self.parts.is_empty() {
-            return self.has_ended().await;
+            self.has_ended().await;
+        } else {
+            Box::pin(self.one_has_ended()).await;
         }
+    }
+
+    async fn one_has_ended(&self) {
         let mut ends: Vec<_> = self.parts.iter().map(|part| Box::pin(part.has_ended())).collect();
         poll_fn(|cx| {
             let is_over = ends.iter_mut().any(|end| end.as_mut().poll(cx).is_ready());

@@ -76,6 +76,8 @@ pub(crate) struct Heartbeat {
     pub(crate) is_first: bool,
     /// What the server has of its cluster, if it is in one.
     pub(crate) territory: Option<Territory>,
+    /// Where this process registered the last time, if its server is in a cluster.
+    pub(crate) post: Option<usize>,
 }
 
 /// Why a heartbeat ends.
@@ -146,10 +148,13 @@ impl Heartbeat {
             // What could not be told meanwhile is told now.
             self.watch.restored();
         }
-        if let Some(territory) = &mut self.territory
-            && territory.has_changed(&mut replies)
-        {
-            self.survey().await?;
+        match self.territory.as_mut().map(|territory| territory.has_changed(&mut replies)) {
+            Some(None) => {
+                self.refuse();
+                return Ok(());
+            }
+            Some(Some(true)) => self.survey().await?,
+            Some(Some(false)) | None => {}
         }
         match attached {
             Some(attached) => self.conclude(attached, post, &mut replies, sent, registers).await?,
@@ -169,11 +174,15 @@ impl Heartbeat {
     }
 
     /// Where this process registers.
-    fn post(&self, attached: &Attached) -> Option<Post> {
-        match &self.territory {
-            None => Some(attached.post.clone()),
-            Some(territory) => territory.post(),
+    fn post(&mut self, attached: &Attached) -> Option<Post> {
+        let Some(territory) = &mut self.territory else { return Some(attached.post.clone()) };
+        let post = territory.post();
+        let number = post.as_ref().map(|post| post.number);
+        if number != self.post {
+            // Another one's number says nothing here.
+            (self.post, self.readings) = (number, Readings::default());
         }
+        post
     }
 
     /// Whether this process registers. Over a connection that tells nothing it does not while Redis is not asked because it

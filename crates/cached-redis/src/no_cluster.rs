@@ -60,6 +60,10 @@ impl Cluster {
         match *self {}
     }
 
+    pub(crate) async fn owners(&self) -> Result<Vec<Arc<Node>>, TierError> {
+        match *self {}
+    }
+
     pub(crate) fn by_server<'a>(&self, _: impl Iterator<Item = &'a str>) -> Option<Vec<Vec<usize>>> {
         match *self {}
     }
@@ -122,7 +126,7 @@ impl Territory {
         match *self {}
     }
 
-    pub(crate) fn has_changed(&mut self, _: &mut Replies) -> bool {
+    pub(crate) fn has_changed(&mut self, _: &mut Replies) -> Option<bool> {
         match *self {}
     }
 
@@ -130,7 +134,7 @@ impl Territory {
         match *self {}
     }
 
-    pub(crate) fn post(&self) -> Option<Post> {
+    pub(crate) fn post(&mut self) -> Option<Post> {
         match *self {}
     }
 

@@ -182,15 +182,20 @@ pub(crate) static REGISTER: LazyLock<Script> = timed!("return {now, redis.call('
 pub(crate) static EVICTED: LazyLock<Script> =
     LazyLock::new(|| Script::new("return string.match(redis.call('INFO', 'stats'), 'evicted_keys:(%d+)')"));
 
-/// Names which server of the cluster holds which slots: another name, another map. It touches no key.
+/// The state of the cluster as the server sees it, its epoch, and a name for which server holds which slots: another name,
+/// another map. It touches no key, so a server that is cut off answers it as well.
 #[cfg(feature = "cluster")]
 pub(crate) static TOPOLOGY: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local names = {} \
          for _, range in ipairs(redis.call('CLUSTER', 'SLOTS')) do \
-           names[#names + 1] = range[1] .. '-' .. range[2] .. ' ' .. tostring(range[3][1]) .. ':' .. range[3][2] .. ' ' .. range[3][3] \
+           local server = tostring(range[3][1]) .. ':' .. range[3][2] .. ' ' .. range[3][3] \
+           names[#names + 1] = range[1] .. '-' .. range[2] .. ' ' .. server \
          end \
-         return redis.sha1hex(table.concat(names, ','))",
+         local info = redis.call('CLUSTER', 'INFO') \
+         local epoch = string.match(info, 'cluster_current_epoch:(%d+)') \
+         local state = string.match(info, 'cluster_state:(%a+)') \
+         return {state, epoch, redis.sha1hex(epoch .. table.concat(names, ','))}",
     )
 });
 

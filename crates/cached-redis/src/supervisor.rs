@@ -182,6 +182,7 @@ impl Supervisor {
                 is_blind: false,
                 is_first: true,
                 territory,
+                post: None,
             };
             // The system accepts connections for a process that stands still.
             heartbeat.beat().await.ok().map(|()| heartbeat)

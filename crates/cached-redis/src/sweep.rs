@@ -23,7 +23,7 @@ impl RedisTier {
         let mut removed = 0;
         let before = self.way.survey().await?;
         for is_again in [false, true] {
-            for node in self.way.nodes() {
+            for node in self.way.owners().await? {
                 removed += self.sweep_one(&node, &pattern).await?;
             }
             // A key that moved from server to server may have been ahead of the sweep. Then it is with its new one, and is

@@ -100,7 +100,15 @@ impl Way {
         self.nodes().iter().for_each(|node| node.distrust(line));
     }
 
-    /// All servers that hold keys.
+    /// All servers that hold keys: every slot is with one of them.
+    pub(crate) async fn owners(&self) -> Result<Vec<Visited<'_>>, TierError> {
+        match self {
+            Self::One(node) => Ok(vec![Visited::One(node)]),
+            Self::Many(cluster) => Ok(cluster.owners().await?.into_iter().map(Visited::Many).collect()),
+        }
+    }
+
+    /// All servers that are known.
     pub(crate) fn nodes(&self) -> Vec<Visited<'_>> {
         match self {
             Self::One(node) => vec![Visited::One(node)],

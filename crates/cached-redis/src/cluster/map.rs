@@ -12,6 +12,8 @@ pub(crate) type Address = Arc<str>;
 /// Which server holds which slots, as one of them said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SlotMap {
+    /// Of two maps, the one with the greater number is the later one.
+    epoch: u64,
     ranges: Vec<Range>,
 }
 
@@ -27,11 +29,20 @@ struct Range {
 
 impl SlotMap {
     /// Reads the answer to `CLUSTER SLOTS`. A server that does not know its own host is where it was asked.
-    pub(crate) fn read(answer: &Value, asked: &str) -> Option<Self> {
+    pub(crate) fn read(epoch: u64, answer: &Value, asked: &str) -> Option<Self> {
         let Value::Array(rows) = answer else { return None };
         let mut ranges = rows.iter().map(|row| Range::read(row, asked)).collect::<Option<Vec<_>>>()?;
         ranges.sort_by_key(|range| range.first);
-        Some(Self { ranges })
+        Some(Self { epoch, ranges })
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// How many slots somebody holds.
+    pub(crate) fn slots(&self) -> usize {
+        self.ranges.iter().map(|range| usize::from(range.last - range.first) + 1).sum()
     }
 
     /// Who holds a slot.
@@ -74,10 +85,6 @@ impl Range {
 pub(crate) struct Held(Vec<(u16, u16)>);
 
 impl Held {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub(crate) fn has(&self, slot: u16) -> bool {
         self.0.iter().any(|&(first, last)| (first..=last).contains(&slot))
     }
@@ -111,7 +118,7 @@ mod tests {
             let server = Value::Array(vec![bulk(host), Value::Int(7000), bulk(&format!("id of {host}"))]);
             Value::Array(vec![Value::Int(first), Value::Int(last), server])
         };
-        SlotMap::read(&Value::Array(rows.iter().map(row).collect()), "asked").unwrap()
+        SlotMap::read(1, &Value::Array(rows.iter().map(row).collect()), "asked").unwrap()
     }
 
     #[test]
@@ -122,7 +129,7 @@ mod tests {
         assert_eq!([owner(100), owner(200)], [Some("b:7000"); 2]);
         assert_eq!([owner(201), owner(299)], [None; 2]);
         assert_eq!([owner(300), owner(16_383)], [Some("asked:7000"); 2]);
-        assert_eq!(map.owners().len(), 3);
+        assert_eq!((map.owners().len(), map.slots()), (3, 16_285));
     }
 
     #[test]
@@ -130,8 +137,8 @@ mod tests {
         let before = map(&[(0, 99, "a"), (200, 299, "a"), (100, 199, "b")]).held_by("id of a");
         let after = map(&[(0, 98, "a"), (99, 99, "b"), (200, 299, "a")]).held_by("id of a");
         assert!(before.has_all(&after) && !after.has_all(&before) && before.has_all(&before));
-        assert!(!before.is_empty() && before.has(299) && !before.has(150));
-        assert!(map(&[(0, 99, "a")]).held_by("nobody").is_empty());
+        assert!(before.has(299) && !before.has(150));
+        assert_eq!(map(&[(0, 99, "a")]).held_by("nobody"), Held::default());
     }
 
     #[test]
@@ -141,8 +148,8 @@ mod tests {
             Value::Array(vec![Value::Int(1)]),
             Value::Array(vec![Value::Array(vec![Value::Int(0), Value::Int(1), Value::Array(vec![])])]),
         ] {
-            assert_eq!(SlotMap::read(&answer, "asked"), None);
+            assert_eq!(SlotMap::read(1, &answer, "asked"), None);
         }
-        assert_eq!(SlotMap::read(&Value::Array(vec![]), "asked"), Some(SlotMap::default()));
+        assert_eq!(SlotMap::read(0, &Value::Array(vec![]), "asked"), Some(SlotMap::default()));
     }
 }

@@ -13,14 +13,14 @@ mod territory;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak,
+        Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use cached_core::{Attachment, Error, TierError};
-use tokio::{sync::watch, time::timeout};
+use tokio::{runtime::Handle, sync::watch, time::timeout};
 
 use crate::{
     batch::Batch,
@@ -54,12 +54,15 @@ struct Shared {
     seeds: Vec<Endpoint>,
     nodes: RwLock<HashMap<Address, Arc<Node>>>,
     map: watch::Sender<Option<Arc<SlotMap>>>,
+    /// One map is taken up at a time.
+    hearing: Mutex<()>,
     attached: OnceLock<Attached>,
     /// What the names of this process begin with in every register.
     identity: String,
     /// How many servers there have been.
     count: AtomicU64,
     state: watch::Sender<RedisState>,
+    showing: Mutex<()>,
     /// How many connections there were to servers that are not in the cluster any more.
     past: AtomicU64,
 }
@@ -80,10 +83,12 @@ impl Cluster {
             seeds,
             nodes: RwLock::default(),
             map: watch::Sender::new(None),
+            hearing: Mutex::default(),
             attached: OnceLock::new(),
             identity: identity(),
             count: AtomicU64::new(0),
             state: watch::Sender::new(RedisState::Down),
+            showing: Mutex::default(),
             past: AtomicU64::new(0),
         };
         Ok(Self(Arc::new(shared)))
@@ -110,8 +115,8 @@ impl Cluster {
 
     /// Whether any server is worth asking.
     pub(crate) fn ready(&self) -> bool {
-        let nodes = self.0.nodes();
-        nodes.is_empty() || nodes.values().any(|node| node.ready())
+        let nodes = self.nodes();
+        nodes.is_empty() || nodes.iter().any(|node| node.ready())
     }
 
     pub(crate) async fn read(&self, batch: &Batch) -> Result<Answers, TierError> {
@@ -122,9 +127,24 @@ impl Cluster {
         self.0.send(batch, Kind::Change, self.0.settings.write_timeout).await
     }
 
-    /// Everybody who holds something, as far as it is known.
+    /// Everybody that is known.
     pub(crate) fn nodes(&self) -> Vec<Arc<Node>> {
-        self.0.nodes().values().cloned().collect()
+        self.0.all()
+    }
+
+    /// Everybody who holds something. Fails while those whom the map names do not hold all that it has, as when it is old.
+    pub(crate) async fn owners(&self) -> Result<Vec<Arc<Node>>, TierError> {
+        let budget = self.0.settings.write_timeout;
+        let map = self.0.map(budget).await?;
+        let owners = self.0.owners(&map)?;
+        if Survey::of(&owners, budget).await?.slots() == map.slots() {
+            return Ok(owners);
+        }
+        // Each of them knows better.
+        for node in &owners {
+            node.watch.pulse.notify_one();
+        }
+        Err(TierError::Unavailable)
     }
 
     /// Keys by the server that holds them, if it is known: their places.
@@ -138,8 +158,9 @@ impl Cluster {
     }
 
     pub(crate) async fn survey(&self) -> Result<Survey, TierError> {
-        self.0.map(self.0.settings.write_timeout).await?;
-        Survey::of(&self.nodes(), self.0.settings.write_timeout).await
+        let budget = self.0.settings.write_timeout;
+        let map = self.0.map(budget).await?;
+        Survey::of(&self.0.owners(&map)?, budget).await
     }
 
     pub(crate) fn posts(&self) -> Vec<Post> {
@@ -181,6 +202,16 @@ impl Shared {
         self.nodes.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Every server. They are asked for nothing under the lock: a server that tells how it stands wants it as well.
+    fn all(&self) -> Vec<Arc<Node>> {
+        self.nodes().values().cloned().collect()
+    }
+
+    /// Who holds something by the map; makes those that are missing.
+    fn owners(self: &Arc<Self>, map: &SlotMap) -> Result<Vec<Arc<Node>>, TierError> {
+        map.owners().iter().map(|owner| self.node(owner).ok_or(TierError::Unavailable)).collect()
+    }
+
     fn posts(&self) -> Vec<Post> {
         let Some(attached) = self.attached.get() else { return Vec::new() };
         ENDS.iter().enumerate().map(|(number, end)| attached.post_at(number, end)).collect()
@@ -188,11 +219,15 @@ impl Shared {
 
     /// Who holds what; waits within `budget` while nobody has said it yet.
     async fn map(self: &Arc<Self>, budget: Duration) -> Result<Arc<SlotMap>, TierError> {
+        Handle::try_current().map_err(|_| TierError::Unavailable)?;
         self.reach_out();
         if let Some(map) = &*self.map.borrow() {
             return Ok(Arc::clone(map));
         }
-        if self.nodes().values().all(|node| node.link.is_down()) {
+        let nodes = self.all();
+        // The runtime that they began on may have ended.
+        nodes.iter().try_for_each(|node| node.ensure())?;
+        if nodes.iter().all(|node| node.link.is_down()) {
             return Err(TierError::Unavailable);
         }
         let mut said = self.map.subscribe();
@@ -203,7 +238,7 @@ impl Shared {
 
     /// When no server can be reached, those that were given may know others by now.
     fn reach_out(self: &Arc<Self>) {
-        if self.nodes().values().any(|node| !node.link.is_down()) {
+        if self.all().iter().any(|node| !node.link.is_down()) {
             return;
         }
         for seed in &self.seeds {
@@ -250,10 +285,11 @@ impl Shared {
         Arc::new(node)
     }
 
-    /// A server has said who holds what.
+    /// A server has said who holds what. One that is behind the others is not believed.
     fn hear(self: &Arc<Self>, map: SlotMap) {
+        let _turn = self.hearing.lock().unwrap_or_else(PoisonError::into_inner);
         let owners = map.owners();
-        if owners.is_empty() {
+        if owners.is_empty() || self.map.borrow().as_ref().is_some_and(|known| known.epoch() > map.epoch()) {
             return;
         }
         self.map.send_replace(Some(Arc::new(map)));
@@ -274,7 +310,9 @@ impl Shared {
 
     /// It is up when all servers are, and down when all are.
     fn show_state(&self) {
-        let states: Vec<_> = self.nodes().values().map(|node| node.condition().state()).collect();
+        // Who looks last is to show last.
+        let _turn = self.showing.lock().unwrap_or_else(PoisonError::into_inner);
+        let states: Vec<_> = self.all().iter().map(|node| node.condition().state()).collect();
         let all = |wanted| states.iter().all(|state| *state == wanted);
         let state = match () {
             () if all(RedisState::Down) => RedisState::Down,

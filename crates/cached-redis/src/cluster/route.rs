@@ -94,7 +94,8 @@ impl Shared {
                     }
                 }
                 if has_answered {
-                    lines.push(line);
+                    // A slot on its way may go back, and nobody says so.
+                    lines.push(if is_asking { Line::silent() } else { line });
                 }
             }
             if open.is_empty() {
@@ -119,9 +120,9 @@ fn sent_on(value: &Value, node: &Node) -> Option<Target> {
     }
     // `slot host:port`; without a host it is where this server is.
     let address = error.details()?.split_ascii_whitespace().nth(1)?;
-    let address = match address.strip_prefix(':') {
-        Some(port) => format!("{}:{port}", node.settings.endpoint.host()),
-        None => address.to_owned(),
+    let address = match address.rsplit_once(':')? {
+        ("" | "?", port) => format!("{}:{port}", node.settings.endpoint.host()),
+        _ => address.to_owned(),
     };
     Some(Target { address: address.into(), is_asking })
 }

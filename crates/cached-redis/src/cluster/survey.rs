@@ -29,6 +29,11 @@ impl Survey {
         Ok(Self { lines })
     }
 
+    /// Those who were asked hold what they say.
+    pub(crate) fn slots(&self) -> usize {
+        self.lines.iter().map(|line| line.split(' ').skip(2).map(size).sum::<usize>()).sum()
+    }
+
     /// Whether nothing has moved from here until `later`.
     pub(crate) fn is_calm_until(&self, later: &Self) -> bool {
         self == later && !self.lines.iter().any(|line| line.contains('['))
@@ -42,4 +47,27 @@ fn own(nodes: &str) -> Option<String> {
     let fields: Vec<_> = line.split(' ').collect();
     let (id, rest) = (fields.first()?, fields.get(6..)?);
     Some(format!("{id} {} {}", rest.first()?, rest.get(2..).unwrap_or_default().join(" ")))
+}
+
+/// How many slots `first-last` or `slot` are; one that is on its way stands in brackets, and is counted where it is.
+fn size(range: &str) -> usize {
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    match (first.parse::<usize>(), last.parse::<usize>()) {
+        (Ok(first), Ok(last)) if first <= last => last - first + 1,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slots_of_a_server_are_counted() {
+        let text = "aa 1.2.3.4:1@2 master - 0 0 7 connected 1-9\nbb 1.2.3.4:2@3 myself,master - 0 0 5 connected 0-99 200 [93->-cc]";
+        let survey = Survey { lines: vec![own(text).unwrap()] };
+        assert_eq!(survey.slots(), 101);
+        assert!(!survey.is_calm_until(&survey), "one is on its way");
+        assert_eq!(survey.lines, ["bb 5 0-99 200 [93->-cc]"]);
+    }
 }

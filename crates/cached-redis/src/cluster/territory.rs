@@ -40,16 +40,18 @@ impl Territory {
         batch.add_script(&TOPOLOGY, "", &[""; 0]);
     }
 
-    /// Reads the answer. A server that does not say it is asked for everything.
-    pub(crate) fn has_changed(&mut self, replies: &mut Replies) -> bool {
-        let digest = replies.next::<String>().ok();
-        if digest.is_none() || digest != self.digest {
+    /// Reads the answer; `None` if the server is cut off from the others, so that somebody else may have what it holds. One
+    /// that does not say anything is asked for everything.
+    pub(crate) fn has_changed(&mut self, replies: &mut Replies) -> Option<bool> {
+        let said = replies.next::<(String, u64, String)>().ok();
+        if said.as_ref().map(|(_, _, digest)| digest) != self.digest.as_ref() {
             self.digest = None;
         }
-        self.digest.is_none()
+        let is_cut_off = said.is_some_and(|(state, ..)| state != "ok");
+        (!is_cut_off).then_some(self.digest.is_none())
     }
 
-    /// Asks for everything, unless it is known; whether the server has lost something. Fails if it has nothing.
+    /// Asks for everything, unless it is known; whether the server has lost something.
     pub(crate) async fn survey(&mut self, connection: &mut Connection) -> RedisResult<bool> {
         if self.digest.is_some() {
             return Ok(false);
@@ -60,23 +62,25 @@ impl Territory {
         batch.add(redis::cmd("CLUSTER").arg("SLOTS").clone());
         batch.add(redis::cmd("CLUSTER").arg("MYID").clone());
         let mut replies = batch.send(connection).await?;
-        let (digest, slots, id) = (replies.next()?, replies.next::<Value>()?, replies.next::<String>()?);
-        let Some(map) = SlotMap::read(&slots, self.scout.host()) else { return Err(nothing()) };
+        let (_, epoch, digest) = replies.next::<(String, u64, String)>()?;
+        let (slots, id) = (replies.next::<Value>()?, replies.next::<String>()?);
+        let Some(map) = SlotMap::read(epoch, &slots, self.scout.host()) else { return Err(nothing()) };
         let held = map.held_by(&id);
         self.scout.tell(map);
-        if held.is_empty() {
-            return Err(nothing());
-        }
         let has_lost = !held.has_all(&self.held);
         (self.digest, self.held) = (Some(digest), held);
-        if self.post.as_ref().is_none_or(|post| !self.held.has(slot_of_post(post.number))) {
-            self.post = self.posts().first().cloned();
+        if self.post.as_ref().is_some_and(|post| !self.held.has(slot_of_post(post.number))) {
+            self.post = None;
         }
         Ok(has_lost)
     }
 
-    /// Where this process registers, if the server has such a place.
-    pub(crate) fn post(&self) -> Option<Post> {
+    /// Where this process registers, if the server has such a place: the first one, as everybody, so that each sees when it
+    /// was lost.
+    pub(crate) fn post(&mut self) -> Option<Post> {
+        if self.post.is_none() {
+            self.post = self.posts().into_iter().next();
+        }
         self.post.clone()
     }
 
@@ -97,5 +101,5 @@ impl Territory {
 }
 
 fn nothing() -> redis::RedisError {
-    (redis::ErrorKind::UnexpectedReturnType, "this server holds no slots").into()
+    (redis::ErrorKind::UnexpectedReturnType, "this server does not say who holds what").into()
 }

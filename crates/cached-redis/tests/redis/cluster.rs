@@ -2,10 +2,12 @@
 
 use std::{
     collections::HashSet,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -433,4 +435,21 @@ fn a_url_of_a_cluster_is_checked() {
     let tier = RedisTier::builder("redis-cluster://canaryuser:canarypass@one:7,two/0").build().unwrap();
     let shown = format!("{tier:?}");
     assert!(shown.contains("cluster of one:7,two:6379") && !shown.contains("canary"), "{shown}");
+}
+
+#[test]
+fn outside_of_a_runtime_there_is_no_cluster_and_on_each_runtime_there_is() {
+    let cluster = RedisCluster::start();
+    let tier = tier(&cluster.url());
+    let attempt = pin!(look(&tier, "ns:k"));
+    let outcome = attempt.poll(&mut Context::from_waker(Waker::noop()));
+    assert_eq!(outcome, Poll::Ready(Err(TierError::Unavailable)));
+    for round in 0..3 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            up(&tier).await;
+            put(&tier, "ns:k", vec![round], MINUTE).await.unwrap();
+            assert_eq!(bytes(&tier, "ns:k").await, Some(vec![round]));
+        });
+    }
 }

@@ -34,7 +34,9 @@ pub(super) async fn watch(state: Arc<State>) {
         if is_answered {
             last = Some(asked);
         } else {
-            servers.iter_mut().for_each(|(_, connection)| *connection = None);
+            for (_, connection) in &mut servers {
+                *connection = None;
+            }
         }
         sleep(Duration::from_millis(PAUSE)).await;
     }
