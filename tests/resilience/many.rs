@@ -28,8 +28,10 @@ async fn many(side: &Side, id: u64) -> Result<String, String> {
 
 /// Every tenth fails, and every tenth is left by its caller. Redis has less room than they need, too.
 pub(crate) async fn keys() -> Row {
-    let count = env::var("RESILIENCE_KEYS").map_or(20_000, |count| count.parse().expect("a number"));
-    let redis = RedisServer::start_with(&["--maxmemory", "8mb", "--maxmemory-policy", "allkeys-lru"]);
+    let count = env::var("RESILIENCE_KEYS").map_or(20_000, |count| count.parse::<u64>().expect("a number"));
+    // What Redis tracks counts as well, also of keys under which there is nothing.
+    let memory = (8 * 1024 * 1024).max(count * 100).to_string();
+    let redis = RedisServer::start_with(&["--maxmemory", &memory, "--maxmemory-policy", "allkeys-lru"]);
     let url = redis.url();
     let world = World::with([&url, &url], |_, builder| builder.l1_max_bytes(ROOM)).connected().await;
     let episode = Episode::disturbance(&world).await;
