@@ -13,7 +13,7 @@ use crate::{
     invalidation::{Invalidation, Target},
     join::Joined,
     keep_warm::Keeper,
-    key::{WriteKey, with_identity},
+    key::{Key, WriteKey, with_identity},
     l1::Kept,
     landing::{Ground, Lander},
     load::{Landed, Load, Panicked},
@@ -80,19 +80,22 @@ pub(crate) fn start<R>(
         cache.note_hit(&kept, age, plan.site, key);
         Ok((value, age, count(&kept).then(|| (key.owned(), kept))))
     });
-    let prepare = |entry| Prepared { cache: cache.clone(), site: *plan.site, entry, keeper: None };
-    let entry = |key| {
-        let schema = || (plan.shape)().schema(plan.site.schema_version());
-        cache.entry(plan.site, key, write, schema)
-    };
     match found {
         Ok(Ok((value, age, None))) => Start::Hit(value, age),
         Ok(Ok((value, age, Some((key, kept))))) => {
-            Start::Hot(value, age, Box::new((prepare(entry(key)), kept)))
+            Start::Hot(value, age, Box::new((prepare(cache, plan, write, Ok(key)), kept)))
         }
-        Ok(Err(key)) => Start::Miss(prepare(entry(key))),
-        Err(error) => Start::Miss(prepare(Err(error))),
+        Ok(Err(key)) => Start::Miss(prepare(cache, plan, write, Ok(key))),
+        Err(error) => Start::Miss(prepare(cache, plan, write, Err(error))),
     }
+}
+
+/// Not a part of the hit's code, which has to be small to be inlined into its caller.
+#[cold]
+fn prepare<R>(cache: &Cache, plan: Plan<R>, write: impl WriteKey, key: Result<Key, Error>) -> Prepared {
+    let schema = || (plan.shape)().schema(plan.site.schema_version());
+    let entry = key.and_then(|key| cache.entry(plan.site, key, write, schema));
+    Prepared { cache: cache.clone(), site: *plan.site, entry, keeper: None }
 }
 
 impl Prepared {

@@ -132,7 +132,10 @@ enum Stage<R, F> {
 impl<R, F: Future<Output = R>> Call<R, F> {
     /// Makes the call.
     pub async fn get(self) -> R {
-        self.run(Terms::default()).await.value
+        match self.stage {
+            Stage::Hit(value, _) => value,
+            Stage::Miss(_) => self.run(Terms::default()).await.value,
+        }
     }
 
     /// Makes the call as `control` says, and tells where the value came from.

@@ -60,15 +60,11 @@ impl Cluster {
         match *self {}
     }
 
-    pub(crate) async fn owners(&self) -> Result<Vec<Arc<Node>>, TierError> {
-        match *self {}
-    }
-
     pub(crate) fn by_server<'a>(&self, _: impl Iterator<Item = &'a str>) -> Option<Vec<Vec<usize>>> {
         match *self {}
     }
 
-    pub(crate) async fn survey(&self) -> Result<Survey, TierError> {
+    pub(crate) async fn survey(&self) -> Result<(Vec<Arc<Node>>, Survey), TierError> {
         match *self {}
     }
 

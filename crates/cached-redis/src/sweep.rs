@@ -21,16 +21,21 @@ impl RedisTier {
         }
         let pattern = escape(pattern);
         let mut removed = 0;
-        let before = self.way.survey().await?;
+        let (mut nodes, before) = self.way.survey().await?;
         for is_again in [false, true] {
-            for node in self.way.owners().await? {
-                removed += self.sweep_one(&node, &pattern).await?;
+            for node in &nodes {
+                removed += self.sweep_one(node, &pattern).await?;
+            }
+            if is_again {
+                break;
             }
             // A key that moved from server to server may have been ahead of the sweep. Then it is with its new one, and is
             // found the second time, as long as its slot does not move twice within that.
-            if is_again || before.is_calm_until(&self.way.survey().await?) {
+            let (later, after) = self.way.survey().await?;
+            if before.is_calm_until(&after) {
                 break;
             }
+            nodes = later;
         }
         Ok(removed)
     }

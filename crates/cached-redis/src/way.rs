@@ -100,14 +100,6 @@ impl Way {
         self.nodes().iter().for_each(|node| node.distrust(line));
     }
 
-    /// All servers that hold keys: every slot is with one of them.
-    pub(crate) async fn owners(&self) -> Result<Vec<Visited<'_>>, TierError> {
-        match self {
-            Self::One(node) => Ok(vec![Visited::One(node)]),
-            Self::Many(cluster) => Ok(cluster.owners().await?.into_iter().map(Visited::Many).collect()),
-        }
-    }
-
     /// All servers that are known.
     pub(crate) fn nodes(&self) -> Vec<Visited<'_>> {
         match self {
@@ -127,11 +119,14 @@ impl Way {
         }
     }
 
-    /// Who holds what.
-    pub(crate) async fn survey(&self) -> Result<Survey, TierError> {
+    /// All servers that hold keys, and who of them holds what.
+    pub(crate) async fn survey(&self) -> Result<(Vec<Visited<'_>>, Survey), TierError> {
         match self {
-            Self::One(_) => Ok(Survey::default()),
-            Self::Many(cluster) => cluster.survey().await,
+            Self::One(node) => Ok((vec![Visited::One(node)], Survey::default())),
+            Self::Many(cluster) => {
+                let (nodes, survey) = cluster.survey().await?;
+                Ok((nodes.into_iter().map(Visited::Many).collect(), survey))
+            }
         }
     }
 

@@ -39,17 +39,45 @@ impl RedisCluster {
     /// As [`RedisServer::start`].
     #[must_use]
     pub fn start_with(options: &[&str]) -> Self {
-        let servers: Vec<_> = (0..3).map(|_| server(options)).collect();
-        for ((number, server), slots) in (1..).zip(&servers).zip(thirds()) {
-            server.cli(&["CLUSTER", "ADDSLOTSRANGE", &slots.start().to_string(), &slots.end().to_string()]);
+        Self::start_sharing(options, &thirds().map(Some).collect::<Vec<_>>())
+    }
+
+    /// As [`start_with`](Self::start_with), with a server for each of these ranges of slots, or without any.
+    ///
+    /// # Panics
+    /// As [`RedisServer::start`].
+    #[must_use]
+    pub fn start_sharing(options: &[&str], shares: &[Option<RangeInclusive<u16>>]) -> Self {
+        let servers: Vec<_> = shares.iter().map(|_| server(options)).collect();
+        let cluster = Self { servers, moves: AtomicU64::new(0) };
+        cluster.form(shares);
+        cluster
+    }
+
+    /// Forgets everything, data and each other, and shares the slots out anew. The processes stay, and so do their connections.
+    ///
+    /// # Panics
+    /// When a server refuses.
+    pub fn form_anew(&self, shares: &[Option<RangeInclusive<u16>>]) {
+        for server in &self.servers {
+            server.cli(&["FLUSHALL"]);
+            server.cli(&["CLUSTER", "RESET", "HARD"]);
+        }
+        self.form(shares);
+    }
+
+    fn form(&self, shares: &[Option<RangeInclusive<u16>>]) {
+        for ((number, server), slots) in (1..).zip(&self.servers).zip(shares) {
+            if let Some(slots) = slots {
+                let [first, last] = [slots.start(), slots.end()].map(ToString::to_string);
+                server.cli(&["CLUSTER", "ADDSLOTSRANGE", &first, &last]);
+            }
             server.cli(&["CLUSTER", "SET-CONFIG-EPOCH", &format!("{number}")]);
         }
-        let cluster = Self { servers, moves: AtomicU64::new(0) };
-        for server in &cluster.servers[1..] {
-            cluster.introduce(server);
+        for server in &self.servers[1..] {
+            self.introduce(server);
         }
-        cluster.settle(3);
-        cluster
+        self.settle(self.servers.len());
     }
 
     /// Three primaries with a replica each, which takes over when its primary is lost.

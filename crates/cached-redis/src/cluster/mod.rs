@@ -14,7 +14,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -54,6 +54,8 @@ struct Shared {
     seeds: Vec<Endpoint>,
     nodes: RwLock<HashMap<Address, Arc<Node>>>,
     map: watch::Sender<Option<Arc<SlotMap>>>,
+    /// No server could be reached: the next map is believed, whatever its epoch.
+    is_lost: AtomicBool,
     /// One map is taken up at a time.
     hearing: Mutex<()>,
     attached: OnceLock<Attached>,
@@ -83,6 +85,7 @@ impl Cluster {
             seeds,
             nodes: RwLock::default(),
             map: watch::Sender::new(None),
+            is_lost: AtomicBool::new(false),
             hearing: Mutex::default(),
             attached: OnceLock::new(),
             identity: identity(),
@@ -132,21 +135,6 @@ impl Cluster {
         self.0.all()
     }
 
-    /// Everybody who holds something. Fails while those whom the map names do not hold all that it has, as when it is old.
-    pub(crate) async fn owners(&self) -> Result<Vec<Arc<Node>>, TierError> {
-        let budget = self.0.settings.write_timeout;
-        let map = self.0.map(budget).await?;
-        let owners = self.0.owners(&map)?;
-        if Survey::of(&owners, budget).await?.slots() == map.slots() {
-            return Ok(owners);
-        }
-        // Each of them knows better.
-        for node in &owners {
-            node.watch.pulse.notify_one();
-        }
-        Err(TierError::Unavailable)
-    }
-
     /// Keys by the server that holds them, if it is known: their places.
     pub(crate) fn by_server<'a>(&self, keys: impl Iterator<Item = &'a str>) -> Option<Vec<Vec<usize>>> {
         let map = self.0.map.borrow().clone()?;
@@ -157,10 +145,21 @@ impl Cluster {
         Some(places.into_values().collect())
     }
 
-    pub(crate) async fn survey(&self) -> Result<Survey, TierError> {
+    /// Everybody who holds something, and what each of them says of that. Fails while those whom the map names do not hold all
+    /// that it has, as when it is old.
+    pub(crate) async fn survey(&self) -> Result<(Vec<Arc<Node>>, Survey), TierError> {
         let budget = self.0.settings.write_timeout;
         let map = self.0.map(budget).await?;
-        Survey::of(&self.0.owners(&map)?, budget).await
+        let owners = self.0.owners(&map)?;
+        let survey = Survey::of(&owners, budget).await?;
+        if survey.slots() == map.slots() {
+            return Ok((owners, survey));
+        }
+        // Each of them knows better.
+        for node in &owners {
+            node.watch.pulse.notify_one();
+        }
+        Err(TierError::Unavailable)
     }
 
     pub(crate) fn posts(&self) -> Vec<Post> {
@@ -236,11 +235,12 @@ impl Shared {
         map.ok_or(TierError::Unavailable)
     }
 
-    /// When no server can be reached, those that were given may know others by now.
+    /// When no server can be reached, those that were given may know others by now, and of a cluster that was made anew.
     fn reach_out(self: &Arc<Self>) {
         if self.all().iter().any(|node| !node.link.is_down()) {
             return;
         }
+        self.is_lost.store(true, Ordering::Relaxed);
         for seed in &self.seeds {
             self.node_at(&format!("{seed:?}").into(), seed.clone());
         }
@@ -285,13 +285,16 @@ impl Shared {
         Arc::new(node)
     }
 
-    /// A server has said who holds what. One that is behind the others is not believed.
-    fn hear(self: &Arc<Self>, map: SlotMap) {
+    /// A server has said who holds what. One that is behind the others is not believed, unless its cluster `is_anew`: then all
+    /// epochs begin again.
+    fn hear(self: &Arc<Self>, map: SlotMap, is_anew: bool) {
         let _turn = self.hearing.lock().unwrap_or_else(PoisonError::into_inner);
         let owners = map.owners();
-        if owners.is_empty() || self.map.borrow().as_ref().is_some_and(|known| known.epoch() > map.epoch()) {
+        let is_behind = self.map.borrow().as_ref().is_some_and(|known| known.epoch() > map.epoch());
+        if owners.is_empty() || (is_behind && !is_anew && !self.is_lost.load(Ordering::Relaxed)) {
             return;
         }
+        self.is_lost.store(false, Ordering::Relaxed);
         self.map.send_replace(Some(Arc::new(map)));
         for owner in &owners {
             self.node(owner);
@@ -328,9 +331,9 @@ impl Scout {
         &self.host
     }
 
-    fn tell(&self, map: SlotMap) {
+    fn tell(&self, map: SlotMap, is_anew: bool) {
         if let Some(cluster) = self.cluster.upgrade() {
-            cluster.hear(map);
+            cluster.hear(map, is_anew);
         }
     }
 

@@ -118,11 +118,29 @@ fn sent_on(value: &Value, node: &Node) -> Option<Target> {
         // The map is old.
         node.watch.pulse.notify_one();
     }
-    // `slot host:port`; without a host it is where this server is.
-    let address = error.details()?.split_ascii_whitespace().nth(1)?;
-    let address = match address.rsplit_once(':')? {
-        ("" | "?", port) => format!("{}:{port}", node.settings.endpoint.host()),
-        _ => address.to_owned(),
-    };
-    Some(Target { address: address.into(), is_asking })
+    let address = address(error.details()?, &node.settings.endpoint.host())?;
+    Some(Target { address, is_asking })
+}
+
+/// Out of `slot host:port`. Whoever does not know a host means his own.
+fn address(details: &str, own: &str) -> Option<Address> {
+    let address = details.split_ascii_whitespace().nth(1)?;
+    let (host, port) = address.rsplit_once(':')?;
+    let host = if matches!(host, "" | "?") { own } else { host };
+    Some(format!("{host}:{port}").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_sent_on_to_where_it_says() {
+        let to = |details: &str| address(details, "own").map(|address| address.to_string());
+        assert_eq!(to("449 10.0.0.2:7001").as_deref(), Some("10.0.0.2:7001"));
+        assert_eq!(to("449 fe80::1:7001").as_deref(), Some("fe80::1:7001"));
+        assert_eq!(to("449 :7001").as_deref(), Some("own:7001"));
+        assert_eq!(to("449 ?:7001").as_deref(), Some("own:7001"));
+        assert_eq!([to("449"), to(""), to("449 7001")], [None, None, None]);
+    }
 }

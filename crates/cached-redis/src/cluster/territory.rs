@@ -24,6 +24,8 @@ pub(crate) struct Territory {
     scout: Scout,
     /// Names the map that `held` is from; `None` if it is not known.
     digest: Option<String>,
+    /// That of the map.
+    epoch: u64,
     held: Held,
     /// Where this process registers.
     post: Option<Post>,
@@ -31,7 +33,7 @@ pub(crate) struct Territory {
 
 impl Territory {
     pub(crate) fn new(scout: &Scout) -> Self {
-        Self { scout: scout.clone(), digest: None, held: Held::default(), post: None }
+        Self { scout: scout.clone(), digest: None, epoch: 0, held: Held::default(), post: None }
     }
 
     /// Asks whether something has changed.
@@ -66,17 +68,17 @@ impl Territory {
         let (slots, id) = (replies.next::<Value>()?, replies.next::<String>()?);
         let Some(map) = SlotMap::read(epoch, &slots, self.scout.host()) else { return Err(nothing()) };
         let held = map.held_by(&id);
-        self.scout.tell(map);
+        self.scout.tell(map, epoch < self.epoch);
         let has_lost = !held.has_all(&self.held);
-        (self.digest, self.held) = (Some(digest), held);
+        (self.digest, self.epoch, self.held) = (Some(digest), epoch, held);
         if self.post.as_ref().is_some_and(|post| !self.held.has(slot_of_post(post.number))) {
             self.post = None;
         }
         Ok(has_lost)
     }
 
-    /// Where this process registers, if the server has such a place: the first one, as everybody, so that each sees when it
-    /// was lost.
+    /// Where this process registers, if the server has such a place: as a rule the first one, so that all see when it was
+    /// lost. It stays there as long as it can.
     pub(crate) fn post(&mut self) -> Option<Post> {
         if self.post.is_none() {
             self.post = self.posts().into_iter().next();

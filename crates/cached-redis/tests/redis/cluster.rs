@@ -19,8 +19,8 @@ use crate::{
     members::clock,
     settings::{assert_error_is_silent, refused as refused_url},
     support::{
-        AT_ONCE, MINUTE, Recorder, ask, attach, builder, bytes, claim, delete, fill, lease, look, proven,
-        put, shown, tier, token, value,
+        AT_ONCE, MINUTE, Recorder, ask, attach, builder, bytes, claim, delete, fill, lease, look, now,
+        proven, put, shown, tier, token, value,
     },
 };
 
@@ -239,6 +239,12 @@ async fn a_slot_on_its_way_is_asked_for_at_both_ends() {
     for key in &keys[..3] {
         assert_eq!(bytes(&tier, key).await, Some(key.clone().into_bytes()));
     }
+    // The slot may go back, and nobody would say so of what was read on its way.
+    let there = keys
+        .iter()
+        .find(|key| cluster.servers[to].cli(&["CLUSTER", "GETKEYSINSLOT", &slot.to_string(), "9"]) == **key);
+    let line = tier.look(&[Ask { key: there.unwrap(), known: None }], &[]).await.unwrap().line;
+    assert_eq!(shown(&line, "watches"), "false");
     // A load of something new: it is the new one's.
     put(&tier, &keys[3], b"new".to_vec(), MINUTE).await.unwrap();
     assert_eq!(cluster.servers[to].cli(&["CLUSTER", "COUNTKEYSINSLOT", &slot.to_string()]), "2");
@@ -452,4 +458,91 @@ fn outside_of_a_runtime_there_is_no_cluster_and_on_each_runtime_there_is() {
             assert_eq!(bytes(&tier, "ns:k").await, Some(vec![round]));
         });
     }
+}
+
+/// A new server is asked for what it has before it has a slot, and a pattern does not leave it out.
+#[tokio::test]
+async fn a_server_without_slots_gets_its_first() {
+    let cluster = RedisCluster::start_sharing(&[], &[Some(0..=8191), Some(8192..=16_383), None]);
+    let (tier, _) = watched(&cluster).await;
+    let keys = keys("ns:{first}", 3);
+    for key in &keys {
+        put(&tier, key, key.clone().into_bytes(), MINUTE).await.unwrap();
+    }
+    let slot = cluster.slot(&keys[0]);
+    cluster.begin_move(slot, 2);
+    cluster.move_keys(slot, 2, 2);
+    for key in &keys {
+        assert_eq!(bytes(&tier, key).await, Some(key.clone().into_bytes()));
+    }
+    cluster.move_keys(slot, 2, 2);
+    cluster.end_move(slot, 2);
+    // At once, before anybody has said who has it now.
+    eventually_async("it is swept", async || tier.delete_matching("ns:{first}*").await.is_ok()).await;
+    assert_eq!(cluster.servers[2].cli(&["CLUSTER", "COUNTKEYSINSLOT", &slot.to_string()]), "0");
+}
+
+/// A server without a post is asked for nothing that is in a slot, so it answers also when it is cut off.
+#[tokio::test]
+async fn who_is_cut_off_proves_nothing() {
+    // There is a post in every 128th slot, and 127 come after the last one.
+    let last = 16_257..=16_383;
+    let shares = [Some(0..=8191), Some(8192..=16_256), Some(last.clone())];
+    let mut cluster = RedisCluster::start_sharing(&[], &shares);
+    let tier = tier(&cluster.url());
+    attach(&tier, Arc::new(Recorder::default()));
+    let mut names = keys("ns:key", 5_000).into_iter();
+    let key = names.find(|key| last.contains(&cluster.slot(key))).unwrap();
+    eventually_async("the last slot is served", async || {
+        put(&tier, &key, b"v".to_vec(), MINUTE).await.is_ok()
+    })
+    .await;
+    let line = tier.look(&[Ask { key: &key, known: None }], &[]).await.unwrap().line;
+    let begin = proven(&line);
+    eventually_async("it proves", async || proven(&line) > begin).await;
+    cluster.servers[0].kill();
+    cluster.servers[1].kill();
+    eventually("the last server is cut off", || {
+        cluster.servers[2].cli(&["CLUSTER", "INFO"]).contains("cluster_state:fail")
+    });
+    let frozen = now();
+    // As long as it might be served, and a heartbeat more.
+    eventually_async("time passes", async || now() > frozen + 1_500_000_000).await;
+    assert!(proven(&line) <= frozen);
+}
+
+/// Its epochs begin again, and so are behind those that were known.
+#[tokio::test]
+async fn a_cluster_that_was_made_anew_is_believed() {
+    let cluster = RedisCluster::start();
+    let (tier, _) = watched(&cluster).await;
+    let slot = cluster.slot("ns:k");
+    for _ in 0..4 {
+        cluster.move_slot(slot, (cluster.owner_of(slot) + 1) % 3);
+    }
+    eventually_async("the tier has heard of it", async || {
+        put(&tier, "ns:k", b"v".to_vec(), MINUTE).await.is_ok()
+    })
+    .await;
+    let shares = [Some(10_000..=16_383), Some(0..=4_999), Some(5_000..=9_999)];
+    cluster.form_anew(&shares);
+    let asked = |server: usize| {
+        let stats = cluster.servers[server].cli(&["INFO", "errorstats"]);
+        stats
+            .lines()
+            .find_map(|line| line.strip_prefix("errorstat_MOVED:count=")?.trim().parse::<u64>().ok())
+            .unwrap_or(0)
+    };
+    eventually_async("nobody is sent on any more", async || {
+        let _ = put(&tier, "ns:k", b"w".to_vec(), MINUTE).await;
+        let before: u64 = (0..3).map(asked).sum();
+        let all = keys("ns:new", 20);
+        let mut stored = true;
+        for key in &all {
+            stored &= put(&tier, key, b"w".to_vec(), MINUTE).await.is_ok();
+        }
+        stored && (0..3).map(asked).sum::<u64>() == before
+    })
+    .await;
+    up(&tier).await;
 }
