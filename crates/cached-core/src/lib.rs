@@ -39,6 +39,8 @@ mod pattern;
 mod pending;
 mod places;
 mod planted;
+#[cfg_attr(not(test), expect(dead_code, reason = "L1 has a policy of Moka's still"))]
+mod policy;
 mod renew;
 mod replay;
 mod said;

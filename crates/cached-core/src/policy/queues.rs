@@ -1,0 +1,202 @@
+//! The queues of the policy: doubly linked, in one slab.
+
+/// Of no node.
+const NONE: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    Small,
+    Main,
+}
+
+/// Where an entry is. It finds nothing once that has left, even if another one has the place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    pub(super) index: u32,
+    turn: u32,
+}
+
+struct Node<T> {
+    item: Option<T>,
+    print: u32,
+    weight: u32,
+    newer: u32,
+    /// In a free node: the next free one.
+    older: u32,
+    turn: u32,
+    which: Which,
+}
+
+/// Of an entry, beside what it is itself.
+#[cfg(test)]
+pub(super) const NODE: usize = size_of::<Node<std::sync::Arc<()>>>();
+
+#[derive(Clone, Copy)]
+struct Queue {
+    newest: u32,
+    oldest: u32,
+    len: usize,
+    weight: u64,
+}
+
+const EMPTY: Queue = Queue { newest: NONE, oldest: NONE, len: 0, weight: 0 };
+
+pub(super) struct Queues<T> {
+    nodes: Vec<Node<T>>,
+    free: u32,
+    /// Counts the entries that there have been, so that each has another one.
+    turn: u32,
+    both: [Queue; 2],
+}
+
+impl<T> Queues<T> {
+    pub(super) fn new() -> Self {
+        Self { nodes: Vec::new(), free: NONE, turn: 0, both: [EMPTY; 2] }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len_of(Which::Small) + self.len_of(Which::Main)
+    }
+
+    pub(super) fn len_of(&self, which: Which) -> usize {
+        self.both[which as usize].len
+    }
+
+    pub(super) fn weight(&self, which: Which) -> u64 {
+        self.both[which as usize].weight
+    }
+
+    pub(super) fn oldest(&self, which: Which) -> Option<u32> {
+        let index = self.both[which as usize].oldest;
+        (index != NONE).then_some(index)
+    }
+
+    /// Makes a node that is in no queue yet.
+    pub(super) fn add(&mut self, print: u32, weight: u32, item: T) -> Ticket {
+        self.turn = self.turn.wrapping_add(1);
+        let (newer, older, turn, which) = (NONE, NONE, self.turn, Which::Small);
+        let node = Node { item: Some(item), print, weight, newer, older, turn, which };
+        let index = self.free;
+        if index == NONE {
+            let index = u32::try_from(self.nodes.len()).ok().filter(|&index| index != NONE);
+            let index = index.expect("fewer than 2^32 entries");
+            self.nodes.push(node);
+            return Ticket { index, turn };
+        }
+        self.free = self.nodes[index as usize].older;
+        self.nodes[index as usize] = node;
+        Ticket { index, turn }
+    }
+
+    /// Everybody leaves. Tickets from before find nobody, as ever.
+    pub(super) fn clear(&mut self) {
+        *self = Self { turn: self.turn, ..Self::new() };
+    }
+
+    pub(super) fn find(&self, ticket: Ticket) -> Option<u32> {
+        let node = self.nodes.get(ticket.index as usize)?;
+        (node.turn == ticket.turn && node.item.is_some()).then_some(ticket.index)
+    }
+
+    pub(super) fn item(&self, index: u32) -> &T {
+        self.nodes[index as usize].item.as_ref().expect("a node in a queue is not free")
+    }
+
+    pub(super) fn print(&self, index: u32) -> u32 {
+        self.nodes[index as usize].print
+    }
+
+    pub(super) fn weight_of(&self, index: u32) -> u32 {
+        self.nodes[index as usize].weight
+    }
+
+    pub(super) fn which(&self, index: u32) -> Which {
+        self.nodes[index as usize].which
+    }
+
+    /// Puts a node that is in no queue behind all others.
+    pub(super) fn push(&mut self, which: Which, index: u32) {
+        let newest = self.both[which as usize].newest;
+        self.link(which, index, NONE, newest);
+    }
+
+    /// Puts it before all others.
+    pub(super) fn push_oldest(&mut self, which: Which, index: u32) {
+        let oldest = self.both[which as usize].oldest;
+        self.link(which, index, oldest, NONE);
+    }
+
+    fn link(&mut self, which: Which, index: u32, newer: u32, older: u32) {
+        let node = &mut self.nodes[index as usize];
+        (node.which, node.newer, node.older) = (which, newer, older);
+        let weight = u64::from(node.weight);
+        self.join(which, older, index);
+        self.join(which, index, newer);
+        let queue = &mut self.both[which as usize];
+        queue.len += 1;
+        queue.weight += weight;
+    }
+
+    pub(super) fn unlink(&mut self, index: u32) {
+        let Node { which, newer, older, weight, .. } = self.nodes[index as usize];
+        self.join(which, older, newer);
+        let queue = &mut self.both[which as usize];
+        queue.len -= 1;
+        queue.weight -= u64::from(weight);
+    }
+
+    /// Takes it from where it is to the end of the main queue.
+    pub(super) fn requeue(&mut self, index: u32) {
+        self.unlink(index);
+        self.push(Which::Main, index);
+    }
+
+    /// Makes neighbours of two, of whom one may be the queue's end.
+    fn join(&mut self, which: Which, older: u32, newer: u32) {
+        match older {
+            NONE => self.both[which as usize].oldest = newer,
+            older => self.nodes[older as usize].newer = newer,
+        }
+        match newer {
+            NONE => self.both[which as usize].newest = older,
+            newer => self.nodes[newer as usize].older = older,
+        }
+    }
+
+    /// Takes an entry out of its queue, and frees the node.
+    pub(super) fn take(&mut self, index: u32) -> T {
+        self.unlink(index);
+        let node = &mut self.nodes[index as usize];
+        node.older = self.free;
+        self.free = index;
+        node.item.take().expect("a node in a queue is not free")
+    }
+
+    pub(super) fn replace(&mut self, index: u32, weight: u32, item: T) -> T {
+        let node = &mut self.nodes[index as usize];
+        let queue = &mut self.both[node.which as usize];
+        queue.weight = queue.weight - u64::from(node.weight) + u64::from(weight);
+        node.weight = weight;
+        node.item.replace(item).expect("a node in a queue is not free")
+    }
+
+    #[cfg(test)]
+    pub(super) fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Both queues are what they say, in both directions.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        for which in [Which::Small, Which::Main] {
+            let queue = self.both[which as usize];
+            let (mut len, mut weight, mut newer, mut index) = (0, 0, NONE, queue.newest);
+            while index != NONE {
+                let node = &self.nodes[index as usize];
+                assert!(node.which == which && node.newer == newer && node.item.is_some());
+                (len, weight, newer, index) = (len + 1, weight + u64::from(node.weight), index, node.older);
+            }
+            assert_eq!((len, weight, newer), (queue.len, queue.weight, queue.oldest));
+        }
+    }
+}

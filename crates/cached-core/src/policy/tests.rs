@@ -1,0 +1,366 @@
+use std::{collections::HashMap, sync::Arc};
+
+use super::{PATIENCE, Policy, Resident, Ticket, Uses, Which};
+
+mod hits;
+mod random;
+
+#[derive(Default)]
+struct Entry {
+    key: u64,
+    weight: u32,
+    uses: Uses,
+}
+
+impl Resident for Entry {
+    fn uses(&self) -> &Uses {
+        &self.uses
+    }
+}
+
+/// A cache, as its owner would make it.
+struct Cache {
+    policy: Policy<Arc<Entry>>,
+    entries: HashMap<u64, (Arc<Entry>, Ticket)>,
+}
+
+impl Cache {
+    fn new(capacity: u64) -> Self {
+        Self { policy: Policy::new(capacity), entries: HashMap::new() }
+    }
+
+    /// Whether it was a hit. What was missed is stored.
+    fn get(&mut self, key: u64) -> bool {
+        self.get_weighing(key, 1)
+    }
+
+    fn get_weighing(&mut self, key: u64, weight: u32) -> bool {
+        if let Some((entry, _)) = self.entries.get(&key) {
+            entry.uses.note();
+            return true;
+        }
+        let entry = Arc::new(Entry { key, weight, uses: Uses::default() });
+        let ticket = self.policy.insert(hash(key), weight, entry.clone());
+        self.entries.insert(key, (entry, ticket));
+        self.evict();
+        false
+    }
+
+    fn evict(&mut self) {
+        while let Some(entry) = self.policy.evict() {
+            let (kept, _) = self.entries.remove(&entry.key).expect("nobody leaves twice");
+            assert!(Arc::ptr_eq(&kept, &entry), "who leaves was there");
+        }
+    }
+
+    fn remove(&mut self, key: u64) {
+        if let Some((entry, ticket)) = self.entries.remove(&key) {
+            assert!(Arc::ptr_eq(&entry, &self.policy.remove(ticket).expect("a ticket of who is there")));
+        }
+    }
+
+    fn has(&self, key: u64) -> bool {
+        self.entries.contains_key(&key)
+    }
+
+    fn uses(&self, key: u64) -> u8 {
+        self.entries[&key].0.uses.get()
+    }
+
+    fn which(&self, key: u64) -> Which {
+        self.policy.queues.which(self.entries[&key].1.index)
+    }
+
+    fn hits(&mut self, keys: impl IntoIterator<Item = u64>) -> usize {
+        keys.into_iter().filter(|&key| self.get(key)).count()
+    }
+}
+
+/// Good enough, and the same everywhere.
+fn hash(key: u64) -> u64 {
+    let mixed = (key ^ (key >> 30)).wrapping_add(0x9E37_79B9_7F4A_7C15).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
+}
+
+#[test]
+fn uses_are_counted_up_to_three() {
+    let uses = Uses::default();
+    for expected in [0, 1, 2, 3, 3, 3] {
+        assert_eq!(uses.get(), expected);
+        uses.note();
+    }
+}
+
+#[test]
+fn without_room_nobody_stays() {
+    let mut cache = Cache::new(0);
+    assert_eq!(cache.hits([1, 1, 2, 2, 1]), 0);
+    assert_eq!((cache.policy.len(), cache.policy.weight()), (0, 0));
+}
+
+#[test]
+fn with_room_for_one_the_last_one_stays() {
+    let mut cache = Cache::new(1);
+    for key in 0..100 {
+        assert!(!cache.get(key));
+        assert!(cache.get(key));
+        assert_eq!(cache.policy.len(), 1);
+    }
+}
+
+#[test]
+fn a_weight_of_nothing_counts_as_one() {
+    let mut cache = Cache::new(10);
+    for key in 0..100 {
+        cache.get_weighing(key, 0);
+    }
+    assert_eq!((cache.policy.len(), cache.policy.weight()), (10, 10));
+}
+
+#[test]
+fn who_is_too_large_for_the_whole_drives_nobody_out() {
+    let mut cache = Cache::new(100);
+    (0..90).for_each(|key| _ = cache.get(key));
+    cache.get_weighing(1_000, 101);
+    assert!(!cache.has(1_000));
+    assert_eq!(cache.policy.len(), 90);
+    // The same for one that grows.
+    let (entry, ticket) = cache.entries[&5].clone();
+    let grown = Arc::new(Entry { key: 5, weight: 101, uses: Uses::default() });
+    assert!(Arc::ptr_eq(
+        &entry,
+        &cache.policy.replace(ticket, 101, grown.clone()).ok().expect("it is there")
+    ));
+    cache.entries.insert(5, (grown, ticket));
+    cache.evict();
+    assert!(!cache.has(5));
+    assert_eq!((cache.policy.len(), cache.policy.weight()), (89, 89));
+}
+
+#[test]
+fn who_has_become_too_large_leaves_first_whatever_it_was_used_for() {
+    let mut cache = Cache::new(100);
+    cache.hits(0..100);
+    // None but the last one is in the small queue.
+    (90..100).for_each(|key| cache.remove(key));
+    let (_, ticket) = cache.entries[&5].clone();
+    (0..4).for_each(|_| _ = cache.get(5));
+    let grown = Arc::new(Entry { key: 5, weight: 101, uses: Uses::default() });
+    assert!(cache.policy.replace(ticket, 101, grown.clone()).is_ok());
+    cache.entries.insert(5, (grown, ticket));
+    cache.evict();
+    assert!(!cache.has(5));
+    assert_eq!(cache.policy.len(), 89);
+}
+
+#[test]
+fn who_fits_exactly_stays_alone() {
+    let mut cache = Cache::new(100);
+    (0..90).for_each(|key| _ = cache.get(key));
+    cache.get_weighing(1_000, 100);
+    assert!(cache.has(1_000));
+    assert_eq!((cache.policy.len(), cache.policy.weight()), (1, 100));
+}
+
+#[test]
+fn an_old_ticket_finds_nobody() {
+    let mut policy = Policy::new(10);
+    let make = || Arc::new(Entry::default());
+    let first = policy.insert(hash(1), 1, make());
+    assert!(policy.remove(first).is_some());
+    assert!(policy.remove(first).is_none());
+    let second = policy.insert(hash(2), 1, make());
+    assert_eq!(first.index, second.index, "the place is used again");
+    assert!(policy.remove(first).is_none());
+    assert!(policy.replace(first, 7, make()).is_err());
+    assert_eq!((policy.len(), policy.weight()), (1, 1));
+    policy.clear();
+    assert!(policy.remove(second).is_none());
+    assert_eq!((policy.len(), policy.weight()), (0, 0));
+    let third = policy.insert(hash(3), 1, make());
+    assert!(policy.remove(first).is_none(), "nor after all was cleared");
+    assert!(policy.remove(second).is_none());
+    assert!(policy.remove(third).is_some());
+}
+
+#[test]
+fn another_value_has_the_uses_of_the_one_before() {
+    let mut cache = Cache::new(10);
+    (0..3).for_each(|_| _ = cache.get(1));
+    let (_, ticket) = cache.entries[&1].clone();
+    let after = Arc::new(Entry { key: 1, weight: 4, uses: Uses::default() });
+    assert!(cache.policy.replace(ticket, 4, after.clone()).is_ok());
+    assert_eq!(after.uses.get(), 2);
+    assert_eq!((cache.policy.len(), cache.policy.weight()), (1, 4));
+}
+
+#[test]
+fn less_room_drives_out_and_more_room_takes_in() {
+    let mut cache = Cache::new(100);
+    (0..100).for_each(|key| _ = cache.get(key));
+    cache.policy.set_capacity(30);
+    cache.evict();
+    assert_eq!(cache.policy.len(), 30);
+    cache.policy.set_capacity(60);
+    (1_000..1_100).for_each(|key| _ = cache.get(key));
+    assert_eq!(cache.policy.len(), 60);
+}
+
+#[test]
+fn a_scan_drives_out_nobody_who_is_used() {
+    let mut cache = Cache::new(100);
+    let hot = || (0..80).map(|key| key * 3);
+    for _ in 0..4 {
+        cache.hits(hot());
+    }
+    // Some go by before those come who stand in the small queue still.
+    cache.hits(10_000..10_020);
+    cache.hits(hot());
+    cache.hits(20_000..120_000);
+    assert_eq!(cache.hits(hot()), 80);
+}
+
+#[test]
+fn nobody_waits_until_all_were_asked() {
+    let mut cache = Cache::new(10_000);
+    (0..10_000).for_each(|key| _ = cache.get(key));
+    for _ in 0..3 {
+        cache.hits(0..10_000);
+    }
+    let spare =
+        |cache: &Cache| cache.entries.values().map(|(entry, _)| u32::from(entry.uses.get())).sum::<u32>();
+    let before = spare(&cache);
+    cache.get(10_000);
+    // Each turn takes three uses at most, of one entry; and then one leaves.
+    assert!(before - spare(&cache) <= 3 * (PATIENCE + 2), "{} uses went", before - spare(&cache));
+    assert_eq!(cache.policy.len(), 10_000);
+}
+
+/// A cache with a hundred entries, of which those from `used` on were used.
+fn full(used: impl IntoIterator<Item = u64>) -> Cache {
+    let mut cache = Cache::new(100);
+    cache.hits(0..100);
+    cache.hits(used);
+    cache
+}
+
+#[test]
+fn who_comes_back_soon_goes_to_the_main_queue() {
+    let mut cache = full([]);
+    cache.hits(200..230);
+    assert!(!cache.has(205), "unused, it went");
+    cache.get(205);
+    assert_eq!((cache.which(205), cache.uses(205)), (Which::Main, 0));
+}
+
+#[test]
+fn who_comes_back_late_is_new() {
+    let mut cache = full([]);
+    cache.hits(200..280);
+    cache.get(205);
+    assert_eq!((cache.which(205), cache.uses(205)), (Which::Small, 0));
+}
+
+#[test]
+fn who_comes_back_and_loses_the_duel_has_its_evidence() {
+    let mut cache = full(0..90);
+    cache.hits(200..230);
+    cache.get(205);
+    assert_eq!((cache.which(205), cache.uses(205)), (Which::Small, 1));
+}
+
+#[test]
+fn who_comes_back_and_is_heavy_has_its_evidence_and_no_duel() {
+    let mut cache = full([]);
+    cache.hits(200..230);
+    cache.get_weighing(205, 3);
+    assert_eq!((cache.which(205), cache.uses(205)), (Which::Small, 1));
+}
+
+#[test]
+fn who_had_a_place_in_the_main_queue_comes_back_with_a_use() {
+    let mut cache = full(1..90);
+    // This one has a place by its uses; then it is the turn of the one that has none.
+    cache.get(200);
+    (0..2).for_each(|_| _ = cache.get(200));
+    cache.hits(300..330);
+    assert!(!cache.has(0));
+    // Those in the main queue cannot pay for another turn, and the first of them loses the duel.
+    (1..90).for_each(|key| cache.entries[&key].0.uses.set(0));
+    cache.get(0);
+    assert_eq!((cache.which(0), cache.uses(0)), (Which::Main, 1));
+}
+
+#[test]
+fn who_was_removed_has_its_place_again() {
+    let mut cache = Cache::new(100);
+    cache.hits(0..200);
+    // The first ninety are in the main queue.
+    assert!(cache.has(50));
+    cache.remove(50);
+    cache.get(50);
+    assert_eq!(cache.uses(50), 1);
+    cache.hits(1_000..2_000);
+    assert!(cache.has(50));
+    cache.get(2_000);
+    cache.remove(2_000);
+    cache.get(2_000);
+    assert_eq!(cache.uses(2_000), 0, "who stood in the small queue is as new as before");
+    cache.hits(3_000..3_020);
+    assert!(!cache.has(2_000));
+}
+
+#[test]
+fn what_is_kept_of_those_who_left_is_bounded() {
+    let mut cache = Cache::new(1_000);
+    for key in 0..300_000 {
+        cache.get(key);
+        // Some come back, so that all kinds of ghosts are made.
+        cache.get(key.saturating_sub(950));
+        cache.get(key.saturating_sub(1_300));
+        cache.remove(key.saturating_sub(700));
+    }
+    assert!(cache.policy.ghosts.slots() <= 2_048, "{}", cache.policy.ghosts.slots());
+    assert!(cache.policy.queues.nodes() <= 1_001, "{}", cache.policy.queues.nodes());
+    assert_eq!(super::queues::NODE, 32);
+}
+
+#[test]
+fn who_is_heavy_pays_more_for_a_turn() {
+    let after_a_turn = |weight: u32| {
+        let mut cache = Cache::new(1_000);
+        cache.get_weighing(7, weight);
+        cache.hits(100..1_000);
+        (0..2).for_each(|_| _ = cache.get(7));
+        assert_eq!((cache.which(7), cache.uses(7)), (Which::Main, 2));
+        // They are used until they leave the small queue, and drive out the first of the main queue.
+        for key in 2_000..2_200 {
+            (0..4).for_each(|_| _ = cache.get(key));
+        }
+        cache.has(7).then(|| cache.uses(7))
+    };
+    assert_eq!([2, 3, 4, 5].map(after_a_turn), [Some(1), Some(0), Some(0), None]);
+}
+
+#[test]
+fn after_all_was_cleared_it_is_as_new() {
+    let mut cache = Cache::new(100);
+    cache.hits(0..1_000);
+    cache.policy.clear();
+    cache.entries.clear();
+    cache.hits(0..100);
+    assert_eq!((cache.which(0), cache.which(99)), (Which::Main, Which::Small));
+}
+
+#[test]
+fn more_room_takes_whom_the_small_queue_has_no_place_for() {
+    let mut cache = Cache::new(100);
+    cache.hits(0..1_000);
+    cache.policy.set_capacity(200);
+    cache.hits(1_000..1_100);
+    assert_eq!(
+        (cache.policy.len(), cache.which(1_000), cache.which(1_099)),
+        (200, Which::Main, Which::Small)
+    );
+}
