@@ -16,20 +16,16 @@ const KINDS: [Left; 3] = [Left::Small, Left::Main, Left::Removed];
 /// A ghost is the print of a key, and when it left. It fades when half as many as there are entries have left in the same way
 /// since; so there are never more than these, whatever the table has room for.
 pub(super) struct Ghosts {
-    /// A ghost stands in the bucket that its print names.
-    buckets: Vec<Bucket>,
+    /// A ghost stands in the bucket that its print names. They are numbers, which come zeroed from the system: whoever is
+    /// the first to leave a large cache does not write them all.
+    buckets: Vec<[u64; WAYS]>,
     /// How many have left in each way.
     clocks: [u32; 3],
 }
 
 /// 0 is nobody; else a print, a clock (30 bits) and the kind + 1.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Slot(u64);
-
-/// One line of the processor's cache.
-#[derive(Clone, Copy, Default)]
-#[repr(align(64))]
-struct Bucket([Slot; WAYS]);
 
 /// What is kept of a key: enough that another one is taken for it in few of a thousand cases.
 #[expect(clippy::cast_possible_truncation, reason = "it is a hash")]
@@ -62,13 +58,13 @@ impl Ghosts {
         let clock = self.clocks[left as usize];
         self.clocks[left as usize] = clock.wrapping_add(1);
         let index = self.index(print);
-        let bucket = &self.buckets[index].0;
+        let bucket = &self.buckets[index];
         // A free one, or else whose ghost has been there the longest.
-        let way = (0..WAYS).max_by_key(|&way| match bucket[way].parts() {
+        let way = (0..WAYS).max_by_key(|&way| match Slot(bucket[way]).parts() {
             None => u32::MAX,
             Some((_, clock, left)) => self.age(clock, left),
         });
-        self.buckets[index].0[way.unwrap_or(0)] = Slot::new(print, clock, left);
+        self.buckets[index][way.unwrap_or(0)] = Slot::new(print, clock, left).0;
     }
 
     /// The ghost of a key that comes back; whether that had left only just now.
@@ -78,10 +74,10 @@ impl Ghosts {
         }
         let index = self.index(print);
         for way in 0..WAYS {
-            if let Some((other, clock, left)) = self.buckets[index].0[way].parts()
+            if let Some((other, clock, left)) = Slot(self.buckets[index][way]).parts()
                 && other == print
             {
-                self.buckets[index].0[way] = Slot::default();
+                self.buckets[index][way] = 0;
                 let age = self.age(clock, left) as usize;
                 return (age <= len / 2).then_some((left, age <= len / 10));
             }
@@ -103,12 +99,12 @@ impl Ghosts {
         if self.buckets.len() >= wanted {
             return;
         }
-        let before = std::mem::replace(&mut self.buckets, vec![Bucket::default(); wanted]);
-        for slot in before.into_iter().flat_map(|bucket| bucket.0) {
-            let Some((print, ..)) = slot.parts() else { continue };
+        let before = std::mem::replace(&mut self.buckets, vec![[0; WAYS]; wanted]);
+        for slot in before.into_iter().flatten() {
+            let Some((print, ..)) = Slot(slot).parts() else { continue };
             let index = self.index(print);
             // What came out of one bucket has room in those that took its place.
-            if let Some(free) = self.buckets[index].0.iter_mut().find(|slot| slot.0 == 0) {
+            if let Some(free) = self.buckets[index].iter_mut().find(|slot| **slot == 0) {
                 *free = slot;
             }
         }
