@@ -59,12 +59,16 @@ fn hit<T>(call: impl Future<Output = T>) -> T {
     }
 }
 
-/// Moka allocates a block for its own bookkeeping about once in 126 reads.
 fn assert_no_allocations(what: &str, call: impl Fn()) {
+    assert_allocations(what, 0, call);
+}
+
+fn assert_allocations(what: &str, most: u64, call: impl Fn()) {
     const HITS: u64 = 10_000;
-    call();
+    // The first one that Moka answers makes the table of what is at hand.
+    (0..2).for_each(|_| call());
     let count = measure(|| (0..HITS).for_each(|_| call())).count_total;
-    assert!(count < HITS / 50, "{count} allocations in {HITS} hits of {what}");
+    assert!(count <= most, "{count} allocations in {HITS} hits of {what}");
 }
 
 #[test]
@@ -106,7 +110,8 @@ async fn a_hit_of_a_function_that_keeps_keys_warm_allocates_nothing() {
         hit(kept_warm(&client, "ada", 7));
     });
     kept_warm(&client, "ada", 70).await;
-    assert_no_allocations("one that is not", || {
+    // Until it is used more than another one, and has its place.
+    assert_allocations("one that is not", 30, || {
         hit(kept_warm(&client, "ada", 70));
     });
 }
@@ -114,12 +119,13 @@ async fn a_hit_of_a_function_that_keeps_keys_warm_allocates_nothing() {
 #[test]
 fn the_future_of_a_call_is_small_whatever_the_body_is() {
     let client = Client { settings: Vec::new() };
-    for (what, size) in [
-        ("by_number", size_of_val(&by_number(7))),
-        ("by_name, whose body holds 8 KiB", size_of_val(&by_name(&client, "ada", 7))),
-        ("a method", size_of_val(&SERVICE.length("ada"))),
+    // Its arguments, one pointer, and where it stands.
+    for (what, size, most) in [
+        ("by_number", size_of_val(&by_number(7)), 40),
+        ("by_name, whose body holds 8 KiB", size_of_val(&by_name(&client, "ada", 7)), 56),
+        ("a method", size_of_val(&SERVICE.length("ada")), 56),
     ] {
         println!("{what}: {size} bytes");
-        assert!(size <= 512, "{what}: {size} bytes");
+        assert!(size <= most, "{what}: {size} bytes");
     }
 }

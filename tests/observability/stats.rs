@@ -70,7 +70,7 @@ async fn each_function_has_its_own_counters_and_they_add_up_to_the_total() {
 
     let all: Vec<Value> = cache.stats_by_function().iter().map(|one| to_value(one).unwrap()).collect();
     let sum = |field: &str| all.iter().map(|one| one[field].as_u64().unwrap()).sum::<u64>();
-    let now = ["l1_entries", "l1_bytes", "in_flight", "waiting", "pending_invalidations"];
+    let now = ["l1_entries", "l1_bytes", "l1_retired_bytes", "in_flight", "waiting", "pending_invalidations"];
     let total = to_value(cache.stats()).unwrap();
     let mut compared = 0;
     for (field, total) in

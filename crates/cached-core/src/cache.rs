@@ -17,16 +17,18 @@ use crate::{
     counter::LocalCounters,
     event::{EventKind, SharedObservers},
     flight::Flights,
+    front,
     functions::{Function, Functions},
-    key::{Key, KeyRef, WriteKey, name},
-    l1::{Kept, L1},
+    kept::Kept,
+    key::{Key, KeyRef, KeyWriter, WriteKey, name, with_identity},
+    l1::L1,
     line::Line,
     places::Places,
     planted,
     replay::Ears,
     shared::{Name, Shared},
     site::Site,
-    stats::{Count, FunctionStats},
+    stats::{self, Count, FunctionStats},
     tier::{Attachment, Tier},
 };
 
@@ -61,6 +63,7 @@ impl WeakCache {
 
 struct Inner {
     l1: L1,
+    clock: Clock,
     flights: Arc<Flights>,
     shared: Arc<Shared>,
     /// How old a proof of freshness may be.
@@ -115,6 +118,7 @@ impl Cache {
         });
         Self(Arc::new(Inner {
             l1,
+            clock: shared.clock.clone(),
             flights,
             shared,
             bound: nanos(bound),
@@ -167,6 +171,7 @@ impl Cache {
         Stats {
             l1_entries,
             l1_bytes,
+            l1_retired_bytes: self.0.l1.home().retired(),
             in_flight: self.0.flights.len() as u64,
             waiting: self.0.flights.followers() as u64,
             pending_invalidations: self.shared().pending.len() as u64,
@@ -190,8 +195,74 @@ impl Cache {
         self.0.flights.supersede_all(|| self.0.l1.clear());
     }
 
-    /// What the in-process tier has under a key.
+    /// What `take` makes of an entry that answers a plain call: the shortest way, for the common case. Everything else is for
+    /// [`look`](Self::look).
     #[inline]
+    pub(crate) fn hit<T>(
+        &self,
+        site: &Site,
+        write: impl WriteKey,
+        take: impl Fn(&Arc<Kept>) -> Option<T>,
+    ) -> Option<T> {
+        let at_hand = front::find(site, &write, |kept, look| {
+            let began = stats::is_sample(look).then(|| self.clock().now());
+            let soon = self.0.clock.soon();
+            let is_served = kept.is_in(self.0.l1.home(), site.schema_version())
+                && kept.is_early(soon)
+                && kept.claim.stands(soon, self.bound_on(site, &kept.claim));
+            if !is_served {
+                return None;
+            }
+            let out = take(kept)?;
+            kept.touch(site.entry_cap().is_some());
+            self.note_hit(kept, began, site);
+            Some(out)
+        });
+        if at_hand.is_some() {
+            return at_hand;
+        }
+        let began = self.clock().now();
+        let kept = self.look_far(site, &write)?;
+        let out = take(&kept)?;
+        self.note_hit(&kept, Some(began).filter(|_| stats::is_sample(began)), site);
+        front::keep(&kept);
+        Some(out)
+    }
+
+    /// An entry that this thread does not have at hand.
+    #[inline(never)]
+    fn look_far(
+        &self,
+        site: &Site,
+        write: &dyn Fn(&mut KeyWriter<'_>) -> Result<(), Error>,
+    ) -> Option<Arc<Kept>> {
+        match with_identity(site, write, |key| self.look(site, key)) {
+            Ok(Looked::Fresh(kept, _)) => Some(kept),
+            _ => None,
+        }
+    }
+
+    /// Counts a hit of a plain call. It is the only one that is asked for speed: the entry knows its counter.
+    #[inline]
+    fn note_hit(&self, kept: &Kept, began: Option<Nanos>, site: &Site) {
+        kept.function.add(Count::HitL1);
+        if began.is_some() || !self.0.observers.is_empty() {
+            self.note_hit_at_length(kept, began, site);
+        }
+    }
+
+    /// As [`note`](Self::note), and how long it took since it `began`.
+    #[cold]
+    fn note_hit_at_length(&self, kept: &Kept, began: Option<Nanos>, site: &Site) {
+        if let Some(began) = began {
+            kept.function.hit().record(self.clock().now().saturating_sub(began));
+        }
+        if !self.0.observers.is_empty() {
+            self.tell_observers(Count::HitL1, site.template(), Some(kept.key().as_ref()));
+        }
+    }
+
+    /// What the in-process tier has under a key.
     pub(crate) fn look(&self, site: &Site, key: KeyRef<'_>) -> Looked {
         let now = self.clock().now();
         let Some(kept) = self.0.l1.get(site, key, now) else { return Looked::Nothing };
@@ -276,8 +347,9 @@ impl Cache {
         &self.0.shared
     }
 
+    #[inline]
     pub(crate) fn clock(&self) -> &Clock {
-        &self.0.shared.clock
+        &self.0.clock
     }
 
     pub(crate) fn local_counters(&self) -> &LocalCounters {
@@ -313,24 +385,6 @@ impl Cache {
         if !self.0.observers.is_empty() {
             self.tell_observers(count, site.template(), Some(key));
         }
-    }
-
-    /// As [`note`](Self::note), of an entry of the in-process tier that answers a plain call, and is `age` old. It is the
-    /// only one that is asked for speed: the entry knows its counter, and one hit in 64 reads the clock once more.
-    #[inline]
-    pub(crate) fn note_hit(&self, kept: &Kept, age: Duration, site: &Site, key: KeyRef<'_>) {
-        if kept.function.add_hit() {
-            self.time_hit(kept, age);
-        }
-        if !self.0.observers.is_empty() {
-            self.tell_observers(Count::HitL1, site.template(), Some(key));
-        }
-    }
-
-    #[cold]
-    fn time_hit(&self, kept: &Kept, age: Duration) {
-        let began = kept.slot.meta().moment(age);
-        kept.function.hit().record(self.clock().now().saturating_sub(began));
     }
 
     /// As [`note`](Self::note), of more than one key.

@@ -13,8 +13,8 @@ use crate::{
     invalidation::{Invalidation, Target},
     join::Joined,
     keep_warm::Keeper,
-    key::{Key, WriteKey, with_identity},
-    l1::Kept,
+    kept::Kept,
+    key::{WriteKey, with_identity},
     landing::{Ground, Lander},
     load::{Landed, Load, Panicked},
     observe::Loading,
@@ -46,14 +46,6 @@ impl<R> Clone for Plan<R> {
 
 impl<R> Copy for Plan<R> {}
 
-/// A call that has its key. A plain call has looked into L1 with it already.
-pub(crate) enum Start<R> {
-    Hit(R, Duration),
-    /// A hit that may make its key one of the most used, and what it takes to keep that warm.
-    Hot(R, Duration, Box<(Prepared, Arc<Kept>)>),
-    Miss(Prepared),
-}
-
 /// A call that has to go further than L1.
 pub(crate) struct Prepared {
     pub(crate) cache: Cache,
@@ -63,43 +55,25 @@ pub(crate) struct Prepared {
     pub(crate) keeper: Option<Arc<dyn Keeper>>,
 }
 
-/// Steps 1 and 2 of a plain call: encode the key into this thread's buffer, and look into L1. A hit ends here, without
-/// an allocation. `count` is told of it, and whether its key may be one of the most used.
+/// Steps 1 and 2 of a plain call: encode the key into this thread's buffer, and look into L1. What `take` makes of an
+/// entry ends the call, without an allocation.
 #[inline]
-pub(crate) fn start<R>(
+pub(crate) fn hit<T>(
     cache: &Cache,
-    plan: Plan<R>,
+    site: &Site,
     write: impl WriteKey,
-    count: impl FnOnce(&Kept) -> bool,
-) -> Start<R> {
-    let on = cache.mode() != CacheMode::Off;
-    let found = with_identity(plan.site, &write, |key| {
-        let looked = if on { cache.look(plan.site, key) } else { Looked::Nothing };
-        let Looked::Fresh(kept, age) = looked else { return Err(key.owned()) };
-        let value = (plan.hit)(&*kept.slot).ok_or_else(|| key.owned())?;
-        cache.note_hit(&kept, age, plan.site, key);
-        Ok((value, age, count(&kept).then(|| (key.owned(), kept))))
-    });
-    match found {
-        Ok(Ok((value, age, None))) => Start::Hit(value, age),
-        Ok(Ok((value, age, Some((key, kept))))) => {
-            Start::Hot(value, age, Box::new((prepare(cache, plan, write, Ok(key)), kept)))
-        }
-        Ok(Err(key)) => Start::Miss(prepare(cache, plan, write, Ok(key))),
-        Err(error) => Start::Miss(prepare(cache, plan, write, Err(error))),
+    take: impl Fn(&Arc<Kept>) -> Option<T>,
+) -> Option<T> {
+    if cache.mode() == CacheMode::Off {
+        return None;
     }
-}
-
-/// Not a part of the hit's code, which has to be small to be inlined into its caller.
-#[cold]
-fn prepare<R>(cache: &Cache, plan: Plan<R>, write: impl WriteKey, key: Result<Key, Error>) -> Prepared {
-    let schema = || (plan.shape)().schema(plan.site.schema_version());
-    let entry = key.and_then(|key| cache.entry(plan.site, key, write, schema));
-    Prepared { cache: cache.clone(), site: *plan.site, entry, keeper: None }
+    cache.hit(site, write, take)
 }
 
 impl Prepared {
-    /// Step 1 alone, for the operations beside the call.
+    /// Step 1 alone, for what goes further than L1. Not a part of the hit's code, which has to be small to be inlined into
+    /// its caller.
+    #[cold]
     pub(crate) fn new(
         cache: &Cache,
         site: &Site,

@@ -12,6 +12,11 @@ use std::{
 };
 
 use futures_timer::Delay;
+#[cfg(target_os = "linux")]
+use nix::{
+    sys::time::TimeSpec,
+    time::{ClockId, clock_getres, clock_gettime},
+};
 
 /// Where a cache reads the time from: the machine, or a [`ManualClock`](crate::testing::ManualClock) or a
 /// [`WrongClock`](crate::testing::WrongClock) in tests.
@@ -24,6 +29,8 @@ pub struct Clock(Source);
 #[derive(Clone)]
 enum Source {
     System,
+    /// The same, on a machine that has a coarse clock as well.
+    Coarse(Coarse),
     Manual(Arc<Manual>),
     /// The machine's, with a wall clock that is wrong by so many milliseconds.
     Wrong(Arc<AtomicI64>),
@@ -76,7 +83,7 @@ impl Clock {
     /// The machine's clocks.
     pub fn system() -> Self {
         LazyLock::force(&START);
-        Self(Source::System)
+        Self(Coarse::new().map_or(Source::System, Source::Coarse))
     }
 
     /// A moment on the machine's monotonic clock. All caches of a process count from one start.
@@ -94,7 +101,7 @@ impl Clock {
         /// The most that is slept at once: more might be too long for the timer.
         const LONGEST: Duration = Duration::from_secs(60 * 60);
         match &self.0 {
-            Source::System | Source::Wrong(_) => {
+            Source::System | Source::Coarse(_) | Source::Wrong(_) => {
                 while let left @ 1.. = moment.saturating_sub(self.now()) {
                     Delay::new(Duration::from_nanos(left).min(LONGEST)).await;
                 }
@@ -111,15 +118,24 @@ impl Clock {
     #[inline]
     pub(crate) fn now(&self) -> Nanos {
         match &self.0 {
-            Source::System | Source::Wrong(_) => Self::system_nanos(Instant::now()),
+            Source::System | Source::Coarse(_) | Source::Wrong(_) => Self::system_nanos(Instant::now()),
             Source::Manual(time) => time.now(),
+        }
+    }
+
+    /// No earlier than now, and only a little later: for asking cheaply whether something is still to come.
+    #[inline]
+    pub(crate) fn soon(&self) -> Nanos {
+        match &self.0 {
+            Source::Coarse(coarse) => coarse.soon(),
+            _ => self.now(),
         }
     }
 
     /// Milliseconds since the Unix epoch.
     pub(crate) fn wall_ms(&self) -> u64 {
         match &self.0 {
-            Source::System => system_wall_ms(),
+            Source::System | Source::Coarse(_) => system_wall_ms(),
             Source::Wrong(ahead_ms) => {
                 system_wall_ms().saturating_add_signed(ahead_ms.load(Ordering::Relaxed))
             }
@@ -131,10 +147,56 @@ impl Clock {
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            Source::System => "Clock(system)",
+            Source::System | Source::Coarse(_) => "Clock(system)",
             Source::Manual(_) => "Clock(manual)",
             Source::Wrong(_) => "Clock(wrong)",
         })
+    }
+}
+
+/// A clock that moves in steps of some milliseconds, and costs a sixth of an exact one.
+#[derive(Clone, Copy)]
+struct Coarse {
+    /// What its reading lacks to a moment that is not before now.
+    ahead: u64,
+}
+
+#[cfg(target_os = "linux")]
+impl Coarse {
+    fn new() -> Option<Self> {
+        static NEW: LazyLock<Option<Coarse>> = LazyLock::new(|| {
+            let step = nanos_of(clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).ok()?);
+            // In this order: what it shows is then no later than the start.
+            let then = nanos_of(clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).ok()?);
+            let start = Clock::system_nanos(Instant::now());
+            Some(Coarse { ahead: start.wrapping_sub(then).wrapping_add(step) })
+        });
+        *NEW
+    }
+
+    #[inline]
+    fn soon(self) -> Nanos {
+        match clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE) {
+            Ok(time) => nanos_of(time).wrapping_add(self.ahead),
+            Err(_) => Nanos::MAX,
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[inline]
+fn nanos_of(time: TimeSpec) -> u64 {
+    time.tv_sec().cast_unsigned().wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec().cast_unsigned())
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Coarse {
+    fn new() -> Option<Self> {
+        None
+    }
+
+    fn soon(self) -> Nanos {
+        self.ahead
     }
 }
 

@@ -1,18 +1,24 @@
 //! What stands behind a function under `#[cached]`: one call with its arguments, and what can be done with it.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use pollster::block_on;
 
 use crate::{
     Cache, CacheControl, Error,
-    call::{Plan, Prepared, Start, start},
+    call::{Plan, Prepared, hit},
     control::{CacheOutcome, Layer, LoadRule, Reply, Terms},
     invalidation::Invalidation,
     keep_warm::Recipe,
-    key::{KeyWriter, WriteKey},
-    l1::Kept,
-    load::Load,
+    kept::Kept,
+    key::KeyWriter,
+    load::{Load, Panicked},
     tags::Tags,
     warm::Warmed,
 };
@@ -27,11 +33,37 @@ pub enum Intent {
 }
 
 /// A call whose key is written. From here on its arguments may go into the load.
-pub struct Started<R> {
+pub struct Started<R>(Stage<R, Missed<R>>);
+
+/// A call that has to go further than L1, or is none.
+struct Missed<R> {
     plan: Plan<R>,
-    start: Start<R>,
-    /// The name in the shared tier, if it may be asked for.
-    name: Option<Result<String, Error>>,
+    intent: Intent,
+    prepared: Prepared,
+}
+
+impl<R> Missed<R> {
+    /// Boxed here, or each caller would have room for it.
+    #[cold]
+    fn new(
+        intent: Intent,
+        plan: Plan<R>,
+        cache: &Cache,
+        write: &dyn Fn(&mut KeyWriter<'_>) -> Result<(), Error>,
+    ) -> Box<Self> {
+        let schema = || (plan.shape)().schema(plan.site.schema_version());
+        let prepared = Prepared::new(cache, plan.site, write, schema);
+        Box::new(Self { plan, intent, prepared })
+    }
+}
+
+/// How far a call has come.
+enum Stage<R, M> {
+    Hit(R),
+    /// A hit that may make its key one of the most used.
+    Hot(R, Box<(Missed<R>, Arc<Kept>)>),
+    /// Boxed, so that what a caller holds is small, whatever the body is.
+    Miss(Box<M>),
 }
 
 impl<R> Started<R> {
@@ -43,10 +75,12 @@ impl<R> Started<R> {
         cache: &Cache,
         write: impl Fn(&mut KeyWriter<'_>) -> Result<(), Error>,
     ) -> Self {
-        match intent {
-            Intent::Plain => Self { plan, start: start(cache, plan, write, |_| false), name: None },
-            Intent::Beside => Self::beside(plan, cache, write),
+        if matches!(intent, Intent::Plain)
+            && let Some(value) = hit(cache, plan.site, &write, |kept| (plan.hit)(&*kept.slot))
+        {
+            return Self(Stage::Hit(value));
         }
+        Self(Stage::Miss(Missed::new(intent, plan, cache, &write)))
     }
 
     /// The same for a function that keeps its most used keys warm: a hit counts.
@@ -57,25 +91,24 @@ impl<R> Started<R> {
         cache: &Cache,
         write: impl Fn(&mut KeyWriter<'_>) -> Result<(), Error>,
     ) -> Self {
-        match intent {
-            Intent::Plain => Self { plan, start: start(cache, plan, write, Kept::used), name: None },
-            Intent::Beside => Self::beside(plan, cache, write),
+        let take = |kept: &Arc<Kept>| Some(((plan.hit)(&*kept.slot)?, kept.used().then(|| kept.clone())));
+        if matches!(intent, Intent::Plain)
+            && let Some((value, hot)) = hit(cache, plan.site, &write, take)
+        {
+            return Self(match hot {
+                None => Stage::Hit(value),
+                Some(kept) => Stage::Hot(value, Box::new((*Missed::new(intent, plan, cache, &write), kept))),
+            });
         }
-    }
-
-    fn beside(plan: Plan<R>, cache: &Cache, write: impl WriteKey) -> Self {
-        let schema = || (plan.shape)().schema(plan.site.schema_version());
-        let prepared = Prepared::new(cache, plan.site, &write, schema);
-        let name = prepared.entry.as_ref().map(|entry| entry.name.text.clone()).map_err(Clone::clone);
-        Self { plan, start: Start::Miss(prepared), name: Some(name) }
+        Self(Stage::Miss(Missed::new(intent, plan, cache, &write)))
     }
 
     /// Adds the tags of the call. A hit does not look at them.
     #[inline]
     #[must_use]
     pub fn tags(mut self, write: impl FnOnce(&mut Tags<'_>) -> Result<(), Error>) -> Self {
-        if let Start::Miss(prepared) = &mut self.start {
-            prepared.add_tags(write);
+        if let Stage::Miss(missed) = &mut self.0 {
+            missed.prepared.add_tags(write);
         }
         self
     }
@@ -87,28 +120,27 @@ impl<R> Started<R> {
     where
         R: Send + 'static,
     {
-        let Self { plan, start, name } = self;
-        let start = match start {
-            Start::Hot(value, age, hot) => {
-                let (prepared, kept) = *hot;
-                prepared.keep_warm(&kept, plan.shape, recipe());
-                Start::Hit(value, age)
+        Self(match self.0 {
+            Stage::Hot(value, hot) => {
+                let (missed, kept) = *hot;
+                missed.prepared.keep_warm(&kept, missed.plan.shape, recipe());
+                Stage::Hit(value)
             }
-            Start::Miss(prepared) if name.is_some() => Start::Miss(prepared.kept_by(plan.shape, recipe)),
-            start => start,
-        };
-        Self { plan, start, name }
+            Stage::Miss(mut missed) if matches!(missed.intent, Intent::Beside) => {
+                missed.prepared.kept_by(missed.plan.shape, recipe);
+                Stage::Miss(missed)
+            }
+            stage => stage,
+        })
     }
 
     /// Adds what to do on a miss. A hit has no use for it, and pays nothing for it.
     #[inline]
     pub fn load<F: Future<Output = R>>(self, load: impl FnOnce() -> Load<R, F>) -> Call<R, F> {
-        let Self { plan, start, name } = self;
-        let stage = match start {
-            Start::Hit(value, age) | Start::Hot(value, age, _) => Stage::Hit(value, age),
-            Start::Miss(prepared) => Stage::Miss(Box::new((prepared, load()))),
-        };
-        Call { plan, stage, name }
+        Call(match self.0 {
+            Stage::Hit(value) | Stage::Hot(value, _) => Stage::Hit(value),
+            Stage::Miss(missed) => Stage::Miss(Box::new((*missed, load()))),
+        })
     }
 }
 
@@ -117,24 +149,24 @@ impl<R> Started<R> {
 /// A method's handle returns it (`handle = …`), and the companions of a free function are shorthands for it:
 /// `f::invalidate(args)` is to `f` what `x.handle(args).invalidate()` is to `x.f`.
 #[must_use = "a call does nothing until one of its methods is used"]
-pub struct Call<R, F> {
-    plan: Plan<R>,
-    stage: Stage<R, F>,
-    name: Option<Result<String, Error>>,
-}
-
-enum Stage<R, F> {
-    Hit(R, Duration),
-    /// Boxed, so that the future of a call is small, whatever its body is.
-    Miss(Box<(Prepared, Load<R, F>)>),
-}
+pub struct Call<R, F>(Stage<R, (Missed<R>, Load<R, F>)>);
 
 impl<R, F: Future<Output = R>> Call<R, F> {
     /// Makes the call.
     pub async fn get(self) -> R {
-        match self.stage {
-            Stage::Hit(value, _) => value,
-            Stage::Miss(_) => self.run(Terms::default()).await.value,
+        match self.make() {
+            Ok(value) => value,
+            Err(future) => future.await,
+        }
+    }
+
+    /// The same for generated code: the value, if L1 had it, or else what is to be awaited for it.
+    #[doc(hidden)]
+    #[inline]
+    pub fn make(self) -> Result<R, impl Future<Output = R>> {
+        match self.0 {
+            Stage::Hit(value) | Stage::Hot(value, _) => Ok(value),
+            Stage::Miss(miss) => Err(Making(run(miss, Terms::default()))),
         }
     }
 
@@ -158,20 +190,20 @@ impl<R, F: Future<Output = R>> Call<R, F> {
 
     /// Sees to it that the value is there, and lets go of it: for [`warm`](crate::warm()).
     pub async fn warm(self) -> Warmed {
-        match self.stage {
-            Stage::Hit(..) => Warmed::Present,
+        match self.0 {
+            Stage::Hit(_) | Stage::Hot(..) => Warmed::Present,
             Stage::Miss(miss) => {
-                let (prepared, load) = *miss;
-                Box::pin(prepared.warm(Terms::default(), self.plan.shape, load)).await
+                let (Missed { plan, prepared, .. }, load) = *miss;
+                Box::pin(prepared.warm(Terms::default(), plan.shape, load)).await
             }
         }
     }
 
     /// Removes the value from every tier, and lets no load that has begun store one. Await what it returns.
     pub fn invalidate(self) -> Invalidation {
-        match self.stage {
-            Stage::Miss(miss) => miss.0.invalidate(),
-            Stage::Hit(..) => Invalidation::nothing(),
+        match self.0 {
+            Stage::Miss(miss) => miss.0.prepared.invalidate(),
+            Stage::Hit(_) | Stage::Hot(..) => Invalidation::nothing(),
         }
     }
 
@@ -180,25 +212,55 @@ impl<R, F: Future<Output = R>> Call<R, F> {
     /// # Errors
     /// [`is_key`](Error::is_key) if an argument cannot be part of a key.
     pub fn key(self) -> Result<String, Error> {
-        self.name.unwrap_or_else(|| Err(Error::key("this call was made without a name")))
+        match self.0 {
+            Stage::Miss(miss) => miss.0.prepared.entry.map(|entry| entry.name.text),
+            Stage::Hit(_) | Stage::Hot(..) => Err(Error::key("this call was made without a name")),
+        }
     }
 
     async fn run(self, terms: Terms) -> Reply<R> {
-        match self.stage {
-            Stage::Hit(value, age) => Reply::new(value, CacheOutcome::Hit { tier: Layer::L1, age }),
-            Stage::Miss(miss) => {
-                let (prepared, load) = *miss;
-                let run = Box::pin(prepared.run(terms, (self.plan.shape)(), load));
-                run.await.unwrap_or_else(|panicked| panicked.resume())
-            }
+        match self.0 {
+            Stage::Hit(value) | Stage::Hot(value, _) => at_once(value),
+            Stage::Miss(miss) => run(miss, terms).await.unwrap_or_else(|panicked| panicked.resume()),
         }
     }
 
     async fn find(self, terms: Terms) -> Option<Reply<R>> {
-        match self.stage {
-            Stage::Hit(value, age) => Some(Reply::new(value, CacheOutcome::Hit { tier: Layer::L1, age })),
-            Stage::Miss(miss) => Box::pin(miss.0.find(terms, (self.plan.shape)())).await,
+        match self.0 {
+            Stage::Hit(value) | Stage::Hot(value, _) => Some(at_once(value)),
+            Stage::Miss(miss) => {
+                let Missed { plan, prepared, .. } = miss.0;
+                Box::pin(prepared.find(terms, (plan.shape)())).await
+            }
         }
+    }
+}
+
+/// Of a call that was made as it stands, when L1 was asked.
+fn at_once<R>(value: R) -> Reply<R> {
+    Reply::new(value, CacheOutcome::Hit { tier: Layer::L1, age: Duration::ZERO })
+}
+
+/// The future is made here, so that it has no place in the frames of whoever polls it. Not a part of the hit's code.
+#[cold]
+#[allow(clippy::boxed_local, reason = "it comes in a box")]
+fn run<R, F: Future<Output = R>>(
+    miss: Box<(Missed<R>, Load<R, F>)>,
+    terms: Terms,
+) -> Pin<Box<impl Future<Output = Result<Reply<R>, Panicked>>>> {
+    let (Missed { plan, prepared, .. }, load) = *miss;
+    Box::pin(prepared.run(terms, (plan.shape)(), load))
+}
+
+/// A plain call that went further than L1.
+struct Making<F>(Pin<Box<F>>);
+
+impl<R, F: Future<Output = Result<Reply<R>, Panicked>>> Future for Making<F> {
+    type Output = R;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
+        let reply = self.0.as_mut().poll(cx);
+        reply.map(|reply| reply.unwrap_or_else(|panicked| panicked.resume()).value)
     }
 }
 
@@ -216,9 +278,9 @@ impl<R, F: Future<Output = R>> SyncCall<R, F> {
     /// Makes the call.
     #[inline]
     pub fn get(self) -> R {
-        match self.0.stage {
-            Stage::Hit(value, _) => value,
-            Stage::Miss(_) => block_on(self.0.get()),
+        match self.0.0 {
+            Stage::Hit(value) | Stage::Hot(value, _) => value,
+            Stage::Miss(miss) => block_on(Making(run(miss, Terms::default()))),
         }
     }
 

@@ -12,7 +12,6 @@ use std::{
 use foldhash::fast::FixedState;
 
 use crate::{
-    clock::Nanos,
     hot::Hot,
     latency::Histogram,
     stats::{Count, Counters, FunctionStats, Stats},
@@ -50,14 +49,9 @@ impl Function {
         self.name
     }
 
+    #[inline]
     pub(crate) fn add(&self, count: Count) {
         self.counters.add(count);
-    }
-
-    /// Whether this hit is one of those whose time is taken.
-    #[inline]
-    pub(crate) fn add_hit(&self) -> bool {
-        is_sample(self.counters.add(Count::HitL1))
     }
 
     #[cfg(feature = "metrics")]
@@ -101,14 +95,6 @@ impl Function {
             ..self.counters.of_function()
         }
     }
-}
-
-/// One in 64 of what a counter has counted, at no fixed distance: whatever else happens at every 64th hit, such as the
-/// housekeeping of a cache, is neither always nor never among them.
-#[inline]
-fn is_sample(number: u64) -> bool {
-    const GOLDEN: Nanos = 0x9E37_79B9_7F4A_7C15;
-    number.wrapping_mul(GOLDEN) > u64::MAX - (u64::MAX >> 6)
 }
 
 /// A cut of this many lists. Programs have tens or hundreds of functions.
@@ -195,14 +181,6 @@ mod tests {
         assert_eq!(all.len(), 1000);
         assert!(all.iter().all(|one| (one.misses, one.loads) == (1, 1)));
         assert_eq!((functions.total().misses, functions.total().loads), (1001, 1000));
-    }
-
-    #[test]
-    fn one_hit_in_64_is_timed_at_no_fixed_distance() {
-        let timed: Vec<u64> = (0..64_000).filter(|number| is_sample(*number)).collect();
-        assert!((980..=1_020).contains(&timed.len()), "{}", timed.len());
-        let of_64 = timed.iter().filter(|number| *number % 64 == 0).count();
-        assert!((10..=25).contains(&of_64), "{of_64}");
     }
 
     #[test]

@@ -22,8 +22,8 @@ use crate::{
     either::either,
     flight::{Leader, Role},
     hot::{Candidate, Due, Pool},
+    kept::Kept,
     key::Key,
-    l1::Kept,
     landing::Lander,
     load::Spawn,
     seek::{Answer, Wants},
@@ -153,12 +153,12 @@ impl<R: Send + 'static> Keeper for Keeping<R> {
 }
 
 impl Prepared {
-    /// With what keeps its key warm, if its next use may make that one of the most used.
+    /// Adds what keeps its key warm, if its next use may make that one of the most used.
     pub(crate) fn kept_by<R: Send + 'static>(
-        mut self,
+        &mut self,
         shape: fn() -> Box<dyn Shape<R>>,
         recipe: impl FnOnce() -> Recipe<R>,
-    ) -> Self {
+    ) {
         if let Ok(entry) = &self.entry
             && let Looked::Fresh(kept, _) = self.cache.look(&self.site, entry.key.as_ref())
             && let Some(heat) = kept.heat()
@@ -167,7 +167,6 @@ impl Prepared {
         {
             self.keeper = Some(recipe().keeper(self.site, entry.clone(), shape));
         }
-        self
     }
 
     /// From now on, the key is one of the most used.

@@ -1,59 +1,101 @@
 //! The in-process tier: typed slots in Moka, bounded by their bytes.
+//!
+//! Moka holds the entries, and a [`Policy`] of ours says who leaves. Who is in the policy is in the tier; an entry
+//! that has left it is retired first and taken out of Moka then, so that whoever still finds it does not serve it.
+//! What happens to one key happens one after the other.
 
 use std::{
     collections::HashMap,
     fmt,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use moka::{notification::RemovalCause, policy::EvictionPolicy, sync::Cache};
+use moka::sync::Cache;
 
 use crate::{
     claim::Claim,
     clock::Nanos,
     event::{EventKind, SharedObservers},
-    functions::{Function, Functions},
-    hot::Heat,
+    front,
+    functions::Functions,
+    kept::{Home, Kept, Parts},
     key::{BuildPrehashed, Key, KeyHasher, KeyRef},
+    policy::{Policy, Resident, Ticket, Uses},
     site::Site,
     slot::Slot,
     tier::Stamp,
 };
 
-type Slots = Cache<Key, Arc<Kept>, BuildPrehashed>;
-type Roster = Cache<Key, (), BuildPrehashed>;
-
-/// What Moka, the claim and its mark add to each entry, roughly.
+/// What Moka, the policy, the claim and its mark add to each entry, roughly.
 const OVERHEAD: usize = 360;
 
+/// Keys that take turns with each other.
+const TURNS: usize = 64;
+
 pub(crate) struct L1 {
-    slots: Slots,
-    /// Counts the times that everything was cleared. Moka compares timestamps for that, and two can be equal.
-    epoch: AtomicU64,
+    slots: Cache<Key, Arc<Kept>, BuildPrehashed>,
+    home: Arc<Home>,
+    list: List<Arc<Kept>>,
+    /// For each function with an entry cap, what it may keep.
+    rosters: RwLock<HashMap<&'static str, Arc<List<Listed>>, foldhash::fast::RandomState>>,
+    turns: [Mutex<()>; TURNS],
+    /// Bytes that have left since all threads were asked to let go of them,
+    left: AtomicU64,
+    /// and how many are too many.
+    most_left: u64,
     functions: Arc<Functions>,
-    /// For each function with an entry cap, the keys that it may keep.
-    rosters: RwLock<HashMap<&'static str, Roster, foldhash::fast::RandomState>>,
+    observers: SharedObservers,
+    hasher: Arc<dyn KeyHasher>,
 }
 
-/// An entry.
-pub(crate) struct Kept {
-    pub(crate) slot: Arc<dyn Slot>,
-    /// On what it may be served.
-    pub(crate) claim: Claim,
-    /// Names the value in the shared tier; zero if it is not there.
-    pub(crate) stamp: Stamp,
-    /// After a load in its place has failed, none is begun before that.
-    rests_until: AtomicU64,
-    /// Counts its uses, if its function keeps keys warm.
-    heat: Option<Arc<Heat>>,
-    /// Whose it is, so that a hit finds its counter.
-    pub(crate) function: Arc<Function>,
-    epoch: u64,
-    /// Of the schema. Two versions of a function have the same key.
-    version: u32,
+/// Those that may stay.
+struct List<T>(Mutex<Policy<T>>);
+
+/// An entry in the list of its function.
+struct Listed(Arc<Kept>);
+
+impl Resident for Kept {
+    fn uses(&self) -> &Uses {
+        self.uses()
+    }
+}
+
+impl Resident for Listed {
+    fn uses(&self) -> &Uses {
+        self.0.listed_uses()
+    }
+}
+
+impl<T: Resident> List<T> {
+    fn new(capacity: u64) -> Self {
+        Self(Mutex::new(Policy::new(capacity)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Policy<T>> {
+        lock(&self.0)
+    }
+
+    /// Takes in an entry, in the place of another one of its key if there is any, which is given back.
+    fn put(&self, before: Option<Ticket>, hash: u64, weight: u32, item: T) -> (Ticket, Option<T>) {
+        let mut policy = self.lock();
+        let Some(ticket) = before else { return (policy.insert(hash, weight, item), None) };
+        match policy.replace(ticket, weight, item) {
+            Ok(before) => (ticket, Some(before)),
+            // It has left already.
+            Err(item) => (policy.insert(hash, weight, item), None),
+        }
+    }
+
+    /// Calls for everyone who has to leave, without the lock.
+    fn shed(&self, mut leaves: impl FnMut(T)) {
+        loop {
+            let Some(item) = self.lock().evict() else { return };
+            leaves(item);
+        }
+    }
 }
 
 impl L1 {
@@ -63,155 +105,180 @@ impl L1 {
         hasher: &Arc<dyn KeyHasher>,
         functions: &Arc<Functions>,
     ) -> Self {
-        let mut slots = Cache::builder()
-            .max_capacity(max_bytes)
-            .weigher(|key: &Key, kept: &Arc<Kept>| {
-                let names = kept.claim.mark.name().len();
-                u32::try_from(key.len() + names + kept.slot.meta().weight + OVERHEAD).unwrap_or(u32::MAX)
-            })
-            .eviction_policy(EvictionPolicy::lru());
-        if !observers.is_empty() {
-            let (observers, hasher) = (observers.clone(), hasher.clone());
-            slots = slots.eviction_listener(move |key: Arc<Key>, kept: Arc<Kept>, cause| {
-                if cause == RemovalCause::Size {
-                    observers.tell(
-                        EventKind::Evict,
-                        kept.function.name(),
-                        Some(key.as_ref().as_ref()),
-                        &*hasher,
-                    );
-                }
-            });
+        Self {
+            slots: Cache::builder().build_with_hasher(BuildPrehashed::default()),
+            home: Home::new(max_bytes),
+            list: List::new(max_bytes),
+            rosters: RwLock::default(),
+            turns: [const { Mutex::new(()) }; TURNS],
+            left: AtomicU64::new(0),
+            most_left: max_bytes / 16,
+            functions: functions.clone(),
+            observers: observers.clone(),
+            hasher: hasher.clone(),
         }
-        let slots = slots.build_with_hasher(BuildPrehashed::default());
-        Self { slots, epoch: AtomicU64::new(0), functions: functions.clone(), rosters: RwLock::default() }
+    }
+
+    #[inline]
+    pub(crate) fn home(&self) -> &Arc<Home> {
+        &self.home
     }
 
     /// The entry under `key` if it may still be served. One that is too old is dropped on the way.
-    #[inline]
     pub(crate) fn get(&self, site: &Site, key: KeyRef<'_>, now: Nanos) -> Option<Arc<Kept>> {
         let kept = self.slots.get(&key)?;
-        if kept.version != site.schema_version() {
+        if !kept.is_version(site.schema_version()) || kept.is_retired() {
             return None;
         }
-        if !self.is_live(&kept, now) {
-            self.remove_dead(key, now);
+        if !kept.slot.meta().is_usable(now) {
+            self.take_out(&kept);
             return None;
         }
-        if site.entry_cap().is_some() {
-            self.roster(site, |roster| roster.get(&key));
-        }
+        kept.touch(site.entry_cap().is_some());
         Some(kept)
     }
 
-    fn is_live(&self, kept: &Kept, now: Nanos) -> bool {
-        kept.slot.meta().is_usable(now) && kept.epoch == self.epoch.load(Ordering::Acquire)
-    }
-
     pub(crate) fn insert(&self, site: &Site, key: &Key, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp) {
-        let epoch = self.epoch.load(Ordering::Acquire);
-        let (function, version) = (self.functions.of(site.template()).clone(), site.schema_version());
+        let function = self.functions.of(site.template()).clone();
+        let names = claim.mark.name().len();
+        let weight = u32::try_from(key.len() + names + slot.meta().weight + OVERHEAD).unwrap_or(u32::MAX);
+        let turn = self.turn(key);
         let before = self.slots.get(&key.as_ref());
         let is_new = before.as_ref().is_none_or(|before| !Arc::ptr_eq(&before.slot, &slot));
         let heat = (site.warm_keys() > 0).then(|| {
-            let before = before.as_ref().and_then(|before| before.heat.clone());
+            let before = before.as_ref().and_then(|before| before.heat().cloned());
             function.hot.follow(key, before, is_new.then(|| slot.meta()))
         });
         // The same value on a new claim rests as long as it would have.
-        let before = before.filter(|_| !is_new);
-        let rests_until = before.map_or(0, |before| before.rests_until.load(Ordering::Relaxed)).into();
-        let kept = Kept { slot, claim, stamp, rests_until, heat, function, epoch, version };
-        self.slots.insert(key.clone(), Arc::new(kept));
-        self.roster(site, |roster| roster.insert(key.clone(), ()));
+        let rests_until = before.as_ref().filter(|_| !is_new).map_or(0, |before| before.rest());
+        let roster = site.entry_cap().map(|cap| self.roster(site.template(), cap));
+        let kept = Arc::new(Kept::new(Parts {
+            key: key.clone(),
+            home: self.home.clone(),
+            slot,
+            claim,
+            stamp,
+            rests_until,
+            function,
+            heat,
+            version: site.schema_version(),
+            weight,
+        }));
+        if let Some(before) = &before {
+            self.lay_off(before);
+        }
+        let place = before.as_ref().and_then(|before| before.ticket());
+        let (ticket, _before) = self.list.put(place, key.hash(), weight, kept.clone());
+        kept.enlisted(ticket);
+        if let Some(roster) = &roster {
+            let place = before.as_ref().and_then(|before| before.listed_ticket());
+            let (ticket, _before) = roster.put(place, key.hash(), 1, Listed(kept.clone()));
+            kept.listed(ticket);
+        }
+        self.slots.insert(key.clone(), kept.clone());
+        if kept.is_retired() {
+            // Everything was cleared meanwhile, or it had to leave at once.
+            self.slots.invalidate(&key.as_ref());
+        }
+        drop(turn);
+        self.list.shed(|kept| self.evict(&kept));
+        if let Some(roster) = roster {
+            roster.shed(|Listed(kept)| self.evict(&kept));
+        }
     }
 
-    pub(crate) fn remove(&self, site: &Site, key: &Key) {
-        self.slots.invalidate(&key.as_ref());
-        self.roster(site, |roster| roster.invalidate(&key.as_ref()));
+    pub(crate) fn remove(&self, _: &Site, key: &Key) {
+        let turn = self.turn(key);
+        let before = self.slots.get(&key.as_ref());
+        if let Some(before) = &before {
+            self.retire(before);
+            self.slots.invalidate(&key.as_ref());
+        }
+        drop(turn);
     }
 
     pub(crate) fn clear(&self) {
-        self.epoch.fetch_add(1, Ordering::AcqRel);
+        let all = self.list.lock().clear();
+        all.for_each(|kept| self.retire(&kept));
         self.slots.invalidate_all();
-        for roster in self.rosters.read().unwrap_or_else(PoisonError::into_inner).values() {
-            roster.invalidate_all();
-        }
+        front::let_go();
     }
 
-    /// Entries and their bytes, after what is pending was done.
+    /// Entries and their bytes.
     pub(crate) fn usage(&self) -> (u64, u64) {
-        for roster in self.rosters.read().unwrap_or_else(PoisonError::into_inner).values() {
-            roster.run_pending_tasks();
-        }
-        self.slots.run_pending_tasks();
-        (self.slots.entry_count(), self.slots.weighted_size())
+        let list = self.list.lock();
+        (list.len() as u64, list.weight())
     }
 
-    /// Another thread may have filled the key anew since it was read: only a slot that is still dead goes.
-    #[cold]
-    fn remove_dead(&self, key: KeyRef<'_>, now: Nanos) {
-        self.slots.entry(key.owned()).and_compute_with(|entry| match entry {
-            Some(entry) if !self.is_live(entry.value(), now) => moka::ops::compute::Op::Remove,
-            _ => moka::ops::compute::Op::Nop,
+    /// It has to leave, because others are worth more.
+    fn evict(&self, kept: &Arc<Kept>) {
+        self.take_out(kept);
+        if !self.observers.is_empty() {
+            let key = kept.key().as_ref();
+            self.observers.tell(EventKind::Evict, kept.function.name(), Some(key), &*self.hasher);
+        }
+    }
+
+    /// Another thread may have filled the key anew: nothing but this entry goes.
+    fn take_out(&self, kept: &Arc<Kept>) {
+        self.retire(kept);
+        let key = kept.key();
+        let _turn = self.turn(key);
+        if self.slots.get(&key.as_ref()).is_some_and(|there| Arc::ptr_eq(&there, kept)) {
+            self.slots.invalidate(&key.as_ref());
+        }
+    }
+
+    /// From now on it is in no list, and nobody serves it.
+    fn retire(&self, kept: &Arc<Kept>) {
+        self.lay_off(kept);
+        let own = kept.ticket().and_then(|ticket| self.list.lock().remove(ticket));
+        let listed = kept.listed_ticket().and_then(|ticket| {
+            let rosters = self.rosters.read().unwrap_or_else(PoisonError::into_inner);
+            rosters.get(kept.function.name())?.lock().remove(ticket)
         });
+        drop((own, listed));
     }
 
-    fn roster<T>(&self, site: &Site, act: impl FnOnce(&Roster) -> T) -> Option<T> {
-        let cap = site.entry_cap()?;
-        let known = self.rosters.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(roster) = known.get(site.template()) {
-            return Some(act(roster));
+    /// From now on nobody serves it.
+    fn lay_off(&self, kept: &Kept) {
+        kept.retire();
+        let weight = kept.weight.into();
+        if self.left.fetch_add(weight, Ordering::Relaxed) + weight > self.most_left {
+            self.left.store(0, Ordering::Relaxed);
+            front::let_go();
         }
-        drop(known);
-        let mut rosters = self.rosters.write().unwrap_or_else(PoisonError::into_inner);
-        Some(act(rosters.entry(site.template()).or_insert_with(|| self.new_roster(cap))))
     }
 
-    /// What falls off the roster leaves the tier.
-    fn new_roster(&self, cap: u64) -> Roster {
-        let slots = self.slots.clone();
-        Cache::builder()
-            .max_capacity(cap)
-            .eviction_policy(EvictionPolicy::lru())
-            .eviction_listener(move |key: Arc<Key>, (), cause| {
-                if cause == RemovalCause::Size {
-                    slots.invalidate(&key.as_ref().as_ref());
-                }
-            })
-            .build_with_hasher(BuildPrehashed::default())
+    fn roster(&self, template: &'static str, cap: u64) -> Arc<List<Listed>> {
+        let known = self.rosters.read().unwrap_or_else(PoisonError::into_inner).get(template).cloned();
+        known.unwrap_or_else(|| {
+            let mut rosters = self.rosters.write().unwrap_or_else(PoisonError::into_inner);
+            rosters.entry(template).or_insert_with(|| Arc::new(List::new(cap))).clone()
+        })
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "any of its bits will do")]
+    fn turn(&self, key: &Key) -> MutexGuard<'_, ()> {
+        lock(&self.turns[(key.hash() >> 32) as usize % TURNS])
     }
 }
 
-impl Kept {
-    /// A load in its place has failed: the next one is not before `moment`.
-    pub(crate) fn rest_until(&self, moment: Nanos) {
-        self.rests_until.store(moment, Ordering::Relaxed);
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
-    /// Counts a use; whether that may make its key one of the most used.
-    #[inline]
-    pub(crate) fn used(&self) -> bool {
-        self.heat.as_ref().is_some_and(|heat| heat.add() && self.function.hot.wants(heat))
-    }
-
-    /// `None` if its function keeps no keys warm.
-    pub(crate) fn heat(&self) -> Option<&Arc<Heat>> {
-        self.heat.as_ref()
-    }
-
-    pub(crate) fn is_resting(&self, now: Nanos) -> bool {
-        self.rests(now).is_some()
-    }
-
-    /// Until when.
-    pub(crate) fn rests(&self, now: Nanos) -> Option<Nanos> {
-        Some(self.rests_until.load(Ordering::Relaxed)).filter(|until| now < *until)
+impl Drop for L1 {
+    /// What threads have at hand of it goes as well.
+    fn drop(&mut self) {
+        self.list.lock().clear().for_each(|kept| kept.retire());
+        front::let_go();
     }
 }
 
 impl fmt::Debug for L1 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("L1").field("entries", &self.slots.entry_count()).finish_non_exhaustive()
+        f.debug_struct("L1").field("entries", &self.list.lock().len()).finish_non_exhaustive()
     }
 }
 
@@ -227,20 +294,112 @@ mod tests {
         slot::{Meta, Value},
     };
 
+    const SITE: Site = Site::prefix("x");
+    const LISTED: Site = Site::prefix("y").max_entries(10);
+
+    fn l1(max_bytes: u64) -> L1 {
+        L1::new(max_bytes, &Arc::default(), &(Arc::new(Blake3) as _), &Arc::new(Functions::new()))
+    }
+
+    fn key(number: usize) -> Key {
+        KeyRef::new(&number.to_le_bytes()).owned()
+    }
+
+    /// With a value that weighs so much, and that is over after a second.
+    fn fill(l1: &L1, site: &Site, number: usize, weight: usize) {
+        let meta = Meta::new(0, Duration::ZERO, Duration::from_secs(1), weight);
+        let (tags, line) = (Box::default(), Line::certain());
+        let claim = Claim { mark: Marks::new().of("x"), tags, line, checked: 0 };
+        l1.insert(site, &key(number), Arc::new(Value { meta, value: number }), claim, 0);
+    }
+
+    fn get(l1: &L1, site: &Site, number: usize) -> Option<Arc<Kept>> {
+        l1.get(site, key(number).as_ref(), 1)
+    }
+
+    fn moka_has(l1: &L1, number: usize) -> bool {
+        l1.slots.contains_key(&key(number).as_ref())
+    }
+
     #[test]
-    fn what_was_there_before_a_clearing_is_dead_whatever_its_timestamp() {
-        let (l1, site, key) = (
-            L1::new(1 << 20, &Arc::default(), &(Arc::new(Blake3) as _), &Arc::new(Functions::new())),
-            Site::prefix("x"),
-            KeyRef::new(b"x").owned(),
-        );
-        let meta = Meta::new(0, Duration::ZERO, Duration::from_secs(60), 0);
-        let claim =
-            Claim { mark: Marks::new().of("x"), tags: Box::default(), line: Line::certain(), checked: 0 };
-        l1.insert(&site, &key, Arc::new(Value { meta, value: () }), claim, 0);
-        assert!(l1.get(&site, key.as_ref(), 1).is_some());
-        l1.epoch.fetch_add(1, Ordering::AcqRel);
-        assert!(l1.get(&site, key.as_ref(), 1).is_none());
-        assert_eq!(l1.usage().0, 0);
+    fn what_leaves_is_retired_and_out_of_moka_whatever_made_it_leave() {
+        let l1 = l1(1 << 20);
+        (0..5).for_each(|number| fill(&l1, &SITE, number, 0));
+        let all: Vec<_> = (0..5).map(|number| get(&l1, &SITE, number).unwrap()).collect();
+        assert!(all.iter().all(|kept| !kept.is_retired()));
+
+        fill(&l1, &SITE, 0, 0);
+        assert!(all[0].is_retired() && moka_has(&l1, 0) && !get(&l1, &SITE, 0).unwrap().is_retired());
+        l1.remove(&SITE, &key(1));
+        assert!(all[1].is_retired() && !moka_has(&l1, 1));
+        assert!(l1.get(&SITE, key(2).as_ref(), 2_000_000_000).is_none());
+        assert!(all[2].is_retired() && !moka_has(&l1, 2));
+        assert!(!all[3].is_retired() && l1.usage().0 == 3);
+        l1.clear();
+        assert!(all.iter().all(|kept| kept.is_retired()) && !moka_has(&l1, 3));
+        assert_eq!(l1.usage(), (0, 0));
+    }
+
+    #[test]
+    fn the_bound_is_of_bytes_and_who_leaves_for_it_is_out_of_moka() {
+        let l1 = l1(100_000);
+        (0..1000).for_each(|number| fill(&l1, &SITE, number, 500));
+        let (entries, bytes) = l1.usage();
+        assert!((90_000..=100_000).contains(&bytes) && (90..120).contains(&entries), "{entries} {bytes}");
+        assert_eq!((0..1000).filter(|number| moka_has(&l1, *number)).count() as u64, entries);
+        fill(&l1, &SITE, 7, 200_000);
+        assert!(get(&l1, &SITE, 7).is_none() && !moka_has(&l1, 7), "it has no room at all");
+        assert!(l1.usage().0 >= entries - 1);
+    }
+
+    #[test]
+    fn a_function_with_a_cap_keeps_so_many_and_takes_no_room_of_others() {
+        let l1 = l1(1 << 20);
+        (0..50).for_each(|number| fill(&l1, &SITE, number, 0));
+        (100..200).for_each(|number| fill(&l1, &LISTED, number, 0));
+        assert_eq!(l1.usage().0, 60);
+        assert_eq!((100..200).filter(|number| get(&l1, &LISTED, *number).is_some()).count(), 10);
+        l1.clear();
+        (100..200).for_each(|number| fill(&l1, &LISTED, number, 0));
+        assert_eq!(l1.usage().0, 10);
+    }
+
+    #[test]
+    fn what_has_left_is_counted_until_nobody_holds_it() {
+        let l1 = l1(1 << 20);
+        fill(&l1, &SITE, 1, 1000);
+        let held = get(&l1, &SITE, 1).unwrap();
+        assert_eq!(l1.home.retired(), 0);
+        l1.remove(&SITE, &key(1));
+        assert_eq!(l1.home.retired(), u64::from(held.weight));
+        l1.slots.run_pending_tasks();
+        let home = l1.home.clone();
+        drop((held, l1));
+        assert_eq!(home.retired(), 0);
+    }
+
+    #[test]
+    fn threads_that_fill_and_remove_the_same_keys_leave_the_list_and_moka_alike() {
+        let l1 = l1(40_000);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let l1 = &l1;
+                scope.spawn(move || {
+                    for round in 0..5_000_usize {
+                        let number = (round * (2 * thread + 1)) % 97;
+                        match round % 7 {
+                            0 => l1.remove(&SITE, &key(number)),
+                            1 if round % 500 == 1 => l1.clear(),
+                            _ => fill(l1, if round % 3 == 0 { &LISTED } else { &SITE }, number, 0),
+                        }
+                        get(l1, &SITE, number);
+                    }
+                });
+            }
+        });
+        let (entries, bytes) = l1.usage();
+        assert!(bytes <= 40_000, "{bytes}");
+        assert_eq!((0..97).filter(|number| get(&l1, &SITE, *number).is_some()).count() as u64, entries);
+        assert_eq!((0..97).filter(|number| moka_has(&l1, *number)).count() as u64, entries);
     }
 }

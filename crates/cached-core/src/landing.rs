@@ -18,7 +18,7 @@ use crate::{
     either::{either, within},
     flight::{self, Landing, Leader},
     invalidation::{Invalidation, Target},
-    l1::Kept,
+    kept::Kept,
     lease::Lease,
     load::Landed,
     observe::Loading,

@@ -17,6 +17,7 @@ mod event;
 #[cfg(feature = "metrics")]
 mod export;
 mod flight;
+mod front;
 mod function;
 mod functions;
 mod guard;
@@ -25,6 +26,7 @@ mod hot;
 mod invalidation;
 mod join;
 mod keep_warm;
+mod kept;
 mod key;
 mod keyspace;
 mod l1;
@@ -39,7 +41,6 @@ mod pattern;
 mod pending;
 mod places;
 mod planted;
-#[cfg_attr(not(test), expect(dead_code, reason = "L1 has a policy of Moka's still"))]
 mod policy;
 mod renew;
 mod replay;

@@ -12,7 +12,7 @@ use crate::{
     either::within,
     flight::{Arrival, Follower, Landing, Leader, Role},
     join::arrive,
-    l1::Kept,
+    kept::Kept,
     landing::Lander,
     load::{Load, LoadTask, Panicked},
     seek::Wants,

@@ -12,7 +12,7 @@ use crate::{
     either::{either, within},
     envelope::{TagGeneration, Unreadable, created_ms},
     functions::Function,
-    l1::Kept,
+    kept::Kept,
     lease::{Lease, Pledge},
     line::Line,
     marks::{Listener, Mark},

@@ -87,6 +87,11 @@ impl Meta {
         now < self.usable_until
     }
 
+    /// From when on it is to be loaded again.
+    pub(crate) fn due(&self) -> Nanos {
+        self.due
+    }
+
     /// Whether it is to be loaded again.
     #[inline]
     pub(crate) fn is_due(&self, now: Nanos) -> bool {
@@ -112,11 +117,6 @@ impl Meta {
         let latest = (self.life() as f64 * LATEST).min(ahead as f64);
         let age = (latest * (1.0 - random / 6.0)) as Nanos;
         self.filled_at.saturating_add(age.saturating_sub(self.age_then))
-    }
-
-    /// When the slot was so old, or when it came into this process if it never was.
-    pub(crate) fn moment(&self, age: Duration) -> Nanos {
-        self.filled_at.saturating_add(nanos(age).saturating_sub(self.age_then))
     }
 
     /// How long ago the value was loaded, in whichever process.

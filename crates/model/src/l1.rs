@@ -6,8 +6,8 @@ use crate::{
     claim::Claim,
     clock::Nanos,
     event::SharedObservers,
-    functions::{Function, Functions},
-    hot::Heat,
+    functions::Functions,
+    kept::{Home, Kept, Parts},
     key::{BuildPrehashed, Key, KeyHasher, KeyRef},
     site::Site,
     slot::Slot,
@@ -17,44 +17,24 @@ use crate::{
 
 type Slots = HashMap<Key, Arc<Kept>, BuildPrehashed>;
 
-pub(crate) struct L1(Mutex<Slots>, Arc<Functions>);
-
-/// An entry.
-pub(crate) struct Kept {
-    pub(crate) slot: Arc<dyn Slot>,
-    pub(crate) claim: Claim,
-    pub(crate) stamp: Stamp,
-    pub(crate) function: Arc<Function>,
-}
-
-impl Kept {
-    pub(crate) fn rest_until(&self, _: Nanos) {}
-
-    pub(crate) fn rests(&self, _: Nanos) -> Option<Nanos> {
-        None
-    }
-
-    pub(crate) fn used(&self) -> bool {
-        false
-    }
-
-    pub(crate) fn heat(&self) -> Option<&Arc<Heat>> {
-        None
-    }
-
-    pub(crate) fn is_resting(&self, _: Nanos) -> bool {
-        false
-    }
+pub(crate) struct L1 {
+    slots: Mutex<Slots>,
+    home: Arc<Home>,
+    functions: Arc<Functions>,
 }
 
 impl L1 {
     pub(crate) fn new(
-        _: u64,
+        max_bytes: u64,
         _: &SharedObservers,
         _: &Arc<dyn KeyHasher>,
         functions: &Arc<Functions>,
     ) -> Self {
-        Self(Mutex::default(), functions.clone())
+        Self { slots: Mutex::default(), home: Home::new(max_bytes), functions: functions.clone() }
+    }
+
+    pub(crate) fn home(&self) -> &Arc<Home> {
+        &self.home
     }
 
     pub(crate) fn get(&self, _: &Site, key: KeyRef<'_>, _: Nanos) -> Option<Arc<Kept>> {
@@ -62,20 +42,31 @@ impl L1 {
     }
 
     pub(crate) fn insert(&self, site: &Site, key: &Key, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp) {
-        let function = self.1.of(site.template()).clone();
-        let before = self.slots().insert(key.clone(), Arc::new(Kept { slot, claim, stamp, function }));
+        let kept = Kept::new(Parts {
+            key: key.clone(),
+            home: self.home.clone(),
+            slot,
+            claim,
+            stamp,
+            rests_until: 0,
+            function: self.functions.of(site.template()).clone(),
+            heat: None,
+            version: site.schema_version(),
+            weight: 0,
+        });
+        let before = self.slots().insert(key.clone(), Arc::new(kept));
         // Marks lock their table when they are dropped: not in here.
-        drop(before);
+        retire(before);
     }
 
     pub(crate) fn remove(&self, _: &Site, key: &Key) {
         let before = self.slots().remove(key);
-        drop(before);
+        retire(before);
     }
 
     pub(crate) fn clear(&self) {
         let before = std::mem::take(&mut *self.slots());
-        drop(before);
+        before.into_values().for_each(|kept| retire(Some(kept)));
     }
 
     pub(crate) fn usage(&self) -> (u64, u64) {
@@ -83,18 +74,18 @@ impl L1 {
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {
-        self.0.lock().expect("loom's locks are not poisoned")
+        self.slots.lock().expect("loom's locks are not poisoned")
+    }
+}
+
+fn retire(kept: Option<Arc<Kept>>) {
+    if let Some(kept) = kept {
+        kept.retire();
     }
 }
 
 impl std::fmt::Debug for L1 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("L1").finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Debug for Kept {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Kept").finish_non_exhaustive()
     }
 }

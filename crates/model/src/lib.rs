@@ -71,6 +71,8 @@ mod error;
 mod event;
 #[path = "../../cached-core/src/flight/mod.rs"]
 mod flight;
+#[path = "../../cached-core/src/front.rs"]
+mod front;
 #[path = "../../cached-core/src/function.rs"]
 mod function;
 #[path = "../../cached-core/src/functions.rs"]
@@ -87,6 +89,8 @@ mod invalidation;
 mod join;
 #[path = "../../cached-core/src/keep_warm.rs"]
 mod keep_warm;
+#[path = "../../cached-core/src/kept.rs"]
+mod kept;
 #[path = "../../cached-core/src/key/mod.rs"]
 mod key;
 #[path = "../../cached-core/src/keyspace.rs"]
@@ -113,6 +117,8 @@ mod pending;
 mod places;
 #[path = "../../cached-core/src/planted.rs"]
 mod planted;
+#[path = "../../cached-core/src/policy/mod.rs"]
+mod policy;
 #[path = "../../cached-core/src/renew.rs"]
 mod renew;
 #[path = "../../cached-core/src/replay.rs"]

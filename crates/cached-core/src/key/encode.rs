@@ -110,9 +110,8 @@ fn string(text: &str, out: &mut Vec<u8>) -> Result<(), Refusal> {
 
 #[inline]
 fn framed(tag: u8, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let length = length(bytes.len())?;
-    out.push(tag);
-    out.extend_from_slice(&length);
+    let [a, b, c, d] = length(bytes.len())?;
+    out.extend_from_slice(&[tag, a, b, c, d]);
     out.extend_from_slice(bytes);
     Ok(())
 }
@@ -169,8 +168,10 @@ impl<'a> Encoder<'a> {
 
     #[inline]
     fn fixed<const N: usize>(self, tag: u8, bytes: [u8; N]) {
-        self.out.push(tag);
-        self.out.extend_from_slice(&bytes);
+        // At once, as each time it is seen to that there is room.
+        let mut tagged = [tag; 17];
+        tagged[1..=N].copy_from_slice(&bytes);
+        self.out.extend_from_slice(&tagged[..=N]);
     }
 
     #[inline]

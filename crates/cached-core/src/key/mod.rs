@@ -4,6 +4,7 @@
 //! names the entry inside this process. Its **name** is the text under which the shared tier holds it:
 //! `namespace:prefix:rest`.
 
+mod bytes;
 mod encode;
 mod hasher;
 mod text;
@@ -13,10 +14,12 @@ mod weigh;
 use std::{
     cell::Cell,
     hash::{BuildHasher, BuildHasherDefault, Hash, Hasher},
-    sync::{Arc, LazyLock},
+    sync::LazyLock,
 };
 
+use bytes::Bytes;
 use equivalent::Equivalent;
+use foldhash::quality::RandomState;
 #[cfg(feature = "sha256")]
 pub use hasher::Sha256;
 #[cfg(feature = "xxh3")]
@@ -29,9 +32,10 @@ use crate::{Error, site::Site};
 
 /// An owned identity with its hash.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[repr(C)]
 pub(crate) struct Key {
+    bytes: Bytes,
     hash: u64,
-    bytes: Arc<[u8]>,
 }
 
 /// A borrowed [`Key`]: a hit needs no more.
@@ -42,10 +46,40 @@ pub(crate) struct KeyRef<'a> {
 }
 
 impl<'a> KeyRef<'a> {
+    #[inline]
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         // Seeded anew in each process, so that nobody outside can aim at one bucket.
-        static SEED: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
-        Self { hash: SEED.hash_one(bytes), bytes }
+        static SEED: LazyLock<RandomState> = LazyLock::new(Default::default);
+        let mut hasher = SEED.build_hasher();
+        hasher.write(bytes);
+        Self { hash: hasher.finish(), bytes }
+    }
+
+    /// Writes the identity into `bytes`, in place of what they are.
+    #[inline]
+    pub(crate) fn write(bytes: &'a mut Vec<u8>, site: &Site, write: impl WriteKey) -> Result<Self, Error> {
+        bytes.clear();
+        let template = site.template().as_bytes();
+        bytes.extend_from_slice(&u32::try_from(template.len()).unwrap_or(u32::MAX).to_le_bytes());
+        bytes.extend_from_slice(template);
+        write(&mut KeyWriter(Face::Identity(bytes)))?;
+        Ok(Self::new(bytes))
+    }
+
+    #[inline]
+    pub(crate) fn hash(self) -> u64 {
+        self.hash
+    }
+
+    #[inline]
+    pub(crate) fn is(self, key: &Key) -> bool {
+        self.hash == key.hash && self.has_bytes_of(key)
+    }
+
+    /// The same for whoever knows that the hash is.
+    #[inline]
+    pub(crate) fn has_bytes_of(self, key: &Key) -> bool {
+        *self.bytes == *key.bytes
     }
 
     pub(crate) fn owned(&self) -> Key {
@@ -90,7 +124,7 @@ impl Hash for KeyRef<'_> {
 
 impl Equivalent<Key> for KeyRef<'_> {
     fn equivalent(&self, key: &Key) -> bool {
-        self.hash == key.hash && *self.bytes == *key.bytes
+        self.is(key)
     }
 }
 
@@ -226,29 +260,25 @@ impl KeyWriter<'_> {
     }
 }
 
+/// One huge argument must not pin its size to a thread for ever.
+pub(crate) const LARGEST_BUFFER: usize = 64 * 1024;
+
 /// What a generated function does to write its key.
 pub(crate) trait WriteKey: Fn(&mut KeyWriter<'_>) -> Result<(), Error> {}
 impl<F: Fn(&mut KeyWriter<'_>) -> Result<(), Error>> WriteKey for F {}
 
-/// Encodes the identity into a buffer of this thread and lends it to `then`: a hit allocates nothing.
-#[inline]
+/// Encodes the identity, and lends it to `then`.
 pub(crate) fn with_identity<R>(
     site: &Site,
     write: impl WriteKey,
     then: impl FnOnce(KeyRef<'_>) -> R,
 ) -> Result<R, Error> {
     thread_local!(static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
-    // One huge argument must not pin its size to the thread for ever.
-    const KEEP: usize = 64 * 1024;
 
     // Taken, not borrowed: a `Serialize` that calls a cached function finds an empty buffer, not a panic.
     let mut bytes = BUFFER.try_with(Cell::take).unwrap_or_default();
-    bytes.clear();
-    let template = site.template().as_bytes();
-    bytes.extend_from_slice(&u32::try_from(template.len()).unwrap_or(u32::MAX).to_le_bytes());
-    bytes.extend_from_slice(template);
-    let result = write(&mut KeyWriter(Face::Identity(&mut bytes))).map(|()| then(KeyRef::new(&bytes)));
-    if bytes.capacity() <= KEEP {
+    let result = KeyRef::write(&mut bytes, site, write).map(then);
+    if bytes.capacity() <= LARGEST_BUFFER {
         let _ = BUFFER.try_with(|buffer| buffer.set(bytes));
     }
     result

@@ -151,12 +151,14 @@ impl<T: Resident> Policy<T> {
         Ok(before)
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.queues.clear();
+    /// Everybody leaves.
+    pub(crate) fn clear(&mut self) -> impl Iterator<Item = T> + use<T> {
         (self.ghosts, self.share, self.is_full) = (Ghosts::new(), SHARE, false);
+        self.queues.clear()
     }
 
-    pub(crate) fn set_capacity(&mut self, capacity: u64) {
+    #[cfg(test)]
+    fn set_capacity(&mut self, capacity: u64) {
         self.is_full &= capacity <= self.capacity;
         self.capacity = capacity;
     }

@@ -1,5 +1,7 @@
 //! The queues of the policy: doubly linked, in one slab.
 
+use std::mem;
+
 /// Of no node.
 const NONE: u32 = u32::MAX;
 
@@ -89,8 +91,9 @@ impl<T> Queues<T> {
     }
 
     /// Everybody leaves. Tickets from before find nobody, as ever.
-    pub(super) fn clear(&mut self) {
-        *self = Self { turn: self.turn, ..Self::new() };
+    pub(super) fn clear(&mut self) -> impl Iterator<Item = T> + use<T> {
+        let before = mem::replace(self, Self { turn: self.turn, ..Self::new() });
+        before.nodes.into_iter().filter_map(|node| node.item)
     }
 
     pub(super) fn find(&self, ticket: Ticket) -> Option<u32> {

@@ -50,6 +50,7 @@ pub use crate::{
 };
 
 /// The process default where nobody says what it is: an in-process cache.
+#[inline]
 pub fn default_cache() -> &'static Cache {
     Cache::default_or(|| Cache::builder().build_or_warn())
 }

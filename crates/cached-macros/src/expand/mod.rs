@@ -198,14 +198,20 @@ impl Input {
 
     /// Makes a plain call out of a [`call`](Self::call) expression, as the user's function returns it.
     fn make(&self, call: &TokenStream) -> TokenStream {
+        let krate = &self.krate;
+        let (value, future) = (local("__cached_value"), local("__cached_future"));
+        // A hit leaves nothing behind in the caller's future.
+        let awaited = quote! {
+            match #call.make() {
+                #krate::__private::Result::Ok(#value) => #value,
+                #krate::__private::Result::Err(#future) => #future.await,
+            }
+        };
         match self.function.kind {
             Kind::Sync => quote!(#call.get()),
-            Kind::Async => quote!(#call.get().await),
-            Kind::Boxed => {
-                let krate = &self.krate;
-                quote!(#krate::__private::Box::pin(async move { #call.get().await }))
-            }
-            Kind::Opaque => quote!(async move { #call.get().await }),
+            Kind::Async => awaited,
+            Kind::Boxed => quote!(#krate::__private::Box::pin(async move { #awaited })),
+            Kind::Opaque => quote!(async move { #awaited }),
         }
     }
 }

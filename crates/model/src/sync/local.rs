@@ -7,6 +7,12 @@ use loom::thread::LocalKey;
 /// In the place of `std::thread::LocalKey`.
 pub(crate) struct Local<T: 'static>(pub(crate) &'static LocalKey<T>);
 
+impl<T: 'static> Local<T> {
+    pub(crate) fn try_with<R>(&self, f: impl FnOnce(&T) -> R) -> Result<R, loom::thread::AccessError> {
+        self.0.try_with(f)
+    }
+}
+
 impl<T: 'static> Local<RefCell<T>> {
     pub(crate) fn with_borrow<R>(&self, f: impl FnOnce(&T) -> R) -> R {
         self.0.with(|cell| f(&cell.borrow()))

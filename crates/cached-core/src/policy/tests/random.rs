@@ -45,7 +45,7 @@ impl Cache {
                 self.evict();
             }
             Step::Clear => {
-                self.policy.clear();
+                drop(self.policy.clear());
                 self.entries.clear();
             }
         }

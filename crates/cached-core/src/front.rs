@@ -1,0 +1,404 @@
+//! What a thread has at hand: the entries that it used last, in a table that no other thread touches.
+//!
+//! A hit in here takes no lock, changes no counter of references and writes to nothing that another thread reads. It is no
+//! copy of the tier, only a shorter way to entries that are in it: an entry knows by itself whether it may be served, and
+//! whether it has left the tier. What has left is let go of when its place is needed, or when somebody
+//! [asks](let_go) all threads to.
+//!
+//! The table is set-associative, with four ways to a set; of a full set goes what was not used since others came.
+//! It grows with what its thread uses, up to [`MOST_SETS`].
+
+use std::{
+    array,
+    cell::RefCell,
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use crate::{
+    kept::Kept,
+    key::{KeyRef, LARGEST_BUFFER, WriteKey},
+    site::Site,
+    sync::thread_local,
+};
+
+const WAYS: usize = 4;
+const FEWEST_SETS: usize = 16;
+/// 64 KiB in a thread.
+const MOST_SETS: usize = 1024;
+/// Into a full set comes one of so many, or what is used once would push out what is used often.
+const LOTTERY: usize = 4;
+/// What is heavier than this share of all that may be at hand is not worth its place.
+const HEAVIEST: u64 = 16;
+
+/// How often all threads were asked to let go of what has left its tier.
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+
+thread_local!(static HAND: RefCell<Hand> = const { RefCell::new(Hand::new()) });
+
+struct Hand {
+    /// For the key that is being looked for.
+    key: Vec<u8>,
+    /// How often something was looked for.
+    looks: u64,
+    front: Front,
+}
+
+struct Front {
+    sets: Vec<Set>,
+    entries: usize,
+    /// Of all entries in it,
+    bytes: u64,
+    /// and how many there may be.
+    most: u64,
+    /// Entries that came to full sets.
+    crowd: usize,
+    /// The next set to be emptied when too much is at hand.
+    hand: usize,
+    /// Of the [`CALLS`], how many were followed.
+    calls: usize,
+}
+
+/// One cache line.
+#[repr(align(64))]
+struct Set([Way; WAYS]);
+
+#[derive(Default)]
+struct Way {
+    /// The hash of the key, but for its lowest bit: that tells whether the entry was used since others came into its set.
+    tag: u64,
+    kept: Option<Arc<Kept>>,
+}
+
+const USED: u64 = 1;
+
+/// What `take` makes of an entry under the key that `write` writes, if one is at hand. It is told which of its thread's
+/// looks it is.
+#[inline]
+pub(crate) fn find<T>(
+    site: &Site,
+    write: impl WriteKey,
+    take: impl Fn(&Arc<Kept>, u64) -> Option<T>,
+) -> Option<T> {
+    let found = HAND.try_with(|hand| {
+        // It is lent if an argument that is written, or a value that is copied or dropped, calls a cached function.
+        let hand = &mut *hand.try_borrow_mut().ok()?;
+        if hand.front.calls != CALLS.load(Ordering::Relaxed) {
+            return None;
+        }
+        let key = KeyRef::write(&mut hand.key, site, write).ok()?;
+        hand.looks = hand.looks.wrapping_add(1);
+        let out = hand.front.find(key, |kept| take(kept, hand.looks));
+        if hand.key.capacity() > LARGEST_BUFFER {
+            hand.key = Vec::new();
+        }
+        out
+    });
+    found.ok().flatten()
+}
+
+/// Has the entry at hand from now on.
+pub(crate) fn keep(kept: &Arc<Kept>) {
+    // The values of those who leave are the user's code: not under the borrow.
+    let _gone = HAND.try_with(|hand| {
+        let front = &mut hand.try_borrow_mut().ok()?.front;
+        Some((front.follow_calls(), front.keep(kept)))
+    });
+}
+
+/// All threads let go of what has left its tier, each when it comes by the next time.
+pub(crate) fn let_go() {
+    CALLS.fetch_add(1, Ordering::Relaxed);
+}
+
+impl Hand {
+    const fn new() -> Self {
+        let front = Front { sets: Vec::new(), entries: 0, bytes: 0, most: 0, crowd: 0, hand: 0, calls: 0 };
+        Self { key: Vec::new(), looks: 0, front }
+    }
+}
+
+impl Front {
+    #[inline]
+    fn find<T>(&mut self, key: KeyRef<'_>, take: impl Fn(&Arc<Kept>) -> Option<T>) -> Option<T> {
+        let tag = key.hash() | USED;
+        let place = place(key.hash(), self.sets.len());
+        for way in &mut self.sets.get_mut(place)?.0 {
+            if way.tag | USED == tag
+                && let Some(kept) = &way.kept
+                && key.has_bytes_of(kept.key())
+                && let Some(out) = take(kept)
+            {
+                way.tag = tag;
+                return Some(out);
+            }
+        }
+        None
+    }
+
+    /// Whoever had to leave for it.
+    fn keep(&mut self, kept: &Arc<Kept>) -> Left {
+        let (weight, mut left) = (u64::from(kept.weight), Left::default());
+        self.most = self.most.max(kept.home().at_hand());
+        if weight > self.most / HEAVIEST {
+            return left;
+        }
+        if self.sets.is_empty() {
+            self.sets.resize_with(FEWEST_SETS, Set::default);
+        }
+        while self.bytes + weight > self.most {
+            left.others.extend(self.empty_one());
+        }
+        if 8 * self.entries > 5 * WAYS * self.sets.len() && self.sets.len() < MOST_SETS {
+            self.grow();
+        }
+        let hash = kept.key().hash();
+        let place = place(hash, self.sets.len());
+        let set = &mut self.sets[place];
+        let index = match set.free_for(kept) {
+            Some(index) => index,
+            None => {
+                self.crowd += 1;
+                if !self.crowd.is_multiple_of(LOTTERY) {
+                    return left;
+                }
+                set.least_used(self.crowd / LOTTERY)
+            }
+        };
+        let way = Way { tag: hash & !USED, kept: Some(kept.clone()) };
+        left.one = mem::replace(&mut set.0[index], way).kept;
+        self.entries += 1;
+        self.bytes += weight;
+        self.count_out(&left.one);
+        left
+    }
+
+    fn count_out<'a>(&mut self, left: impl IntoIterator<Item = &'a Arc<Kept>>) {
+        for kept in left {
+            self.entries -= 1;
+            self.bytes -= u64::from(kept.weight);
+        }
+    }
+
+    /// What is in the next set.
+    fn empty_one(&mut self) -> impl Iterator<Item = Arc<Kept>> {
+        self.hand = (self.hand + 1) % self.sets.len();
+        let ways = mem::take(&mut self.sets[self.hand].0);
+        self.count_out(ways.iter().filter_map(|way| way.kept.as_ref()));
+        ways.into_iter().filter_map(|way| way.kept)
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let more = 2 * self.sets.len();
+        let before = mem::take(&mut self.sets);
+        self.sets.resize_with(more, Set::default);
+        for way in before.into_iter().flat_map(|set| set.0) {
+            let Some(kept) = &way.kept else { continue };
+            // Each set is parted into two, so that there is room.
+            let place = place(kept.key().hash(), more);
+            if let Some(free) = self.sets[place].0.iter_mut().find(|way| way.kept.is_none()) {
+                *free = way;
+            }
+        }
+    }
+
+    /// Whatever has left its tier, if that was asked for.
+    fn follow_calls(&mut self) -> Vec<Arc<Kept>> {
+        let calls = CALLS.load(Ordering::Relaxed);
+        if mem::replace(&mut self.calls, calls) == calls {
+            return Vec::new();
+        }
+        let ways = self.sets.iter_mut().flat_map(|set| &mut set.0);
+        let left: Vec<_> = ways.filter_map(|way| way.kept.take_if(|kept| kept.is_retired())).collect();
+        self.count_out(&left);
+        left
+    }
+}
+
+/// Entries that are not at hand any more.
+#[derive(Default)]
+struct Left {
+    /// As a rule there is no more than this.
+    one: Option<Arc<Kept>>,
+    others: Vec<Arc<Kept>>,
+}
+
+impl Set {
+    /// The way of an entry of the same key, or one with nothing that can be served.
+    fn free_for(&self, kept: &Kept) -> Option<usize> {
+        let is_same = |way: &Way| way.kept.as_ref().is_some_and(|there| there.is_same(kept));
+        let is_free = |way: &Way| way.kept.as_ref().is_none_or(|there| there.is_retired());
+        self.0.iter().position(is_same).or_else(|| self.0.iter().position(is_free))
+    }
+
+    /// One that was not used since others came, or any, if all were.
+    fn least_used(&mut self, any: usize) -> usize {
+        self.0.iter().position(|way| way.tag & USED == 0).unwrap_or_else(|| {
+            self.0.iter_mut().for_each(|way| way.tag &= !USED);
+            any % WAYS
+        })
+    }
+}
+
+impl Default for Set {
+    fn default() -> Self {
+        Self(array::from_fn(|_| Way::default()))
+    }
+}
+
+#[inline]
+#[allow(clippy::cast_possible_truncation, reason = "any of its bits will do")]
+fn place(hash: u64, sets: usize) -> usize {
+    (hash >> 20) as usize & sets.wrapping_sub(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        claim::Claim,
+        functions::Functions,
+        kept::{Home, Parts},
+        line::Line,
+        marks::Marks,
+        slot::{Meta, Value},
+    };
+
+    const SITE: Site = Site::prefix("x");
+
+    fn entry(home: &Arc<Home>, n: u32, weight: u32) -> Arc<Kept> {
+        let meta = Meta::new(0, Duration::ZERO, Duration::MAX, 0);
+        let (tags, line) = (Box::default(), Line::certain());
+        let mut bytes = Vec::new();
+        Arc::new(Kept::new(Parts {
+            key: KeyRef::write(&mut bytes, &SITE, |writer| writer.part(&n)).unwrap().owned(),
+            home: home.clone(),
+            slot: Arc::new(Value { meta, value: n }),
+            claim: Claim { mark: Marks::new().of("x"), tags, line, checked: 0 },
+            stamp: 0,
+            rests_until: 0,
+            function: Functions::new().of("x").clone(),
+            heat: None,
+            version: 0,
+            weight,
+        }))
+    }
+
+    fn has(kept: &Arc<Kept>, n: u32) -> bool {
+        let same = |found: &Arc<Kept>, _| Arc::ptr_eq(found, kept).then_some(());
+        find(&SITE, |writer| writer.part(&n), same).is_some()
+    }
+
+    /// Each test has a thread, and so a front, of its own.
+    fn state<T>(read: impl FnOnce(&Front) -> T) -> T {
+        HAND.with_borrow(|hand| {
+            let front = &hand.front;
+            let there = || front.sets.iter().flat_map(|set| &set.0).filter_map(|way| way.kept.as_ref());
+            assert_eq!(there().count(), front.entries);
+            assert_eq!(there().map(|kept| u64::from(kept.weight)).sum::<u64>(), front.bytes);
+            read(front)
+        })
+    }
+
+    #[test]
+    fn what_is_kept_is_found_and_nothing_else() {
+        let home = Home::new(1 << 30);
+        let (one, other) = (entry(&home, 1, 100), entry(&Home::new(1 << 30), 1, 100));
+        assert!(!has(&one, 1));
+        keep(&one);
+        assert!(has(&one, 1) && !has(&one, 2));
+        keep(&other);
+        assert!(has(&one, 1) && has(&other, 1), "of two caches");
+        let newer = entry(&home, 1, 50);
+        keep(&newer);
+        assert!(has(&newer, 1) && !has(&one, 1) && has(&other, 1));
+        state(|front| assert_eq!((front.entries, front.bytes), (2, 150)));
+    }
+
+    #[test]
+    fn it_grows_with_what_is_used_and_not_for_ever() {
+        let home = Home::new(1 << 30);
+        let all: Vec<_> = (0..20_000).map(|n| entry(&home, n, 100)).collect();
+        let share = |n: usize| {
+            (0..8).for_each(|_| all[..n].iter().for_each(keep));
+            let found = (0..).zip(&all[..n]).filter(|(n, kept)| has(kept, *n)).count();
+            (100 * found / n, state(|front| front.sets.len()))
+        };
+        assert!(share(10) == (100, FEWEST_SETS));
+        let (percent, sets) = share(1000);
+        assert!(percent >= 95 && sets <= 512, "{percent} % in {sets} sets");
+        let (percent, sets) = share(20_000);
+        assert!((10..=21).contains(&percent) && sets == MOST_SETS, "{percent} % in {sets} sets");
+    }
+
+    #[test]
+    fn what_is_used_often_stays_when_others_are_used_once() {
+        let home = Home::new(1 << 30);
+        let all: Vec<_> = (0..50_000).map(|n| entry(&home, n, 100)).collect();
+        let hot: Vec<_> = (0..100).zip(&all).collect();
+        hot.iter().for_each(|(_, kept)| keep(kept));
+        let mut found = 0;
+        for (n, kept) in all.iter().enumerate().skip(100) {
+            keep(kept);
+            if n % 10 == 0 {
+                for (n, kept) in &hot {
+                    if has(kept, *n) { found += 1 } else { keep(kept) }
+                }
+            }
+        }
+        let looks = 4990 * 100;
+        assert!(found > looks * 95 / 100, "{found} of {looks}");
+    }
+
+    #[test]
+    fn its_bytes_are_bounded_and_what_is_heavy_stays_away() {
+        let home = Home::new(1 << 20);
+        assert_eq!(home.at_hand(), 64 << 10);
+        let heavy = entry(&home, 1, 5_000);
+        keep(&heavy);
+        assert!(!has(&heavy, 1));
+        let all: Vec<_> = (0..1000).map(|n| entry(&home, n, 1_000)).collect();
+        for kept in &all {
+            keep(kept);
+            state(|front| assert!(front.bytes <= 64 << 10));
+        }
+        state(|front| assert!(front.bytes > 32 << 10));
+        assert!(all.iter().filter(|kept| Arc::strong_count(kept) > 1).count() < 66);
+    }
+
+    #[test]
+    fn what_has_left_makes_room_first_and_all_of_it_goes_when_asked() {
+        let home = Home::new(1 << 30);
+        let all: Vec<_> = (0..60).map(|n| entry(&home, n, 100)).collect();
+        all.iter().for_each(keep);
+        let held = |kept: &&Arc<Kept>| Arc::strong_count(kept) > 1;
+        let before = all.iter().filter(held).count();
+        assert!(before > 30);
+        all[..30].iter().for_each(|kept| kept.retire());
+        assert_eq!(all.iter().filter(held).count(), before);
+        let_go();
+        assert!(!has(&all[59], 59), "it has to follow first");
+        keep(&all[59]);
+        assert!(has(&all[59], 59));
+        assert_eq!(all[..30].iter().filter(held).count(), 0);
+        assert!(all[30..].iter().filter(held).count() > 10);
+        state(|_| ());
+    }
+
+    #[test]
+    fn no_large_key_stays_in_the_buffer() {
+        let home = Home::new(1 << 30);
+        let kept = entry(&home, 1, 100);
+        keep(&kept);
+        let long = "x".repeat(1 << 20);
+        assert!(find(&SITE, |writer| writer.part(&long), |_, _| Some(())).is_none());
+        assert!(has(&kept, 1));
+        HAND.with_borrow(|hand| assert!(hand.key.capacity() <= LARGEST_BUFFER));
+    }
+}

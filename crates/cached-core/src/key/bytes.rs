@@ -1,0 +1,70 @@
+//! The bytes of a key, which are few as a rule.
+
+use std::{fmt, ops::Deref, sync::Arc};
+
+/// So many lie where the key lies, so that a comparison is no walk to another place in memory.
+const INLINE: usize = 46;
+
+/// Bytes that are cheap to copy.
+#[derive(Clone)]
+pub(super) enum Bytes {
+    Here(u8, [u8; INLINE]),
+    There(Arc<[u8]>),
+}
+
+impl From<&[u8]> for Bytes {
+    fn from(bytes: &[u8]) -> Self {
+        let mut here = [0; INLINE];
+        match (here.get_mut(..bytes.len()), u8::try_from(bytes.len())) {
+            (Some(start), Ok(len)) => {
+                start.copy_from_slice(bytes);
+                Self::Here(len, here)
+            }
+            _ => Self::There(bytes.into()),
+        }
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Here(len, here) => &here[..usize::from(*len).min(INLINE)],
+            Self::There(there) => there,
+        }
+    }
+}
+
+impl PartialEq for Bytes {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Bytes {}
+
+impl fmt::Debug for Bytes {
+    /// They hold arguments.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Bytes").field(&self.len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_or_many_they_are_what_they_were() {
+        for len in [0, 1, INLINE - 1, INLINE, INLINE + 1, 255, 256, 257, 1000] {
+            let text: Vec<u8> = (0..len).map(|n| u8::try_from(n % 251).unwrap()).collect();
+            let bytes = Bytes::from(&*text);
+            assert_eq!(*bytes, *text);
+            assert_eq!(matches!(bytes, Bytes::Here(..)), len <= INLINE);
+            assert_eq!(bytes, bytes.clone());
+        }
+        assert_ne!(Bytes::from(&[0][..]), Bytes::from(&[0, 0][..]));
+    }
+}

@@ -1,0 +1,229 @@
+//! What a thread has at hand: as fast as nothing else, and never older than the tier.
+
+use std::{
+    cell::Cell,
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use cached_aside::{Cache, cached, testing::ManualClock};
+use pollster::block_on;
+use serde::{Serialize, Serializer};
+
+/// A new value at each load.
+#[derive(Default)]
+struct Source(AtomicU64);
+
+impl Source {
+    fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::SeqCst) + 1
+    }
+}
+
+#[cached("x", ttl = "1m", cache = cache, skip(cache, source))]
+async fn x(cache: &Cache, source: &Source, n: u32) -> u64 {
+    let _ = n;
+    source.next()
+}
+
+/// Another thread that has the entry at hand.
+struct Other {
+    ask: std::sync::mpsc::Sender<()>,
+    told: std::sync::mpsc::Receiver<u64>,
+}
+
+impl Other {
+    fn new(cache: &Cache, source: &Arc<Source>) -> Self {
+        let (ask, asked) = std::sync::mpsc::channel();
+        let (tell, told) = std::sync::mpsc::channel();
+        let (cache, source) = (cache.clone(), source.clone());
+        thread::spawn(move || {
+            for () in asked {
+                tell.send(block_on(x(&cache, &source, 1))).unwrap();
+            }
+        });
+        let other = Self { ask, told };
+        // The second look has it at hand.
+        (other.get(), other.get());
+        other
+    }
+
+    fn get(&self) -> u64 {
+        self.ask.send(()).unwrap();
+        self.told.recv().unwrap()
+    }
+}
+
+fn cache() -> (Cache, ManualClock) {
+    let clock = ManualClock::new();
+    (Cache::builder().clock(clock.clock()).build().unwrap(), clock)
+}
+
+#[test]
+fn what_another_thread_has_at_hand_ends_with_the_entry() {
+    let (cache, clock) = cache();
+    let source = Arc::default();
+    let other = Other::new(&cache, &source);
+    assert_eq!(other.get(), 1);
+    block_on(x::invalidate(&cache, &source, 1)).unwrap();
+    assert_eq!(other.get(), 2, "invalidated");
+    block_on(x::refresh(&cache, &source, 1));
+    assert_eq!(other.get(), 3, "refreshed");
+    cache.clear_local();
+    assert_eq!(other.get(), 4, "cleared");
+    assert_eq!(other.get(), 4);
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(other.get(), 5, "expired");
+    block_on(async { cache.clear().await }).unwrap();
+    assert_eq!(other.get(), 6, "cleared everywhere");
+    cache.set_mode(cached_aside::Mode::Off);
+    assert_eq!(other.get(), 7, "off");
+}
+
+#[test]
+fn caches_of_one_thread_do_not_see_each_others_entries() {
+    let (one, two) = (cache().0, cache().0);
+    let source = Source::default();
+    for _ in 0..3 {
+        assert_eq!((block_on(x(&one, &source, 1)), block_on(x(&two, &source, 1))), (1, 2));
+    }
+    block_on(x::invalidate(&one, &source, 1)).unwrap();
+    for _ in 0..3 {
+        assert_eq!((block_on(x(&one, &source, 1)), block_on(x(&two, &source, 1))), (3, 2));
+    }
+}
+
+#[test]
+fn hits_at_hand_keep_an_entry_in_the_tier() {
+    let cache = Cache::builder().l1_max_bytes(1 << 20).build().unwrap();
+    let source = Source::default();
+    let hot = block_on(x(&cache, &source, 0));
+    for n in 1..20_000 {
+        block_on(x(&cache, &source, n));
+        assert_eq!(block_on(x(&cache, &source, 0)), hot, "after {n} others");
+    }
+    assert!(cache.stats().l1_entries < 4_000);
+}
+
+/// Counts those that are there.
+struct Counted(Arc<AtomicU64>);
+
+impl Clone for Counted {
+    fn clone(&self) -> Self {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Self(self.0.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cached("counted", ttl = "1m", local, cache = cache, skip(cache, alive))]
+fn counted(cache: &Cache, alive: &Arc<AtomicU64>, n: u32) -> Counted {
+    let _ = n;
+    alive.fetch_add(1, Ordering::SeqCst);
+    Counted(alive.clone())
+}
+
+#[test]
+fn what_was_dropped_or_has_left_is_not_held_for_long() {
+    let alive = Arc::new(AtomicU64::new(0));
+    let (kept, dropped) = (cache().0, cache().0);
+    for n in 0..100 {
+        for _ in 0..3 {
+            counted(&dropped, &alive, n);
+        }
+    }
+    assert_eq!(alive.load(Ordering::SeqCst), 100);
+    drop(dropped);
+    // The thread comes by.
+    (0..2).for_each(|_| drop(counted(&kept, &alive, 0)));
+    assert_eq!(alive.load(Ordering::SeqCst), 1);
+
+    // A thread that ends lets go of everything.
+    let entries = 1000;
+    thread::scope(|scope| {
+        scope.spawn(|| (0..3 * entries).for_each(|n| drop(counted(&kept, &alive, n % entries))));
+    });
+    kept.clear_local();
+    (0..2).for_each(|_| drop(counted(&kept, &alive, 0)));
+    let held = kept.stats().l1_retired_bytes;
+    assert!(held < 1000 * 1000, "{held}");
+}
+
+/// A value that is copied by a call of a cached function, and a key that is written by one.
+#[derive(Debug)]
+struct Nested(u64);
+
+#[cached("inner", ttl = "1m", local)]
+fn inner(n: u64) -> u64 {
+    n + 1
+}
+
+impl Clone for Nested {
+    fn clone(&self) -> Self {
+        assert_eq!(inner(self.0), self.0 + 1);
+        Self(self.0)
+    }
+}
+
+impl Serialize for Nested {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(inner(self.0))
+    }
+}
+
+#[cached("outer", ttl = "1m", local)]
+fn outer(n: &Nested) -> Nested {
+    LOADS.set(LOADS.get() + 1);
+    Nested(n.0)
+}
+
+thread_local!(static LOADS: Cell<u32> = const { Cell::new(0) });
+
+#[test]
+fn arguments_and_values_may_call_cached_functions() {
+    for n in [1, 1, 1, 2, 2, 1] {
+        assert_eq!(outer(&Nested(n)).0, n);
+    }
+    assert_eq!(LOADS.get(), 2);
+}
+
+#[test]
+fn threads_that_invalidate_and_threads_that_have_it_at_hand() {
+    const ROUNDS: u64 = 2_000;
+    let cache = Cache::builder().build().unwrap();
+    let (source, told) = (Arc::new(Source::default()), Arc::new(AtomicU64::new(0)));
+    let start = Barrier::new(3);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                start.wait();
+                while told.load(Ordering::SeqCst) < ROUNDS {
+                    let least = told.load(Ordering::SeqCst);
+                    let value = block_on(x(&cache, &source, 1));
+                    assert!(
+                        value > least,
+                        "{value} was loaded before an invalidation that was over at {least}"
+                    );
+                }
+            });
+        }
+        scope.spawn(|| {
+            start.wait();
+            while told.load(Ordering::SeqCst) < ROUNDS {
+                // Whatever was loaded until now is outdated when this is over.
+                let outdated = source.0.load(Ordering::SeqCst);
+                block_on(x::invalidate(&cache, &source, 1)).unwrap();
+                told.fetch_max(outdated, Ordering::SeqCst);
+            }
+        });
+    });
+}
