@@ -1,17 +1,17 @@
 #!/bin/sh
-# Runs every test of the workspace. The tests start redis-server processes of their own, so it is installed
-# first if it is missing.
+# Runs every test of the workspace. The tests start redis-server processes of their own, and on Linux they count
+# instructions with valgrind: both are installed first if they are missing.
 set -eu
 
 cd "$(dirname "$0")/.."
 
 say_how() {
     cat >&2 <<'EOF'
-The tests need redis-server, and it could not be installed. Install it with one of
-    sudo apt-get install redis-server
-    sudo dnf install redis
+The tests need redis-server, and on Linux valgrind, and they could not be installed. Install them with one of
+    sudo apt-get install redis-server valgrind
+    sudo dnf install redis valgrind
     brew install redis
-so that `redis-server` is found on the PATH, and run this script again.
+so that they are found on the PATH, and run this script again.
 EOF
     exit 1
 }
@@ -27,11 +27,11 @@ as_root() {
     fi
 }
 
-install_redis() {
+install() {
     if command -v apt-get >/dev/null 2>&1; then
-        as_root apt-get update && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y redis-server
+        as_root apt-get update && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y redis-server valgrind
     elif command -v dnf >/dev/null 2>&1; then
-        as_root dnf install -y redis
+        as_root dnf install -y redis valgrind
     elif command -v brew >/dev/null 2>&1; then
         brew install redis
     else
@@ -39,10 +39,15 @@ install_redis() {
     fi
 }
 
-if ! command -v redis-server >/dev/null 2>&1; then
-    echo "redis-server is missing: installing it" >&2
-    install_redis || say_how
-    command -v redis-server >/dev/null 2>&1 || say_how
+has_all() {
+    command -v redis-server >/dev/null 2>&1 || return 1
+    [ "$(uname)" != Linux ] || command -v valgrind >/dev/null 2>&1
+}
+
+if ! has_all; then
+    echo "redis-server or valgrind is missing: installing them" >&2
+    install || say_how
+    has_all || say_how
 fi
 redis-server --version
 

@@ -1,0 +1,76 @@
+//! `guard FUNCTION HITS`: fills a cache, and then asks it so often, for `tests/instructions.rs` to count.
+
+use std::{
+    env,
+    future::Future,
+    hint::black_box,
+    pin::pin,
+    process::ExitCode,
+    task::{Context, Poll, Waker},
+};
+
+use cached_aside::cached;
+
+#[cached("number", ttl = "1h")]
+async fn by_number(n: u64) -> u64 {
+    n
+}
+
+#[cached("name", ttl = "1h")]
+async fn by_name(name: &str, n: u32) -> u64 {
+    name.len() as u64 + u64::from(n)
+}
+
+#[cached("square", ttl = "1h", local)]
+fn square(n: u64) -> u64 {
+    n.wrapping_mul(n)
+}
+
+#[cached("prompt", ttl = "1h")]
+async fn prompt(text: &str) -> u64 {
+    text.len() as u64
+}
+
+/// Keys that take turns.
+const KEYS: u64 = 100;
+
+fn main() -> ExitCode {
+    let mut arguments = env::args().skip(1);
+    let (Some(function), Some(Ok(hits))) = (arguments.next(), arguments.next().map(|hits| hits.parse()))
+    else {
+        eprintln!("guard FUNCTION HITS");
+        return ExitCode::FAILURE;
+    };
+    let names: Vec<String> = (0..KEYS).map(|n| format!("user-{n}@example.org")).collect();
+    let long: Vec<String> = (0..KEYS).map(|n| format!("{n:02048}")).collect();
+    let name = |n: u64| &*names[usize::try_from(n).unwrap_or(0)];
+    let text = |n: u64| &*long[usize::try_from(n).unwrap_or(0)];
+    match &*function {
+        "number" => ask(hits, |n| now(by_number(n))),
+        "name" => ask(hits, |n| now(by_name(name(n), 7))),
+        "square" => ask(hits, square),
+        "prompt" => ask(hits, |n| now(prompt(text(n)))),
+        _ => {
+            eprintln!("there is no function `{function}`");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// Each key once to load it and a few times to have it at hand, and then so many hits.
+fn ask(hits: u64, call: impl Fn(u64) -> u64) {
+    for n in (0..10 * KEYS).chain(0..hits) {
+        black_box(call(black_box(n % KEYS)));
+    }
+}
+
+/// A load that does not wait, and a hit, are ready at the first poll.
+fn now<T>(call: impl Future<Output = T>) -> T {
+    let mut call = pin!(call);
+    loop {
+        if let Poll::Ready(value) = call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return value;
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! How many instructions a hit takes: they repeat, whatever else the machine does, and so can be held to.
+#![cfg(target_os = "linux")]
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// What each function's hit took when it was last measured, with the loop around it. A change that makes it better lowers
+/// the figure.
+const MEASURED: [(&str, f64); 4] =
+    [("number", 391.0), ("name", 568.0), ("square", 420.0), ("prompt", 1963.0)];
+
+/// Other compilers, processors and C libraries count a little differently.
+const MARGIN: f64 = 1.12;
+
+#[test]
+fn a_hit_takes_no_more_instructions_than_it_did() {
+    let program = build();
+    let mut too_many = Vec::new();
+    for (function, measured) in MEASURED {
+        let (few, many) = (10_000, 60_000);
+        let [before, after] = [few, many].map(|hits| instructions(&program, function, hits));
+        #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+        let each = (after - before) as f64 / (many - few) as f64;
+        println!("{function}: {each:.1} instructions for a hit, measured {measured:.1}");
+        if each > measured * MARGIN {
+            too_many.push(format!("{function}: {each:.1}, and {measured:.1} when it was measured"));
+        }
+    }
+    assert!(too_many.is_empty(), "{}", too_many.join("; "));
+}
+
+/// As users build it, which the test itself is not.
+fn build() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("release");
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--release", "--locked", "--manifest-path"])
+        .arg(manifest)
+        .arg("--target-dir")
+        .arg(&target)
+        // What was asked for the tests is not for this.
+        .env_remove("RUSTFLAGS")
+        .status();
+    assert!(built.is_ok_and(|status| status.success()), "the program could not be built");
+    target.join("release/guard")
+}
+
+/// Of a whole run, by callgrind.
+fn instructions(program: &Path, function: &str, hits: u64) -> u64 {
+    let run = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(program)
+        .args([function, &hits.to_string()])
+        .output();
+    let run = run.expect("valgrind is there: scripts/test.sh installs it");
+    let text = String::from_utf8_lossy(&run.stderr);
+    let collected =
+        text.lines().find_map(|line| line.split_once("Collected : ")).map(|(_, count)| count.trim());
+    let collected = collected.and_then(|count| count.parse().ok());
+    collected.unwrap_or_else(|| panic!("callgrind has counted nothing: {text}"))
+}
