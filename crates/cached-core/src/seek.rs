@@ -289,7 +289,7 @@ impl<R> Seek<'_, R> {
             Some(Record::Absent) => State::Takeable(Take::Free),
             Some(Record::Failed) => State::Failed,
             Some(Record::Leased { left, is_retry }) => State::Busy { left, is_retry, claim },
-            Some(Record::Unchanged(_)) => match known {
+            Some(Record::Unchanged) => match known {
                 Some(kept) if kept.claim.generations().map(Some).eq(generations) => {
                     self.function.add(Count::Revalidate);
                     let claim = claim.with_generations(kept.claim.generations());
