@@ -1,0 +1,148 @@
+//! What a hit in the in-process tier costs, by the kinds of keys and values, and by how many keys are asked for.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{
+    crew::{Hits, functions, measure},
+    functions::{CAPACITY, Functions},
+    options::Options,
+    peers::{Cachet, Foyer, Lfu, MokaFuture, MokaSync, MokaTuned, MultiTier, Peer, Quick, S3Fifo},
+    plot::{Bar, Bars, Plot},
+    race::Rounds,
+    report::{Group, Report, number, ratio},
+    work::{Key, Prompt, Shuffle, Text, Zipf},
+};
+
+pub const GROUP: Group = Group { name: "hits", long: false, crates: super::PEERS, run };
+
+/// So many that no branch predictor learns the order.
+const ORDER: usize = 1 << 18;
+
+struct Race {
+    title: &'static str,
+    rounds: Rounds,
+}
+
+fn run(options: &Options) -> Report {
+    let few = 1_000;
+    let many = options.pick(2_000, 100_000);
+    let kinds = [
+        race::<u64, u64>(options, "u64 → u64", few, Order::Uniform),
+        race::<Text, u64>(options, "(&str, u32) → u64", few, Order::Uniform),
+        race::<Text, Arc<String>>(options, "(&str, u32) → Arc", few, Order::Uniform),
+        race::<Prompt, Arc<String>>(options, "2 KB prompt → Arc", few, Order::Uniform),
+        race::<u64, String>(options, "u64 → 4 KB String", few, Order::Uniform),
+    ];
+    let sets = [
+        race::<Text, Arc<String>>(options, "1 k, Zipf", few, Order::Zipf),
+        race::<Text, Arc<String>>(options, "100 k, Zipf", many, Order::Zipf),
+        race::<Text, Arc<String>>(options, "100 k, uniform", many, Order::Uniform),
+        race::<u64, u64>(options, "u64, 100 k, uniform", many, Order::Uniform),
+    ];
+    Report::default()
+        .plot(Plot::bars("hits", "Time of a hit, relative to the fastest", kinds.iter().map(panel).collect()))
+        .table("Kinds of keys and values: 1,000 keys, uniform, one thread; ns per hit", &times(&kinds))
+        .table("The same, divided by `ours, async` in each round", &ratios(&kinds))
+        .table(
+            "Working sets and distributions: `(&str, u32)` → `Arc` unless said, one thread; ns per hit",
+            &times(&sets),
+        )
+        .table("The same, divided by `ours, async` in each round", &ratios(&sets))
+        .table("Goals", &goals(&kinds))
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Order {
+    Uniform,
+    Zipf,
+}
+
+impl Order {
+    pub(super) fn of(self, keys: u32) -> Vec<u32> {
+        match self {
+            Self::Uniform => {
+                let mut shuffle = Shuffle::new(1);
+                (0..ORDER).map(|_| shuffle.below(keys)).collect()
+            }
+            Self::Zipf => {
+                let mut zipf = Zipf::new(keys, 0.99, 1);
+                (0..ORDER).map(|_| zipf.draw()).collect()
+            }
+        }
+    }
+}
+
+fn race<K: Key, V: Functions<K>>(options: &Options, title: &'static str, keys: u32, order: Order) -> Race {
+    let arms = arms::<K, V>(options, &super::keys(keys));
+    let rounds = measure(options, &arms, &[1], &order.of(keys));
+    eprintln!("  {title}");
+    Race { title, rounds }
+}
+
+/// All that answer this kind of call.
+pub(super) fn arms<K: Key, V: Functions<K>>(options: &Options, keys: &Arc<Vec<K>>) -> Vec<Hits> {
+    let mut arms = functions::<K, V>(options, keys);
+    macro_rules! peers {
+        ($($peer:ty),+) => {
+            $(if options.wants(<$peer as Peer<K, V>>::NAME) {
+                arms.push(Hits::of::<K, V, $peer>(keys, CAPACITY));
+            })+
+        };
+    }
+    peers!(MokaFuture<K, V>, MokaSync<K, V>, MokaTuned<K, V>, Quick<K, V>);
+    peers!(Foyer<K, V, Lfu>, Foyer<K, V, S3Fifo>, Cachet<K, V>, MultiTier);
+    arms
+}
+
+fn names(races: &[Race]) -> Vec<String> {
+    races.first().map(|race| race.rounds.names().to_vec()).unwrap_or_default()
+}
+
+fn matrix(races: &[Race], cell: impl Fn(&Rounds, &str) -> String) -> Vec<Vec<String>> {
+    let head = ["arm"].into_iter().chain(races.iter().map(|race| race.title)).map(str::to_owned).collect();
+    let row = |name: String| {
+        let cells = races.iter().map(|race| cell(&race.rounds, &name)).collect::<Vec<_>>();
+        [name].into_iter().chain(cells).collect()
+    };
+    [head].into_iter().chain(names(races).into_iter().map(row)).collect()
+}
+
+fn times(races: &[Race]) -> Vec<Vec<String>> {
+    matrix(races, |rounds, name| number(rounds.median(name)))
+}
+
+fn ratios(races: &[Race]) -> Vec<Vec<String>> {
+    matrix(races, |rounds, name| ratio(rounds.ratio(name, "ours, async")))
+}
+
+fn panel(race: &Race) -> Bars {
+    let ranking = race.rounds.ranking();
+    let best = ranking.first().cloned().unwrap_or_default();
+    let bar = |name: String| {
+        let value = race.rounds.ratio(&name, &best).unwrap_or(f64::NAN);
+        let label = format!("{} ({} ns)", ratio(Some(value)), number(race.rounds.median(&name)));
+        Bar { name, value, label }
+    };
+    Bars { title: race.title.to_owned(), bars: ranking.into_iter().map(bar).collect() }
+}
+
+fn goals(kinds: &[Race]) -> Vec<Vec<String>> {
+    let rounds: HashMap<_, _> = kinds.iter().map(|race| (race.title, &race.rounds)).collect();
+    let text = "(&str, u32) → u64";
+    let goal = |what: &str, at_most: &str, value: Option<f64>| {
+        vec![what.to_owned(), at_most.to_owned(), ratio(value)]
+    };
+    // The bare cache has a number as its key, so this one is of medians, over two races.
+    let bare = rounds["u64 → u64"].median("quick_cache");
+    let ours = rounds[text].median("ours, async");
+    vec![
+        vec![
+            "`ours, async`, `(&str, u32)` key, divided by".to_owned(),
+            "goal".to_owned(),
+            "measured".to_owned(),
+        ],
+        goal("`cached, concurrent`", "≤ 0.50", rounds[text].ratio("ours, async", "cached, concurrent")),
+        goal("`moka future` with a borrowed key", "≤ 0.35", rounds[text].ratio("ours, async", "moka future")),
+        goal("`quick_cache` with a `u64` key", "≤ 2.50", ours.zip(bare).map(|(ours, bare)| ours / bare)),
+    ]
+}

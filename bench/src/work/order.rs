@@ -1,0 +1,62 @@
+//! Orders of keys that are the same in each run.
+
+/// Uniform: a linear congruential generator, of which the high bits are used.
+#[derive(Clone, Debug)]
+pub struct Shuffle(u64);
+
+impl Shuffle {
+    /// Of a seed.
+    pub fn new(seed: u64) -> Self {
+        let mut shuffle = Self(seed);
+        shuffle.next();
+        shuffle
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+
+    /// Less than `bound`.
+    pub fn below(&mut self, bound: u32) -> u32 {
+        u32::try_from(self.next() % u64::from(bound.max(1))).unwrap_or(0)
+    }
+
+    /// From zero to one.
+    fn share(&mut self) -> f64 {
+        self.next() as f64 / (1_u64 << 31) as f64
+    }
+}
+
+/// The item of rank `r` is asked for in proportion to `1 / r^exponent`.
+#[derive(Clone, Debug)]
+pub struct Zipf {
+    /// Sums of the shares up to each rank.
+    sums: Vec<f64>,
+    shuffle: Shuffle,
+}
+
+impl Zipf {
+    /// Of so many items.
+    pub fn new(items: u32, exponent: f64, seed: u64) -> Self {
+        let mut sum = 0.0;
+        let weights = (1..=items).map(|rank| {
+            sum += f64::from(rank).powf(-exponent);
+            sum
+        });
+        let mut sums: Vec<_> = weights.collect();
+        for part in &mut sums {
+            *part /= sum;
+        }
+        Self { sums, shuffle: Shuffle::new(seed) }
+    }
+
+    /// The next item: neighbours in rank are no neighbours in number.
+    pub fn draw(&mut self) -> u32 {
+        let share = self.shuffle.share();
+        let items = self.sums.len();
+        let rank = self.sums.partition_point(|&sum| sum < share).min(items - 1);
+        // A prime number that divides no number of items we use, so this visits each item once.
+        u32::try_from(rank * 7_919 % items).unwrap_or(0)
+    }
+}
