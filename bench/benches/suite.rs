@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::ExitCode, time::Instant};
 
-use cached_aside_bench::{groups::GROUPS, options::Options, page, report::Group};
+use cached_aside_bench::{groups::GROUPS, options::Options, page, report::Group, work::install};
 
 fn main() -> ExitCode {
     let options = match Options::from_arguments() {
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
+    install();
     let wanted = |group: &&Group| match options.only.as_slice() {
         [] => options.long || !group.long,
         names => names.iter().any(|name| name == group.name),

@@ -8,9 +8,7 @@ use std::{
 };
 
 use crate::{
-    functions::Functions,
     options::Options,
-    peers::Peer,
     race::Rounds,
     work::{Key, Value, loads},
 };
@@ -46,33 +44,10 @@ impl Hits {
         Self { name: name.to_owned(), run: Box::new(run) }
     }
 
-    /// Of a peer that is no attribute.
-    pub fn of<K: Key, V: Value, P: Peer<K, V>>(keys: &Arc<Vec<K>>, capacity: u32) -> Self {
-        let peer = P::new(capacity);
-        Self::new(P::NAME, keys, move |key| peer.call(key))
-    }
-
     /// Looks up keys by their indices.
     pub fn run(&self, indices: &[u32]) {
         (self.run)(indices);
     }
-}
-
-/// The arms of the attributes, as many as are wanted.
-pub fn functions<K: Key, V: Functions<K>>(options: &Options, keys: &Arc<Vec<K>>) -> Vec<Hits> {
-    type Function<K, V> = fn(&K) -> V;
-    let all: [(&str, Function<K, V>); 6] = [
-        ("ours, async", V::ours),
-        ("ours, sync local", V::ours_local),
-        ("cached, concurrent", V::concurrent),
-        ("cached, concurrent, bounded, ttl", V::concurrent_bounded),
-        ("cached, bounded, ttl", V::locked),
-        ("hitbox", V::hitbox),
-    ];
-    all.into_iter()
-        .filter(|(name, _)| options.wants(name))
-        .map(|(name, hit)| Hits::new(name, keys, hit))
-        .collect()
 }
 
 /// Nanoseconds per hit as a thread sees them. With several numbers of threads, each is an arm of its own in every round; see

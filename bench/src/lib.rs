@@ -2,9 +2,14 @@
 //!
 //! `cargo bench --manifest-path bench/Cargo.toml`; `README.md` says what is measured, how to read it, and how to add to it.
 
+mod arms;
+mod child;
+mod contender;
 mod crew;
 mod functions;
 pub mod groups;
+pub mod kinds;
+pub mod large;
 pub mod options;
 pub mod page;
 mod peers;
@@ -13,4 +18,4 @@ pub mod race;
 pub mod report;
 mod setting;
 mod table;
-mod work;
+pub mod work;

@@ -3,20 +3,18 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    crew::{Hits, functions, measure},
+    arms::arms,
+    crew::{Hits, measure},
     functions::{CAPACITY, Functions},
+    kinds::KINDS,
     options::Options,
-    peers::{Cachet, Foyer, Lfu, MokaFuture, MokaSync, MokaTuned, MultiTier, Peer, Quick, S3Fifo},
     plot::{Bar, Bars, Plot},
     race::Rounds,
     report::{Group, Report, number, ratio},
-    work::{Key, Prompt, Shuffle, Text, Zipf},
+    work::{Key, Order, Text, keys_of},
 };
 
 pub const GROUP: Group = Group { name: "hits", long: false, crates: super::PEERS, run };
-
-/// So many that no branch predictor learns the order.
-const ORDER: usize = 1 << 18;
 
 struct Race {
     title: &'static str,
@@ -26,13 +24,9 @@ struct Race {
 fn run(options: &Options) -> Report {
     let few = 1_000;
     let many = options.pick(2_000, 100_000);
-    let kinds = [
-        race::<u64, u64>(options, "u64 → u64", few, Order::Uniform),
-        race::<Text, u64>(options, "(&str, u32) → u64", few, Order::Uniform),
-        race::<Text, Arc<String>>(options, "(&str, u32) → Arc", few, Order::Uniform),
-        race::<Prompt, Arc<String>>(options, "2 KB prompt → Arc", few, Order::Uniform),
-        race::<u64, String>(options, "u64 → 4 KB String", few, Order::Uniform),
-    ];
+    let kinds = KINDS.each_ref().map(|kind| {
+        raced(options, kind.title, &(kind.arms)(few, &|name| options.wants(name)), &Order::Uniform.of(few))
+    });
     let sets = [
         race::<Text, Arc<String>>(options, "1 k, Zipf", few, Order::Zipf),
         race::<Text, Arc<String>>(options, "100 k, Zipf", many, Order::Zipf),
@@ -51,47 +45,18 @@ fn run(options: &Options) -> Report {
         .table("Goals", &goals(&kinds))
 }
 
-#[derive(Clone, Copy)]
-pub(super) enum Order {
-    Uniform,
-    Zipf,
-}
-
-impl Order {
-    pub(super) fn of(self, keys: u32) -> Vec<u32> {
-        match self {
-            Self::Uniform => {
-                let mut shuffle = Shuffle::new(1);
-                (0..ORDER).map(|_| shuffle.below(keys)).collect()
-            }
-            Self::Zipf => {
-                let mut zipf = Zipf::new(keys, 0.99, 1);
-                (0..ORDER).map(|_| zipf.draw()).collect()
-            }
-        }
-    }
-}
-
 fn race<K: Key, V: Functions<K>>(options: &Options, title: &'static str, keys: u32, order: Order) -> Race {
-    let arms = arms::<K, V>(options, &super::keys(keys));
-    let rounds = measure(options, &arms, &[1], &order.of(keys));
-    eprintln!("  {title}");
-    Race { title, rounds }
+    raced(
+        options,
+        title,
+        &arms::<K, V>(&keys_of(keys), CAPACITY, &|name| options.wants(name)),
+        &order.of(keys),
+    )
 }
 
-/// All that answer this kind of call.
-pub(super) fn arms<K: Key, V: Functions<K>>(options: &Options, keys: &Arc<Vec<K>>) -> Vec<Hits> {
-    let mut arms = functions::<K, V>(options, keys);
-    macro_rules! peers {
-        ($($peer:ty),+) => {
-            $(if options.wants(<$peer as Peer<K, V>>::NAME) {
-                arms.push(Hits::of::<K, V, $peer>(keys, CAPACITY));
-            })+
-        };
-    }
-    peers!(MokaFuture<K, V>, MokaSync<K, V>, MokaTuned<K, V>, Quick<K, V>);
-    peers!(Foyer<K, V, Lfu>, Foyer<K, V, S3Fifo>, Cachet<K, V>, MultiTier);
-    arms
+fn raced(options: &Options, title: &'static str, arms: &[Hits], order: &[u32]) -> Race {
+    eprintln!("  {title}");
+    Race { title, rounds: measure(options, arms, &[1], order) }
 }
 
 fn names(races: &[Race]) -> Vec<String> {

@@ -1,4 +1,4 @@
-use cachet::Cache;
+use cachet::{Cache, CacheBuilder, InMemoryCache};
 use tick::Clock;
 
 use super::Peer;
@@ -7,16 +7,26 @@ use crate::work::{Key, TTL, Value, now, runtime};
 /// One tier in memory with a bound and a ttl. It looks up by what `Borrow` lends, so a text in a tuple is copied.
 pub struct Cachet<K: Key, V: Value>(pub Cache<K::Owned, V>);
 
+impl<K: Key, V: Value> Cachet<K, V> {
+    /// With its protection against stampedes, for which a hit pays as well.
+    pub fn shielded(capacity: u32) -> Self {
+        Self(builder::<K, V>(capacity).stampede_protection().build())
+    }
+}
+
+/// What both have.
+fn builder<K: Key, V: Value>(capacity: u32) -> CacheBuilder<K::Owned, V, InMemoryCache<K::Owned, V>> {
+    let _guard = runtime().enter();
+    // Its documentation recommends this where the time is read often.
+    let clock = Clock::new_tokio().with_fast_instant(true);
+    Cache::builder::<K::Owned, V>(clock).memory_with(|memory| memory.max_capacity(capacity.into())).ttl(TTL)
+}
+
 impl<K: Key, V: Value> Peer<K, V> for Cachet<K, V> {
     const NAME: &'static str = "cachet";
 
     fn new(capacity: u32) -> Self {
-        let _guard = runtime().enter();
-        // Its documentation recommends this where the time is read often.
-        let clock = Clock::new_tokio().with_fast_instant(true);
-        let builder =
-            Cache::builder::<K::Owned, V>(clock).memory_with(|memory| memory.max_capacity(capacity.into()));
-        Self(builder.ttl(TTL).build())
+        Self(builder::<K, V>(capacity).build())
     }
 
     #[inline]

@@ -51,6 +51,11 @@ impl<K: Key, V: Value, P: Policy> Peer<K, V> for Foyer<K, V, P> {
         Self(builder.build(), PhantomData)
     }
 
+    fn whole(capacity: u32) -> Self {
+        let builder = CacheBuilder::new(capacity as usize).with_shards(1).with_eviction_config(P::config());
+        Self(builder.build(), PhantomData)
+    }
+
     #[inline]
     fn get(&self, key: &K) -> Option<V> {
         self.0.get(&key.borrowed()).map(|entry| entry.value().clone())

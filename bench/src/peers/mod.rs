@@ -1,5 +1,6 @@
 //! The caches that are no attributes, each used as its documentation shows.
 
+mod cached;
 mod cachet;
 mod foyer;
 mod moka;
@@ -8,9 +9,10 @@ mod quick;
 
 use crate::work::{Key, Value, load};
 
+pub use cached::CachedLru;
 pub use cachet::Cachet;
-pub use foyer::{Foyer, Lfu, Policy, S3Fifo, Sieve};
-pub use moka::{MokaFuture, MokaSync, MokaTuned};
+pub use foyer::{Foyer, Lfu, S3Fifo, Sieve};
+pub use moka::{MokaFuture, MokaLru, MokaSync, MokaTinyLfu, MokaTuned};
 pub use multi_tier::MultiTier;
 pub use quick::Quick;
 
@@ -21,6 +23,14 @@ pub trait Peer<K: Key, V: Value>: Send + Sync + 'static {
 
     /// For so many entries.
     fn new(capacity: u32) -> Self;
+    /// The same in one shard, if it has shards: for one thread, and a policy that sees all keys.
+    fn whole(capacity: u32) -> Self
+    where
+        Self: Sized,
+    {
+        Self::new(capacity)
+    }
+
     /// A lookup.
     fn get(&self, key: &K) -> Option<V>;
     /// Keeps a value.

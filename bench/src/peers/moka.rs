@@ -76,3 +76,43 @@ impl<K: Key, V: Value> Peer<K, V> for MokaFuture<K, V> {
         now(self.0.invalidate(&key.borrowed()));
     }
 }
+
+/// Bounded only, and its pending work is done after each insertion, as it is at a realistic pace.
+macro_rules! settled {
+    ($($(#[$doc:meta])+ $peer:ident, $name:literal, $policy:ident;)+) => {
+        $(
+            $(#[$doc])+
+            pub struct $peer<K: Key, V>(sync::Cache<K::Owned, V>);
+
+            impl<K: Key, V: Value> Peer<K, V> for $peer<K, V> {
+                const NAME: &'static str = $name;
+
+                fn new(capacity: u32) -> Self {
+                    let policy = EvictionPolicy::$policy();
+                    Self(sync::Cache::builder().max_capacity(capacity.into()).eviction_policy(policy).build())
+                }
+
+                #[inline]
+                fn get(&self, key: &K) -> Option<V> {
+                    self.0.get(&key.borrowed())
+                }
+
+                fn insert(&self, key: &K, value: V) {
+                    self.0.insert(key.owned(), value);
+                    self.0.run_pending_tasks();
+                }
+
+                fn remove(&self, key: &K) {
+                    self.0.invalidate(&key.borrowed());
+                }
+            }
+        )+
+    };
+}
+
+settled! {
+    /// Its default policy.
+    MokaTinyLfu, "moka tiny_lfu", tiny_lfu;
+    /// The other one.
+    MokaLru, "moka lru", lru;
+}

@@ -1,4 +1,7 @@
-use quick_cache::sync::Cache;
+use quick_cache::{
+    DefaultHashBuilder, OptionsBuilder, UnitWeighter,
+    sync::{Cache, DefaultLifecycle},
+};
 
 use super::Peer;
 use crate::work::{Key, Value};
@@ -11,6 +14,15 @@ impl<K: Key, V: Value> Peer<K, V> for Quick<K, V> {
 
     fn new(capacity: u32) -> Self {
         Self(Cache::new(capacity as usize))
+    }
+
+    fn whole(capacity: u32) -> Self {
+        let mut options = OptionsBuilder::new();
+        options.shards(1).estimated_items_capacity(capacity as usize).weight_capacity(capacity.into());
+        let options = options.build().expect("all that is needed is set");
+        let (weighter, hasher, lifecycle) =
+            (UnitWeighter, DefaultHashBuilder::default(), DefaultLifecycle::default());
+        Self(Cache::with_options(options, weighter, hasher, lifecycle))
     }
 
     #[inline]

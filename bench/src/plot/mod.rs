@@ -4,12 +4,10 @@ mod bars;
 mod lines;
 mod style;
 
-use std::convert::identity;
-
 use plotters::{drawing::IntoDrawingArea, prelude::SVGBackend};
 
 pub use bars::{Bar, Bars};
-pub use lines::{Curves, Lines};
+pub use lines::Lines;
 
 /// What is drawn, and as which file.
 pub struct Plot {
@@ -73,7 +71,7 @@ fn grid<T>(
                 }
                 rest = below;
             }
-            root.present().map_err(identity)
+            root.present()
         });
         drawn.expect("a text takes whatever is drawn");
     }

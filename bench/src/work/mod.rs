@@ -2,22 +2,25 @@
 
 mod key;
 mod order;
+mod trace;
 mod value;
 
 use std::{
     pin::pin,
     sync::{
-        OnceLock,
-        atomic::{AtomicUsize, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
+use cached_aside::Cache;
 use tokio::runtime::Runtime;
 
 pub use key::{Key, Prompt, Text};
-pub use order::{Shuffle, Zipf};
+pub use order::{Order, Shuffle, Zipf};
+pub use trace::Trace;
 pub use value::Value;
 
 /// How long values are fresh, where a cache knows such a thing: nothing expires.
@@ -50,4 +53,18 @@ pub fn now<T>(future: impl Future<Output = T>) -> T {
 pub fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| Runtime::new().expect("threads can be started"))
+}
+
+/// Keys that no race before has asked for, because the functions under attributes keep what they have.
+pub fn keys_of<K: Key>(count: u32) -> Arc<Vec<K>> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = NEXT.fetch_add(count, Ordering::Relaxed);
+    Arc::new((first..first + count).map(|number| K::new(number.into())).collect())
+}
+
+/// One cache for all functions of ours that name none, as in an application. Nothing is evicted from it, and the environment
+/// cannot put Redis behind it.
+pub fn install() {
+    let cache = Cache::builder().l1_max_bytes(16 << 30).build().and_then(Cache::install);
+    cache.expect("no function was called before");
 }

@@ -60,3 +60,31 @@ impl Zipf {
         u32::try_from(rank * 7_919 % items).unwrap_or(0)
     }
 }
+
+/// So many that no branch predictor learns the order.
+const ORDER: usize = 1 << 18;
+
+/// How keys are asked for.
+#[derive(Clone, Copy, Debug)]
+pub enum Order {
+    /// All alike.
+    Uniform,
+    /// With an exponent of 0.99.
+    Zipf,
+}
+
+impl Order {
+    /// Indices of so many keys.
+    pub fn of(self, keys: u32) -> Vec<u32> {
+        match self {
+            Self::Uniform => {
+                let mut shuffle = Shuffle::new(1);
+                (0..ORDER).map(|_| shuffle.below(keys)).collect()
+            }
+            Self::Zipf => {
+                let mut zipf = Zipf::new(keys, 0.99, 1);
+                (0..ORDER).map(|_| zipf.draw()).collect()
+            }
+        }
+    }
+}

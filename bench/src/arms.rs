@@ -1,0 +1,47 @@
+//! All that answer a call.
+
+use std::sync::Arc;
+
+use crate::{
+    crew::Hits,
+    functions::Functions,
+    peers::{Cachet, Foyer, Lfu, MokaFuture, MokaSync, MokaTuned, MultiTier, Peer, Quick, S3Fifo},
+    work::Key,
+};
+
+/// The arms that are wanted, filled with the keys. `capacity` is that of the peers that are no attributes.
+pub fn arms<K: Key, V: Functions<K>>(
+    keys: &Arc<Vec<K>>,
+    capacity: u32,
+    wants: &dyn Fn(&str) -> bool,
+) -> Vec<Hits> {
+    let mut arms = Vec::new();
+    macro_rules! functions {
+        ($($name:literal => $function:ident),+ $(,)?) => {
+            $(if wants($name) {
+                arms.push(Hits::new($name, keys, V::$function));
+            })+
+        };
+    }
+    macro_rules! peers {
+        ($($peer:ty),+ $(,)?) => {
+            $(if wants(<$peer as Peer<K, V>>::NAME) {
+                let peer = <$peer as Peer<K, V>>::new(capacity);
+                arms.push(Hits::new(<$peer as Peer<K, V>>::NAME, keys, move |key| Peer::<K, V>::call(&peer, key)));
+            })+
+        };
+    }
+    functions! {
+        "ours, async" => ours,
+        "ours, sync local" => ours_local,
+        "cached, concurrent" => concurrent,
+        "cached, concurrent, bounded, ttl" => concurrent_bounded,
+        "cached, bounded, ttl" => locked,
+        "hitbox" => hitbox,
+    }
+    peers! {
+        MokaFuture<K, V>, MokaSync<K, V>, MokaTuned<K, V>, Quick<K, V>, Foyer<K, V, Lfu>, Foyer<K, V, S3Fifo>,
+        Cachet<K, V>, MultiTier,
+    }
+    arms
+}
