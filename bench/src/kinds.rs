@@ -22,7 +22,7 @@ pub struct Kind {
 type Arms = fn(u32, &dyn Fn(&str) -> bool) -> Vec<Hits>;
 
 /// All kinds that there are functions for.
-pub const KINDS: [Kind; 5] = [
+pub static KINDS: [Kind; 5] = [
     kind::<u64, u64>("u64 → u64"),
     kind::<Text, u64>("(&str, u32) → u64"),
     kind::<Text, Arc<String>>("(&str, u32) → Arc"),

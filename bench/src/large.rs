@@ -13,7 +13,7 @@ pub type Call = Box<dyn Fn(u64) -> u64>;
 pub type Make = fn(u32) -> Call;
 
 /// By name.
-pub const ARMS: [(&str, Make); 11] = [
+pub static ARMS: [(&str, Make); 11] = [
     ("ours, async", |_| Box::new(|key| <u64 as Functions<u64>>::ours(&key))),
     ("ours, sync local", |_| Box::new(|key| <u64 as Functions<u64>>::ours_local(&key))),
     ("cached, concurrent", |_| Box::new(|key| <u64 as Functions<u64>>::concurrent(&key))),

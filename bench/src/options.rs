@@ -1,6 +1,6 @@
 //! What the command line asks for.
 
-use std::{path::PathBuf, time::Duration};
+use std::{env, path::PathBuf, time::Duration};
 
 /// How to call the suite.
 pub const HELP: &str = "\
@@ -39,7 +39,7 @@ impl Options {
     /// Of this process. Cargo adds `--bench`.
     pub fn from_arguments() -> Result<Self, String> {
         let mut options = Self::default();
-        let mut arguments = std::env::args().skip(1);
+        let mut arguments = env::args().skip(1);
         while let Some(argument) = arguments.next() {
             let mut value =
                 || arguments.next().ok_or_else(|| format!("`{argument}` needs a value\n\n{HELP}"));
@@ -52,7 +52,7 @@ impl Options {
                 "--list" => options.list = true,
                 "--only" => options.only.extend(list(value()?)),
                 "--arms" => options.arms.extend(list(value()?)),
-                "--trace" => options.traces.push(value()?.into()),
+                "--trace" => options.traces.push(file(&value()?)?),
                 _ => return Err(format!("`{argument}` is not known\n\n{HELP}")),
             }
         }
@@ -78,4 +78,11 @@ impl Options {
     pub fn turn(&self) -> Duration {
         self.pick(Duration::from_millis(1), Duration::from_millis(15))
     }
+}
+
+/// Cargo runs benchmarks in the folder of their package, but leaves it said where it was called from.
+fn file(name: &str) -> Result<PathBuf, String> {
+    let from = env::var_os("PWD").map(PathBuf::from).unwrap_or_default();
+    let places = [from.join(name), PathBuf::from(name)];
+    places.into_iter().find(|path| path.is_file()).ok_or_else(|| format!("there is no file `{name}`"))
 }

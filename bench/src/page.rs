@@ -40,3 +40,15 @@ fn begin(group: &str) -> String {
 fn end(group: &str) -> String {
     format!("<!-- the end of {group} -->\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{begin, end, replaced};
+
+    #[test]
+    fn only_the_section_of_the_group_is_replaced() {
+        let page = |section: &str| format!("# Page\n\n{}{section}{}after\n", begin("hits"), end("hits"));
+        assert_eq!(replaced(&page("old\n"), "hits", "new\n"), Some(page("new\n")));
+        assert_eq!(replaced(&page("old\n"), "tags", "new\n"), None);
+    }
+}

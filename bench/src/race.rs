@@ -87,3 +87,21 @@ pub fn quartiles(samples: impl Iterator<Item = f64>) -> [f64; 3] {
     let last = sorted.len().saturating_sub(1);
     [1, 2, 3].map(|quarter| sorted.get(last * quarter / 4).copied().unwrap_or(f64::NAN))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Rounds;
+
+    #[test]
+    fn a_ratio_is_taken_within_each_round() {
+        // The machine is ten times slower in the second round, for both.
+        let rounds = Rounds::new(
+            vec!["one".to_owned(), "two".to_owned()],
+            vec![vec![2.0, 4.0], vec![20.0, 40.0], vec![3.0, 6.0]],
+        );
+        assert_eq!(rounds.ratio("one", "two"), Some(0.5));
+        assert_eq!(rounds.median("one"), Some(3.0));
+        assert_eq!(rounds.ratio("one", "three"), None);
+        assert_eq!(rounds.ranking(), ["one", "two"]);
+    }
+}

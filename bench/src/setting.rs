@@ -32,3 +32,14 @@ fn compiler() -> String {
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     text.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn versions_are_those_of_the_lock_file() {
+        assert!(version("moka").is_some_and(|version| version.starts_with("0.12.")));
+        assert_eq!(version("no-such-crate"), None);
+    }
+}

@@ -29,7 +29,7 @@ fn run(options: &Options) -> Report {
         [name.clone()].into_iter().chain(cells).collect()
     };
     let table: Vec<_> = [head].into_iter().chain(names.into_iter().map(row)).collect();
-    let futures = KINDS.map(|kind| (kind.title, (kind.futures)()));
+    let futures = KINDS.each_ref().map(|kind| (kind.title, (kind.futures)()));
     let sizes = |name: &str, index: usize| {
         let cells = futures.iter().map(|(_, sizes)| sizes[index].to_string());
         [name.to_owned()].into_iter().chain(cells).collect::<Vec<_>>()

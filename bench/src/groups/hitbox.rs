@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use hitbox::{DisabledOffload, concurrency::BroadcastConcurrencyManager, policy::PolicyConfig};
+use hitbox::{
+    DisabledOffload,
+    concurrency::BroadcastConcurrencyManager,
+    policy::{ConcurrencyLimit, PolicyConfig},
+};
 use hitbox_backend::format::BincodeFormat;
 use hitbox_fn::{Cache, cached};
 use hitbox_moka::MokaBackend;
@@ -16,7 +20,8 @@ pub(super) type Shielded =
 /// For so many entries.
 pub(super) fn shielded(capacity: u32) -> Shielded {
     let backend = MokaBackend::builder().max_entries(capacity.into()).value_format(BincodeFormat).build();
-    let policy = PolicyConfig::builder().ttl(TTL).build();
+    let one = ConcurrencyLimit::new(1).expect("one is allowed");
+    let policy = PolicyConfig::builder().ttl(TTL).concurrency(one).build();
     let builder = Cache::builder().backend(backend).policy(policy);
     Arc::new(builder.concurrency_manager(BroadcastConcurrencyManager::new()).build())
 }

@@ -31,10 +31,8 @@ fn ours(cache: &Cache, key: u64) -> u64 {
 fn run(options: &Options) -> Report {
     let mut traces = Trace::generated(options.pick(20_000, 200_000));
     for path in &options.traces {
-        match Trace::read(path) {
-            Ok(trace) => traces.push(trace),
-            Err(error) => eprintln!("{} is left out: {error}", path.display()),
-        }
+        let trace = Trace::read(path);
+        traces.push(trace.unwrap_or_else(|error| panic!("{} cannot be replayed: {error}", path.display())));
     }
     let results: Vec<_> = traces.iter().map(|trace| replay(options, trace)).collect();
     let lines = traces.iter().zip(&results).map(|(trace, cells)| panel(trace, cells));

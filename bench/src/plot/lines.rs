@@ -126,3 +126,17 @@ fn tick(value: f64, highest: f64) -> String {
         _ => format!("{value:.0}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{LINE, apart};
+
+    #[test]
+    fn names_cover_neither_each_other_nor_the_axis() {
+        let floor = 200;
+        let heights = apart(&[20, 22, 24, 198, 199, 200], floor);
+        assert!(heights.windows(2).all(|pair| pair[1] - pair[0] >= LINE), "{heights:?}");
+        assert!(heights.iter().all(|height| *height <= floor), "{heights:?}");
+        assert_eq!(heights[0], 20);
+    }
+}

@@ -88,3 +88,29 @@ impl Order {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Order, Zipf};
+
+    #[test]
+    fn the_first_rank_of_a_zipf_distribution_has_its_share() {
+        let (items, draws) = (1_000, 200_000);
+        let mut zipf = Zipf::new(items, 0.99, 1);
+        let mut counts = vec![0_u32; items as usize];
+        (0..draws).for_each(|_| counts[zipf.draw() as usize] += 1);
+        let harmonic: f64 = (1..=items).map(|rank| f64::from(rank).powf(-0.99)).sum();
+        let (found, expected) = (f64::from(counts[0]) / f64::from(draws), 1.0 / harmonic);
+        assert!((found / expected - 1.0).abs() < 0.05, "{found} instead of {expected}");
+        assert!(counts.iter().all(|count| *count > 0), "each item is asked for");
+    }
+
+    #[test]
+    fn an_order_stays_within_its_keys() {
+        for order in [Order::Uniform, Order::Zipf] {
+            let indices = order.of(10);
+            assert!((0..10).all(|key| indices.contains(&key)), "{order:?}");
+            assert!(indices.iter().all(|key| *key < 10), "{order:?}");
+        }
+    }
+}
