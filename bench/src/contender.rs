@@ -120,7 +120,7 @@ async fn f{n}(id: u64, name: String) -> Result<String, String> { Ok(format!("{id
         "foyer, by hand",
         r#"foyer = "0.22""#,
         r#"async fn f{n}(id: u64, name: &'static str) -> Result<String, foyer::Error> {
-    let cache = foyer::CacheBuilder::new(1000).build::<()>();
+    let cache: foyer::Cache<(u64, String), String> = foyer::CacheBuilder::new(1000).build();
     let entry = cache.get_or_fetch(&(id, name.to_owned()), || async move {
         Ok::<String, std::convert::Infallible>(format!("{id} {name}"))
     });

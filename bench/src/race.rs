@@ -20,10 +20,16 @@ impl<'a> Arm<'a> {
 }
 
 /// Lets each arm that is wanted have its turn in each round. The first round only warms up.
-pub fn race(options: &Options, rounds: usize, mut arms: Vec<Arm<'_>>) -> Rounds {
+pub fn race(options: &Options, rounds: usize, arms: Vec<Arm<'_>>) -> Rounds {
+    let mut all = cold_race(options, rounds + 1, arms);
+    all.costs.remove(0);
+    all
+}
+
+/// The same where nothing can be warm.
+pub fn cold_race(options: &Options, rounds: usize, mut arms: Vec<Arm<'_>>) -> Rounds {
     arms.retain(|arm| options.wants(&arm.name));
     let mut round = || arms.iter_mut().map(|arm| (arm.turn)()).collect::<Vec<_>>();
-    round();
     let costs = (0..rounds).map(|_| round()).collect();
     Rounds::new(arms.into_iter().map(|arm| arm.name).collect(), costs)
 }

@@ -33,7 +33,8 @@ fn memory() -> Memory {
     Cache::builder().backend(backend).policy(policy).build()
 }
 
-static MEMORY: LazyLock<Memory> = LazyLock::new(memory);
+/// Each function has its own, as the other attributes have.
+static MEMORIES: LazyLock<[Memory; 5]> = LazyLock::new(|| std::array::from_fn(|_| memory()));
 
 #[cached(prefix = "number_to_u64")]
 async fn number_u64(id: u64) -> u64 {
@@ -63,21 +64,21 @@ async fn prompt_shared(prompt: String) -> Shared {
 }
 
 pub(super) fn number_to_u64(id: u64) -> u64 {
-    now(number_u64(id).cache(&*MEMORY).into_future())
+    now(number_u64(id).cache(&MEMORIES[0]).into_future())
 }
 
 pub(super) fn number_to_string(id: u64) -> String {
-    now(number_string(id).cache(&*MEMORY).into_future())
+    now(number_string(id).cache(&MEMORIES[1]).into_future())
 }
 
 pub(super) fn text_to_u64((name, n): &Text) -> u64 {
-    now(text_u64(name.clone(), *n).cache(&*MEMORY).into_future())
+    now(text_u64(name.clone(), *n).cache(&MEMORIES[2]).into_future())
 }
 
 pub(super) fn text_to_shared((name, n): &Text) -> Arc<String> {
-    now(text_shared(name.clone(), *n).cache(&*MEMORY).into_future()).text
+    now(text_shared(name.clone(), *n).cache(&MEMORIES[3]).into_future()).text
 }
 
 pub(super) fn prompt_to_shared(Prompt(prompt): &Prompt) -> Arc<String> {
-    now(prompt_shared(prompt.clone()).cache(&*MEMORY).into_future()).text
+    now(prompt_shared(prompt.clone()).cache(&MEMORIES[4]).into_future()).text
 }

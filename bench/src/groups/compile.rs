@@ -10,7 +10,7 @@ use std::{
 use crate::{
     contender::{CONTENDERS, Contender},
     options::Options,
-    race::{Arm, race},
+    race::{Arm, cold_race, race},
     report::{Group, Report, number, ratio},
 };
 
@@ -35,7 +35,7 @@ fn run(options: &Options) -> Report {
         })
     });
     let everything = Options { arms: Vec::new(), ..options.clone() };
-    let clean = race(&everything, options.pick(1, 2), clean.collect());
+    let clean = cold_race(&everything, options.pick(1, 3), clean.collect());
     let several = projects.iter().filter(|project| !project.contender.function.is_empty());
     let one_more = several.map(|project| {
         Arm::new(project.contender.name, move || {

@@ -6,7 +6,7 @@ use crate::{
     arms::arms,
     crew::Hits,
     options::Options,
-    plot::{Lines, Plot},
+    plot::{Lines, Plot, Scale},
     race::{Arm, race},
     report::{Group, Report, number, ratio},
     work::{Shuffle, keys_of},
@@ -49,7 +49,7 @@ fn run(options: &Options) -> Report {
         across: "entries".to_owned(),
         up: "ns per hit".to_owned(),
         places: sizes.iter().map(|&size| short(size)).collect(),
-        from_zero: true,
+        scale: Scale::Log,
         curves: names.iter().map(curve).collect(),
     };
     let table = |cell: &dyn Fn(&str, u32) -> String| {

@@ -5,13 +5,13 @@ use std::{collections::HashMap, sync::Arc};
 use crate::{
     arms::arms,
     crew::{Hits, measure},
-    functions::{CAPACITY, Functions},
+    functions::CAPACITY,
     kinds::KINDS,
     options::Options,
     plot::{Bar, Bars, Plot},
     race::Rounds,
     report::{Group, Report, number, ratio},
-    work::{Key, Order, Text, keys_of},
+    work::{Order, Text, keys_of},
 };
 
 pub const GROUP: Group = Group { name: "hits", long: false, crates: super::PEERS, run };
@@ -27,11 +27,16 @@ fn run(options: &Options) -> Report {
     let kinds = KINDS.each_ref().map(|kind| {
         raced(options, kind.title, &(kind.arms)(few, &|name| options.wants(name)), &Order::Uniform.of(few))
     });
+    let wants = |name: &str| options.wants(name);
+    let small = arms::<Text, Arc<String>>(&keys_of(few), CAPACITY, &wants);
+    let large = arms::<Text, Arc<String>>(&keys_of(many), CAPACITY, &wants);
+    let numbers = arms::<u64, u64>(&keys_of(many), CAPACITY, &wants);
     let sets = [
-        race::<Text, Arc<String>>(options, "1 k, Zipf", few, Order::Zipf),
-        race::<Text, Arc<String>>(options, "100 k, Zipf", many, Order::Zipf),
-        race::<Text, Arc<String>>(options, "100 k, uniform", many, Order::Uniform),
-        race::<u64, u64>(options, "u64, 100 k, uniform", many, Order::Uniform),
+        raced(options, "1 k, uniform", &small, &Order::Uniform.of(few)),
+        raced(options, "1 k, Zipf", &small, &Order::Zipf.of(few)),
+        raced(options, "100 k, uniform", &large, &Order::Uniform.of(many)),
+        raced(options, "100 k, Zipf", &large, &Order::Zipf.of(many)),
+        raced(options, "u64 → u64, 100 k, uniform", &numbers, &Order::Uniform.of(many)),
     ];
     Report::default()
         .plot(Plot::bars("hits", "Time of a hit, relative to the fastest", kinds.iter().map(panel).collect()))
@@ -43,15 +48,6 @@ fn run(options: &Options) -> Report {
         )
         .table("The same, divided by `ours, async` in each round", &ratios(&sets))
         .table("Goals", &goals(&kinds))
-}
-
-fn race<K: Key, V: Functions<K>>(options: &Options, title: &'static str, keys: u32, order: Order) -> Race {
-    raced(
-        options,
-        title,
-        &arms::<K, V>(&keys_of(keys), CAPACITY, &|name| options.wants(name)),
-        &order.of(keys),
-    )
 }
 
 fn raced(options: &Options, title: &'static str, arms: &[Hits], order: &[u32]) -> Race {

@@ -7,8 +7,8 @@ use cached_aside::{Cache, cached};
 use crate::{
     options::Options,
     peers::{CachedLru, Foyer, Lfu, MokaLru, MokaTinyLfu, Peer, Quick, S3Fifo, Sieve},
-    plot::{Lines, Plot},
-    race::{Arm, Rounds, race},
+    plot::{Lines, Plot, Scale},
+    race::{Arm, Rounds, cold_race},
     report::{Group, Report, number, ratio},
     work::{Trace, load, loads},
 };
@@ -91,7 +91,7 @@ fn replay(options: &Options, trace: &Trace) -> Vec<Played> {
                 outcome.nanos
             })
         });
-        let rounds = race(options, options.pick(1, 3), arms.collect());
+        let rounds = cold_race(options, options.pick(1, 3), arms.collect());
         eprintln!("  {} at {share} %", trace.name);
         let hits = contestants.iter().map(|Contestant { name, hits, .. }| ((*name).to_owned(), hits.get()));
         Played { share, capacity, hits: hits.collect(), rounds }
@@ -189,7 +189,7 @@ fn panel(trace: &Trace, cells: &[Played]) -> Lines {
         across: "capacity, as a share of the different keys".to_owned(),
         up: "hits, %".to_owned(),
         places: cells.iter().map(|cell| format!("{} %", cell.share)).collect(),
-        from_zero: false,
+        scale: Scale::Near,
         curves: names.map(curve).collect(),
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     crew::{arm_name, measure},
     functions::CAPACITY,
     options::Options,
-    plot::{Lines, Plot},
+    plot::{Lines, Plot, Scale},
     race::Rounds,
     report::{Group, Report, number, ratio},
     work::{Order, Text, keys_of},
@@ -21,28 +21,38 @@ fn run(options: &Options) -> Report {
     let arms = arms::<Text, Arc<String>>(&keys_of(1_000), CAPACITY, &|name| options.wants(name));
     let names: Vec<_> = arms.iter().map(|arm| arm.name.clone()).collect();
     let rounds = measure(options, &arms, &THREADS, &Order::Zipf.of(1_000));
-    let curves =
-        names.iter().map(|name| (name.clone(), THREADS.map(|count| throughput(&rounds, name, count)).into()));
-    let lines = Lines {
+    let panel = |up: &str, scale, value: &dyn Fn(&str, usize) -> f64| Lines {
         title: "(&str, u32) → Arc, 1,000 keys, Zipf".to_owned(),
         across: "threads".to_owned(),
-        up: "million hits per second, all threads together".to_owned(),
+        up: up.to_owned(),
         places: THREADS.map(|count| count.to_string()).into(),
-        from_zero: true,
-        curves: curves.collect(),
+        scale,
+        curves: names
+            .iter()
+            .map(|name| (name.clone(), THREADS.map(|count| value(name, count)).into()))
+            .collect(),
     };
+    let faster = |name: &str, count| {
+        let slower = rounds.ratio(&arm_name(name, count), &arm_name(name, 1));
+        slower.map(|slower| count as f64 / slower)
+    };
+    let panels = vec![
+        panel("million hits per second, all threads together", Scale::Log, &|name, count| {
+            throughput(&rounds, name, count)
+        }),
+        panel("times the hits of one thread", Scale::Whole, &|name, count| {
+            faster(name, count).unwrap_or(f64::NAN)
+        }),
+    ];
     Report::default()
-        .plot(Plot::lines("threads", "Hits by several threads", vec![lines]))
+        .plot(Plot::lines("threads", "Hits by several threads", panels))
         .table(
             "`(&str, u32)` → `Arc`, 1,000 keys, Zipf; ns per hit as a thread sees it",
             &table(&names, |name, count| number(rounds.median(&arm_name(name, count)))),
         )
         .table(
             "Hits of all threads together, times those of one thread, in each round",
-            &table(&names, |name, count| {
-                let slower = rounds.ratio(&arm_name(name, count), &arm_name(name, 1));
-                ratio(slower.map(|slower| count as f64 / slower))
-            }),
+            &table(&names, |name, count| ratio(faster(name, count))),
         )
         .table(
             "Time divided by that of `ours, async` with as many threads",

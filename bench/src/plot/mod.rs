@@ -7,7 +7,7 @@ mod style;
 use plotters::{drawing::IntoDrawingArea, prelude::SVGBackend};
 
 pub use bars::{Bar, Bars};
-pub use lines::Lines;
+pub use lines::{Lines, Scale};
 
 /// What is drawn, and as which file.
 pub struct Plot {

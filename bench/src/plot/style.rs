@@ -15,9 +15,9 @@ pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 pub(super) type Drawn = Result<(), DrawingAreaErrorKind<io::Error>>;
 
 /// Of one panel of two.
-pub(super) const PANEL: u32 = 480;
+pub(super) const PANEL: u32 = 500;
 /// Of one panel alone.
-pub(super) const WIDE: u32 = 720;
+pub(super) const WIDE: u32 = 760;
 /// The height of what is above the panels.
 pub(super) const TITLE: u32 = 44;
 
