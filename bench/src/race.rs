@@ -103,7 +103,7 @@ mod tests {
         // The machine is ten times slower in the second round, for both.
         let rounds = Rounds::new(
             vec!["one".to_owned(), "two".to_owned()],
-            vec![vec![2.0, 4.0], vec![20.0, 40.0], vec![3.0, 6.0]],
+            vec![vec![2.0, 4.0], vec![20.0, 40.0], vec![3.0, 60.0]],
         );
         assert_eq!(rounds.ratio("one", "two"), Some(0.5));
         assert_eq!(rounds.median("one"), Some(3.0));

@@ -77,14 +77,20 @@ fn ratios(races: &[Race]) -> Vec<Vec<String>> {
 }
 
 fn panel(race: &Race) -> Bars {
-    let ranking = race.rounds.ranking();
-    let best = ranking.first().cloned().unwrap_or_default();
-    let bar = |name: String| {
-        let value = race.rounds.ratio(&name, &best).unwrap_or(f64::NAN);
+    let by_ratio = |reference: &str| {
+        let ratio = |name: &String| (race.rounds.ratio(name, reference).unwrap_or(f64::NAN), name.clone());
+        let mut all: Vec<_> = race.rounds.names().iter().map(ratio).collect();
+        all.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+        all
+    };
+    // The fastest by ratios is the one that has none below one.
+    let fastest = race.rounds.ranking().first().and_then(|name| by_ratio(name).first().cloned());
+    let bar = |(value, name): (f64, String)| {
         let label = format!("{} ({} ns)", ratio(Some(value)), number(race.rounds.median(&name)));
         Bar { name, value, label }
     };
-    Bars { title: race.title.to_owned(), bars: ranking.into_iter().map(bar).collect() }
+    let bars = fastest.map(|(_, name)| by_ratio(&name).into_iter().map(bar).collect());
+    Bars { title: race.title.to_owned(), bars: bars.unwrap_or_default() }
 }
 
 fn goals(kinds: &[Race]) -> Vec<Vec<String>> {

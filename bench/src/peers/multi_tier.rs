@@ -40,7 +40,7 @@ impl<K: Key, V: Value> Peer<K, V> for MultiTier {
     }
 }
 
-/// Faster than JSON, which is the default.
+/// A binary codec; the default is JSON.
 fn serializer() -> CacheSerializer {
     CacheSerializer::MsgPack(MsgPackSerializer)
 }

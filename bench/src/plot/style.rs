@@ -25,7 +25,7 @@ pub(super) const GREY: RGBColor = RGBColor(110, 118, 129);
 pub(super) const RULE: RGBColor = RGBColor(216, 222, 228);
 /// Of whatever is ours.
 const OURS: RGBColor = RGBColor(207, 34, 46);
-const OTHERS: [RGBColor; 10] = [
+const OTHERS: [RGBColor; 14] = [
     RGBColor(9, 105, 218),
     RGBColor(26, 127, 55),
     RGBColor(130, 80, 223),
@@ -36,6 +36,10 @@ const OTHERS: [RGBColor; 10] = [
     RGBColor(87, 96, 106),
     RGBColor(84, 174, 255),
     RGBColor(74, 194, 107),
+    RGBColor(0, 32, 96),
+    RGBColor(218, 165, 232),
+    RGBColor(150, 160, 20),
+    RGBColor(30, 30, 30),
 ];
 
 pub(super) fn is_ours(name: &str) -> bool {
