@@ -132,7 +132,7 @@ impl Supervisor {
             self.publish(State::Up(Arc::new(session.clone())));
             let ended = async { Err(heartbeat.keep().await) };
             let replaced = async { self.replacement(&session, rest).await.ok_or(End::Broken) };
-            match first(ended, replaced).await {
+            match Box::pin(first(ended, replaced)).await {
                 Ok(replacement) => heartbeat = replacement,
                 Err(End::Broken) => return,
                 Err(End::Moved) => {

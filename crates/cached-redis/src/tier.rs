@@ -163,7 +163,7 @@ impl RedisTier {
         let ((records, generations), line) = self.read(batch, read).await?;
         match records {
             Some(records) => Ok(Seen { records, generations, line }),
-            None => self.look_at_lives(asks, tags).await,
+            None => Box::pin(self.look_at_lives(asks, tags)).await,
         }
     }
 
@@ -246,7 +246,7 @@ impl Tier for RedisTier {
         if tags.is_empty()
             && let Some(groups) = self.way.by_server(asks.iter().map(|ask| ask.key))
         {
-            return self.look_apart(asks, groups).await;
+            return Box::pin(self.look_apart(asks, groups)).await;
         }
         self.look_together(asks, tags).await
     }
