@@ -15,7 +15,10 @@ pub mod page;
 mod peers;
 mod plot;
 pub mod race;
+mod remote;
 pub mod report;
 mod setting;
 mod table;
 pub mod work;
+
+pub use remote::work as remote_work;

@@ -9,6 +9,11 @@ mod instructions;
 mod invalidate;
 mod memory;
 mod miss;
+mod propagation;
+mod redis_hits;
+mod redis_invalidate;
+mod redis_miss;
+mod redis_stampede;
 mod replay;
 mod stampede;
 mod tags;
@@ -28,7 +33,12 @@ pub const GROUPS: &[Group] = &[
     invalidate::GROUP,
     memory::GROUP,
     growth::GROUP,
+    redis_hits::GROUP,
+    redis_miss::GROUP,
+    redis_stampede::GROUP,
+    redis_invalidate::GROUP,
     tags::GROUP,
+    propagation::GROUP,
     compile::GROUP,
 ];
 
