@@ -12,6 +12,7 @@ use std::{
 use crate::{
     Error, Stats,
     builder::CacheBuilder,
+    call::Absent,
     claim::Claim,
     clock::{Clock, Nanos, nanos},
     counter::LocalCounters,
@@ -203,7 +204,7 @@ impl Cache {
         site: &Site,
         write: impl WriteKey,
         take: impl Fn(&Arc<Kept>) -> Option<T>,
-    ) -> Option<T> {
+    ) -> Result<T, Absent> {
         let at_hand = front::find(site, &write, |kept, look| {
             let began = stats::is_sample(look).then(|| self.clock().now());
             let soon = self.0.clock.soon();
@@ -218,15 +219,15 @@ impl Cache {
             self.note_hit(kept, began, site);
             Some(out)
         });
-        if at_hand.is_some() {
-            return at_hand;
+        if let Some(out) = at_hand {
+            return Ok(out);
         }
         let began = self.clock().now();
         let kept = self.look_far(site, &write)?;
-        let out = take(&kept)?;
+        let out = take(&kept).ok_or(Absent(false))?;
         self.note_hit(&kept, Some(began).filter(|_| stats::is_sample(began)), site);
         front::keep(&kept);
-        Some(out)
+        Ok(out)
     }
 
     /// An entry that this thread does not have at hand.
@@ -235,10 +236,11 @@ impl Cache {
         &self,
         site: &Site,
         write: &dyn Fn(&mut KeyWriter<'_>) -> Result<(), Error>,
-    ) -> Option<Arc<Kept>> {
+    ) -> Result<Arc<Kept>, Absent> {
         match with_identity(site, write, |key| self.look(site, key)) {
-            Ok(Looked::Fresh(kept, _)) => Some(kept),
-            _ => None,
+            Ok(Looked::Fresh(kept, _)) => Ok(kept),
+            Ok(looked) => Err(Absent(matches!(looked, Looked::Nothing))),
+            Err(_) => Err(Absent(false)),
         }
     }
 

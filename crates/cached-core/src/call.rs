@@ -1,6 +1,6 @@
 //! The path of one call, top to bottom: key, L1, single-flight, L2, load, fill.
 
-use std::{future::Future, pin::Pin, sync::Arc, thread, time::Duration};
+use std::{cell::RefCell, collections::HashMap, future::Future, pin::Pin, sync::Arc, thread, time::Duration};
 
 use tokio::runtime::Handle;
 
@@ -35,7 +35,7 @@ pub struct Plan<R> {
     /// The value in a slot, as the function returns it.
     pub hit: fn(&dyn Slot) -> Option<R>,
     /// The return type with the policies. Called on a miss.
-    pub shape: fn() -> Box<dyn Shape<R>>,
+    pub shape: fn() -> Arc<dyn Shape<R>>,
 }
 
 impl<R> Clone for Plan<R> {
@@ -53,6 +53,8 @@ pub(crate) struct Prepared {
     pub(crate) entry: Result<Entry, Error>,
     /// Keeps the key warm, if a hit makes it one of the most used.
     pub(crate) keeper: Option<Arc<dyn Keeper>>,
+    /// L1 was found to have nothing.
+    pub(crate) is_absent: bool,
 }
 
 /// Steps 1 and 2 of a plain call: encode the key into this thread's buffer, and look into L1. What `take` makes of an
@@ -63,11 +65,27 @@ pub(crate) fn hit<T>(
     site: &Site,
     write: impl WriteKey,
     take: impl Fn(&Arc<Kept>) -> Option<T>,
-) -> Option<T> {
+) -> Result<T, Absent> {
     if cache.mode() == CacheMode::Off {
-        return None;
+        return Err(Absent(false));
     }
     cache.hit(site, write, take)
+}
+
+/// There was no hit; and whether that is because L1 has nothing.
+#[derive(Clone, Copy)]
+pub(crate) struct Absent(pub(crate) bool);
+
+/// Names the type and the version of the value. The digest is made once in each thread, and not for each miss.
+pub(crate) fn schema<R>(plan: Plan<R>) -> u64 {
+    type Known = HashMap<(usize, u32), u64, foldhash::fast::RandomState>;
+    thread_local!(static KNOWN: RefCell<Known> = RefCell::default());
+    let version = plan.site.schema_version();
+    // Shapes that are made by the same code are the same.
+    let made_by = plan.shape as usize;
+    KNOWN.with_borrow_mut(|known| {
+        *known.entry((made_by, version)).or_insert_with(|| (plan.shape)().schema(version))
+    })
 }
 
 impl Prepared {
@@ -82,7 +100,7 @@ impl Prepared {
     ) -> Self {
         let key = with_identity(site, &write, |key| key.owned());
         let entry = key.and_then(|key| cache.entry(site, key, write, schema));
-        Self { cache: cache.clone(), site: *site, entry, keeper: None }
+        Self { cache: cache.clone(), site: *site, entry, keeper: None, is_absent: false }
     }
 
     pub(crate) fn add_tags(&mut self, write: impl FnOnce(&mut Tags<'_>) -> Result<(), Error>) {
@@ -96,10 +114,10 @@ impl Prepared {
     pub(crate) async fn run<R, F: Future<Output = R>>(
         self,
         terms: Terms,
-        shape: Box<dyn Shape<R>>,
+        shape: Arc<dyn Shape<R>>,
         load: Load<R, F>,
     ) -> Result<Reply<R>, Panicked> {
-        let Self { cache, site, entry, keeper } = self;
+        let Self { cache, site, entry, keeper, is_absent } = self;
         let entry = match entry {
             _ if !terms.on || cache.mode() == CacheMode::Off => {
                 return Ok(bypass(&cache, &site, Reason::Off, load).await);
@@ -112,9 +130,9 @@ impl Prepared {
         };
         let wants = load.wants();
         // Boxed, so that loads inside of loads do not add up on the stack.
-        let desk = Box::new(Desk { cache, site, entry, terms, shape: shape.into(), wants });
+        let desk = Box::new(Desk { cache, site, entry, terms, shape, wants });
 
-        let suspect = match desk.ask_l1() {
+        let suspect = match if is_absent { Local::Nothing } else { desk.ask_l1() } {
             Local::Hit(kept, reply) => {
                 if kept.used()
                     && let Some(keeper) = keeper
@@ -140,7 +158,7 @@ impl Prepared {
     pub(crate) async fn warm<R, F: Future<Output = R>>(
         self,
         terms: Terms,
-        shape: impl Fn() -> Box<dyn Shape<R>>,
+        shape: impl Fn() -> Arc<dyn Shape<R>>,
         load: Load<R, F>,
     ) -> Warmed {
         if self.cache.mode() == CacheMode::Off || self.entry.is_err() {
@@ -162,12 +180,12 @@ impl Prepared {
     }
 
     /// What the tiers have, without a load and without a trace in them.
-    pub(crate) async fn find<R>(self, terms: Terms, shape: Box<dyn Shape<R>>) -> Option<Reply<R>> {
+    pub(crate) async fn find<R>(self, terms: Terms, shape: Arc<dyn Shape<R>>) -> Option<Reply<R>> {
         let Self { cache, site, entry, .. } = self;
         if !terms.on || cache.mode() == CacheMode::Off {
             return None;
         }
-        let (entry, shape) = (entry.ok()?, shape.into());
+        let entry = entry.ok()?;
         let desk = Desk { cache, site, entry, terms, shape, wants: Wants::Usable };
         match desk.ask_l1() {
             Local::Hit(_, reply) => Some(reply),

@@ -12,7 +12,7 @@ use pollster::block_on;
 
 use crate::{
     Cache, CacheControl, Error,
-    call::{Plan, Prepared, hit},
+    call::{Absent, Plan, Prepared, hit, schema},
     control::{CacheOutcome, Layer, LoadRule, Reply, Terms},
     invalidation::Invalidation,
     keep_warm::Recipe,
@@ -50,9 +50,10 @@ impl<R> Missed<R> {
         plan: Plan<R>,
         cache: &Cache,
         write: &dyn Fn(&mut KeyWriter<'_>) -> Result<(), Error>,
+        Absent(is_absent): Absent,
     ) -> Box<Self> {
-        let schema = || (plan.shape)().schema(plan.site.schema_version());
-        let prepared = Prepared::new(cache, plan.site, write, schema);
+        let prepared = Prepared::new(cache, plan.site, write, || schema(plan));
+        let prepared = Prepared { is_absent, ..prepared };
         Box::new(Self { plan, intent, prepared })
     }
 }
@@ -75,12 +76,14 @@ impl<R> Started<R> {
         cache: &Cache,
         write: impl Fn(&mut KeyWriter<'_>) -> Result<(), Error>,
     ) -> Self {
-        if matches!(intent, Intent::Plain)
-            && let Some(value) = hit(cache, plan.site, &write, |kept| (plan.hit)(&*kept.slot))
-        {
-            return Self(Stage::Hit(value));
-        }
-        Self(Stage::Miss(Missed::new(intent, plan, cache, &write)))
+        let absent = match intent {
+            Intent::Plain => match hit(cache, plan.site, &write, |kept| (plan.hit)(&*kept.slot)) {
+                Ok(value) => return Self(Stage::Hit(value)),
+                Err(absent) => absent,
+            },
+            Intent::Beside => Absent(false),
+        };
+        Self(Stage::Miss(Missed::new(intent, plan, cache, &write, absent)))
     }
 
     /// The same for a function that keeps its most used keys warm: a hit counts.
@@ -92,15 +95,18 @@ impl<R> Started<R> {
         write: impl Fn(&mut KeyWriter<'_>) -> Result<(), Error>,
     ) -> Self {
         let take = |kept: &Arc<Kept>| Some(((plan.hit)(&*kept.slot)?, kept.used().then(|| kept.clone())));
-        if matches!(intent, Intent::Plain)
-            && let Some((value, hot)) = hit(cache, plan.site, &write, take)
-        {
-            return Self(match hot {
-                None => Stage::Hit(value),
-                Some(kept) => Stage::Hot(value, Box::new((*Missed::new(intent, plan, cache, &write), kept))),
-            });
-        }
-        Self(Stage::Miss(Missed::new(intent, plan, cache, &write)))
+        let absent = match intent {
+            Intent::Plain => match hit(cache, plan.site, &write, take) {
+                Ok((value, None)) => return Self(Stage::Hit(value)),
+                Ok((value, Some(kept))) => {
+                    let missed = Missed::new(intent, plan, cache, &write, Absent(false));
+                    return Self(Stage::Hot(value, Box::new((*missed, kept))));
+                }
+                Err(absent) => absent,
+            },
+            Intent::Beside => Absent(false),
+        };
+        Self(Stage::Miss(Missed::new(intent, plan, cache, &write, absent)))
     }
 
     /// Adds the tags of the call. A hit does not look at them.

@@ -26,6 +26,13 @@ pub(crate) struct Guarded(pub(crate) Arc<dyn Tier>);
 
 type Operation<'a, T> = Pin<Box<dyn Future<Output = Result<T, TierError>> + Send + 'a>>;
 
+impl Guarded {
+    /// As [`Tier::look`], on the path of a hit: without a box of its own.
+    pub(crate) async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
+        catch(self.0.look(asks, tags)).await
+    }
+}
+
 async fn catch<T>(mut operation: Operation<'_, T>) -> Result<T, TierError> {
     poll_fn(|cx| {
         catch_unwind(AssertUnwindSafe(|| operation.as_mut().poll(cx)))
@@ -54,7 +61,7 @@ impl Tier for Guarded {
     }
 
     async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
-        catch(self.0.look(asks, tags)).await
+        Self::look(self, asks, tags).await
     }
 
     async fn lease(&self, claims: &[LeaseClaim<'_>], tags: TagAsk<'_>) -> Result<Leased, TierError> {

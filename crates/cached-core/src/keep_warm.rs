@@ -59,7 +59,7 @@ impl<R: Send + 'static> Recipe<R> {
         self,
         site: Site,
         entry: Entry,
-        shape: fn() -> Box<dyn Shape<R>>,
+        shape: fn() -> Arc<dyn Shape<R>>,
     ) -> Arc<dyn Keeper> {
         Arc::new(Keeping { site, entry, shape, recipe: self })
     }
@@ -93,13 +93,13 @@ pub(crate) enum Begun {
 struct Keeping<R> {
     site: Site,
     entry: Entry,
-    shape: fn() -> Box<dyn Shape<R>>,
+    shape: fn() -> Arc<dyn Shape<R>>,
     recipe: Recipe<R>,
 }
 
 impl<R> Keeping<R> {
     fn desk(&self, cache: &Cache, wants: Wants) -> Box<Desk<R>> {
-        let (cache, entry, shape) = (cache.clone(), self.entry.clone(), (self.shape)().into());
+        let (cache, entry, shape) = (cache.clone(), self.entry.clone(), (self.shape)());
         Box::new(Desk { cache, site: self.site, entry, terms: Terms::default(), shape, wants })
     }
 
@@ -156,7 +156,7 @@ impl Prepared {
     /// Adds what keeps its key warm, if its next use may make that one of the most used.
     pub(crate) fn kept_by<R: Send + 'static>(
         &mut self,
-        shape: fn() -> Box<dyn Shape<R>>,
+        shape: fn() -> Arc<dyn Shape<R>>,
         recipe: impl FnOnce() -> Recipe<R>,
     ) {
         if let Ok(entry) = &self.entry
@@ -173,7 +173,7 @@ impl Prepared {
     pub(crate) fn keep_warm<R: Send + 'static>(
         self,
         kept: &Kept,
-        shape: fn() -> Box<dyn Shape<R>>,
+        shape: fn() -> Arc<dyn Shape<R>>,
         recipe: Recipe<R>,
     ) {
         let Self { cache, site, entry, .. } = self;

@@ -107,7 +107,7 @@ where
 
     /// The value, if a tier has it. Trouble with the shared tier is a miss.
     pub async fn get(&self, key: &K) -> Option<V> {
-        let found = self.prepare(key).find(Terms::default(), Box::new(self.plain())).await;
+        let found = self.prepare(key).find(Terms::default(), Arc::new(self.plain())).await;
         found.map(|reply| reply.value)
     }
 
@@ -125,7 +125,7 @@ where
         // Not called before it is known that there is something to load, and that nothing was said since.
         let load = Load::Inline(async move { load().await.map_err(Arc::new) });
         let terms = CacheControl::ttl(self.ttl).terms;
-        match self.prepare(key).run(terms, Box::new(shape), load).await {
+        match self.prepare(key).run(terms, Arc::new(shape), load).await {
             Ok(reply) => reply.value.map_err(LoadError::Failed),
             Err(Panicked::Here(panic)) => std::panic::resume_unwind(panic),
             Err(_) => Err(LoadError::Panicked),
@@ -140,7 +140,7 @@ where
     {
         let load = Load::Inline(async move { load().await.map_err(Arc::new) });
         let terms = CacheControl::ttl(self.ttl).terms;
-        self.prepare(key).warm(terms, || Box::new(self.fallible()), load).await
+        self.prepare(key).warm(terms, || Arc::new(self.fallible()), load).await
     }
 
     /// Puts a value into every tier. A load that has begun does not overwrite it.

@@ -66,7 +66,10 @@ impl Histogram {
 
     pub(crate) fn record(&self, took: Nanos) {
         self.buckets[bucket(took)].fetch_add(1, Ordering::Relaxed);
-        self.max.fetch_max(took, Ordering::Relaxed);
+        // As a rule it is no new maximum, and then nothing is written.
+        if took > self.max.load(Ordering::Relaxed) {
+            self.max.fetch_max(took, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn counts(&self) -> [u64; BUCKETS] {

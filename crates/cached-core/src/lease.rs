@@ -189,7 +189,7 @@ impl Lease {
         let ask = Ask { key: name, known: Some(self.stamp()) };
         let seen = self.shared.tier.look(&[ask], &tags).await?;
         let is_current = self.claim.generations().map(Some).eq(seen.generations);
-        if !(is_current && matches!(seen.records.first(), Some(Record::Unchanged(_)))) {
+        if !(is_current && matches!(seen.records.first(), Some(Record::Unchanged))) {
             return Ok(Verdict::Rejected);
         }
         let claim = claim.with_generations(self.claim.generations());

@@ -8,7 +8,6 @@ use std::{
     collections::HashMap,
     fmt,
     hash::BuildHasher,
-    pin::Pin,
     sync::{Arc, PoisonError, Weak},
 };
 
@@ -150,16 +149,15 @@ impl Mark {
 
     /// Begins to listen for what happens to the name: to be called before one looks.
     pub(crate) fn listen(&self) -> Listener<'_> {
-        let mut moved = Box::pin(self.moved.notified());
-        moved.as_mut().enable();
-        Listener { mark: self, moved }
+        // It is told of every call from now on, before it is polled as well.
+        Listener { mark: self, moved: self.moved.notified() }
     }
 }
 
 /// Hears of what happens from the moment on that it was made.
 pub(crate) struct Listener<'a> {
     mark: &'a Mark,
-    moved: Pin<Box<Notified<'a>>>,
+    moved: Notified<'a>,
 }
 
 impl Listener<'_> {

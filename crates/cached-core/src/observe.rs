@@ -10,7 +10,7 @@ use crate::{
     site::Site,
     span::Span,
     stats::Count,
-    tier::{Ask, Record, Seen, Tier, TierError},
+    tier::{Ask, Record, Seen, TierError},
 };
 
 /// A step in its span. One that is dropped before its end was cancelled.

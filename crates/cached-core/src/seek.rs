@@ -161,7 +161,7 @@ impl<R> Seek<'_, R> {
     pub(crate) async fn find(&self, mut suspect: Option<&Arc<Kept>>) -> Option<Answer> {
         let mut known = suspect;
         for _ in 0..2 {
-            match self.look(known).await {
+            match self.look(self.shared.mark(&self.entry.name.text), known).await {
                 State::Found(found) => return Some(Answer::Hit(found)),
                 // It was said that what this process has is outdated.
                 State::Moved => (known, suspect) = (None, None),
@@ -174,14 +174,16 @@ impl<R> Seek<'_, R> {
 
     /// The value, or the right to load it; waits while another process does.
     pub(crate) async fn run(&self, mut suspect: Option<Arc<Kept>>) -> Answer {
-        let began = Instant::now();
+        // When it began to wait.
+        let mut began = None;
+        let mut is_patient = || began.get_or_insert_with(Instant::now).elapsed() < PATIENCE;
         let mut known = suspect.clone();
         let mut has_waited = false;
         let mut rounds = 0;
         while rounds < ROUNDS {
             let mark = self.shared.mark(&self.entry.name.text);
             let listener = mark.listen();
-            let state = self.look(known.as_ref()).await;
+            let state = self.look(mark.clone(), known.as_ref()).await;
             if !matches!(state, State::Unknown) {
                 // Whatever was said: the entry is confirmed by now, or it is outdated.
                 suspect = None;
@@ -192,7 +194,7 @@ impl<R> Seek<'_, R> {
                 State::Failed => (Take::Free, has_waited),
                 // Those who waited for a load that failed do not wait for each other as well.
                 State::Busy { left, is_retry, claim }
-                    if self.coalesce && !(is_retry && has_waited) && began.elapsed() < PATIENCE =>
+                    if self.coalesce && !(is_retry && has_waited) && is_patient() =>
                 {
                     rounds += wait(listener, &claim.line, left).await;
                     has_waited = true;
@@ -213,9 +215,7 @@ impl<R> Seek<'_, R> {
             };
             match self.lease(take).await {
                 Leasing::Held(lease) => return Answer::Lease(lease),
-                Leasing::Busy(left, claim)
-                    if self.coalesce && !is_impatient && began.elapsed() < PATIENCE =>
-                {
+                Leasing::Busy(left, claim) if self.coalesce && !is_impatient && is_patient() => {
                     rounds += wait(listener, &claim.line, left).await;
                     has_waited = true;
                 }
@@ -259,7 +259,7 @@ impl<R> Seek<'_, R> {
     }
 
     /// One round trip, and another one if the value has tags that only it could tell.
-    async fn look(&self, known: Option<&Arc<Kept>>) -> State {
+    async fn look(&self, mark: Arc<Mark>, known: Option<&Arc<Kept>>) -> State {
         let (shared, name) = (self.shared, &self.entry.name.text);
         if !shared.tier.ready() {
             self.function.add(Count::SharedSkipped);
@@ -271,7 +271,7 @@ impl<R> Seek<'_, R> {
             None => self.entry.tags.clone(),
         };
         // The marks come first: whatever is said from now on counts.
-        let claim = shared.silent_claim(name, &tags);
+        let claim = shared.silent_claim_on(mark, &tags);
         if self.is_pending(&tags) {
             return State::Unknown;
         }
@@ -289,7 +289,7 @@ impl<R> Seek<'_, R> {
             Some(Record::Absent) => State::Takeable(Take::Free),
             Some(Record::Failed) => State::Failed,
             Some(Record::Leased { left, is_retry }) => State::Busy { left, is_retry, claim },
-            Some(Record::Unchanged(_)) => match known {
+            Some(Record::Unchanged) => match known {
                 Some(kept) if kept.claim.generations().map(Some).eq(generations) => {
                     self.function.add(Count::Revalidate);
                     let claim = claim.with_generations(kept.claim.generations());

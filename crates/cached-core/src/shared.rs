@@ -115,18 +115,23 @@ impl Shared {
 
     /// What a load of `name` stands on that asks nobody: words of this process only.
     pub(crate) fn home_claim(&self, name: &str, tags: &[String]) -> Claim {
-        self.claim(name, tags, self.home.clone())
+        self.claim(self.marks.of(name), tags, self.home.clone())
     }
 
     /// What a load stands on that could not ask.
     pub(crate) fn silent_claim(&self, name: &str, tags: &[String]) -> Claim {
-        self.claim(name, tags, Line::silent())
+        self.claim(self.marks.of(name), tags, Line::silent())
+    }
+
+    /// The same with the mark of its name.
+    pub(crate) fn silent_claim_on(&self, mark: Arc<Mark>, tags: &[String]) -> Claim {
+        self.claim(mark, tags, Line::silent())
     }
 
     /// Takes marks, so it comes before whatever is asked.
-    fn claim(&self, name: &str, tags: &[String], line: Arc<Line>) -> Claim {
+    fn claim(&self, mark: Arc<Mark>, tags: &[String], line: Arc<Line>) -> Claim {
         let tags = tags.iter().map(|tag| (self.marks.of(tag), 0)).collect();
-        Claim { mark: self.marks.of(name), tags, line, checked: self.clock.now() }
+        Claim { mark, tags, line, checked: self.clock.now() }
     }
 
     /// The mark of what this process has under `name` and shares with nobody: words from elsewhere do not end it.

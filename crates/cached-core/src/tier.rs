@@ -136,8 +136,8 @@ pub enum Record {
     Absent,
     /// A value, whether or not somebody has a lease to replace it.
     Value(Stored),
-    /// The value that the asker [has](Ask::known), with the time that it has left.
-    Unchanged(Option<Duration>),
+    /// The value that the asker [has](Ask::known).
+    Unchanged,
     /// Another one, or none: ask again for it.
     Changed,
     /// No value, but somebody loads it.

@@ -12,6 +12,9 @@ use crate::scripts::Script;
 /// Commands and calls of scripts, in order.
 #[derive(Debug)]
 pub(crate) struct Batch {
+    /// The only command, as of a hit, which then pays for nothing that only several need.
+    single: Option<Cmd>,
+    /// All of them, if they are several.
     pipeline: Pipeline,
     scripts: Vec<Option<&'static Script>>,
     is_ordered: bool,
@@ -21,7 +24,8 @@ pub(crate) struct Batch {
 
 impl Batch {
     pub(crate) fn new() -> Self {
-        Self { pipeline: Pipeline::new(), scripts: Vec::new(), is_ordered: false, steps: Vec::new() }
+        let pipeline = Pipeline::with_capacity(0);
+        Self { single: None, pipeline, scripts: Vec::new(), is_ordered: false, steps: Vec::new() }
     }
 
     /// One in which what comes after a script that the server does not know is sent again after it, and so may have its
@@ -38,9 +42,7 @@ impl Batch {
 
     /// A batch of one command.
     pub(crate) fn of(command: Cmd) -> Self {
-        let mut batch = Self::new();
-        batch.add(command);
-        batch
+        Self { single: Some(command), ..Self::new() }
     }
 
     /// A batch of one call of a script on one key, or on none if its name is empty.
@@ -51,8 +53,16 @@ impl Batch {
     }
 
     pub(crate) fn add(&mut self, command: Cmd) {
+        self.add_next(command, None);
+    }
+
+    fn add_next(&mut self, command: Cmd, script: Option<&'static Script>) {
+        if let Some(first) = self.single.take() {
+            self.pipeline.add_command(first);
+            self.scripts.push(None);
+        }
         self.pipeline.add_command(command);
-        self.scripts.push(None);
+        self.scripts.push(script);
     }
 
     pub(crate) fn add_script(
@@ -69,13 +79,15 @@ impl Batch {
             command.arg(1).arg(key);
         }
         command.arg(args);
-        self.pipeline.add_command(command);
-        self.scripts.push(Some(script));
+        self.add_next(command, Some(script));
     }
 
     /// The commands, by what must come after what.
     #[cfg(feature = "cluster")]
     pub(crate) fn steps(&self) -> Vec<Vec<Piece<'_>>> {
+        if let Some(command) = &self.single {
+            return vec![vec![Piece { command, script: None }]];
+        }
         let mut steps = vec![Vec::new()];
         for (place, (command, script)) in self.pipeline.cmd_iter().zip(&self.scripts).enumerate() {
             if self.steps.contains(&place) {
@@ -103,10 +115,7 @@ impl Batch {
                     batch.add(redis::cmd("ASKING"));
                     batch.add((*command).clone());
                 }
-                _ => {
-                    batch.pipeline.add_command((*command).clone());
-                    batch.scripts.push(*script);
-                }
+                _ => batch.add_next((*command).clone(), *script),
             }
         }
         batch
@@ -114,8 +123,11 @@ impl Batch {
 
     /// Sends everything and returns the answers. Fails only when there are none; a refusal is an answer.
     pub(crate) async fn send(&self, connection: &mut MultiplexedConnection) -> RedisResult<Replies> {
+        if let Some(command) = &self.single {
+            return connection.send_packed_command(command).await.map(Replies::of);
+        }
         if self.scripts.is_empty() {
-            return Ok(Replies(Vec::new().into_iter()));
+            return Ok(Replies::default());
         }
         let count = self.scripts.len();
         let mut replies = connection.send_packed_commands(&self.pipeline, 0, count).await?;
@@ -126,7 +138,7 @@ impl Batch {
                 replies[place] = reply;
             }
         }
-        Ok(Replies(replies.into_iter()))
+        Ok(Replies { several: replies.into_iter(), ..Replies::default() })
     }
 
     /// The calls of scripts that the server does not know, now with their sources, and their places in the batch.
@@ -180,24 +192,48 @@ fn with_source(command: &Cmd, script: &Script) -> Cmd {
 }
 
 /// The answers to a batch, in order.
-#[derive(Debug)]
-pub(crate) struct Replies(vec::IntoIter<Value>);
+#[derive(Debug, Default)]
+pub(crate) struct Replies {
+    single: Option<Value>,
+    several: vec::IntoIter<Value>,
+    /// What the clock of the server showed at most when it had answered.
+    clock: Option<u64>,
+    /// The same of each answer, if they are several servers'.
+    clocks: vec::IntoIter<Option<u64>>,
+}
 
 impl Replies {
+    fn of(value: Value) -> Self {
+        Self { single: Some(value), ..Self::default() }
+    }
+
     #[cfg(feature = "cluster")]
-    pub(crate) fn new(values: Vec<Value>) -> Self {
-        Self(values.into_iter())
+    pub(crate) fn new(values: Vec<(Value, Option<u64>)>) -> Self {
+        let (values, clocks): (Vec<_>, Vec<_>) = values.into_iter().unzip();
+        Self { several: values.into_iter(), clocks: clocks.into_iter(), ..Self::default() }
+    }
+
+    /// Says when they came, by the server's clock.
+    pub(crate) fn came_at(&mut self, clock: Option<u64>) {
+        self.clock = clock;
+    }
+
+    /// When the answer that was taken last came, by the clock of its server.
+    pub(crate) fn clock(&self) -> Option<u64> {
+        self.clock
     }
 
     /// As they are; where it was asked before each command, without the answers to that.
     #[cfg(feature = "cluster")]
-    pub(crate) fn values(self, is_asking: bool) -> impl Iterator<Item = Value> {
-        self.0.skip(usize::from(is_asking)).step_by(if is_asking { 2 } else { 1 })
+    pub(crate) fn values(self, is_asking: bool) -> impl Iterator<Item = (Value, Option<u64>)> {
+        let clock = self.clock;
+        let values = self.single.into_iter().chain(self.several).map(move |value| (value, clock));
+        values.skip(usize::from(is_asking)).step_by(if is_asking { 2 } else { 1 })
     }
 
     /// What the server refuses.
     pub(crate) fn refusals(&self) -> impl Iterator<Item = &ServerError> {
-        self.0.as_slice().iter().filter_map(|value| match value {
+        self.single.iter().chain(self.several.as_slice()).filter_map(|value| match value {
             Value::ServerError(error) => Some(error),
             _ => None,
         })
@@ -205,7 +241,10 @@ impl Replies {
 
     /// The next answer; fails if it is a refusal, or not of this type.
     pub(crate) fn next<T: FromRedisValue>(&mut self) -> RedisResult<T> {
-        let value = self.0.next().ok_or_else(|| {
+        if let Some(clock) = self.clocks.next() {
+            self.clock = clock;
+        }
+        let value = self.single.take().or_else(|| self.several.next()).ok_or_else(|| {
             RedisError::from((ErrorKind::UnexpectedReturnType, "there are fewer answers than commands"))
         })?;
         match value {

@@ -76,6 +76,16 @@ impl Breaker {
         matches!(self.state, State::Open(_))
     }
 
+    /// Whether any of the answers that it judges by was bad.
+    pub(crate) fn has_bad(&self) -> bool {
+        self.answers != 0
+    }
+
+    /// What takes longer is bad.
+    pub(crate) fn slow(&self) -> Duration {
+        self.slow
+    }
+
     /// How often it has opened.
     pub(crate) fn opened(&self) -> u64 {
         self.opened

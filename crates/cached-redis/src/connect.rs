@@ -33,7 +33,8 @@ pub(crate) async fn connect(settings: &Settings, watch: &Arc<Watch>) -> Option<C
     let server = endpoint.locate(settings.connect_timeout).await?;
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(settings.connect_timeout))
-        .set_response_timeout(Some(settings.longest_answer()))
+        // Whoever asks has a budget already, and need not pay for a second timer.
+        .set_response_timeout(None)
         .set_pipeline_buffer_size(QUEUE);
     let ear = Arc::new(Ear::new(Arc::clone(watch)));
     let listener = Arc::clone(&ear);

@@ -5,7 +5,7 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use cached_core::TierError;
@@ -26,6 +26,10 @@ pub(crate) struct Gate {
     breaker: Mutex<Breaker>,
     /// What the breaker says, for those who only want to know that.
     is_open: AtomicBool,
+    /// Whether any of the answers that it judges by was bad.
+    has_bad: AtomicBool,
+    /// What takes longer is bad.
+    slow: Duration,
     reads: AtomicUsize,
     writes: AtomicUsize,
     most: usize,
@@ -37,6 +41,8 @@ impl Gate {
     pub(crate) fn new(breaker: Breaker, most: usize) -> Self {
         Self {
             is_open: AtomicBool::new(breaker.is_open()),
+            has_bad: AtomicBool::new(breaker.has_bad()),
+            slow: breaker.slow(),
             breaker: Mutex::new(breaker),
             reads: AtomicUsize::new(0),
             writes: AtomicUsize::new(0),
@@ -67,9 +73,14 @@ impl Gate {
         Place::take(&self.writes, self.most).ok_or(TierError::Unavailable)
     }
 
-    /// A read that began then has ended now, with an answer or without. Whether that opened the breaker.
-    pub(crate) fn waited(&self, is_answered: bool, began: Instant) -> bool {
-        self.change(|breaker| breaker.waited(is_answered, began, Instant::now()))
+    /// A read that began then has ended, with an answer or without. Whether that opened the breaker.
+    pub(crate) fn waited(&self, is_answered: bool, began: Instant, ended: Instant) -> bool {
+        // As a rule, all answers are good, and then a further one changes nothing: no lock for it.
+        let is_good = is_answered && ended.saturating_duration_since(began) <= self.slow;
+        if is_good && !self.has_bad.load(Ordering::Acquire) {
+            return false;
+        }
+        self.change(|breaker| breaker.waited(is_answered, began, ended))
     }
 
     /// A heartbeat that was sent then was answered now. Whether that closed the breaker.
@@ -98,6 +109,7 @@ impl Gate {
         if has_changed {
             self.is_open.store(breaker.is_open(), Ordering::Release);
         }
+        self.has_bad.store(breaker.has_bad(), Ordering::Release);
         has_changed
     }
 

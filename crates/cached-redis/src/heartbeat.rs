@@ -131,7 +131,7 @@ impl Heartbeat {
         let attached = watch.attached();
         let post = attached.and_then(|attached| self.post(attached));
         let registers = post.is_some() && self.registers();
-        let mut batch = Batch::new();
+        let mut batch = Batch::of(redis::cmd("TIME"));
         if let Some(territory) = &self.territory {
             territory.ask(&mut batch);
         }
@@ -144,6 +144,10 @@ impl Heartbeat {
         let answers = batch.send(&mut self.session.connection);
         let answers = timeout(self.settings.connect_timeout, answers).await;
         let mut replies = answers.map_err(|_| End::Broken)?.map_err(|_| End::Broken)?;
+        // Who may not ask for the time asks how much is left, of each value.
+        if let Ok(time) = replies.next() {
+            self.session.clock.learn(time, sent);
+        }
         if self.link.beaten(sent) {
             // What could not be told meanwhile is told now.
             self.watch.restored();

@@ -51,6 +51,7 @@ mod record;
 mod scripts;
 #[cfg_attr(not(feature = "sentinel"), path = "no_sentinel.rs")]
 mod sentinel;
+mod server_clock;
 mod settings;
 mod state;
 mod supervisor;

@@ -16,6 +16,7 @@ use crate::{
     connection::Connection,
     failure::Verdict,
     gate::{Gate, Place},
+    server_clock::ServerClock,
     state::Condition,
 };
 
@@ -26,7 +27,9 @@ pub(crate) struct Link {
     sessions: AtomicU64,
     reports: Mutex<Reports>,
     reported: Notify,
-    last_sign: Mutex<Instant>,
+    /// When the supervisor last showed that it runs, in microseconds after `began`.
+    last_sign: AtomicU64,
+    began: Instant,
     last_end: Mutex<Option<Instant>>,
     /// Lines that are over, while what was read over them may still be served in an outage.
     graced: Mutex<Vec<Weak<Line>>>,
@@ -47,7 +50,7 @@ pub(crate) enum State {
     /// The first attempt has not ended yet: an operation waits for it, within its budget.
     Connecting,
     /// Connected.
-    Up(Session),
+    Up(Arc<Session>),
     /// Not connected: an operation fails at once.
     Down,
 }
@@ -60,6 +63,7 @@ pub(crate) struct Session {
     pub(crate) line: Arc<Line>,
     /// Whether the server tells over it what changed.
     pub(crate) is_tracking: bool,
+    pub(crate) clock: Arc<ServerClock>,
     /// Whether it goes on over the connection of the one before.
     is_renewed: bool,
     id: u64,
@@ -79,7 +83,8 @@ impl Link {
             sessions: AtomicU64::new(0),
             reports: Mutex::default(),
             reported: Notify::new(),
-            last_sign: Mutex::new(Instant::now()),
+            last_sign: AtomicU64::new(0),
+            began: Instant::now(),
             last_end: Mutex::new(None),
             graced: Mutex::default(),
             gate,
@@ -96,7 +101,7 @@ impl Link {
     }
 
     /// The current connection; waits only while the first attempt is under way.
-    pub(crate) async fn session(&self) -> Option<Session> {
+    pub(crate) async fn session(&self) -> Option<Arc<Session>> {
         match self.state() {
             State::Up(session) => return Some(session),
             State::Down => return None,
@@ -151,9 +156,9 @@ impl Link {
         })
     }
 
-    /// A read that began then has ended, with an answer or without. Whether the breaker is open now, and was not before.
-    pub(crate) fn waited(&self, is_answered: bool, began: Instant) -> bool {
-        let has_opened = self.gate.waited(is_answered, began);
+    /// A read that began and ended then has ended, with an answer or without. Whether the breaker is open now, and was not before.
+    pub(crate) fn waited(&self, is_answered: bool, began: Instant, ended: Instant) -> bool {
+        let has_opened = self.gate.waited(is_answered, began, ended);
         if has_opened {
             self.show_breaker();
         }
@@ -261,13 +266,13 @@ impl Link {
     pub(crate) fn open(&self, connection: Connection, is_tracking: bool) -> Session {
         let line = if is_tracking { Line::watching() } else { Line::deaf() };
         let id = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
-        Session { connection, line, is_tracking, is_renewed: false, id }
+        Session { connection, line, is_tracking, clock: Arc::new(ServerClock::new()), is_renewed: false, id }
     }
 
     /// The same connection with another number and another line.
     pub(crate) fn renew(&self, session: &Session) -> Session {
         let renewed = self.open(session.connection.clone(), session.is_tracking);
-        Session { is_renewed: true, ..renewed }
+        Session { is_renewed: true, clock: session.clock.clone(), ..renewed }
     }
 
     /// Waits until an operation reports something about this session.
@@ -297,12 +302,29 @@ impl Link {
 
     /// Notes that the supervisor runs.
     pub(crate) fn give_sign(&self) {
-        *lock(&self.last_sign) = Instant::now();
+        self.last_sign.store(self.passed(Instant::now()), Ordering::Release);
     }
 
     /// How long ago the supervisor showed that it runs.
     pub(crate) fn silence(&self) -> Duration {
-        lock(&self.last_sign).elapsed()
+        self.silence_at(Instant::now())
+    }
+
+    pub(crate) fn silence_at(&self, now: Instant) -> Duration {
+        Duration::from_micros(self.passed(now).saturating_sub(self.last_sign.load(Ordering::Acquire)))
+    }
+
+    fn passed(&self, now: Instant) -> u64 {
+        let passed = now.saturating_duration_since(self.began).as_micros();
+        u64::try_from(passed).unwrap_or(u64::MAX)
+    }
+
+    /// The current connection, if there is one.
+    pub(crate) fn current(&self) -> Option<Arc<Session>> {
+        match &self.current.borrow().state {
+            State::Up(session) => Some(Arc::clone(session)),
+            State::Connecting | State::Down => None,
+        }
     }
 }
 

@@ -6,7 +6,10 @@ use std::{
 };
 
 use cached_core::{Attachment, Line, TierError};
-use tokio::time::timeout;
+use tokio::{
+    runtime::Handle,
+    time::{timeout, timeout_at},
+};
 
 use crate::{
     batch::{Batch, Replies},
@@ -15,7 +18,7 @@ use crate::{
     gate::Gate,
     heartbeat::Member,
     link::{Link, Session},
-    settings::Settings,
+    settings::{LONGEST, Settings},
     state::Condition,
     supervisor::Supervision,
     watch::Watch,
@@ -78,44 +81,62 @@ impl Node {
         self.supervision.ensure()
     }
 
-    /// The current connection, within `budget`.
-    async fn session(&self, budget: Duration) -> Result<Session, TierError> {
+    /// The current connection, within what is left of `budget`.
+    async fn session(&self, began: Instant, budget: Duration) -> Result<Arc<Session>, TierError> {
+        // A background task that ends leaves no connection behind; one that nobody drives any more is silent.
+        if let Some(session) = self.link.current()
+            && self.link.silence_at(began) < self.settings.sign_of_life()
+        {
+            Handle::try_current().map_err(|_| TierError::Unavailable)?;
+            return Ok(session);
+        }
         self.ensure()?;
         let session = timeout(budget, self.link.session()).await;
         session.ok().flatten().ok_or(TierError::Unavailable)
     }
 
-    /// Sends a batch and returns the answers, within `budget`.
-    async fn run(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
-        let begin = Instant::now();
-        let session = self.session(budget).await?;
-        let left = budget.saturating_sub(begin.elapsed());
+    /// Sends a batch and returns the answers, within `budget`; and when they came.
+    async fn run(
+        &self,
+        batch: &Batch,
+        began: Instant,
+        budget: Duration,
+    ) -> Result<(Answers, Instant), TierError> {
+        let session = self.session(began, budget).await?;
         let mut connection = session.connection.clone();
-        let answers = timeout(left, batch.send(&mut connection)).await.map_err(|_| TierError::Timeout)?;
-        let replies = answers.map_err(|error| {
+        let deadline = began.checked_add(budget).unwrap_or_else(|| began + LONGEST);
+        let answers = timeout_at(deadline.into(), batch.send(&mut connection)).await;
+        let mut replies = answers.map_err(|_| TierError::Timeout)?.map_err(|error| {
             let Failure { error, verdict } = error.into();
             self.link.report(&session, verdict);
             error
         })?;
-        self.condition().answered();
+        let now = Instant::now();
+        self.condition().answered_at(now);
         for refusal in replies.refusals() {
             self.link.report(&session, Verdict::of_code(refusal.code()));
         }
-        Ok(Answers { replies, line: session.line })
+        replies.came_at(session.clock.at(now));
+        Ok((Answers { replies, line: session.line.clone() }, now))
     }
 
     /// Runs what somebody waits for before he has a value, unless he would wait in vain.
     pub(crate) async fn read(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
-        // Also when it is turned away: without the background task, nobody would find out that it need not be.
-        self.ensure()?;
+        if self.link.gate.is_open() {
+            // Without the background task, nobody would find out that it need not be.
+            self.ensure()?;
+        }
         let _place = self.link.admit()?;
         let began = Instant::now();
-        let outcome = self.run(batch, budget).await;
-        let has_opened = self.link.waited(outcome.is_ok(), began);
+        let (outcome, ended) = match self.run(batch, began, budget).await {
+            Ok((answers, now)) => (Ok(answers), now),
+            Err(error) => (Err(error), Instant::now()),
+        };
+        let has_opened = self.link.waited(outcome.is_ok(), began, ended);
         // A connection that has become mute is found out at once, and not when its next heartbeat is due. One that
         // was sent meanwhile will tell as well.
-        let is_unchecked =
-            matches!(outcome, Err(TierError::Timeout)) && self.link.silence() >= began.elapsed();
+        let is_unchecked = matches!(outcome, Err(TierError::Timeout))
+            && self.link.silence_at(ended) >= ended.saturating_duration_since(began);
         if has_opened || is_unchecked {
             self.watch.pulse.notify_one();
         }
@@ -125,7 +146,7 @@ impl Node {
     /// Runs what writes.
     pub(crate) async fn change(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
         let _place = self.link.gate.write()?;
-        self.run(batch, budget).await
+        self.run(batch, Instant::now(), budget).await.map(|(answers, _)| answers)
     }
 
     /// What came over this line does not fit the questions: if it is the current one, the connection is replaced.

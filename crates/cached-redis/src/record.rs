@@ -9,27 +9,32 @@
 //! | 0..16 | the token of the lease; zeros if there is none |
 //! | 16..24 | when the lease ends, in milliseconds of the server's clock, big-endian; 0 if there is none |
 //! | 24..32 | the stamp of the value, little-endian; 0 if there is no value, or another program wrote it |
-//! | 32 | 0: no lease, 1: leased, 2: a load failed, 3: leased after one that failed |
-//! | 33..40 | [`MAGIC`] |
+//! | 32..40 | when the value ends, as above; 0 if there is no value, or another program wrote it |
+//! | 40 | 0: no lease, 1: leased, 2: a load failed, 3: leased after one that failed |
+//! | 41..48 | [`MAGIC`] |
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use cached_core::{Record, Stamp, Stored};
 
 /// The length of a trailer.
-pub(crate) const TRAILER: usize = 40;
+pub(crate) const TRAILER: usize = 48;
 
 /// The version of the layout is the last byte. The first one occurs in no text, so no JSON ends so.
-pub(crate) const MAGIC: &[u8; 7] = b"\xffaside\x01";
+pub(crate) const MAGIC: &[u8; 7] = b"\xffaside\x02";
 
-const STAMP: std::ops::Range<usize> = 24..32;
-const STATE: usize = 32;
+const LEASE_END: Range<usize> = 16..24;
+const STAMP: Range<usize> = 24..32;
+const END: Range<usize> = 32..40;
+const STATE: usize = 40;
 
 /// What the end of a string says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Trailer {
     pub(crate) state: State,
     pub(crate) stamp: Stamp,
+    lease_end: u64,
+    end: u64,
 }
 
 /// Who is at work on the value.
@@ -56,7 +61,18 @@ impl Trailer {
             _ => return None,
         };
         let stamp = trailer[STAMP].try_into().map_or(0, Stamp::from_le_bytes);
-        Some(Self { state, stamp })
+        let moment = |range: Range<usize>| trailer[range].try_into().map_or(0, u64::from_be_bytes);
+        Some(Self { state, stamp, lease_end: moment(LEASE_END), end: moment(END) })
+    }
+
+    fn without_value(self, left: Duration) -> Record {
+        match self.state {
+            State::Leased | State::LeasedAgain => {
+                Record::Leased { left, is_retry: self.state == State::LeasedAgain }
+            }
+            State::Failed => Record::Failed,
+            State::Idle => Record::Absent,
+        }
     }
 
     /// Of a string of `length` bytes, whether it holds a value. One of no bytes is told by its stamp.
@@ -65,42 +81,51 @@ impl Trailer {
     }
 }
 
-/// Appends the trailer of a value that was filled in.
+/// Appends the trailer of a value without a lease and without an end.
 pub(crate) fn seal(bytes: &mut Vec<u8>, stamp: Stamp) {
     bytes.reserve_exact(TRAILER);
     bytes.extend_from_slice(&[0; STAMP.start]);
     bytes.extend_from_slice(&stamp.to_le_bytes());
-    bytes.push(0);
+    bytes.extend_from_slice(&[0; END.end - END.start + 1]);
     bytes.extend_from_slice(MAGIC);
 }
 
-/// What the answers to `PTTL` and `GET` say.
-pub(crate) fn open(left: i64, bytes: Option<Vec<u8>>) -> Record {
-    let Some(mut bytes) = bytes else { return Record::Absent };
-    let Some(trailer) = Trailer::of(&bytes) else {
-        return Record::Value(Stored { bytes, remaining: remaining(left), stamp: 0 });
-    };
+/// What a string says when the server's clock shows `now`; `None` if it holds a value and does not say when that ends.
+pub(crate) fn open(bytes: Vec<u8>, now: u64) -> Option<Record> {
+    let trailer = Trailer::of(&bytes)?;
     if trailer.has_value(bytes.len()) {
-        bytes.truncate(bytes.len() - TRAILER);
-        return Record::Value(Stored { bytes, remaining: remaining(left), stamp: trailer.stamp });
+        return (trailer.end != 0).then(|| value(bytes, trailer.stamp, Some(left(trailer.end, now))));
     }
-    match trailer.state {
+    Some(trailer.without_value(left(trailer.lease_end, now)))
+}
+
+/// The same, with what `PTTL` had answered before that.
+pub(crate) fn open_with_life(left: i64, bytes: Option<Vec<u8>>) -> Record {
+    let Some(bytes) = bytes else { return Record::Absent };
+    match Trailer::of(&bytes) {
+        None => Record::Value(Stored { bytes, remaining: remaining(left), stamp: 0 }),
+        Some(trailer) if trailer.has_value(bytes.len()) => value(bytes, trailer.stamp, remaining(left)),
         // One that does not expire is none of ours; whoever claims it learns how long it lasts.
-        State::Leased | State::LeasedAgain => Record::Leased {
-            left: remaining(left).unwrap_or_default(),
-            is_retry: trailer.state == State::LeasedAgain,
-        },
-        State::Failed => Record::Failed,
-        State::Idle => Record::Absent,
+        Some(trailer) => trailer.without_value(remaining(left).unwrap_or_default()),
     }
 }
 
-/// What the answers to `PTTL` and to `GETRANGE` of the trailer say to somebody who has a value.
-pub(crate) fn compare(left: i64, tail: &[u8], known: Stamp) -> Record {
+fn value(mut bytes: Vec<u8>, stamp: Stamp, remaining: Option<Duration>) -> Record {
+    bytes.truncate(bytes.len() - TRAILER);
+    Record::Value(Stored { bytes, remaining, stamp })
+}
+
+/// What the answer to `GETRANGE` of the trailer says to somebody who has a value.
+pub(crate) fn compare(tail: &[u8], known: Stamp) -> Record {
     match Trailer::of(tail) {
-        Some(trailer) if trailer.stamp == known && known != 0 => Record::Unchanged(remaining(left)),
+        Some(trailer) if trailer.stamp == known && known != 0 => Record::Unchanged,
         _ => Record::Changed,
     }
+}
+
+/// The time until a moment of the server's clock.
+fn left(until: u64, now: u64) -> Duration {
+    Duration::from_millis(until.saturating_sub(now))
 }
 
 /// The time left, of what `PTTL` answered before the value was read.
@@ -119,19 +144,23 @@ mod tests {
 
     const STAMPED: Stamp = 0x0807_0605_0403_0201;
 
+    /// Of a value that ends, and a lease that ends, when the clock shows 1005.
     fn trailer(stamp: Stamp, state: u8) -> Vec<u8> {
         let mut bytes = Vec::new();
         seal(&mut bytes, stamp);
         bytes[STATE] = state;
+        for (range, is_there) in [(LEASE_END, state % 2 == 1), (END, stamp != 0)] {
+            bytes[range].copy_from_slice(&if is_there { 1005_u64 } else { 0 }.to_be_bytes());
+        }
         bytes
     }
 
-    fn value(bytes: &[u8], stamp: Stamp) -> Record {
-        Record::Value(Stored { bytes: bytes.to_vec(), remaining: Some(Duration::from_millis(5)), stamp })
+    fn value(bytes: &[u8], stamp: Stamp, left: u64) -> Record {
+        Record::Value(Stored { bytes: bytes.to_vec(), remaining: Some(Duration::from_millis(left)), stamp })
     }
 
-    fn leased(left: Duration, is_retry: bool) -> Record {
-        Record::Leased { left, is_retry }
+    fn leased(left: u64, is_retry: bool) -> Record {
+        Record::Leased { left: Duration::from_millis(left), is_retry }
     }
 
     #[test]
@@ -140,7 +169,9 @@ mod tests {
         seal(&mut bytes, STAMPED);
         let mut golden = b"value".to_vec();
         golden.extend_from_slice(&[0; 24]);
-        golden.extend_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8, 0, 0xff, b'a', b's', b'i', b'd', b'e', 1]);
+        golden.extend_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8]);
+        golden.extend_from_slice(&[0; 8]);
+        golden.extend_from_slice(&[0, 0xff, b'a', b's', b'i', b'd', b'e', 2]);
         assert_eq!(bytes, golden);
     }
 
@@ -149,43 +180,52 @@ mod tests {
         for content in [&b"value"[..], b"", MAGIC, &trailer(7, 1)] {
             for state in 0..=3 {
                 let bytes = [content, &trailer(STAMPED, state)].concat();
-                assert_eq!(open(5, Some(bytes)), value(content, STAMPED), "{state}");
+                assert_eq!(open(bytes.clone(), 1000), Some(value(content, STAMPED, 5)), "{state}");
+                assert_eq!(open(bytes.clone(), 1006), Some(value(content, STAMPED, 0)), "{state}");
+                assert_eq!(open_with_life(7, Some(bytes)), value(content, STAMPED, 7), "{state}");
             }
         }
     }
 
     #[test]
     fn a_trailer_alone_is_no_value() {
-        assert_eq!(open(5, Some(trailer(0, 1))), leased(Duration::from_millis(5), false));
-        assert_eq!(open(-1, Some(trailer(0, 1))), leased(Duration::ZERO, false));
-        assert_eq!(open(-2, Some(trailer(0, 1))), leased(Duration::ZERO, false));
-        assert_eq!(open(5, Some(trailer(0, 2))), Record::Failed);
-        assert_eq!(open(5, Some(trailer(0, 3))), leased(Duration::from_millis(5), true));
-        assert_eq!(open(5, Some(trailer(0, 0))), Record::Absent);
-        assert_eq!(open(-2, None), Record::Absent);
+        for (state, record) in
+            [(0, Record::Absent), (1, leased(5, false)), (2, Record::Failed), (3, leased(5, true))]
+        {
+            assert_eq!(open(trailer(0, state), 1000), Some(record.clone()));
+            assert_eq!(open_with_life(5, Some(trailer(0, state))), record);
+        }
+        assert_eq!(open(trailer(0, 1), 1007), Some(leased(0, false)));
+        assert_eq!(open_with_life(-1, Some(trailer(0, 1))), leased(0, false));
+        assert_eq!(open_with_life(-2, Some(trailer(0, 1))), leased(0, false));
+        assert_eq!(open_with_life(-2, None), Record::Absent);
     }
 
     #[test]
-    fn what_others_wrote_is_all_value() {
+    fn what_others_wrote_is_all_value_and_does_not_say_when_it_ends() {
         let mut unknown_state = trailer(1, 0);
         unknown_state[STATE] = 4;
         let mut next_version = trailer(1, 0);
-        next_version[TRAILER - 1] = 2;
+        next_version[TRAILER - 1] = 3;
         let cut = trailer(1, 0)[1..].to_vec();
         for bytes in [Vec::new(), b"{}".to_vec(), MAGIC.to_vec(), unknown_state, next_version, cut] {
-            assert_eq!(open(5, Some(bytes.clone())), value(&bytes, 0));
-            assert_eq!(compare(5, &bytes, 0), Record::Changed, "nobody knows a value without a stamp");
+            assert_eq!(open(bytes.clone(), 1000), None);
+            assert_eq!(open_with_life(5, Some(bytes.clone())), value(&bytes, 0, 5));
+            assert_eq!(compare(&bytes, 0), Record::Changed, "nobody knows a value without a stamp");
         }
+        // Another one's value, over which somebody has a lease.
+        let bytes = [&b"{}"[..], &trailer(0, 1)].concat();
+        assert_eq!(open(bytes.clone(), 1000), None);
+        assert_eq!(open_with_life(5, Some(bytes)), value(b"{}", 0, 5));
     }
 
     #[test]
     fn only_the_value_that_is_known_is_unchanged() {
-        assert_eq!(compare(5, &trailer(7, 1), 7), Record::Unchanged(Some(Duration::from_millis(5))));
-        assert_eq!(compare(-1, &trailer(7, 0), 7), Record::Unchanged(None));
-        assert_eq!(compare(-2, &trailer(7, 0), 7), Record::Unchanged(Some(Duration::ZERO)));
-        assert_eq!(compare(5, &trailer(8, 0), 7), Record::Changed);
-        assert_eq!(compare(5, &trailer(0, 1), 7), Record::Changed);
-        assert_eq!(compare(-2, b"", 7), Record::Changed);
+        assert_eq!(compare(&trailer(7, 1), 7), Record::Unchanged);
+        assert_eq!(compare(&trailer(7, 0), 7), Record::Unchanged);
+        assert_eq!(compare(&trailer(8, 0), 7), Record::Changed);
+        assert_eq!(compare(&trailer(0, 1), 7), Record::Changed);
+        assert_eq!(compare(b"", 7), Record::Changed);
     }
 
     #[test]
@@ -206,12 +246,13 @@ mod tests {
             })
             .take(length)
             .collect();
-            open(noise.cast_signed(), Some(bytes.clone()));
-            compare(0, &bytes, noise);
+            open(bytes.clone(), noise);
+            open_with_life(noise.cast_signed(), Some(bytes.clone()));
+            compare(&bytes, noise);
             // With the magic, whatever comes before it is taken apart.
             bytes.extend_from_slice(MAGIC);
-            open(1, Some(bytes.clone()));
-            compare(1, &bytes, noise);
+            open(bytes.clone(), 1);
+            compare(&bytes, noise);
         }
     }
 }

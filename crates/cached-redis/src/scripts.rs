@@ -33,29 +33,29 @@ macro_rules! timed {
 macro_rules! on_record {
     ($($source:expr),+ $(,)?) => {
         timed!(
-            "local key, none, magic = KEYS[1], string.rep('\\0', 8), '\\255aside\\1' ",
+            "local key, none, magic = KEYS[1], string.rep('\\0', 8), '\\255aside\\2' ",
             "local size = redis.call('STRLEN', key) ",
-            "local tail = redis.call('GETRANGE', key, -40, -1) ",
-            "local ours = #tail == 40 and string.byte(tail, 33) <= 3 and string.sub(tail, 34) == magic ",
-            "local state, stamp, token, ends = 0, none, '', 0 ",
+            "local tail = redis.call('GETRANGE', key, -48, -1) ",
+            "local ours = #tail == 48 and string.byte(tail, 41) <= 3 and string.sub(tail, 42) == magic ",
+            "local state, stamp, token, ends, value_ends = 0, none, '', 0, none ",
             "if ours then ",
-            "  state, stamp, token = string.byte(tail, 33), string.sub(tail, 25, 32), string.sub(tail, 1, 16) ",
-            "  ends = struct.unpack('>I8', string.sub(tail, 17, 24)) ",
+            "  state, stamp, token = string.byte(tail, 41), string.sub(tail, 25, 32), string.sub(tail, 1, 16) ",
+            "  ends, value_ends = struct.unpack('>I8', string.sub(tail, 17, 24)), string.sub(tail, 33, 40) ",
             "end ",
             "local is_leased = state == 1 or state == 3 ",
-            "local has_value = size > 0 and (not ours or size > 40 or stamp ~= none) ",
+            "local has_value = size > 0 and (not ours or size > 48 or stamp ~= none) ",
             "local function trailer(token, ends, state) ",
-            "  return token .. struct.pack('>I8', ends) .. stamp .. string.char(state) .. magic ",
+            "  return token .. struct.pack('>I8', ends) .. stamp .. value_ends .. string.char(state) .. magic ",
             "end ",
             // The life of the key stays as it is.
             "local function write(trailer) ",
-            "  if ours then redis.call('SETRANGE', key, size - 40, trailer) ",
+            "  if ours then redis.call('SETRANGE', key, size - 48, trailer) ",
             "  else redis.call('APPEND', key, trailer) end ",
             "end ",
             // With a value that ends before its lease, the lease would end as well. Such a value is given up.
             "local function hold(token, state, lease) ",
             "  local left = redis.call('PTTL', key) ",
-            "  if left >= 0 and left <= tonumber(lease) then has_value, stamp = false, none end ",
+            "  if left >= 0 and left <= tonumber(lease) then has_value, stamp, value_ends = false, none, none end ",
             "  local mine = trailer(token, now + lease, state) ",
             "  if has_value then write(mine) else redis.call('SET', key, mine, 'PX', lease) end ",
             "  redis.call('STRLEN', key) ",
@@ -79,11 +79,12 @@ pub(crate) static LEASE: LazyLock<Script> = on_record!(
     "return 0",
 );
 
-/// Stores the sealed value `ARGV[2]` under `KEYS[1]` for `ARGV[3]` milliseconds if the lease of the token `ARGV[1]` is
-/// there; whether it was.
+/// Stores the value `ARGV[2]` with the stamp `ARGV[4]` under `KEYS[1]` for `ARGV[3]` milliseconds if the lease of the token
+/// `ARGV[1]` is there; whether it was.
 pub(crate) static FILL: LazyLock<Script> = on_record!(
     "if not is_leased or token ~= ARGV[1] then return 0 end ",
-    "redis.call('SET', key, ARGV[2], 'PX', ARGV[3]) ",
+    "stamp, value_ends = ARGV[4], struct.pack('>I8', now + ARGV[3]) ",
+    "redis.call('SET', key, ARGV[2] .. trailer(none .. none, 0, 0), 'PX', ARGV[3]) ",
     "redis.call('STRLEN', key) ",
     "return 1",
 );
@@ -206,10 +207,10 @@ mod tests {
 
     #[test]
     fn the_scripts_and_the_record_agree_on_the_layout() {
-        assert_eq!((TRAILER, MAGIC), (40, b"\xffaside\x01"));
+        assert_eq!((TRAILER, MAGIC), (48, b"\xffaside\x02"));
         for script in [&LEASE, &FILL, &RENEW, &RELEASE] {
-            assert!(script.source.contains(r"magic = KEYS[1], string.rep('\0', 8), '\255aside\1'"));
-            assert!(script.source.contains("'GETRANGE', key, -40, -1"));
+            assert!(script.source.contains(r"magic = KEYS[1], string.rep('\0', 8), '\255aside\2'"));
+            assert!(script.source.contains("'GETRANGE', key, -48, -1"));
         }
     }
 }

@@ -33,11 +33,6 @@ impl Settings {
         let longest_wait = HEARTBEAT.max(self.connect_timeout).max(self.retry_max);
         longest_wait.saturating_mul(3)
     }
-
-    /// The longest time that anything waits for an answer.
-    pub(crate) fn longest_answer(&self) -> Duration {
-        self.read_timeout.max(self.write_timeout).max(self.connect_timeout)
-    }
 }
 
 /// Redis refuses a life of less than a millisecond, and one that ends past the range of its clock.

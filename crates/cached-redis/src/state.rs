@@ -204,8 +204,16 @@ impl Condition {
 
     /// The server has said something.
     pub(crate) fn answered(&self) {
-        let passed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.answered.store(passed.saturating_add(1), Ordering::Relaxed);
+        self.answered_at(Instant::now());
+    }
+
+    pub(crate) fn answered_at(&self, now: Instant) {
+        let passed = now.saturating_duration_since(self.began).as_millis();
+        let said = u64::try_from(passed).unwrap_or(u64::MAX).saturating_add(1);
+        // Threads that hear answers at the same time do not take each other the cache line for nothing.
+        if self.answered.load(Ordering::Relaxed) != said {
+            self.answered.store(said, Ordering::Relaxed);
+        }
     }
 
     /// How long ago that was.

@@ -129,10 +129,10 @@ impl Supervisor {
         let mut rest = Duration::ZERO;
         loop {
             let session = heartbeat.session.clone();
-            self.publish(State::Up(session.clone()));
+            self.publish(State::Up(Arc::new(session.clone())));
             let ended = async { Err(heartbeat.keep().await) };
             let replaced = async { self.replacement(&session, rest).await.ok_or(End::Broken) };
-            match first(ended, replaced).await {
+            match Box::pin(first(ended, replaced)).await {
                 Ok(replacement) => heartbeat = replacement,
                 Err(End::Broken) => return,
                 Err(End::Moved) => {

@@ -150,27 +150,35 @@ impl RedisTier {
     }
 
     async fn look_together(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
-        let mut batch = Batch::new();
-        // A tag that changes before the values are read is told of as a change: it is watched by then.
-        for tag in tags {
-            batch.add(command("GET", tag));
-        }
-        for ask in asks {
-            // The other order would give a value the life of its successor.
-            batch.add(command("PTTL", ask.key));
-            batch.add(match ask.known {
-                None => command("GET", ask.key),
-                Some(_) => tail(ask.key),
-            });
-        }
+        let batch = questions(asks, tags, |ask| [question(ask)]);
         let read = |mut replies: Replies| {
-            let generations =
-                tags.iter().map(|_| replies.next().map(generation)).collect::<Result<_, _>>()?;
+            let generations = generations(&mut replies, tags)?;
+            let records: Option<Vec<_>> =
+                asks.iter().map(|ask| record(ask, &mut replies).transpose()).collect();
+            Ok((
+                records.map(|records| records.into_iter().collect::<RedisResult<_>>()).transpose()?,
+                generations,
+            ))
+        };
+        let ((records, generations), line) = self.read(batch, read).await?;
+        match records {
+            Some(records) => Ok(Seen { records, generations, line }),
+            None => Box::pin(self.look_at_lives(asks, tags)).await,
+        }
+    }
+
+    /// The same where a value does not say when it ends, as one that another program wrote, or where the server does not say what
+    /// time it is.
+    async fn look_at_lives(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
+        // The other order would give a value the life of its successor.
+        let batch = questions(asks, tags, |ask| [command("PTTL", ask.key), question(ask)]);
+        let read = |mut replies: Replies| {
+            let generations = generations(&mut replies, tags)?;
             let records = asks.iter().map(|ask| {
                 let left = replies.next()?;
                 Ok(match ask.known {
-                    None => record::open(left, replies.next()?),
-                    Some(known) => record::compare(left, &replies.next::<Vec<u8>>()?, known),
+                    None => record::open_with_life(left, replies.next()?),
+                    Some(known) => record::compare(&replies.next::<Vec<u8>>()?, known),
                 })
             });
             Ok((records.collect::<RedisResult<Vec<Record>>>()?, generations))
@@ -178,6 +186,35 @@ impl RedisTier {
         let ((records, generations), line) = self.read(batch, read).await?;
         Ok(Seen { records, generations, line })
     }
+}
+
+/// Of a tag that changes before the values are read it is told as of a change: it is watched by then.
+fn questions<const N: usize>(
+    asks: &[Ask<'_>],
+    tags: &[String],
+    of: impl Fn(&Ask<'_>) -> [redis::Cmd; N],
+) -> Batch {
+    let mut commands = tags.iter().map(|tag| command("GET", tag)).chain(asks.iter().flat_map(of));
+    let mut batch = commands.next().map_or_else(Batch::new, Batch::of);
+    commands.for_each(|command| batch.add(command));
+    batch
+}
+
+fn question(ask: &Ask<'_>) -> redis::Cmd {
+    if ask.known.is_some() { tail(ask.key) } else { command("GET", ask.key) }
+}
+
+fn generations(replies: &mut Replies, tags: &[String]) -> RedisResult<Vec<Option<u64>>> {
+    tags.iter().map(|_| replies.next().map(generation)).collect()
+}
+
+/// What the answer to a question says; `None` if it does not say how long it holds.
+fn record(ask: &Ask<'_>, replies: &mut Replies) -> RedisResult<Option<Record>> {
+    if let Some(known) = ask.known {
+        return Ok(Some(record::compare(&replies.next::<Vec<u8>>()?, known)));
+    }
+    let Some(bytes) = replies.next::<Option<Vec<u8>>>()? else { return Ok(Some(Record::Absent)) };
+    Ok(replies.clock().and_then(|now| record::open(bytes, now)))
 }
 
 #[async_trait]
@@ -201,8 +238,7 @@ impl Tier for RedisTier {
         TierHealth::new(state).reconnects(health.reconnects).breaker_open(health.breaker_open)
     }
 
-    /// The time that is left is read before the value. For a value that is replaced in between by one that lives as
-    /// long or longer it is therefore too short, never too long. One key of another type makes the whole call fail.
+    /// A value says itself when it ends, by the server's clock. One key of another type makes the whole call fail.
     async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
         if asks.is_empty() && tags.is_empty() {
             return Ok(Seen { records: Vec::new(), generations: Vec::new(), line: Line::silent() });
@@ -210,7 +246,7 @@ impl Tier for RedisTier {
         if tags.is_empty()
             && let Some(groups) = self.way.by_server(asks.iter().map(|ask| ask.key))
         {
-            return self.look_apart(asks, groups).await;
+            return Box::pin(self.look_apart(asks, groups)).await;
         }
         self.look_together(asks, tags).await
     }
@@ -267,12 +303,13 @@ impl Tier for RedisTier {
         let mut batch = Batch::new();
         let count = fills.len();
         for TierFill { key, token, mut bytes, ttl } in fills {
-            record::seal(&mut bytes, token.stamp());
             if planted!("fill-without-lease-compare") {
+                record::seal(&mut bytes, token.stamp());
                 let mut set = command("SET", &key);
                 batch.add(set.arg(bytes).arg("PX").arg(millis(ttl)).clone());
             } else {
-                batch.add_script(&FILL, &key, (&token.0[..], bytes, millis(ttl)));
+                let stamp = token.stamp().to_le_bytes();
+                batch.add_script(&FILL, &key, (&token.0[..], bytes, millis(ttl), &stamp[..]));
             }
             if planted!("own-fill-untracked") {
                 batch.add(command("PERSIST", &key));
@@ -351,8 +388,9 @@ impl fmt::Debug for RedisTier {
 }
 
 fn command(name: &str, key: &str) -> redis::Cmd {
-    let mut command = redis::cmd(name);
-    command.arg(key);
+    // The longest one has two more arguments.
+    let mut command = redis::Cmd::with_capacity(4, name.len() + key.len() + 8);
+    command.arg(name).arg(key);
     command
 }
 

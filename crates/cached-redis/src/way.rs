@@ -83,7 +83,7 @@ impl Way {
     pub(crate) async fn read(&self, batch: &Batch) -> Result<Answers, TierError> {
         match self {
             Self::One(node) => node.read(batch, node.settings.read_timeout).await,
-            Self::Many(cluster) => cluster.read(batch).await,
+            Self::Many(cluster) => Box::pin(cluster.read(batch)).await,
         }
     }
 

@@ -143,9 +143,7 @@ impl Data {
     fn record(&self, ask: &Ask<'_>) -> Record {
         let long = Duration::from_secs(3600);
         match self.entries.get(ask.key) {
-            Some(Entry { value: Some((_, stamp)), .. }) if ask.known == Some(*stamp) => {
-                Record::Unchanged(None)
-            }
+            Some(Entry { value: Some((_, stamp)), .. }) if ask.known == Some(*stamp) => Record::Unchanged,
             _ if ask.known.is_some() => Record::Changed,
             Some(Entry { value: Some((bytes, stamp)), .. }) => {
                 Record::Value(Stored { bytes: bytes.clone(), remaining: None, stamp: *stamp })

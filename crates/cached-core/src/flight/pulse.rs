@@ -24,7 +24,7 @@ impl Pulse {
 
     /// A new future counts as woken: it wants its first poll.
     pub(super) fn expect_poll(&self) {
-        self.beat().woken = Some(Instant::now());
+        self.beat().woken.get_or_insert_with(Instant::now);
     }
 
     pub(super) fn begin_poll(&self, waker: &Waker) {

@@ -5,7 +5,7 @@
 //! other. Their names begin with `__cached_`, because a trait of the user's may have methods for every type. A method
 //! that exists in order to be refused has a bound that nothing meets, with the message.
 
-use std::{convert::Infallible, marker::PhantomData};
+use std::{convert::Infallible, marker::PhantomData, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -230,18 +230,18 @@ where
     }
 
     /// The end of a chain of policies.
-    pub fn __cached_boxed(self) -> Box<dyn Shape<R>>
+    pub fn __cached_boxed(self) -> Arc<dyn Shape<R>>
     where
         E: 'static,
         R: 'static,
     {
-        Box::new(self)
+        Arc::new(self)
     }
 }
 
 /// Catches values that cannot be kept.
 pub trait RefuseValue<V, R>: Sized {
-    fn __cached_boxed(self) -> Box<dyn Shape<R>>
+    fn __cached_boxed(self) -> Arc<dyn Shape<R>>
     where
         Memory: Keeps<V>,
     {

@@ -251,7 +251,7 @@ impl Server {
         let left = |deadline: Nanos| Duration::from_nanos(deadline.saturating_sub(now));
         let remaining = entry.deadline.map(left);
         match (&entry.value, entry.lease) {
-            (Some((_, stamp)), _) if known == Some(*stamp) => Record::Unchanged(remaining),
+            (Some((_, stamp)), _) if known == Some(*stamp) => Record::Unchanged,
             _ if known.is_some() => Record::Changed,
             (Some((bytes, stamp)), _) => {
                 Record::Value(Stored { bytes: bytes.clone(), remaining, stamp: *stamp })

@@ -43,7 +43,7 @@ impl Shared {
         budget: Duration,
     ) -> Result<Answers, TierError> {
         let began = Instant::now();
-        let mut values: Vec<Value> = Vec::new();
+        let mut values: Vec<(Value, Option<u64>)> = Vec::new();
         let mut lines = Vec::new();
         for step in batch.steps() {
             let left = budget.saturating_sub(began.elapsed());
@@ -58,10 +58,10 @@ impl Shared {
         kind: Kind,
         budget: Duration,
         lines: &mut Vec<Arc<Line>>,
-    ) -> Result<Vec<Value>, TierError> {
+    ) -> Result<Vec<(Value, Option<u64>)>, TierError> {
         let began = Instant::now();
         let map = self.map(budget).await?;
-        let mut values: Vec<Option<Value>> = vec![None; pieces.len()];
+        let mut values: Vec<Option<_>> = vec![None; pieces.len()];
         let mut open: BTreeMap<Target, Vec<usize>> = BTreeMap::new();
         for (place, piece) in pieces.iter().enumerate() {
             let owner = piece.key().and_then(|key| map.owner(slot(key))).ok_or(TierError::Unavailable)?;
@@ -85,7 +85,7 @@ impl Shared {
                 let (node, is_asking, places, Answers { replies, line }) = answered?;
                 let mut has_answered = false;
                 for (place, value) in places.into_iter().zip(replies.values(is_asking)) {
-                    match sent_on(&value, &node) {
+                    match sent_on(&value.0, &node) {
                         Some(target) => open.entry(target).or_default().push(place),
                         None => {
                             values[place] = Some(value);

@@ -289,9 +289,9 @@ async fn only_what_changed_is_asked_for_again() {
         let seen = tier.look(&[Ask { key: "key", known: Some(known) }], &[]).await.unwrap();
         seen.records.into_iter().next().unwrap()
     };
-    assert!(matches!(ask(known).await, Record::Unchanged(Some(left)) if left <= MINUTE && left > MINUTE / 2));
+    assert!(matches!(ask(known).await, Record::Unchanged));
     lease(&tier, claim("key", token(), Take::Over(known))).await.unwrap();
-    assert!(matches!(ask(known).await, Record::Unchanged(_)), "a lease is no other value");
+    assert!(matches!(ask(known).await, Record::Unchanged), "a lease is no other value");
     assert_eq!(ask(known ^ 1).await, Record::Changed);
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
     assert_eq!(ask(known).await, Record::Changed);

@@ -5,11 +5,11 @@ use redis_harness::{Proxy, RedisServer};
 
 use crate::support::{MINUTE, ask, claim, delete, fill, get, lease, put, tier, token, up, value};
 
-const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+const CHECK: &[u8] = b"*1\r\n$4\r\nTIME\r\n*1\r\n$4\r\nPING\r\n";
 
 /// The round trips since the last call, without those that only check the connection.
 fn round_trips(proxy: &Proxy) -> Vec<Vec<u8>> {
-    proxy.take_round_trips().into_iter().filter(|sent| sent != PING).collect()
+    proxy.take_round_trips().into_iter().filter(|sent| sent != CHECK).collect()
 }
 
 #[tokio::test]
@@ -70,17 +70,33 @@ async fn each_operation_is_one_round_trip() {
 }
 
 #[tokio::test]
-async fn the_time_left_is_read_before_the_value() {
+async fn what_says_when_it_ends_is_not_asked_for_that() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let tier = tier(&proxy.url());
+    put(&tier, "key", vec![1], MINUTE).await.unwrap();
+    round_trips(&proxy);
+
+    let stored = get(&tier, "key").await.unwrap().unwrap();
+    assert!(stored.remaining.is_some_and(|left| left > MINUTE / 2 && left <= MINUTE), "{stored:?}");
+    assert_eq!(round_trips(&proxy), [b"*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n"]);
+}
+
+#[tokio::test]
+async fn of_another_programs_value_the_time_left_is_read_before_it() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = tier(&proxy.url());
     up(&tier).await;
+    server.cli(&["SET", "key", "value", "PX", "60000"]);
     round_trips(&proxy);
 
-    get(&tier, "key").await.unwrap();
-    let sent = round_trips(&proxy).concat();
-    let sent = String::from_utf8(sent).unwrap();
-    let place = |command| sent.find(command).unwrap_or_else(|| panic!("no {command} in {sent:?}"));
+    let stored = get(&tier, "key").await.unwrap().unwrap();
+    assert!(stored.remaining.is_some_and(|left| left > MINUTE / 2 && left <= MINUTE), "{stored:?}");
+    let sent = round_trips(&proxy);
+    assert_eq!(sent.len(), 2, "{sent:?}");
+    let sent = String::from_utf8(sent.concat()).unwrap();
+    let place = |command| sent.rfind(command).unwrap_or_else(|| panic!("no {command} in {sent:?}"));
     assert!(place("PTTL") < place("GET"), "{sent:?}");
 }
 

@@ -125,7 +125,7 @@ impl Process {
 
     fn run(&self, call: Prepared, shape: Typed<u64, Infallible, u64>) -> u64 {
         let load = Load::Inline(async { self.world.load() });
-        let Ok(reply) = block_on(call.run(CacheControl::ttl(HOUR).terms, Box::new(shape), load)) else {
+        let Ok(reply) = block_on(call.run(CacheControl::ttl(HOUR).terms, Arc::new(shape), load)) else {
             panic!("loads do not panic");
         };
         reply.value

@@ -1,0 +1,69 @@
+//! Counts allocations and bytes. Apart from the timing, because an allocator that counts costs the arms that allocate about
+//! fifty instructions each time.
+//!
+//! `counting hits PART…` prints kind, arm and allocations per hit, for arms in whose names one of the parts occurs;
+//! `counting memory ARM ENTRIES` prints the bytes on the heap and the resident ones.
+
+use std::{env, fs};
+
+use allocation_counter::measure;
+use cached_aside_bench::{
+    kinds::KINDS,
+    large::ARMS,
+    work::{Order, install, loads},
+};
+
+const KEYS: u32 = 1_000;
+const PAGE: u64 = 4_096;
+
+fn main() {
+    install();
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["hits", parts @ ..] => hits(parts),
+        ["memory", arm, entries] => memory(arm, entries.parse().expect("a number of entries")),
+        _ => panic!("`hits` or `memory`"),
+    }
+}
+
+fn hits(parts: &[&str]) {
+    let order = &Order::Uniform.of(KEYS)[..1 << 15];
+    for kind in &KINDS {
+        for arm in (kind.arms)(KEYS, &|name| parts.is_empty() || parts.iter().any(|part| name.contains(part)))
+        {
+            // What is made for the first hit of a thread is none of the later ones.
+            arm.run(order);
+            let before = loads();
+            let count = measure(|| arm.run(order)).count_total;
+            assert_eq!(loads(), before, "every counted call is a hit");
+            println!("{}\t{}\t{:.3}", kind.title, arm.name, count as f64 / order.len() as f64);
+        }
+    }
+}
+
+fn memory(arm: &str, entries: u32) {
+    let (_, make) = ARMS.iter().find(|(name, _)| *name == arm).expect("an arm of this name");
+    let before = resident();
+    let mut call = None;
+    let heap = measure(|| {
+        let cache = make(entries);
+        for key in 0..u64::from(entries) {
+            assert_eq!(cache(key), key, "the value of its key");
+        }
+        call = Some(cache);
+    });
+    let after = resident();
+    let cache = call.expect("it was made");
+    let filled = loads();
+    (0..u64::from(entries)).for_each(|key| assert_eq!(cache(key), key, "the value of its key"));
+    assert_eq!(loads(), filled, "nothing was evicted");
+    println!("{}\t{}", heap.bytes_current, after.saturating_sub(before));
+}
+
+/// Bytes, as the kernel counts them.
+fn resident() -> u64 {
+    let text = fs::read_to_string("/proc/self/statm").expect("Linux says so");
+    let pages: u64 =
+        text.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).expect("the second number");
+    pages * PAGE
+}

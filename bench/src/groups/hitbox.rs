@@ -1,0 +1,37 @@
+//! A cache of `hitbox` with its protection against stampedes.
+
+use std::sync::Arc;
+
+use hitbox::{
+    DisabledOffload,
+    concurrency::BroadcastConcurrencyManager,
+    policy::{ConcurrencyLimit, PolicyConfig},
+};
+use hitbox_backend::format::BincodeFormat;
+use hitbox_fn::{Cache, cached};
+use hitbox_moka::MokaBackend;
+
+use crate::work::{TTL, load};
+
+/// For functions that return a number.
+pub(super) type Shielded =
+    Arc<Cache<MokaBackend<BincodeFormat>, BroadcastConcurrencyManager<u64>, DisabledOffload>>;
+
+/// For so many entries.
+pub(super) fn shielded(capacity: u32) -> Shielded {
+    let backend = MokaBackend::builder().max_entries(capacity.into()).value_format(BincodeFormat).build();
+    let one = ConcurrencyLimit::new(1).expect("one is allowed");
+    let policy = PolicyConfig::builder().ttl(TTL).concurrency(one).build();
+    let builder = Cache::builder().backend(backend).policy(policy);
+    Arc::new(builder.concurrency_manager(BroadcastConcurrencyManager::new()).build())
+}
+
+#[cached(prefix = "shielded")]
+async fn number(id: u64) -> u64 {
+    load(id)
+}
+
+/// A call.
+pub(super) async fn get(cache: &Shielded, id: u64) -> u64 {
+    number(id).cache(cache).await
+}

@@ -1,0 +1,47 @@
+//! The groups of arms, in the order of the page. Each is one file with one function.
+
+mod allocations;
+mod compile;
+mod growth;
+mod hitbox;
+mod hits;
+mod instructions;
+mod invalidate;
+mod memory;
+mod miss;
+mod propagation;
+mod redis_hits;
+mod redis_invalidate;
+mod redis_miss;
+mod redis_stampede;
+mod replay;
+mod stampede;
+mod tags;
+mod threads;
+
+use crate::report::Group;
+
+/// All there are.
+pub const GROUPS: &[Group] = &[
+    hits::GROUP,
+    threads::GROUP,
+    instructions::GROUP,
+    allocations::GROUP,
+    replay::GROUP,
+    miss::GROUP,
+    stampede::GROUP,
+    invalidate::GROUP,
+    memory::GROUP,
+    growth::GROUP,
+    redis_hits::GROUP,
+    redis_miss::GROUP,
+    redis_stampede::GROUP,
+    redis_invalidate::GROUP,
+    tags::GROUP,
+    propagation::GROUP,
+    compile::GROUP,
+];
+
+/// Whose versions stand above the groups in which all of them take part.
+const PEERS: &[&str] =
+    &["cached-aside", "cached", "moka", "quick_cache", "foyer", "hitbox", "cachet", "multi-tier-cache"];

@@ -1,0 +1,93 @@
+//! A hit in Redis: the key is in the tier that processes share, and not in this one's memory.
+
+use std::time::Duration;
+
+use crate::{
+    options::Options,
+    race::{Arm, Rounds, race},
+    remote::{Bare, Cached, Codec, Hitbox, MultiTier, Ours, Plain, Reader, cache, connect, crowd, items},
+    report::{Group, Report},
+    work::{loads, runtime},
+};
+use redis_harness::RedisServer;
+
+pub const GROUP: Group = Group {
+    name: "redis_hits",
+    long: false,
+    crates: &["cached-aside", "redis", "cached", "hitbox-redis", "multi-tier-cache"],
+    run,
+};
+
+/// Rows of a small and of a large value.
+const ROWS: [u32; 2] = [1, 85];
+
+/// Tasks that ask at the same time.
+const TASKS: u32 = 256;
+
+fn run(options: &Options) -> Report {
+    let redis = RedisServer::start();
+    let mut report = Report::default();
+    for rows in ROWS {
+        let size = Codec::Json.encode(&items(0, rows)).len();
+        let keys = options.pick(300, if rows == 1 { 10_000 } else { 2_000 });
+        for (tasks, keys) in [(1, keys / 5), (TASKS, keys)] {
+            let rounds = measure(options, &redis.url(), rows, tasks, keys);
+            let what =
+                if tasks == 1 { "one caller after the other".to_owned() } else { format!("{tasks} at once") };
+            let title = format!("Values of {size} bytes of JSON, {what}: µs per hit");
+            report = report.race(&title, "µs", &rounds, &["redis, GET", "redis, GET and JSON"]);
+        }
+    }
+    report
+}
+
+fn measure(options: &Options, url: &str, rows: u32, tasks: u32, keys: u32) -> Rounds {
+    let runtime = runtime();
+    let mut arms = Vec::new();
+    for codec in Codec::ALL {
+        let bare = runtime.block_on(async {
+            let mut bare = Bare(connect(url).await, codec, rows);
+            bare.fill(0..keys).await;
+            bare
+        });
+        if codec == Codec::Json {
+            arms.push(arm("redis, GET", bare.clone(), tasks, keys));
+        }
+        arms.push(arm(format!("redis, GET and {}", codec.name()), Plain(bare), tasks, keys));
+    }
+    for codec in Codec::ALL {
+        // Another cache fills them in, as another process would.
+        let filler = Ours { cache: cache(&format!("{url}{}", codec as u8), codec.format()), rows };
+        crowd(&filler, TASKS, 0..keys);
+        runtime.block_on(filler.cache.flush());
+        drop(filler);
+        let ours = Ours { cache: cache(&format!("{url}{}", codec as u8), codec.format()), rows };
+        arms.push(Arm::new(format!("ours, {}", codec.name()), move || {
+            ours.cache.clear_local();
+            let before = ours.cache.stats().hits_l2;
+            let took = crowd(&ours, tasks, 0..keys);
+            assert_eq!(ours.cache.stats().hits_l2 - before, u64::from(keys), "every call is a hit in Redis");
+            micros(took, keys)
+        }));
+    }
+    arms.push(arm("cached", runtime.block_on(Cached::new(url, rows)), tasks, keys));
+    arms.push(arm("hitbox", Hitbox::new(url, rows), tasks, keys));
+    arms.push(arm("multi-tier-cache", runtime.block_on(MultiTier::new(url, rows)), tasks, keys));
+    race(options, options.pick(2, 11), arms)
+}
+
+/// An arm that has nothing in the process. Its first turn, which does not count, may fill Redis.
+fn arm<R: Reader>(name: impl Into<String>, reader: R, tasks: u32, keys: u32) -> Arm<'static> {
+    let mut is_first = true;
+    Arm::new(name, move || {
+        let before = loads();
+        let took = crowd(&reader, tasks, 0..keys);
+        assert!(is_first || loads() == before, "every timed call is a hit");
+        is_first = false;
+        micros(took, keys)
+    })
+}
+
+fn micros(took: Duration, keys: u32) -> f64 {
+    took.as_secs_f64() * 1e6 / f64::from(keys)
+}

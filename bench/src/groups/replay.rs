@@ -1,0 +1,195 @@
+//! Hit ratios and times of bounded caches on sequences of requests.
+
+use std::{cell::Cell, time::Instant};
+
+use cached_aside::{Cache, cached};
+
+use crate::{
+    options::Options,
+    peers::{CachedLru, Foyer, Lfu, MokaLru, MokaTinyLfu, Peer, Quick, S3Fifo, Sieve},
+    plot::{Lines, Plot, Scale},
+    race::{Arm, Rounds, cold_race},
+    report::{Group, Report, number, ratio},
+    work::{Trace, load, loads},
+};
+
+pub const GROUP: Group = Group {
+    name: "replay",
+    long: false,
+    crates: &["cached-aside", "moka", "quick_cache", "foyer", "cached"],
+    run,
+};
+
+/// Of the different keys of a trace, in percent.
+const SHARES: [u32; 3] = [1, 5, 20];
+
+#[cached("replay", ttl = "1h", local, cache = cache, skip(cache))]
+fn ours(cache: &Cache, key: u64) -> u64 {
+    load(key)
+}
+
+fn run(options: &Options) -> Report {
+    let mut traces = Trace::generated(options.pick(20_000, 200_000));
+    for path in &options.traces {
+        let trace = Trace::read(path);
+        traces.push(trace.unwrap_or_else(|error| panic!("{} cannot be replayed: {error}", path.display())));
+    }
+    let results: Vec<_> = traces.iter().map(|trace| replay(options, trace)).collect();
+    let lines = traces.iter().zip(&results).map(|(trace, cells)| panel(trace, cells));
+    let plot = Plot::lines("replay", "Hit ratio by capacity", lines.collect());
+    let mut report = Report::default().plot(plot);
+    for (trace, cells) in traces.iter().zip(&results) {
+        let count = trace.requests.len();
+        let title = format!("{}: {count} requests for {} keys; hits in percent", trace.name, trace.footprint);
+        report = report
+            .table(&title, &ratios(cells))
+            .table(&format!("{}: ns per request, and divided by ours", trace.name), &times(cells));
+    }
+    report
+}
+
+/// One trace at one capacity.
+struct Played {
+    share: u32,
+    capacity: u32,
+    /// By arm.
+    hits: Vec<(String, f64)>,
+    rounds: Rounds,
+}
+
+struct Contestant<'a> {
+    name: &'static str,
+    /// Of the last play, in percent.
+    hits: Cell<f64>,
+    play: Box<dyn Fn() -> Outcome + 'a>,
+}
+
+fn replay(options: &Options, trace: &Trace) -> Vec<Played> {
+    let entry = bytes_per_entry(trace);
+    let play = |share: u32| {
+        let capacity = (trace.footprint * share / 100).max(1);
+        let ours = Contestant {
+            name: "ours",
+            hits: Cell::default(),
+            play: Box::new(move || play_ours(trace, capacity, entry)),
+        };
+        let mut contestants = vec![
+            ours,
+            contestant::<MokaTinyLfu<u64, u64>>(trace, capacity),
+            contestant::<MokaLru<u64, u64>>(trace, capacity),
+            contestant::<Quick<u64, u64>>(trace, capacity),
+            contestant::<Foyer<u64, u64, Lfu>>(trace, capacity),
+            contestant::<Foyer<u64, u64, S3Fifo>>(trace, capacity),
+            contestant::<Foyer<u64, u64, Sieve>>(trace, capacity),
+            contestant::<CachedLru>(trace, capacity),
+        ];
+        contestants.retain(|contestant| options.wants(contestant.name));
+        let arms = contestants.iter().map(|Contestant { name, hits, play }| {
+            Arm::new(*name, move || {
+                let outcome = play();
+                hits.set(100.0 * outcome.hits as f64 / trace.requests.len() as f64);
+                outcome.nanos
+            })
+        });
+        let rounds = cold_race(options, options.pick(1, 3), arms.collect());
+        eprintln!("  {} at {share} %", trace.name);
+        let hits = contestants.iter().map(|Contestant { name, hits, .. }| ((*name).to_owned(), hits.get()));
+        Played { share, capacity, hits: hits.collect(), rounds }
+    };
+    SHARES.map(play).into()
+}
+
+struct Outcome {
+    hits: usize,
+    /// Per request.
+    nanos: f64,
+}
+
+fn contestant<P: Peer<u64, u64>>(trace: &Trace, capacity: u32) -> Contestant<'_> {
+    let play = move || {
+        let peer = P::whole(capacity);
+        played(trace, |key| peer.call(&key))
+    };
+    Contestant { name: P::NAME, hits: Cell::default(), play: Box::new(play) }
+}
+
+fn play_ours(trace: &Trace, capacity: u32, (bytes, entries): (u64, u64)) -> Outcome {
+    let cache = small((u64::from(capacity) * bytes).div_ceil(entries));
+    let outcome = played(trace, |key| ours(&cache, key));
+    let (kept, most) = (cache.stats().l1_entries, u64::from(capacity));
+    // Either it is full, or nothing was ever evicted. What is not settled yet may be a little above.
+    assert!(kept * 100 <= most * 101 + 6_400, "{kept} entries, but only {most} are allowed");
+    assert!(kept * 100 >= most * 99, "{kept} entries, but {most} are allowed");
+    outcome
+}
+
+fn played(trace: &Trace, call: impl Fn(u64) -> u64) -> Outcome {
+    let (before, began) = (loads(), Instant::now());
+    for &request in &trace.requests {
+        let key = u64::from(request);
+        assert_eq!(call(key), key, "the value of its key");
+    }
+    let nanos = began.elapsed().as_nanos() as f64 / trace.requests.len() as f64;
+    Outcome { hits: trace.requests.len() - (loads() - before), nanos }
+}
+
+fn small(bytes: u64) -> Cache {
+    Cache::builder().l1_max_bytes(bytes).build().expect("valid settings")
+}
+
+/// Ours is bounded by bytes, and it says how many it counts for its entries: so this many bytes are that many entries.
+fn bytes_per_entry(trace: &Trace) -> (u64, u64) {
+    let cache = small(1 << 40);
+    for key in 0..trace.footprint {
+        ours(&cache, key.into());
+    }
+    let stats = cache.stats();
+    assert_eq!(stats.l1_entries, u64::from(trace.footprint), "all are kept");
+    (stats.l1_bytes, stats.l1_entries)
+}
+
+fn head(cells: &[Played], first: &str) -> Vec<String> {
+    let columns = cells.iter().map(|cell| format!("{} % ({})", cell.share, cell.capacity));
+    [first.to_owned()].into_iter().chain(columns).collect()
+}
+
+fn ratios(cells: &[Played]) -> Vec<Vec<String>> {
+    let names = cells[0].hits.iter().map(|(name, _)| name);
+    let rows = names.enumerate().map(|(index, name)| {
+        let cells = cells.iter().map(|cell| format!("{:.2}", cell.hits[index].1));
+        [name.clone()].into_iter().chain(cells).collect()
+    });
+    let gap = |cell: &Played| {
+        let ours = cell.hits.iter().find(|(name, _)| name == "ours").map(|(_, hits)| *hits);
+        let others = cell.hits.iter().filter(|(name, _)| name != "ours").map(|(_, hits)| *hits);
+        ours.map_or("–".to_owned(), |ours| format!("{:+.2}", ours - others.fold(0.0, f64::max)))
+    };
+    let gaps = ["ours − the best peer".to_owned()].into_iter().chain(cells.iter().map(gap)).collect();
+    [head(cells, "arm")].into_iter().chain(rows).chain([gaps]).collect()
+}
+
+fn times(cells: &[Played]) -> Vec<Vec<String>> {
+    let row = |name: &String| {
+        let cells = cells.iter().map(|cell| {
+            let (time, quotient) = (cell.rounds.median(name), cell.rounds.ratio(name, "ours"));
+            format!("{} / {}", number(time), ratio(quotient))
+        });
+        [name.clone()].into_iter().chain(cells).collect()
+    };
+    [head(cells, "arm")].into_iter().chain(cells[0].rounds.names().iter().map(row)).collect()
+}
+
+fn panel(trace: &Trace, cells: &[Played]) -> Lines {
+    let names = cells[0].hits.iter().map(|(name, _)| name).enumerate();
+    let curve = |(index, name): (usize, &String)| {
+        (name.clone(), cells.iter().map(|cell| cell.hits[index].1).collect())
+    };
+    Lines {
+        title: trace.name.clone(),
+        across: "capacity, as a share of the different keys".to_owned(),
+        up: "hits, %".to_owned(),
+        places: cells.iter().map(|cell| format!("{} %", cell.share)).collect(),
+        scale: Scale::Near,
+        curves: names.map(curve).collect(),
+    }
+}

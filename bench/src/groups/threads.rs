@@ -1,0 +1,75 @@
+//! Hits by several threads at once, on the same keys.
+
+use std::sync::Arc;
+
+use crate::{
+    arms::arms,
+    crew::{arm_name, measure},
+    functions::CAPACITY,
+    options::Options,
+    plot::{Lines, Plot, Scale},
+    race::Rounds,
+    report::{Group, Report, number, ratio},
+    work::{Order, Text, keys_of},
+};
+
+pub const GROUP: Group = Group { name: "threads", long: false, crates: super::PEERS, run };
+
+const THREADS: [usize; 4] = [1, 2, 4, 8];
+
+fn run(options: &Options) -> Report {
+    let arms = arms::<Text, Arc<String>>(&keys_of(1_000), CAPACITY, &|name| options.wants(name));
+    let names: Vec<_> = arms.iter().map(|arm| arm.name.clone()).collect();
+    let rounds = measure(options, &arms, &THREADS, &Order::Zipf.of(1_000));
+    let panel = |up: &str, scale, value: &dyn Fn(&str, usize) -> f64| Lines {
+        title: "(&str, u32) → Arc, 1,000 keys, Zipf".to_owned(),
+        across: "threads".to_owned(),
+        up: up.to_owned(),
+        places: THREADS.map(|count| count.to_string()).into(),
+        scale,
+        curves: names
+            .iter()
+            .map(|name| (name.clone(), THREADS.map(|count| value(name, count)).into()))
+            .collect(),
+    };
+    let faster = |name: &str, count| {
+        let slower = rounds.ratio(&arm_name(name, count), &arm_name(name, 1));
+        slower.map(|slower| count as f64 / slower)
+    };
+    let panels = vec![
+        panel("million hits per second, all threads together", Scale::Log, &|name, count| {
+            throughput(&rounds, name, count)
+        }),
+        panel("times the hits of one thread", Scale::Whole, &|name, count| {
+            faster(name, count).unwrap_or(f64::NAN)
+        }),
+    ];
+    Report::default()
+        .plot(Plot::lines("threads", "Hits by several threads", panels))
+        .table(
+            "`(&str, u32)` → `Arc`, 1,000 keys, Zipf; ns per hit as a thread sees it",
+            &table(&names, |name, count| number(rounds.median(&arm_name(name, count)))),
+        )
+        .table(
+            "Hits of all threads together, times those of one thread, in each round",
+            &table(&names, |name, count| ratio(faster(name, count))),
+        )
+        .table(
+            "Time divided by that of `ours, async` with as many threads",
+            &table(&names, |name, count| {
+                ratio(rounds.ratio(&arm_name(name, count), &arm_name("ours, async", count)))
+            }),
+        )
+}
+
+fn throughput(rounds: &Rounds, name: &str, threads: usize) -> f64 {
+    rounds.median(&arm_name(name, threads)).map_or(f64::NAN, |nanos| 1e3 * threads as f64 / nanos)
+}
+
+fn table(names: &[String], cell: impl Fn(&str, usize) -> String) -> Vec<Vec<String>> {
+    let head =
+        THREADS.map(|count| if count == 1 { "1 thread".to_owned() } else { format!("{count} threads") });
+    let row =
+        |name: &String| [name.clone()].into_iter().chain(THREADS.map(|count| cell(name, count))).collect();
+    [["arm".to_owned()].into_iter().chain(head).collect()].into_iter().chain(names.iter().map(row)).collect()
+}

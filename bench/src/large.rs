@@ -1,0 +1,39 @@
+//! Caches of many entries, by name.
+
+use crate::{
+    functions::Functions,
+    peers::{Cachet, Foyer, Lfu, MokaFuture, MokaSync, MultiTier, Peer, Quick, S3Fifo},
+    work::load,
+};
+
+/// A call.
+pub type Call = Box<dyn Fn(u64) -> u64>;
+
+/// Makes a cache for so many entries.
+pub type Make = fn(u32) -> Call;
+
+/// By name.
+pub static ARMS: [(&str, Make); 11] = [
+    ("ours, async", |_| Box::new(|key| <u64 as Functions<u64>>::ours(&key))),
+    ("ours, sync local", |_| Box::new(|key| <u64 as Functions<u64>>::ours_local(&key))),
+    ("cached, concurrent", |_| Box::new(|key| <u64 as Functions<u64>>::concurrent(&key))),
+    ("cached, concurrent, bounded, ttl", |_| Box::new(bounded)),
+    ("moka future", peer::<MokaFuture<u64, u64>>),
+    ("moka sync", peer::<MokaSync<u64, u64>>),
+    ("quick_cache", peer::<Quick<u64, u64>>),
+    ("foyer lfu", peer::<Foyer<u64, u64, Lfu>>),
+    ("foyer s3fifo", peer::<Foyer<u64, u64, S3Fifo>>),
+    ("cachet", peer::<Cachet<u64, u64>>),
+    ("multi-tier-cache", peer::<MultiTier>),
+];
+
+/// For a million entries and some more, as the others.
+#[cached::macros::concurrent_cached(max_size = 1_260_000, ttl_secs = 3600)]
+fn bounded(id: u64) -> u64 {
+    load(id)
+}
+
+fn peer<P: Peer<u64, u64>>(entries: u32) -> Call {
+    let peer = P::new(entries + entries / 4 + 10_000);
+    Box::new(move |key| peer.call(&key))
+}

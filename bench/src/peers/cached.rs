@@ -1,0 +1,28 @@
+use cached::{ConcurrentCached, ShardedLruCache};
+
+use super::Peer;
+
+/// The store that its attribute with a bound makes, in one shard.
+pub struct CachedLru(ShardedLruCache<u64, u64>);
+
+impl Peer<u64, u64> for CachedLru {
+    const NAME: &'static str = "cached lru";
+
+    fn new(capacity: u32) -> Self {
+        let store = ShardedLruCache::builder().max_size(capacity as usize).shards(1).build();
+        Self(store.expect("a bound is set"))
+    }
+
+    #[inline]
+    fn get(&self, key: &u64) -> Option<u64> {
+        self.0.cache_get(key).expect("memory does not fail")
+    }
+
+    fn insert(&self, key: &u64, value: u64) {
+        self.0.cache_set(*key, value).expect("memory does not fail");
+    }
+
+    fn remove(&self, key: &u64) {
+        self.0.cache_remove(key).expect("memory does not fail");
+    }
+}

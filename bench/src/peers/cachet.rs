@@ -1,0 +1,45 @@
+use cachet::{Cache, CacheBuilder, InMemoryCache};
+use tick::Clock;
+
+use super::Peer;
+use crate::work::{Key, TTL, Value, now, runtime};
+
+/// One tier in memory with a bound and a ttl. It looks up by what `Borrow` lends, so a text in a tuple is copied.
+pub struct Cachet<K: Key, V: Value>(pub Cache<K::Owned, V>);
+
+impl<K: Key, V: Value> Cachet<K, V> {
+    /// With its protection against stampedes, for which a hit pays as well.
+    pub fn shielded(capacity: u32) -> Self {
+        Self(builder::<K, V>(capacity).stampede_protection().build())
+    }
+}
+
+/// What both have.
+fn builder<K: Key, V: Value>(capacity: u32) -> CacheBuilder<K::Owned, V, InMemoryCache<K::Owned, V>> {
+    let _guard = runtime().enter();
+    // Its documentation recommends this where the time is read often.
+    let clock = Clock::new_tokio().with_fast_instant(true);
+    Cache::builder::<K::Owned, V>(clock).memory_with(|memory| memory.max_capacity(capacity.into())).ttl(TTL)
+}
+
+impl<K: Key, V: Value> Peer<K, V> for Cachet<K, V> {
+    const NAME: &'static str = "cachet";
+
+    fn new(capacity: u32) -> Self {
+        Self(builder::<K, V>(capacity).build())
+    }
+
+    #[inline]
+    fn get(&self, key: &K) -> Option<V> {
+        let entry = now(self.0.get(key.lent().as_ref())).expect("memory does not fail");
+        entry.map(|entry| entry.value().clone())
+    }
+
+    fn insert(&self, key: &K, value: V) {
+        runtime().block_on(self.0.insert(key.owned(), value)).expect("memory does not fail");
+    }
+
+    fn remove(&self, key: &K) {
+        now(self.0.invalidate(key.lent().as_ref())).expect("memory does not fail");
+    }
+}

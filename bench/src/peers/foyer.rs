@@ -1,0 +1,71 @@
+use std::marker::PhantomData;
+
+use foyer::{Cache, CacheBuilder, EvictionConfig, LfuConfig, S3FifoConfig, SieveConfig};
+
+use super::Peer;
+use crate::work::{Key, Value};
+
+/// What it evicts.
+pub trait Policy: Send + Sync + 'static {
+    /// Of the whole arm.
+    const NAME: &'static str;
+
+    /// With the crate's own settings.
+    fn config() -> EvictionConfig;
+}
+
+macro_rules! policies {
+    ($($(#[$doc:meta])+ $policy:ident, $config:ident, $name:literal;)+) => {
+        $(
+            $(#[$doc])+
+            pub struct $policy;
+
+            impl Policy for $policy {
+                const NAME: &'static str = $name;
+
+                fn config() -> EvictionConfig {
+                    $config::default().into()
+                }
+            }
+        )+
+    };
+}
+
+policies! {
+    /// W-TinyLFU.
+    Lfu, LfuConfig, "foyer lfu";
+    /// Three queues.
+    S3Fifo, S3FifoConfig, "foyer s3fifo";
+    /// One queue and a hand.
+    Sieve, SieveConfig, "foyer sieve";
+}
+
+/// Its cache in memory: it has a bound, and no ttl.
+pub struct Foyer<K: Key, V: Value, P>(pub Cache<K::Owned, V>, PhantomData<P>);
+
+impl<K: Key, V: Value, P: Policy> Peer<K, V> for Foyer<K, V, P> {
+    const NAME: &'static str = P::NAME;
+
+    fn new(capacity: u32) -> Self {
+        let builder = CacheBuilder::new(capacity as usize).with_eviction_config(P::config());
+        Self(builder.build(), PhantomData)
+    }
+
+    fn whole(capacity: u32) -> Self {
+        let builder = CacheBuilder::new(capacity as usize).with_shards(1).with_eviction_config(P::config());
+        Self(builder.build(), PhantomData)
+    }
+
+    #[inline]
+    fn get(&self, key: &K) -> Option<V> {
+        self.0.get(&key.borrowed()).map(|entry| entry.value().clone())
+    }
+
+    fn insert(&self, key: &K, value: V) {
+        self.0.insert(key.owned(), value);
+    }
+
+    fn remove(&self, key: &K) {
+        self.0.remove(&key.borrowed());
+    }
+}

@@ -1,0 +1,113 @@
+//! Arms that are measured in turn.
+//!
+//! Criterion and Divan finish one benchmark before they start the next, and report times. Here only ratios mean
+//! anything, and the machine gets slower and faster while it runs: so all arms take a short turn in each round, and
+//! each is compared with the others of its round.
+
+use crate::options::Options;
+
+/// One way to do the work.
+pub struct Arm<'a> {
+    name: String,
+    turn: Box<dyn FnMut() -> f64 + 'a>,
+}
+
+impl<'a> Arm<'a> {
+    /// `turn` does the work once, and returns what it cost, in whatever unit all arms of the race use.
+    pub fn new(name: impl Into<String>, turn: impl FnMut() -> f64 + 'a) -> Self {
+        Self { name: name.into(), turn: Box::new(turn) }
+    }
+}
+
+/// Lets each arm that is wanted have its turn in each round. The first round only warms up.
+pub fn race(options: &Options, rounds: usize, arms: Vec<Arm<'_>>) -> Rounds {
+    let mut all = cold_race(options, rounds + 1, arms);
+    all.costs.remove(0);
+    all
+}
+
+/// The same where nothing can be warm.
+pub fn cold_race(options: &Options, rounds: usize, mut arms: Vec<Arm<'_>>) -> Rounds {
+    arms.retain(|arm| options.wants(&arm.name));
+    let mut round = || arms.iter_mut().map(|arm| (arm.turn)()).collect::<Vec<_>>();
+    let costs = (0..rounds).map(|_| round()).collect();
+    Rounds::new(arms.into_iter().map(|arm| arm.name).collect(), costs)
+}
+
+/// What each arm cost in each round.
+#[derive(Clone, Debug)]
+pub struct Rounds {
+    names: Vec<String>,
+    costs: Vec<Vec<f64>>,
+}
+
+impl Rounds {
+    /// `costs` is by round, then by arm.
+    pub fn new(names: Vec<String>, costs: Vec<Vec<f64>>) -> Self {
+        assert!(costs.iter().all(|round| round.len() == names.len()), "each arm has its turn in each round");
+        Self { names, costs }
+    }
+
+    /// In the order of the arms.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The median over the rounds.
+    pub fn median(&self, arm: &str) -> Option<f64> {
+        let arm = self.position(arm)?;
+        Some(quartiles(self.costs.iter().map(|round| round[arm]))[1])
+    }
+
+    /// The distance between the quartiles, as a share of the median.
+    pub fn spread(&self, arm: &str) -> Option<f64> {
+        let arm = self.position(arm)?;
+        let [low, median, high] = quartiles(self.costs.iter().map(|round| round[arm]));
+        Some((high - low) / median)
+    }
+
+    /// The median over the rounds of the ratio within a round.
+    pub fn ratio(&self, arm: &str, reference: &str) -> Option<f64> {
+        let (arm, reference) = (self.position(arm)?, self.position(reference)?);
+        Some(quartiles(self.costs.iter().map(|round| round[arm] / round[reference]))[1])
+    }
+
+    /// The names, the cheapest first.
+    pub fn ranking(&self) -> Vec<String> {
+        let mut names = self.names.clone();
+        names.sort_by(|one, other| {
+            self.median(one).unwrap_or(0.0).total_cmp(&self.median(other).unwrap_or(0.0))
+        });
+        names
+    }
+
+    fn position(&self, arm: &str) -> Option<usize> {
+        self.names.iter().position(|name| name == arm)
+    }
+}
+
+/// The quartiles; not a number where there are no samples.
+pub fn quartiles(samples: impl Iterator<Item = f64>) -> [f64; 3] {
+    let mut sorted: Vec<_> = samples.collect();
+    sorted.sort_by(f64::total_cmp);
+    let last = sorted.len().saturating_sub(1);
+    [1, 2, 3].map(|quarter| sorted.get(last * quarter / 4).copied().unwrap_or(f64::NAN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Rounds;
+
+    #[test]
+    fn a_ratio_is_taken_within_each_round() {
+        // The machine is ten times slower in the second round, for both.
+        let rounds = Rounds::new(
+            vec!["one".to_owned(), "two".to_owned()],
+            vec![vec![2.0, 4.0], vec![20.0, 40.0], vec![3.0, 60.0]],
+        );
+        assert_eq!(rounds.ratio("one", "two"), Some(0.5));
+        assert_eq!(rounds.median("one"), Some(3.0));
+        assert_eq!(rounds.ratio("one", "three"), None);
+        assert_eq!(rounds.ranking(), ["one", "two"]);
+    }
+}

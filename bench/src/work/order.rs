@@ -1,0 +1,116 @@
+//! Orders of keys that are the same in each run.
+
+/// Uniform: a linear congruential generator, of which the high bits are used.
+#[derive(Clone, Debug)]
+pub struct Shuffle(u64);
+
+impl Shuffle {
+    /// Of a seed.
+    pub fn new(seed: u64) -> Self {
+        let mut shuffle = Self(seed);
+        shuffle.next();
+        shuffle
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+
+    /// Less than `bound`.
+    pub fn below(&mut self, bound: u32) -> u32 {
+        u32::try_from(self.next() % u64::from(bound.max(1))).unwrap_or(0)
+    }
+
+    /// From zero to one.
+    fn share(&mut self) -> f64 {
+        self.next() as f64 / (1_u64 << 31) as f64
+    }
+}
+
+/// The item of rank `r` is asked for in proportion to `1 / r^exponent`.
+#[derive(Clone, Debug)]
+pub struct Zipf {
+    /// Sums of the shares up to each rank.
+    sums: Vec<f64>,
+    shuffle: Shuffle,
+}
+
+impl Zipf {
+    /// Of so many items.
+    pub fn new(items: u32, exponent: f64, seed: u64) -> Self {
+        let mut sum = 0.0;
+        let weights = (1..=items).map(|rank| {
+            sum += f64::from(rank).powf(-exponent);
+            sum
+        });
+        let mut sums: Vec<_> = weights.collect();
+        for part in &mut sums {
+            *part /= sum;
+        }
+        Self { sums, shuffle: Shuffle::new(seed) }
+    }
+
+    /// The next item: neighbours in rank are no neighbours in number.
+    pub fn draw(&mut self) -> u32 {
+        let share = self.shuffle.share();
+        let items = self.sums.len();
+        let rank = self.sums.partition_point(|&sum| sum < share).min(items - 1);
+        // A prime number that divides no number of items we use, so this visits each item once.
+        u32::try_from(rank * 7_919 % items).unwrap_or(0)
+    }
+}
+
+/// So many that no branch predictor learns the order.
+const ORDER: usize = 1 << 18;
+
+/// How keys are asked for.
+#[derive(Clone, Copy, Debug)]
+pub enum Order {
+    /// All alike.
+    Uniform,
+    /// With an exponent of 0.99.
+    Zipf,
+}
+
+impl Order {
+    /// Indices of so many keys.
+    pub fn of(self, keys: u32) -> Vec<u32> {
+        match self {
+            Self::Uniform => {
+                let mut shuffle = Shuffle::new(1);
+                (0..ORDER).map(|_| shuffle.below(keys)).collect()
+            }
+            Self::Zipf => {
+                let mut zipf = Zipf::new(keys, 0.99, 1);
+                (0..ORDER).map(|_| zipf.draw()).collect()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Order, Zipf};
+
+    #[test]
+    fn the_first_rank_of_a_zipf_distribution_has_its_share() {
+        let (items, draws) = (1_000, 200_000);
+        let mut zipf = Zipf::new(items, 0.99, 1);
+        let mut counts = vec![0_u32; items as usize];
+        (0..draws).for_each(|_| counts[zipf.draw() as usize] += 1);
+        let harmonic: f64 = (1..=items).map(|rank| f64::from(rank).powf(-0.99)).sum();
+        let (found, expected) = (f64::from(counts[0]) / f64::from(draws), 1.0 / harmonic);
+        assert!((found / expected - 1.0).abs() < 0.05, "{found} instead of {expected}");
+        assert!(counts.iter().all(|count| *count > 0), "each item is asked for");
+    }
+
+    #[test]
+    fn an_order_stays_within_its_keys() {
+        for order in [Order::Uniform, Order::Zipf] {
+            let indices = order.of(10);
+            assert!((0..10).all(|key| indices.contains(&key)), "{order:?}");
+            assert!(indices.iter().all(|key| *key < 10), "{order:?}");
+        }
+    }
+}
