@@ -6,7 +6,7 @@ use std::{env, path::PathBuf, time::Duration};
 pub const HELP: &str = "\
 cargo bench --manifest-path bench/Cargo.toml -- [OPTION]…
 
-  --quick          seconds: does it still run?
+  --quick          half a minute: does it still run?
   --long           also what takes long: ten million entries, clean builds of the peers
   --only A,B       these groups only
   --arms X,Y       only arms in whose names one of these occurs
@@ -46,6 +46,7 @@ impl Options {
             let list = |text: String| text.split(',').map(str::to_owned).collect::<Vec<_>>();
             match argument.as_str() {
                 "--bench" => {}
+                "--help" | "-h" => return Err(HELP.to_owned()),
                 "--quick" => options.quick = true,
                 "--long" => options.long = true,
                 "--write" => options.write = true,

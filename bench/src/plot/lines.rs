@@ -87,7 +87,10 @@ impl Lines {
         area.draw(&Text::new(self.up.clone(), (16, 26), style::text(11, GREY, HPos::Left, VPos::Top)))?;
 
         let mut ends = Vec::new();
-        for (index, (name, values)) in self.curves.iter().enumerate() {
+        // Ours lie above whatever they cover.
+        let (ours, others): (Vec<_>, Vec<_>) =
+            self.curves.iter().enumerate().partition(|(_, (name, _))| style::is_ours(name));
+        for (index, (name, values)) in others.into_iter().chain(ours) {
             let colour = style::colour(name, index);
             let width = if style::is_ours(name) { 3 } else { 2 };
             let places = (0_u32..).map(f64::from);
