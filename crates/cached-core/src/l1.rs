@@ -83,7 +83,7 @@ impl<T: Resident> List<T> {
         let mut policy = self.lock();
         let Some(ticket) = before else { return (policy.insert(hash, weight, item), None) };
         match policy.replace(ticket, weight, item) {
-            Ok(before) => (ticket, Some(before)),
+            Ok((ticket, before)) => (ticket, Some(before)),
             // It has left already.
             Err(item) => (policy.insert(hash, weight, item), None),
         }
@@ -164,8 +164,11 @@ impl L1 {
             version: site.schema_version(),
             weight,
         }));
-        if let Some(before) = &before {
-            self.lay_off(before);
+        match &before {
+            Some(before) if Arc::ptr_eq(&before.function, &kept.function) => self.lay_off(before),
+            // It is in another list.
+            Some(before) => self.retire(before),
+            None => {}
         }
         let place = before.as_ref().and_then(|before| before.ticket());
         let (ticket, _before) = self.list.put(place, key.hash(), weight, kept.clone());
@@ -198,9 +201,17 @@ impl L1 {
     }
 
     pub(crate) fn clear(&self) {
-        let all = self.list.lock().clear();
-        all.for_each(|kept| self.retire(&kept));
+        // In this order: whoever comes into the list after that is in Moka after that as well.
         self.slots.invalidate_all();
+        let all = self.list.lock().clear();
+        for kept in all {
+            // Moka has only what came meanwhile.
+            if self.slots.contains_key(&kept.key().as_ref()) {
+                self.take_out(&kept);
+            } else {
+                self.retire(&kept);
+            }
+        }
         front::let_go();
     }
 

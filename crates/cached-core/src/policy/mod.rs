@@ -138,17 +138,17 @@ impl<T: Resident> Policy<T> {
         Some(self.queues.take(index))
     }
 
-    /// Another value for the key: it has the place and the uses of the one before, which is given back. If that is gone,
-    /// it is the new one that is given back, as an error.
-    pub(crate) fn replace(&mut self, ticket: Ticket, weight: u32, item: T) -> Result<T, T> {
+    /// Another value for the key: it has the place and the uses of the one before, which is given back, and a ticket of its
+    /// own. If that is gone, it is the new one that is given back, as an error.
+    pub(crate) fn replace(&mut self, ticket: Ticket, weight: u32, item: T) -> Result<(Ticket, T), T> {
         let Some(index) = self.queues.find(ticket) else { return Err(item) };
         item.uses().set(self.queues.item(index).uses().get());
-        let before = self.queues.replace(index, weight.max(1), item);
+        let replaced = self.queues.replace(index, weight.max(1), item);
         if u64::from(weight) > self.capacity {
             self.queues.unlink(index);
             self.queues.push_oldest(Which::Small, index);
         }
-        Ok(before)
+        Ok(replaced)
     }
 
     /// Everybody leaves.

@@ -175,12 +175,15 @@ impl<T> Queues<T> {
         node.item.take().expect("a node in a queue is not free")
     }
 
-    pub(super) fn replace(&mut self, index: u32, weight: u32, item: T) -> T {
+    /// The ticket of the new one, and the one before, whose ticket finds nobody any more.
+    pub(super) fn replace(&mut self, index: u32, weight: u32, item: T) -> (Ticket, T) {
+        self.turn = self.turn.wrapping_add(1);
         let node = &mut self.nodes[index as usize];
         let queue = &mut self.both[node.which as usize];
         queue.weight = queue.weight - u64::from(node.weight) + u64::from(weight);
-        node.weight = weight;
-        node.item.replace(item).expect("a node in a queue is not free")
+        (node.weight, node.turn) = (weight, self.turn);
+        let before = node.item.replace(item).expect("a node in a queue is not free");
+        (Ticket { index, turn: self.turn }, before)
     }
 
     #[cfg(test)]

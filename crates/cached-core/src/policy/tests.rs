@@ -128,10 +128,8 @@ fn who_is_too_large_for_the_whole_drives_nobody_out() {
     // The same for one that grows.
     let (entry, ticket) = cache.entries[&5].clone();
     let grown = Arc::new(Entry { key: 5, weight: 101, uses: Uses::default() });
-    assert!(Arc::ptr_eq(
-        &entry,
-        &cache.policy.replace(ticket, 101, grown.clone()).ok().expect("it is there")
-    ));
+    let (ticket, before) = cache.policy.replace(ticket, 101, grown.clone()).ok().expect("it is there");
+    assert!(Arc::ptr_eq(&entry, &before));
     cache.entries.insert(5, (grown, ticket));
     cache.evict();
     assert!(!cache.has(5));
@@ -147,7 +145,7 @@ fn who_has_become_too_large_leaves_first_whatever_it_was_used_for() {
     let (_, ticket) = cache.entries[&5].clone();
     (0..4).for_each(|_| _ = cache.get(5));
     let grown = Arc::new(Entry { key: 5, weight: 101, uses: Uses::default() });
-    assert!(cache.policy.replace(ticket, 101, grown.clone()).is_ok());
+    let (ticket, _) = cache.policy.replace(ticket, 101, grown.clone()).ok().expect("it is there");
     cache.entries.insert(5, (grown, ticket));
     cache.evict();
     assert!(!cache.has(5));
@@ -191,6 +189,7 @@ fn another_value_has_the_uses_of_the_one_before() {
     let (_, ticket) = cache.entries[&1].clone();
     let after = Arc::new(Entry { key: 1, weight: 4, uses: Uses::default() });
     assert!(cache.policy.replace(ticket, 4, after.clone()).is_ok());
+    assert!(cache.policy.remove(ticket).is_none(), "the ticket of the one before is of no use");
     assert_eq!(after.uses.get(), 2);
     assert_eq!((cache.policy.len(), cache.policy.weight()), (1, 4));
 }

@@ -34,7 +34,8 @@ impl Cache {
             Step::Replace(key, weight) => {
                 let Some((before, ticket)) = self.entries.get(&key).cloned() else { return };
                 let after = Arc::new(Entry { key, weight, uses: Uses::default() });
-                let given = self.policy.replace(ticket, weight, after.clone()).ok().expect("it is there");
+                let replaced = self.policy.replace(ticket, weight, after.clone());
+                let (ticket, given) = replaced.ok().expect("it is there");
                 assert!(Arc::ptr_eq(&before, &given));
                 assert_eq!(before.uses.get(), after.uses.get());
                 self.entries.insert(key, (after, ticket));
