@@ -245,7 +245,8 @@ impl Cache {
     }
 
     /// Counts a hit of a plain call. It is the only one that is asked for speed: the entry knows its counter.
-    #[inline]
+    #[allow(clippy::inline_always, reason = "a call would take longer than what it does")]
+    #[inline(always)]
     fn note_hit(&self, kept: &Kept, began: Option<Nanos>, site: &Site) {
         kept.function.add(Count::HitL1);
         if began.is_some() || !self.0.observers.is_empty() {

@@ -124,7 +124,8 @@ impl Clock {
     }
 
     /// No earlier than now, and only a little later: for asking cheaply whether something is still to come.
-    #[inline]
+    #[allow(clippy::inline_always, reason = "a call would take longer than what it does")]
+    #[inline(always)]
     pub(crate) fn soon(&self) -> Nanos {
         match &self.0 {
             Source::Coarse(coarse) => coarse.soon(),

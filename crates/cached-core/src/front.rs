@@ -2,8 +2,8 @@
 //!
 //! A hit in here takes no lock, changes no counter of references and writes to nothing that another thread reads. It is no
 //! copy of the tier, only a shorter way to entries that are in it: an entry knows by itself whether it may be served, and
-//! whether it has left the tier. What has left is let go of when its place is needed, or when somebody
-//! [asks](let_go) all threads to.
+//! whether it has left the tier. What has left is not used, so that its place is the first to be taken, and it is let go of
+//! when somebody [asks](let_go) all threads to.
 //!
 //! The table is set-associative, with four ways to a set; of a full set goes what was not used since others came.
 //! It grows with what its thread uses, up to [`MOST_SETS`].
@@ -158,7 +158,8 @@ impl Front {
         let hash = kept.key().hash();
         let place = place(hash, self.sets.len());
         let set = &mut self.sets[place];
-        let index = match set.free_for(kept) {
+        // No look at those who are there: each would be a walk to another place in memory.
+        let index = match set.place_for(kept) {
             Some(index) => index,
             None => {
                 self.crowd += 1;
@@ -228,11 +229,13 @@ struct Left {
 }
 
 impl Set {
-    /// The way of an entry of the same key, or one with nothing that can be served.
-    fn free_for(&self, kept: &Kept) -> Option<usize> {
-        let is_same = |way: &Way| way.kept.as_ref().is_some_and(|there| there.is_same(kept));
-        let is_free = |way: &Way| way.kept.as_ref().is_none_or(|there| there.is_retired());
-        self.0.iter().position(is_same).or_else(|| self.0.iter().position(is_free))
+    /// The way of an entry of the same key, or one without any.
+    fn place_for(&self, kept: &Kept) -> Option<usize> {
+        let tag = kept.key().hash() | USED;
+        let is_same =
+            |way: &Way| way.tag | USED == tag && way.kept.as_ref().is_some_and(|there| there.is_same(kept));
+        let same = self.0.iter().position(is_same);
+        same.or_else(|| self.0.iter().position(|way| way.kept.is_none()))
     }
 
     /// One that was not used since others came, or any, if all were.
@@ -373,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_left_makes_room_first_and_all_of_it_goes_when_asked() {
+    fn what_has_left_goes_when_that_is_asked() {
         let home = Home::new(1 << 30);
         let all: Vec<_> = (0..60).map(|n| entry(&home, n, 100)).collect();
         all.iter().for_each(keep);

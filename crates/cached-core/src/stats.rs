@@ -151,7 +151,8 @@ impl Counters {
         Self { owned: array::from_fn(|_| Shard::new()), common: Shard::new() }
     }
 
-    #[inline]
+    #[allow(clippy::inline_always, reason = "a call would take longer than what it does")]
+    #[inline(always)]
     pub(crate) fn add(&self, count: Count) {
         let shard = OWN.try_with(Own::shard).unwrap_or(NONE);
         if let Some(shard) = self.owned.get(shard) {
