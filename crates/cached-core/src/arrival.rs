@@ -97,6 +97,7 @@ impl Arrival {
         let Self { cache, site, entry, leader, slot, .. } = self;
         let fill = |claim| cache.l1().insert(&site, &entry.key, slot.clone(), claim, stamp);
         let stored = leader.land_on(claim, slot.clone(), fill);
+        cache.l1().tell_evicted();
         cache.note(if stored { Count::Fill } else { Count::RejectedFill }, &site, entry.key.as_ref());
     }
 

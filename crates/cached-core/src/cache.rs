@@ -237,6 +237,7 @@ impl Cache {
         site: &Site,
         write: &dyn Fn(&mut KeyWriter<'_>) -> Result<(), Error>,
     ) -> Result<Arc<Kept>, Absent> {
+        front::come_by();
         match with_identity(site, write, |key| self.look(site, key)) {
             Ok(Looked::Fresh(kept, _)) => Ok(kept),
             Ok(looked) => Err(Absent(matches!(looked, Looked::Nothing))),

@@ -83,8 +83,12 @@ pub(crate) fn schema<R>(plan: Plan<R>) -> u64 {
     let version = plan.site.schema_version();
     // Shapes that are made by the same code are the same.
     let made_by = plan.shape as usize;
-    KNOWN.with_borrow_mut(|known| {
-        *known.entry((made_by, version)).or_insert_with(|| (plan.shape)().schema(version))
+    let known = || KNOWN.try_with(|known| known.borrow().get(&(made_by, version)).copied());
+    known().ok().flatten().unwrap_or_else(|| {
+        // Policies are the user's code: not under the borrow.
+        let schema = (plan.shape)().schema(version);
+        let _ = KNOWN.try_with(|known| known.borrow_mut().insert((made_by, version), schema));
+        schema
     })
 }
 
@@ -480,6 +484,7 @@ impl<R> Desk<R> {
         let Found { slot, claim, stamp, .. } = found;
         let (l1, key) = (self.cache.l1(), &self.entry.key);
         leader.land_on(claim, slot.clone(), |claim| l1.insert(&self.site, key, slot, claim, stamp));
+        l1.tell_evicted();
     }
 
     pub(crate) fn note(&self, count: Count) {

@@ -165,12 +165,15 @@ struct Coarse {
 #[cfg(target_os = "linux")]
 impl Coarse {
     fn new() -> Option<Self> {
+        /// It lags by one, and by more when the processor that moves it is held up.
+        const STEPS: u64 = 8;
+
         static NEW: LazyLock<Option<Coarse>> = LazyLock::new(|| {
             let step = nanos_of(clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).ok()?);
             // In this order: what it shows is then no later than the start.
             let then = nanos_of(clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).ok()?);
             let start = Clock::system_nanos(Instant::now());
-            Some(Coarse { ahead: start.wrapping_sub(then).wrapping_add(step) })
+            Some(Coarse { ahead: start.wrapping_sub(then).wrapping_add(STEPS * step) })
         });
         *NEW
     }
@@ -187,7 +190,8 @@ impl Coarse {
 #[cfg(target_os = "linux")]
 #[inline]
 fn nanos_of(time: TimeSpec) -> u64 {
-    time.tv_sec().cast_unsigned().wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec().cast_unsigned())
+    let (seconds, nanos) = (u64::try_from(time.tv_sec()), u64::try_from(time.tv_nsec()));
+    seconds.unwrap_or(0).wrapping_mul(1_000_000_000).wrapping_add(nanos.unwrap_or(0))
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -12,6 +12,7 @@ use std::{
     array,
     cell::RefCell,
     mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -89,13 +90,12 @@ pub(crate) fn find<T>(
         if hand.front.calls != CALLS.load(Ordering::Relaxed) {
             return None;
         }
-        let key = KeyRef::write(&mut hand.key, site, write).ok()?;
-        hand.looks = hand.looks.wrapping_add(1);
-        let out = hand.front.find(key, |kept| take(kept, hand.looks));
         if hand.key.capacity() > LARGEST_BUFFER {
             hand.key = Vec::new();
         }
-        out
+        hand.looks = hand.looks.wrapping_add(1);
+        let key = KeyRef::write(&mut hand.key, site, write).ok()?;
+        hand.front.find(key, |kept| take(kept, hand.looks))
     });
     found.ok().flatten()
 }
@@ -109,9 +109,24 @@ pub(crate) fn keep(kept: &Arc<Kept>) {
     });
 }
 
+/// This thread lets go of what has left its tier, if that was asked for.
+pub(crate) fn come_by() {
+    // What leaves is the user's code: not under the borrow.
+    let _gone = HAND.try_with(|hand| Some(hand.try_borrow_mut().ok()?.front.follow_calls()));
+}
+
 /// All threads let go of what has left its tier, each when it comes by the next time.
 pub(crate) fn let_go() {
     CALLS.fetch_add(1, Ordering::Relaxed);
+}
+
+impl Drop for Hand {
+    /// A value whose drop panics must not take the process with it when its thread ends.
+    fn drop(&mut self) {
+        for kept in self.front.sets.drain(..).flat_map(|set| set.0).filter_map(|way| way.kept) {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(kept)));
+        }
+    }
 }
 
 impl Hand {
@@ -401,6 +416,9 @@ mod tests {
         keep(&kept);
         let long = "x".repeat(1 << 20);
         assert!(find(&SITE, |writer| writer.part(&long), |_, _| Some(())).is_none());
+        assert!(has(&kept, 1));
+        HAND.with_borrow(|hand| assert!(hand.key.capacity() <= LARGEST_BUFFER));
+        assert!(find(&SITE, |writer| writer.part(&(&long, f64::NAN)), |_, _| Some(())).is_none());
         assert!(has(&kept, 1));
         HAND.with_borrow(|hand| assert!(hand.key.capacity() <= LARGEST_BUFFER));
     }

@@ -196,6 +196,7 @@ where
             if let Some(leader) = leader {
                 let (l1, key) = (self.cache.l1(), &entry.key);
                 leader.land_on(claim, slot.clone(), |claim| l1.insert(&self.site, key, slot, claim, stamp));
+                l1.tell_evicted();
             }
         }
         values
@@ -423,6 +424,7 @@ impl Store {
         let Sealed { entry, kept: Some((slot, _)), .. } = one else { return };
         let key = &entry.key;
         self.cache.flights().supersede(key, || self.cache.l1().insert(&self.site, key, slot, claim, stamp));
+        self.cache.l1().tell_evicted();
     }
 }
 

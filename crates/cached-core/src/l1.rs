@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    fmt,
+    fmt, mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -32,6 +32,9 @@ use crate::{
 /// What Moka, the policy, the claim and its mark add to each entry, roughly.
 const OVERHEAD: usize = 360;
 
+/// Threads are not asked to let go of less: each has to look through all that it has at hand.
+const FEWEST_LEFT: u64 = 1 << 20;
+
 /// Keys that take turns with each other.
 const TURNS: usize = 64;
 
@@ -42,6 +45,8 @@ pub(crate) struct L1 {
     /// For each function with an entry cap, what it may keep.
     rosters: RwLock<HashMap<&'static str, Arc<List<Listed>>, foldhash::fast::RandomState>>,
     turns: [Mutex<()>; TURNS],
+    /// Those that have left for others, and that observers have not been told of.
+    untold: Mutex<Vec<Arc<Kept>>>,
     /// Bytes that have left since all threads were asked to let go of them,
     left: AtomicU64,
     /// and how many are too many.
@@ -57,6 +62,23 @@ struct List<T>(Mutex<Policy<T>>);
 /// An entry in the list of its function.
 struct Listed(Arc<Kept>);
 
+/// What is in a list.
+trait Member: Resident {
+    fn kept(&self) -> &Arc<Kept>;
+}
+
+impl Member for Arc<Kept> {
+    fn kept(&self) -> &Arc<Kept> {
+        self
+    }
+}
+
+impl Member for Listed {
+    fn kept(&self) -> &Arc<Kept> {
+        &self.0
+    }
+}
+
 impl Resident for Kept {
     fn uses(&self) -> &Uses {
         self.uses()
@@ -69,7 +91,7 @@ impl Resident for Listed {
     }
 }
 
-impl<T: Resident> List<T> {
+impl<T: Member> List<T> {
     fn new(capacity: u64) -> Self {
         Self(Mutex::new(Policy::new(capacity)))
     }
@@ -89,11 +111,15 @@ impl<T: Resident> List<T> {
         }
     }
 
-    /// Calls for everyone who has to leave, without the lock.
-    fn shed(&self, mut leaves: impl FnMut(T)) {
+    /// Calls for everyone who has to leave, without the lock. From under the lock on, nobody serves it: whoever clears the
+    /// list does not find it there.
+    fn shed(&self, mut leaves: impl FnMut(&Arc<Kept>)) {
         loop {
-            let Some(item) = self.lock().evict() else { return };
-            leaves(item);
+            let mut policy = self.lock();
+            let Some(item) = policy.evict() else { return };
+            item.kept().retire();
+            drop(policy);
+            leaves(item.kept());
         }
     }
 }
@@ -111,8 +137,9 @@ impl L1 {
             list: List::new(max_bytes),
             rosters: RwLock::default(),
             turns: [const { Mutex::new(()) }; TURNS],
+            untold: Mutex::default(),
             left: AtomicU64::new(0),
-            most_left: max_bytes / 16,
+            most_left: (max_bytes / 16).max(FEWEST_LEFT),
             functions: functions.clone(),
             observers: observers.clone(),
             hasher: hasher.clone(),
@@ -126,8 +153,11 @@ impl L1 {
 
     /// The entry under `key` if it may still be served. One that is too old is dropped on the way.
     pub(crate) fn get(&self, site: &Site, key: KeyRef<'_>, now: Nanos) -> Option<Arc<Kept>> {
-        let kept = self.slots.get(&key)?;
-        if !kept.is_version(site.schema_version()) || kept.is_retired() {
+        let mut kept = self.slots.get(&key)?;
+        if kept.is_retired() {
+            kept = self.get_in_turn(key)?;
+        }
+        if !kept.is_version(site.schema_version()) {
             return None;
         }
         if !kept.slot.meta().is_usable(now) {
@@ -138,11 +168,19 @@ impl L1 {
         Some(kept)
     }
 
+    /// Another one may be about to take the place of one that is retired.
+    #[cold]
+    fn get_in_turn(&self, key: KeyRef<'_>) -> Option<Arc<Kept>> {
+        let _turn = self.turn(key.hash());
+        self.slots.get(&key).filter(|kept| !kept.is_retired())
+    }
+
+    /// Those who have to leave for it are told of by [`tell_evicted`](Self::tell_evicted).
     pub(crate) fn insert(&self, site: &Site, key: &Key, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp) {
         let function = self.functions.of(site.template()).clone();
         let names = claim.mark.name().len();
         let weight = u32::try_from(key.len() + names + slot.meta().weight + OVERHEAD).unwrap_or(u32::MAX);
-        let turn = self.turn(key);
+        let turn = self.turn(key.hash());
         let before = self.slots.get(&key.as_ref());
         let is_new = before.as_ref().is_none_or(|before| !Arc::ptr_eq(&before.slot, &slot));
         let heat = (site.warm_keys() > 0).then(|| {
@@ -165,8 +203,8 @@ impl L1 {
             weight,
         }));
         match &before {
-            Some(before) if Arc::ptr_eq(&before.function, &kept.function) => self.lay_off(before),
-            // It is in another list.
+            // It is in the same lists.
+            Some(before) if before.listed_ticket().is_some() == roster.is_some() => self.lay_off(before),
             Some(before) => self.retire(before),
             None => {}
         }
@@ -181,17 +219,18 @@ impl L1 {
         self.slots.insert(key.clone(), kept.clone());
         if kept.is_retired() {
             // Everything was cleared meanwhile, or it had to leave at once.
+            self.retire(&kept);
             self.slots.invalidate(&key.as_ref());
         }
         drop(turn);
-        self.list.shed(|kept| self.evict(&kept));
+        self.list.shed(|kept| self.evict(kept));
         if let Some(roster) = roster {
-            roster.shed(|Listed(kept)| self.evict(&kept));
+            roster.shed(|kept| self.evict(kept));
         }
     }
 
     pub(crate) fn remove(&self, _: &Site, key: &Key) {
-        let turn = self.turn(key);
+        let turn = self.turn(key.hash());
         let before = self.slots.get(&key.as_ref());
         if let Some(before) = &before {
             self.retire(before);
@@ -201,17 +240,11 @@ impl L1 {
     }
 
     pub(crate) fn clear(&self) {
-        // In this order: whoever comes into the list after that is in Moka after that as well.
-        self.slots.invalidate_all();
-        let all = self.list.lock().clear();
-        for kept in all {
-            // Moka has only what came meanwhile.
-            if self.slots.contains_key(&kept.key().as_ref()) {
-                self.take_out(&kept);
-            } else {
-                self.retire(&kept);
-            }
-        }
+        let mut list = self.list.lock();
+        let all: Vec<_> = list.clear().inspect(|kept| kept.retire()).collect();
+        drop(list);
+        // One by one: Moka would drop all by their timestamps, and with them what comes now.
+        all.iter().for_each(|kept| self.take_out(kept));
         front::let_go();
     }
 
@@ -225,6 +258,16 @@ impl L1 {
     fn evict(&self, kept: &Arc<Kept>) {
         self.take_out(kept);
         if !self.observers.is_empty() {
+            lock(&self.untold).push(kept.clone());
+        }
+    }
+
+    /// Tells observers of those who had to leave: where no lock is held, as they may use the cache.
+    pub(crate) fn tell_evicted(&self) {
+        if self.observers.is_empty() {
+            return;
+        }
+        for kept in mem::take(&mut *lock(&self.untold)) {
             let key = kept.key().as_ref();
             self.observers.tell(EventKind::Evict, kept.function.name(), Some(key), &*self.hasher);
         }
@@ -234,7 +277,7 @@ impl L1 {
     fn take_out(&self, kept: &Arc<Kept>) {
         self.retire(kept);
         let key = kept.key();
-        let _turn = self.turn(key);
+        let _turn = self.turn(key.hash());
         if self.slots.get(&key.as_ref()).is_some_and(|there| Arc::ptr_eq(&there, kept)) {
             self.slots.invalidate(&key.as_ref());
         }
@@ -270,8 +313,8 @@ impl L1 {
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "any of its bits will do")]
-    fn turn(&self, key: &Key) -> MutexGuard<'_, ()> {
-        lock(&self.turns[(key.hash() >> 32) as usize % TURNS])
+    fn turn(&self, hash: u64) -> MutexGuard<'_, ()> {
+        lock(&self.turns[(hash >> 32) as usize % TURNS])
     }
 }
 

@@ -69,6 +69,8 @@ impl L1 {
         before.into_values().for_each(|kept| retire(Some(kept)));
     }
 
+    pub(crate) fn tell_evicted(&self) {}
+
     pub(crate) fn usage(&self) -> (u64, u64) {
         (self.slots().len() as u64, 0)
     }
