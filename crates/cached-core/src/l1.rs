@@ -244,7 +244,9 @@ impl L1 {
         let all: Vec<_> = list.clear().inspect(|kept| kept.retire()).collect();
         drop(list);
         // One by one: Moka would drop all by their timestamps, and with them what comes now.
-        all.iter().for_each(|kept| self.take_out(kept));
+        for kept in &all {
+            self.take_out(kept);
+        }
         front::let_go();
     }
 
