@@ -360,7 +360,9 @@ mod tests {
         let home = Home::new(1 << 30);
         let all: Vec<_> = (0..50_000).map(|n| entry(&home, n, 100)).collect();
         let hot: Vec<_> = (0..100).zip(&all).collect();
-        hot.iter().for_each(|(_, kept)| keep(kept));
+        for (_, kept) in &hot {
+            keep(kept);
+        }
         let mut found = 0;
         for (n, kept) in all.iter().enumerate().skip(100) {
             keep(kept);
