@@ -412,6 +412,22 @@ mod tests {
     }
 
     #[test]
+    fn what_has_left_is_counted_once_and_until_nobody_holds_it() {
+        let home = Home::new(1 << 30);
+        let (one, other) = (entry(&home, 1, 100), entry(&home, 2, 7));
+        keep(&one);
+        one.retire();
+        one.retire();
+        other.retire();
+        assert_eq!(home.retired(), 107);
+        drop((one, other));
+        assert_eq!(home.retired(), 100, "it is at hand");
+        let_go();
+        come_by();
+        assert_eq!(home.retired(), 0);
+    }
+
+    #[test]
     fn no_large_key_stays_in_the_buffer() {
         let home = Home::new(1 << 30);
         let kept = entry(&home, 1, 100);
