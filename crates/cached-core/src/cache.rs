@@ -12,7 +12,6 @@ use std::{
 use crate::{
     Error, Stats,
     builder::CacheBuilder,
-    call::Absent,
     claim::Claim,
     clock::{Clock, Nanos, nanos},
     counter::LocalCounters,
@@ -445,6 +444,10 @@ pub(crate) struct Entry {
     /// Keys of the tags that its arguments tell.
     pub(crate) tags: Vec<String>,
 }
+
+/// There was no hit; and whether that is because the in-process tier has nothing.
+#[derive(Clone, Copy)]
+pub(crate) struct Absent(pub(crate) bool);
 
 /// What the in-process tier has under a key.
 pub(crate) enum Looked {

@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     Error,
-    cache::{Cache, Entry, Looked, Mode as CacheMode},
+    cache::{Absent, Cache, Entry, Looked, Mode as CacheMode},
     claim::Claim,
     control::{CacheOutcome, Layer, Reason, Reply, Terms},
     flight::{self, Landing, Leader, Panic},
@@ -71,10 +71,6 @@ pub(crate) fn hit<T>(
     }
     cache.hit(site, write, take)
 }
-
-/// There was no hit; and whether that is because L1 has nothing.
-#[derive(Clone, Copy)]
-pub(crate) struct Absent(pub(crate) bool);
 
 /// Names the type and the version of the value. The digest is made once in each thread, and not for each miss.
 pub(crate) fn schema<R>(plan: Plan<R>) -> u64 {

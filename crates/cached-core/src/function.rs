@@ -12,7 +12,8 @@ use pollster::block_on;
 
 use crate::{
     Cache, CacheControl, Error,
-    call::{Absent, Plan, Prepared, hit, schema},
+    cache::Absent,
+    call::{Plan, Prepared, hit, schema},
     control::{CacheOutcome, Layer, LoadRule, Reply, Terms},
     invalidation::Invalidation,
     keep_warm::Recipe,
