@@ -159,6 +159,90 @@ fn what_was_dropped_or_has_left_is_not_held_for_long() {
     assert!(held < 1000 * 1000, "{held}");
 }
 
+#[test]
+fn a_thread_that_only_misses_lets_go_as_well() {
+    let alive = Arc::new(AtomicU64::new(0));
+    let (missing, dropped) = (cache().0, cache().0);
+    (0..2).for_each(|_| drop(counted(&dropped, &alive, 0)));
+    drop(dropped);
+    drop(counted(&missing, &alive, 1));
+    assert_eq!(alive.load(Ordering::SeqCst), 1, "what is in the other cache");
+}
+
+/// Panics when it is dropped at the end of its thread.
+#[derive(Clone)]
+struct Fragile;
+
+thread_local!(static IS_ENDING: Cell<bool> = const { Cell::new(false) });
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        if IS_ENDING.get() {
+            PANICS.fetch_add(1, Ordering::SeqCst);
+            panic!("as it was told");
+        }
+    }
+}
+
+#[cached("fragile", ttl = "1m", local, cache = cache, skip(cache))]
+fn fragile(cache: &Cache) -> Fragile {
+    Fragile
+}
+
+#[test]
+fn a_thread_may_end_with_values_at_hand() {
+    let cache = cache().0;
+    let ended = thread::spawn(move || {
+        (0..3).for_each(|_| drop(fragile(&cache)));
+        drop(cache);
+        IS_ENDING.set(true);
+    });
+    ended.join().unwrap();
+    assert_eq!(PANICS.load(Ordering::SeqCst), 1, "it was at hand, and nowhere else");
+}
+
+#[test]
+fn an_entry_is_never_absent_while_another_takes_its_place() {
+    let cache = Cache::builder().build().unwrap();
+    let (source, is_over) = (Source::default(), std::sync::atomic::AtomicBool::new(false));
+    block_on(x(&cache, &source, 1));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..3_000 {
+                block_on(x::refresh(&cache, &source, 1));
+            }
+            is_over.store(true, Ordering::SeqCst);
+        });
+        while !is_over.load(Ordering::SeqCst) {
+            assert!(block_on(x::peek(&cache, &source, 1)).is_some());
+        }
+    });
+}
+
+#[test]
+fn who_is_told_of_an_eviction_may_use_the_cache() {
+    let here = Arc::new(std::sync::OnceLock::<Cache>::new());
+    let (there, evictions) = (here.clone(), Arc::new(AtomicU64::new(0)));
+    let count = evictions.clone();
+    let cache = Cache::builder().l1_max_bytes(10_000).on_event(move |event| {
+        if event.kind == cached_aside::EventKind::Evict
+            && let Some(cache) = there.get()
+        {
+            count.fetch_add(u64::from(cache.stats().l1_entries > 0), Ordering::SeqCst);
+        }
+    });
+    here.set(cache.build().unwrap()).unwrap();
+    let (done, is_done) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let source = Source::default();
+        (0..100).for_each(|n| _ = block_on(x(here.get().unwrap(), &source, n)));
+        done.send(()).unwrap();
+    });
+    assert!(is_done.recv_timeout(Duration::from_secs(20)).is_ok(), "it hangs");
+    assert!(evictions.load(Ordering::SeqCst) > 50);
+}
+
 /// A value that is copied by a call of a cached function, and a key that is written by one.
 #[derive(Debug)]
 struct Nested(u64);

@@ -221,10 +221,11 @@ impl Cache {
         if let Some(out) = at_hand {
             return Ok(out);
         }
-        let began = self.clock().now();
+        let look = front::come_by();
+        let began = stats::is_sample(look).then(|| self.clock().now());
         let kept = self.look_far(site, &write)?;
         let out = take(&kept).ok_or(Absent(false))?;
-        self.note_hit(&kept, Some(began).filter(|_| stats::is_sample(began)), site);
+        self.note_hit(&kept, began, site);
         front::keep(&kept);
         Ok(out)
     }
@@ -236,7 +237,6 @@ impl Cache {
         site: &Site,
         write: &dyn Fn(&mut KeyWriter<'_>) -> Result<(), Error>,
     ) -> Result<Arc<Kept>, Absent> {
-        front::come_by();
         match with_identity(site, write, |key| self.look(site, key)) {
             Ok(Looked::Fresh(kept, _)) => Ok(kept),
             Ok(looked) => Err(Absent(matches!(looked, Looked::Nothing))),

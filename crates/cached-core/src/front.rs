@@ -1,7 +1,7 @@
 //! What a thread has at hand: the entries that it used last, in a table that no other thread touches.
 //!
-//! A hit in here takes no lock, changes no counter of references and writes to nothing that another thread reads. It is no
-//! copy of the tier, only a shorter way to entries that are in it: an entry knows by itself whether it may be served, and
+//! A hit in here takes no lock, changes no counter of references and writes to nothing that another thread reads, but for the
+//! entry's [count of uses](crate::policy::Uses), until that has enough. It is no copy of the tier, only a shorter way to entries that are in it: an entry knows by itself whether it may be served, and
 //! whether it has left the tier. What has left is not used, so that its place is the first to be taken, and it is let go of
 //! when somebody [asks](let_go) all threads to.
 //!
@@ -109,10 +109,14 @@ pub(crate) fn keep(kept: &Arc<Kept>) {
     });
 }
 
-/// This thread lets go of what has left its tier, if that was asked for.
-pub(crate) fn come_by() {
-    // What leaves is the user's code: not under the borrow.
-    let _gone = HAND.try_with(|hand| Some(hand.try_borrow_mut().ok()?.front.follow_calls()));
+/// This thread lets go of what has left its tier, if that was asked for. Returns which of its looks it is at.
+pub(crate) fn come_by() -> u64 {
+    let come = HAND.try_with(|hand| {
+        let hand = &mut *hand.try_borrow_mut().ok()?;
+        Some((hand.looks, hand.front.follow_calls()))
+    });
+    // What leaves is the user's code: it is dropped here, and not under the borrow.
+    come.ok().flatten().map_or(0, |(looks, _gone)| looks)
 }
 
 /// All threads let go of what has left its tier, each when it comes by the next time.

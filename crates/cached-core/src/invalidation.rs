@@ -213,11 +213,11 @@ impl Cache {
         let mut has_fallen = false;
         for target in targets {
             match target {
-                Target::Entry(site, entry) => {
+                Target::Entry(_, entry) => {
                     // The mark first: who looks into L1 after that finds nothing to stand on.
                     marks.end(&entry.name.text);
                     marks.end(&own_mark_name(&entry.name.text));
-                    self.flights().supersede(&entry.key, || self.l1().remove(site, &entry.key));
+                    self.flights().supersede(&entry.key, || self.l1().remove(&entry.key));
                 }
                 Target::Tag(key) => {
                     self.shared().said.say(key);

@@ -369,9 +369,7 @@ impl Store {
         let mut marked = Vec::new();
         for one in &shareable {
             shared.marks.end(&one.entry.name.text);
-            self.cache
-                .flights()
-                .supersede(&one.entry.key, || self.cache.l1().remove(&self.site, &one.entry.key));
+            self.cache.flights().supersede(&one.entry.key, || self.cache.l1().remove(&one.entry.key));
             tokens.push(Token::random());
             marked.push(shared.silent_claim(&one.entry.name.text, &[]));
         }

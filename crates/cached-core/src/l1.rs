@@ -229,7 +229,7 @@ impl L1 {
         }
     }
 
-    pub(crate) fn remove(&self, _: &Site, key: &Key) {
+    pub(crate) fn remove(&self, key: &Key) {
         let turn = self.turn(key.hash());
         let before = self.slots.get(&key.as_ref());
         if let Some(before) = &before {
@@ -386,7 +386,7 @@ mod tests {
 
         fill(&l1, &SITE, 0, 0);
         assert!(all[0].is_retired() && moka_has(&l1, 0) && !get(&l1, &SITE, 0).unwrap().is_retired());
-        l1.remove(&SITE, &key(1));
+        l1.remove(&key(1));
         assert!(all[1].is_retired() && !moka_has(&l1, 1));
         assert!(l1.get(&SITE, key(2).as_ref(), 2_000_000_000).is_none());
         assert!(all[2].is_retired() && !moka_has(&l1, 2));
@@ -426,7 +426,7 @@ mod tests {
         fill(&l1, &SITE, 1, 1000);
         let held = get(&l1, &SITE, 1).unwrap();
         assert_eq!(l1.home.retired(), 0);
-        l1.remove(&SITE, &key(1));
+        l1.remove(&key(1));
         assert_eq!(l1.home.retired(), u64::from(held.weight));
     }
 
@@ -440,7 +440,7 @@ mod tests {
                     for round in 0..5_000_usize {
                         let number = (round * (2 * thread + 1)) % 97;
                         match round % 7 {
-                            0 => l1.remove(&SITE, &key(number)),
+                            0 => l1.remove(&key(number)),
                             1 if round % 500 == 1 => l1.clear(),
                             _ => fill(l1, if round % 3 == 0 { &LISTED } else { &SITE }, number, 0),
                         }

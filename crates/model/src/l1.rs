@@ -59,7 +59,7 @@ impl L1 {
         retire(before);
     }
 
-    pub(crate) fn remove(&self, _: &Site, key: &Key) {
+    pub(crate) fn remove(&self, key: &Key) {
         let before = self.slots().remove(key);
         retire(before);
     }
