@@ -97,6 +97,7 @@ pub use redis::use_redis;
 
 /// The cache of every function that names no other: the one that was [installed](Cache::install), or else one with the
 /// Redis that the environment names, or else one in this process alone.
+#[inline]
 pub fn default_cache() -> &'static Cache {
     #[cfg(feature = "redis")]
     let init = redis::from_environment;

@@ -12,11 +12,6 @@ use std::{
 };
 
 use futures_timer::Delay;
-#[cfg(target_os = "linux")]
-use nix::{
-    sys::time::TimeSpec,
-    time::{ClockId, clock_getres, clock_gettime},
-};
 
 /// Where a cache reads the time from: the machine, or a [`ManualClock`](crate::testing::ManualClock) or a
 /// [`WrongClock`](crate::testing::WrongClock) in tests.
@@ -156,43 +151,40 @@ impl fmt::Debug for Clock {
 }
 
 /// A clock that moves in steps of some milliseconds, and costs a sixth of an exact one.
+#[cfg(target_os = "linux")]
 #[derive(Clone, Copy)]
 struct Coarse {
-    /// What its reading lacks to a moment that is not before now.
+    start: coarsetime::Instant,
+    /// What its reading since then lacks to a moment that is not before now.
     ahead: u64,
 }
 
 #[cfg(target_os = "linux")]
 impl Coarse {
+    #[allow(clippy::unnecessary_wraps, reason = "other systems have none")]
     fn new() -> Option<Self> {
-        /// It lags by one, and by more when the processor that moves it is held up.
-        const STEPS: u64 = 8;
+        /// It lags by one step of at most 10 ms, and by more when the processor that moves it is held up.
+        const LAG: u64 = 40_000_000;
 
-        static NEW: LazyLock<Option<Coarse>> = LazyLock::new(|| {
-            let step = nanos_of(clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).ok()?);
+        static NEW: LazyLock<Coarse> = LazyLock::new(|| {
             // In this order: what it shows is then no later than the start.
-            let then = nanos_of(clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).ok()?);
-            let start = Clock::system_nanos(Instant::now());
-            Some(Coarse { ahead: start.wrapping_sub(then).wrapping_add(STEPS * step) })
+            let start = coarsetime::Instant::now_without_cache_update();
+            Coarse { start, ahead: Clock::system_nanos(Instant::now()) + LAG }
         });
-        *NEW
+        Some(*NEW)
     }
 
     #[inline]
     fn soon(self) -> Nanos {
-        match clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE) {
-            Ok(time) => nanos_of(time).wrapping_add(self.ahead),
-            Err(_) => Nanos::MAX,
-        }
+        let now = coarsetime::Instant::now_without_cache_update();
+        now.duration_since(self.start).as_nanos() + self.ahead
     }
 }
 
-#[cfg(target_os = "linux")]
-#[inline]
-fn nanos_of(time: TimeSpec) -> u64 {
-    let (seconds, nanos) = (u64::try_from(time.tv_sec()), u64::try_from(time.tv_nsec()));
-    seconds.unwrap_or(0).wrapping_mul(1_000_000_000).wrapping_add(nanos.unwrap_or(0))
-}
+/// Elsewhere there is none.
+#[cfg(not(target_os = "linux"))]
+#[derive(Clone, Copy)]
+enum Coarse {}
 
 #[cfg(not(target_os = "linux"))]
 impl Coarse {
@@ -201,7 +193,7 @@ impl Coarse {
     }
 
     fn soon(self) -> Nanos {
-        self.ahead
+        match self {}
     }
 }
 

@@ -358,7 +358,7 @@ mod tests {
     }
 
     fn key(number: usize) -> Key {
-        KeyRef::new(&number.to_le_bytes()).owned()
+        KeyRef::write(&mut Vec::new(), &SITE, |writer| writer.part(&number)).unwrap().owned()
     }
 
     /// With a value that weighs so much, and that is over after a second.

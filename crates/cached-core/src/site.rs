@@ -6,6 +6,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug)]
 pub struct Site {
     template: &'static str,
+    print: u64,
     is_template: bool,
     is_local: bool,
     version: u32,
@@ -32,6 +33,7 @@ impl Site {
     const fn new(template: &'static str, is_template: bool) -> Self {
         Self {
             template,
+            print: print_of(template),
             is_template,
             is_local: false,
             version: 0,
@@ -125,6 +127,11 @@ impl Site {
         self.template
     }
 
+    /// Of the template, so that a call need not look at the text.
+    pub(crate) const fn print(&self) -> u64 {
+        self.print
+    }
+
     pub(crate) const fn is_template(&self) -> bool {
         self.is_template
     }
@@ -140,4 +147,17 @@ impl Site {
     pub(crate) const fn entry_cap(&self) -> Option<u64> {
         self.max_entries
     }
+}
+
+/// FNV-1a, which can be evaluated at compile time. Who can choose a template has no need to make two of them collide.
+const fn print_of(template: &str) -> u64 {
+    const OFFSET: u64 = 0xCBF2_9CE4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01B3;
+
+    let (mut print, mut rest) = (OFFSET, template.as_bytes());
+    while let [first, others @ ..] = rest {
+        print = (print ^ *first as u64).wrapping_mul(PRIME);
+        rest = others;
+    }
+    print
 }

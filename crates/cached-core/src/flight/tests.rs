@@ -9,6 +9,7 @@ use std::{
 use super::*;
 use crate::{
     key::KeyRef,
+    site::Site,
     slot::{Meta, Value},
 };
 
@@ -16,7 +17,7 @@ use crate::{
 const INSTANTLY: Duration = Duration::from_nanos(1);
 
 fn key(name: &str) -> Key {
-    KeyRef::new(name.as_bytes()).owned()
+    KeyRef::write(&mut Vec::new(), &Site::prefix("x"), |writer| writer.part(name)).unwrap().owned()
 }
 
 fn slot() -> Arc<dyn Slot> {

@@ -3,7 +3,7 @@
 use std::{fmt, ops::Deref, sync::Arc};
 
 /// So many lie where the key lies, so that a comparison is no walk to another place in memory.
-const INLINE: usize = 46;
+const INLINE: usize = 38;
 
 /// Bytes that are cheap to copy.
 #[derive(Clone)]

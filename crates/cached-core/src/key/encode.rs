@@ -43,10 +43,12 @@ use std::{any::type_name, fmt};
 use serde::{Serialize, Serializer, ser};
 
 use self::compound::{Ordered, Sequence, Unordered};
+pub(crate) use self::sink::{Append, Compare, Hash, Sink};
 use super::types;
 use crate::Error;
 
 mod compound;
+mod sink;
 #[cfg(test)]
 mod tests;
 
@@ -91,29 +93,24 @@ mod tag {
 #[inline]
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), Error> {
     let start = out.len();
-    self::value(value, out).map_err(|refusal| {
-        out.truncate(start);
-        refusal.into()
-    })
+    let result = put(value, &mut Append(out));
+    result.inspect_err(|_| out.truncate(start))
+}
+
+/// Hands on the canonical bytes of `value`.
+///
+/// # Errors
+///
+/// As [`encode`]; then what the sink has is of no use.
+#[inline]
+pub(crate) fn put<T: Serialize + ?Sized>(value: &T, sink: &mut impl Sink) -> Result<(), Error> {
+    self::value(value, sink).map_err(Error::from)
 }
 
 /// Every value, at every depth, comes through here, where its type still has a name.
 #[inline]
-fn value<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), Refusal> {
-    value.serialize(Encoder { out, of: type_name::<T>() })
-}
-
-#[inline]
-fn string(text: &str, out: &mut Vec<u8>) -> Result<(), Refusal> {
-    framed(tag::STR, text.as_bytes(), out)
-}
-
-#[inline]
-fn framed(tag: u8, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let [a, b, c, d] = length(bytes.len())?;
-    out.extend_from_slice(&[tag, a, b, c, d]);
-    out.extend_from_slice(bytes);
-    Ok(())
+fn value<T: Serialize + ?Sized>(value: &T, sink: &mut impl Sink) -> Result<(), Refusal> {
+    value.serialize(Encoder { sink, of: type_name::<T>() })
 }
 
 #[inline]
@@ -123,7 +120,7 @@ fn length(bytes: usize) -> Result<[u8; 4], Refusal> {
 
 /// Why a value has no bytes. It never holds a part of the value.
 #[derive(Clone, Copy, Debug)]
-enum Refusal {
+pub(crate) enum Refusal {
     NotANumber,
     TooLong,
     Unserializable,
@@ -154,42 +151,29 @@ impl From<Refusal> for Error {
     }
 }
 
-struct Encoder<'a> {
-    out: &'a mut Vec<u8>,
+struct Encoder<'a, S> {
+    sink: &'a mut S,
     /// The name of the type that is being serialised; only a sequence looks at it.
     of: &'static str,
 }
 
-impl<'a> Encoder<'a> {
+impl<'a, S: Sink> Encoder<'a, S> {
     #[inline]
-    fn tag(self, tag: u8) {
-        self.out.push(tag);
+    fn variant(self, tag: u8, name: &str) -> Result<Ordered<'a, S>, Refusal> {
+        self.sink.byte(tag);
+        self.sink.framed(tag::STR, name.as_bytes())?;
+        Ok(Ordered::new(self.sink))
     }
 
     #[inline]
-    fn fixed<const N: usize>(self, tag: u8, bytes: [u8; N]) {
-        // At once, as each time it is seen to that there is room.
-        let mut tagged = [tag; 17];
-        tagged[1..=N].copy_from_slice(&bytes);
-        self.out.extend_from_slice(&tagged[..=N]);
+    fn ordered(self, tag: u8) -> Ordered<'a, S> {
+        self.sink.byte(tag);
+        Ordered::new(self.sink)
     }
 
-    #[inline]
-    fn variant(self, tag: u8, name: &str) -> Result<Ordered<'a>, Refusal> {
-        self.out.push(tag);
-        string(name, self.out)?;
-        Ok(Ordered::new(self.out))
-    }
-
-    #[inline]
-    fn ordered(self, tag: u8) -> Ordered<'a> {
-        self.out.push(tag);
-        Ordered::new(self.out)
-    }
-
-    fn unordered(self, tag: u8) -> Unordered<'a> {
-        self.out.push(tag);
-        Unordered::new(self.out)
+    fn unordered(self, tag: u8) -> Unordered<'a, S> {
+        self.sink.byte(tag);
+        Unordered::new(self.sink)
     }
 }
 
@@ -197,7 +181,7 @@ macro_rules! integers {
     ($($method:ident($ty:ty) = $tag:ident;)*) => {$(
         #[inline]
         fn $method(self, v: $ty) -> Result<(), Refusal> {
-            self.fixed(tag::$tag, v.to_le_bytes());
+            self.sink.fixed(tag::$tag, v.to_le_bytes());
             Ok(())
         }
     )*};
@@ -211,22 +195,22 @@ macro_rules! floats {
                 return Err(Refusal::NotANumber);
             }
             // The sum of -0.0 and 0.0 is 0.0; every other number stays what it is.
-            self.fixed(tag::$tag, (v + 0.0).to_le_bytes());
+            self.sink.fixed(tag::$tag, (v + 0.0).to_le_bytes());
             Ok(())
         }
     )*};
 }
 
-impl<'a> Serializer for Encoder<'a> {
+impl<'a, S: Sink> Serializer for Encoder<'a, S> {
     type Ok = ();
     type Error = Refusal;
-    type SerializeSeq = Sequence<'a>;
-    type SerializeTuple = Ordered<'a>;
-    type SerializeTupleStruct = Ordered<'a>;
-    type SerializeTupleVariant = Ordered<'a>;
-    type SerializeMap = Unordered<'a>;
-    type SerializeStruct = Ordered<'a>;
-    type SerializeStructVariant = Ordered<'a>;
+    type SerializeSeq = Sequence<'a, S>;
+    type SerializeTuple = Ordered<'a, S>;
+    type SerializeTupleStruct = Ordered<'a, S>;
+    type SerializeTupleVariant = Ordered<'a, S>;
+    type SerializeMap = Unordered<'a, S>;
+    type SerializeStruct = Ordered<'a, S>;
+    type SerializeStructVariant = Ordered<'a, S>;
 
     integers! {
         serialize_i8(i8) = I8;
@@ -253,58 +237,53 @@ impl<'a> Serializer for Encoder<'a> {
 
     #[inline]
     fn serialize_bool(self, v: bool) -> Result<(), Refusal> {
-        self.tag(if v { tag::TRUE } else { tag::FALSE });
+        self.sink.byte(if v { tag::TRUE } else { tag::FALSE });
         Ok(())
     }
 
     #[inline]
     fn serialize_char(self, v: char) -> Result<(), Refusal> {
-        self.fixed(tag::CHAR, u32::from(v).to_le_bytes());
+        self.sink.fixed(tag::CHAR, u32::from(v).to_le_bytes());
         Ok(())
     }
 
     #[inline]
     fn serialize_str(self, v: &str) -> Result<(), Refusal> {
-        string(v, self.out)
+        self.sink.framed(tag::STR, v.as_bytes())
     }
 
     #[inline]
     fn serialize_bytes(self, v: &[u8]) -> Result<(), Refusal> {
-        framed(tag::BYTES, v, self.out)
+        self.sink.framed(tag::BYTES, v)
     }
 
-    /// Straight into the buffer; the length is filled in when it is known.
     fn collect_str<T: fmt::Display + ?Sized>(self, v: &T) -> Result<(), Refusal> {
-        let Self { out, .. } = self;
-        framed(tag::STR, &[], out)?;
-        let start = out.len();
-        fmt::write(&mut Utf8(out), format_args!("{v}")).map_err(|_| Refusal::Unserializable)?;
-        let length = length(out.len() - start)?;
-        out[start - length.len()..start].copy_from_slice(&length);
-        Ok(())
+        self.sink.framed_by(tag::STR, |out| {
+            fmt::write(&mut Utf8(out), format_args!("{v}")).map_err(|_| Refusal::Unserializable)
+        })
     }
 
     #[inline]
     fn serialize_none(self) -> Result<(), Refusal> {
-        self.tag(tag::NONE);
+        self.sink.byte(tag::NONE);
         Ok(())
     }
 
     #[inline]
     fn serialize_some<T: Serialize + ?Sized>(self, v: &T) -> Result<(), Refusal> {
-        self.out.push(tag::SOME);
-        value(v, self.out)
+        self.sink.byte(tag::SOME);
+        value(v, self.sink)
     }
 
     #[inline]
     fn serialize_unit(self) -> Result<(), Refusal> {
-        self.tag(tag::UNIT);
+        self.sink.byte(tag::UNIT);
         Ok(())
     }
 
     #[inline]
     fn serialize_unit_struct(self, _: &'static str) -> Result<(), Refusal> {
-        self.tag(tag::UNIT);
+        self.sink.byte(tag::UNIT);
         Ok(())
     }
 
@@ -318,7 +297,7 @@ impl<'a> Serializer for Encoder<'a> {
     where
         T: Serialize + ?Sized,
     {
-        value(v, self.out)
+        value(v, self.sink)
     }
 
     #[inline]
@@ -336,7 +315,7 @@ impl<'a> Serializer for Encoder<'a> {
     }
 
     #[inline]
-    fn serialize_seq(self, _: Option<usize>) -> Result<Sequence<'a>, Refusal> {
+    fn serialize_seq(self, _: Option<usize>) -> Result<Sequence<'a, S>, Refusal> {
         Ok(if types::is_set(self.of) {
             Sequence::Set(self.unordered(tag::SET))
         } else {
@@ -345,12 +324,12 @@ impl<'a> Serializer for Encoder<'a> {
     }
 
     #[inline]
-    fn serialize_tuple(self, _: usize) -> Result<Ordered<'a>, Refusal> {
+    fn serialize_tuple(self, _: usize) -> Result<Ordered<'a, S>, Refusal> {
         Ok(self.ordered(tag::TUPLE))
     }
 
     #[inline]
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Ordered<'a>, Refusal> {
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Ordered<'a, S>, Refusal> {
         Ok(self.ordered(tag::TUPLE))
     }
 
@@ -361,16 +340,16 @@ impl<'a> Serializer for Encoder<'a> {
         _: u32,
         name: &'static str,
         _: usize,
-    ) -> Result<Ordered<'a>, Refusal> {
+    ) -> Result<Ordered<'a, S>, Refusal> {
         self.variant(tag::TUPLE_VARIANT, name)
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<Unordered<'a>, Refusal> {
+    fn serialize_map(self, _: Option<usize>) -> Result<Unordered<'a, S>, Refusal> {
         Ok(self.unordered(tag::MAP))
     }
 
     #[inline]
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Ordered<'a>, Refusal> {
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Ordered<'a, S>, Refusal> {
         Ok(self.ordered(tag::STRUCT))
     }
 
@@ -381,7 +360,7 @@ impl<'a> Serializer for Encoder<'a> {
         _: u32,
         name: &'static str,
         _: usize,
-    ) -> Result<Ordered<'a>, Refusal> {
+    ) -> Result<Ordered<'a, S>, Refusal> {
         self.variant(tag::STRUCT_VARIANT, name)
     }
 }

@@ -1,8 +1,7 @@
 //! From arguments to keys.
 //!
-//! A key has two faces. Its **identity** is the canonical encoding of the site's template and of every part, and
-//! names the entry inside this process. Its **name** is the text under which the shared tier holds it:
-//! `namespace:prefix:rest`.
+//! A key has two faces. Its **identity** is the site's template and the canonical encoding of every part, and names the
+//! entry inside this process. Its **name** is the text under which the shared tier holds it: `namespace:prefix:rest`.
 
 mod bytes;
 mod encode;
@@ -14,10 +13,12 @@ mod weigh;
 use std::{
     cell::Cell,
     hash::{BuildHasher, BuildHasherDefault, Hash, Hasher},
+    ptr,
     sync::LazyLock,
 };
 
 use bytes::Bytes;
+use encode::{Append, Compare};
 use equivalent::Equivalent;
 use foldhash::quality::RandomState;
 #[cfg(feature = "sha256")]
@@ -31,39 +32,42 @@ pub(crate) use weigh::weigh;
 use crate::{Error, site::Site};
 
 /// An owned identity with its hash.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 #[repr(C)]
 pub(crate) struct Key {
-    bytes: Bytes,
     hash: u64,
+    template: &'static str,
+    bytes: Bytes,
 }
 
 /// A borrowed [`Key`]: a hit needs no more.
 #[derive(Clone, Copy)]
 pub(crate) struct KeyRef<'a> {
     hash: u64,
+    template: &'static str,
     bytes: &'a [u8],
 }
 
-impl<'a> KeyRef<'a> {
-    #[inline]
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        // Seeded anew in each process, so that nobody outside can aim at one bucket.
-        static SEED: LazyLock<RandomState> = LazyLock::new(Default::default);
-        let mut hasher = SEED.build_hasher();
-        hasher.write(bytes);
-        Self { hash: hasher.finish(), bytes }
-    }
+/// The hash of the key that `write` writes. What is in the buffer then is of no use.
+#[inline]
+pub(crate) fn hash(buffer: &mut Vec<u8>, site: &Site, write: impl WriteKey) -> Result<u64, Error> {
+    // Seeded anew in each process, so that nobody outside can aim at one bucket.
+    static SEED: LazyLock<RandomState> = LazyLock::new(Default::default);
+    let mut hasher = SEED.build_hasher();
+    hasher.write_u64(site.print());
+    let mut writer = KeyWriter(Face::Hash(encode::Hash::new(hasher, buffer)));
+    write(&mut writer)?;
+    Ok(if let Face::Hash(sink) = writer.0 { sink.finish() } else { 0 })
+}
 
-    /// Writes the identity into `bytes`, in place of what they are.
+impl<'a> KeyRef<'a> {
+    /// Writes the parts into `bytes`, in place of what they are.
     #[inline]
     pub(crate) fn write(bytes: &'a mut Vec<u8>, site: &Site, write: impl WriteKey) -> Result<Self, Error> {
+        let hash = hash(bytes, site, &write)?;
         bytes.clear();
-        let template = site.template().as_bytes();
-        bytes.extend_from_slice(&u32::try_from(template.len()).unwrap_or(u32::MAX).to_le_bytes());
-        bytes.extend_from_slice(template);
-        write(&mut KeyWriter(Face::Identity(bytes)))?;
-        Ok(Self::new(bytes))
+        write(&mut KeyWriter(Face::Identity(Append(bytes))))?;
+        Ok(Self { hash, template: site.template(), bytes })
     }
 
     #[inline]
@@ -73,42 +77,74 @@ impl<'a> KeyRef<'a> {
 
     #[inline]
     pub(crate) fn is(self, key: &Key) -> bool {
-        self.hash == key.hash && self.has_bytes_of(key)
-    }
-
-    /// The same for whoever knows that the hash is.
-    #[inline]
-    pub(crate) fn has_bytes_of(self, key: &Key) -> bool {
-        *self.bytes == *key.bytes
+        self.hash == key.hash && *self.bytes == *key.bytes && is_same_text(self.template, key.template)
     }
 
     pub(crate) fn owned(&self) -> Key {
-        Key { hash: self.hash, bytes: self.bytes.into() }
-    }
-
-    pub(crate) fn digest(&self, hasher: &dyn KeyHasher) -> [u8; 32] {
-        hasher.hash(self.bytes)
-    }
-}
-
-impl Key {
-    pub(crate) fn as_ref(&self) -> KeyRef<'_> {
-        KeyRef { hash: self.hash, bytes: &self.bytes }
-    }
-
-    pub(crate) fn hash(&self) -> u64 {
-        self.hash
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.bytes.len()
+        Key { hash: self.hash, template: self.template, bytes: self.bytes.into() }
     }
 
     /// The digest that names the key in the shared tier and is checked there.
     pub(crate) fn digest(&self, hasher: &dyn KeyHasher) -> [u8; 32] {
+        with_buffer(|all| {
+            all.clear();
+            all.extend_from_slice(&u32::try_from(self.template.len()).unwrap_or(u32::MAX).to_le_bytes());
+            all.extend_from_slice(self.template.as_bytes());
+            all.extend_from_slice(self.bytes);
+            hasher.hash(all)
+        })
+    }
+}
+
+/// As a rule it is the text of one site, at one place.
+#[inline]
+fn is_same_text(one: &'static str, other: &'static str) -> bool {
+    ptr::eq(one, other) || one == other
+}
+
+impl Key {
+    pub(crate) fn as_ref(&self) -> KeyRef<'_> {
+        KeyRef { hash: self.hash, template: self.template, bytes: &self.bytes }
+    }
+
+    #[inline]
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// Whether it is what `write` writes, which has this hash. What is in the buffer then is of no use.
+    #[inline]
+    pub(crate) fn is_written(
+        &self,
+        hash: u64,
+        buffer: &mut Vec<u8>,
+        site: &Site,
+        write: impl WriteKey,
+    ) -> bool {
+        if self.hash != hash || !is_same_text(self.template, site.template()) {
+            return false;
+        }
+        let mut writer = KeyWriter(Face::Compared(Compare::new(&self.bytes, buffer)));
+        write(&mut writer).is_ok() && matches!(&writer.0, Face::Compared(sink) if sink.is_same())
+    }
+
+    /// Of its parts.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn digest(&self, hasher: &dyn KeyHasher) -> [u8; 32] {
         self.as_ref().digest(hasher)
     }
 }
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_ref().is(other)
+    }
+}
+
+impl Eq for Key {}
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -156,7 +192,11 @@ impl Hasher for Prehashed {
 pub struct KeyWriter<'a>(Face<'a>);
 
 enum Face<'a> {
-    Identity(&'a mut Vec<u8>),
+    Identity(Append<'a>),
+    /// The identity's hash.
+    Hash(encode::Hash<'a>),
+    /// Whether it is that of an entry.
+    Compared(Compare<'a>),
     Name(&'a mut String, &'a dyn KeyHasher),
 }
 
@@ -173,7 +213,9 @@ impl KeyWriter<'_> {
     #[inline]
     pub fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
         match &mut self.0 {
-            Face::Identity(bytes) => encode::encode(value, bytes),
+            Face::Hash(sink) => encode::put(value, sink),
+            Face::Compared(sink) => encode::put(value, sink),
+            Face::Identity(sink) => encode::put(value, sink),
             Face::Name(name, hasher) => text::text(value, *hasher, name),
         }
     }
@@ -182,38 +224,35 @@ impl KeyWriter<'_> {
     #[inline]
     pub fn digest<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
         match &mut self.0 {
-            Face::Identity(bytes) => encode::encode(value, bytes),
             Face::Name(name, hasher) => {
                 let mut bytes = Vec::new();
                 encode::encode(value, &mut bytes)?;
                 text::digest_text(&hasher.hash(&bytes), name);
                 Ok(())
             }
+            _ => self.part(value),
         }
     }
 
     /// The name of a type, which tells apart functions or the instances of one.
     pub fn scope(&mut self, type_name: &'static str) -> Result<(), Error> {
         match &mut self.0 {
-            Face::Identity(bytes) => encode::encode(type_name, bytes),
             Face::Name(name, hasher) => {
                 // `%G` cannot come out of an argument: there `%` is always followed by another letter.
                 name.push_str(":%G");
                 text::digest_text(&hasher.hash(type_name.as_bytes()), name);
                 Ok(())
             }
+            _ => self.part(type_name),
         }
     }
 
     /// As [`scope`](Self::scope), for a const parameter.
     pub fn scope_value<T: Serialize>(&mut self, value: &T) -> Result<(), Error> {
-        match &mut self.0 {
-            Face::Identity(bytes) => encode::encode(value, bytes),
-            Face::Name(name, _) => {
-                name.push_str(":%G");
-                self.part(value)
-            }
+        if let Face::Name(name, _) = &mut self.0 {
+            name.push_str(":%G");
         }
+        self.part(value)
     }
 }
 
@@ -273,11 +312,16 @@ pub(crate) fn with_identity<R>(
     write: impl WriteKey,
     then: impl FnOnce(KeyRef<'_>) -> R,
 ) -> Result<R, Error> {
+    with_buffer(|bytes| KeyRef::write(bytes, site, write).map(then))
+}
+
+/// Lends a buffer of this thread, whatever is in it.
+fn with_buffer<R>(then: impl FnOnce(&mut Vec<u8>) -> R) -> R {
     thread_local!(static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
 
     // Taken, not borrowed: a `Serialize` that calls a cached function finds an empty buffer, not a panic.
     let mut bytes = BUFFER.try_with(Cell::take).unwrap_or_default();
-    let result = KeyRef::write(&mut bytes, site, write).map(then);
+    let result = then(&mut bytes);
     if bytes.capacity() <= LARGEST_BUFFER {
         let _ = BUFFER.try_with(|buffer| buffer.set(bytes));
     }

@@ -16,6 +16,7 @@ use super::{Act, Orders, block_on, explore, lock, together};
 use crate::{
     flight::{Arrival, Flights, Landing, Leader, Role},
     key::{Key, KeyRef},
+    site::Site,
     slot::{Meta, Slot, Value},
 };
 
@@ -32,7 +33,7 @@ impl Process {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             flights: Arc::new(Flights::new()),
-            key: KeyRef::new(b"x").owned(),
+            key: KeyRef::write(&mut Vec::new(), &Site::prefix("x"), |_| Ok(())).unwrap().owned(),
             l1: Mutex::default(),
             truth: Mutex::new(1),
             loads: AtomicUsize::new(0),

@@ -12,6 +12,7 @@ use crate::{
     key::KeyRef,
     line::Line,
     marks::Marks,
+    site::Site,
     slot::{Meta, Value},
 };
 
@@ -76,7 +77,11 @@ fn claim(marks: &Arc<Marks>) -> Claim {
 /// A word that comes while a load begins: the load learns that it has nothing to stand on, or it is overtaken.
 pub fn a_load_hears_of_a_word_or_is_overtaken() {
     explore("a load hears of a word or is overtaken", Orders::Every, || {
-        let (marks, flights, key) = (Marks::new(), Arc::new(Flights::new()), KeyRef::new(b"x").owned());
+        let (marks, flights, key) = (
+            Marks::new(),
+            Arc::new(Flights::new()),
+            KeyRef::write(&mut Vec::new(), &Site::prefix("x"), |_| Ok(())).unwrap().owned(),
+        );
         let claim = claim(&marks);
         let Role::Lead(leader) = flights.join(&key, false) else { panic!("nobody else leads") };
         let result = Arc::new(std::sync::Mutex::new(None));

@@ -2,33 +2,33 @@
 
 use serde::{Serialize, ser};
 
-use super::{Refusal, string, tag, value};
+use super::{Append, Refusal, Sink, tag, value};
 
 /// What keeps the order it is serialised in.
-pub(super) struct Ordered<'a> {
-    out: &'a mut Vec<u8>,
+pub(super) struct Ordered<'a, S> {
+    sink: &'a mut S,
 }
 
-impl<'a> Ordered<'a> {
+impl<'a, S: Sink> Ordered<'a, S> {
     #[inline]
-    pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
-        Self { out }
+    pub(super) fn new(sink: &'a mut S) -> Self {
+        Self { sink }
     }
 
     #[inline]
     pub(super) fn element<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), Refusal> {
-        value(v, self.out)
+        value(v, self.sink)
     }
 
     #[inline]
     fn finish(self) {
-        self.out.push(tag::END);
+        self.sink.byte(tag::END);
     }
 }
 
 macro_rules! positional {
     ($($trait:ident::$method:ident)*) => {$(
-        impl ser::$trait for Ordered<'_> {
+        impl<S: Sink> ser::$trait for Ordered<'_, S> {
             type Ok = ();
             type Error = Refusal;
 
@@ -48,7 +48,7 @@ macro_rules! positional {
 
 macro_rules! named {
     ($($trait:ident)*) => {$(
-        impl ser::$trait for Ordered<'_> {
+        impl<S: Sink> ser::$trait for Ordered<'_, S> {
             type Ok = ();
             type Error = Refusal;
 
@@ -57,7 +57,7 @@ macro_rules! named {
             where
                 T: Serialize + ?Sized,
             {
-                string(name, self.out)?;
+                self.sink.framed(tag::STR, name.as_bytes())?;
                 self.element(v)
             }
 
@@ -79,8 +79,8 @@ positional! {
 named! { SerializeStruct SerializeStructVariant }
 
 /// Entries of a map or elements of a set, which are sorted at the end.
-pub(super) struct Unordered<'a> {
-    out: &'a mut Vec<u8>,
+pub(super) struct Unordered<'a, S> {
+    sink: &'a mut S,
     start: usize,
     entries: Vec<Entry>,
 }
@@ -92,21 +92,28 @@ struct Entry {
     end: usize,
 }
 
-impl<'a> Unordered<'a> {
-    pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
-        Self { start: out.len(), out, entries: Vec::new() }
+impl<'a, S: Sink> Unordered<'a, S> {
+    pub(super) fn new(sink: &'a mut S) -> Self {
+        Self { start: sink.buffer().len(), sink, entries: Vec::new() }
+    }
+
+    /// Returns from where to where it lies in the buffer.
+    fn put<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(usize, usize), Refusal> {
+        let buffer = self.sink.buffer();
+        let start = buffer.len();
+        value(v, &mut Append(buffer))?;
+        Ok((start, buffer.len()))
     }
 
     fn key<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), Refusal> {
-        let start = self.out.len();
-        value(v, self.out)?;
-        let end = self.out.len();
+        let (start, end) = self.put(v)?;
         self.entries.push(Entry { start, key_end: end, end });
         Ok(())
     }
 
     fn finish(self) {
-        let Self { out, start, mut entries } = self;
+        let Self { sink, start, mut entries } = self;
+        let out = sink.buffer();
         // Stable, so that values under the same key keep their order.
         entries.sort_by(|a, b| out[a.start..a.key_end].cmp(&out[b.start..b.key_end]));
         let unsorted = out[start..].to_vec();
@@ -115,10 +122,11 @@ impl<'a> Unordered<'a> {
             out.extend_from_slice(&unsorted[entry.start - start..entry.end - start]);
         }
         out.push(tag::END);
+        sink.whole(start);
     }
 }
 
-impl ser::SerializeMap for Unordered<'_> {
+impl<S: Sink> ser::SerializeMap for Unordered<'_, S> {
     type Ok = ();
     type Error = Refusal;
 
@@ -127,9 +135,8 @@ impl ser::SerializeMap for Unordered<'_> {
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), Refusal> {
-        value(v, self.out)?;
-        let entry = self.entries.last_mut().ok_or(Refusal::Unserializable)?;
-        entry.end = self.out.len();
+        let (_, end) = self.put(v)?;
+        self.entries.last_mut().ok_or(Refusal::Unserializable)?.end = end;
         Ok(())
     }
 
@@ -139,12 +146,12 @@ impl ser::SerializeMap for Unordered<'_> {
     }
 }
 
-pub(super) enum Sequence<'a> {
-    List(Ordered<'a>),
-    Set(Unordered<'a>),
+pub(super) enum Sequence<'a, S> {
+    List(Ordered<'a, S>),
+    Set(Unordered<'a, S>),
 }
 
-impl ser::SerializeSeq for Sequence<'_> {
+impl<S: Sink> ser::SerializeSeq for Sequence<'_, S> {
     type Ok = ();
     type Error = Refusal;
 

@@ -1,6 +1,7 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    hash::BuildHasher,
 };
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
@@ -11,13 +12,43 @@ use super::*;
 fn bytes<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     let mut out = Vec::new();
     encode(value, &mut out).expect("a value that has a key");
+    assert!(is_same(&out, value) && !is_same(&[&*out, &[0]].concat(), value));
+    for cut in [0, out.len() / 2, out.len() - 1] {
+        assert!(!is_same(&out[..cut], value), "the first {cut} of {}", out.len());
+        let other = [&out[..cut], &[!out[cut]], &out[cut + 1..]].concat();
+        assert!(!is_same(&other, value), "the byte at {cut} of {}", out.len());
+    }
     out
+}
+
+/// Whether the bytes of `value` are these, found without any of them being put into memory.
+fn is_same<T: Serialize + ?Sized>(bytes: &[u8], value: &T) -> bool {
+    let (mut buffer, mut before) = (Vec::new(), b"before".to_vec());
+    let mut sink = Compare::new(bytes, &mut buffer);
+    put(value, &mut sink).expect("a value that has a key");
+    let is_same = sink.is_same();
+    // What was left by others is in nobody's way.
+    let mut sink = Compare::new(bytes, &mut before);
+    put(value, &mut sink).expect("a value that has a key");
+    assert_eq!(is_same, sink.is_same());
+    is_same
+}
+
+fn hash<T: Serialize + ?Sized>(value: &T) -> u64 {
+    let mut buffer = Vec::new();
+    let hasher = foldhash::quality::FixedState::with_seed(7).build_hasher();
+    let mut sink = Hash::new(hasher, &mut buffer);
+    put(value, &mut sink).expect("a value that has a key");
+    sink.finish()
 }
 
 fn refused<T: Serialize + ?Sized>(value: &T) -> bool {
     let mut out = b"before".to_vec();
     let refused = encode(value, &mut out).is_err_and(|error| error.is_key());
     assert!(!refused || out == b"before", "a refused value leaves the buffer as it was");
+    let hasher = foldhash::quality::FixedState::with_seed(7).build_hasher();
+    assert_eq!(put(value, &mut Hash::new(hasher, &mut Vec::new())).is_err(), refused);
+    assert_eq!(put(value, &mut Compare::new(&[], &mut Vec::new())).is_err(), refused);
     refused
 }
 
@@ -253,6 +284,8 @@ proptest! {
     fn equal_bytes_are_equal_values((a, b) in any_pair()) {
         let (bytes_a, bytes_b) = (bytes(&a), bytes(&b));
         prop_assert_eq!(bytes_a == bytes_b, a == b);
+        prop_assert_eq!(is_same(&bytes_a, &b), a == b);
+        prop_assert_eq!(hash(&a) == hash(&b), a == b);
         // Without this, values in a row could run into each other.
         prop_assert!(a == b || !(bytes_a.starts_with(&bytes_b) || bytes_b.starts_with(&bytes_a)));
     }
@@ -260,6 +293,7 @@ proptest! {
     #[test]
     fn equal_bytes_are_equal_values_of_independent_origin(a in any_leaf(), b in any_leaf()) {
         prop_assert_eq!(bytes(&a) == bytes(&b), a == b);
+        prop_assert_eq!(hash(&a) == hash(&b), a == b);
     }
 
     #[test]
@@ -270,6 +304,7 @@ proptest! {
         let bounds: Vec<usize> = (0..=text.len()).filter(|&at| text.is_char_boundary(at)).collect();
         let (a, b) = (text.split_at(*cuts.0.get(&bounds)), text.split_at(*cuts.1.get(&bounds)));
         prop_assert_eq!(bytes(&a) == bytes(&b), a == b);
+        prop_assert_eq!(hash(&a) == hash(&b), a == b);
     }
 
     #[test]
@@ -283,6 +318,7 @@ proptest! {
     #[test]
     fn displayed_text_is_a_string(text in any_text()) {
         prop_assert_eq!(bytes(&Shown(&text)), bytes(&text));
+        prop_assert_eq!(hash(&Shown(&text)), hash(&text));
     }
 }
 
@@ -406,7 +442,9 @@ fn maps_have_no_order_and_lists_do() {
     let (a, b) = (map(), map());
     assert!(!a.iter().eq(&b), "the two maps differ in order");
     assert_eq!(bytes(&a), bytes(&b));
-    assert_eq!(bytes(&a), bytes(&a.into_iter().collect::<BTreeMap<_, _>>()));
+    let sorted: BTreeMap<_, _> = a.clone().into_iter().collect();
+    assert_eq!(bytes(&a), bytes(&sorted));
+    assert!(hash(&a) == hash(&b) && hash(&a) == hash(&sorted));
     assert_ne!(bytes(&vec![1, 2]), bytes(&vec![2, 1]));
 }
 

@@ -1,0 +1,219 @@
+//! Where canonical bytes go: into memory; and for a hit, which needs none of them there, into a hash, and beside those of
+//! an entry.
+
+use std::hash::Hasher;
+
+use foldhash::quality::FoldHasher;
+
+use super::{Refusal, length};
+
+/// Takes canonical bytes, piece by piece.
+pub(crate) trait Sink {
+    fn byte(&mut self, byte: u8);
+
+    /// A tag and what is always as long.
+    fn fixed<const N: usize>(&mut self, tag: u8, bytes: [u8; N]);
+
+    /// A tag, how many bytes there are, and the bytes.
+    fn framed(&mut self, tag: u8, bytes: &[u8]) -> Result<(), Refusal>;
+
+    /// The same of what `write` appends to a buffer.
+    fn framed_by(
+        &mut self,
+        tag: u8,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal>;
+
+    /// For bytes that only come in their order when all are there,
+    fn buffer(&mut self) -> &mut Vec<u8>;
+
+    /// and that are there now, from `start` on.
+    fn whole(&mut self, start: usize);
+}
+
+/// Appends them.
+pub(crate) struct Append<'a>(pub(crate) &'a mut Vec<u8>);
+
+impl Sink for Append<'_> {
+    #[inline]
+    fn byte(&mut self, byte: u8) {
+        self.0.push(byte);
+    }
+
+    #[inline]
+    fn fixed<const N: usize>(&mut self, tag: u8, bytes: [u8; N]) {
+        // At once, as each time it is seen to that there is room.
+        let mut tagged = [tag; 17];
+        tagged[1..=N].copy_from_slice(&bytes);
+        self.0.extend_from_slice(&tagged[..=N]);
+    }
+
+    #[inline]
+    fn framed(&mut self, tag: u8, bytes: &[u8]) -> Result<(), Refusal> {
+        let [a, b, c, d] = length(bytes.len())?;
+        self.0.extend_from_slice(&[tag, a, b, c, d]);
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Straight into the buffer; the length is filled in when it is known.
+    fn framed_by(
+        &mut self,
+        tag: u8,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        self.framed(tag, &[])?;
+        let start = self.0.len();
+        write(self.0)?;
+        let length = length(self.0.len() - start)?;
+        self.0[start - length.len()..start].copy_from_slice(&length);
+        Ok(())
+    }
+
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        self.0
+    }
+
+    fn whole(&mut self, _: usize) {}
+}
+
+/// Hashes them. The same bytes have the same hash, whichever way they came.
+///
+/// From where they are: what was just put into memory byte by byte is slow to come out again as words.
+pub(crate) struct Hash<'a> {
+    hasher: FoldHasher<'a>,
+    buffer: &'a mut Vec<u8>,
+}
+
+impl<'a> Hash<'a> {
+    #[inline]
+    pub(crate) fn new(hasher: FoldHasher<'a>, buffer: &'a mut Vec<u8>) -> Self {
+        buffer.clear();
+        Self { hasher, buffer }
+    }
+
+    #[inline]
+    pub(crate) fn finish(&self) -> u64 {
+        self.hasher.finish()
+    }
+}
+
+impl Sink for Hash<'_> {
+    #[inline]
+    fn byte(&mut self, byte: u8) {
+        self.hasher.write_u8(byte);
+    }
+
+    #[inline]
+    fn fixed<const N: usize>(&mut self, tag: u8, bytes: [u8; N]) {
+        let mut wide = [0; 16];
+        wide[..N].copy_from_slice(&bytes);
+        let number = u128::from_le_bytes(wide);
+        #[allow(clippy::cast_possible_truncation, reason = "the halves of a number")]
+        let (low, high) = (number as u64, (number >> 64) as u64);
+        self.hasher.write_u64(low ^ u64::from(tag) << 56);
+        if N > 8 {
+            self.hasher.write_u64(high);
+        }
+    }
+
+    #[inline]
+    fn framed(&mut self, _: u8, bytes: &[u8]) -> Result<(), Refusal> {
+        // Of zeros, the hasher does not tell well enough how many they are.
+        self.hasher.write_u32(u32::from_le_bytes(length(bytes.len())?));
+        self.hasher.write(bytes);
+        Ok(())
+    }
+
+    fn framed_by(
+        &mut self,
+        _: u8,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let start = self.buffer.len();
+        write(self.buffer)?;
+        self.hasher.write_u32(u32::from_le_bytes(length(self.buffer.len() - start)?));
+        self.whole(start);
+        Ok(())
+    }
+
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        self.buffer
+    }
+
+    fn whole(&mut self, start: usize) {
+        self.hasher.write(&self.buffer[start..]);
+        self.buffer.truncate(start);
+    }
+}
+
+/// Compares them with others.
+pub(crate) struct Compare<'a> {
+    /// Those that are to come; `None` after one that was not.
+    rest: Option<&'a [u8]>,
+    buffer: &'a mut Vec<u8>,
+}
+
+impl<'a> Compare<'a> {
+    #[inline]
+    pub(crate) fn new(bytes: &'a [u8], buffer: &'a mut Vec<u8>) -> Self {
+        buffer.clear();
+        Self { rest: Some(bytes), buffer }
+    }
+
+    /// Whether just these bytes came.
+    #[inline]
+    pub(crate) fn is_same(&self) -> bool {
+        self.rest.is_some_and(<[u8]>::is_empty)
+    }
+
+    #[inline]
+    fn step(&mut self, bytes: &[u8]) {
+        self.rest = self.rest.and_then(|rest| rest.strip_prefix(bytes));
+    }
+}
+
+impl Sink for Compare<'_> {
+    #[inline]
+    fn byte(&mut self, byte: u8) {
+        self.step(&[byte]);
+    }
+
+    #[inline]
+    fn fixed<const N: usize>(&mut self, tag: u8, bytes: [u8; N]) {
+        let rest = self.rest.and_then(|rest| {
+            let (first, rest) = rest.split_first()?;
+            let (start, rest) = rest.split_first_chunk()?;
+            (*first == tag && *start == bytes).then_some(rest)
+        });
+        self.rest = rest;
+    }
+
+    #[inline]
+    fn framed(&mut self, tag: u8, bytes: &[u8]) -> Result<(), Refusal> {
+        self.fixed(tag, length(bytes.len())?);
+        self.step(bytes);
+        Ok(())
+    }
+
+    fn framed_by(
+        &mut self,
+        tag: u8,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let start = self.buffer.len();
+        write(self.buffer)?;
+        self.fixed(tag, length(self.buffer.len() - start)?);
+        self.whole(start);
+        Ok(())
+    }
+
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        self.buffer
+    }
+
+    fn whole(&mut self, start: usize) {
+        self.rest = self.rest.and_then(|rest| rest.strip_prefix(&self.buffer[start..]));
+        self.buffer.truncate(start);
+    }
+}
