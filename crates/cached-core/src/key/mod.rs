@@ -54,7 +54,7 @@ pub(crate) fn hash(buffer: &mut Vec<u8>, site: &Site, write: impl WriteKey) -> R
     // Seeded anew in each process, so that nobody outside can aim at one bucket.
     static SEED: LazyLock<RandomState> = LazyLock::new(Default::default);
     let mut hasher = SEED.build_hasher();
-    hasher.write_u64(site.print());
+    hasher.write_u128(site.print().into());
     let mut writer = KeyWriter(Face::Hash(encode::Hash::new(hasher, buffer)));
     write(&mut writer)?;
     Ok(if let Face::Hash(sink) = writer.0 { sink.finish() } else { 0 })

@@ -101,7 +101,7 @@ impl<'a> Hash<'a> {
 impl Sink for Hash<'_> {
     #[inline]
     fn byte(&mut self, byte: u8) {
-        self.hasher.write_u8(byte);
+        self.hasher.write_u128(byte.into());
     }
 
     #[inline]
@@ -109,18 +109,13 @@ impl Sink for Hash<'_> {
         let mut wide = [0; 16];
         wide[..N].copy_from_slice(&bytes);
         let number = u128::from_le_bytes(wide);
-        #[allow(clippy::cast_possible_truncation, reason = "the halves of a number")]
-        let (low, high) = (number as u64, (number >> 64) as u64);
-        self.hasher.write_u64(low ^ u64::from(tag) << 56);
-        if N > 8 {
-            self.hasher.write_u64(high);
-        }
+        self.hasher.write_u128(number ^ u128::from(tag) << 120);
     }
 
     #[inline]
     fn framed(&mut self, _: u8, bytes: &[u8]) -> Result<(), Refusal> {
         // Of zeros, the hasher does not tell well enough how many they are.
-        self.hasher.write_u32(u32::from_le_bytes(length(bytes.len())?));
+        self.hasher.write_u128(u32::from_le_bytes(length(bytes.len())?).into());
         self.hasher.write(bytes);
         Ok(())
     }
@@ -132,7 +127,7 @@ impl Sink for Hash<'_> {
     ) -> Result<(), Refusal> {
         let start = self.buffer.len();
         write(self.buffer)?;
-        self.hasher.write_u32(u32::from_le_bytes(length(self.buffer.len() - start)?));
+        self.hasher.write_u128(u32::from_le_bytes(length(self.buffer.len() - start)?).into());
         self.whole(start);
         Ok(())
     }
