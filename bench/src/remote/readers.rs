@@ -3,21 +3,29 @@
 use std::{hint::black_box, sync::Arc};
 
 use ::cached::{AsyncRedisCache, ConcurrentCachedAsync};
-use cached_aside::{Cache, cached};
+use cached_aside::{Cache, CacheControl, cached};
 use hitbox::{DisabledOffload, concurrency::NoopConcurrencyManager, policy::PolicyConfig};
 use hitbox_fn::cached as hitbox_cached;
 use hitbox_redis::{ConnectionMode, RedisBackend};
-use multi_tier_cache::{
-    CacheManager, CacheSerializer, CacheStrategy, CacheTier, RedisCache, serialization::MsgPackSerializer,
-};
+use multi_tier_cache::{CacheManager, CacheStrategy};
 use redis::{AsyncCommands, aio::MultiplexedConnection};
 
-use super::{Codec, Items, items};
+use super::{Codec, Items, items, tiers::redis_only, tiers::two_tiers};
 use crate::work::{TTL, load};
 
 /// One way. Each key is read once in a turn.
 pub(crate) trait Reader: Clone + Send + 'static {
     fn read(&mut self, id: u32) -> impl Future<Output = ()> + Send;
+}
+
+/// One that can drop a key.
+pub(crate) trait Invalidator: Reader {
+    fn invalidate(&self, id: u32) -> impl Future<Output = ()> + Send;
+
+    /// Until nothing is under way.
+    fn settle(&self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
 }
 
 /// What the function behind each cache does; it is counted.
@@ -38,15 +46,30 @@ async fn ours(cache: &Cache, rows: u32, id: u32) -> Items {
     loaded(id, rows)
 }
 
-impl Ours {
-    pub(crate) async fn invalidate(&self, id: u32) {
+impl Invalidator for Ours {
+    async fn invalidate(&self, id: u32) {
         ours::invalidate(&self.cache, self.rows, id).await.expect("Redis is there");
+    }
+
+    async fn settle(&self) {
+        self.cache.flush().await;
     }
 }
 
 impl Reader for Ours {
     async fn read(&mut self, id: u32) {
         assert_eq!(black_box(ours(&self.cache, self.rows, id).await).id, id);
+    }
+}
+
+/// The same without a tier in the process: it keeps nothing there, and joins nobody.
+#[derive(Clone)]
+pub(crate) struct OursUnkept(pub(crate) Ours);
+
+impl Reader for OursUnkept {
+    async fn read(&mut self, id: u32) {
+        let reply = ours::with(CacheControl::no_store(), &self.0.cache, self.0.rows, id).await;
+        assert_eq!(black_box(reply.value).id, id);
     }
 }
 
@@ -98,6 +121,14 @@ impl Reader for Plain {
     }
 }
 
+impl Invalidator for Plain {
+    async fn invalidate(&self, id: u32) {
+        let Bare(redis, codec, rows) = &self.0;
+        let count: u32 = redis.clone().del(name(*codec, *rows, id)).await.expect("Redis is there");
+        assert_eq!(count, 1, "it was there");
+    }
+}
+
 /// `cached` with its store in Redis, asked as its attribute would: no tier in the process, `MessagePack`.
 #[derive(Clone)]
 pub(crate) struct Cached(Arc<AsyncRedisCache<u64, Items>>, u32);
@@ -106,6 +137,13 @@ impl Cached {
     pub(crate) async fn new(url: &str, rows: u32) -> Self {
         let builder = AsyncRedisCache::builder(format!("cached-{rows}")).ttl(TTL).connection_string(url);
         Self(Arc::new(builder.build().await.expect("Redis is there")), rows)
+    }
+}
+
+impl Invalidator for Cached {
+    async fn invalidate(&self, id: u32) {
+        let before = self.0.async_cache_remove(&id.into()).await.expect("Redis is there");
+        assert!(before.is_some(), "it was there");
     }
 }
 
@@ -155,20 +193,30 @@ pub(crate) struct MultiTier(Arc<CacheManager>, u32);
 
 impl MultiTier {
     pub(crate) async fn new(url: &str, rows: u32) -> Self {
-        let redis = Arc::new(RedisCache::with_url(url).await.expect("Redis is there"));
-        // As `TierConfig::as_l1` has it.
-        let tier = CacheTier::new(redis, 1, false, 1, 1.0);
-        let mut manager = CacheManager::new_with_tiers(vec![tier], None).expect("one tier is in order");
-        manager.set_serializer(CacheSerializer::MsgPack(MsgPackSerializer));
-        Self(Arc::new(manager), rows)
+        Self(Arc::new(redis_only(url).await), rows)
+    }
+
+    /// With Moka in front of it, and word to other processes.
+    pub(crate) async fn in_both(url: &str, rows: u32) -> Self {
+        Self(Arc::new(two_tiers(url).await), rows)
+    }
+
+    fn key(&self, id: u32) -> String {
+        format!("tiers:{}:{id}", self.1)
     }
 }
 
 impl Reader for MultiTier {
     async fn read(&mut self, id: u32) {
-        let (rows, key) = (self.1, format!("tiers:{}:{id}", self.1));
+        let (rows, key) = (self.1, self.key(id));
         let value =
             self.0.get_or_compute_typed(&key, CacheStrategy::Custom(TTL), async || Ok(loaded(id, rows)));
         assert_eq!(black_box(value.await.expect("Redis is there")).id, id);
+    }
+}
+
+impl Invalidator for MultiTier {
+    async fn invalidate(&self, id: u32) {
+        self.0.invalidate(&self.key(id)).await.expect("Redis is there");
     }
 }
