@@ -3,6 +3,7 @@
 mod bursts;
 mod crowd;
 mod readers;
+mod tagged;
 mod tiers;
 mod value;
 mod versions;
@@ -15,6 +16,7 @@ use cached_aside::{Cache, Format, RedisTier};
 pub(crate) use bursts::Bursts;
 pub(crate) use crowd::crowd;
 pub(crate) use readers::{Bare, Cached, Hitbox, Invalidator, MultiTier, Ours, OursUnkept, Plain, Reader};
+pub(crate) use tagged::{OurTags, Patterns, SetOfKeys, Tagged};
 pub(crate) use value::{Codec, Items, items};
 pub(crate) use versions::Versions;
 pub use worker::work;
