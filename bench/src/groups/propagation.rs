@@ -87,7 +87,7 @@ fn run(options: &Options) -> Report {
         ]
     });
     let rows: Vec<_> = [head].into_iter().chain(rows).collect();
-    let title = "Until the other process has stopped to serve the old value";
+    let title = "Until the other process has stopped serving the old value";
     Report::default()
         .plot(Plot::lines("propagation", title, vec![lines]))
         .table(&format!("{title}, over {rounds} invalidations"), &rows)

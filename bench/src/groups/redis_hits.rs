@@ -27,6 +27,11 @@ const ROWS: [u32; 2] = [1, 85];
 /// Tasks that ask at the same time.
 const TASKS: u32 = 256;
 
+/// Many short turns of one caller, because for a while it shares its core with the server, and for a while it does not.
+pub(super) fn rounds(options: &Options, tasks: u32) -> usize {
+    options.pick(2, if tasks == 1 { 41 } else { 11 })
+}
+
 /// What all are compared with.
 const GET: &str = "redis, GET";
 
@@ -35,8 +40,8 @@ fn run(options: &Options) -> Report {
     let mut races = Vec::new();
     for rows in ROWS {
         let size = Codec::Json.encode(&items(0, rows)).len();
-        let keys = options.pick(300, if rows == 1 { 10_000 } else { 2_000 });
-        for (tasks, keys) in [(1, keys / 5), (TASKS, keys)] {
+        let many = options.pick(300, if rows == 1 { 10_000 } else { 2_000 });
+        for (tasks, keys) in [(1, options.pick(60, 400)), (TASKS, many)] {
             eprintln!("  {size} bytes, {tasks} at once");
             let what =
                 if tasks == 1 { "one caller after the other".to_owned() } else { format!("{tasks} at once") };
@@ -93,7 +98,7 @@ fn measure(options: &Options, url: &str, rows: u32, tasks: u32, keys: u32) -> Ro
     arms.push(arm("cached, MessagePack", runtime.block_on(Cached::new(url, rows)), tasks, keys));
     arms.push(arm("hitbox, bincode", Hitbox::new(url, rows), tasks, keys));
     arms.push(arm("multi-tier-cache, MessagePack", runtime.block_on(MultiTier::new(url, rows)), tasks, keys));
-    race(options, options.pick(2, 11), arms)
+    race(options, rounds(options, tasks), arms)
 }
 
 /// An arm of ours, which has nothing in the process when its turn begins.

@@ -21,7 +21,7 @@ pub const GROUP: Group = Group {
 
 fn run(options: &Options) -> Report {
     let redis = RedisServer::start();
-    let (url, runtime, keys) = (redis.url(), runtime(), options.pick(50, 1_000));
+    let (url, runtime, keys) = (redis.url(), runtime(), options.pick(50, 250));
     let bare = Bare(runtime.block_on(connect(&url)), Codec::Json, 1);
     let arms = vec![
         arm("redis, DEL", Plain(bare), keys),
@@ -29,7 +29,7 @@ fn run(options: &Options) -> Report {
         arm("cached", runtime.block_on(Cached::new(&url, 1)), keys),
         arm("multi-tier-cache", runtime.block_on(MultiTier::in_both(&url, 1)), keys),
     ];
-    let rounds = race(options, options.pick(2, 15), arms);
+    let rounds = race(options, super::redis_hits::rounds(options, 1), arms);
     Report::default().race("Invalidate one key, until that is acknowledged", "µs", &rounds, &["redis, DEL"])
 }
 

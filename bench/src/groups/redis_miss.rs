@@ -25,7 +25,7 @@ const BY_HAND: &str = "GET, JSON and SET by hand";
 
 fn run(options: &Options) -> Report {
     let redis = RedisServer::start();
-    let races = [(1, options.pick(100, 1_000)), (256, options.pick(512, 5_000))].map(|(tasks, keys)| {
+    let races = [(1, options.pick(100, 250)), (256, options.pick(512, 5_000))].map(|(tasks, keys)| {
         let what =
             if tasks == 1 { "one caller after the other".to_owned() } else { format!("{tasks} at once") };
         (format!("A miss, {what}"), measure(options, &redis.url(), tasks, keys))
@@ -62,7 +62,7 @@ fn measure(options: &Options, url: &str, tasks: u32, keys: u32) -> Rounds {
         arm("hitbox", Hitbox::new(url, 1), tasks, keys, first),
         arm("multi-tier-cache", runtime.block_on(MultiTier::new(url, 1)), tasks, keys, first),
     ];
-    race(options, options.pick(2, 11), arms)
+    race(options, super::redis_hits::rounds(options, tasks), arms)
 }
 
 fn arm<R: Reader>(name: &str, reader: R, tasks: u32, keys: u32, first: u32) -> Arm<'static> {

@@ -73,7 +73,7 @@ fn named(cache: &str, processes: usize) -> String {
 fn load_bars(rounds: &Rounds, counts: &Loads) -> Bars {
     let bar = |name: &String| {
         let [median, _] = of(counts, name);
-        Bar { name: name.clone(), value: median, label: number(Some(median)) }
+        Bar { name: name.clone(), value: median, label: format!("{median:.0}") }
     };
     Bars { title: "Loads".to_owned(), bars: rounds.names().iter().map(bar).collect() }
 }
