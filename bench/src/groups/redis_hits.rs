@@ -7,10 +7,11 @@ use crate::{
     plot::{Bars, Plot},
     race::{Arm, Rounds, race},
     remote::{
-        Bare, Cached, Codec, Hitbox, MultiTier, Ours, OursUnkept, Plain, Reader, cache, connect, crowd, items,
+        Bare, Cached, Codec, Hitbox, MultiTier, Ours, OursUnkept, Plain, Reader, cache, connect, crowd,
+        items, lane,
     },
     report::{Beside, Group, Report},
-    work::{loads, runtime},
+    work::loads,
 };
 use redis_harness::RedisServer;
 
@@ -27,7 +28,7 @@ const ROWS: [u32; 2] = [1, 85];
 /// Tasks that ask at the same time.
 const TASKS: u32 = 256;
 
-/// Many short turns of one caller, because for a while it shares its core with the server, and for a while it does not.
+/// Many short turns of one caller, because for a while it may share its core with the server.
 pub(super) fn rounds(options: &Options, tasks: u32) -> usize {
     options.pick(2, if tasks == 1 { 41 } else { 11 })
 }
@@ -71,7 +72,7 @@ fn with_decoder(codec: Codec) -> String {
 }
 
 fn measure(options: &Options, url: &str, rows: u32, tasks: u32, keys: u32) -> Rounds {
-    let runtime = runtime();
+    let runtime = lane(tasks);
     let mut arms = Vec::new();
     for codec in Codec::ALL {
         let bare = runtime.block_on(async {

@@ -8,9 +8,9 @@ use crate::{
     options::Options,
     plot::{Bars, Plot},
     race::{Arm, Rounds, race},
-    remote::{Bare, Cached, Codec, Hitbox, MultiTier, Ours, Plain, Reader, cache, connect, crowd},
+    remote::{Bare, Cached, Codec, Hitbox, MultiTier, Ours, Plain, Reader, cache, connect, crowd, lane},
     report::{Group, Report},
-    work::{loads, runtime},
+    work::loads,
 };
 
 pub const GROUP: Group = Group {
@@ -39,7 +39,7 @@ fn run(options: &Options) -> Report {
 }
 
 fn measure(options: &Options, url: &str, tasks: u32, keys: u32) -> Rounds {
-    let (runtime, first) = (runtime(), tasks << 20);
+    let (runtime, first) = (lane(tasks), tasks << 20);
     let ours = Ours { cache: cache(url, Codec::Json.format()), rows: 1 };
     let (waits, flushes) = (ours.clone(), ours.clone());
     let arms = vec![

@@ -8,9 +8,8 @@ use crate::{
     options::Options,
     plot::{Lines, Plot, Scale},
     race::{Arm, Rounds, race},
-    remote::{OurTags, Patterns, SetOfKeys, Tagged},
+    remote::{OurTags, Patterns, SetOfKeys, Tagged, lane},
     report::{Beside, Group, Report},
-    work::runtime,
 };
 
 pub const GROUP: Group =
@@ -27,9 +26,9 @@ fn run(options: &Options) -> Report {
     let sizes = if options.quick { &SIZES[..2] } else { &SIZES };
     // Each in a database of its own, because a pattern is looked for among all keys.
     let url = |database: u8| format!("{}{database}", redis.url());
-    let ours = runtime().block_on(async { OurTags::new(&url(0)) });
-    let by_hand = runtime().block_on(SetOfKeys::new(&url(1)));
-    let patterns = runtime().block_on(Patterns::new(&url(2)));
+    let ours = lane(1).block_on(async { OurTags::new(&url(0)) });
+    let by_hand = lane(1).block_on(SetOfKeys::new(&url(1)));
+    let patterns = lane(1).block_on(Patterns::new(&url(2)));
     let mut arms = Vec::new();
     for &size in sizes {
         arms.push(arm(OURS, &ours, size));
@@ -71,10 +70,11 @@ fn lines(rounds: &Rounds, sizes: &[u32]) -> Lines {
 }
 
 /// A small group is filled and dropped several times in a turn.
-fn arm<'a, T: Tagged>(name: &str, tagged: &'a T, size: u32) -> Arm<'a> {
-    let times = (2_000 / size).clamp(1, 20);
+fn arm<T: Tagged>(name: &str, tagged: &T, size: u32) -> Arm<'static> {
+    let (tagged, times) = (tagged.clone(), (2_000 / size).clamp(1, 20));
     Arm::new(at(name, size), move || {
-        runtime().block_on(async {
+        let tagged = tagged.clone();
+        let turn = lane(1).spawn(async move {
             let mut took = Duration::ZERO;
             for _ in 0..times {
                 tagged.fill(size).await;
@@ -86,6 +86,7 @@ fn arm<'a, T: Tagged>(name: &str, tagged: &'a T, size: u32) -> Arm<'a> {
                 tagged.check_gone(size).await;
             }
             took.as_secs_f64() * 1e6 / f64::from(times)
-        })
+        });
+        lane(1).block_on(turn).expect("it does not panic")
     })
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use cached_aside::{Cache, Format, RedisTier};
 
 pub(crate) use bursts::Bursts;
-pub(crate) use crowd::crowd;
+pub(crate) use crowd::{crowd, lane};
 pub(crate) use readers::{Bare, Cached, Hitbox, Invalidator, MultiTier, Ours, OursUnkept, Plain, Reader};
 pub(crate) use tagged::{OurTags, Patterns, SetOfKeys, Tagged};
 pub(crate) use value::{Codec, Items, items};

@@ -14,15 +14,16 @@ use crate::work::{TTL, load, loads};
 const AT_ONCE: u32 = 200;
 
 /// One way. A group is as large as its name says.
-pub(crate) trait Tagged {
+pub(crate) trait Tagged: Clone + Send + Sync + 'static {
     /// Until all its entries are there.
-    async fn fill(&self, size: u32);
-    async fn invalidate(&self, size: u32);
+    fn fill(&self, size: u32) -> impl Future<Output = ()> + Send;
+    fn invalidate(&self, size: u32) -> impl Future<Output = ()> + Send;
     /// Panics if one of them, the last, is there.
-    async fn check_gone(&self, size: u32);
+    fn check_gone(&self, size: u32) -> impl Future<Output = ()> + Send;
 }
 
 /// Tags.
+#[derive(Clone)]
 pub(crate) struct OurTags(Cache);
 
 #[cached("entry:{size}:{id}", ttl = "1h", tags = ["size:{size}"], cache = cache, skip(cache))]
@@ -61,6 +62,7 @@ impl Tagged for OurTags {
 }
 
 /// A set of the keys, as it is done by hand.
+#[derive(Clone)]
 pub(crate) struct SetOfKeys(MultiplexedConnection);
 
 impl SetOfKeys {
@@ -115,6 +117,7 @@ impl Tagged for SetOfKeys {
 }
 
 /// `multi-tier-cache` knows groups by patterns of their keys.
+#[derive(Clone)]
 pub(crate) struct Patterns(Arc<CacheManager>, MultiplexedConnection);
 
 impl Patterns {
