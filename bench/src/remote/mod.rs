@@ -2,6 +2,7 @@
 
 mod bursts;
 mod crowd;
+mod peers;
 mod readers;
 mod tagged;
 mod tiers;
@@ -15,7 +16,8 @@ use cached_aside::{Cache, Format, RedisTier};
 
 pub(crate) use bursts::Bursts;
 pub(crate) use crowd::{crowd, lane};
-pub(crate) use readers::{Bare, Cached, Hitbox, Invalidator, MultiTier, Ours, OursUnkept, Plain, Reader};
+pub(crate) use peers::{Cached, Hitbox, MultiTier};
+pub(crate) use readers::{Bare, Invalidator, Ours, OursUnkept, Plain, Reader};
 pub(crate) use tagged::{OurTags, Patterns, SetOfKeys, Tagged};
 pub(crate) use value::{Codec, Items, items};
 pub(crate) use versions::Versions;
