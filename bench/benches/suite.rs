@@ -2,7 +2,13 @@
 
 use std::{path::Path, process::ExitCode, time::Instant};
 
-use cached_aside_bench::{groups::GROUPS, options::Options, page, report::Group, work::install};
+use cached_aside_bench::{
+    groups::GROUPS,
+    options::{HELP, Options},
+    page,
+    report::Group,
+    work::install,
+};
 
 fn main() -> ExitCode {
     let options = match Options::from_arguments() {
@@ -12,6 +18,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if options.help {
+        print!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
     if let Some(unknown) = options.only.iter().find(|name| !GROUPS.iter().any(|group| group.name == **name)) {
         eprintln!("there is no group `{unknown}`; see --list");
         return ExitCode::FAILURE;

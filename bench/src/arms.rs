@@ -5,7 +5,10 @@ use std::sync::Arc;
 use crate::{
     crew::Hits,
     functions::Functions,
-    peers::{Cachet, Foyer, Lfu, MokaFuture, MokaSync, MokaTuned, MultiTier, Peer, Quick, S3Fifo},
+    peers::{
+        ByQuick, Cachet, Foyer, FoyerTuned, Lfu, MokaFuture, MokaSync, MokaTuned, MultiTier, Peer, Quick,
+        S3Fifo,
+    },
     work::Key,
 };
 
@@ -41,7 +44,7 @@ pub fn arms<K: Key, V: Functions<K>>(
     }
     peers! {
         MokaFuture<K, V>, MokaSync<K, V>, MokaTuned<K, V>, Quick<K, V>, Foyer<K, V, Lfu>, Foyer<K, V, S3Fifo>,
-        Cachet<K, V>, MultiTier,
+        FoyerTuned<K, V>, Cachet<K, V>, MultiTier, MultiTier<ByQuick>,
     }
     arms
 }

@@ -2,8 +2,9 @@
 
 use crate::{
     functions::Functions,
+    groups::hitbox,
     peers::{Cachet, Foyer, Lfu, MokaFuture, MokaSync, MultiTier, Peer, Quick, S3Fifo},
-    work::load,
+    work::{load, runtime},
 };
 
 /// A call.
@@ -13,11 +14,12 @@ pub type Call = Box<dyn Fn(u64) -> u64>;
 pub type Make = fn(u32) -> Call;
 
 /// By name.
-pub static ARMS: [(&str, Make); 11] = [
+pub static ARMS: [(&str, Make); 12] = [
     ("ours, async", |_| Box::new(|key| <u64 as Functions<u64>>::ours(&key))),
     ("ours, sync local", |_| Box::new(|key| <u64 as Functions<u64>>::ours_local(&key))),
     ("cached, concurrent", |_| Box::new(|key| <u64 as Functions<u64>>::concurrent(&key))),
     ("cached, concurrent, bounded, ttl", |_| Box::new(bounded)),
+    ("hitbox", shielded),
     ("moka future", peer::<MokaFuture<u64, u64>>),
     ("moka sync", peer::<MokaSync<u64, u64>>),
     ("quick_cache", peer::<Quick<u64, u64>>),
@@ -33,7 +35,17 @@ fn bounded(id: u64) -> u64 {
     load(id)
 }
 
+fn shielded(entries: u32) -> Call {
+    let cache = hitbox::shielded(roomy(entries));
+    Box::new(move |key| runtime().block_on(hitbox::get(&cache, key)))
+}
+
 fn peer<P: Peer<u64, u64>>(entries: u32) -> Call {
-    let peer = P::new(entries + entries / 4 + 10_000);
+    let peer = P::new(roomy(entries));
     Box::new(move |key| peer.call(&key))
+}
+
+/// Shards that are a little fuller than others evict nothing.
+fn roomy(entries: u32) -> u32 {
+    entries + entries / 4 + 10_000
 }

@@ -6,13 +6,14 @@ use std::{env, path::PathBuf, time::Duration};
 pub const HELP: &str = "\
 cargo bench --manifest-path bench/Cargo.toml -- [OPTION]…
 
-  --quick          half a minute: does it still run?
+  --quick          a minute: does it still run?
   --long           also what takes long: ten million entries, clean builds of the peers
   --only A,B       these groups only
   --arms X,Y       only arms in whose names one of these occurs
   --trace FILE     replays this trace too: one key a line, gzipped; may be given several times
   --write          rewrites docs/performance.md and its plots with what was measured
   --list           the groups
+  --help           this text
 ";
 
 /// What the command line asks for.
@@ -33,6 +34,8 @@ pub struct Options {
     pub write: bool,
     /// Names the groups, and runs none.
     pub list: bool,
+    /// Says how to call the suite, and runs nothing.
+    pub help: bool,
 }
 
 impl Options {
@@ -46,7 +49,7 @@ impl Options {
             let list = |text: String| text.split(',').map(str::to_owned).collect::<Vec<_>>();
             match argument.as_str() {
                 "--bench" => {}
-                "--help" | "-h" => return Err(HELP.to_owned()),
+                "--help" | "-h" => options.help = true,
                 "--quick" => options.quick = true,
                 "--long" => options.long = true,
                 "--write" => options.write = true,

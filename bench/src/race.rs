@@ -17,6 +17,18 @@ impl<'a> Arm<'a> {
     pub fn new(name: impl Into<String>, turn: impl FnMut() -> f64 + 'a) -> Self {
         Self { name: name.into(), turn: Box::new(turn) }
     }
+
+    /// What is to be done after each turn, and counts to no arm.
+    #[must_use]
+    pub fn and_then(self, mut after: impl FnMut() + 'a) -> Self {
+        let Self { name, mut turn } = self;
+        let turn = move || {
+            let cost = turn();
+            after();
+            cost
+        };
+        Self { name, turn: Box::new(turn) }
+    }
 }
 
 /// Lets each arm that is wanted have its turn in each round. The first round only warms up.

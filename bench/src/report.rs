@@ -42,7 +42,18 @@ impl Report {
     /// A race: what each arm costs in `unit`, and what the references take of that.
     #[must_use]
     pub fn race(self, title: &str, unit: &str, rounds: &Rounds, references: &[&str]) -> Self {
-        self.table(title, &race_rows(unit, rounds, references))
+        let known = |name: &str| rounds.names().iter().any(|arm| arm == name);
+        let columns = references
+            .iter()
+            .filter(|name| known(name))
+            .map(|name| Beside::new(format!("÷ {name}"), move |_| Some((*name).to_owned())));
+        self.race_beside(title, unit, rounds, &columns.collect::<Vec<_>>())
+    }
+
+    /// A race in which the arms of one column may have different references.
+    #[must_use]
+    pub fn race_beside(self, title: &str, unit: &str, rounds: &Rounds, columns: &[Beside<'_>]) -> Self {
+        self.table(title, &race_rows(unit, rounds, columns))
     }
 
     /// A plot, in a file of its own.
@@ -70,15 +81,33 @@ impl Report {
     }
 }
 
-fn race_rows(unit: &str, rounds: &Rounds, references: &[&str]) -> Vec<Vec<String>> {
-    let present = |name: &&&str| rounds.names().iter().any(|known| known == *name);
-    let references: Vec<_> = references.iter().filter(present).collect();
+/// A column of ratios.
+pub struct Beside<'a> {
+    title: String,
+    of: Box<Reference<'a>>,
+}
+
+/// The reference of an arm, by name.
+type Reference<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
+impl<'a> Beside<'a> {
+    /// `of` says what an arm is divided by, if by anything.
+    pub fn new(title: impl Into<String>, of: impl Fn(&str) -> Option<String> + 'a) -> Self {
+        Self { title: title.into(), of: Box::new(of) }
+    }
+}
+
+fn race_rows(unit: &str, rounds: &Rounds, columns: &[Beside<'_>]) -> Vec<Vec<String>> {
     let mut head = vec!["arm".to_owned(), unit.to_owned(), "spread".to_owned()];
-    head.extend(references.iter().map(|name| format!("÷ {name}")));
+    head.extend(columns.iter().map(|column| column.title.clone()));
     let row = |name: &String| {
         let spread = rounds.spread(name).map_or(f64::NAN, |spread| 100.0 * spread);
         let mut row = vec![name.clone(), number(rounds.median(name)), format!("{spread:.0} %")];
-        row.extend(references.iter().map(|reference| ratio(rounds.ratio(name, reference))));
+        row.extend(
+            columns
+                .iter()
+                .map(|column| ratio((column.of)(name).and_then(|reference| rounds.ratio(name, &reference)))),
+        );
         row
     };
     [head].into_iter().chain(rounds.names().iter().map(row)).collect()

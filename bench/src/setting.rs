@@ -15,9 +15,9 @@ pub(crate) fn line(crates: &[&str]) -> String {
     format!("<sub>{}</sub>", parts.join(" · "))
 }
 
-/// Of a crate that this suite is built with.
+/// Of a crate that this suite is built with: the newest, if a peer has an older one.
 fn version(name: &str) -> Option<&'static str> {
-    let (_, after) = LOCK.split_once(&format!("name = \"{name}\"\nversion = \""))?;
+    let (_, after) = LOCK.rsplit_once(&format!("name = \"{name}\"\nversion = \""))?;
     after.split('"').next()
 }
 
@@ -40,6 +40,10 @@ mod tests {
     #[test]
     fn versions_are_those_of_the_lock_file() {
         assert!(version("moka").is_some_and(|version| version.starts_with("0.12.")));
+        assert!(
+            version("quick_cache").is_some_and(|version| version.starts_with("0.7.")),
+            "not that of a peer"
+        );
         assert_eq!(version("no-such-crate"), None);
     }
 }

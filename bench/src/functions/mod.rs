@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::work::{Key, Prompt, Text, Value, load, now};
 
 /// In entries, of whatever is bounded by that: nothing is ever evicted. Attributes want it as a literal.
-pub const CAPACITY: u32 = 200_000;
+pub const CAPACITY: u32 = 400_000;
 
 /// The same function under each attribute.
 pub trait Functions<K: Key>: Value {
@@ -52,12 +52,12 @@ macro_rules! functions {
                 load($number)
             }
 
-            #[cached::macros::concurrent_cached(max_size = 200_000, ttl_secs = 3600)]
+            #[cached::macros::concurrent_cached(max_size = 400_000, ttl_secs = 3600)]
             pub(super) fn bounded $arguments -> $value {
                 load($number)
             }
 
-            #[cached::macros::cached(max_size = 200_000, ttl_secs = 3600)]
+            #[cached::macros::cached(max_size = 400_000, ttl_secs = 3600)]
             pub(super) fn locked $arguments -> $value {
                 load($number)
             }

@@ -6,6 +6,7 @@ use crate::{
     arms::arms,
     crew::Hits,
     options::Options,
+    peers::{CachedLruTtl, Peer},
     plot::{Lines, Plot, Scale},
     race::{Arm, race},
     report::{Group, Report, number, ratio},
@@ -20,7 +21,8 @@ pub const GROUP: Group = Group {
 };
 
 /// What the others are built on.
-const ARMS: [&str; 5] = ["ours, async", "cached, concurrent", "moka sync", "quick_cache", "foyer lfu"];
+const ARMS: [&str; 6] =
+    ["ours, async", "cached, concurrent", CachedLruTtl::NAME, "moka sync", "quick_cache", "foyer lfu"];
 
 /// Hits between two looks at the clock.
 const STRIDE: usize = 1 << 7;
@@ -28,14 +30,21 @@ const STRIDE: usize = 1 << 7;
 fn run(options: &Options) -> Report {
     let mut sizes = vec![1_000, 10_000];
     sizes.extend(if options.quick { [].as_slice() } else { &[100_000, 1_000_000] });
-    sizes.extend(options.long.then_some(10_000_000));
+    sizes.extend((options.long && !options.quick).then_some(10_000_000));
     let mut turns = Vec::new();
     for &size in &sizes {
         eprintln!("  fills with {size}");
         // Shards that are a little fuller than others evict nothing.
         let capacity = size + size / 4 + 10_000;
-        let hits =
-            arms::<u64, u64>(&keys_of(size), capacity, &|name| ARMS.contains(&name) && options.wants(name));
+        let keys = keys_of(size);
+        // The attribute wants its bound as a literal.
+        let mut hits = arms::<u64, u64>(&keys, capacity, &|name| {
+            name != CachedLruTtl::NAME && ARMS.contains(&name) && options.wants(name)
+        });
+        if options.wants(CachedLruTtl::NAME) {
+            let peer = CachedLruTtl::new(capacity);
+            hits.push(Hits::new(CachedLruTtl::NAME, &keys, move |key| peer.call(key)));
+        }
         turns.extend(hits.into_iter().map(|hits| turn(options, hits, size)));
     }
     let rounds = race(&Options { arms: Vec::new(), ..options.clone() }, options.rounds(), turns);

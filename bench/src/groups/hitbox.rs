@@ -14,11 +14,11 @@ use hitbox_moka::MokaBackend;
 use crate::work::{TTL, load};
 
 /// For functions that return a number.
-pub(super) type Shielded =
+pub(crate) type Shielded =
     Arc<Cache<MokaBackend<BincodeFormat>, BroadcastConcurrencyManager<u64>, DisabledOffload>>;
 
 /// For so many entries.
-pub(super) fn shielded(capacity: u32) -> Shielded {
+pub(crate) fn shielded(capacity: u32) -> Shielded {
     let backend = MokaBackend::builder().max_entries(capacity.into()).value_format(BincodeFormat).build();
     let one = ConcurrencyLimit::new(1).expect("one is allowed");
     let policy = PolicyConfig::builder().ttl(TTL).concurrency(one).build();
@@ -32,6 +32,6 @@ async fn number(id: u64) -> u64 {
 }
 
 /// A call.
-pub(super) async fn get(cache: &Shielded, id: u64) -> u64 {
+pub(crate) async fn get(cache: &Shielded, id: u64) -> u64 {
     number(id).cache(cache).await
 }

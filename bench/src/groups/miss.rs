@@ -1,6 +1,6 @@
 //! What a cache adds to a function that costs nothing: each call has a key of its own, and evicts another.
 
-use std::{cell::Cell, convert::Infallible, sync::Arc, time::Instant};
+use std::{cell::Cell, convert::Infallible, mem, ops::Range, sync::Arc, time::Instant};
 
 use cached_aside::{Cache, cached};
 
@@ -17,8 +17,8 @@ pub const GROUP: Group = Group { name: "miss", long: false, crates: super::PEERS
 /// In entries. The attributes of `cached` want it as a literal.
 const CAPACITY: u32 = 10_000;
 
-/// Of ours in bytes, which is about as many entries.
-const BYTES: u64 = 4 << 20;
+/// In the first turn of an arm, which only warms up, so that it is full from the next one on.
+const FILL: u32 = 2 * CAPACITY;
 
 #[cached("task", ttl = "1h", cache = cache, skip(cache))]
 async fn in_a_task(cache: &Cache, id: u64) -> u64 {
@@ -47,7 +47,9 @@ async fn by_key(id: u64) -> u64 {
 }
 
 fn run(options: &Options) -> Report {
-    let cache = Cache::builder().l1_max_bytes(BYTES).build().expect("valid settings");
+    let bytes = bytes();
+    let [tasks, callers, locals] =
+        [(); 3].map(|()| Cache::builder().l1_max_bytes(bytes).build().expect("valid settings"));
     let calls = options.pick(500, 5_000);
     let moka =
         moka::sync::Cache::<u64, u64>::builder().max_capacity(CAPACITY.into()).time_to_live(TTL).build();
@@ -57,17 +59,20 @@ fn run(options: &Options) -> Report {
     let cachet = Arc::new(Cachet::<u64, u64>::shielded(CAPACITY).0);
     let tiers = Arc::new(<MultiTier as Peer<u64, u64>>::new(CAPACITY).0);
     let next = Cell::new(0);
-    let keys = || {
+    let keys = |is_first: &mut bool| {
+        let count = if mem::take(is_first) { FILL } else { calls };
         let first = next.get();
-        next.set(first + u64::from(calls));
-        first..first + u64::from(calls)
+        next.set(first + u64::from(count));
+        first..first + u64::from(count)
     };
     // On a thread of the runtime, as in an application.
     macro_rules! asynchronous {
-        ($name:expr, $shared:ident, $key:ident => $call:expr) => {
-            Arm::new($name, || {
-                let ($shared, keys) = ($shared.clone(), keys());
-                timed(calls, || {
+        ($name:expr, $shared:ident, $key:ident => $call:expr) => {{
+            let mut is_first = true;
+            let ($shared, keys) = (&$shared, &keys);
+            Arm::new($name, move || {
+                let ($shared, keys) = ($shared.clone(), keys(&mut is_first));
+                timed(keys, |keys| {
                     let work = async move {
                         for $key in keys {
                             assert_eq!($call, $key, "the value of its key");
@@ -76,39 +81,35 @@ fn run(options: &Options) -> Report {
                     runtime().block_on(runtime().spawn(work)).expect("no arm panics");
                 })
             })
-        };
+        }};
+    }
+    macro_rules! synchronous {
+        ($name:expr, $shared:ident, $key:ident => $call:expr) => {{
+            let mut is_first = true;
+            let ($shared, keys) = (&$shared, &keys);
+            Arm::new($name, move || {
+                timed(keys(&mut is_first), |keys| {
+                    for $key in keys {
+                        assert_eq!($call, $key, "the value of its key");
+                    }
+                })
+            })
+        }};
     }
     let none = ();
     let hitbox = super::hitbox::shielded(CAPACITY);
     let arms = vec![
-        asynchronous!("ours, async", cache, key => in_a_task(&cache, key).await),
-        asynchronous!("ours, async, detach = false", cache, key => in_the_caller(&cache, key).await),
-        Arm::new("ours, sync local", || {
-            let keys = keys();
-            timed(calls, || keys.for_each(|key| assert_eq!(local(&cache, key), key, "the value of its key")))
-        }),
-        Arm::new("cached, concurrent, bounded, ttl", || {
-            let keys = keys();
-            timed(calls, || keys.for_each(|key| assert_eq!(concurrent(key), key, "the value of its key")))
-        }),
+        asynchronous!("ours, async", tasks, key => in_a_task(&tasks, key).await),
+        asynchronous!("ours, async, detach = false", callers, key => in_the_caller(&callers, key).await),
+        synchronous!("ours, sync local", locals, key => local(locals, key)),
+        synchronous!("cached, concurrent, bounded, ttl", none, key => { let () = none; concurrent(key) }),
         asynchronous!("cached, sync_writes by key", none, key => { let () = none; by_key(key).await }),
         asynchronous!("hitbox", hitbox, key => super::hitbox::get(&hitbox, key).await),
         asynchronous!("moka future, get_with", future, key => future.get_with(key, async { load(key) }).await),
-        Arm::new("moka sync, get_with", || {
-            let keys = keys();
-            timed(calls, || {
-                keys.for_each(|key| {
-                    assert_eq!(moka.get_with(key, || load(key)), key, "the value of its key");
-                });
-            })
-        }),
-        Arm::new("quick_cache, get_or_insert_with", || {
-            let keys = keys();
-            timed(calls, || {
-                keys.for_each(|key| {
-                    assert_eq!(quick.get_or_insert_with(&key, || Ok::<_, Infallible>(load(key))), Ok(key));
-                });
-            })
+        synchronous!("moka sync, get_with", moka, key => moka.get_with(key, || load(key))),
+        synchronous!("quick_cache, get_or_insert_with", quick, key => {
+            let Ok(value) = quick.get_or_insert_with(&key, || Ok::<_, Infallible>(load(key)));
+            value
         }),
         asynchronous!("foyer lfu, get_or_fetch", foyer, key => {
             let entry = foyer.get_or_fetch(&key, || async move { Ok::<u64, Infallible>(load(key)) }).await;
@@ -124,19 +125,48 @@ fn run(options: &Options) -> Report {
         }),
     ];
     let rounds = race(options, options.rounds(), arms);
+    // The others do not say what they hold.
+    moka.run_pending_tasks();
+    runtime().block_on(future.run_pending_tasks());
+    let kept = [
+        ("ours, async", tasks.stats().l1_entries),
+        ("ours, async, detach = false", callers.stats().l1_entries),
+        ("ours, sync local", locals.stats().l1_entries),
+        ("cached, concurrent, bounded, ttl", CONCURRENT.len() as u64),
+        ("moka future, get_with", future.entry_count()),
+        ("moka sync, get_with", moka.entry_count()),
+        ("quick_cache, get_or_insert_with", quick.len() as u64),
+        ("foyer lfu, get_or_fetch", foyer.usage() as u64),
+    ];
+    for (name, kept) in kept.iter().filter(|(name, _)| options.wants(name)) {
+        // What is not settled yet may be a little above or below.
+        assert!(kept.abs_diff(CAPACITY.into()) * 100 <= u64::from(CAPACITY), "{name}: {kept} entries");
+    }
     Report::default().race(
-        "A call whose function takes no time, with a key that is new",
+        &format!("A call whose function takes no time, with a key that is new; full at {CAPACITY} entries"),
         "ns per call",
         &rounds,
         &["ours, async", "ours, sync local"],
     )
 }
 
+/// That ours counts for so many entries: all three functions have entries alike.
+fn bytes() -> u64 {
+    let cache = Cache::builder().l1_max_bytes(1 << 40).build().expect("valid settings");
+    for key in 0..u64::from(CAPACITY) {
+        local(&cache, key);
+    }
+    let stats = cache.stats();
+    assert_eq!(stats.l1_entries, u64::from(CAPACITY), "all are kept");
+    stats.l1_bytes
+}
+
 /// Nanoseconds per call; each ran the function once.
-fn timed(calls: u32, work: impl FnOnce()) -> f64 {
+fn timed(keys: Range<u64>, work: impl FnOnce(Range<u64>)) -> f64 {
+    let calls = keys.end - keys.start;
     let (before, began) = (loads(), Instant::now());
-    work();
-    let nanos = began.elapsed().as_nanos() as f64 / f64::from(calls);
-    assert_eq!(loads() - before, calls as usize, "as many loads as calls");
+    work(keys);
+    let nanos = began.elapsed().as_nanos() as f64 / calls as f64;
+    assert_eq!((loads() - before) as u64, calls, "as many loads as calls");
     nanos
 }

@@ -3,7 +3,7 @@
 mod allocations;
 mod compile;
 mod growth;
-mod hitbox;
+pub(crate) mod hitbox;
 mod hits;
 mod instructions;
 mod invalidate;

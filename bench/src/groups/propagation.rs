@@ -2,60 +2,102 @@
 
 use std::time::Duration;
 
-use cached_aside::Format;
 use redis_harness::RedisServer;
 
 use crate::{
     options::Options,
-    remote::{Source, Worker, cache, version, wall},
+    plot::{Lines, Plot, Scale},
+    remote::{Versions, Worker, wall},
     report::{Group, Report},
     work::runtime,
 };
 
-pub const GROUP: Group = Group { name: "propagation", long: false, crates: &["cached-aside", "redis"], run };
+pub const GROUP: Group = Group {
+    name: "propagation",
+    long: false,
+    crates: &["cached-aside", "redis", "multi-tier-cache", "cached"],
+    run,
+};
+
+const PLACES: [(&str, f64); 5] =
+    [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("longest", 1.0)];
+
+/// Of one cache, in ms.
+struct Waits {
+    name: &'static str,
+    since_call: Vec<f64>,
+    since_answer: Vec<f64>,
+}
 
 fn run(options: &Options) -> Report {
     let redis = RedisServer::start();
     let (url, runtime) = (redis.url(), runtime());
-    let (cache, source) = (cache(&url, Format::Json), runtime.block_on(Source::new(&url)));
+    let versions = runtime.block_on(Versions::new(&url));
     let mut worker = Worker::start(&url);
-    let (mut since_call, mut since_answer) = (Vec::new(), Vec::new());
-    for round in 0..=options.pick(20, 2_000) {
-        worker.say(&format!("version {round}"));
-        let (called, answered) = runtime.block_on(async {
-            // The worker has the value of the round before in its memory by now, and serves it over and over.
-            tokio::time::sleep(Duration::from_millis(2)).await;
-            source.write(round).await;
-            let called = wall();
-            version::invalidate(&cache, &source).await.expect("Redis is there");
-            (called, wall())
-        });
-        let seen = worker.hear()[0];
-        // The first round is there to fill memory.
-        if round > 0 {
+    let names = Versions::NAMES.into_iter().filter(|name| options.wants(name));
+    let mut waits: Vec<_> =
+        names.map(|name| Waits { name, since_call: Vec::new(), since_answer: Vec::new() }).collect();
+    for Waits { name, .. } in &waits {
+        runtime.block_on(versions.write(name, 0));
+        worker.say(&format!("version 0 {name}"));
+        worker.hear();
+    }
+    let rounds = options.pick(20, 2_000);
+    for round in 1..=rounds {
+        for Waits { name, since_call, since_answer } in &mut waits {
+            worker.say(&format!("version {round} {name}"));
+            let (called, answered) = runtime.block_on(async {
+                // The worker has the value of the round before in its memory by now, and serves it over and over.
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                versions.write(name, round).await;
+                let called = wall();
+                versions.invalidate(name).await;
+                (called, wall())
+            });
+            let seen = worker.hear()[0];
             since_call.push(millis(called, seen));
             since_answer.push(millis(answered, seen));
         }
     }
-    let row = |name: &str, mut times: Vec<f64>| {
-        times.sort_by(f64::total_cmp);
-        let at = |share: f64| {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is an index")]
-            let place = ((times.len() - 1) as f64 * share).round() as usize;
-            format!("{:.2}", times[place])
-        };
-        vec![name.to_owned(), at(0.5), at(0.9), at(0.99), at(0.999), at(1.0)]
+    for wait in &mut waits {
+        wait.since_call.sort_by(f64::total_cmp);
+        wait.since_answer.sort_by(f64::total_cmp);
+    }
+    let curve = |wait: &Waits| {
+        let values = PLACES.map(|(_, share)| at(&wait.since_call, share));
+        (wait.name.to_owned(), values.into())
     };
-    let rounds = since_call.len();
-    let head = ["ms", "p50", "p90", "p99", "p99.9", "longest"].map(str::to_owned);
-    let rows = [
-        head.into(),
-        row("since the call of `invalidate`", since_call),
-        row("since it was acknowledged", since_answer),
-    ];
-    let title =
-        format!("Until the other process has stopped to serve the old value, over {rounds} invalidations");
-    Report::default().table(&title, &rows)
+    let lines = Lines {
+        title: "Since the call that invalidates it".to_owned(),
+        across: format!("of {rounds} invalidations"),
+        up: "ms".to_owned(),
+        places: PLACES.map(|(name, _)| name.to_owned()).into(),
+        scale: Scale::Log,
+        curves: waits.iter().map(curve).collect(),
+    };
+    let row = |name: String, times: &[f64]| {
+        let cells = PLACES.map(|(_, share)| format!("{:.2}", at(times, share)));
+        [name].into_iter().chain(cells).collect::<Vec<_>>()
+    };
+    let head = ["ms".to_owned()].into_iter().chain(PLACES.map(|(name, _)| name.to_owned())).collect();
+    let rows = waits.iter().flat_map(|Waits { name, since_call, since_answer }| {
+        [
+            row(format!("{name}, since the call"), since_call),
+            row(format!("{name}, since it was acknowledged"), since_answer),
+        ]
+    });
+    let rows: Vec<_> = [head].into_iter().chain(rows).collect();
+    let title = "Until the other process has stopped serving the old value";
+    Report::default()
+        .plot(Plot::lines("propagation", title, vec![lines]))
+        .table(&format!("{title}, over {rounds} invalidations"), &rows)
+}
+
+/// Of sorted times.
+fn at(times: &[f64], share: f64) -> f64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is an index")]
+    let place = ((times.len() - 1) as f64 * share).round() as usize;
+    times[place]
 }
 
 /// None if the later one came before.

@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use crate::{
     options::Options,
+    plot::{Bars, Plot},
     race::{Arm, Rounds, race},
-    remote::{Bare, Cached, Codec, Hitbox, MultiTier, Ours, Plain, Reader, cache, connect, crowd, items},
-    report::{Group, Report},
-    work::{loads, runtime},
+    remote::{
+        Bare, Cached, Codec, Hitbox, MultiTier, Ours, OursUnkept, Plain, Reader, cache, connect, crowd,
+        items, lane,
+    },
+    report::{Beside, Group, Report},
+    work::loads,
 };
 use redis_harness::RedisServer;
 
@@ -24,25 +28,51 @@ const ROWS: [u32; 2] = [1, 85];
 /// Tasks that ask at the same time.
 const TASKS: u32 = 256;
 
+/// Many short turns of one caller, because for a while it may share its core with the server.
+pub(super) fn rounds(options: &Options, tasks: u32) -> usize {
+    options.pick(2, if tasks == 1 { 41 } else { 11 })
+}
+
+/// What all are compared with.
+const GET: &str = "redis, GET";
+
 fn run(options: &Options) -> Report {
     let redis = RedisServer::start();
-    let mut report = Report::default();
+    let mut races = Vec::new();
     for rows in ROWS {
         let size = Codec::Json.encode(&items(0, rows)).len();
-        let keys = options.pick(300, if rows == 1 { 10_000 } else { 2_000 });
-        for (tasks, keys) in [(1, keys / 5), (TASKS, keys)] {
-            let rounds = measure(options, &redis.url(), rows, tasks, keys);
+        let many = options.pick(300, if rows == 1 { 10_000 } else { 2_000 });
+        for (tasks, keys) in [(1, options.pick(60, 400)), (TASKS, many)] {
+            eprintln!("  {size} bytes, {tasks} at once");
             let what =
                 if tasks == 1 { "one caller after the other".to_owned() } else { format!("{tasks} at once") };
-            let title = format!("Values of {size} bytes of JSON, {what}: µs per hit");
-            report = report.race(&title, "µs", &rounds, &["redis, GET", "redis, GET and JSON"]);
+            let title = format!("Values of {size} bytes of JSON, {what}");
+            races.push((title, measure(options, &redis.url(), rows, tasks, keys)));
         }
     }
-    report
+    let panels = races.iter().map(|(title, rounds)| Bars::ratios(title, rounds, GET, "µs"));
+    let plot = Plot::bars("redis_hits", "Time of a hit in Redis, relative to a bare GET", panels.collect());
+    let beside = [
+        Beside::new(format!("÷ {GET}"), |_| Some(GET.to_owned())),
+        Beside::new("÷ GET and the same decoder", decoder),
+    ];
+    races.iter().fold(Report::default().plot(plot), |report, (title, rounds)| {
+        report.race_beside(&format!("{title}: µs per hit"), "µs", rounds, &beside)
+    })
+}
+
+/// The arm that has nothing but a `GET` and the same codec.
+fn decoder(arm: &str) -> Option<String> {
+    let codec = Codec::ALL.into_iter().find(|codec| arm.contains(codec.name()))?;
+    Some(with_decoder(codec))
+}
+
+fn with_decoder(codec: Codec) -> String {
+    format!("{GET} and {}", codec.name())
 }
 
 fn measure(options: &Options, url: &str, rows: u32, tasks: u32, keys: u32) -> Rounds {
-    let runtime = runtime();
+    let runtime = lane(tasks);
     let mut arms = Vec::new();
     for codec in Codec::ALL {
         let bare = runtime.block_on(async {
@@ -51,9 +81,9 @@ fn measure(options: &Options, url: &str, rows: u32, tasks: u32, keys: u32) -> Ro
             bare
         });
         if codec == Codec::Json {
-            arms.push(arm("redis, GET", bare.clone(), tasks, keys));
+            arms.push(arm(GET, bare.clone(), tasks, keys));
         }
-        arms.push(arm(format!("redis, GET and {}", codec.name()), Plain(bare), tasks, keys));
+        arms.push(arm(with_decoder(codec), Plain(bare), tasks, keys));
     }
     for codec in Codec::ALL {
         // Another cache fills them in, as another process would.
@@ -61,19 +91,32 @@ fn measure(options: &Options, url: &str, rows: u32, tasks: u32, keys: u32) -> Ro
         crowd(&filler, TASKS, 0..keys);
         runtime.block_on(filler.cache.flush());
         drop(filler);
-        let ours = Ours { cache: cache(&format!("{url}{}", codec as u8), codec.format()), rows };
-        arms.push(Arm::new(format!("ours, {}", codec.name()), move || {
-            ours.cache.clear_local();
-            let before = ours.cache.stats().hits_l2;
-            let took = crowd(&ours, tasks, 0..keys);
-            assert_eq!(ours.cache.stats().hits_l2 - before, u64::from(keys), "every call is a hit in Redis");
-            micros(took, keys)
-        }));
+        let ours = || Ours { cache: cache(&format!("{url}{}", codec as u8), codec.format()), rows };
+        arms.push(ours_arm(format!("ours, {}", codec.name()), ours(), Clone::clone, tasks, keys));
+        let name = format!("ours, {}, no_store", codec.name());
+        arms.push(ours_arm(name, ours(), |ours| OursUnkept(ours.clone()), tasks, keys));
     }
-    arms.push(arm("cached", runtime.block_on(Cached::new(url, rows)), tasks, keys));
-    arms.push(arm("hitbox", Hitbox::new(url, rows), tasks, keys));
-    arms.push(arm("multi-tier-cache", runtime.block_on(MultiTier::new(url, rows)), tasks, keys));
-    race(options, options.pick(2, 11), arms)
+    arms.push(arm("cached, MessagePack", runtime.block_on(Cached::new(url, rows)), tasks, keys));
+    arms.push(arm("hitbox, bincode", Hitbox::new(url, rows), tasks, keys));
+    arms.push(arm("multi-tier-cache, MessagePack", runtime.block_on(MultiTier::new(url, rows)), tasks, keys));
+    race(options, rounds(options, tasks), arms)
+}
+
+/// An arm of ours, which has nothing in the process when its turn begins.
+fn ours_arm<R: Reader>(
+    name: String,
+    ours: Ours,
+    reader: impl Fn(&Ours) -> R + 'static,
+    tasks: u32,
+    keys: u32,
+) -> Arm<'static> {
+    Arm::new(name, move || {
+        ours.cache.clear_local();
+        let before = ours.cache.stats().hits_l2;
+        let took = crowd(&reader(&ours), tasks, 0..keys);
+        assert_eq!(ours.cache.stats().hits_l2 - before, u64::from(keys), "every call is a hit in Redis");
+        micros(took, keys)
+    })
 }
 
 /// An arm that has nothing in the process. Its first turn, which does not count, may fill Redis.

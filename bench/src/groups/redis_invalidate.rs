@@ -1,62 +1,52 @@
-//! Invalidating one key that is in both tiers.
+//! Invalidating one key that is in Redis, and, where there is such a tier, in the process.
 
 use std::time::Instant;
 
-use redis::AsyncCommands;
 use redis_harness::RedisServer;
 
 use crate::{
     options::Options,
     race::{Arm, race},
-    remote::{Codec, Ours, cache, connect, crowd},
+    remote::{Bare, Cached, Codec, Invalidator, MultiTier, Ours, Plain, cache, connect, crowd, lane},
     report::{Group, Report},
-    work::runtime,
+    work::loads,
 };
 
-pub const GROUP: Group =
-    Group { name: "redis_invalidate", long: false, crates: &["cached-aside", "redis"], run };
+pub const GROUP: Group = Group {
+    name: "redis_invalidate",
+    long: false,
+    crates: &["cached-aside", "redis", "cached", "multi-tier-cache"],
+    run,
+};
 
 fn run(options: &Options) -> Report {
     let redis = RedisServer::start();
-    let (url, runtime, keys) = (redis.url(), runtime(), options.pick(50, 1_000));
-    let bare = runtime.block_on(connect(&url));
-    let ours = Ours { cache: cache(&url, Codec::Json.format()), rows: 1 };
+    let (url, runtime, keys) = (redis.url(), lane(1), options.pick(50, 250));
+    let bare = Bare(runtime.block_on(connect(&url)), Codec::Json, 1);
     let arms = vec![
-        Arm::new("redis, DEL", move || {
-            let mut bare = bare.clone();
-            runtime.block_on(async move {
-                let mut pipe = redis::pipe();
-                for id in 0..keys {
-                    pipe.set(format!("gone:{id}"), "x".repeat(200)).ignore();
-                }
-                pipe.exec_async(&mut bare).await.expect("Redis is there");
-                let deletions = tokio::spawn(async move {
-                    let began = Instant::now();
-                    for id in 0..keys {
-                        let count: u32 = bare.del(format!("gone:{id}")).await.expect("Redis is there");
-                        assert_eq!(count, 1);
-                    }
-                    began.elapsed().as_secs_f64() * 1e6 / f64::from(keys)
-                });
-                deletions.await.expect("it does not panic")
-            })
-        }),
-        Arm::new("ours", move || {
-            crowd(&ours, 64, 0..keys);
-            let ours = ours.clone();
-            runtime.block_on(async move {
-                ours.cache.flush().await;
-                let invalidations = tokio::spawn(async move {
-                    let began = Instant::now();
-                    for id in 0..keys {
-                        ours.invalidate(id).await;
-                    }
-                    began.elapsed().as_secs_f64() * 1e6 / f64::from(keys)
-                });
-                invalidations.await.expect("it does not panic")
-            })
-        }),
+        arm("redis, DEL", Plain(bare), keys),
+        arm("ours", Ours { cache: cache(&url, Codec::Json.format()), rows: 1 }, keys),
+        arm("cached", runtime.block_on(Cached::new(&url, 1)), keys),
+        arm("multi-tier-cache", runtime.block_on(MultiTier::in_both(&url, 1)), keys),
     ];
-    let rounds = race(options, options.pick(2, 15), arms);
+    let rounds = race(options, super::redis_hits::rounds(options, 1), arms);
     Report::default().race("Invalidate one key, until that is acknowledged", "µs", &rounds, &["redis, DEL"])
+}
+
+fn arm<I: Invalidator>(name: &str, cache: I, keys: u32) -> Arm<'static> {
+    Arm::new(name, move || {
+        let before = loads();
+        crowd(&cache, 1, 0..keys);
+        assert_eq!(loads() - before, keys as usize, "all had gone");
+        let cache = cache.clone();
+        let invalidations = lane(1).spawn(async move {
+            cache.settle().await;
+            let began = Instant::now();
+            for id in 0..keys {
+                cache.invalidate(id).await;
+            }
+            began.elapsed().as_secs_f64() * 1e6 / f64::from(keys)
+        });
+        lane(1).block_on(invalidations).expect("it does not panic")
+    })
 }

@@ -1,13 +1,16 @@
 //! A miss with Redis behind it and a load of no time: what a cache adds to a load.
 
+use std::time::Instant;
+
 use redis_harness::RedisServer;
 
 use crate::{
     options::Options,
-    race::{Arm, race},
-    remote::{Bare, Cached, Codec, Hitbox, MultiTier, Ours, Plain, Reader, cache, connect, crowd},
+    plot::{Bars, Plot},
+    race::{Arm, Rounds, race},
+    remote::{Bare, Cached, Codec, Hitbox, MultiTier, Ours, Plain, Reader, cache, connect, crowd, lane},
     report::{Group, Report},
-    work::{loads, runtime},
+    work::loads,
 };
 
 pub const GROUP: Group = Group {
@@ -17,38 +20,49 @@ pub const GROUP: Group = Group {
     run,
 };
 
+/// The least that a cache can do.
+const BY_HAND: &str = "GET, JSON and SET by hand";
+
 fn run(options: &Options) -> Report {
     let redis = RedisServer::start();
-    let (url, runtime) = (redis.url(), runtime());
-    let mut report = Report::default();
-    for (tasks, keys) in [(1, options.pick(100, 1_000)), (256, options.pick(512, 5_000))] {
-        let ours = Ours { cache: cache(&url, Codec::Json.format()), rows: 1 };
-        let plain = Plain(Bare(runtime.block_on(connect(&url)), Codec::Json, 1));
-        let (flushed, first) = (ours.clone(), tasks << 20);
-        let arms = vec![
-            arm("GET, JSON and SET by hand", plain, tasks, keys, first),
-            arm("ours", ours, tasks, keys, first),
-            Arm::new("ours, and all of it is in Redis", {
-                let mut next = first + (1 << 19);
-                move || {
-                    let began = std::time::Instant::now();
-                    crowd(&flushed, tasks, next..next + keys);
-                    runtime.block_on(flushed.cache.flush());
-                    next += keys;
-                    began.elapsed().as_secs_f64() * 1e6 / f64::from(keys)
-                }
-            }),
-            arm("cached", runtime.block_on(Cached::new(&url, 1)), tasks, keys, first),
-            arm("hitbox", Hitbox::new(&url, 1), tasks, keys, first),
-            arm("multi-tier-cache", runtime.block_on(MultiTier::new(&url, 1)), tasks, keys, first),
-        ];
-        let rounds = race(options, options.pick(2, 11), arms);
+    let races = [(1, options.pick(100, 250)), (256, options.pick(512, 5_000))].map(|(tasks, keys)| {
         let what =
             if tasks == 1 { "one caller after the other".to_owned() } else { format!("{tasks} at once") };
-        let title = format!("A miss, {what}: µs until the caller has its value");
-        report = report.race(&title, "µs", &rounds, &["GET, JSON and SET by hand"]);
-    }
-    report
+        (format!("A miss, {what}"), measure(options, &redis.url(), tasks, keys))
+    });
+    let panels = races.iter().map(|(title, rounds)| Bars::ratios(title, rounds, BY_HAND, "µs"));
+    let title = "Time of a miss, relative to the least that a cache can do by hand";
+    let report = Report::default().plot(Plot::bars("redis_miss", title, panels.collect()));
+    races.iter().fold(report, |report, (title, rounds)| {
+        report.race(&format!("{title}: µs until the caller has its value"), "µs", rounds, &[BY_HAND])
+    })
+}
+
+fn measure(options: &Options, url: &str, tasks: u32, keys: u32) -> Rounds {
+    let (runtime, first) = (lane(tasks), tasks << 20);
+    let ours = Ours { cache: cache(url, Codec::Json.format()), rows: 1 };
+    let (waits, flushes) = (ours.clone(), ours.clone());
+    let arms = vec![
+        arm(BY_HAND, Plain(Bare(runtime.block_on(connect(url)), Codec::Json, 1)), tasks, keys, first),
+        // What it has still to write is nothing that the next arm should wait for.
+        arm("ours", ours, tasks, keys, first).and_then(move || runtime.block_on(flushes.cache.flush())),
+        Arm::new("ours, and all of it is in Redis", {
+            let mut next = first + (1 << 19);
+            move || {
+                let (before, began) = (loads(), Instant::now());
+                crowd(&waits, tasks, next..next + keys);
+                runtime.block_on(waits.cache.flush());
+                let took = began.elapsed();
+                assert_eq!(loads() - before, keys as usize, "every call loads");
+                next += keys;
+                took.as_secs_f64() * 1e6 / f64::from(keys)
+            }
+        }),
+        arm("cached", runtime.block_on(Cached::new(url, 1)), tasks, keys, first),
+        arm("hitbox", Hitbox::new(url, 1), tasks, keys, first),
+        arm("multi-tier-cache", runtime.block_on(MultiTier::new(url, 1)), tasks, keys, first),
+    ];
+    race(options, super::redis_hits::rounds(options, tasks), arms)
 }
 
 fn arm<R: Reader>(name: &str, reader: R, tasks: u32, keys: u32, first: u32) -> Arm<'static> {

@@ -1,60 +1,109 @@
 //! Many callers in several processes ask for one key that nobody has.
 
-use std::{cell::RefCell, time::Instant};
+use std::{
+    cell::{Cell, RefCell},
+    time::Instant,
+};
 
 use redis_harness::RedisServer;
 
 use crate::{
     options::Options,
-    race::{Arm, quartiles, race},
-    remote::Worker,
+    plot::{Bar, Bars, Plot},
+    race::{Arm, Rounds, quartiles, race},
+    remote::{Bursts, Worker},
     report::{Group, Report, number, ratio},
 };
 
-pub const GROUP: Group =
-    Group { name: "redis_stampede", long: false, crates: &["cached-aside", "redis"], run };
+pub const GROUP: Group = Group {
+    name: "redis_stampede",
+    long: false,
+    crates: &["cached-aside", "redis", "hitbox-redis", "multi-tier-cache", "cached"],
+    run,
+};
 
 const CALLERS: u32 = 10_000;
 
 /// Milliseconds, so that all callers are there before it is over.
 const LOAD: u32 = 200;
 
+const PROCESSES: [usize; 2] = [1, 4];
+
+/// By arm.
+type Loads = Vec<(String, u64)>;
+
 fn run(options: &Options) -> Report {
     let redis = RedisServer::start();
     let workers: Vec<_> = (0..4).map(|_| RefCell::new(Worker::start(&redis.url()))).collect();
-    let loads = RefCell::new(Vec::<(&str, u64)>::new());
-    let (workers, loads) = (&workers, &loads);
-    let arm = |name: &'static str, processes: usize| {
-        let mut turn = 0;
-        Arm::new(name, move || {
-            turn += 1;
-            let taking_part = &workers[..processes];
+    let (counts, key) = (RefCell::new(Loads::new()), Cell::new(0_u64));
+    let (workers, counts, key) = (&workers, &counts, &key);
+    let arm = |cache: &'static str, processes: usize| {
+        let name = named(cache, processes);
+        Arm::new(name.clone(), move || {
+            key.set(key.get() + 1);
+            let (taking_part, key) = (&workers[..processes], key.get());
             let callers = CALLERS / u32::try_from(processes).expect("a few");
             let began = Instant::now();
             for worker in taking_part {
-                worker.borrow_mut().say(&format!("burst {processes}-{turn} {callers} {LOAD}"));
+                worker.borrow_mut().say(&format!("burst {key} {callers} {LOAD} {cache}"));
             }
             let answers: Vec<_> = taking_part.iter().map(|worker| worker.borrow_mut().hear()).collect();
-            loads.borrow_mut().push((name, answers.iter().map(|answer| answer[0]).sum()));
-            began.elapsed().as_secs_f64() * 1e3
+            let millis = began.elapsed().as_secs_f64() * 1e3;
+            counts.borrow_mut().push((name.clone(), answers.iter().map(|answer| answer[0]).sum()));
+            millis
         })
     };
-    let names = ["1 process", "4 processes"];
-    let rounds = race(options, options.pick(2, 15), vec![arm(names[0], 1), arm(names[1], 4)]);
+    let arms = PROCESSES.iter().flat_map(|&processes| Bursts::NAMES.map(|cache| arm(cache, processes)));
+    let rounds = race(options, options.pick(2, 11), arms.collect());
+    let counts = counts.take();
+    Report::default()
+        .plot(Plot::bars("redis_stampede", &title(), vec![load_bars(&rounds, &counts), time_bars(&rounds)]))
+        .table(&format!("{}: until all have their answer", title()), &rows(&rounds, &counts))
+}
+
+fn title() -> String {
+    format!("{CALLERS} tasks in all and one cold key, a load of {LOAD} ms")
+}
+
+fn named(cache: &str, processes: usize) -> String {
+    let plural = if processes == 1 { "" } else { "es" };
+    format!("{cache}, {processes} process{plural}")
+}
+
+fn load_bars(rounds: &Rounds, counts: &Loads) -> Bars {
+    let bar = |name: &String| {
+        let [median, _] = of(counts, name);
+        Bar { name: name.clone(), value: median, label: format!("{median:.0}") }
+    };
+    Bars { title: "Loads".to_owned(), bars: rounds.names().iter().map(bar).collect() }
+}
+
+fn time_bars(rounds: &Rounds) -> Bars {
+    let bar = |name: &String| {
+        let millis = rounds.median(name);
+        Bar { name: name.clone(), value: millis.unwrap_or(f64::NAN), label: format!("{} ms", number(millis)) }
+    };
+    Bars { title: "Until all have their answer".to_owned(), bars: rounds.names().iter().map(bar).collect() }
+}
+
+fn rows(rounds: &Rounds, counts: &Loads) -> Vec<Vec<String>> {
     let row = |name: &String| {
-        let of: Vec<_> =
-            loads.borrow().iter().filter(|(arm, _)| arm == name).map(|(_, loads)| *loads).collect();
+        let [median, most] = of(counts, name);
         vec![
             name.clone(),
-            format!("{:.0}", quartiles(of.iter().map(|loads| *loads as f64))[1]),
-            of.iter().max().copied().unwrap_or_default().to_string(),
+            format!("{median:.0}"),
+            format!("{most:.0}"),
             number(rounds.median(name)),
             ratio(rounds.median(name).map(|millis| millis / f64::from(LOAD))),
         ]
     };
-    let head = ["", "loads", "most loads", "ms", "÷ the load"].map(str::to_owned);
-    let rows: Vec<_> = [head.into()].into_iter().chain(rounds.names().iter().map(row)).collect();
-    let title =
-        format!("{CALLERS} tasks in all and one cold key, a load of {LOAD} ms: until all have their answer");
-    Report::default().table(&title, &rows)
+    let head = ["arm", "loads", "most loads", "ms", "÷ the load"].map(str::to_owned);
+    [head.into()].into_iter().chain(rounds.names().iter().map(row)).collect()
+}
+
+/// Of all rounds of an arm, the median of its loads and the most.
+fn of(counts: &Loads, name: &str) -> [f64; 2] {
+    let loads: Vec<_> =
+        counts.iter().filter(|(arm, _)| arm == name).map(|(_, loads)| *loads as f64).collect();
+    [quartiles(loads.iter().copied())[1], loads.iter().copied().fold(f64::NAN, f64::max)]
 }

@@ -2,77 +2,91 @@
 
 use std::time::{Duration, Instant};
 
-use cached_aside::{Cache, RedisTier, cached};
 use redis_harness::RedisServer;
-use tokio::task::JoinSet;
 
 use crate::{
     options::Options,
-    race::{Arm, race},
-    report::{Group, Report},
-    work::runtime,
+    plot::{Lines, Plot, Scale},
+    race::{Arm, Rounds, race},
+    remote::{OurTags, Patterns, SetOfKeys, Tagged, lane},
+    report::{Beside, Group, Report},
 };
 
-pub const GROUP: Group = Group { name: "tags", long: false, crates: &["cached-aside", "redis"], run };
+pub const GROUP: Group =
+    Group { name: "tags", long: false, crates: &["cached-aside", "redis", "multi-tier-cache"], run };
 
 const SIZES: [u32; 3] = [10, 1_000, 100_000];
 
-/// Loads go on at the same time, so that filling is quick.
-const AT_ONCE: u32 = 200;
-
-#[cached("entry:{size}:{id}", ttl = "1h", tags = ["size:{size}"], cache = cache, skip(cache))]
-async fn entry(cache: &Cache, size: u32, id: u32) -> u64 {
-    u64::from(size) + u64::from(id)
-}
+const OURS: &str = "ours";
+const BY_HAND: &str = "redis, a set of keys";
+const PATTERN: &str = "multi-tier-cache, pattern";
 
 fn run(options: &Options) -> Report {
     let redis = RedisServer::start();
     let sizes = if options.quick { &SIZES[..2] } else { &SIZES };
-    let runtime = runtime();
-    let cache = runtime.block_on(async {
-        let patience = Duration::from_secs(20);
-        let tier =
-            RedisTier::builder(redis.url()).operation_timeout(patience).write_timeout(patience).build();
-        let tier = tier.expect("a valid address");
-        let cache = Cache::builder().namespace("bench").l1_max_bytes(256 << 20).tier(tier).build();
-        let cache = cache.expect("valid settings");
-        for &size in sizes {
-            fill(&cache, size).await;
-        }
-        cache
-    });
-    let arms = sizes.iter().map(|&size| {
-        let (cache, mut is_first) = (&cache, true);
-        Arm::new(format!("{size} entries"), move || {
-            let cost = runtime.block_on(async {
-                let began = Instant::now();
-                cache.invalidate_tag("size:{}", &[&size]).await.expect("Redis is there");
-                let cost = began.elapsed();
-                // So that the tag is there the next time as well; all its entries for the first.
-                if is_first {
-                    fill(cache, size).await;
-                } else {
-                    entry(cache, size, 0).await;
-                    cache.flush().await;
-                }
-                cost
-            });
-            is_first = false;
-            cost.as_secs_f64() * 1e6
-        })
-    });
-    let rounds = race(options, options.pick(10, 200), arms.collect());
-    Report::default().race("Invalidate a tag, by the entries that have it", "µs", &rounds, &["10 entries"])
+    // Each in a database of its own, because a pattern is looked for among all keys.
+    let url = |database: u8| format!("{}{database}", redis.url());
+    let ours = lane(1).block_on(async { OurTags::new(&url(0)) });
+    let by_hand = lane(1).block_on(SetOfKeys::new(&url(1)));
+    let patterns = lane(1).block_on(Patterns::new(&url(2)));
+    let mut arms = Vec::new();
+    for &size in sizes {
+        arms.push(arm(OURS, &ours, size));
+        arms.push(arm(BY_HAND, &by_hand, size));
+        arms.push(arm(PATTERN, &patterns, size));
+    }
+    let rounds = race(options, options.pick(2, 7), arms);
+    let fewest = |name: &str| Some(at(name.rsplit_once(", ")?.0, SIZES[0]));
+    let ours = |name: &str| {
+        let size = sizes.iter().find(|&&size| name.ends_with(&at("", size)))?;
+        Some(at(OURS, *size))
+    };
+    let beside = [
+        Beside::new(format!("÷ {} entries", SIZES[0]), fewest),
+        Beside::new("÷ ours with as many entries", ours),
+    ];
+    Report::default()
+        .plot(Plot::lines("tags", "To invalidate a group", vec![lines(&rounds, sizes)]))
+        .race_beside("Invalidate a group, by the entries in it", "µs", &rounds, &beside)
 }
 
-async fn fill(cache: &Cache, size: u32) {
-    for start in (0..size).step_by(AT_ONCE as usize) {
-        let mut loads = JoinSet::new();
-        for id in start..size.min(start + AT_ONCE) {
-            let cache = cache.clone();
-            loads.spawn(async move { entry(&cache, size, id).await });
-        }
-        loads.join_all().await;
-        cache.flush().await;
+fn at(arm: &str, size: u32) -> String {
+    format!("{arm}, {size} entries")
+}
+
+fn lines(rounds: &Rounds, sizes: &[u32]) -> Lines {
+    let curve = |name: &str| {
+        let values = sizes.iter().map(|&size| rounds.median(&at(name, size)).unwrap_or(f64::NAN));
+        (name.to_owned(), values.collect())
+    };
+    Lines {
+        title: "By the entries in it".to_owned(),
+        across: "entries".to_owned(),
+        up: "µs".to_owned(),
+        places: sizes.iter().map(u32::to_string).collect(),
+        scale: Scale::Log,
+        curves: [OURS, BY_HAND, PATTERN].map(curve).into(),
     }
+}
+
+/// A small group is filled and dropped several times in a turn.
+fn arm<T: Tagged>(name: &str, tagged: &T, size: u32) -> Arm<'static> {
+    let (tagged, times) = (tagged.clone(), (2_000 / size).clamp(1, 20));
+    Arm::new(at(name, size), move || {
+        let tagged = tagged.clone();
+        let turn = lane(1).spawn(async move {
+            let mut took = Duration::ZERO;
+            for _ in 0..times {
+                tagged.fill(size).await;
+                // What comes first after so much else is slow, whatever it is: a group of none.
+                tagged.invalidate(0).await;
+                let began = Instant::now();
+                tagged.invalidate(size).await;
+                took += began.elapsed();
+                tagged.check_gone(size).await;
+            }
+            took.as_secs_f64() * 1e6 / f64::from(times)
+        });
+        lane(1).block_on(turn).expect("it does not panic")
+    })
 }

@@ -18,48 +18,78 @@ pub const GROUP: Group = Group { name: "threads", long: false, crates: super::PE
 const THREADS: [usize; 4] = [1, 2, 4, 8];
 
 fn run(options: &Options) -> Report {
-    let arms = arms::<Text, Arc<String>>(&keys_of(1_000), CAPACITY, &|name| options.wants(name));
-    let names: Vec<_> = arms.iter().map(|arm| arm.name.clone()).collect();
-    let rounds = measure(options, &arms, &THREADS, &Order::Zipf.of(1_000));
-    let panel = |up: &str, scale, value: &dyn Fn(&str, usize) -> f64| Lines {
-        title: "(&str, u32) → Arc, 1,000 keys, Zipf".to_owned(),
-        across: "threads".to_owned(),
-        up: up.to_owned(),
-        places: THREADS.map(|count| count.to_string()).into(),
-        scale,
-        curves: names
-            .iter()
-            .map(|name| (name.clone(), THREADS.map(|count| value(name, count)).into()))
-            .collect(),
-    };
-    let faster = |name: &str, count| {
-        let slower = rounds.ratio(&arm_name(name, count), &arm_name(name, 1));
-        slower.map(|slower| count as f64 / slower)
-    };
-    let panels = vec![
-        panel("million hits per second, all threads together", Scale::Log, &|name, count| {
-            throughput(&rounds, name, count)
-        }),
-        panel("times the hits of one thread", Scale::Whole, &|name, count| {
-            faster(name, count).unwrap_or(f64::NAN)
-        }),
+    let many = options.pick(2_000, 100_000);
+    let races = [
+        Race::new(options, "(&str, u32) → Arc, 1,000 keys, Zipf", 1_000, Order::Zipf),
+        Race::new(options, "(&str, u32) → Arc, 100,000 keys, uniform", many, Order::Uniform),
     ];
-    Report::default()
-        .plot(Plot::lines("threads", "Hits by several threads", panels))
-        .table(
-            "`(&str, u32)` → `Arc`, 1,000 keys, Zipf; ns per hit as a thread sees it",
-            &table(&names, |name, count| number(rounds.median(&arm_name(name, count)))),
-        )
-        .table(
-            "Hits of all threads together, times those of one thread, in each round",
-            &table(&names, |name, count| ratio(faster(name, count))),
-        )
-        .table(
-            "Time divided by that of `ours, async` with as many threads",
-            &table(&names, |name, count| {
-                ratio(rounds.ratio(&arm_name(name, count), &arm_name("ours, async", count)))
+    let plot =
+        Plot::lines("threads", "Hits by several threads", races.iter().flat_map(Race::panels).collect());
+    races.iter().fold(Report::default().plot(plot), |report, race| race.tables(report))
+}
+
+/// All arms with each number of threads.
+struct Race {
+    title: &'static str,
+    names: Vec<String>,
+    rounds: Rounds,
+}
+
+impl Race {
+    fn new(options: &Options, title: &'static str, keys: u32, order: Order) -> Self {
+        eprintln!("  {title}");
+        let arms = arms::<Text, Arc<String>>(&keys_of(keys), CAPACITY, &|name| options.wants(name));
+        let names = arms.iter().map(|arm| arm.name.clone()).collect();
+        Self { title, names, rounds: measure(options, &arms, &THREADS, &order.of(keys)) }
+    }
+
+    /// How many times the hits of one thread.
+    fn faster(&self, name: &str, count: usize) -> Option<f64> {
+        let slower = self.rounds.ratio(&arm_name(name, count), &arm_name(name, 1));
+        slower.map(|slower| count as f64 / slower)
+    }
+
+    fn panels(&self) -> [Lines; 2] {
+        let panel = |up: &str, scale, value: &dyn Fn(&str, usize) -> f64| Lines {
+            title: self.title.to_owned(),
+            across: "threads".to_owned(),
+            up: up.to_owned(),
+            places: THREADS.map(|count| count.to_string()).into(),
+            scale,
+            curves: self
+                .names
+                .iter()
+                .map(|name| (name.clone(), THREADS.map(|count| value(name, count)).into()))
+                .collect(),
+        };
+        [
+            panel("million hits per second, all threads together", Scale::Log, &|name, count| {
+                throughput(&self.rounds, name, count)
             }),
-        )
+            panel("times the hits of one thread", Scale::Whole, &|name, count| {
+                self.faster(name, count).unwrap_or(f64::NAN)
+            }),
+        ]
+    }
+
+    fn tables(&self, report: Report) -> Report {
+        let Self { title, names, rounds } = self;
+        report
+            .table(
+                &format!("{title}; ns per hit as a thread sees it"),
+                &table(names, |name, count| number(rounds.median(&arm_name(name, count)))),
+            )
+            .table(
+                "Hits of all threads together, times those of one thread, in each round",
+                &table(names, |name, count| ratio(self.faster(name, count))),
+            )
+            .table(
+                "Time divided by that of `ours, async` with as many threads",
+                &table(names, |name, count| {
+                    ratio(rounds.ratio(&arm_name(name, count), &arm_name("ours, async", count)))
+                }),
+            )
+    }
 }
 
 fn throughput(rounds: &Rounds, name: &str, threads: usize) -> f64 {

@@ -1,6 +1,7 @@
-use cached::{ConcurrentCached, ShardedLruCache};
+use cached::{ConcurrentCached, ShardedLruCache, ShardedLruTtlCache};
 
 use super::Peer;
+use crate::work::TTL;
 
 /// The store that its attribute with a bound makes, in one shard.
 pub struct CachedLru(ShardedLruCache<u64, u64>);
@@ -11,6 +12,31 @@ impl Peer<u64, u64> for CachedLru {
     fn new(capacity: u32) -> Self {
         let store = ShardedLruCache::builder().max_size(capacity as usize).shards(1).build();
         Self(store.expect("a bound is set"))
+    }
+
+    #[inline]
+    fn get(&self, key: &u64) -> Option<u64> {
+        self.0.cache_get(key).expect("memory does not fail")
+    }
+
+    fn insert(&self, key: &u64, value: u64) {
+        self.0.cache_set(*key, value).expect("memory does not fail");
+    }
+
+    fn remove(&self, key: &u64) {
+        self.0.cache_remove(key).expect("memory does not fail");
+    }
+}
+
+/// The store that its attribute with a bound and a ttl makes: for bounds that are no literals.
+pub struct CachedLruTtl(ShardedLruTtlCache<u64, u64>);
+
+impl Peer<u64, u64> for CachedLruTtl {
+    const NAME: &'static str = "cached, concurrent, bounded, ttl";
+
+    fn new(capacity: u32) -> Self {
+        let store = ShardedLruTtlCache::builder().max_size(capacity as usize).ttl(TTL).build();
+        Self(store.expect("a bound and a ttl are set"))
     }
 
     #[inline]

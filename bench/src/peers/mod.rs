@@ -9,11 +9,11 @@ mod quick;
 
 use crate::work::{Key, Value, load};
 
-pub use cached::CachedLru;
+pub use cached::{CachedLru, CachedLruTtl};
 pub use cachet::Cachet;
-pub use foyer::{Foyer, Lfu, S3Fifo, Sieve};
+pub use foyer::{Foyer, FoyerTuned, Lfu, S3Fifo, Sieve};
 pub use moka::{MokaFuture, MokaLru, MokaSync, MokaTinyLfu, MokaTuned};
-pub use multi_tier::MultiTier;
+pub use multi_tier::{ByQuick, MultiTier};
 pub use quick::Quick;
 
 /// A cache that is bounded in entries.

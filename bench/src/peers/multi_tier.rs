@@ -1,27 +1,57 @@
-use std::sync::Arc;
+use std::{marker::PhantomData, sync::Arc};
 
 use multi_tier_cache::{
-    CacheManager, CacheSerializer, CacheStrategy, CacheTier, MokaCache, MokaCacheConfig,
-    serialization::MsgPackSerializer,
+    CacheManager, CacheSerializer, CacheStrategy, CacheTier, L2CacheBackend, MokaCache, MokaCacheConfig,
+    QuickCacheBackend, serialization::MsgPackSerializer,
 };
 
 use super::Peer;
 use crate::work::{Key, TTL, Value, now};
 
-/// One tier in memory. Keys are texts and values are bytes, so a hit formats its key and decodes its value.
-pub struct MultiTier(pub CacheManager);
+/// What holds the bytes.
+pub trait Backend: Send + Sync + 'static {
+    /// Of the whole arm.
+    const NAME: &'static str;
 
-impl<K: Key, V: Value> Peer<K, V> for MultiTier {
+    /// For so many entries.
+    fn memory(capacity: u32) -> Arc<dyn L2CacheBackend>;
+}
+
+/// The default.
+pub struct ByMoka;
+
+impl Backend for ByMoka {
     const NAME: &'static str = "multi-tier-cache";
 
-    fn new(capacity: u32) -> Self {
+    fn memory(capacity: u32) -> Arc<dyn L2CacheBackend> {
         let config = MokaCacheConfig { max_capacity: capacity.into(), time_to_live: TTL, time_to_idle: TTL };
-        let memory = Arc::new(MokaCache::new(config).expect("a valid configuration"));
+        Arc::new(MokaCache::new(config).expect("a valid configuration"))
+    }
+}
+
+/// What its documentation recommends where only speed matters.
+pub struct ByQuick;
+
+impl Backend for ByQuick {
+    const NAME: &'static str = "multi-tier-cache, quick";
+
+    fn memory(capacity: u32) -> Arc<dyn L2CacheBackend> {
+        Arc::new(QuickCacheBackend::new(capacity.into()).expect("a valid capacity"))
+    }
+}
+
+/// One tier in memory. Keys are texts and values are bytes, so a hit formats its key and decodes its value.
+pub struct MultiTier<B = ByMoka>(pub CacheManager, PhantomData<B>);
+
+impl<K: Key, V: Value, B: Backend> Peer<K, V> for MultiTier<B> {
+    const NAME: &'static str = B::NAME;
+
+    fn new(capacity: u32) -> Self {
         // As `TierConfig::as_l1` has it.
-        let tier = CacheTier::new(memory, 1, false, 1, 1.0);
+        let tier = CacheTier::new(B::memory(capacity), 1, false, 1, 1.0);
         let mut manager = CacheManager::new_with_tiers(vec![tier], None).expect("one tier is in order");
         manager.set_serializer(serializer());
-        Self(manager)
+        Self(manager, PhantomData)
     }
 
     #[inline]

@@ -6,6 +6,10 @@ use plotters::{
 };
 
 use super::style::{self, Area, Drawn, GREY};
+use crate::{
+    race::Rounds,
+    report::{number, ratio},
+};
 
 const HEAD: u32 = 28;
 const STEP: u32 = 21;
@@ -31,6 +35,16 @@ pub struct Bar {
 }
 
 impl Bars {
+    /// The ratios of a race to one of its arms, in its order.
+    pub fn ratios(title: impl Into<String>, rounds: &Rounds, reference: &str, unit: &str) -> Self {
+        let bar = |name: &String| {
+            let value = rounds.ratio(name, reference);
+            let label = format!("{} ({} {unit})", ratio(value), number(rounds.median(name)));
+            Bar { name: name.clone(), value: value.unwrap_or(f64::NAN), label }
+        };
+        Self { title: title.into(), bars: rounds.names().iter().map(bar).collect() }
+    }
+
     pub(super) fn height(&self) -> u32 {
         HEAD + STEP * u32::try_from(self.bars.len()).unwrap_or(0) + 16
     }

@@ -1,13 +1,31 @@
 //! Tasks that ask at the same time.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+use tokio::runtime::{Builder, Runtime};
 
 use super::Reader;
 use crate::work::runtime;
 
+/// Where so many tasks run. One alone has one thread, or its time would be that of a wake of the other one, or not, as the
+/// scheduler likes: what answers it is a task, too.
+pub(crate) fn lane(tasks: u32) -> &'static Runtime {
+    static ALONE: OnceLock<Runtime> = OnceLock::new();
+    if tasks > 1 {
+        return runtime();
+    }
+    ALONE.get_or_init(|| {
+        let builder = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        builder.expect("a thread can be started")
+    })
+}
+
 /// How long it takes until `tasks` tasks have asked for all keys in between, each for its share, one after the other.
 pub(crate) fn crowd<R: Reader>(reader: &R, tasks: u32, keys: std::ops::Range<u32>) -> Duration {
-    runtime().block_on(async {
+    lane(tasks).block_on(async {
         let began = Instant::now();
         let crowd: Vec<_> = (0..tasks)
             .map(|number| {

@@ -1,24 +1,35 @@
 //! What the arms with Redis work on.
 
+mod bursts;
 mod crowd;
+mod peers;
 mod readers;
+mod tagged;
+mod tiers;
 mod value;
+mod versions;
 mod worker;
 
 use std::time::Duration;
 
 use cached_aside::{Cache, Format, RedisTier};
 
-pub(crate) use crowd::crowd;
-pub(crate) use readers::{Bare, Cached, Hitbox, MultiTier, Ours, Plain, Reader};
+pub(crate) use bursts::Bursts;
+pub(crate) use crowd::{crowd, lane};
+pub(crate) use peers::{Cached, Hitbox, MultiTier};
+pub(crate) use readers::{Bare, Invalidator, Ours, OursUnkept, Plain, Reader};
+pub(crate) use tagged::{OurTags, Patterns, SetOfKeys, Tagged};
 pub(crate) use value::{Codec, Items, items};
+pub(crate) use versions::Versions;
 pub use worker::work;
-pub(crate) use worker::{Source, Worker, version, wall};
+pub(crate) use worker::{Worker, wall};
 
-/// A cache of ours with Redis behind it. Nothing is given up because the machine is busy, and nothing is evicted.
+/// Nothing is given up earlier, because the machine is busy.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A cache of ours with Redis behind it. Nothing is evicted.
 pub(crate) fn cache(url: &str, format: Format) -> Cache {
-    let patience = Duration::from_secs(20);
-    let tier = RedisTier::builder(url).operation_timeout(patience).write_timeout(patience).build();
+    let tier = RedisTier::builder(url).operation_timeout(PATIENCE).write_timeout(PATIENCE).build();
     let tier = tier.expect("a valid address");
     let cache = Cache::builder().namespace("bench").codec(format).l1_max_bytes(4 << 30).tier(tier).build();
     cache.expect("valid settings")

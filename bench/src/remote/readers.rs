@@ -1,15 +1,8 @@
-//! Ways to read a value that lies in Redis.
+//! Ways to read a value that lies in Redis: ours, and by hand.
 
-use std::{hint::black_box, sync::Arc};
+use std::hint::black_box;
 
-use ::cached::{AsyncRedisCache, ConcurrentCachedAsync};
-use cached_aside::{Cache, cached};
-use hitbox::{DisabledOffload, concurrency::NoopConcurrencyManager, policy::PolicyConfig};
-use hitbox_fn::cached as hitbox_cached;
-use hitbox_redis::{ConnectionMode, RedisBackend};
-use multi_tier_cache::{
-    CacheManager, CacheSerializer, CacheStrategy, CacheTier, RedisCache, serialization::MsgPackSerializer,
-};
+use cached_aside::{Cache, CacheControl, cached};
 use redis::{AsyncCommands, aio::MultiplexedConnection};
 
 use super::{Codec, Items, items};
@@ -20,8 +13,18 @@ pub(crate) trait Reader: Clone + Send + 'static {
     fn read(&mut self, id: u32) -> impl Future<Output = ()> + Send;
 }
 
+/// One that can drop a key.
+pub(crate) trait Invalidator: Reader {
+    fn invalidate(&self, id: u32) -> impl Future<Output = ()> + Send;
+
+    /// Until nothing is under way.
+    fn settle(&self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+}
+
 /// What the function behind each cache does; it is counted.
-fn loaded(id: u32, rows: u32) -> Items {
+pub(super) fn loaded(id: u32, rows: u32) -> Items {
     let _: u64 = load(id.into());
     items(id, rows)
 }
@@ -38,15 +41,30 @@ async fn ours(cache: &Cache, rows: u32, id: u32) -> Items {
     loaded(id, rows)
 }
 
-impl Ours {
-    pub(crate) async fn invalidate(&self, id: u32) {
+impl Invalidator for Ours {
+    async fn invalidate(&self, id: u32) {
         ours::invalidate(&self.cache, self.rows, id).await.expect("Redis is there");
+    }
+
+    async fn settle(&self) {
+        self.cache.flush().await;
     }
 }
 
 impl Reader for Ours {
     async fn read(&mut self, id: u32) {
         assert_eq!(black_box(ours(&self.cache, self.rows, id).await).id, id);
+    }
+}
+
+/// The same without a tier in the process: it keeps nothing there, and joins nobody.
+#[derive(Clone)]
+pub(crate) struct OursUnkept(pub(crate) Ours);
+
+impl Reader for OursUnkept {
+    async fn read(&mut self, id: u32) {
+        let reply = ours::with(CacheControl::no_store(), &self.0.cache, self.0.rows, id).await;
+        assert_eq!(black_box(reply.value).id, id);
     }
 }
 
@@ -98,77 +116,10 @@ impl Reader for Plain {
     }
 }
 
-/// `cached` with its store in Redis, asked as its attribute would: no tier in the process, `MessagePack`.
-#[derive(Clone)]
-pub(crate) struct Cached(Arc<AsyncRedisCache<u64, Items>>, u32);
-
-impl Cached {
-    pub(crate) async fn new(url: &str, rows: u32) -> Self {
-        let builder = AsyncRedisCache::builder(format!("cached-{rows}")).ttl(TTL).connection_string(url);
-        Self(Arc::new(builder.build().await.expect("Redis is there")), rows)
-    }
-}
-
-impl Reader for Cached {
-    async fn read(&mut self, id: u32) {
-        let known = self.0.async_cache_get(&id.into()).await.expect("Redis is there");
-        let value = if let Some(value) = known {
-            value
-        } else {
-            let value = loaded(id, self.1);
-            self.0.async_cache_set(id.into(), value.clone()).await.expect("Redis is there");
-            value
-        };
-        assert_eq!(black_box(value).id, id);
-    }
-}
-
-/// `hitbox` with its backend in Redis alone: no tier in the process, bincode, without protection against stampedes.
-#[derive(Clone)]
-pub(crate) struct Hitbox(Arc<HitboxCache>, u32);
-
-type HitboxCache = hitbox_fn::Cache<RedisBackend, NoopConcurrencyManager, DisabledOffload>;
-
-#[hitbox_cached(prefix = "items")]
-async fn with_hitbox(rows: u32, id: u32) -> Items {
-    loaded(id, rows)
-}
-
-impl Hitbox {
-    pub(crate) fn new(url: &str, rows: u32) -> Self {
-        let backend = RedisBackend::builder().connection(ConnectionMode::single(url)).build();
-        let policy = PolicyConfig::builder().ttl(TTL).build();
-        let builder = hitbox_fn::Cache::builder().backend(backend.expect("a valid address")).policy(policy);
-        Self(Arc::new(builder.build()), rows)
-    }
-}
-
-impl Reader for Hitbox {
-    async fn read(&mut self, id: u32) {
-        assert_eq!(black_box(with_hitbox(self.1, id).cache(&*self.0).await).id, id);
-    }
-}
-
-/// `multi-tier-cache` with Redis as its only tier, and `MessagePack`.
-#[derive(Clone)]
-pub(crate) struct MultiTier(Arc<CacheManager>, u32);
-
-impl MultiTier {
-    pub(crate) async fn new(url: &str, rows: u32) -> Self {
-        let redis = Arc::new(RedisCache::with_url(url).await.expect("Redis is there"));
-        // As `TierConfig::as_l1` has it.
-        let tier = CacheTier::new(redis, 1, false, 1, 1.0);
-        let mut manager = CacheManager::new_with_tiers(vec![tier], None).expect("one tier is in order");
-        manager.set_serializer(CacheSerializer::MsgPack(MsgPackSerializer));
-        Self(Arc::new(manager), rows)
-    }
-}
-
-impl Reader for MultiTier {
-    async fn read(&mut self, id: u32) {
-        let (rows, key) = (self.1, format!("tiers:{}:{id}", self.1));
-        let value =
-            self.0.get_or_compute_typed(&key, CacheStrategy::Custom(TTL), async || Ok(loaded(id, rows)));
-        assert_eq!(black_box(value.await.expect("Redis is there")).id, id);
+impl Invalidator for Plain {
+    async fn invalidate(&self, id: u32) {
+        let Bare(redis, codec, rows) = &self.0;
+        let count: u32 = redis.clone().del(name(*codec, *rows, id)).await.expect("Redis is there");
+        assert_eq!(count, 1, "it was there");
     }
 }

@@ -7,37 +7,10 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use cached_aside::{Cache, Format, cached};
-use redis::{AsyncCommands, aio::MultiplexedConnection};
-use tokio::{runtime::Runtime, task::JoinSet, time::sleep};
+use tokio::runtime::Runtime;
 
-use super::{cache, connect};
+use super::{Bursts, PATIENCE, Versions};
 use crate::child::program;
-
-/// What the values are read from.
-#[derive(Clone)]
-pub(crate) struct Source(MultiplexedConnection);
-
-impl Source {
-    pub(crate) async fn new(url: &str) -> Self {
-        Self(connect(url).await)
-    }
-
-    pub(crate) async fn write(&self, number: u64) {
-        let _: () = self.0.clone().set("source", number).await.expect("Redis is there");
-    }
-}
-
-#[cached("version", ttl = "1h", cache = cache, skip(cache, source))]
-pub(crate) async fn version(cache: &Cache, source: &Source) -> u64 {
-    source.0.clone().get("source").await.expect("Redis is there")
-}
-
-#[cached("slow:{key}", ttl = "1h", cache = cache, skip(cache, takes))]
-async fn slow(cache: &Cache, key: &str, takes: Duration) -> usize {
-    sleep(takes).await;
-    key.len()
-}
 
 /// A process.
 pub(crate) struct Worker {
@@ -82,55 +55,48 @@ pub(crate) fn wall() -> u64 {
     u64::try_from(since.as_nanos()).expect("it is before 2554")
 }
 
-/// What a worker does on stdin's word.
+/// What a worker does on stdin's word. The name of the cache comes last, as it may have spaces.
 ///
 /// | line in | line out |
 /// |---|---|
-/// | `version NUMBER` | asks for the version until it is this one; then when it began the first call that returned it |
-/// | `burst KEY CALLERS MS` | calls from so many tasks a function that takes so long; then its loads, and the ms of them all |
+/// | `version NUMBER CACHE` | asks for the version until it is this one; then when it began the first call that returned it |
+/// | `burst KEY CALLERS MS CACHE` | calls from so many tasks a function that takes so long; then its loads, and the ms of them all |
 pub fn work(url: &str) {
     let runtime = Runtime::new().expect("threads can be started");
-    let cache = cache(url, Format::Json);
-    let source = runtime.block_on(Source::new(url));
+    let (mut versions, mut bursts) = (None, None);
     for line in std::io::stdin().lines() {
         let line = line.expect("it is text");
-        let mut words = line.split(' ');
-        let mut word = || words.next().expect("the line is whole");
-        match word() {
-            "version" => {
-                let wanted: u64 = word().parse().expect("a number");
-                println!("{}", runtime.block_on(wait_for(wanted, &cache, &source)));
+        match line.split_once(' ').expect("the line is whole") {
+            ("version", rest) => {
+                let (wanted, arm) = rest.split_once(' ').expect("a number and a name");
+                let wanted = wanted.parse().expect("a number");
+                let versions = versions.get_or_insert_with(|| runtime.block_on(Versions::new(url)));
+                println!("{}", runtime.block_on(wait_for(wanted, arm, versions)));
             }
-            _ => {
-                let (key, callers, takes) = (word().to_owned(), word(), word());
-                let callers: u32 = callers.parse().expect("a number");
-                let takes = Duration::from_millis(takes.parse().expect("a number"));
-                let (loads, millis) = runtime.block_on(burst(&cache, &key, callers, takes));
+            (_, rest) => {
+                let words: Vec<_> = rest.splitn(4, ' ').collect();
+                let [key, callers, millis, arm] = words.as_slice() else { panic!("{line}") };
+                let callers = callers.parse().expect("a number");
+                let takes = Duration::from_millis(millis.parse().expect("a number"));
+                let bursts = bursts.get_or_insert_with(|| runtime.block_on(Bursts::new(url)));
+                let key = key.parse().expect("a number");
+                let (loads, millis) = runtime.block_on(bursts.run(arm, key, callers, takes));
                 println!("{loads} {millis}");
             }
         }
     }
 }
 
-async fn wait_for(wanted: u64, cache: &Cache, source: &Source) -> u64 {
+/// Not for ever: a peer's word may be lost.
+async fn wait_for(wanted: u64, arm: &str, versions: &Versions) -> u64 {
+    let first = Instant::now();
     loop {
         let began = wall();
-        if version(cache, source).await == wanted {
+        if versions.read(arm).await == wanted {
             return began;
         }
+        assert!(first.elapsed() < PATIENCE, "{arm}: it still serves what was invalidated");
         // So that who must hear of the change has a processor.
         thread::sleep(Duration::from_micros(20));
     }
-}
-
-async fn burst(cache: &Cache, key: &str, callers: u32, takes: Duration) -> (u64, u128) {
-    let before = cache.stats().loads;
-    let began = Instant::now();
-    let mut calls = JoinSet::new();
-    for _ in 0..callers {
-        let (cache, key) = (cache.clone(), key.to_owned());
-        calls.spawn(async move { slow(&cache, &key, takes).await });
-    }
-    assert!(calls.join_all().await.iter().all(|len| *len == key.len()));
-    (cache.stats().loads - before, began.elapsed().as_millis())
 }
