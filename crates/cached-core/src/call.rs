@@ -196,7 +196,7 @@ impl Prepared {
     }
 
     pub(crate) fn invalidate(self) -> Invalidation {
-        let target = self.entry.map(|entry| Target::Entry(self.site, entry));
+        let target = self.entry.map(|entry| Target::Entry(self.site, Box::new(entry)));
         Invalidation::new(self.cache, target)
     }
 }

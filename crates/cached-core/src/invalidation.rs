@@ -65,7 +65,7 @@ struct Plan {
 /// What is invalid.
 #[derive(Clone)]
 pub(crate) enum Target {
-    Entry(Site, Entry),
+    Entry(Site, Box<Entry>),
     /// The key of a tag.
     Tag(String),
     /// Names that match.

@@ -354,7 +354,7 @@ impl Store {
         let (shareable, other): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| one.bytes.is_some());
         let mut result = Ok(());
         for one in other {
-            let target = Target::Entry(self.site, one.entry.clone());
+            let target = Target::Entry(self.site, Box::new(one.entry.clone()));
             let told = Invalidation::new(self.cache.clone(), Ok(target)).await;
             result = result.and(told);
             if self.cache.mode() != Mode::Off {

@@ -265,7 +265,8 @@ fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded: Loaded) -
 
 /// To those who follow, and to nobody else. `outdates`: what there was before is older.
 fn pass_on(arrival: Arrival, ground: Ground, is_error: bool, outdates: bool) -> Option<Rest> {
-    let (cache, target) = (arrival.cache.clone(), Target::Entry(arrival.site, arrival.entry.clone()));
+    let (cache, target) =
+        (arrival.cache.clone(), Target::Entry(arrival.site, Box::new(arrival.entry.clone())));
     let finish = move |ground: Ground| {
         ground.fail();
         if outdates {
