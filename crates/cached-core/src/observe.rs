@@ -6,6 +6,7 @@ use crate::{
     cache::Cache,
     clock::{Clock, Nanos},
     functions::Function,
+    line::Line,
     shared::Shared,
     site::Site,
     span::Span,
@@ -84,6 +85,24 @@ impl Loading {
         let took = self.step.end(outcome);
         self.function.load().record(took);
     }
+}
+
+/// Asks the shared tier for one key, which may have no value yet.
+pub(crate) async fn look_at(
+    shared: &Shared,
+    function: &Function,
+    key: &str,
+) -> Result<(Record, Arc<Line>), TierError> {
+    let mut step = Step::begin(Span::look(function.name()), &shared.clock);
+    let seen = step.around(shared.tier.look_at(key)).await;
+    let took = step.end(match &seen {
+        Err(_) => "error",
+        Ok((Record::Leased { .. }, _)) => "leased",
+        Ok((Record::Absent | Record::Failed, _)) => "absent",
+        Ok(_) => "value",
+    });
+    function.look().record(took);
+    seen
 }
 
 /// Asks the shared tier.

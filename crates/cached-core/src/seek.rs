@@ -16,7 +16,7 @@ use crate::{
     lease::{Lease, Pledge},
     line::Line,
     marks::{Listener, Mark},
-    observe::look,
+    observe::{look, look_at},
     planted,
     shape::Shape,
     shared::{Opened, Shared},
@@ -196,7 +196,7 @@ impl<R> Seek<'_, R> {
                 State::Busy { left, is_retry, claim }
                     if self.coalesce && !(is_retry && has_waited) && is_patient() =>
                 {
-                    rounds += wait(listener, &claim.line, left).await;
+                    rounds += Box::pin(wait(listener, &claim.line, left)).await;
                     has_waited = true;
                     known = None;
                     continue;
@@ -213,10 +213,10 @@ impl<R> Seek<'_, R> {
                 }
                 State::Unknown => return self.without_tier(suspect.as_ref()),
             };
-            match self.lease(take).await {
+            match Box::pin(self.lease(take)).await {
                 Leasing::Held(lease) => return Answer::Lease(lease),
                 Leasing::Busy(left, claim) if self.coalesce && !is_impatient && is_patient() => {
-                    rounds += wait(listener, &claim.line, left).await;
+                    rounds += Box::pin(wait(listener, &claim.line, left)).await;
                     has_waited = true;
                 }
                 Leasing::Busy(_, claim) => return Answer::Beside(claim),
@@ -275,9 +275,16 @@ impl<R> Seek<'_, R> {
         if self.is_pending(&tags) {
             return State::Unknown;
         }
-        let ask = Ask { key: name, known: known.map(|kept| kept.stamp) };
-        let Ok(Seen { mut records, generations, line }) = look(shared, self.function, &[ask], &tags).await
-        else {
+        let asked = if known.is_none() && tags.is_empty() {
+            let asked = look_at(shared, self.function, name).await;
+            asked.map(|(record, line)| (Some(record), Vec::new(), line))
+        } else {
+            let ask = Ask { key: name, known: known.map(|kept| kept.stamp) };
+            // Boxed, as everything that a plain hit has no need of: its future is to be small.
+            let asked = Box::pin(look(shared, self.function, &[ask], &tags)).await;
+            asked.map(|Seen { mut records, generations, line }| (records.pop(), generations, line))
+        };
+        let Ok((record, generations, line)) = asked else {
             self.function.add(Count::SharedReadError);
             return State::Unknown;
         };
@@ -285,7 +292,7 @@ impl<R> Seek<'_, R> {
         // Nobody tells of the removal of a tag that is not there.
         let line = if generations.contains(&None) { Line::silent() } else { line };
         let claim = Claim { line, ..claim };
-        match records.pop() {
+        match record {
             Some(Record::Absent) => State::Takeable(Take::Free),
             Some(Record::Failed) => State::Failed,
             Some(Record::Leased { left, is_retry }) => State::Busy { left, is_retry, claim },
@@ -351,6 +358,16 @@ impl<R> Seek<'_, R> {
         if then.is_empty() && claim.tags.is_empty() && told.is_empty() {
             return Some(claim);
         }
+        Box::pin(self.compare_tags(told, then, claim, generations)).await
+    }
+
+    async fn compare_tags(
+        &self,
+        told: Vec<String>,
+        then: &[TagGeneration],
+        claim: Claim,
+        generations: &[Option<u64>],
+    ) -> Option<Claim> {
         let known = claim.tags.iter().zip(generations);
         let mut now: Vec<_> =
             known.map(|((tag, _), now)| Some((tag.clone(), (*now)?))).collect::<Option<_>>()?;
