@@ -87,13 +87,15 @@ impl Loading {
     }
 }
 
-/// Asks the shared tier for one key, which may have no value yet.
+/// Asks the shared tier for one key, from this moment on. Returns what was answered, and when.
 pub(crate) async fn look_at(
     shared: &Shared,
     function: &Function,
     key: &str,
-) -> Result<(Record, Arc<Line>), TierError> {
-    let mut step = Step::begin(Span::look(function.name()), &shared.clock);
+    began: Nanos,
+) -> (Result<(Record, Arc<Line>), TierError>, Nanos) {
+    let span = Span::look(function.name());
+    let mut step = Step { span, clock: shared.clock.clone(), began, is_over: false };
     let seen = step.around(shared.tier.look_at(key)).await;
     let took = step.end(match &seen {
         Err(_) => "error",
@@ -102,7 +104,7 @@ pub(crate) async fn look_at(
         Ok(_) => "value",
     });
     function.look().record(took);
-    seen
+    (seen, began.saturating_add(took))
 }
 
 /// Asks the shared tier.

@@ -96,7 +96,7 @@ impl<R> Seek<'_, R> {
                 return None;
             }
             let opened =
-                shared.open(&entry.name, &stored, shape).inspect_err(|_| function.add(Count::Unreadable));
+                shared.open(&entry.name, &stored, shape, shared.clock.now()).inspect_err(|_| function.add(Count::Unreadable));
             let Opened { slot, tags } = opened.ok()??;
             if !tags.is_empty() {
                 // This call does not know them, and cannot tell whether they are current.
@@ -106,7 +106,7 @@ impl<R> Seek<'_, R> {
                 return None;
             }
             let claim = Claim { line: line.clone(), ..claim };
-            Some(Found { slot, claim, stamp: stored.stamp, was_awaited: false })
+            Some(Found { slot, claim, stamp: stored.stamp, at: shared.clock.now(), was_awaited: false })
         };
         entries.iter().zip(claims).zip(records).map(found).collect()
     }
@@ -131,6 +131,8 @@ pub(crate) struct Found {
     pub(crate) slot: Arc<dyn Slot>,
     pub(crate) claim: Claim,
     pub(crate) stamp: Stamp,
+    /// When it was answered.
+    pub(crate) at: Nanos,
     /// It was being loaded when it was asked for.
     pub(crate) was_awaited: bool,
 }
@@ -276,15 +278,17 @@ impl<R> Seek<'_, R> {
             return State::Unknown;
         }
         let asked = if known.is_none() && tags.is_empty() {
-            let asked = look_at(shared, self.function, name).await;
-            asked.map(|(record, line)| (Some(record), Vec::new(), line))
+            let (asked, now) = look_at(shared, self.function, name, claim.checked).await;
+            asked.map(|(record, line)| (Some(record), Vec::new(), line, now))
         } else {
             let ask = Ask { key: name, known: known.map(|kept| kept.stamp) };
             // Boxed, as everything that a plain hit has no need of: its future is to be small.
             let asked = Box::pin(look(shared, self.function, &[ask], &tags)).await;
-            asked.map(|Seen { mut records, generations, line }| (records.pop(), generations, line))
+            asked.map(|Seen { mut records, generations, line }| {
+                (records.pop(), generations, line, shared.clock.now())
+            })
         };
-        let Ok((record, generations, line)) = asked else {
+        let Ok((record, generations, line, now)) = asked else {
             self.function.add(Count::SharedReadError);
             return State::Unknown;
         };
@@ -300,13 +304,13 @@ impl<R> Seek<'_, R> {
                 Some(kept) if kept.claim.generations().map(Some).eq(generations) => {
                     self.function.add(Count::Revalidate);
                     let claim = claim.with_generations(kept.claim.generations());
-                    self.judge(kept.slot.clone(), claim, kept.stamp)
+                    self.judge(kept.slot.clone(), claim, kept.stamp, now)
                 }
                 Some(kept) => State::Takeable(Take::Over(kept.stamp)),
                 None => State::Unknown,
             },
             Some(Record::Changed) => State::Moved,
-            Some(Record::Value(stored)) => self.read(&stored, claim, &generations).await,
+            Some(Record::Value(stored)) => self.read(&stored, claim, &generations, now).await,
             None => State::Unknown,
         }
     }
@@ -316,9 +320,15 @@ impl<R> Seek<'_, R> {
         self.shared.pending.is_about(names)
     }
 
-    async fn read(&self, stored: &Stored, claim: Claim, generations: &[Option<u64>]) -> State {
+    async fn read(
+        &self,
+        stored: &Stored,
+        claim: Claim,
+        generations: &[Option<u64>],
+        now: Nanos,
+    ) -> State {
         let stamp = stored.stamp;
-        let Opened { slot, tags } = match self.shared.open(&self.entry.name, stored, self.shape) {
+        let Opened { slot, tags } = match self.shared.open(&self.entry.name, stored, self.shape, now) {
             Ok(Some(opened)) => opened,
             Ok(None) => return State::Takeable(Take::Over(stamp)),
             Err(unreadable) => return self.unreadable(unreadable, stored, claim),
@@ -326,16 +336,16 @@ impl<R> Seek<'_, R> {
         let Some(claim) = self.check_tags(&*slot, &tags, claim, generations).await else {
             return State::Takeable(Take::Over(stamp));
         };
-        self.judge(slot, claim, stamp)
+        self.judge(slot, claim, stamp, now)
     }
 
-    fn judge(&self, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp) -> State {
-        let (now, meta) = (self.shared.clock.now(), slot.meta());
+    fn judge(&self, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp, now: Nanos) -> State {
+        let meta = slot.meta();
         let is_known = self.wants == Wants::Another(stamp);
         if is_known || !self.will_do(meta, now) || self.max_age.is_some_and(|most| meta.age(now) > most) {
             return State::Takeable(Take::Over(stamp));
         }
-        State::Found(Found { slot, claim, stamp, was_awaited: false })
+        State::Found(Found { slot, claim, stamp, at: now, was_awaited: false })
     }
 
     fn will_do(&self, meta: &Meta, now: Nanos) -> bool {

@@ -169,7 +169,7 @@ impl Node {
             return reading.await;
         }
         let began = Instant::now();
-        let (outcome, ended) = match self.get_alone(key, began).await {
+        let (outcome, ended) = match Box::pin(self.get_alone(key, began)).await {
             Ok((got, now)) => (Ok(got), now),
             Err(error) => (Err(error), Instant::now()),
         };

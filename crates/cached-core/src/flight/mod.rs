@@ -31,6 +31,7 @@ use tokio::sync::Notify;
 
 use crate::{
     claim::Carried,
+    clock::Clock,
     key::{BuildPrehashed, Key},
     slot::Slot,
     sync::{AtomicBool, Mutex, MutexGuard, Ordering, shards},
@@ -43,6 +44,7 @@ const SHARDS: usize = shards(64);
 /// The flights of one cache, by key.
 pub(crate) struct Flights {
     shards: Box<[Mutex<Shard>]>,
+    clock: Clock,
 }
 
 /// One load and those who wait for it.
@@ -102,7 +104,7 @@ pub(crate) enum Role {
 
 impl Flights {
     pub(crate) fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), clock: Clock::system() }
     }
 
     /// Follows the flight of `key`, or leads a new one. A `patient` follower stays with a flight that was
@@ -146,7 +148,7 @@ impl Flights {
     }
 
     fn depart_in(self: &Arc<Self>, shard: &mut Shard, key: &Key) -> Leader {
-        let pulse = Arc::new(Pulse::new());
+        let pulse = Arc::new(Pulse::new(&self.clock));
         let state = State {
             phase: Phase::Running,
             followers: 0,
@@ -264,7 +266,7 @@ impl State {
     fn promote(&mut self, flights: &Arc<Flights>, flight: &Arc<Flight>) -> Leader {
         self.phase = Phase::Running;
         self.landing = None;
-        self.pulse = Arc::new(Pulse::new());
+        self.pulse = Arc::new(Pulse::new(&flights.clock));
         Leader::new(flights.clone(), flight.clone(), self.pulse.clone())
     }
 

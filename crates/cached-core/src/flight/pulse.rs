@@ -3,28 +3,35 @@
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Wake, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use crate::clock::{Clock, Nanos};
 
 /// Stands between a leader's future and its waker, and notes wakes that no poll followed.
 ///
 /// A leader that waits for a slow answer is not woken, and so is not idle, however long it takes.
-pub(super) struct Pulse(Mutex<Beat>);
+pub(super) struct Pulse {
+    beat: Mutex<Beat>,
+    /// Of the machine, whatever the cache goes by. Idleness is long, so the cheap reading is good enough.
+    clock: Clock,
+}
 
 struct Beat {
     waker: Option<Waker>,
-    woken: Option<Instant>,
+    woken: Option<Nanos>,
     polling: bool,
 }
 
 impl Pulse {
-    pub(super) fn new() -> Self {
-        Self(Mutex::new(Beat { waker: None, woken: Some(Instant::now()), polling: false }))
+    pub(super) fn new(clock: &Clock) -> Self {
+        let beat = Mutex::new(Beat { waker: None, woken: Some(clock.soon()), polling: false });
+        Self { beat, clock: clock.clone() }
     }
 
     /// A new future counts as woken: it wants its first poll.
     pub(super) fn expect_poll(&self) {
-        self.beat().woken.get_or_insert_with(Instant::now);
+        self.beat().woken.get_or_insert_with(|| self.clock.soon());
     }
 
     pub(super) fn begin_poll(&self, waker: &Waker) {
@@ -45,13 +52,13 @@ impl Pulse {
     pub(super) fn idle(&self) -> Duration {
         let beat = self.beat();
         match beat.woken {
-            Some(woken) if !beat.polling => woken.elapsed(),
+            Some(woken) if !beat.polling => Duration::from_nanos(self.clock.soon().saturating_sub(woken)),
             _ => Duration::ZERO,
         }
     }
 
     fn beat(&self) -> MutexGuard<'_, Beat> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.beat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -62,7 +69,7 @@ impl Wake for Pulse {
 
     fn wake_by_ref(self: &Arc<Self>) {
         let mut beat = self.beat();
-        beat.woken.get_or_insert_with(Instant::now);
+        beat.woken.get_or_insert_with(|| self.clock.soon());
         let waker = beat.waker.clone();
         drop(beat);
         if let Some(waker) = waker {
