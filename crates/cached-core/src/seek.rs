@@ -310,7 +310,19 @@ impl<R> Seek<'_, R> {
                 None => State::Unknown,
             },
             Some(Record::Changed) => State::Moved,
-            Some(Record::Value(stored)) => self.read(&stored, claim, &generations, now).await,
+            Some(Record::Value(stored)) => {
+                let stamp = stored.stamp;
+                let opened = match shared.open(&self.entry.name, &stored, self.shape, now) {
+                    Ok(Some(opened)) => opened,
+                    Ok(None) => return State::Takeable(Take::Over(stamp)),
+                    Err(unreadable) => return self.unreadable(unreadable, &stored, claim),
+                };
+                drop(stored);
+                if opened.tags.is_empty() && tags.is_empty() && !self.shape.has_value_tags() {
+                    return self.judge(opened.slot, claim, stamp, now);
+                }
+                Box::pin(self.read(opened, stamp, claim, &generations, now)).await
+            }
             None => State::Unknown,
         }
     }
@@ -320,23 +332,20 @@ impl<R> Seek<'_, R> {
         self.shared.pending.is_about(names)
     }
 
+    /// What to make of a value.
     async fn read(
         &self,
-        stored: &Stored,
+        opened: Opened,
+        stamp: Stamp,
         claim: Claim,
         generations: &[Option<u64>],
         now: Nanos,
     ) -> State {
-        let stamp = stored.stamp;
-        let Opened { slot, tags } = match self.shared.open(&self.entry.name, stored, self.shape, now) {
-            Ok(Some(opened)) => opened,
-            Ok(None) => return State::Takeable(Take::Over(stamp)),
-            Err(unreadable) => return self.unreadable(unreadable, stored, claim),
-        };
-        let Some(claim) = self.check_tags(&*slot, &tags, claim, generations).await else {
-            return State::Takeable(Take::Over(stamp));
-        };
-        self.judge(slot, claim, stamp, now)
+        let Opened { slot, tags } = opened;
+        match self.check_tags(&*slot, &tags, claim, generations).await {
+            Some(claim) => self.judge(slot, claim, stamp, now),
+            None => State::Takeable(Take::Over(stamp)),
+        }
     }
 
     fn judge(&self, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp, now: Nanos) -> State {
@@ -368,16 +377,6 @@ impl<R> Seek<'_, R> {
         if then.is_empty() && claim.tags.is_empty() && told.is_empty() {
             return Some(claim);
         }
-        Box::pin(self.compare_tags(told, then, claim, generations)).await
-    }
-
-    async fn compare_tags(
-        &self,
-        told: Vec<String>,
-        then: &[TagGeneration],
-        claim: Claim,
-        generations: &[Option<u64>],
-    ) -> Option<Claim> {
         let known = claim.tags.iter().zip(generations);
         let mut now: Vec<_> =
             known.map(|((tag, _), now)| Some((tag.clone(), (*now)?))).collect::<Option<_>>()?;
