@@ -281,9 +281,7 @@ impl<R> Desk<R> {
             Joined::Lead(leader) => self.lead(leader, None, load).await,
             Joined::Reply(reply) => Ok(reply),
             Joined::Alone => Ok(Box::pin(self.load_alone(load)).await),
-            Joined::Recurse => {
-                Ok(Box::pin(bypass(&self.cache, &self.site, Reason::Recursion, load)).await)
-            }
+            Joined::Recurse => Ok(Box::pin(bypass(&self.cache, &self.site, Reason::Recursion, load)).await),
         }
     }
 

@@ -95,8 +95,9 @@ impl<R> Seek<'_, R> {
             if shared.pending.is_about([entry.name.text.as_str()].into_iter()) {
                 return None;
             }
-            let opened =
-                shared.open(&entry.name, &stored, shape, shared.clock.now()).inspect_err(|_| function.add(Count::Unreadable));
+            let opened = shared
+                .open(&entry.name, &stored, shape, shared.clock.now())
+                .inspect_err(|_| function.add(Count::Unreadable));
             let Opened { slot, tags } = opened.ok()??;
             if !tags.is_empty() {
                 // This call does not know them, and cannot tell whether they are current.

@@ -150,9 +150,20 @@ impl Reads {
         let state = State { ask, seats: Vec::with_capacity(most), clock: None, driver: None };
         let state = Mutex::new(state);
         let round = Arc::new(Round { runtime: runtime.id(), session, began, most, state });
+        let mut traffic = lock(&link.reads.traffic);
+        // Another thread may have been faster.
+        let there = traffic.open.as_ref().filter(|round| round.runtime == runtime.id());
+        if let Some(seat) = there.and_then(|round| round.seat(key)) {
+            return Some(seat);
+        }
         let seat = round.seat(key);
-        // One that was there is full, or another runtime's, and sets off by itself.
-        lock(&link.reads.traffic).open = Some(round.clone());
+        // One that was there takes in nobody any more, and need not wait for more.
+        let before = traffic.open.replace(round.clone());
+        let waiting = before.and_then(|before| before.state().driver.take());
+        drop(traffic);
+        if let Some(waker) = waiting {
+            waker.wake();
+        }
         let ride = Ride { round, link: link.clone(), watch: watch.clone(), is_under_way: false };
         runtime.spawn(ride.run(budget));
         seat
