@@ -31,7 +31,6 @@ use tokio::sync::Notify;
 
 use crate::{
     claim::Carried,
-    clock::Clock,
     key::{BuildPrehashed, Key},
     slot::Slot,
     sync::{AtomicBool, Mutex, MutexGuard, Ordering, shards},
@@ -44,7 +43,6 @@ const SHARDS: usize = shards(64);
 /// The flights of one cache, by key.
 pub(crate) struct Flights {
     shards: Box<[Mutex<Shard>]>,
-    clock: Clock,
 }
 
 /// One load and those who wait for it.
@@ -104,7 +102,7 @@ pub(crate) enum Role {
 
 impl Flights {
     pub(crate) fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), clock: Clock::system() }
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
     }
 
     /// Follows the flight of `key`, or leads a new one. A `patient` follower stays with a flight that was
@@ -148,7 +146,7 @@ impl Flights {
     }
 
     fn depart_in(self: &Arc<Self>, shard: &mut Shard, key: &Key) -> Leader {
-        let pulse = Arc::new(Pulse::new(&self.clock));
+        let pulse = Arc::new(Pulse::new());
         let state = State {
             phase: Phase::Running,
             followers: 0,
@@ -266,7 +264,7 @@ impl State {
     fn promote(&mut self, flights: &Arc<Flights>, flight: &Arc<Flight>) -> Leader {
         self.phase = Phase::Running;
         self.landing = None;
-        self.pulse = Arc::new(Pulse::new(&flights.clock));
+        self.pulse = Arc::new(Pulse::new());
         Leader::new(flights.clone(), flight.clone(), self.pulse.clone())
     }
 

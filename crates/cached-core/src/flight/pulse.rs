@@ -3,35 +3,28 @@
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Wake, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
-
-use crate::clock::{Clock, Nanos};
 
 /// Stands between a leader's future and its waker, and notes wakes that no poll followed.
 ///
 /// A leader that waits for a slow answer is not woken, and so is not idle, however long it takes.
-pub(super) struct Pulse {
-    beat: Mutex<Beat>,
-    /// Of the machine, whatever the cache goes by. Idleness is long, so the cheap reading is good enough.
-    clock: Clock,
-}
+pub(super) struct Pulse(Mutex<Beat>);
 
 struct Beat {
     waker: Option<Waker>,
-    woken: Option<Nanos>,
+    woken: Option<Instant>,
     polling: bool,
 }
 
 impl Pulse {
-    pub(super) fn new(clock: &Clock) -> Self {
-        let beat = Mutex::new(Beat { waker: None, woken: Some(clock.soon()), polling: false });
-        Self { beat, clock: clock.clone() }
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(Beat { waker: None, woken: Some(Instant::now()), polling: false }))
     }
 
     /// A new future counts as woken: it wants its first poll.
     pub(super) fn expect_poll(&self) {
-        self.beat().woken.get_or_insert_with(|| self.clock.soon());
+        self.beat().woken.get_or_insert_with(Instant::now);
     }
 
     pub(super) fn begin_poll(&self, waker: &Waker) {
@@ -52,13 +45,13 @@ impl Pulse {
     pub(super) fn idle(&self) -> Duration {
         let beat = self.beat();
         match beat.woken {
-            Some(woken) if !beat.polling => Duration::from_nanos(self.clock.soon().saturating_sub(woken)),
+            Some(woken) if !beat.polling => woken.elapsed(),
             _ => Duration::ZERO,
         }
     }
 
     fn beat(&self) -> MutexGuard<'_, Beat> {
-        self.beat.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -69,7 +62,7 @@ impl Wake for Pulse {
 
     fn wake_by_ref(self: &Arc<Self>) {
         let mut beat = self.beat();
-        beat.woken.get_or_insert_with(|| self.clock.soon());
+        beat.woken.get_or_insert_with(Instant::now);
         let waker = beat.waker.clone();
         drop(beat);
         if let Some(waker) = waker {
