@@ -8,6 +8,7 @@ use crate::{
     Error,
     cache::{Absent, Cache, Entry, Looked, Mode as CacheMode},
     claim::Claim,
+    clock::Nanos,
     control::{CacheOutcome, Layer, Reason, Reply, Terms},
     flight::{self, Landing, Leader, Panic},
     invalidation::{Invalidation, Target},
@@ -110,48 +111,32 @@ impl Prepared {
         }
     }
 
-    /// The rest of a call that missed L1.
-    pub(crate) async fn run<R, F: Future<Output = R>>(
+    /// The rest of a call that missed L1. What this makes at once has no place in the future.
+    pub(crate) fn run<R, F: Future<Output = R>>(
         self,
         terms: Terms,
         shape: Arc<dyn Shape<R>>,
         load: Load<R, F>,
-    ) -> Result<Reply<R>, Panicked> {
+    ) -> impl Future<Output = Result<Reply<R>, Panicked>> {
         let Self { cache, site, entry, keeper, is_absent } = self;
-        let entry = match entry {
-            _ if !terms.on || cache.mode() == CacheMode::Off => {
-                return Ok(bypass(&cache, &site, Reason::Off, load).await);
-            }
+        // Boxed, so that loads inside of loads do not add up on the stack.
+        let desk = match entry {
+            _ if !terms.on || cache.mode() == CacheMode::Off => Err(Box::new((cache, site, Reason::Off))),
             Err(_) => {
                 cache.count_of(&site, Count::KeyRefused);
-                return Ok(bypass(&cache, &site, Reason::Key, load).await);
+                Err(Box::new((cache, site, Reason::Key)))
             }
-            Ok(entry) => entry,
+            Ok(entry) => Ok(Box::new(Desk { cache, site, entry, terms, shape, wants: Wants::Fresh })),
         };
-        let wants = load.wants();
-        // Boxed, so that loads inside of loads do not add up on the stack.
-        let desk = Box::new(Desk { cache, site, entry, terms, shape, wants });
-
-        let suspect = match if is_absent { Local::Nothing } else { desk.ask_l1() } {
-            Local::Hit(kept, reply) => {
-                if kept.used()
-                    && let Some(keeper) = keeper
-                {
-                    desk.cache.keep_warm(&desk.site, &desk.entry.key, &kept, keeper);
+        async move {
+            match desk {
+                Ok(desk) => desk.run(keeper, is_absent, load).await,
+                Err(off) => {
+                    let (cache, site, reason) = &*off;
+                    Ok(Box::pin(bypass(cache, site, *reason, load)).await)
                 }
-                return Ok(reply);
             }
-            Local::Due(kept) => {
-                kept.used();
-                return desk.renew(kept, load).await;
-            }
-            Local::Suspect(kept) => {
-                kept.used();
-                Some(kept)
-            }
-            Local::Nothing => None,
-        };
-        desk.miss(suspect, load).await
+        }
     }
 
     /// Sees to it that there is a value, and lets go of it. `shape` is called for twice.
@@ -246,6 +231,35 @@ pub(crate) enum Asked<R> {
 }
 
 impl<R> Desk<R> {
+    async fn run<F: Future<Output = R>>(
+        mut self: Box<Self>,
+        keeper: Option<Arc<dyn Keeper>>,
+        is_absent: bool,
+        load: Load<R, F>,
+    ) -> Result<Reply<R>, Panicked> {
+        self.wants = load.wants();
+        let suspect = match if is_absent { Local::Nothing } else { self.ask_l1() } {
+            Local::Hit(kept, reply) => {
+                if kept.used()
+                    && let Some(keeper) = keeper
+                {
+                    self.cache.keep_warm(&self.site, &self.entry.key, &kept, keeper);
+                }
+                return Ok(reply);
+            }
+            Local::Due(kept) => {
+                kept.used();
+                return Box::pin(self.renew(kept, load)).await;
+            }
+            Local::Suspect(kept) => {
+                kept.used();
+                Some(kept)
+            }
+            Local::Nothing => None,
+        };
+        self.miss(suspect, load).await
+    }
+
     /// No tier of this process has a value that may be served.
     pub(crate) async fn miss<F: Future<Output = R>>(
         self: Box<Self>,
@@ -253,16 +267,21 @@ impl<R> Desk<R> {
         load: Load<R, F>,
     ) -> Result<Reply<R>, Panicked> {
         if !self.terms.store {
-            return Ok(match self.find(suspect.as_ref()).await {
+            return Ok(match Box::pin(self.find(suspect.as_ref())).await {
                 Some(reply) => reply,
-                None => self.load_alone(load).await,
+                None => Box::pin(self.load_alone(load)).await,
             });
         }
-        match self.join().await? {
+        // All but the lead in a box of its own: the future of a hit in the shared tier is to be small.
+        let joined = match self.begin() {
+            Ok(leader) => Joined::Lead(leader),
+            Err(follower) => Box::pin(self.join(follower)).await?,
+        };
+        match joined {
             Joined::Lead(leader) => self.lead(leader, None, load).await,
             Joined::Reply(reply) => Ok(reply),
-            Joined::Alone => Ok(self.load_alone(load).await),
-            Joined::Recurse => Ok(bypass(&self.cache, &self.site, Reason::Recursion, load).await),
+            Joined::Alone => Ok(Box::pin(self.load_alone(load)).await),
+            Joined::Recurse => Ok(Box::pin(bypass(&self.cache, &self.site, Reason::Recursion, load)).await),
         }
     }
 
@@ -275,7 +294,8 @@ impl<R> Desk<R> {
         load: Load<R, F>,
     ) -> Result<Reply<R>, Panicked> {
         // The flight before this one may have ended between the look into L1 and the join.
-        let suspect = match self.ask_l1() {
+        let is_there = self.cache.l1().has(&self.entry.key);
+        let suspect = match if is_there { self.ask_l1() } else { Local::Nothing } {
             Local::Hit(kept, reply) => {
                 leader.land(kept.slot.clone(), || ());
                 return Ok(reply);
@@ -437,12 +457,16 @@ impl<R> Desk<R> {
             self.note(Count::Joined);
             return Some(Reply::new(value, CacheOutcome::Joined));
         }
-        Some(self.reply_from(Layer::L2, &*found.slot, value))
+        Some(self.reply_at(found.at, Layer::L2, &*found.slot, value))
     }
 
     /// With what is said of a value of a tier, fresh or not.
     fn reply_from(&self, tier: Layer, slot: &dyn Slot, value: R) -> Reply<R> {
-        let (now, meta) = (self.cache.clock().now(), slot.meta());
+        self.reply_at(self.cache.clock().now(), tier, slot, value)
+    }
+
+    fn reply_at(&self, now: Nanos, tier: Layer, slot: &dyn Slot, value: R) -> Reply<R> {
+        let meta = slot.meta();
         let age = meta.age(now);
         if !meta.is_fresh(now) {
             self.note(Count::Stale);

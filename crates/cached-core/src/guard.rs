@@ -14,8 +14,9 @@ use async_trait::async_trait;
 
 use crate::{
     health::{TierHealth, TierState},
+    line::Line,
     tier::{
-        Adopted, Ask, Attachment, Filled, LeaseClaim, Leased, Moment, Seen, TagAsk, Tier, TierError,
+        Adopted, Ask, Attachment, Filled, LeaseClaim, Leased, Moment, Record, Seen, TagAsk, Tier, TierError,
         TierFill, Token,
     },
 };
@@ -30,6 +31,11 @@ impl Guarded {
     /// As [`Tier::look`], on the path of a hit: without a box of its own.
     pub(crate) async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
         catch(self.0.look(asks, tags)).await
+    }
+
+    /// As [`Tier::look_at`], the same way.
+    pub(crate) async fn look_at(&self, key: &str) -> Result<(Record, Arc<Line>), TierError> {
+        catch(self.0.look_at(key)).await
     }
 }
 
@@ -62,6 +68,10 @@ impl Tier for Guarded {
 
     async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
         Self::look(self, asks, tags).await
+    }
+
+    async fn look_at(&self, key: &str) -> Result<(Record, Arc<Line>), TierError> {
+        Self::look_at(self, key).await
     }
 
     async fn lease(&self, claims: &[LeaseClaim<'_>], tags: TagAsk<'_>) -> Result<Leased, TierError> {

@@ -27,17 +27,28 @@ pub(crate) enum Joined<R> {
 }
 
 impl<R> Desk<R> {
-    /// Single-flight: leads, or waits for the one who does.
-    pub(crate) async fn join(&self) -> Result<Joined<R>, Panicked> {
+    /// Single-flight: leads, or is to wait for the one who does.
+    pub(crate) fn begin(&self) -> Result<Leader, Role> {
+        let (flights, key) = (self.cache.flights(), &self.entry.key);
+        if !self.terms.read {
+            return Ok(flights.depart(key));
+        }
+        match flights.join(key, false) {
+            Role::Lead(leader) => Ok(leader),
+            role => Err(role),
+        }
+    }
+
+    /// Waits for the one who leads.
+    pub(crate) async fn join(&self, first: Role) -> Result<Joined<R>, Panicked> {
         // A follower whose flights are invalidated again and again takes what it gets in the end: the value was
         // true at some moment of its call.
         const RETRIES: usize = 2;
         let (flights, key) = (self.cache.flights(), &self.entry.key);
-        if !self.terms.read {
-            return Ok(Joined::Lead(flights.depart(key)));
-        }
+        let mut first = Some(first);
         for retry in 0.. {
-            let follower = match flights.join(key, retry == RETRIES) {
+            let role = first.take().unwrap_or_else(|| flights.join(key, retry == RETRIES));
+            let follower = match role {
                 Role::Lead(leader) => return Ok(Joined::Lead(leader)),
                 Role::Recurse => return Ok(Joined::Recurse),
                 Role::Follow(follower) => follower,

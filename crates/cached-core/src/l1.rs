@@ -168,6 +168,11 @@ impl L1 {
         Some(kept)
     }
 
+    /// Whether there is anything under `key`: a short way to nothing.
+    pub(crate) fn has(&self, key: &Key) -> bool {
+        self.slots.contains_key(&key.as_ref())
+    }
+
     /// Another one may be about to take the place of one that is retired.
     #[cold]
     fn get_in_turn(&self, key: KeyRef<'_>) -> Option<Arc<Kept>> {
@@ -181,7 +186,7 @@ impl L1 {
         let names = claim.mark.name().len();
         let weight = u32::try_from(key.len() + names + slot.meta().weight + OVERHEAD).unwrap_or(u32::MAX);
         let turn = self.turn(key.hash());
-        let before = self.slots.get(&key.as_ref());
+        let before = if self.has(key) { self.slots.get(&key.as_ref()) } else { None };
         let is_new = before.as_ref().is_none_or(|before| !Arc::ptr_eq(&before.slot, &slot));
         let heat = (site.warm_keys() > 0).then(|| {
             let before = before.as_ref().and_then(|before| before.heat().cloned());

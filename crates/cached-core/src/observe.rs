@@ -6,6 +6,7 @@ use crate::{
     cache::Cache,
     clock::{Clock, Nanos},
     functions::Function,
+    line::Line,
     shared::Shared,
     site::Site,
     span::Span,
@@ -84,6 +85,26 @@ impl Loading {
         let took = self.step.end(outcome);
         self.function.load().record(took);
     }
+}
+
+/// Asks the shared tier for one key, from this moment on. Returns what was answered, and when.
+pub(crate) async fn look_at(
+    shared: &Shared,
+    function: &Function,
+    key: &str,
+    began: Nanos,
+) -> (Result<(Record, Arc<Line>), TierError>, Nanos) {
+    let span = Span::look(function.name());
+    let mut step = Step { span, clock: shared.clock.clone(), began, is_over: false };
+    let seen = step.around(shared.tier.look_at(key)).await;
+    let took = step.end(match &seen {
+        Err(_) => "error",
+        Ok((Record::Leased { .. }, _)) => "leased",
+        Ok((Record::Absent | Record::Failed, _)) => "absent",
+        Ok(_) => "value",
+    });
+    function.look().record(took);
+    (seen, began.saturating_add(took))
 }
 
 /// Asks the shared tier.

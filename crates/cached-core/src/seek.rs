@@ -16,7 +16,7 @@ use crate::{
     lease::{Lease, Pledge},
     line::Line,
     marks::{Listener, Mark},
-    observe::look,
+    observe::{look, look_at},
     planted,
     shape::Shape,
     shared::{Opened, Shared},
@@ -95,8 +95,9 @@ impl<R> Seek<'_, R> {
             if shared.pending.is_about([entry.name.text.as_str()].into_iter()) {
                 return None;
             }
-            let opened =
-                shared.open(&entry.name, &stored, shape).inspect_err(|_| function.add(Count::Unreadable));
+            let opened = shared
+                .open(&entry.name, &stored, shape, shared.clock.now())
+                .inspect_err(|_| function.add(Count::Unreadable));
             let Opened { slot, tags } = opened.ok()??;
             if !tags.is_empty() {
                 // This call does not know them, and cannot tell whether they are current.
@@ -106,7 +107,7 @@ impl<R> Seek<'_, R> {
                 return None;
             }
             let claim = Claim { line: line.clone(), ..claim };
-            Some(Found { slot, claim, stamp: stored.stamp, was_awaited: false })
+            Some(Found { slot, claim, stamp: stored.stamp, at: shared.clock.now(), was_awaited: false })
         };
         entries.iter().zip(claims).zip(records).map(found).collect()
     }
@@ -131,6 +132,8 @@ pub(crate) struct Found {
     pub(crate) slot: Arc<dyn Slot>,
     pub(crate) claim: Claim,
     pub(crate) stamp: Stamp,
+    /// When it was answered.
+    pub(crate) at: Nanos,
     /// It was being loaded when it was asked for.
     pub(crate) was_awaited: bool,
 }
@@ -196,7 +199,7 @@ impl<R> Seek<'_, R> {
                 State::Busy { left, is_retry, claim }
                     if self.coalesce && !(is_retry && has_waited) && is_patient() =>
                 {
-                    rounds += wait(listener, &claim.line, left).await;
+                    rounds += Box::pin(wait(listener, &claim.line, left)).await;
                     has_waited = true;
                     known = None;
                     continue;
@@ -213,10 +216,10 @@ impl<R> Seek<'_, R> {
                 }
                 State::Unknown => return self.without_tier(suspect.as_ref()),
             };
-            match self.lease(take).await {
+            match Box::pin(self.lease(take)).await {
                 Leasing::Held(lease) => return Answer::Lease(lease),
                 Leasing::Busy(left, claim) if self.coalesce && !is_impatient && is_patient() => {
-                    rounds += wait(listener, &claim.line, left).await;
+                    rounds += Box::pin(wait(listener, &claim.line, left)).await;
                     has_waited = true;
                 }
                 Leasing::Busy(_, claim) => return Answer::Beside(claim),
@@ -275,9 +278,18 @@ impl<R> Seek<'_, R> {
         if self.is_pending(&tags) {
             return State::Unknown;
         }
-        let ask = Ask { key: name, known: known.map(|kept| kept.stamp) };
-        let Ok(Seen { mut records, generations, line }) = look(shared, self.function, &[ask], &tags).await
-        else {
+        let asked = if known.is_none() && tags.is_empty() {
+            let (asked, now) = look_at(shared, self.function, name, claim.checked).await;
+            asked.map(|(record, line)| (Some(record), Vec::new(), line, now))
+        } else {
+            let ask = Ask { key: name, known: known.map(|kept| kept.stamp) };
+            // Boxed, as everything that a plain hit has no need of: its future is to be small.
+            let asked = Box::pin(look(shared, self.function, &[ask], &tags)).await;
+            asked.map(|Seen { mut records, generations, line }| {
+                (records.pop(), generations, line, shared.clock.now())
+            })
+        };
+        let Ok((record, generations, line, now)) = asked else {
             self.function.add(Count::SharedReadError);
             return State::Unknown;
         };
@@ -285,7 +297,7 @@ impl<R> Seek<'_, R> {
         // Nobody tells of the removal of a tag that is not there.
         let line = if generations.contains(&None) { Line::silent() } else { line };
         let claim = Claim { line, ..claim };
-        match records.pop() {
+        match record {
             Some(Record::Absent) => State::Takeable(Take::Free),
             Some(Record::Failed) => State::Failed,
             Some(Record::Leased { left, is_retry }) => State::Busy { left, is_retry, claim },
@@ -293,13 +305,25 @@ impl<R> Seek<'_, R> {
                 Some(kept) if kept.claim.generations().map(Some).eq(generations) => {
                     self.function.add(Count::Revalidate);
                     let claim = claim.with_generations(kept.claim.generations());
-                    self.judge(kept.slot.clone(), claim, kept.stamp)
+                    self.judge(kept.slot.clone(), claim, kept.stamp, now)
                 }
                 Some(kept) => State::Takeable(Take::Over(kept.stamp)),
                 None => State::Unknown,
             },
             Some(Record::Changed) => State::Moved,
-            Some(Record::Value(stored)) => self.read(&stored, claim, &generations).await,
+            Some(Record::Value(stored)) => {
+                let stamp = stored.stamp;
+                let opened = match shared.open(&self.entry.name, &stored, self.shape, now) {
+                    Ok(Some(opened)) => opened,
+                    Ok(None) => return State::Takeable(Take::Over(stamp)),
+                    Err(unreadable) => return self.unreadable(unreadable, &stored, claim),
+                };
+                drop(stored);
+                if opened.tags.is_empty() && tags.is_empty() && !self.shape.has_value_tags() {
+                    return self.judge(opened.slot, claim, stamp, now);
+                }
+                Box::pin(self.read(opened, stamp, claim, &generations, now)).await
+            }
             None => State::Unknown,
         }
     }
@@ -309,26 +333,29 @@ impl<R> Seek<'_, R> {
         self.shared.pending.is_about(names)
     }
 
-    async fn read(&self, stored: &Stored, claim: Claim, generations: &[Option<u64>]) -> State {
-        let stamp = stored.stamp;
-        let Opened { slot, tags } = match self.shared.open(&self.entry.name, stored, self.shape) {
-            Ok(Some(opened)) => opened,
-            Ok(None) => return State::Takeable(Take::Over(stamp)),
-            Err(unreadable) => return self.unreadable(unreadable, stored, claim),
-        };
-        let Some(claim) = self.check_tags(&*slot, &tags, claim, generations).await else {
-            return State::Takeable(Take::Over(stamp));
-        };
-        self.judge(slot, claim, stamp)
+    /// What to make of a value.
+    async fn read(
+        &self,
+        opened: Opened,
+        stamp: Stamp,
+        claim: Claim,
+        generations: &[Option<u64>],
+        now: Nanos,
+    ) -> State {
+        let Opened { slot, tags } = opened;
+        match self.check_tags(&*slot, &tags, claim, generations).await {
+            Some(claim) => self.judge(slot, claim, stamp, now),
+            None => State::Takeable(Take::Over(stamp)),
+        }
     }
 
-    fn judge(&self, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp) -> State {
-        let (now, meta) = (self.shared.clock.now(), slot.meta());
+    fn judge(&self, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp, now: Nanos) -> State {
+        let meta = slot.meta();
         let is_known = self.wants == Wants::Another(stamp);
         if is_known || !self.will_do(meta, now) || self.max_age.is_some_and(|most| meta.age(now) > most) {
             return State::Takeable(Take::Over(stamp));
         }
-        State::Found(Found { slot, claim, stamp, was_awaited: false })
+        State::Found(Found { slot, claim, stamp, at: now, was_awaited: false })
     }
 
     fn will_do(&self, meta: &Meta, now: Nanos) -> bool {

@@ -149,12 +149,13 @@ impl Shared {
         digest.first_chunk().copied().map_or(0, u64::from_le_bytes)
     }
 
-    /// The value in what the tier had under `name`; `None` if its time is over.
+    /// The value in what the tier had under `name` at this moment; `None` if its time is over.
     pub(crate) fn open<R>(
         &self,
         name: &Name,
         stored: &Stored,
         shape: &dyn Shape<R>,
+        now: Nanos,
     ) -> Result<Option<Opened>, Unreadable> {
         let expect = Expect { schema: name.schema, check: name.check, codec: self.format.id() };
         let opened = envelope::open(&stored.bytes, &expect, &self.limits)?;
@@ -172,7 +173,7 @@ impl Shared {
             return Ok(None);
         }
         let (remaining, stale) = (left.saturating_sub(stale_for), left.min(stale_for));
-        let dates = Dates { now: self.clock.now(), age, remaining, stale };
+        let dates = Dates { now, age, remaining, stale };
         // The decoder is the user's code.
         let decode = || shape.decode(&opened.payload, opened.header.empty, &self.format, dates);
         match catch_unwind(AssertUnwindSafe(decode)) {

@@ -41,6 +41,13 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
     /// or does not find, is watched from then on, if the tier can.
     async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError>;
 
+    /// What is under one key, as in [`look`](Self::look), and over which line it was asked. It is what most misses of a process
+    /// begin with, so a tier may have a shorter way for it.
+    async fn look_at(&self, key: &str) -> Result<(Record, Arc<Line>), TierError> {
+        let Seen { mut records, line, .. } = self.look(&[Ask { key, known: None }], &[]).await?;
+        Ok((records.pop().ok_or(TierError::Unavailable)?, line))
+    }
+
     /// Takes a lease under each key, as each claim says, and gives each tag a new generation if it has none: in one round
     /// trip. All of this is watched, as in [`look`](Self::look).
     async fn lease(&self, claims: &[LeaseClaim<'_>], tags: TagAsk<'_>) -> Result<Leased, TierError>;

@@ -231,6 +231,11 @@ impl Replies {
         values.skip(usize::from(is_asking)).step_by(if is_asking { 2 } else { 1 })
     }
 
+    /// All of them, as they are.
+    pub(crate) fn into_values(self) -> impl Iterator<Item = Value> {
+        self.single.into_iter().chain(self.several)
+    }
+
     /// What the server refuses.
     pub(crate) fn refusals(&self) -> impl Iterator<Item = &ServerError> {
         self.single.iter().chain(self.several.as_slice()).filter_map(|value| match value {

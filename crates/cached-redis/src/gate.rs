@@ -127,19 +127,23 @@ pub(crate) struct Turned {
 
 /// Of one who waits; free again when he does not any more, for whatever reason.
 #[derive(Debug)]
-pub(crate) struct Place<'a>(&'a AtomicUsize);
+pub(crate) struct Place<'a> {
+    taken: &'a AtomicUsize,
+    /// How many others had one when this one was taken.
+    pub(crate) others: usize,
+}
 
 impl<'a> Place<'a> {
     fn take(taken: &'a AtomicUsize, most: usize) -> Option<Self> {
-        let place = Self(taken);
+        let place = Self { taken, others: taken.fetch_add(1, Ordering::AcqRel) };
         // Given back at once if it was one too many.
-        (taken.fetch_add(1, Ordering::AcqRel) < most).then_some(place)
+        (place.others < most).then_some(place)
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.taken.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

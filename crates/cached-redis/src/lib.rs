@@ -23,7 +23,7 @@
 //! `tls`: `rediss://`, over rustls. `sentinel`: `redis-sentinel://`, a primary that is found through Redis Sentinel.
 //! `cluster`: `redis-cluster://`, the primaries of a Redis Cluster.
 //!
-//! The path of an operation is `tier` → `way` → (`cluster`) → `node` → `gate` → `link` → `batch` → Redis; `supervisor` runs beside
+//! The path of an operation is `tier` → `way` → (`cluster`) → `node` → `gate` → `link` → `batch` or `reads` → Redis; `supervisor` runs beside
 //! it and owns the connection, `heartbeat` proves that what was read over it still holds, and `watch` hears what does not.
 
 mod backoff;
@@ -47,6 +47,7 @@ mod link;
 mod node;
 mod random;
 mod readings;
+mod reads;
 mod record;
 mod scripts;
 #[cfg_attr(not(feature = "sentinel"), path = "no_sentinel.rs")]

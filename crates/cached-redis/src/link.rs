@@ -16,6 +16,7 @@ use crate::{
     connection::Connection,
     failure::Verdict,
     gate::{Gate, Place},
+    reads::Reads,
     server_clock::ServerClock,
     state::Condition,
 };
@@ -34,6 +35,7 @@ pub(crate) struct Link {
     /// Lines that are over, while what was read over them may still be served in an outage.
     graced: Mutex<Vec<Weak<Line>>>,
     pub(crate) gate: Gate,
+    pub(crate) reads: Reads,
     pub(crate) condition: Condition,
 }
 
@@ -88,6 +90,7 @@ impl Link {
             last_end: Mutex::new(None),
             graced: Mutex::default(),
             gate,
+            reads: Reads::default(),
             condition: Condition::new(),
         }
     }
@@ -163,6 +166,11 @@ impl Link {
             self.show_breaker();
         }
         has_opened
+    }
+
+    /// Whether nothing has shown since then that the connection works: a heartbeat that was sent meanwhile will tell as well.
+    pub(crate) fn is_unchecked(&self, began: Instant, now: Instant) -> bool {
+        self.silence_at(now) >= now.saturating_duration_since(began)
     }
 
     /// A heartbeat that was sent then was answered. Whether the breaker is closed now, and was not before.
@@ -325,6 +333,12 @@ impl Link {
             State::Up(session) => Some(Arc::clone(session)),
             State::Connecting | State::Down => None,
         }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("id", &self.id).finish_non_exhaustive()
     }
 }
 

@@ -18,6 +18,7 @@ use crate::{
     gate::Gate,
     heartbeat::Member,
     link::{Link, Session},
+    reads::{Got, Reading, Reads},
     settings::{LONGEST, Settings},
     state::Condition,
     supervisor::Supervision,
@@ -81,15 +82,25 @@ impl Node {
         self.supervision.ensure()
     }
 
+    /// The current connection, if it can be counted on.
+    fn current(&self, began: Instant) -> Option<Arc<Session>> {
+        // A background task that ends leaves no connection behind; one that nobody drives any more is silent.
+        self.link.current().filter(|_| self.link.silence_at(began) < self.settings.sign_of_life())
+    }
+
     /// The current connection, within what is left of `budget`.
     async fn session(&self, began: Instant, budget: Duration) -> Result<Arc<Session>, TierError> {
-        // A background task that ends leaves no connection behind; one that nobody drives any more is silent.
-        if let Some(session) = self.link.current()
-            && self.link.silence_at(began) < self.settings.sign_of_life()
-        {
-            Handle::try_current().map_err(|_| TierError::Unavailable)?;
-            return Ok(session);
+        match self.current(began) {
+            Some(session) => {
+                Handle::try_current().map_err(|_| TierError::Unavailable)?;
+                Ok(session)
+            }
+            None => Box::pin(self.next_session(budget)).await,
         }
+    }
+
+    /// The next connection, once there is one.
+    async fn next_session(&self, budget: Duration) -> Result<Arc<Session>, TierError> {
         self.ensure()?;
         let session = timeout(budget, self.link.session()).await;
         session.ok().flatten().ok_or(TierError::Unavailable)
@@ -132,15 +143,69 @@ impl Node {
             Ok((answers, now)) => (Ok(answers), now),
             Err(error) => (Err(error), Instant::now()),
         };
+        self.waited(&outcome, began, ended);
+        outcome
+    }
+
+    /// A read that began and ended then has ended.
+    fn waited<T>(&self, outcome: &Result<T, TierError>, began: Instant, ended: Instant) {
         let has_opened = self.link.waited(outcome.is_ok(), began, ended);
-        // A connection that has become mute is found out at once, and not when its next heartbeat is due. One that
-        // was sent meanwhile will tell as well.
-        let is_unchecked = matches!(outcome, Err(TierError::Timeout))
-            && self.link.silence_at(ended) >= ended.saturating_duration_since(began);
-        if has_opened || is_unchecked {
+        // A connection that has become mute is found out at once, and not when its next heartbeat is due.
+        let is_late = matches!(outcome, Err(TierError::Timeout));
+        if has_opened || is_late && self.link.is_unchecked(began, ended) {
             self.watch.pulse.notify_one();
         }
+    }
+
+    /// What is under one key: as [`read`](Self::read), with others if many ask.
+    pub(crate) async fn get(&self, key: &str) -> Result<Got, TierError> {
+        if self.link.gate.is_open() {
+            self.ensure()?;
+        }
+        let place = self.link.admit()?;
+        if self.link.reads.are_many(place.others)
+            && let Some(reading) = self.join(key)
+        {
+            return reading.await;
+        }
+        let began = Instant::now();
+        let (outcome, ended) = match Box::pin(self.get_alone(key, began)).await {
+            Ok((got, now)) => (Ok(got), now),
+            Err(error) => (Err(error), Instant::now()),
+        };
+        self.waited(&outcome, began, ended);
         outcome
+    }
+
+    /// A seat beside others.
+    fn join(&self, key: &str) -> Option<Reading> {
+        let runtime = Handle::try_current().ok()?;
+        self.link.reads.join(key, &runtime).or_else(|| {
+            let began = Instant::now();
+            let (session, budget) = (self.current(began)?, self.settings.read_timeout);
+            Reads::begin(&self.link, &self.watch, key, session, (began, budget), &runtime)
+        })
+    }
+
+    async fn get_alone(&self, key: &str, began: Instant) -> Result<(Got, Instant), TierError> {
+        let budget = self.settings.read_timeout;
+        let session = self.session(began, budget).await?;
+        let mut connection = session.connection.clone();
+        let mut command = redis::Cmd::with_capacity(2, "GET".len() + key.len());
+        command.arg("GET").arg(key);
+        let deadline = began.checked_add(budget).unwrap_or_else(|| began + LONGEST);
+        let answer = timeout_at(deadline.into(), connection.send_packed_command(&command)).await;
+        let answer = answer.map_err(|_| TierError::Timeout)?;
+        let now = Instant::now();
+        let got = answer.map_err(Failure::from).and_then(|answer| {
+            self.condition().answered_at(now);
+            Got::read(answer, &session, now)
+        });
+        let got = got.map_err(|Failure { error, verdict }| {
+            self.link.report(&session, verdict);
+            error
+        })?;
+        Ok((got, now))
     }
 
     /// Runs what writes.

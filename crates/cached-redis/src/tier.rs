@@ -17,6 +17,7 @@ use crate::{
     journal::{self, NOTE, OPEN, SINCE},
     node::Answers,
     random,
+    reads::Got,
     record::{self, TRAILER, Trailer},
     scripts::{FILL, INCR, LEASE, RELEASE, RENEW, SEED},
     settings::millis,
@@ -167,6 +168,14 @@ impl RedisTier {
         }
     }
 
+    async fn look_over(&self, key: &str) -> Result<(Record, Arc<Line>), TierError> {
+        self.look_together(&[Ask { key, known: None }], &[]).await.and_then(only)
+    }
+
+    async fn look_at_life(&self, key: &str) -> Result<(Record, Arc<Line>), TierError> {
+        self.look_at_lives(&[Ask { key, known: None }], &[]).await.and_then(only)
+    }
+
     /// The same where a value does not say when it ends, as one that another program wrote, or where the server does not say what
     /// time it is.
     async fn look_at_lives(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
@@ -198,6 +207,11 @@ fn questions<const N: usize>(
     let mut batch = commands.next().map_or_else(Batch::new, Batch::of);
     commands.for_each(|command| batch.add(command));
     batch
+}
+
+/// Of one key.
+fn only(mut seen: Seen) -> Result<(Record, Arc<Line>), TierError> {
+    Ok((seen.records.pop().ok_or(TierError::Unavailable)?, seen.line))
 }
 
 fn question(ask: &Ask<'_>) -> redis::Cmd {
@@ -249,6 +263,17 @@ impl Tier for RedisTier {
             return Box::pin(self.look_apart(asks, groups)).await;
         }
         self.look_together(asks, tags).await
+    }
+
+    /// Of those that many callers ask for at the same time, several go in one round trip.
+    async fn look_at(&self, key: &str) -> Result<(Record, Arc<Line>), TierError> {
+        let Way::One(node) = &self.way else { return Box::pin(self.look_over(key)).await };
+        let Got { bytes, clock, line } = node.get(key).await?;
+        let Some(bytes) = bytes else { return Ok((Record::Absent, line)) };
+        match clock.map(|now| record::open(bytes, now)) {
+            Some(Some(record)) => Ok((record, line)),
+            _ => Box::pin(self.look_at_life(key)).await,
+        }
     }
 
     async fn lease(&self, claims: &[LeaseClaim<'_>], tags: TagAsk<'_>) -> Result<Leased, TierError> {

@@ -37,6 +37,10 @@ impl L1 {
         &self.home
     }
 
+    pub(crate) fn has(&self, key: &Key) -> bool {
+        self.slots().contains_key(key)
+    }
+
     pub(crate) fn get(&self, _: &Site, key: KeyRef<'_>, _: Nanos) -> Option<Arc<Kept>> {
         self.slots().get(&key.owned()).cloned()
     }

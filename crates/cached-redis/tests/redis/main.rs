@@ -3,6 +3,7 @@
 mod breaker;
 #[cfg(feature = "cluster")]
 mod cluster;
+mod crowds;
 mod faults;
 mod leases;
 mod members;

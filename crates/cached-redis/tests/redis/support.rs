@@ -69,9 +69,7 @@ pub(crate) fn token() -> Token {
 
 /// What is under one key.
 pub(crate) async fn look(tier: &RedisTier, key: &str) -> Result<Record, TierError> {
-    let mut seen = tier.look(&[Ask { key, known: None }], &[]).await?;
-    assert_eq!((seen.records.len(), seen.generations.len()), (1, 0));
-    Ok(seen.records.remove(0))
+    Ok(tier.look_at(key).await?.0)
 }
 
 /// The value under one key, under which there must be nothing else.
