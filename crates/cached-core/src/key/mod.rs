@@ -20,7 +20,7 @@ use std::{
 use bytes::Bytes;
 use encode::{Append, Compare};
 use equivalent::Equivalent;
-use foldhash::quality::RandomState;
+use foldhash::fast::RandomState;
 #[cfg(feature = "sha256")]
 pub use hasher::Sha256;
 #[cfg(feature = "xxh3")]
@@ -53,11 +53,11 @@ pub(crate) struct KeyRef<'a> {
 pub(crate) fn hash(buffer: &mut Vec<u8>, site: &Site, write: impl WriteKey) -> Result<u64, Error> {
     // Seeded anew in each process, so that nobody outside can aim at one bucket.
     static SEED: LazyLock<RandomState> = LazyLock::new(Default::default);
-    let mut hasher = SEED.build_hasher();
-    hasher.write_u128(site.print().into());
-    let mut writer = KeyWriter(Face::Hash(encode::Hash::new(hasher, buffer)));
+    let mut writer = KeyWriter(Face::Hash(encode::Hash::new(SEED.build_hasher(), buffer)));
     write(&mut writer)?;
-    Ok(if let Face::Hash(sink) = writer.0 { sink.finish() } else { 0 })
+    let parts = if let Face::Hash(sink) = writer.0 { sink.finish() } else { 0 };
+    // No multiplication for what is always the same: a look-up waits for each of them.
+    Ok(parts ^ site.print())
 }
 
 impl<'a> KeyRef<'a> {

@@ -3,7 +3,7 @@
 
 use std::hash::Hasher;
 
-use foldhash::quality::FoldHasher;
+use foldhash::fast::FoldHasher;
 
 use super::{Refusal, length};
 

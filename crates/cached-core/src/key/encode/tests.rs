@@ -36,7 +36,7 @@ fn is_same<T: Serialize + ?Sized>(bytes: &[u8], value: &T) -> bool {
 
 fn hash<T: Serialize + ?Sized>(value: &T) -> u64 {
     let mut buffer = Vec::new();
-    let hasher = foldhash::quality::FixedState::with_seed(7).build_hasher();
+    let hasher = foldhash::fast::FixedState::with_seed(7).build_hasher();
     let mut sink = Hash::new(hasher, &mut buffer);
     put(value, &mut sink).expect("a value that has a key");
     sink.finish()
@@ -46,7 +46,7 @@ fn refused<T: Serialize + ?Sized>(value: &T) -> bool {
     let mut out = b"before".to_vec();
     let refused = encode(value, &mut out).is_err_and(|error| error.is_key());
     assert!(!refused || out == b"before", "a refused value leaves the buffer as it was");
-    let hasher = foldhash::quality::FixedState::with_seed(7).build_hasher();
+    let hasher = foldhash::fast::FixedState::with_seed(7).build_hasher();
     assert_eq!(put(value, &mut Hash::new(hasher, &mut Vec::new())).is_err(), refused);
     assert_eq!(put(value, &mut Compare::new(&[], &mut Vec::new())).is_err(), refused);
     refused
