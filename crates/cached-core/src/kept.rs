@@ -54,6 +54,8 @@ pub(crate) struct Kept {
     pub(crate) weight: u32,
     /// They are counted as bytes that have left.
     is_counted: Counted,
+    /// Moka does not have it any more.
+    is_out: Counted,
     /// Its place in the list of the tier,
     ticket: OnceLock<Ticket>,
     /// and of its function.
@@ -93,6 +95,7 @@ impl Kept {
             rests_until: rests_until.into(),
             weight,
             is_counted: Counted::new(false),
+            is_out: Counted::new(false),
             ticket: OnceLock::new(),
             listed_ticket: OnceLock::new(),
         }
@@ -168,6 +171,11 @@ impl Kept {
         if !self.is_counted.swap(true, Ordering::Relaxed) {
             self.home.retired.fetch_add(self.weight.into(), Ordering::Relaxed);
         }
+    }
+
+    /// Moka is about to let go of it: for whoever has the turn of its key. Whether it was out already.
+    pub(crate) fn leave(&self) -> bool {
+        self.is_out.swap(true, Ordering::Relaxed)
     }
 
     #[inline]

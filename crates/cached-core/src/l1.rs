@@ -187,6 +187,9 @@ impl L1 {
         let weight = u32::try_from(key.len() + names + slot.meta().weight + OVERHEAD).unwrap_or(u32::MAX);
         let turn = self.turn(key.hash());
         let before = if self.has(key) { self.slots.get(&key.as_ref()) } else { None };
+        if let Some(before) = &before {
+            before.leave();
+        }
         let is_new = before.as_ref().is_none_or(|before| !Arc::ptr_eq(&before.slot, &slot));
         let heat = (site.warm_keys() > 0).then(|| {
             let before = before.as_ref().and_then(|before| before.heat().cloned());
@@ -225,6 +228,7 @@ impl L1 {
         if kept.is_retired() {
             // Everything was cleared meanwhile, or it had to leave at once.
             self.retire(&kept);
+            kept.leave();
             self.slots.invalidate(&key.as_ref());
         }
         drop(turn);
@@ -239,6 +243,7 @@ impl L1 {
         let before = self.slots.get(&key.as_ref());
         if let Some(before) = &before {
             self.retire(before);
+            before.leave();
             self.slots.invalidate(&key.as_ref());
         }
         drop(turn);
@@ -285,7 +290,7 @@ impl L1 {
         self.retire(kept);
         let key = kept.key();
         let _turn = self.turn(key.hash());
-        if self.slots.get(&key.as_ref()).is_some_and(|there| Arc::ptr_eq(&there, kept)) {
+        if !kept.leave() {
             self.slots.invalidate(&key.as_ref());
         }
     }
@@ -399,6 +404,31 @@ mod tests {
         l1.clear();
         assert!(all.iter().all(|kept| kept.is_retired()) && !moka_has(&l1, 3));
         assert_eq!(l1.usage(), (0, 0));
+    }
+
+    #[test]
+    fn who_has_left_takes_nobody_else_out() {
+        let l1 = l1(1 << 20);
+        let filled = |number| {
+            fill(&l1, &SITE, number, 0);
+            get(&l1, &SITE, number).unwrap()
+        };
+        let replaced = filled(0);
+        let newer = filled(0);
+        l1.take_out(&replaced);
+        assert!(Arc::ptr_eq(&get(&l1, &SITE, 0).unwrap(), &newer));
+
+        let removed = filled(1);
+        l1.remove(&key(1));
+        let newer = filled(1);
+        l1.take_out(&removed);
+        assert!(Arc::ptr_eq(&get(&l1, &SITE, 1).unwrap(), &newer));
+
+        let taken = filled(2);
+        l1.take_out(&taken);
+        let newer = filled(2);
+        l1.take_out(&taken);
+        assert!(Arc::ptr_eq(&get(&l1, &SITE, 2).unwrap(), &newer));
     }
 
     #[test]
