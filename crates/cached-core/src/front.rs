@@ -130,7 +130,8 @@ pub(crate) fn come_by() -> u64 {
 
 /// All threads let go of what has left its tier, each when it comes by the next time.
 pub(crate) fn let_go() {
-    CALLS.fetch_add(1, Ordering::Relaxed);
+    // Whoever follows sees what has left before.
+    CALLS.fetch_add(1, Ordering::Release);
 }
 
 impl Drop for Hand {
@@ -205,7 +206,7 @@ impl Front {
         let index = match set.place_for(kept) {
             Some(index) => index,
             None => {
-                self.crowd += 1;
+                self.crowd = self.crowd.wrapping_add(1);
                 if !self.crowd.is_multiple_of(LOTTERY) {
                     return left;
                 }
@@ -251,7 +252,7 @@ impl Front {
 
     /// What has left its tier, if that was asked for: of the next few sets.
     fn follow_calls(&mut self) -> Vec<Arc<Kept>> {
-        let calls = CALLS.load(Ordering::Relaxed);
+        let calls = CALLS.load(Ordering::Acquire);
         if self.calls == calls {
             return Vec::new();
         }
@@ -374,9 +375,20 @@ mod tests {
         }))
     }
 
-    fn has(kept: &Arc<Kept>, n: u32) -> bool {
+    fn is_found(kept: &Arc<Kept>, n: u32) -> bool {
         let same = |found: &Arc<Kept>, _| Arc::ptr_eq(found, kept).then_some(());
         find(&SITE, |writer| writer.part(&n), same).is_some()
+    }
+
+    /// Whether it is found when all calls are followed: other tests call as well, at any moment.
+    fn has(kept: &Arc<Kept>, n: u32) -> bool {
+        loop {
+            come_by();
+            let is_found = is_found(kept, n);
+            if HAND.with_borrow(|hand| hand.front.calls) == CALLS.load(Ordering::Relaxed) {
+                return is_found;
+            }
+        }
     }
 
     /// Each test has a thread, and so a front, of its own.
@@ -469,7 +481,7 @@ mod tests {
         all[..30].iter().for_each(|kept| kept.retire());
         assert_eq!(all.iter().filter(held).count(), before);
         let_go();
-        assert!(!has(&all[59], 59), "it has to follow first");
+        assert!(!is_found(&all[59], 59), "it has to follow first");
         keep(&all[59]);
         assert!(has(&all[59], 59));
         assert_eq!(all[..30].iter().filter(held).count(), 0);
