@@ -4,7 +4,7 @@ use std::{
     cell::Cell,
     sync::{
         Arc, Barrier,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     thread,
     time::Duration,
@@ -220,16 +220,18 @@ fn an_entry_is_never_absent_while_another_takes_its_place() {
     });
 }
 
-#[test]
-fn who_is_told_of_an_eviction_may_use_the_cache() {
+/// Loads a hundred values into a cache that has room for a few, and whoever is told that one had to leave uses it.
+/// Returns how often he could.
+fn evict(may_use: impl Fn(&Cache, u32) -> bool + Send + Sync + 'static) -> u64 {
     let here = Arc::new(std::sync::OnceLock::<Cache>::new());
-    let (there, evictions) = (here.clone(), Arc::new(AtomicU64::new(0)));
-    let count = evictions.clone();
+    let (there, uses) = (here.clone(), Arc::new(AtomicU64::new(0)));
+    let (count, told) = (uses.clone(), AtomicU32::new(0));
     let cache = Cache::builder().l1_max_bytes(10_000).on_event(move |event| {
         if event.kind == cached_aside::EventKind::Evict
             && let Some(cache) = there.get()
         {
-            count.fetch_add(u64::from(cache.stats().l1_entries > 0), Ordering::SeqCst);
+            let may_use = may_use(cache, told.fetch_add(1, Ordering::SeqCst));
+            count.fetch_add(may_use.into(), Ordering::SeqCst);
         }
     });
     here.set(cache.build().unwrap()).unwrap();
@@ -240,7 +242,18 @@ fn who_is_told_of_an_eviction_may_use_the_cache() {
         done.send(()).unwrap();
     });
     assert!(is_done.recv_timeout(Duration::from_secs(20)).is_ok(), "it hangs");
-    assert!(evictions.load(Ordering::SeqCst) > 50);
+    uses.load(Ordering::SeqCst)
+}
+
+#[test]
+fn who_is_told_of_an_eviction_may_use_the_cache() {
+    assert!(evict(|cache, _| cache.stats().l1_entries > 0) > 50);
+}
+
+#[test]
+fn who_is_told_of_an_eviction_may_cause_another_one() {
+    let load = |cache: &Cache, n| block_on(x(cache, &Source::default(), 1_000 + n)) == 1;
+    assert_eq!(evict(move |cache, told| told < 50 && load(cache, told)), 50);
 }
 
 /// A value that is copied by a call of a cached function, and a key that is written by one.
