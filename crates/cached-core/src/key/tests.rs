@@ -60,6 +60,7 @@ fn a_key_is_its_template_and_its_parts() {
     ] {
         let other = key(site, write);
         assert_eq!((one == other, is_found(&one, site, write)), (is_it, is_it));
+        assert_eq!(one.hash() == other.hash(), is_it, "or they would come into each other's way");
         assert!(is_found(&other, site, write));
     }
     assert!(!is_found(&one, &SITE, |writer| writer.part(&1_u32)), "a part too few");
@@ -71,6 +72,9 @@ fn a_key_is_its_template_and_its_parts() {
 #[test]
 fn an_equal_hash_is_not_enough() {
     let one = key(&SITE, |writer| writer.part(&1_u32));
+    assert!(one != Key { template: "users", ..one.clone() });
+    assert!(one != Key { hash: one.hash() ^ 1, ..one.clone() });
+    assert!(one != Key { bytes: b"".as_slice().into(), ..one.clone() });
     let mut buffer = Vec::new();
     assert!(one.is_written(one.hash(), &mut buffer, &SITE, |writer| writer.part(&1_u32)));
     assert!(!one.is_written(one.hash(), &mut buffer, &SITE, |writer| writer.part(&2_u32)));

@@ -375,6 +375,7 @@ fn colons_do_not_join_arguments() {
 fn kinds_do_not_mix() {
     assert_ne!(bytes(&1_u32), bytes(&1_u64));
     assert_ne!(bytes(&1_u32), bytes(&1_i32));
+    assert!(hash(&1_u32) != hash(&1_u64) && hash(&1_u32) != hash(&1_i32) && hash(&1_u128) != hash(&1_i128));
     assert_ne!(bytes(&0.0_f32), bytes(&0.0_f64));
     assert_ne!(bytes("a"), bytes(&'a'));
     assert_ne!(bytes("a"), bytes(&Blob(b"a".to_vec())));
