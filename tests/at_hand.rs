@@ -192,6 +192,20 @@ fn a_thread_that_only_misses_lets_go_as_well() {
     assert_eq!(alive.load(Ordering::SeqCst), 1, "what is in the other cache");
 }
 
+#[test]
+fn what_had_to_leave_for_others_is_not_held_for_long() {
+    let alive = Arc::new(AtomicU64::new(0));
+    let cache = Cache::builder().l1_max_bytes(1 << 20).build().unwrap();
+    let source = Source::default();
+    (0..3 * 50).for_each(|n| drop(counted(&cache, &alive, n % 50)));
+    assert_eq!(alive.load(Ordering::SeqCst), 50);
+    for n in 0..20_000 {
+        block_on(x(&cache, &source, n));
+        (0..2).for_each(|_| assert!(block_on(x::peek(&cache, &source, n)).is_some()));
+    }
+    assert_eq!(alive.load(Ordering::SeqCst), 0);
+}
+
 /// Panics when it is dropped at the end of its thread.
 #[derive(Clone)]
 struct Fragile;

@@ -421,8 +421,12 @@ mod tests {
     fn all_ways_with_a_print_are_found_and_no_other_byte_is_one() {
         const NEAR: [u8; 5] = [0, 1, 2, 0x80, 0xFF];
         for number in 0..NEAR.len().pow(8) {
-            let prints: [u8; 8] =
-                std::array::from_fn(|n| NEAR[number / NEAR.len().pow(n as u32) % NEAR.len()]);
+            let mut rest = number;
+            let prints = [(); 8].map(|()| {
+                let near = NEAR[rest % NEAR.len()];
+                rest /= NEAR.len();
+                near
+            });
             let print = prints[USED];
             let (mut ways, mut last) = (ways_with(prints, print), None);
             for way in (0..WAYS).filter(|way| prints[*way] == print) {
@@ -495,8 +499,8 @@ mod tests {
             }
         }
         assert!(lost < 10, "{lost} of {HOT}");
-        let last = &all[all.len() - 5_000..];
-        let came = last.iter().filter(|kept| Arc::strong_count(kept) > 1).count();
+        let newest = &all[all.len() - 5_000..];
+        let came = newest.iter().filter(|kept| Arc::strong_count(kept) > 1).count();
         assert!(
             (1_000..1_500).contains(&came),
             "one of {LOTTERY} comes into a full set, but {came} of 5000 did"
