@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Barrier,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -329,6 +330,59 @@ fn arguments_and_values_may_call_cached_functions() {
         assert_eq!(outer(&Nested(n)).0, n);
     }
     assert_eq!(LOADS.get(), 2);
+}
+
+/// A key of which the writing fails now and then.
+struct Moody(u64);
+
+/// What becomes of the serialisation after so many.
+#[derive(Clone, Copy)]
+enum Mood {
+    Fail,
+    Panic,
+}
+
+thread_local!(static MOOD: Cell<Option<(u32, Mood)>> = const { Cell::new(None) });
+
+impl Serialize for Moody {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match MOOD.get() {
+            Some((0, Mood::Fail)) => return Err(serde::ser::Error::custom("as it was told")),
+            Some((0, Mood::Panic)) => panic!("as it was told"),
+            Some((left, mood)) => MOOD.set(Some((left - 1, mood))),
+            None => {}
+        }
+        // As a text that is put together, which is no text to be had.
+        serializer.collect_str(&inner(self.0))
+    }
+}
+
+#[cached("moody", ttl = "1m", local, cache = cache, skip(cache))]
+fn moody(cache: &Cache, n: &Moody) -> u64 {
+    LOADS.set(LOADS.get() + 1);
+    n.0
+}
+
+#[test]
+fn an_argument_that_fails_while_it_is_looked_for_is_in_nobodys_way() {
+    let cache = cache().0;
+    let get = |n| moody(&cache, &Moody(n));
+    for n in [1, 1, 1, 2, 2, 2] {
+        assert_eq!(get(n), n);
+    }
+    let loads = || LOADS.replace(0);
+    assert_eq!(loads(), 2);
+    for after in 0..8 {
+        MOOD.set(Some((after, Mood::Fail)));
+        assert_eq!(get(1), 1, "after {after}");
+        MOOD.set(Some((after, Mood::Panic)));
+        let out = catch_unwind(AssertUnwindSafe(|| get(1)));
+        assert!(out.map_or(after < 4, |n| n == 1), "after {after}");
+        MOOD.set(None);
+        loads();
+        assert_eq!((get(1), get(2), get(1)), (1, 2, 1));
+        assert_eq!(loads(), 0, "after {after}");
+    }
 }
 
 #[test]
