@@ -209,3 +209,21 @@ pub(crate) fn nanos(duration: Duration) -> Nanos {
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn soon_is_not_before_now_and_a_little_later() {
+        let clock = Clock::system();
+        let (start, mut least) = (Instant::now(), u64::MAX);
+        while start.elapsed() < Duration::from_millis(200) {
+            let now = clock.now();
+            let soon = clock.soon();
+            assert!(soon >= now, "{} ns too early", now - soon);
+            least = least.min(soon - now);
+        }
+        assert!(least < 1_000_000_000, "{least}");
+    }
+}

@@ -23,7 +23,8 @@ use crate::{
 /// A value with all that a hit has to know of it, so that whoever holds the entry can serve it without a look at anything
 /// that threads change in common.
 ///
-/// What a hit reads lies at the start, in two cache lines, and not beside the counter of references.
+/// What a hit reads lies at the start, in two cache lines, and not beside the counter of references. A key of more than 14
+/// bytes ends in the third.
 #[repr(C, align(64))]
 pub(crate) struct Kept {
     /// Of which cache.

@@ -279,7 +279,9 @@ impl L1 {
         if self.observers.is_empty() {
             return;
         }
-        for kept in mem::take(&mut *lock(&self.untold)) {
+        // Not in the head of the loop, which would hold the lock until its end.
+        let untold = mem::take(&mut *lock(&self.untold));
+        for kept in untold {
             let key = kept.key().as_ref();
             self.observers.tell(EventKind::Evict, kept.function.name(), Some(key), &*self.hasher);
         }

@@ -34,6 +34,7 @@
 //!
 //! * A field under `#[serde(skip)]` is not part of the key: two values that differ only in it share an entry.
 //! * Two variants that are renamed to the same name are the same.
+//! * An implementation that passes over the error of a part, and goes on without it, has no key.
 //! * A `HashSet` (of `std` or `hashbrown`) or an `IndexSet` is recognised by its [type's name](super::types), at every
 //!   depth. An unordered collection behind `#[serde(serialize_with)]`, or another one, must be serialised in an order
 //!   of its own choice, or else equal values have different keys.

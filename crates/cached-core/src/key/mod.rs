@@ -6,6 +6,8 @@
 mod bytes;
 mod encode;
 mod hasher;
+#[cfg(test)]
+mod tests;
 mod text;
 mod types;
 mod weigh;

@@ -1,4 +1,9 @@
 //! What has parts: in the order in which they are serialised, or sorted.
+//!
+//! A `Serialize` implementation may pass over the error of a part and go on. Then the whole has no bytes either: those of
+//! the part would be missing or cut off, and another value could have the same.
+
+use std::mem;
 
 use serde::{Serialize, ser};
 
@@ -7,23 +12,34 @@ use super::{Append, Refusal, Sink, tag, value};
 /// What keeps the order it is serialised in.
 pub(super) struct Ordered<'a, S> {
     sink: &'a mut S,
+    /// No part was refused, nor did its implementation panic.
+    is_whole: bool,
 }
 
 impl<'a, S: Sink> Ordered<'a, S> {
     #[inline]
     pub(super) fn new(sink: &'a mut S) -> Self {
-        Self { sink }
+        Self { sink, is_whole: true }
     }
 
     #[inline]
     pub(super) fn element<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), Refusal> {
-        value(v, self.sink)
+        let was_whole = mem::replace(&mut self.is_whole, false);
+        value(v, self.sink)?;
+        self.is_whole = was_whole;
+        Ok(())
     }
 
     #[inline]
-    fn finish(self) {
+    fn finish(self) -> Result<(), Refusal> {
         self.sink.byte(tag::END);
+        whole(self.is_whole)
     }
+}
+
+#[inline]
+fn whole(is_whole: bool) -> Result<(), Refusal> {
+    if is_whole { Ok(()) } else { Err(Refusal::Unserializable) }
 }
 
 macro_rules! positional {
@@ -39,8 +55,7 @@ macro_rules! positional {
 
             #[inline]
             fn end(self) -> Result<(), Refusal> {
-                self.finish();
-                Ok(())
+                self.finish()
             }
         }
     )*};
@@ -63,8 +78,7 @@ macro_rules! named {
 
             #[inline]
             fn end(self) -> Result<(), Refusal> {
-                self.finish();
-                Ok(())
+                self.finish()
             }
         }
     )*};
@@ -83,6 +97,8 @@ pub(super) struct Unordered<'a, S> {
     sink: &'a mut S,
     start: usize,
     entries: Vec<Entry>,
+    /// As of what is [`Ordered`].
+    is_whole: bool,
 }
 
 /// Where an entry lies in the buffer. An element of a set is a key alone.
@@ -94,14 +110,16 @@ struct Entry {
 
 impl<'a, S: Sink> Unordered<'a, S> {
     pub(super) fn new(sink: &'a mut S) -> Self {
-        Self { start: sink.buffer().len(), sink, entries: Vec::new() }
+        Self { start: sink.buffer().len(), sink, entries: Vec::new(), is_whole: true }
     }
 
     /// Returns from where to where it lies in the buffer.
     fn put<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(usize, usize), Refusal> {
+        let was_whole = mem::replace(&mut self.is_whole, false);
         let buffer = self.sink.buffer();
         let start = buffer.len();
         value(v, &mut Append(buffer))?;
+        self.is_whole = was_whole;
         Ok((start, buffer.len()))
     }
 
@@ -111,8 +129,8 @@ impl<'a, S: Sink> Unordered<'a, S> {
         Ok(())
     }
 
-    fn finish(self) {
-        let Self { sink, start, mut entries } = self;
+    fn finish(self) -> Result<(), Refusal> {
+        let Self { sink, start, mut entries, is_whole } = self;
         let out = sink.buffer();
         // Stable, so that values under the same key keep their order.
         entries.sort_by(|a, b| out[a.start..a.key_end].cmp(&out[b.start..b.key_end]));
@@ -123,6 +141,7 @@ impl<'a, S: Sink> Unordered<'a, S> {
         }
         out.push(tag::END);
         sink.whole(start);
+        whole(is_whole)
     }
 }
 
@@ -141,8 +160,7 @@ impl<S: Sink> ser::SerializeMap for Unordered<'_, S> {
     }
 
     fn end(self) -> Result<(), Refusal> {
-        self.finish();
-        Ok(())
+        self.finish()
     }
 }
 
@@ -169,6 +187,5 @@ impl<S: Sink> ser::SerializeSeq for Sequence<'_, S> {
             Self::List(list) => list.finish(),
             Self::Set(set) => set.finish(),
         }
-        Ok(())
     }
 }

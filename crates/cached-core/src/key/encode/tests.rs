@@ -2,10 +2,11 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     hash::BuildHasher,
+    panic,
 };
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
-use serde::ser::SerializeMap;
+use serde::ser::{SerializeMap, SerializeTuple};
 
 use super::*;
 
@@ -374,6 +375,7 @@ fn colons_do_not_join_arguments() {
 fn kinds_do_not_mix() {
     assert_ne!(bytes(&1_u32), bytes(&1_u64));
     assert_ne!(bytes(&1_u32), bytes(&1_i32));
+    assert!(hash(&1_u32) != hash(&1_u64) && hash(&1_u32) != hash(&1_i32) && hash(&1_u128) != hash(&1_i128));
     assert_ne!(bytes(&0.0_f32), bytes(&0.0_f64));
     assert_ne!(bytes("a"), bytes(&'a'));
     assert_ne!(bytes("a"), bytes(&Blob(b"a".to_vec())));
@@ -417,6 +419,61 @@ fn an_error_does_not_quote_the_value() {
     let error = encode(&Broken, &mut Vec::new()).expect_err("it always fails");
     assert!(!format!("{error} {error:?}").contains("swordfish"));
     assert!(refused(&Shown(Mute)));
+}
+
+/// Goes on when a part of it is refused, or panics.
+struct Careless<P>(Vec<P>);
+
+impl<P: Serialize> Careless<P> {
+    fn each(&self, mut put: impl FnMut(&P)) {
+        for part in &self.0 {
+            let _ = panic::catch_unwind(panic::AssertUnwindSafe(|| put(part)));
+        }
+    }
+}
+
+impl<P: Serialize> Serialize for Careless<P> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut parts = serializer.serialize_tuple(self.0.len())?;
+        self.each(|part| _ = parts.serialize_element(part));
+        parts.end()
+    }
+}
+
+/// The same as a map.
+struct CarelessMap<P>(Careless<P>);
+
+impl<P: Serialize> Serialize for CarelessMap<P> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        self.0.each(|part| _ = map.serialize_entry(&1, part));
+        map.end()
+    }
+}
+
+/// Shows a part of itself, and then what is told.
+struct Half(fn() -> fmt::Result);
+
+impl fmt::Display for Half {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("half").and((self.0)())
+    }
+}
+
+/// Or else it would be taken for one that never had the part.
+#[test]
+fn a_part_that_is_refused_cannot_be_passed_over() {
+    for end in [|| Err(fmt::Error), || panic!("as it was told")] {
+        let parts = || vec![Shown(Half(|| Ok(()))), Shown(Half(end))];
+        assert!(refused(&Careless(parts())));
+        assert!(refused(&CarelessMap(Careless(parts()))));
+        assert!(refused(&Careless(vec![Careless(parts())])));
+        assert!(refused(&CarelessMap(Careless(vec![Careless(parts())]))));
+        assert!(refused(&CarelessMap(Careless(vec![CarelessMap(Careless(parts()))]))));
+    }
+    assert!(refused(&Careless(vec![1.0, f64::NAN, 2.0])));
+    assert_eq!(bytes(&Careless(vec![1_u8, 2])), bytes(&(1_u8, 2_u8)));
+    assert_eq!(bytes(&CarelessMap(Careless(vec![2_u8]))), bytes(&BTreeMap::from([(1, 2_u8)])));
 }
 
 #[test]
