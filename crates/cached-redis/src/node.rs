@@ -149,7 +149,8 @@ impl Node {
 
     /// A read that began and ended then has ended.
     fn waited<T>(&self, outcome: &Result<T, TierError>, began: Instant, ended: Instant) {
-        let has_opened = self.link.waited(outcome.is_ok(), began, ended);
+        let is_answered = matches!(outcome, Ok(_) | Err(TierError::Refused(_)));
+        let has_opened = self.link.waited(is_answered, began, ended);
         // A connection that has become mute is found out at once, and not when its next heartbeat is due.
         let is_late = matches!(outcome, Err(TierError::Timeout));
         if has_opened || is_late && self.link.is_unchecked(began, ended) {
