@@ -182,9 +182,8 @@ impl Node {
     fn join(&self, key: &str) -> Option<Reading> {
         let runtime = Handle::try_current().ok()?;
         self.link.reads.join(key, &runtime).or_else(|| {
-            let began = Instant::now();
-            let (session, budget) = (self.current(began)?, self.settings.read_timeout);
-            Reads::begin(&self.link, &self.watch, key, session, (began, budget), &runtime)
+            let (session, budget) = (self.current(Instant::now())?, self.settings.read_timeout);
+            Reads::begin(&self.link, &self.watch, key, session, budget, &runtime)
         })
     }
 
@@ -202,6 +201,9 @@ impl Node {
             self.condition().answered_at(now);
             Got::read(answer, &session, now)
         });
+        if let Ok(Got { bytes: Some(bytes), .. }) = &got {
+            self.link.reads.got(bytes.len());
+        }
         let got = got.map_err(|Failure { error, verdict }| {
             self.link.report(&session, verdict);
             error
