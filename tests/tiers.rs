@@ -1,7 +1,10 @@
 //! Two tiers, as two processes with one shared tier see them. Time stands still until it is moved.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
@@ -803,4 +806,30 @@ async fn a_fill_that_arrives_after_the_invalidation_is_refused() {
     fleet.a.flush().await;
     assert_eq!((fleet.tier.keys(), fleet.a.stats().shared_rejected), (Vec::new(), 1));
     assert_eq!(user::with(CacheControl::new(), &fleet.a, &load, 7).await.outcome, CacheOutcome::Miss);
+}
+
+#[tokio::test]
+async fn what_ends_while_its_tags_are_asked_for_is_not_served() {
+    /// Time passes while the tags are found out.
+    static PASSES: Mutex<Option<ManualClock>> = Mutex::new(None);
+
+    fn tags(n: u32) -> Vec<String> {
+        if let Some(clock) = PASSES.lock().unwrap().take() {
+            clock.advance(MINUTE);
+        }
+        vec![format!("number:{n}")]
+    }
+
+    #[cached("ends:{n}", ttl = "1m", tags_from = |n| tags(*n), cache = cache, skip(cache, runs))]
+    async fn number(cache: &Cache, runs: &AtomicUsize, n: u32) -> u32 {
+        runs.fetch_add(1, SeqCst);
+        n
+    }
+
+    let (fleet, runs) = (Fleet::new(), AtomicUsize::new(0));
+    number(&fleet.a, &runs, 1).await;
+    fleet.a.flush().await;
+    *PASSES.lock().unwrap() = Some(fleet.clock.clone());
+    assert_eq!(number(&fleet.b, &runs, 1).await, 1);
+    assert_eq!(runs.into_inner(), 2);
 }

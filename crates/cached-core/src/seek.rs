@@ -322,7 +322,7 @@ impl<R> Seek<'_, R> {
                 if opened.tags.is_empty() && tags.is_empty() && !self.shape.has_value_tags() {
                     return self.judge(opened.slot, claim, stamp, now);
                 }
-                Box::pin(self.read(opened, stamp, claim, &generations, now)).await
+                Box::pin(self.read(opened, stamp, claim, &generations)).await
             }
             None => State::Unknown,
         }
@@ -334,17 +334,11 @@ impl<R> Seek<'_, R> {
     }
 
     /// What to make of a value.
-    async fn read(
-        &self,
-        opened: Opened,
-        stamp: Stamp,
-        claim: Claim,
-        generations: &[Option<u64>],
-        now: Nanos,
-    ) -> State {
+    async fn read(&self, opened: Opened, stamp: Stamp, claim: Claim, generations: &[Option<u64>]) -> State {
         let Opened { slot, tags } = opened;
         match self.check_tags(&*slot, &tags, claim, generations).await {
-            Some(claim) => self.judge(slot, claim, stamp, now),
+            // The tags may have taken another round trip, in which the value has ended.
+            Some(claim) => self.judge(slot, claim, stamp, self.shared.clock.now()),
             None => State::Takeable(Take::Over(stamp)),
         }
     }

@@ -246,6 +246,7 @@ impl Link {
         if let State::Up(session) = std::mem::replace(&mut published.state, state) {
             *lock(&self.last_end) = Some(Instant::now());
             session.line.end();
+            self.reads.replaced();
             let mut graced = lock(&self.graced);
             graced.retain(|line| line.strong_count() > 0);
             graced.push(Arc::downgrade(&session.line));

@@ -149,7 +149,8 @@ impl Node {
 
     /// A read that began and ended then has ended.
     fn waited<T>(&self, outcome: &Result<T, TierError>, began: Instant, ended: Instant) {
-        let has_opened = self.link.waited(outcome.is_ok(), began, ended);
+        let is_answered = matches!(outcome, Ok(_) | Err(TierError::Refused(_)));
+        let has_opened = self.link.waited(is_answered, began, ended);
         // A connection that has become mute is found out at once, and not when its next heartbeat is due.
         let is_late = matches!(outcome, Err(TierError::Timeout));
         if has_opened || is_late && self.link.is_unchecked(began, ended) {
@@ -181,9 +182,8 @@ impl Node {
     fn join(&self, key: &str) -> Option<Reading> {
         let runtime = Handle::try_current().ok()?;
         self.link.reads.join(key, &runtime).or_else(|| {
-            let began = Instant::now();
-            let (session, budget) = (self.current(began)?, self.settings.read_timeout);
-            Reads::begin(&self.link, &self.watch, key, session, (began, budget), &runtime)
+            let (session, budget) = (self.current(Instant::now())?, self.settings.read_timeout);
+            Reads::begin(&self.link, &self.watch, key, session, budget, &runtime)
         })
     }
 
@@ -201,6 +201,9 @@ impl Node {
             self.condition().answered_at(now);
             Got::read(answer, &session, now)
         });
+        if let Ok(Got { bytes: Some(bytes), .. }) = &got {
+            self.link.reads.got(bytes.len());
+        }
         let got = got.map_err(|Failure { error, verdict }| {
             self.link.report(&session, verdict);
             error

@@ -20,7 +20,7 @@ use std::{
 };
 
 use cached_core::{Line, TierError};
-use redis::{Arg, Cmd, Value};
+use redis::{Arg, Cmd, ServerError, Value};
 use tokio::{
     runtime::{Handle, Id},
     time::timeout_at,
@@ -60,8 +60,8 @@ pub(crate) struct Reads {
 struct Traffic {
     /// The one that takes in more.
     open: Option<Arc<Round>>,
-    /// How many have set off, and have not been answered.
-    under_way: usize,
+    /// Those that have set off, and have not been answered.
+    under_way: Vec<Arc<Round>>,
 }
 
 /// What was under a key.
@@ -97,7 +97,6 @@ struct Round {
     /// Who waits in another runtime must not depend on this one.
     runtime: Id,
     session: Arc<Session>,
-    began: Instant,
     most: usize,
     state: Mutex<State>,
 }
@@ -141,7 +140,7 @@ impl Reads {
         watch: &Arc<Watch>,
         key: &str,
         session: Arc<Session>,
-        (began, budget): (Instant, Duration),
+        budget: Duration,
         runtime: &Handle,
     ) -> Option<Reading> {
         let most = link.reads.most();
@@ -149,7 +148,7 @@ impl Reads {
         ask.arg("MGET");
         let state = State { ask, seats: Vec::with_capacity(most), clock: None, driver: None };
         let state = Mutex::new(state);
-        let round = Arc::new(Round { runtime: runtime.id(), session, began, most, state });
+        let round = Arc::new(Round { runtime: runtime.id(), session, most, state });
         let mut traffic = lock(&link.reads.traffic);
         // Another thread may have been faster.
         let there = traffic.open.as_ref().filter(|round| round.runtime == runtime.id());
@@ -164,18 +163,31 @@ impl Reads {
         if let Some(waker) = waiting {
             waker.wake();
         }
-        let ride = Ride { round, link: link.clone(), watch: watch.clone(), is_under_way: false };
+        let ride = Ride { round, link: link.clone(), watch: watch.clone() };
         runtime.spawn(ride.run(budget));
+        // The task that a thread has spawned last is its own, and no other thread takes it. If this one is blocked from now on,
+        // those of other threads who come along must not wait for it.
+        runtime.spawn(async {});
         seat
+    }
+
+    /// Nobody takes a seat over the connection of until now.
+    pub(crate) fn replaced(&self) {
+        let round = lock(&self.traffic).open.take();
+        let waiting = round.as_ref().and_then(|round| round.state().driver.take());
+        if let Some(waker) = waiting {
+            waker.wake();
+        }
     }
 
     /// Whether this one may set off. If so, nobody comes along any more; if not, its task is woken when it has to ask again.
     fn set_off(&self, round: &Arc<Round>, waker: &Waker) -> bool {
         let mut traffic = lock(&self.traffic);
         let mut state = round.state();
-        let may = traffic.under_way < UNDER_WAY || state.seats.len() >= round.most || !traffic.is_open(round);
+        let may =
+            traffic.before(round) < UNDER_WAY || state.seats.len() >= round.most || !traffic.is_open(round);
         if may {
-            traffic.under_way += 1;
+            traffic.under_way.push(round.clone());
             traffic.close(round);
         } else {
             state.driver = Some(waker.clone());
@@ -184,14 +196,22 @@ impl Reads {
     }
 
     /// This one is over, and was under way or not.
-    fn end(&self, round: &Arc<Round>, was_under_way: bool) {
+    fn end(&self, round: &Arc<Round>) {
         let mut traffic = lock(&self.traffic);
         traffic.close(round);
-        traffic.under_way -= usize::from(was_under_way);
+        traffic.under_way.retain(|other| !Arc::ptr_eq(other, round));
         let waiting = traffic.open.as_ref().and_then(|round| round.state().driver.take());
         drop(traffic);
         if let Some(waker) = waiting {
             waker.wake();
+        }
+    }
+
+    /// Somebody who asked for himself got so many bytes. Where answers are so large that all do, this tells when they are not
+    /// any more.
+    pub(crate) fn got(&self, bytes: usize) {
+        if self.mean.load(Ordering::Relaxed) > MOST_BYTES / 2 {
+            self.learn(bytes, 1);
         }
     }
 
@@ -205,6 +225,15 @@ impl Reads {
 }
 
 impl Traffic {
+    /// How many this one waits for: what a connection of before, or a runtime that stands still, has left under way is nothing
+    /// to it.
+    fn before(&self, round: &Round) -> usize {
+        let is_before = |other: &&Arc<Round>| {
+            other.runtime == round.runtime && Arc::ptr_eq(&other.session, &round.session)
+        };
+        self.under_way.iter().filter(is_before).count()
+    }
+
     fn is_open(&self, round: &Arc<Round>) -> bool {
         self.open.as_ref().is_some_and(|open| Arc::ptr_eq(open, round))
     }
@@ -275,10 +304,11 @@ impl Future for Reading {
         let mut state = self.round.state();
         let seat = &mut state.seats[self.number];
         if let Seat::Waiting(waker) = seat {
-            match waker {
-                Some(waker) => waker.clone_from(cx.waker()),
-                none => *none = Some(cx.waker().clone()),
-            }
+            let is_known = waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+            let before = if is_known { None } else { waker.replace(cx.waker().clone()) };
+            drop(state);
+            // It may have been what kept another seat.
+            drop(before);
             return Poll::Pending;
         }
         let Seat::Answered(bytes) = mem::replace(seat, Seat::Empty) else {
@@ -306,21 +336,21 @@ struct Ride {
     round: Arc<Round>,
     link: Arc<Link>,
     watch: Arc<Watch>,
-    is_under_way: bool,
 }
 
 impl Ride {
-    async fn run(mut self, budget: Duration) {
-        let began = self.round.began;
+    async fn run(self, budget: Duration) {
+        // Not when it was made: a runtime may stand still before it runs this, and then take in others.
+        let began = Instant::now();
         let deadline = began.checked_add(budget).unwrap_or_else(|| began + LONGEST);
         let answers = match timeout_at(deadline.into(), self.go()).await {
             Ok(answers) => answers,
             Err(_) => Err(TierError::Timeout.into()),
         };
-        self.settle(answers);
+        self.settle(answers, began);
     }
 
-    async fn go(&mut self) -> Result<Vec<Value>, Failure> {
+    async fn go(&self) -> Result<Vec<Value>, Failure> {
         let (round, reads) = (&self.round, &self.link.reads);
         let mut has_waited = false;
         poll_fn(|cx| {
@@ -332,7 +362,6 @@ impl Ride {
             Poll::Pending
         })
         .await;
-        self.is_under_way = true;
         let ask = mem::take(&mut self.round.state().ask);
         self.ask(ask).await
     }
@@ -343,10 +372,10 @@ impl Ride {
         let count = ask.args_iter().len() - 1;
         match connection.send_packed_command(&ask).await? {
             Value::Array(answers) if answers.len() == count => Ok(answers),
-            Value::ServerError(_) => {
+            Value::ServerError(refusal) => {
                 // It may be about the command, about one of the keys, or about the server's state.
                 let replies = one_by_one(&ask).send(&mut connection).await?;
-                let is_refused = replies.refusals().count() < count;
+                let is_refused = may_last(&refusal) && replies.refusals().count() < count;
                 self.link.reads.is_refused.fetch_or(is_refused, Ordering::Relaxed);
                 Ok(replies.into_values().collect())
             }
@@ -355,13 +384,9 @@ impl Ride {
         }
     }
 
-    fn end(&mut self) {
-        self.link.reads.end(&self.round, mem::replace(&mut self.is_under_way, false));
-    }
-
-    fn settle(&mut self, answers: Result<Vec<Value>, Failure>) {
-        self.end();
-        let Self { round, link, watch, .. } = &*self;
+    fn settle(&self, answers: Result<Vec<Value>, Failure>, began: Instant) {
+        let Self { round, link, watch } = self;
+        link.reads.end(round);
         let now = Instant::now();
         let (is_answered, is_late) = match &answers {
             Ok(_) => (true, false),
@@ -389,9 +414,9 @@ impl Ride {
         let mut has_opened = false;
         // Each has waited for it.
         for _ in 0..waited {
-            has_opened |= link.waited(is_answered, round.began, now);
+            has_opened |= link.waited(is_answered, began, now);
         }
-        if has_opened || is_late && link.is_unchecked(round.began, now) {
+        if has_opened || is_late && link.is_unchecked(began, now) {
             watch.pulse.notify_one();
         }
     }
@@ -400,9 +425,14 @@ impl Ride {
 /// Also if its runtime ends, or something panics: nobody waits in vain.
 impl Drop for Ride {
     fn drop(&mut self) {
-        self.end();
+        self.link.reads.end(&self.round);
         self.round.answer(None, |_| Err(TierError::Unavailable));
     }
+}
+
+/// Whether it can be about the command. A state of the server passes, even before it is asked again.
+fn may_last(refusal: &ServerError) -> bool {
+    matches!(refusal.code(), "NOPERM" | "ERR")
 }
 
 /// The same reads, each with an answer of its own.
@@ -427,4 +457,22 @@ impl From<TierError> for Failure {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_about_the_command_keeps_it_from_being_tried_again() {
+        let may_last = |reply: &str| match redis::parse_redis_value(reply.as_bytes()) {
+            Ok(Value::ServerError(refusal)) => may_last(&refusal),
+            other => panic!("{other:?}"),
+        };
+        assert!(may_last("-NOPERM this user has no permissions to run the 'mget' command\r\n"));
+        assert!(may_last("-ERR unknown command 'MGET'\r\n"));
+        for code in ["BUSY", "LOADING", "MASTERDOWN", "NOAUTH", "CLUSTERDOWN"] {
+            assert!(!may_last(&format!("-{code} details\r\n")), "{code}");
+        }
+    }
 }

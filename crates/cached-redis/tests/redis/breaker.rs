@@ -439,3 +439,26 @@ fn health_can_be_stored_and_shows_no_password() {
     assert!(json.contains(r#""state":"down""#) && !json.contains("canary"), "{json}");
     assert_eq!(serde_json::from_str::<RedisHealth>(&json).unwrap(), tier.health());
 }
+
+#[tokio::test]
+async fn a_refusal_is_an_answer() {
+    let server = RedisServer::start();
+    server.cli(&["RPUSH", "list", "someone else's"]);
+    let proxy = Proxy::start(server.port());
+    let (tier, _) = connected(&proxy.url()).await;
+    let wait_in_vain = async |times: usize| {
+        proxy.set_mode(Mode::Delay(2 * BUDGET));
+        for _ in 0..times {
+            assert_eq!(get(&tier, "key").await, Err(TierError::Timeout));
+        }
+        proxy.set_mode(Mode::Pass);
+        // What is not read is not judged. It is answered after what came too late.
+        delete(&tier, "another").await.unwrap();
+    };
+    wait_in_vain(3).await;
+    for _ in 0..8 {
+        assert_eq!(get(&tier, "list").await, Err(refused("WRONGTYPE")));
+    }
+    wait_in_vain(1).await;
+    assert!(!tier.health().breaker_open, "only one of the last eight had none");
+}

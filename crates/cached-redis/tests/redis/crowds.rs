@@ -3,20 +3,24 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, Waker},
+    sync::{Arc, Mutex, mpsc},
+    task::{Context, Wake, Waker},
+    thread,
     time::{Duration, Instant},
 };
 
-use cached_core::{Record, Tier, TierError};
+use cached_core::{Record, Take, Tier, TierError};
 use cached_redis::{RedisState, RedisTier};
 use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
 use tokio::{
     runtime::{Builder, Runtime},
-    task::JoinHandle,
+    task::{JoinHandle, yield_now},
+    time::timeout,
 };
 
-use crate::support::{AT_ONCE, MINUTE, builder, put, tier, up};
+use crate::support::{
+    AT_ONCE, MINUTE, Recorder, attach, builder, claim, lease, put, refused, tier, token, up,
+};
 
 /// More than ask each for himself.
 const CROWD: usize = 200;
@@ -24,7 +28,12 @@ const CROWD: usize = 200;
 /// The most of a round.
 const MOST: usize = 64;
 
+/// So many wait before anybody goes along with them.
+const OTHERS: usize = 8;
+
 type Answer = Result<Option<Vec<u8>>, TierError>;
+
+type Reading = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 async fn read(tier: &RedisTier, key: &str) -> Answer {
     match tier.look_at(key).await?.0 {
@@ -57,6 +66,18 @@ fn crowd(tier: &Arc<RedisTier>) -> Vec<JoinHandle<Answer>> {
         tokio::spawn(async move { read(&tier, &key(number)).await })
     };
     (0..CROWD).map(read).collect()
+}
+
+/// So many who wait, and whom nobody polls.
+fn waiting(tier: &Arc<RedisTier>, count: usize) -> Vec<Reading> {
+    (0..count)
+        .map(|number| {
+            let tier = tier.clone();
+            let mut reading: Reading = Box::pin(async move { read(&tier, &key(number)).await });
+            assert!(reading.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            reading
+        })
+        .collect()
 }
 
 fn reads(trips: &[Vec<u8>]) -> (usize, usize) {
@@ -102,15 +123,7 @@ async fn whoever_goes_away_takes_nobody_with_him() {
     let tier = Arc::new(tier(&server.url()));
     fill(&tier).await;
     // All of them wait, and then some do not any more: among them those who came first.
-    let mut waiting: Vec<_> = (0..CROWD)
-        .map(|number| {
-            let tier = tier.clone();
-            let mut reading: Pin<Box<dyn Future<Output = Answer> + Send>> =
-                Box::pin(async move { read(&tier, &key(number)).await });
-            assert_eq!(reading.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending);
-            Some(reading)
-        })
-        .collect();
+    let mut waiting: Vec<_> = waiting(&tier, CROWD).into_iter().map(Some).collect();
     for number in (0..CROWD).filter(|number| number % 3 != 1) {
         waiting[number] = None;
     }
@@ -129,8 +142,13 @@ async fn a_hung_server_costs_each_his_budget_and_opens_the_breaker() {
     up(&tier).await;
     server.freeze();
     let began = Instant::now();
-    for reading in crowd(&tier) {
-        assert_eq!(reading.await.unwrap(), Err(TierError::Timeout));
+    let reading_in_vain = crowd(&tier);
+    yield_now().await;
+    // What these would have waited for in vain is not what opens it.
+    reading_in_vain[..OTHERS].iter().for_each(JoinHandle::abort);
+    for reading in reading_in_vain.into_iter().skip(OTHERS) {
+        let answer = timeout(AT_ONCE, reading).await.expect("there is an end to it");
+        assert_eq!(answer.unwrap(), Err(TierError::Timeout));
     }
     assert!(began.elapsed() >= budget && began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
     assert!(tier.health().breaker_open, "four bad answers in a row");
@@ -230,23 +248,180 @@ fn nobody_waits_for_a_runtime_that_stands_still() {
     let (first, second) = (runtime(), runtime());
     // The connection is at home in the second one, which goes on.
     second.block_on(up(&tier));
-    let held: Vec<_> = first.block_on(async {
-        (0..CROWD)
-            .map(|number| {
-                let tier = tier.clone();
-                let mut reading: Pin<Box<dyn Future<Output = Answer> + Send>> =
-                    Box::pin(async move { read(&tier, &key(number)).await });
-                assert!(reading.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-                reading
-            })
-            .collect()
+    // A round of theirs takes in more.
+    let held = first.block_on(async { waiting(&tier, 2 * OTHERS) });
+    second.block_on(async {
+        for reading in crowd(&tier) {
+            let answer = timeout(AT_ONCE, reading).await.expect("it is answered");
+            assert_eq!(answer.unwrap(), Ok(None));
+        }
+    });
+    drop(held);
+}
+
+#[test]
+fn nobody_waits_for_rounds_of_a_runtime_that_stands_still() {
+    let runtime = || -> Runtime { Builder::new_current_thread().enable_all().build().unwrap() };
+    let server = RedisServer::start();
+    let tier = Arc::new(tier(&server.url()));
+    let (first, second) = (runtime(), runtime());
+    second.block_on(up(&tier));
+    let held = first.block_on(async {
+        let held = waiting(&tier, OTHERS + 2 * MOST);
+        // Both rounds set off. What brings their answers is at home in the second runtime.
+        for _ in 0..8 {
+            yield_now().await;
+        }
+        held
     });
     second.block_on(async {
-        let began = Instant::now();
+        for reading in waiting(&tier, 2 * OTHERS) {
+            assert_eq!(timeout(AT_ONCE, reading).await.expect("it is answered"), Ok(None));
+        }
+    });
+    drop(held);
+}
+
+#[test]
+fn a_runtime_that_stood_still_costs_nobody_who_comes_later() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let server = RedisServer::start();
+    let budget = Duration::from_millis(200);
+    let tier = Arc::new(builder(&server.url()).operation_timeout(budget).build().unwrap());
+    runtime.block_on(up(&tier));
+    let held = runtime.block_on(async { waiting(&tier, 2 * OTHERS) });
+    thread::sleep(2 * budget);
+    runtime.block_on(async {
         for reading in crowd(&tier) {
             assert_eq!(reading.await.unwrap(), Ok(None));
         }
-        assert!(began.elapsed() < AT_ONCE);
     });
+    assert!(!tier.health().breaker_open);
     drop(held);
+}
+
+#[test]
+fn nobody_waits_for_a_thread_that_is_blocked() {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let server = RedisServer::start();
+    let tier = Arc::new(tier(&server.url()));
+    runtime.block_on(up(&tier));
+    let ((is_blocked, blocked), (go_on, may_go_on)) = (mpsc::channel(), mpsc::channel::<()>());
+    let blocking = tier.clone();
+    let blocking = runtime.spawn(async move {
+        let mut held = Vec::new();
+        while held.len() < 2 * OTHERS {
+            let tier = blocking.clone();
+            let mut reading: Reading = Box::pin(async move { read(&tier, "any").await });
+            // The other thread may have been so fast that it has an answer.
+            if reading.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+                held.push(reading);
+            }
+        }
+        is_blocked.send(()).unwrap();
+        // As a load does that should not.
+        let _ = may_go_on.recv_timeout(4 * AT_ONCE);
+        drop(held);
+    });
+    blocked.recv().unwrap();
+    runtime.block_on(async {
+        for _ in 0..OTHERS {
+            assert_eq!(timeout(AT_ONCE, read(&tier, "any")).await.expect("it is answered"), Ok(None));
+        }
+        go_on.send(()).unwrap();
+        blocking.await.unwrap();
+    });
+}
+
+#[tokio::test]
+async fn nobody_takes_a_seat_over_a_connection_that_was_replaced() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let tier = Arc::new(tier(&proxy.url()));
+    up(&tier).await;
+    proxy.set_mode(Mode::Swallow);
+    // Two rounds are under way, and one waits until they have been answered.
+    let held = waiting(&tier, OTHERS + 2 * MOST + OTHERS);
+    proxy.set_mode(Mode::Pass);
+    attach(&tier, Arc::new(Recorder::default()));
+    up(&tier).await;
+    let began = Instant::now();
+    for reading in crowd(&tier) {
+        assert_eq!(reading.await.unwrap(), Ok(None));
+    }
+    assert!(began.elapsed() < AT_ONCE);
+    drop(held);
+}
+
+#[tokio::test]
+async fn after_large_values_small_ones_go_together_again() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let tier = Arc::new(tier(&proxy.url()));
+    put(&tier, "large", vec![b'x'; 200_000], MINUTE).await.unwrap();
+    put(&tier, "small", vec![b'x'], MINUTE).await.unwrap();
+    let ask = async |key: &'static str| {
+        proxy.take_round_trips();
+        let read = |_| {
+            let tier = tier.clone();
+            tokio::spawn(async move { read(&tier, key).await })
+        };
+        let reading: Vec<_> = (0..4 * OTHERS).map(read).collect();
+        for reading in reading {
+            assert!(reading.await.unwrap().unwrap().is_some());
+        }
+        reads(&proxy.take_round_trips()).1
+    };
+    eventually_async("each asks for himself", async || ask("large").await == 0).await;
+    eventually_async("they go together", async || ask("small").await > 0).await;
+}
+
+#[tokio::test]
+async fn what_is_no_value_is_nothing_and_stays_as_it_is() {
+    let server = RedisServer::start();
+    let tier = Arc::new(tier(&server.url()));
+    fill(&tier).await;
+    server.cli(&["DEL", &key(100)]);
+    server.cli(&["RPUSH", &key(100), "someone else's"]);
+    for (number, reading) in crowd(&tier).into_iter().enumerate() {
+        let expected = if number == 100 { None } else { value(number) };
+        assert_eq!(reading.await.unwrap(), Ok(expected), "{number}");
+    }
+    let claimed = lease(&tier, claim(&key(100), token(), Take::Free)).await;
+    assert_eq!(claimed, Err(refused("WRONGTYPE")));
+    assert_eq!(server.cli(&["LRANGE", &key(100), "0", "-1"]).trim(), "someone else's");
+}
+
+/// Lets go of a reading when nobody can wake it any more.
+struct Holder(Mutex<Option<Reading>>);
+
+impl Wake for Holder {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        drop(self.0.lock().unwrap().take());
+    }
+}
+
+#[test]
+fn a_waker_may_let_go_of_another_seat() {
+    let server = RedisServer::start();
+    let (done, is_done) = mpsc::channel();
+    let tier = Arc::new(tier(&server.url()));
+    thread::spawn(move || {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            up(&tier).await;
+            let mut waiting = waiting(&tier, 2 * OTHERS);
+            let (mut one, other) = (waiting.pop().unwrap(), waiting.pop());
+            let holder = Waker::from(Arc::new(Holder(Mutex::new(other))));
+            assert!(one.as_mut().poll(&mut Context::from_waker(&holder)).is_pending());
+            drop(holder);
+            assert_eq!(one.await, Ok(None));
+        });
+        done.send(()).unwrap();
+    });
+    assert_eq!(is_done.recv_timeout(AT_ONCE), Ok(()));
 }
