@@ -27,10 +27,10 @@ use crate::{
 
 const WAYS: usize = 7;
 const FEWEST_SETS: usize = 16;
-/// 1 MiB in a thread that uses a hundred thousand entries. They are a sixteenth of their tier at most, and weigh fifty times
-/// as much.
-const MOST_SETS: usize = 1 << 14;
-/// So many are looked through in one go for what has left.
+/// 4 MiB in a thread that uses some hundred thousand entries. They are a sixteenth of their tier at most, and weigh fifty times
+/// as much. Tests would take long to fill it.
+const MOST_SETS: usize = if cfg!(test) { 1 << 14 } else { 1 << 16 };
+/// So many are looked through in one go for what has left, and so many are parted in one go when the table grows.
 const SWEPT: usize = 64;
 /// Into a full set comes one of so many, or what is used once would push out what is used often.
 const LOTTERY: usize = 4;
@@ -52,6 +52,10 @@ struct Hand {
 
 struct Front {
     sets: Vec<Set>,
+    /// While the table grows: those of half as many that have not been parted yet, from the first on,
+    old: Vec<Set>,
+    /// and how many they were.
+    olds: usize,
     entries: usize,
     /// Of all entries in it,
     bytes: u64,
@@ -137,7 +141,9 @@ pub(crate) fn let_go() {
 impl Drop for Hand {
     /// A value whose drop panics must not take the process with it when its thread ends.
     fn drop(&mut self) {
-        for kept in self.front.sets.drain(..).flat_map(|set| set.ways).flatten() {
+        for kept in
+            self.front.old.drain(..).chain(self.front.sets.drain(..)).flat_map(|set| set.ways).flatten()
+        {
             let _ = catch_unwind(AssertUnwindSafe(|| drop(kept)));
         }
     }
@@ -153,6 +159,8 @@ impl Front {
     const fn new() -> Self {
         Self {
             sets: Vec::new(),
+            old: Vec::new(),
+            olds: 0,
             entries: 0,
             bytes: 0,
             most: 0,
@@ -169,18 +177,12 @@ impl Front {
     fn find<T>(&mut self, hash: u64, mut take: impl FnMut(&Arc<Kept>) -> Option<T>) -> Option<T> {
         let place = place(hash, self.sets.len());
         let set = self.sets.get_mut(place)?;
-        for way in ways_with(set.prints, print(hash)) {
-            if let Some(kept) = &set.ways[way]
-                && let Some(out) = take(kept)
-            {
-                // As a rule it is known already, and nothing is written.
-                if set.prints[USED] & 1 << way == 0 {
-                    set.prints[USED] |= 1 << way;
-                }
-                return Some(out);
-            }
-        }
-        None
+        set.find(hash, &mut take).or_else(|| self.find_old(hash, take))
+    }
+
+    #[cold]
+    fn find_old<T>(&mut self, hash: u64, mut take: impl FnMut(&Arc<Kept>) -> Option<T>) -> Option<T> {
+        self.old.get_mut(place(hash, self.olds))?.find(hash, &mut take)
     }
 
     /// Whoever had to leave for it.
@@ -193,17 +195,19 @@ impl Front {
         if self.sets.is_empty() {
             self.sets.resize_with(FEWEST_SETS, Set::default);
         }
+        self.part(&mut left.others);
         while self.bytes + weight > self.most {
             left.others.extend(self.empty_one());
         }
         // With more, one in a hundred would find its set full.
-        if 2 * self.entries > WAYS * self.sets.len() && self.sets.len() < MOST_SETS {
+        if 2 * self.entries > WAYS * self.sets.len() && self.sets.len() < MOST_SETS && self.old.is_empty() {
             self.grow();
+            self.part(&mut left.others);
         }
         let hash = kept.key().hash();
         let place = place(hash, self.sets.len());
         let set = &mut self.sets[place];
-        let index = match set.place_for(kept) {
+        let index = match set.same(kept).or_else(|| set.free()) {
             Some(index) => index,
             None => {
                 self.crowd = self.crowd.wrapping_add(1);
@@ -228,25 +232,44 @@ impl Front {
     }
 
     /// What is in the next set.
-    fn empty_one(&mut self) -> impl Iterator<Item = Arc<Kept>> {
-        self.hand = (self.hand + 1) % self.sets.len();
-        let ways = mem::take(&mut self.sets[self.hand]).ways;
-        self.count_out(ways.iter().flatten());
-        ways.into_iter().flatten()
+    fn empty_one(&mut self) -> impl Iterator<Item = Arc<Kept>> + use<> {
+        let set = self.old.pop().unwrap_or_else(|| {
+            self.hand = (self.hand + 1) % self.sets.len();
+            mem::take(&mut self.sets[self.hand])
+        });
+        self.count_out(set.ways.iter().flatten());
+        set.ways.into_iter().flatten()
     }
 
+    /// Twice as many sets. What was in them comes over [a few sets at a time](Self::part), or a call would wait for all.
     #[cold]
     fn grow(&mut self) {
-        let more = 2 * self.sets.len();
-        let before = mem::take(&mut self.sets);
-        self.sets.resize_with(more, Set::default);
-        self.unswept = more;
-        for kept in before.into_iter().flat_map(|set| set.ways).flatten() {
-            // Each set is parted into two, so that there is room.
-            let set = &mut self.sets[place(kept.key().hash(), more)];
-            if let Some(free) = set.free() {
-                set.put(free, kept);
+        self.olds = self.sets.len();
+        let mut more = Vec::new();
+        more.resize_with(2 * self.olds, Set::default);
+        self.old = mem::replace(&mut self.sets, more);
+        self.unswept = self.sets.len();
+    }
+
+    /// Parts the next few sets of a table that has grown: each into two, so that there is room.
+    fn part(&mut self, left: &mut Vec<Arc<Kept>>) {
+        for _ in 0..SWEPT {
+            let Some(set) = self.old.pop() else { break };
+            for kept in set.ways.into_iter().flatten() {
+                let set = &mut self.sets[place(kept.key().hash(), 2 * self.olds)];
+                // A newer one of its key may have come, or too many others.
+                let free = if kept.is_retired() || set.same(&kept).is_some() { None } else { set.free() };
+                match free {
+                    Some(free) => drop(set.put(free, kept)),
+                    None => {
+                        self.count_out([&kept]);
+                        left.push(kept);
+                    }
+                }
             }
+        }
+        if self.old.is_empty() {
+            self.old = Vec::new();
         }
     }
 
@@ -260,16 +283,22 @@ impl Front {
             self.unswept = self.sets.len();
         }
         let mut left = Vec::new();
+        self.part(&mut left);
+        if !self.old.is_empty() {
+            return left;
+        }
+        let mut left_now = Vec::new();
         for _ in 0..SWEPT.min(self.unswept) {
             self.next = (self.next + 1) % self.sets.len();
             self.unswept -= 1;
             let ways = &mut self.sets[self.next].ways;
-            left.extend(ways.iter_mut().filter_map(|way| way.take_if(|kept| kept.is_retired())));
+            left_now.extend(ways.iter_mut().filter_map(|way| way.take_if(|kept| kept.is_retired())));
         }
         if self.unswept == 0 {
             self.calls = calls;
         }
-        self.count_out(&left);
+        self.count_out(&left_now);
+        left.append(&mut left_now);
         left
     }
 }
@@ -283,10 +312,27 @@ struct Left {
 }
 
 impl Set {
-    /// The way of an entry of the same key, or one without any.
-    fn place_for(&self, kept: &Kept) -> Option<usize> {
+    /// What `take` makes of an entry whose key may have this hash.
+    #[inline]
+    fn find<T>(&mut self, hash: u64, take: &mut impl FnMut(&Arc<Kept>) -> Option<T>) -> Option<T> {
+        for way in ways_with(self.prints, print(hash)) {
+            if let Some(kept) = &self.ways[way]
+                && let Some(out) = take(kept)
+            {
+                // As a rule it is known already, and nothing is written.
+                if self.prints[USED] & 1 << way == 0 {
+                    self.prints[USED] |= 1 << way;
+                }
+                return Some(out);
+            }
+        }
+        None
+    }
+
+    /// The way of an entry of the same key.
+    fn same(&self, kept: &Kept) -> Option<usize> {
         let is_same = |way: &usize| self.ways[*way].as_ref().is_some_and(|there| there.is_same(kept));
-        ways_with(self.prints, print(kept.key().hash())).find(is_same).or_else(|| self.free())
+        ways_with(self.prints, print(kept.key().hash())).find(is_same)
     }
 
     fn free(&self) -> Option<usize> {
@@ -395,7 +441,7 @@ mod tests {
     fn state<T>(read: impl FnOnce(&Front) -> T) -> T {
         HAND.with_borrow(|hand| {
             let front = &hand.front;
-            let there = || front.sets.iter().flat_map(|set| &set.ways).flatten();
+            let there = || front.old.iter().chain(&front.sets).flat_map(|set| &set.ways).flatten();
             assert_eq!(there().count(), front.entries);
             assert_eq!(there().map(|kept| u64::from(kept.weight)).sum::<u64>(), front.bytes);
             read(front)
@@ -567,6 +613,30 @@ mod tests {
         while state(|front| front.calls != CALLS.load(Ordering::Relaxed)) {
             come_by();
         }
+    }
+
+    #[test]
+    fn while_the_table_grows_all_is_there_once_and_the_newest_of_each_key() {
+        let home = Home::new(1 << 30);
+        let all: Vec<_> = (0..2_000).map(|n| entry(&home, n, 100)).collect();
+        let mut next = all.iter();
+        while state(|front| front.old.len() <= 2 * SWEPT) {
+            keep(next.next().unwrap());
+        }
+        let before = &all[..all.len() - next.len()];
+        let held: Vec<_> = (0..).zip(before).filter(|(_, kept)| Arc::strong_count(kept) > 1).collect();
+        assert!(held.len() > before.len() * 95 / 100);
+        assert!(held.iter().all(|(n, kept)| has(kept, *n)));
+        let newer = entry(&home, held[0].0, 100);
+        keep(&newer);
+        held[0].1.retire();
+        assert!(has(&newer, held[0].0));
+        while state(|front| !front.old.is_empty()) {
+            keep(&newer);
+        }
+        assert!(has(&newer, held[0].0) && held[1..].iter().all(|(n, kept)| has(kept, *n)));
+        assert_eq!(Arc::strong_count(held[0].1), 1);
+        state(|front| assert_eq!(front.entries, held.len()));
     }
 
     #[test]
