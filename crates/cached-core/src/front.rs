@@ -199,8 +199,8 @@ impl Front {
         while self.bytes + weight > self.most {
             left.others.extend(self.empty_one());
         }
-        // With more, one in a hundred would find its set full.
-        if 2 * self.entries > WAYS * self.sets.len() && self.sets.len() < MOST_SETS && self.old.is_empty() {
+        // With more, one in some hundreds would find its set full.
+        if 3 * self.entries > WAYS * self.sets.len() && self.sets.len() < MOST_SETS && self.old.is_empty() {
             self.grow();
             self.part(&mut left.others);
         }

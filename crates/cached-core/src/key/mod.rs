@@ -22,7 +22,7 @@ use std::{
 use bytes::Bytes;
 use encode::{Append, Compare};
 use equivalent::Equivalent;
-use foldhash::fast::RandomState;
+use foldhash::quality::RandomState;
 #[cfg(feature = "sha256")]
 pub use hasher::Sha256;
 #[cfg(feature = "xxh3")]

@@ -3,7 +3,7 @@
 
 use std::hash::Hasher;
 
-use foldhash::fast::FoldHasher;
+use foldhash::quality::FoldHasher;
 
 use super::{Refusal, length};
 

@@ -37,7 +37,7 @@ fn is_same<T: Serialize + ?Sized>(bytes: &[u8], value: &T) -> bool {
 
 fn hash<T: Serialize + ?Sized>(value: &T) -> u64 {
     let mut buffer = Vec::new();
-    let hasher = foldhash::fast::FixedState::with_seed(7).build_hasher();
+    let hasher = foldhash::quality::FixedState::with_seed(7).build_hasher();
     let mut sink = Hash::new(hasher, &mut buffer);
     put(value, &mut sink).expect("a value that has a key");
     sink.finish()
@@ -47,7 +47,7 @@ fn refused<T: Serialize + ?Sized>(value: &T) -> bool {
     let mut out = b"before".to_vec();
     let refused = encode(value, &mut out).is_err_and(|error| error.is_key());
     assert!(!refused || out == b"before", "a refused value leaves the buffer as it was");
-    let hasher = foldhash::fast::FixedState::with_seed(7).build_hasher();
+    let hasher = foldhash::quality::FixedState::with_seed(7).build_hasher();
     assert_eq!(put(value, &mut Hash::new(hasher, &mut Vec::new())).is_err(), refused);
     assert_eq!(put(value, &mut Compare::new(&[], &mut Vec::new())).is_err(), refused);
     refused
@@ -276,6 +276,33 @@ fn any_pair() -> impl Strategy<Value = (Node, Node)> {
         }
         (a, b)
     })
+}
+
+/// Whatever the seeds are, numbers in a row and texts that differ in a digit go to all sets alike.
+#[test]
+fn keys_that_are_alike_are_spread_over_the_sets() {
+    const KEYS: usize = 100;
+    const SETS: usize = 32;
+    const WAYS: usize = 7;
+    let without_place = |seed: u64, put: &dyn Fn(usize, &mut Hash<'_>)| {
+        let shared = foldhash::SharedSeed::from_u64(seed);
+        let mut sets = [0; SETS];
+        for key in 0..KEYS {
+            let mut buffer = Vec::new();
+            let hasher = foldhash::quality::FoldHasher::with_seed(seed, &shared);
+            let mut sink = Hash::new(hasher, &mut buffer);
+            put(key, &mut sink);
+            sets[(sink.finish() >> 20) as usize % SETS] += 1;
+        }
+        sets.iter().map(|&keys: &usize| keys.saturating_sub(WAYS)).sum::<usize>()
+    };
+    let mut worst = [0; 2];
+    for seed in 1..1_000 {
+        let numbers = without_place(seed, &|key, sink| put(&key, sink).unwrap());
+        let texts = without_place(seed, &|key, sink| put(&format!("user-{key}@example.org"), sink).unwrap());
+        worst = [worst[0].max(numbers), worst[1].max(texts)];
+    }
+    assert!(worst.iter().all(|&keys| keys <= KEYS / 8), "{worst:?}");
 }
 
 proptest! {
