@@ -175,14 +175,41 @@ impl Front {
 
     #[inline]
     fn find<T>(&mut self, hash: u64, mut take: impl FnMut(&Arc<Kept>) -> Option<T>) -> Option<T> {
-        let place = place(hash, self.sets.len());
-        let set = self.sets.get_mut(place)?;
-        set.find(hash, &mut take).or_else(|| self.find_old(hash, take))
+        loop {
+            let place = place(hash, self.sets.len());
+            let set = self.sets.get_mut(place)?;
+            for way in ways_with(set.prints, print(hash)) {
+                if let Some(kept) = &set.ways[way]
+                    && let Some(out) = take(kept)
+                {
+                    // As a rule it is known already, and nothing is written.
+                    if set.prints[USED] & 1 << way == 0 {
+                        set.prints[USED] |= 1 << way;
+                    }
+                    return Some(out);
+                }
+            }
+            if !self.bring(hash) {
+                return None;
+            }
+        }
     }
 
+    /// Parts the set of this hash now, if the table grows and it has not come over yet. What is of no use stays behind, to
+    /// be let go of where the user's code may run.
     #[cold]
-    fn find_old<T>(&mut self, hash: u64, mut take: impl FnMut(&Arc<Kept>) -> Option<T>) -> Option<T> {
-        self.old.get_mut(place(hash, self.olds))?.find(hash, &mut take)
+    fn bring(&mut self, hash: u64) -> bool {
+        let Some(old) = self.old.get_mut(place(hash, self.olds)) else { return false };
+        let mut has_come = false;
+        for way in &mut old.ways {
+            let Some(kept) = way.take_if(|kept| !kept.is_retired()) else { continue };
+            let set = &mut self.sets[place(kept.key().hash(), 2 * self.olds)];
+            match set.place_for_old(&kept) {
+                Some(free) => has_come |= set.put(free, kept).is_none(),
+                None => *way = Some(kept),
+            }
+        }
+        has_come
     }
 
     /// Whoever had to leave for it.
@@ -257,8 +284,7 @@ impl Front {
             let Some(set) = self.old.pop() else { break };
             for kept in set.ways.into_iter().flatten() {
                 let set = &mut self.sets[place(kept.key().hash(), 2 * self.olds)];
-                // A newer one of its key may have come, or too many others.
-                let free = if kept.is_retired() || set.same(&kept).is_some() { None } else { set.free() };
+                let free = if kept.is_retired() { None } else { set.place_for_old(&kept) };
                 match free {
                     Some(free) => drop(set.put(free, kept)),
                     None => {
@@ -312,27 +338,15 @@ struct Left {
 }
 
 impl Set {
-    /// What `take` makes of an entry whose key may have this hash.
-    #[inline]
-    fn find<T>(&mut self, hash: u64, take: &mut impl FnMut(&Arc<Kept>) -> Option<T>) -> Option<T> {
-        for way in ways_with(self.prints, print(hash)) {
-            if let Some(kept) = &self.ways[way]
-                && let Some(out) = take(kept)
-            {
-                // As a rule it is known already, and nothing is written.
-                if self.prints[USED] & 1 << way == 0 {
-                    self.prints[USED] |= 1 << way;
-                }
-                return Some(out);
-            }
-        }
-        None
-    }
-
     /// The way of an entry of the same key.
     fn same(&self, kept: &Kept) -> Option<usize> {
         let is_same = |way: &usize| self.ways[*way].as_ref().is_some_and(|there| there.is_same(kept));
         ways_with(self.prints, print(kept.key().hash())).find(is_same)
+    }
+
+    /// None if a newer one of its key has come, or too many others.
+    fn place_for_old(&self, kept: &Kept) -> Option<usize> {
+        if self.same(kept).is_none() { self.free() } else { None }
     }
 
     fn free(&self) -> Option<usize> {
