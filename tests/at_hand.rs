@@ -166,8 +166,8 @@ fn what_was_dropped_or_has_left_is_not_held_for_long() {
     }
     assert_eq!(alive.load(Ordering::SeqCst), 100);
     drop(dropped);
-    // The thread comes by.
-    (0..2).for_each(|_| drop(counted(&kept, &alive, 0)));
+    // The thread comes by, and looks through a few sets each time.
+    (0..40).for_each(|_| drop(counted(&kept, &alive, 0)));
     assert_eq!(alive.load(Ordering::SeqCst), 1);
 
     // A thread that ends lets go of everything.
