@@ -71,7 +71,7 @@ mod error;
 mod event;
 #[path = "../../cached-core/src/flight/mod.rs"]
 mod flight;
-#[path = "../../cached-core/src/front.rs"]
+#[path = "../../cached-core/src/front/mod.rs"]
 mod front;
 #[path = "../../cached-core/src/function.rs"]
 mod function;

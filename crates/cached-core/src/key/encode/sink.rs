@@ -22,7 +22,17 @@ pub(crate) trait Sink {
         &mut self,
         tag: u8,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), Refusal>,
-    ) -> Result<(), Refusal>;
+    ) -> Result<(), Refusal> {
+        let start = self.buffer().len();
+        write(self.buffer())?;
+        let length = length(self.buffer().len() - start)?;
+        self.head(tag, length);
+        self.whole(start);
+        Ok(())
+    }
+
+    /// A tag and how many bytes there are.
+    fn head(&mut self, tag: u8, length: [u8; 4]);
 
     /// For bytes that only come in their order when all are there,
     fn buffer(&mut self) -> &mut Vec<u8>;
@@ -50,10 +60,14 @@ impl Sink for Append<'_> {
 
     #[inline]
     fn framed(&mut self, tag: u8, bytes: &[u8]) -> Result<(), Refusal> {
-        let [a, b, c, d] = length(bytes.len())?;
-        self.0.extend_from_slice(&[tag, a, b, c, d]);
+        self.head(tag, length(bytes.len())?);
         self.0.extend_from_slice(bytes);
         Ok(())
+    }
+
+    #[inline]
+    fn head(&mut self, tag: u8, [a, b, c, d]: [u8; 4]) {
+        self.0.extend_from_slice(&[tag, a, b, c, d]);
     }
 
     /// Straight into the buffer; the length is filled in when it is known.
@@ -113,23 +127,16 @@ impl Sink for Hash<'_> {
     }
 
     #[inline]
-    fn framed(&mut self, _: u8, bytes: &[u8]) -> Result<(), Refusal> {
-        // Of zeros, the hasher does not tell well enough how many they are.
-        self.hasher.write_u128(u32::from_le_bytes(length(bytes.len())?).into());
+    fn framed(&mut self, tag: u8, bytes: &[u8]) -> Result<(), Refusal> {
+        self.head(tag, length(bytes.len())?);
         self.hasher.write(bytes);
         Ok(())
     }
 
-    fn framed_by(
-        &mut self,
-        _: u8,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Refusal>,
-    ) -> Result<(), Refusal> {
-        let start = self.buffer.len();
-        write(self.buffer)?;
-        self.hasher.write_u128(u32::from_le_bytes(length(self.buffer.len() - start)?).into());
-        self.whole(start);
-        Ok(())
+    /// Of zeros, the hasher itself does not tell well enough how many they are.
+    #[inline]
+    fn head(&mut self, _: u8, length: [u8; 4]) {
+        self.hasher.write_u128(u32::from_le_bytes(length).into());
     }
 
     fn buffer(&mut self) -> &mut Vec<u8> {
@@ -186,21 +193,14 @@ impl Sink for Compare<'_> {
 
     #[inline]
     fn framed(&mut self, tag: u8, bytes: &[u8]) -> Result<(), Refusal> {
-        self.fixed(tag, length(bytes.len())?);
+        self.head(tag, length(bytes.len())?);
         self.step(bytes);
         Ok(())
     }
 
-    fn framed_by(
-        &mut self,
-        tag: u8,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Refusal>,
-    ) -> Result<(), Refusal> {
-        let start = self.buffer.len();
-        write(self.buffer)?;
-        self.fixed(tag, length(self.buffer.len() - start)?);
-        self.whole(start);
-        Ok(())
+    #[inline]
+    fn head(&mut self, tag: u8, length: [u8; 4]) {
+        self.fixed(tag, length);
     }
 
     fn buffer(&mut self) -> &mut Vec<u8> {

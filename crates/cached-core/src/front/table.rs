@@ -1,0 +1,236 @@
+//! The table of a thread: sets of entries, by the hash of their key.
+
+use std::{
+    mem,
+    sync::{Arc, atomic::Ordering},
+};
+
+use super::{
+    CALLS,
+    set::{Set, USED, WAYS, print, ways_with},
+};
+use crate::kept::Kept;
+
+pub(super) const FEWEST_SETS: usize = 16;
+/// 4 MiB in a thread that uses some hundred thousand entries. They are a sixteenth of their tier at most, and weigh fifty times
+/// as much. Tests would take long to fill it.
+pub(super) const MOST_SETS: usize = if cfg!(test) { 1 << 14 } else { 1 << 16 };
+/// So many are looked through in one go for what has left, and so many are parted in one go when the table grows.
+pub(super) const SWEPT: usize = 16;
+/// Into a full set comes one of so many, or what is used once would push out what is used often.
+pub(super) const LOTTERY: usize = 4;
+/// What is heavier than this share of all that may be at hand is not worth its place.
+pub(super) const HEAVIEST: u64 = 16;
+
+pub(super) struct Front {
+    pub(super) sets: Vec<Set>,
+    /// While the table grows: those of half as many that have not been parted yet, from the first on,
+    pub(super) old: Vec<Set>,
+    /// and how many they were.
+    pub(super) olds: usize,
+    pub(super) entries: usize,
+    /// Of all entries in it,
+    pub(super) bytes: u64,
+    /// and how many there may be.
+    pub(super) most: u64,
+    /// Entries that came to full sets.
+    pub(super) crowd: usize,
+    /// The next set to be emptied when too much is at hand.
+    pub(super) hand: usize,
+    /// Of the [`CALLS`], how many were followed,
+    pub(super) calls: usize,
+    /// and how many were heard. They are followed a few sets at a time,
+    pub(super) heard: usize,
+    /// of which so many are left,
+    pub(super) unswept: usize,
+    /// and this is the next one.
+    pub(super) next: usize,
+}
+
+impl Front {
+    pub(super) const fn new() -> Self {
+        Self {
+            sets: Vec::new(),
+            old: Vec::new(),
+            olds: 0,
+            entries: 0,
+            bytes: 0,
+            most: 0,
+            crowd: 0,
+            hand: 0,
+            calls: 0,
+            heard: 0,
+            unswept: 0,
+            next: 0,
+        }
+    }
+
+    #[inline]
+    pub(super) fn find<T>(&mut self, hash: u64, mut take: impl FnMut(&Arc<Kept>) -> Option<T>) -> Option<T> {
+        loop {
+            let place = place(hash, self.sets.len());
+            let set = self.sets.get_mut(place)?;
+            for way in ways_with(set.prints, print(hash)) {
+                if let Some(kept) = &set.ways[way]
+                    && let Some(out) = take(kept)
+                {
+                    // As a rule it is known already, and nothing is written.
+                    if set.prints[USED] & 1 << way == 0 {
+                        set.prints[USED] |= 1 << way;
+                    }
+                    return Some(out);
+                }
+            }
+            if !self.bring(hash) {
+                return None;
+            }
+        }
+    }
+
+    /// Parts the set of this hash now, if the table grows and it has not come over yet. What is of no use stays behind, to
+    /// be let go of where the user's code may run.
+    #[cold]
+    pub(super) fn bring(&mut self, hash: u64) -> bool {
+        let Some(old) = self.old.get_mut(place(hash, self.olds)) else { return false };
+        let mut has_come = false;
+        for way in &mut old.ways {
+            let Some(kept) = way.take_if(|kept| !kept.is_retired()) else { continue };
+            let set = &mut self.sets[place(kept.key().hash(), 2 * self.olds)];
+            match set.place_for_old(&kept) {
+                Some(free) => has_come |= set.put(free, kept).is_none(),
+                None => *way = Some(kept),
+            }
+        }
+        has_come
+    }
+
+    /// Whoever had to leave for it.
+    pub(super) fn keep(&mut self, kept: &Arc<Kept>) -> Left {
+        let (weight, mut left) = (u64::from(kept.weight), Left::default());
+        self.most = self.most.max(kept.home().at_hand());
+        if weight > self.most / HEAVIEST {
+            return left;
+        }
+        if self.sets.is_empty() {
+            self.sets.resize_with(FEWEST_SETS, Set::default);
+        }
+        self.part(&mut left.others);
+        while self.bytes + weight > self.most {
+            left.others.extend(self.empty_one());
+        }
+        // With more, one in some hundreds would find its set full.
+        if 3 * self.entries > WAYS * self.sets.len() && self.sets.len() < MOST_SETS && self.old.is_empty() {
+            self.grow();
+            self.part(&mut left.others);
+        }
+        let hash = kept.key().hash();
+        let place = place(hash, self.sets.len());
+        let set = &mut self.sets[place];
+        let index = match set.same(kept).or_else(|| set.free()) {
+            Some(index) => index,
+            None => {
+                self.crowd = self.crowd.wrapping_add(1);
+                if !self.crowd.is_multiple_of(LOTTERY) {
+                    return left;
+                }
+                set.least_used(self.crowd / LOTTERY)
+            }
+        };
+        left.one = set.put(index, kept.clone());
+        self.entries += 1;
+        self.bytes += weight;
+        self.count_out(&left.one);
+        left
+    }
+
+    pub(super) fn count_out<'a>(&mut self, left: impl IntoIterator<Item = &'a Arc<Kept>>) {
+        for kept in left {
+            self.entries -= 1;
+            self.bytes -= u64::from(kept.weight);
+        }
+    }
+
+    /// What is in the next set.
+    pub(super) fn empty_one(&mut self) -> impl Iterator<Item = Arc<Kept>> + use<> {
+        let set = self.old.pop().unwrap_or_else(|| {
+            self.hand = (self.hand + 1) % self.sets.len();
+            mem::take(&mut self.sets[self.hand])
+        });
+        self.count_out(set.ways.iter().flatten());
+        set.ways.into_iter().flatten()
+    }
+
+    /// Twice as many sets. What was in them comes over [a few sets at a time](Self::part), or a call would wait for all.
+    #[cold]
+    pub(super) fn grow(&mut self) {
+        self.olds = self.sets.len();
+        let mut more = Vec::new();
+        more.resize_with(2 * self.olds, Set::default);
+        self.old = mem::replace(&mut self.sets, more);
+        self.unswept = self.sets.len();
+    }
+
+    /// Parts the next few sets of a table that has grown: each into two, so that there is room.
+    pub(super) fn part(&mut self, left: &mut Vec<Arc<Kept>>) {
+        for _ in 0..SWEPT {
+            let Some(set) = self.old.pop() else { break };
+            for kept in set.ways.into_iter().flatten() {
+                let set = &mut self.sets[place(kept.key().hash(), 2 * self.olds)];
+                let free = if kept.is_retired() { None } else { set.place_for_old(&kept) };
+                match free {
+                    Some(free) => drop(set.put(free, kept)),
+                    None => {
+                        self.count_out([&kept]);
+                        left.push(kept);
+                    }
+                }
+            }
+        }
+        if self.old.is_empty() {
+            self.old = Vec::new();
+        }
+    }
+
+    /// What has left its tier, if that was asked for: of the next few sets.
+    pub(super) fn follow_calls(&mut self) -> Vec<Arc<Kept>> {
+        let calls = CALLS.load(Ordering::Acquire);
+        if self.calls == calls {
+            return Vec::new();
+        }
+        if mem::replace(&mut self.heard, calls) != calls {
+            self.unswept = self.sets.len();
+        }
+        let mut left = Vec::new();
+        self.part(&mut left);
+        if !self.old.is_empty() {
+            return left;
+        }
+        let mut left_now = Vec::new();
+        for _ in 0..SWEPT.min(self.unswept) {
+            self.next = (self.next + 1) % self.sets.len();
+            self.unswept -= 1;
+            let ways = &mut self.sets[self.next].ways;
+            left_now.extend(ways.iter_mut().filter_map(|way| way.take_if(|kept| kept.is_retired())));
+        }
+        if self.unswept == 0 {
+            self.calls = calls;
+        }
+        self.count_out(&left_now);
+        left.append(&mut left_now);
+        left
+    }
+}
+
+/// Entries that are not at hand any more.
+#[derive(Default)]
+pub(super) struct Left {
+    /// As a rule there is no more than this.
+    one: Option<Arc<Kept>>,
+    others: Vec<Arc<Kept>>,
+}
+
+#[inline]
+#[allow(clippy::cast_possible_truncation, reason = "any of its bits will do")]
+fn place(hash: u64, sets: usize) -> usize {
+    (hash >> 20) as usize & sets.wrapping_sub(1)
+}
