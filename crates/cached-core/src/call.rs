@@ -126,7 +126,7 @@ impl Prepared {
                 cache.count_of(&site, Count::KeyRefused);
                 Err(Box::new((cache, site, Reason::Key)))
             }
-            Ok(entry) => Ok(Box::new(Desk { cache, site, entry, terms, shape, wants: Wants::Fresh })),
+            Ok(entry) => Ok(Box::new(Desk { cache, site, entry, terms, shape, wants: load.wants() })),
         };
         async move {
             match desk {
@@ -232,12 +232,11 @@ pub(crate) enum Asked<R> {
 
 impl<R> Desk<R> {
     async fn run<F: Future<Output = R>>(
-        mut self: Box<Self>,
+        self: Box<Self>,
         keeper: Option<Arc<dyn Keeper>>,
         is_absent: bool,
         load: Load<R, F>,
     ) -> Result<Reply<R>, Panicked> {
-        self.wants = load.wants();
         let suspect = match if is_absent { Local::Nothing } else { self.ask_l1() } {
             Local::Hit(kept, reply) => {
                 if kept.used()

@@ -24,7 +24,11 @@ pub(crate) struct Step {
 
 impl Step {
     pub(crate) fn begin(span: Span, clock: &Clock) -> Self {
-        Self { span, clock: clock.clone(), began: clock.now(), is_over: false }
+        Self::since(clock.now(), span, clock)
+    }
+
+    fn since(began: Nanos, span: Span, clock: &Clock) -> Self {
+        Self { span, clock: clock.clone(), began, is_over: false }
     }
 
     pub(crate) fn around<F: Future>(&self, step: F) -> impl Future<Output = F::Output> + use<F> {
@@ -94,15 +98,9 @@ pub(crate) async fn look_at(
     key: &str,
     began: Nanos,
 ) -> (Result<(Record, Arc<Line>), TierError>, Nanos) {
-    let span = Span::look(function.name());
-    let mut step = Step { span, clock: shared.clock.clone(), began, is_over: false };
+    let mut step = Step::since(began, Span::look(function.name()), &shared.clock);
     let seen = step.around(shared.tier.look_at(key)).await;
-    let took = step.end(match &seen {
-        Err(_) => "error",
-        Ok((Record::Leased { .. }, _)) => "leased",
-        Ok((Record::Absent | Record::Failed, _)) => "absent",
-        Ok(_) => "value",
-    });
+    let took = step.end(outcome(seen.as_ref().map(|(record, _)| Some(record))));
     function.look().record(took);
     (seen, began.saturating_add(took))
 }
@@ -116,12 +114,16 @@ pub(crate) async fn look(
 ) -> Result<Seen, TierError> {
     let mut step = Step::begin(Span::look(function.name()), &shared.clock);
     let seen = step.around(shared.tier.look(asks, tags)).await;
-    let took = step.end(match seen.as_ref().map(|seen| &*seen.records) {
-        Err(_) => "error",
-        Ok([.., Record::Leased { .. }]) => "leased",
-        Ok([.., Record::Absent | Record::Failed]) => "absent",
-        Ok(_) => "value",
-    });
+    let took = step.end(outcome(seen.as_ref().map(|seen| seen.records.last())));
     function.look().record(took);
     seen
+}
+
+fn outcome(seen: Result<Option<&Record>, &TierError>) -> &'static str {
+    match seen {
+        Err(_) => "error",
+        Ok(Some(Record::Leased { .. })) => "leased",
+        Ok(Some(Record::Absent | Record::Failed)) => "absent",
+        Ok(_) => "value",
+    }
 }

@@ -103,11 +103,12 @@ impl<R> Seek<'_, R> {
                 // This call does not know them, and cannot tell whether they are current.
                 return None;
             }
-            if !slot.meta().is_fresh(shared.clock.now()) {
+            let now = shared.clock.now();
+            if !slot.meta().is_fresh(now) {
                 return None;
             }
             let claim = Claim { line: line.clone(), ..claim };
-            Some(Found { slot, claim, stamp: stored.stamp, at: shared.clock.now(), was_awaited: false })
+            Some(Found { slot, claim, stamp: stored.stamp, at: now, was_awaited: false })
         };
         entries.iter().zip(claims).zip(records).map(found).collect()
     }

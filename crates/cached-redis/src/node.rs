@@ -15,7 +15,7 @@ use crate::{
     batch::{Batch, Replies},
     breaker::Breaker,
     failure::{Failure, Verdict},
-    gate::Gate,
+    gate::{Gate, Place},
     heartbeat::Member,
     link::{Link, Session},
     reads::{Got, Reading, Reads},
@@ -131,13 +131,18 @@ impl Node {
         Ok((Answers { replies, line: session.line.clone() }, now))
     }
 
-    /// Runs what somebody waits for before he has a value, unless he would wait in vain.
-    pub(crate) async fn read(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
+    /// A place among those who wait, unless that would be in vain.
+    fn admit(&self) -> Result<Place<'_>, TierError> {
         if self.link.gate.is_open() {
             // Without the background task, nobody would find out that it need not be.
             self.ensure()?;
         }
-        let _place = self.link.admit()?;
+        self.link.admit()
+    }
+
+    /// Runs what somebody waits for before he has a value, unless he would wait in vain.
+    pub(crate) async fn read(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
+        let _place = self.admit()?;
         let began = Instant::now();
         let (outcome, ended) = match self.run(batch, began, budget).await {
             Ok((answers, now)) => (Ok(answers), now),
@@ -160,10 +165,7 @@ impl Node {
 
     /// What is under one key: as [`read`](Self::read), with others if many ask.
     pub(crate) async fn get(&self, key: &str) -> Result<Got, TierError> {
-        if self.link.gate.is_open() {
-            self.ensure()?;
-        }
-        let place = self.link.admit()?;
+        let place = self.admit()?;
         if self.link.reads.are_many(place.others)
             && let Some(reading) = self.join(key)
         {

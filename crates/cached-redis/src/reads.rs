@@ -129,9 +129,8 @@ impl Reads {
 
     /// A seat in the next round, if there is one to go with.
     pub(crate) fn join(&self, key: &str, runtime: &Handle) -> Option<Reading> {
-        let traffic = lock(&self.traffic);
-        let round = traffic.open.as_ref().filter(|round| round.runtime == runtime.id())?;
-        round.seat(key)
+        let seated = lock(&self.traffic).seat(key, runtime)?;
+        Some(seated.go())
     }
 
     /// The same in a new round over this connection.
@@ -151,11 +150,11 @@ impl Reads {
         let round = Arc::new(Round { runtime: runtime.id(), session, most, state });
         let mut traffic = lock(&link.reads.traffic);
         // Another thread may have been faster.
-        let there = traffic.open.as_ref().filter(|round| round.runtime == runtime.id());
-        if let Some(seat) = there.and_then(|round| round.seat(key)) {
-            return Some(seat);
+        if let Some(seated) = traffic.seat(key, runtime) {
+            drop(traffic);
+            return Some(seated.go());
         }
-        let seat = round.seat(key);
+        let seated = round.seat(key)?;
         // One that was there takes in nobody any more, and need not wait for more.
         let before = traffic.open.replace(round.clone());
         let waiting = before.and_then(|before| before.state().driver.take());
@@ -168,7 +167,7 @@ impl Reads {
         // The task that a thread has spawned last is its own, and no other thread takes it. If this one is blocked from now on,
         // those of other threads who come along must not wait for it.
         runtime.spawn(async {});
-        seat
+        Some(seated.go())
     }
 
     /// Nobody takes a seat over the connection of until now.
@@ -195,7 +194,7 @@ impl Reads {
         may
     }
 
-    /// This one is over, and was under way or not.
+    /// This one is over, whether it was under way or not.
     fn end(&self, round: &Arc<Round>) {
         let mut traffic = lock(&self.traffic);
         traffic.close(round);
@@ -225,6 +224,11 @@ impl Reads {
 }
 
 impl Traffic {
+    /// Of the open round, before that can set off.
+    fn seat(&self, key: &str, runtime: &Handle) -> Option<Seated> {
+        self.open.as_ref().filter(|round| round.runtime == runtime.id())?.seat(key)
+    }
+
     /// How many this one waits for: what a connection of before, or a runtime that stands still, has left under way is nothing
     /// to it.
     fn before(&self, round: &Round) -> usize {
@@ -246,7 +250,7 @@ impl Traffic {
 }
 
 impl Round {
-    fn seat(self: &Arc<Self>, key: &str) -> Option<Reading> {
+    fn seat(self: &Arc<Self>, key: &str) -> Option<Seated> {
         let mut state = self.state();
         if state.seats.len() >= self.most {
             return None;
@@ -255,11 +259,7 @@ impl Round {
         state.seats.push(Seat::Waiting(None));
         let number = state.seats.len() - 1;
         let driver = if number + 1 == self.most { state.driver.take() } else { None };
-        drop(state);
-        if let Some(waker) = driver {
-            waker.wake();
-        }
-        Some(Reading { round: self.clone(), number, is_over: false })
+        Some(Seated { reading: Reading { round: self.clone(), number, is_over: false }, driver })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -286,6 +286,23 @@ impl Round {
         let count = wakers.len();
         wakers.into_iter().flatten().for_each(Waker::wake);
         count
+    }
+}
+
+/// A seat that was just taken.
+struct Seated {
+    reading: Reading,
+    /// Of the round, if it was the last one.
+    driver: Option<Waker>,
+}
+
+impl Seated {
+    /// To be called under no lock: a waker is the runtime's code.
+    fn go(self) -> Reading {
+        if let Some(waker) = self.driver {
+            waker.wake();
+        }
+        self.reading
     }
 }
 

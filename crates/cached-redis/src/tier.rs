@@ -168,14 +168,6 @@ impl RedisTier {
         }
     }
 
-    async fn look_over(&self, key: &str) -> Result<(Record, Arc<Line>), TierError> {
-        self.look_together(&[Ask { key, known: None }], &[]).await.and_then(only)
-    }
-
-    async fn look_at_life(&self, key: &str) -> Result<(Record, Arc<Line>), TierError> {
-        self.look_at_lives(&[Ask { key, known: None }], &[]).await.and_then(only)
-    }
-
     /// The same where a value does not say when it ends, as one that another program wrote, or where the server does not say what
     /// time it is.
     async fn look_at_lives(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
@@ -267,12 +259,15 @@ impl Tier for RedisTier {
 
     /// Of those that many callers ask for at the same time, several go in one round trip.
     async fn look_at(&self, key: &str) -> Result<(Record, Arc<Line>), TierError> {
-        let Way::One(node) = &self.way else { return Box::pin(self.look_over(key)).await };
+        let ask = [Ask { key, known: None }];
+        let Way::One(node) = &self.way else {
+            return Box::pin(self.look_together(&ask, &[])).await.and_then(only);
+        };
         let Got { bytes, clock, line } = node.get(key).await?;
         let Some(bytes) = bytes else { return Ok((Record::Absent, line)) };
         match clock.map(|now| record::open(bytes, now)) {
             Some(Some(record)) => Ok((record, line)),
-            _ => Box::pin(self.look_at_life(key)).await,
+            _ => Box::pin(self.look_at_lives(&ask, &[])).await.and_then(only),
         }
     }
 

@@ -1,9 +1,9 @@
 //! What a thread has at hand: the entries that it used last, in a table that no other thread touches.
 //!
 //! A hit in here takes no lock, changes no counter of references and writes to nothing that another thread reads, but for the
-//! entry's [count of uses](crate::policy::Uses), until that has enough. It is no copy of the tier, only a shorter way to entries that are in it: an entry knows by itself whether it may be served, and
-//! whether it has left the tier. What has left is not used, so that its place is the first to be taken, and it is let go of
-//! when somebody [asks](let_go) all threads to.
+//! entry's [count of uses](crate::policy::Uses), until that has enough. It is no copy of the tier, only a shorter way to
+//! entries that are in it: an entry knows by itself whether it may be served, and whether it has left the tier. What has left
+//! is not used, so that its place is the first to be taken, and it is let go of when somebody [asks](let_go) all threads to.
 //!
 //! The table is set-associative, with seven ways to a set; of a full set goes what was not used since others came.
 //! It grows with what its thread uses, up to [`table::MOST_SETS`].
@@ -76,10 +76,7 @@ pub(crate) fn find<T>(
 /// Has the entry at hand from now on.
 pub(crate) fn keep(kept: &Arc<Kept>) {
     // The values of those who leave are the user's code: not under the borrow.
-    let _gone = HAND.try_with(|hand| {
-        let front = &mut hand.try_borrow_mut().ok()?.front;
-        Some((front.follow_calls(), front.keep(kept)))
-    });
+    let _gone = HAND.try_with(|hand| Some(hand.try_borrow_mut().ok()?.front.keep(kept)));
 }
 
 /// This thread lets go of what has left its tier, if that was asked for. Returns which of its looks it is at.

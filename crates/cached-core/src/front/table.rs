@@ -20,31 +20,31 @@ pub(super) const SWEPT: usize = 16;
 /// Into a full set comes one of so many, or what is used once would push out what is used often.
 pub(super) const LOTTERY: usize = 4;
 /// What is heavier than this share of all that may be at hand is not worth its place.
-pub(super) const HEAVIEST: u64 = 16;
+const HEAVIEST: u64 = 16;
 
 pub(super) struct Front {
     pub(super) sets: Vec<Set>,
     /// While the table grows: those of half as many that have not been parted yet, from the first on,
     pub(super) old: Vec<Set>,
     /// and how many they were.
-    pub(super) olds: usize,
+    olds: usize,
     pub(super) entries: usize,
     /// Of all entries in it,
     pub(super) bytes: u64,
     /// and how many there may be.
-    pub(super) most: u64,
+    most: u64,
     /// Entries that came to full sets.
-    pub(super) crowd: usize,
+    crowd: usize,
     /// The next set to be emptied when too much is at hand.
-    pub(super) hand: usize,
+    hand: usize,
     /// Of the [`CALLS`], how many were followed,
     pub(super) calls: usize,
     /// and how many were heard. They are followed a few sets at a time,
-    pub(super) heard: usize,
+    heard: usize,
     /// of which so many are left,
-    pub(super) unswept: usize,
+    unswept: usize,
     /// and this is the next one.
-    pub(super) next: usize,
+    next: usize,
 }
 
 impl Front {
@@ -90,7 +90,7 @@ impl Front {
     /// Parts the set of this hash now, if the table grows and it has not come over yet. What is of no use stays behind, to
     /// be let go of where the user's code may run.
     #[cold]
-    pub(super) fn bring(&mut self, hash: u64) -> bool {
+    fn bring(&mut self, hash: u64) -> bool {
         let Some(old) = self.old.get_mut(place(hash, self.olds)) else { return false };
         let mut has_come = false;
         for way in &mut old.ways {
@@ -143,7 +143,7 @@ impl Front {
         left
     }
 
-    pub(super) fn count_out<'a>(&mut self, left: impl IntoIterator<Item = &'a Arc<Kept>>) {
+    fn count_out<'a>(&mut self, left: impl IntoIterator<Item = &'a Arc<Kept>>) {
         for kept in left {
             self.entries -= 1;
             self.bytes -= u64::from(kept.weight);
@@ -151,7 +151,7 @@ impl Front {
     }
 
     /// What is in the next set.
-    pub(super) fn empty_one(&mut self) -> impl Iterator<Item = Arc<Kept>> + use<> {
+    fn empty_one(&mut self) -> impl Iterator<Item = Arc<Kept>> + use<> {
         let set = self.old.pop().unwrap_or_else(|| {
             self.hand = (self.hand + 1) % self.sets.len();
             mem::take(&mut self.sets[self.hand])
@@ -162,7 +162,7 @@ impl Front {
 
     /// Twice as many sets. What was in them comes over [a few sets at a time](Self::part), or a call would wait for all.
     #[cold]
-    pub(super) fn grow(&mut self) {
+    fn grow(&mut self) {
         self.olds = self.sets.len();
         let mut more = Vec::new();
         more.resize_with(2 * self.olds, Set::default);
@@ -171,7 +171,7 @@ impl Front {
     }
 
     /// Parts the next few sets of a table that has grown: each into two, so that there is room.
-    pub(super) fn part(&mut self, left: &mut Vec<Arc<Kept>>) {
+    fn part(&mut self, left: &mut Vec<Arc<Kept>>) {
         for _ in 0..SWEPT {
             let Some(set) = self.old.pop() else { break };
             for kept in set.ways.into_iter().flatten() {
@@ -201,23 +201,26 @@ impl Front {
             self.unswept = self.sets.len();
         }
         let mut left = Vec::new();
+        // What has not come over yet is looked through when it does.
         self.part(&mut left);
-        if !self.old.is_empty() {
-            return left;
-        }
-        let mut left_now = Vec::new();
-        for _ in 0..SWEPT.min(self.unswept) {
-            self.next = (self.next + 1) % self.sets.len();
-            self.unswept -= 1;
-            let ways = &mut self.sets[self.next].ways;
-            left_now.extend(ways.iter_mut().filter_map(|way| way.take_if(|kept| kept.is_retired())));
+        if self.old.is_empty() {
+            self.sweep(&mut left);
         }
         if self.unswept == 0 {
             self.calls = calls;
         }
-        self.count_out(&left_now);
-        left.append(&mut left_now);
         left
+    }
+
+    fn sweep(&mut self, left: &mut Vec<Arc<Kept>>) {
+        let before = left.len();
+        for _ in 0..SWEPT.min(self.unswept) {
+            self.next = (self.next + 1) % self.sets.len();
+            self.unswept -= 1;
+            let ways = &mut self.sets[self.next].ways;
+            left.extend(ways.iter_mut().filter_map(|way| way.take_if(|kept| kept.is_retired())));
+        }
+        self.count_out(&left[before..]);
     }
 }
 

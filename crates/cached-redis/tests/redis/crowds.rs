@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::support::{
-    AT_ONCE, MINUTE, Recorder, attach, builder, claim, lease, put, refused, tier, token, up,
+    AT_ONCE, MINUTE, Recorder, attach, builder, claim, lease, put, refused, tier, token, up, watched,
 };
 
 /// More than ask each for himself.
@@ -102,6 +102,28 @@ async fn those_who_ask_at_the_same_time_share_round_trips_and_each_gets_his_own(
     let (alone, together) = reads(&trips);
     assert!(alone <= 10, "{alone} asked alone");
     assert!(together >= (CROWD - alone) / MOST && together <= 10, "{together} rounds");
+}
+
+#[tokio::test]
+async fn what_was_read_together_is_watched_whether_it_was_there_or_not() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let (tier, recorder) = watched(&proxy.url()).await;
+    fill(&self::tier(&server.url())).await;
+    let tier = Arc::new(tier);
+    proxy.take_round_trips();
+    for reading in crowd(&tier) {
+        reading.await.unwrap().unwrap();
+    }
+    assert!(reads(&proxy.take_round_trips()).1 > 0);
+    assert_eq!(recorder.take(), [""; 0]);
+
+    let keys: Vec<_> = (0..CROWD).map(key).collect();
+    let change = ["MSET"].into_iter().chain(keys.iter().flat_map(|key| [key, "1"]));
+    server.cli(&change.collect::<Vec<_>>());
+    for key in &keys {
+        recorder.hears(key).await;
+    }
 }
 
 #[tokio::test]
