@@ -20,7 +20,7 @@ use crate::{
     front,
     functions::{Function, Functions},
     kept::Kept,
-    key::{Key, KeyRef, KeyWriter, WriteKey, name, with_identity},
+    key::{Key, KeyRef, WriteKey, name, with_identity},
     l1::L1,
     line::Line,
     places::Places,
@@ -197,15 +197,16 @@ impl Cache {
 
     /// What `take` makes of an entry that answers a plain call: the shortest way, for the common case. Everything else is for
     /// [`look`](Self::look).
-    #[inline]
+    #[allow(clippy::inline_always, reason = "what is known of the site then needs no look at it")]
+    #[inline(always)]
     pub(crate) fn hit<T>(
         &self,
         site: &Site,
-        write: impl WriteKey,
+        parts: &impl WriteKey,
         take: impl Fn(&Arc<Kept>) -> Option<T>,
     ) -> Result<T, Absent> {
-        let at_hand = front::find(site, &write, |kept, look| {
-            let began = stats::is_sample(look).then(|| self.clock().now());
+        let at_hand = front::find(site, parts, |kept, look| {
+            let began = stats::is_sample(look).then(|| self.clock().now_exactly());
             let soon = self.0.clock.soon();
             let is_served = kept.is_in(self.0.l1.home(), site.schema_version())
                 && kept.is_early(soon)
@@ -222,8 +223,8 @@ impl Cache {
             return Ok(out);
         }
         let look = front::come_by();
-        let began = stats::is_sample(look).then(|| self.clock().now());
-        let kept = self.look_far(site, &write)?;
+        let began = stats::is_sample(look).then(|| self.clock().now_exactly());
+        let kept = self.look_far(site, parts)?;
         let out = take(&kept).ok_or(Absent(false))?;
         self.note_hit(&kept, began, site);
         front::keep(&kept);
@@ -232,12 +233,8 @@ impl Cache {
 
     /// An entry that this thread does not have at hand.
     #[inline(never)]
-    fn look_far(
-        &self,
-        site: &Site,
-        write: &dyn Fn(&mut KeyWriter<'_>) -> Result<(), Error>,
-    ) -> Result<Arc<Kept>, Absent> {
-        match with_identity(site, write, |key| self.look(site, key)) {
+    fn look_far(&self, site: &Site, parts: &dyn WriteKey) -> Result<Arc<Kept>, Absent> {
+        match with_identity(site, parts, |key| self.look(site, key)) {
             Ok(Looked::Fresh(kept, _)) => Ok(kept),
             Ok(looked) => Err(Absent(matches!(looked, Looked::Nothing))),
             Err(_) => Err(Absent(false)),
@@ -324,7 +321,7 @@ impl Cache {
     pub(crate) fn bound_of(&self, site: &Site) -> Nanos {
         match site.own_bound() {
             Some(own) if !planted!("bound-of-function-ignored") => {
-                nanos(own).min(self.0.bound.saturating_add(self.0.grace))
+                own.min(self.0.bound.saturating_add(self.0.grace))
             }
             _ => self.0.bound,
         }
@@ -410,10 +407,10 @@ impl Cache {
         &self,
         site: &Site,
         key: Key,
-        write: impl WriteKey,
+        parts: &dyn WriteKey,
         schema: impl FnOnce() -> u64,
     ) -> Result<Entry, Error> {
-        let (text, check) = self.name(site, &key, write)?;
+        let (text, check) = self.name(site, &key, parts)?;
         let is_shared = self.shared().exists && !site.is_local();
         let schema = if is_shared { schema() } else { 0 };
         Ok(Entry { key, name: Name { text, check, schema }, is_shared, tags: Vec::new() })
@@ -424,13 +421,13 @@ impl Cache {
         &self,
         site: &Site,
         key: &Key,
-        write: impl WriteKey,
+        parts: &dyn WriteKey,
     ) -> Result<(String, [u8; 16]), Error> {
         let shared = &self.0.shared;
         let digest = key.digest(&*shared.hasher);
         let mut check = [0; 16];
         check.copy_from_slice(&digest[16..]);
-        Ok((name(site, &shared.namespace, &digest, &*shared.hasher, write)?, check))
+        Ok((name(site, &shared.namespace, &digest, &*shared.hasher, parts)?, check))
     }
 }
 

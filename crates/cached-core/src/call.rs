@@ -33,8 +33,6 @@ use crate::{
 pub struct Plan<R> {
     /// Where the function stands.
     pub site: &'static Site,
-    /// The value in a slot, as the function returns it.
-    pub hit: fn(&dyn Slot) -> Option<R>,
     /// The return type with the policies. Called on a miss.
     pub shape: fn() -> Arc<dyn Shape<R>>,
 }
@@ -60,17 +58,18 @@ pub(crate) struct Prepared {
 
 /// Steps 1 and 2 of a plain call: encode the key into this thread's buffer, and look into L1. What `take` makes of an
 /// entry ends the call, without an allocation.
-#[inline]
+#[allow(clippy::inline_always, reason = "what is known of the site then needs no look at it")]
+#[inline(always)]
 pub(crate) fn hit<T>(
     cache: &Cache,
     site: &Site,
-    write: impl WriteKey,
+    parts: &impl WriteKey,
     take: impl Fn(&Arc<Kept>) -> Option<T>,
 ) -> Result<T, Absent> {
     if cache.mode() == CacheMode::Off {
         return Err(Absent(false));
     }
-    cache.hit(site, write, take)
+    cache.hit(site, parts, take)
 }
 
 /// Names the type and the version of the value. The digest is made once in each thread, and not for each miss.
@@ -96,11 +95,11 @@ impl Prepared {
     pub(crate) fn new(
         cache: &Cache,
         site: &Site,
-        write: impl WriteKey,
+        parts: &dyn WriteKey,
         schema: impl FnOnce() -> u64,
     ) -> Self {
-        let key = with_identity(site, &write, |key| key.owned());
-        let entry = key.and_then(|key| cache.entry(site, key, write, schema));
+        let key = with_identity(site, parts, |key| key.owned());
+        let entry = key.and_then(|key| cache.entry(site, key, parts, schema));
         Self { cache: cache.clone(), site: *site, entry, keeper: None, is_absent: false }
     }
 

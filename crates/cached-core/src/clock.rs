@@ -124,8 +124,14 @@ impl Clock {
     pub(crate) fn soon(&self) -> Nanos {
         match &self.0 {
             Source::Coarse(coarse) => coarse.soon(),
-            _ => self.now(),
+            _ => self.now_exactly(),
         }
+    }
+
+    /// As [`now`](Self::now), where it is seldom asked for.
+    #[cold]
+    pub(crate) fn now_exactly(&self) -> Nanos {
+        self.now()
     }
 
     /// Milliseconds since the Unix epoch.
@@ -202,8 +208,10 @@ fn system_wall_ms() -> u64 {
 }
 
 /// Saturates after 584 years.
-pub(crate) fn nanos(duration: Duration) -> Nanos {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+#[allow(clippy::cast_possible_truncation, reason = "not of what fits")]
+pub(crate) const fn nanos(duration: Duration) -> Nanos {
+    let nanos = duration.as_nanos();
+    if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 }
 }
 
 pub(crate) fn millis(duration: Duration) -> u64 {

@@ -12,7 +12,7 @@ use crate::{
     Cache, Error,
     cache::Mode,
     clock::{Nanos, nanos},
-    key::{BuildPrehashed, Key, KeyWriter, with_identity},
+    key::{BuildPrehashed, Key, Part, with_identity},
     site::Site,
     tier::{Tier, TierError},
 };
@@ -50,12 +50,12 @@ impl Cache {
             return Err(Error::config("the ttl of a counter is 0"));
         }
         let site = Site::prefix(prefix);
-        let write = |writer: &mut KeyWriter<'_>| writer.part(key);
-        let key = with_identity(&site, write, |key| key.owned())?;
+        let part = Part(key);
+        let key = with_identity(&site, &part, |key| key.owned())?;
         if !self.shared().exists || self.mode() != Mode::On {
             return self.local_counters().add(key, by, ttl, self.clock().now()).ok_or_else(overflow);
         }
-        let (name, _) = self.name(&site, &key, write)?;
+        let (name, _) = self.name(&site, &key, &part)?;
         Ok(self.shared().tier.incr(&name, by, ttl).await?)
     }
 }

@@ -18,8 +18,9 @@ use crate::{
     invalidation::Invalidation,
     keep_warm::Recipe,
     kept::Kept,
-    key::KeyWriter,
+    key::{Parts, WriteKey},
     load::{Load, Panicked},
+    slot::Slot,
     tags::Tags,
     warm::Warmed,
 };
@@ -50,10 +51,10 @@ impl<R> Missed<R> {
         intent: Intent,
         plan: Plan<R>,
         cache: &Cache,
-        write: &dyn Fn(&mut KeyWriter<'_>) -> Result<(), Error>,
+        parts: &dyn WriteKey,
         Absent(is_absent): Absent,
     ) -> Box<Self> {
-        let prepared = Prepared::new(cache, plan.site, write, || schema(plan));
+        let prepared = Prepared::new(cache, plan.site, parts, || schema(plan));
         let prepared = Prepared { is_absent, ..prepared };
         Box::new(Self { plan, intent, prepared })
     }
@@ -69,45 +70,50 @@ enum Stage<R, M> {
 }
 
 impl<R> Started<R> {
-    /// Writes the key, and for a plain call looks into L1.
-    #[inline]
+    /// Writes the key, and for a plain call looks into L1. `restore` makes of a slot what the function returns; as each function
+    /// has a type of its own for it, each has this code to itself.
+    #[allow(clippy::inline_always, reason = "what is known of the function then needs no look at it")]
+    #[inline(always)]
     pub fn new(
         intent: Intent,
         plan: Plan<R>,
         cache: &Cache,
-        write: impl Fn(&mut KeyWriter<'_>) -> Result<(), Error>,
+        parts: &impl Parts,
+        restore: impl Fn(&dyn Slot) -> Option<R>,
     ) -> Self {
         let absent = match intent {
-            Intent::Plain => match hit(cache, plan.site, &write, |kept| (plan.hit)(&*kept.slot)) {
+            Intent::Plain => match hit(cache, plan.site, parts, |kept| restore(&*kept.slot)) {
                 Ok(value) => return Self(Stage::Hit(value)),
                 Err(absent) => absent,
             },
             Intent::Beside => Absent(false),
         };
-        Self(Stage::Miss(Missed::new(intent, plan, cache, &write, absent)))
+        Self(Stage::Miss(Missed::new(intent, plan, cache, parts, absent)))
     }
 
     /// The same for a function that keeps its most used keys warm: a hit counts.
-    #[inline]
+    #[allow(clippy::inline_always, reason = "what is known of the function then needs no look at it")]
+    #[inline(always)]
     pub fn counted(
         intent: Intent,
         plan: Plan<R>,
         cache: &Cache,
-        write: impl Fn(&mut KeyWriter<'_>) -> Result<(), Error>,
+        parts: &impl Parts,
+        restore: impl Fn(&dyn Slot) -> Option<R>,
     ) -> Self {
-        let take = |kept: &Arc<Kept>| Some(((plan.hit)(&*kept.slot)?, kept.used().then(|| kept.clone())));
+        let take = |kept: &Arc<Kept>| Some((restore(&*kept.slot)?, kept.used().then(|| kept.clone())));
         let absent = match intent {
-            Intent::Plain => match hit(cache, plan.site, &write, take) {
+            Intent::Plain => match hit(cache, plan.site, parts, take) {
                 Ok((value, None)) => return Self(Stage::Hit(value)),
                 Ok((value, Some(kept))) => {
-                    let missed = Missed::new(intent, plan, cache, &write, Absent(false));
+                    let missed = Missed::new(intent, plan, cache, parts, Absent(false));
                     return Self(Stage::Hot(value, Box::new((*missed, kept))));
                 }
                 Err(absent) => absent,
             },
             Intent::Beside => Absent(false),
         };
-        Self(Stage::Miss(Missed::new(intent, plan, cache, &write, absent)))
+        Self(Stage::Miss(Missed::new(intent, plan, cache, parts, absent)))
     }
 
     /// Adds the tags of the call. A hit does not look at them.

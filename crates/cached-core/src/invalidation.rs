@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use crate::{
     Error,
     cache::{Cache, Entry},
-    key::{KeyPart, KeyWriter},
+    key::{KeyPart, NameWriter, Parts},
     observe::Step,
     pending::Word,
     planted,
@@ -168,7 +168,7 @@ impl Cache {
     ///
     /// `template` is the tag as in `tags = [".."]`, with a `{}` for each of `parts`, which are written as placeholders are.
     pub fn invalidate_tag(&self, template: &str, parts: &[&(dyn KeyPart + Sync)]) -> Invalidation {
-        self.__tag(|writer| writer.fill_in(template, parts))
+        self.tagged(NameWriter::text(&*self.shared().hasher, |writer| writer.fill_in(template, parts)))
     }
 
     /// Invalidates every entry whose name matches: `*` in the template stands for any characters, and no part can bring
@@ -176,7 +176,7 @@ impl Cache {
     ///
     /// It looks at every key that the shared tier has, in steps: prefer a tag where there are many.
     pub fn invalidate_pattern(&self, template: &str, parts: &[&(dyn KeyPart + Sync)]) -> Invalidation {
-        self.__pattern(|writer| writer.fill_in(template, parts))
+        self.matching(NameWriter::text(&*self.shared().hasher, |writer| writer.fill_in(template, parts)))
     }
 
     /// Invalidates everything that has the namespace of this cache, in every tier and process. It looks at every key that
@@ -185,15 +185,23 @@ impl Cache {
         Invalidation::new(self.clone(), Ok(Target::Matching(self.shared().everything())))
     }
 
-    #[doc(hidden)]
-    pub fn __tag(&self, write: impl FnOnce(&mut KeyWriter<'_>) -> Result<(), Error>) -> Invalidation {
-        let tag = KeyWriter::text(&*self.shared().hasher, write);
+    pub(crate) fn invalidate_tag_of(&self, parts: &impl Parts) -> Invalidation {
+        self.tagged(self.text_of(parts))
+    }
+
+    pub(crate) fn invalidate_pattern_of(&self, parts: &impl Parts) -> Invalidation {
+        self.matching(self.text_of(parts))
+    }
+
+    fn text_of(&self, parts: &impl Parts) -> Result<String, Error> {
+        Ok(NameWriter::text(&*self.shared().hasher, |writer| parts.write(writer))?)
+    }
+
+    fn tagged(&self, tag: Result<String, Error>) -> Invalidation {
         Invalidation::new(self.clone(), tag.map(|tag| Target::Tag(self.shared().tag_key(&tag))))
     }
 
-    #[doc(hidden)]
-    pub fn __pattern(&self, write: impl FnOnce(&mut KeyWriter<'_>) -> Result<(), Error>) -> Invalidation {
-        let pattern = KeyWriter::text(&*self.shared().hasher, write);
+    fn matching(&self, pattern: Result<String, Error>) -> Invalidation {
         let target = pattern.and_then(|pattern| {
             // Redis would read them as more than themselves.
             match pattern.find(['?', '[', ']', '\\']) {

@@ -13,7 +13,7 @@ use crate::{
     control::{CacheControl, Terms},
     flight::{Leader, Role},
     invalidation::{Invalidation, Target},
-    key::KeyWriter,
+    key::Part,
     line::Line,
     load::{Load, Panicked},
     seek::{Found, Seek},
@@ -272,8 +272,8 @@ where
     }
 
     fn prepare(&self, key: &K) -> Prepared {
-        let write = |writer: &mut KeyWriter<'_>| writer.part(key);
-        Prepared::new(&self.cache, &self.site, write, || self.plain().schema(self.site.schema_version()))
+        let schema = || self.plain().schema(self.site.schema_version());
+        Prepared::new(&self.cache, &self.site, &Part(key), schema)
     }
 
     fn plain(&self) -> Typed<V, Infallible, V> {

@@ -356,7 +356,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        key::Blake3,
+        key::{Blake3, Part},
         line::Line,
         marks::Marks,
         slot::{Meta, Value},
@@ -370,7 +370,7 @@ mod tests {
     }
 
     fn key(number: usize) -> Key {
-        KeyRef::write(&mut Vec::new(), &SITE, |writer| writer.part(&number)).unwrap().owned()
+        KeyRef::write(&mut Vec::new(), &SITE, &Part(&number)).unwrap().owned()
     }
 
     /// With a value that weighs so much, and that is over after a second.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::clock::{Nanos, nanos};
+
 /// The fixed part of a cached function. Generated code holds one in a `static`.
 #[derive(Clone, Copy, Debug)]
 pub struct Site {
@@ -11,7 +13,7 @@ pub struct Site {
     is_local: bool,
     version: u32,
     max_entries: Option<u64>,
-    bound: Option<Duration>,
+    bound: Option<Nanos>,
     coalesces_here: bool,
     soft_timeout: Option<Duration>,
     max_loads: Option<u32>,
@@ -70,7 +72,7 @@ impl Site {
     /// How old the proof of freshness of an entry may be, instead of the cache's own bound.
     #[must_use]
     pub const fn bound(mut self, bound: Duration) -> Self {
-        self.bound = Some(bound);
+        self.bound = Some(nanos(bound));
         self
     }
 
@@ -115,7 +117,7 @@ impl Site {
         self.max_loads
     }
 
-    pub(crate) const fn own_bound(&self) -> Option<Duration> {
+    pub(crate) const fn own_bound(&self) -> Option<Nanos> {
         self.bound
     }
 

@@ -1,6 +1,10 @@
 //! The tags of one call, as generated code writes them.
 
-use crate::{Error, key::KeyWriter, shared::Shared};
+use crate::{
+    Error,
+    key::{NameWriter, Parts},
+    shared::Shared,
+};
 
 /// Receives the tags of a call, one by one.
 pub struct Tags<'a> {
@@ -13,9 +17,9 @@ impl<'a> Tags<'a> {
         Self { shared, keys }
     }
 
-    /// One tag: the same writer as for a name.
-    pub fn tag(&mut self, write: impl FnOnce(&mut KeyWriter<'_>) -> Result<(), Error>) -> Result<(), Error> {
-        let tag = KeyWriter::text(&*self.shared.hasher, write)?;
+    /// One tag.
+    pub fn tag(&mut self, parts: &impl Parts) -> Result<(), Error> {
+        let tag = NameWriter::text(&*self.shared.hasher, |writer| parts.write(writer))?;
         let key = self.shared.tag_key(&tag);
         if !self.keys.contains(&key) {
             self.keys.push(key);

@@ -8,7 +8,7 @@ use std::{
 
 use super::*;
 use crate::{
-    key::KeyRef,
+    key::{KeyRef, Part},
     site::Site,
     slot::{Meta, Value},
 };
@@ -17,7 +17,7 @@ use crate::{
 const INSTANTLY: Duration = Duration::from_nanos(1);
 
 fn key(name: &str) -> Key {
-    KeyRef::write(&mut Vec::new(), &Site::prefix("x"), |writer| writer.part(name)).unwrap().owned()
+    KeyRef::write(&mut Vec::new(), &Site::prefix("x"), &Part(name)).unwrap().owned()
 }
 
 fn slot() -> Arc<dyn Slot> {

@@ -46,12 +46,13 @@ struct Hand {
     front: Front,
 }
 
-/// What `take` makes of an entry under the key that `write` writes, if one is at hand. It is told which of its thread's
+/// What `take` makes of an entry under the key of these parts, if one is at hand. It is told which of its thread's
 /// looks it is.
-#[inline]
+#[allow(clippy::inline_always, reason = "what is known of the site then needs no look at it")]
+#[inline(always)]
 pub(crate) fn find<T>(
     site: &Site,
-    write: impl WriteKey,
+    parts: &(impl WriteKey + ?Sized),
     take: impl Fn(&Arc<Kept>, u64) -> Option<T>,
 ) -> Option<T> {
     let found = HAND.try_with(|hand| {
@@ -64,9 +65,9 @@ pub(crate) fn find<T>(
         if hand.buffer.capacity() > LARGEST_BUFFER {
             hand.buffer = Vec::new();
         }
-        let hash = key::hash(&mut hand.buffer, site, &write).ok()?;
+        let hash = key::hash(&mut hand.buffer, site, parts).ok()?;
         hand.front.find(hash, |kept| {
-            let is_it = kept.key().is_written(hash, &mut hand.buffer, site, &write);
+            let is_it = kept.key().is_of(hash, &mut hand.buffer, site, parts);
             if is_it { take(kept, hand.looks) } else { None }
         })
     });

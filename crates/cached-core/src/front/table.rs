@@ -65,7 +65,8 @@ impl Front {
         }
     }
 
-    #[inline]
+    #[allow(clippy::inline_always, reason = "it is called at one place in each function")]
+    #[inline(always)]
     pub(super) fn find<T>(&mut self, hash: u64, mut take: impl FnMut(&Arc<Kept>) -> Option<T>) -> Option<T> {
         loop {
             let place = place(hash, self.sets.len());

@@ -9,7 +9,7 @@ use crate::{
     claim::Claim,
     functions::Functions,
     kept::{Home, Parts},
-    key::KeyRef,
+    key::{KeyRef, Part},
     line::Line,
     marks::Marks,
     slot::{Meta, Value},
@@ -22,7 +22,7 @@ fn entry(home: &Arc<Home>, n: u32, weight: u32) -> Arc<Kept> {
     let (tags, line) = (Box::default(), Line::certain());
     let mut bytes = Vec::new();
     Arc::new(Kept::new(Parts {
-        key: KeyRef::write(&mut bytes, &SITE, |writer| writer.part(&n)).unwrap().owned(),
+        key: KeyRef::write(&mut bytes, &SITE, &Part(&n)).unwrap().owned(),
         home: home.clone(),
         slot: Arc::new(Value { meta, value: n }),
         claim: Claim { mark: Marks::new().of("x"), tags, line, checked: 0 },
@@ -37,7 +37,7 @@ fn entry(home: &Arc<Home>, n: u32, weight: u32) -> Arc<Kept> {
 
 fn is_found(kept: &Arc<Kept>, n: u32) -> bool {
     let same = |found: &Arc<Kept>, _| Arc::ptr_eq(found, kept).then_some(());
-    find(&SITE, |writer| writer.part(&n), same).is_some()
+    find(&SITE, &Part(&n), same).is_some()
 }
 
 /// Whether it is found when all calls are followed: other tests call as well, at any moment.
@@ -295,11 +295,11 @@ fn no_large_key_stays_in_the_buffer() {
     keep(&kept);
     // Sorted in the buffer, as a text alone would never be in it.
     let long = BTreeMap::from([(1, "x".repeat(1 << 20))]);
-    assert!(find(&SITE, |writer| writer.part(&long), |_, _| Some(())).is_none());
+    assert!(find(&SITE, &Part(&long), |_, _| Some(())).is_none());
     HAND.with_borrow(|hand| assert!(hand.buffer.capacity() > LARGEST_BUFFER));
     assert!(has(&kept, 1));
     HAND.with_borrow(|hand| assert!(hand.buffer.capacity() <= LARGEST_BUFFER));
-    assert!(find(&SITE, |writer| writer.part(&(&long, f64::NAN)), |_, _| Some(())).is_none());
+    assert!(find(&SITE, &Part(&(&long, f64::NAN)), |_, _| Some(())).is_none());
     assert!(has(&kept, 1));
     HAND.with_borrow(|hand| assert!(hand.buffer.capacity() <= LARGEST_BUFFER));
 }

@@ -92,7 +92,7 @@ mod tag {
 ///
 /// A NaN, a string of 4 GiB or more, or an error of the type's own `Serialize` implementation. `out` is then as it was.
 #[inline]
-pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), Error> {
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let start = out.len();
     let result = put(value, &mut Append(out));
     result.inspect_err(|_| out.truncate(start))
@@ -103,14 +103,10 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Res
 /// # Errors
 ///
 /// As [`encode`]; then what the sink has is of no use.
-#[inline]
-pub(crate) fn put<T: Serialize + ?Sized>(value: &T, sink: &mut impl Sink) -> Result<(), Error> {
-    self::value(value, sink).map_err(Error::from)
-}
-
+///
 /// Every value, at every depth, comes through here, where its type still has a name.
 #[inline]
-fn value<T: Serialize + ?Sized>(value: &T, sink: &mut impl Sink) -> Result<(), Refusal> {
+pub(crate) fn put<T: Serialize + ?Sized>(value: &T, sink: &mut impl Sink) -> Result<(), Refusal> {
     value.serialize(Encoder { sink, of: type_name::<T>() })
 }
 
@@ -121,7 +117,7 @@ fn length(bytes: usize) -> Result<[u8; 4], Refusal> {
 
 /// Why a value has no bytes. It never holds a part of the value.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Refusal {
+pub enum Refusal {
     NotANumber,
     TooLong,
     Unserializable,
@@ -273,7 +269,7 @@ impl<'a, S: Sink> Serializer for Encoder<'a, S> {
     #[inline]
     fn serialize_some<T: Serialize + ?Sized>(self, v: &T) -> Result<(), Refusal> {
         self.sink.byte(tag::SOME);
-        value(v, self.sink)
+        put(v, self.sink)
     }
 
     #[inline]
@@ -298,7 +294,7 @@ impl<'a, S: Sink> Serializer for Encoder<'a, S> {
     where
         T: Serialize + ?Sized,
     {
-        value(v, self.sink)
+        put(v, self.sink)
     }
 
     #[inline]

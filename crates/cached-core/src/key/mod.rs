@@ -6,6 +6,7 @@
 mod bytes;
 mod encode;
 mod hasher;
+mod parts;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -20,7 +21,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use encode::{Append, Compare};
+use encode::{Append, Compare, Refusal};
 use equivalent::Equivalent;
 use foldhash::quality::RandomState;
 #[cfg(feature = "sha256")]
@@ -28,6 +29,8 @@ pub use hasher::Sha256;
 #[cfg(feature = "xxh3")]
 pub use hasher::Xxh3;
 pub use hasher::{Blake3, KeyHasher, KeyedBlake3};
+pub(crate) use parts::{Digest, Part, Parts, WriteKey, Writer};
+pub use parts::{Literal, Scope, ScopeValue};
 use serde::Serialize;
 pub(crate) use weigh::weigh;
 
@@ -50,25 +53,27 @@ pub(crate) struct KeyRef<'a> {
     bytes: &'a [u8],
 }
 
-/// The hash of the key that `write` writes. What is in the buffer then is of no use.
+/// The hash of the key of these parts. What is in the buffer then is of no use.
 #[inline]
-pub(crate) fn hash(buffer: &mut Vec<u8>, site: &Site, write: impl WriteKey) -> Result<u64, Error> {
+pub(crate) fn hash(
+    buffer: &mut Vec<u8>,
+    site: &Site,
+    parts: &(impl WriteKey + ?Sized),
+) -> Result<u64, Refusal> {
     // Seeded anew in each process, so that nobody outside can aim at one bucket.
     static SEED: LazyLock<RandomState> = LazyLock::new(Default::default);
-    let mut writer = KeyWriter(Face::Hash(encode::Hash::new(SEED.build_hasher(), buffer)));
-    write(&mut writer)?;
-    let parts = if let Face::Hash(sink) = writer.0 { sink.finish() } else { 0 };
+    let mut sink = encode::Hash::new(SEED.build_hasher(), buffer);
+    parts.hash(&mut sink)?;
     // No multiplication for what is always the same: a look-up waits for each of them.
-    Ok(parts ^ site.print())
+    Ok(sink.finish() ^ site.print())
 }
 
 impl<'a> KeyRef<'a> {
     /// Writes the parts into `bytes`, in place of what they are.
-    #[inline]
-    pub(crate) fn write(bytes: &'a mut Vec<u8>, site: &Site, write: impl WriteKey) -> Result<Self, Error> {
-        let hash = hash(bytes, site, &write)?;
+    pub(crate) fn write(bytes: &'a mut Vec<u8>, site: &Site, parts: &dyn WriteKey) -> Result<Self, Error> {
+        let hash = hash(bytes, site, parts)?;
         bytes.clear();
-        write(&mut KeyWriter(Face::Identity(Append(bytes))))?;
+        parts.append(&mut Append(bytes))?;
         Ok(Self { hash, template: site.template(), bytes })
     }
 
@@ -114,20 +119,20 @@ impl Key {
         self.hash
     }
 
-    /// Whether it is what `write` writes, which has this hash. What is in the buffer then is of no use.
+    /// Whether it is the key of these parts, which have this hash. What is in the buffer then is of no use.
     #[inline]
-    pub(crate) fn is_written(
+    pub(crate) fn is_of(
         &self,
         hash: u64,
         buffer: &mut Vec<u8>,
         site: &Site,
-        write: impl WriteKey,
+        parts: &(impl WriteKey + ?Sized),
     ) -> bool {
         if self.hash != hash || !is_same_text(self.template, site.template()) {
             return false;
         }
-        let mut writer = KeyWriter(Face::Compared(Compare::new(&self.bytes, buffer)));
-        write(&mut writer).is_ok() && matches!(&writer.0, Face::Compared(sink) if sink.is_same())
+        let mut sink = Compare::new(&self.bytes, buffer);
+        parts.compare(&mut sink).is_ok() && sink.is_same()
     }
 
     /// Of its parts.
@@ -188,72 +193,39 @@ impl Hasher for Prehashed {
     }
 }
 
-/// Receives the parts of a key, one by one, from the function that knows the arguments.
-///
-/// The same function writes the identity and, when the shared tier is asked, the name.
-pub struct KeyWriter<'a>(Face<'a>);
-
-enum Face<'a> {
-    Identity(Append<'a>),
-    /// The identity's hash.
-    Hash(encode::Hash<'a>),
-    /// Whether it is that of an entry.
-    Compared(Compare<'a>),
-    Name(&'a mut String, &'a dyn KeyHasher),
+/// Writes the text of a name: the key of an entry in the shared tier, a tag, or a pattern.
+pub struct NameWriter<'a> {
+    text: &'a mut String,
+    hasher: &'a dyn KeyHasher,
 }
 
-impl KeyWriter<'_> {
-    /// Text of the template between two placeholders.
-    #[inline]
-    pub fn literal(&mut self, text: &'static str) {
-        if let Face::Name(name, _) = &mut self.0 {
-            name.push_str(text);
-        }
+/// It cannot come out of an argument: there `%` is always followed by another letter.
+const SCOPE: &str = ":%G";
+
+impl Writer for NameWriter<'_> {
+    fn literal(&mut self, text: &'static str) {
+        self.text.push_str(text);
     }
 
-    /// A placeholder, or an argument under a bare prefix.
-    #[inline]
-    pub fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
-        match &mut self.0 {
-            Face::Hash(sink) => encode::put(value, sink),
-            Face::Compared(sink) => encode::put(value, sink),
-            Face::Identity(sink) => encode::put(value, sink),
-            Face::Name(name, hasher) => text::text(value, *hasher, name),
-        }
+    fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
+        text::text(value, self.hasher, self.text)
     }
 
-    /// `{hash(arg)}`: the whole value in the identity, its digest in the name.
-    #[inline]
-    pub fn digest<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
-        match &mut self.0 {
-            Face::Name(name, hasher) => {
-                let mut bytes = Vec::new();
-                encode::encode(value, &mut bytes)?;
-                text::digest_text(&hasher.hash(&bytes), name);
-                Ok(())
-            }
-            _ => self.part(value),
-        }
+    fn digest<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
+        let mut bytes = Vec::new();
+        encode::encode(value, &mut bytes)?;
+        text::digest_text(&self.hasher.hash(&bytes), self.text);
+        Ok(())
     }
 
-    /// The name of a type, which tells apart functions or the instances of one.
-    pub fn scope(&mut self, type_name: &'static str) -> Result<(), Error> {
-        match &mut self.0 {
-            Face::Name(name, hasher) => {
-                // `%G` cannot come out of an argument: there `%` is always followed by another letter.
-                name.push_str(":%G");
-                text::digest_text(&hasher.hash(type_name.as_bytes()), name);
-                Ok(())
-            }
-            _ => self.part(type_name),
-        }
+    fn scope(&mut self, type_name: &'static str) -> Result<(), Refusal> {
+        self.text.push_str(SCOPE);
+        text::digest_text(&self.hasher.hash(type_name.as_bytes()), self.text);
+        Ok(())
     }
 
-    /// As [`scope`](Self::scope), for a const parameter.
-    pub fn scope_value<T: Serialize>(&mut self, value: &T) -> Result<(), Error> {
-        if let Face::Name(name, _) = &mut self.0 {
-            name.push_str(":%G");
-        }
+    fn scope_value<T: Serialize>(&mut self, value: &T) -> Result<(), Refusal> {
+        self.text.push_str(SCOPE);
         self.part(value)
     }
 }
@@ -261,24 +233,24 @@ impl KeyWriter<'_> {
 /// A value that can stand in the place of a placeholder: whatever is `Serialize`.
 pub trait KeyPart {
     #[doc(hidden)]
-    fn write(&self, writer: &mut KeyWriter<'_>) -> Result<(), Error>;
+    fn write(&self, writer: &mut NameWriter<'_>) -> Result<(), Refusal>;
 }
 
 impl<T: Serialize + ?Sized> KeyPart for T {
-    fn write(&self, writer: &mut KeyWriter<'_>) -> Result<(), Error> {
+    fn write(&self, writer: &mut NameWriter<'_>) -> Result<(), Refusal> {
         writer.part(self)
     }
 }
 
-/// Texts that are no keys of entries: tags and patterns.
-impl KeyWriter<'_> {
-    /// What `write` writes as a name.
-    pub(crate) fn text(
+/// Names that are no keys of entries: tags and patterns.
+impl NameWriter<'_> {
+    /// What `write` writes.
+    pub(crate) fn text<E>(
         hasher: &dyn KeyHasher,
-        write: impl FnOnce(&mut KeyWriter<'_>) -> Result<(), Error>,
-    ) -> Result<String, Error> {
+        write: impl FnOnce(&mut NameWriter<'_>) -> Result<(), E>,
+    ) -> Result<String, E> {
         let mut text = String::new();
-        write(&mut KeyWriter(Face::Name(&mut text, hasher)))?;
+        write(&mut NameWriter { text: &mut text, hasher })?;
         Ok(text)
     }
 
@@ -290,9 +262,7 @@ impl KeyWriter<'_> {
         }
         let mut parts = parts.iter();
         for text in texts {
-            if let Face::Name(name, _) = &mut self.0 {
-                name.push_str(text);
-            }
+            self.text.push_str(text);
             if let Some(part) = parts.next() {
                 part.write(self)?;
             }
@@ -304,17 +274,13 @@ impl KeyWriter<'_> {
 /// One huge argument must not pin its size to a thread for ever.
 pub(crate) const LARGEST_BUFFER: usize = 64 * 1024;
 
-/// What a generated function does to write its key.
-pub(crate) trait WriteKey: Fn(&mut KeyWriter<'_>) -> Result<(), Error> {}
-impl<F: Fn(&mut KeyWriter<'_>) -> Result<(), Error>> WriteKey for F {}
-
 /// Encodes the identity, and lends it to `then`.
 pub(crate) fn with_identity<R>(
     site: &Site,
-    write: impl WriteKey,
+    parts: &dyn WriteKey,
     then: impl FnOnce(KeyRef<'_>) -> R,
 ) -> Result<R, Error> {
-    with_buffer(|bytes| KeyRef::write(bytes, site, write).map(then))
+    with_buffer(|bytes| KeyRef::write(bytes, site, parts).map(then))
 }
 
 /// Lends a buffer of this thread, whatever is in it.
@@ -336,13 +302,13 @@ pub(crate) fn name(
     namespace: &str,
     digest: &[u8; 32],
     hasher: &dyn KeyHasher,
-    write: impl WriteKey,
+    parts: &dyn WriteKey,
 ) -> Result<String, Error> {
     let mut name = String::with_capacity(namespace.len() + 1 + site.template().len() + 48);
     name.push_str(namespace);
     name.push(':');
     if site.is_template() {
-        write(&mut KeyWriter(Face::Name(&mut name, hasher)))?;
+        parts.name(&mut NameWriter { text: &mut name, hasher })?;
     } else {
         name.push_str(site.template());
         name.push(':');

@@ -33,8 +33,11 @@ use serde::{
     ser::{self, Impossible},
 };
 
-use super::{encode::encode, hasher::KeyHasher, types};
-use crate::Error;
+use super::{
+    encode::{Refusal, encode},
+    hasher::KeyHasher,
+    types,
+};
 
 #[cfg(test)]
 mod tests;
@@ -51,7 +54,7 @@ pub(crate) fn text<T: Serialize + ?Sized>(
     value: &T,
     hasher: &dyn KeyHasher,
     out: &mut String,
-) -> Result<(), Error> {
+) -> Result<(), Refusal> {
     let start = out.len();
     let scalar = Scalar { start, of: type_name::<T>(), inside_some: false, out };
     if value.serialize(scalar).is_ok() && out.len() - start <= LONGEST {

@@ -11,10 +11,10 @@ use std::{
 };
 
 use crate::{
-    Error, Invalidation,
+    Invalidation,
     cache::Cache,
     function::{Call, SyncCall},
-    key::KeyWriter,
+    key::Parts,
 };
 
 /// What is to be invalidated. When it is dropped, nobody knows whether the body wrote.
@@ -36,12 +36,12 @@ impl After {
         self
     }
 
-    pub fn tag(self, cache: &Cache, write: impl FnOnce(&mut KeyWriter<'_>) -> Result<(), Error>) -> Self {
-        self.entry(cache.__tag(write))
+    pub fn tag(self, cache: &Cache, parts: &impl Parts) -> Self {
+        self.entry(cache.invalidate_tag_of(parts))
     }
 
-    pub fn pattern(self, cache: &Cache, write: impl FnOnce(&mut KeyWriter<'_>) -> Result<(), Error>) -> Self {
-        self.entry(cache.__pattern(write))
+    pub fn pattern(self, cache: &Cache, parts: &impl Parts) -> Self {
+        self.entry(cache.invalidate_pattern_of(parts))
     }
 
     pub fn clear(self, cache: &Cache) -> Self {

@@ -4,37 +4,35 @@ use std::{borrow::Borrow, marker::PhantomData};
 
 use serde::Serialize;
 
-use crate::{Error, key::KeyWriter};
+use crate::key::{Digest, Part};
 
 /// An argument that goes into the key.
 pub struct KeyArg<'a, T: ?Sized>(pub &'a T);
 
-impl<T: Serialize + ?Sized> KeyArg<'_, T> {
+impl<'a, T: Serialize + ?Sized> KeyArg<'a, T> {
     #[inline]
-    pub fn __cached_part(self, key: &mut KeyWriter<'_>) -> Result<(), Error> {
-        key.part(self.0)
+    pub fn __cached_part(self) -> Part<'a, T> {
+        Part(self.0)
     }
 
     #[inline]
-    pub fn __cached_digest(self, key: &mut KeyWriter<'_>) -> Result<(), Error> {
-        key.digest(self.0)
+    pub fn __cached_digest(self) -> Digest<'a, T> {
+        Digest(self.0)
     }
 }
 
 /// Catches what is not `Serialize`, for the sake of the message.
 pub trait RefuseKey<T: ?Sized>: Sized {
-    fn __cached_part(self, _: &mut KeyWriter<'_>) -> Result<(), Error>
+    fn __cached_part(self)
     where
         Key: MadeOf<T>,
     {
-        Ok(())
     }
 
-    fn __cached_digest(self, _: &mut KeyWriter<'_>) -> Result<(), Error>
+    fn __cached_digest(self)
     where
         Key: MadeOf<T>,
     {
-        Ok(())
     }
 }
 
@@ -55,18 +53,16 @@ pub trait MadeOf<T: ?Sized> {}
 
 /// As [`RefuseKey`], for tags and patterns.
 pub trait RefuseTag<T: ?Sized>: Sized {
-    fn __cached_part(self, _: &mut KeyWriter<'_>) -> Result<(), Error>
+    fn __cached_part(self)
     where
         Tag: SpelledBy<T>,
     {
-        Ok(())
     }
 
-    fn __cached_digest(self, _: &mut KeyWriter<'_>) -> Result<(), Error>
+    fn __cached_digest(self)
     where
         Tag: SpelledBy<T>,
     {
-        Ok(())
     }
 }
 

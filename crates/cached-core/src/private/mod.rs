@@ -39,7 +39,7 @@ pub use crate::{
     function::{Call, Intent, Started, SyncCall},
     invalidation::Invalidation,
     keep_warm::Recipe,
-    key::KeyWriter,
+    key::{Literal, Scope, ScopeValue},
     landing::Lander,
     load::{Landed, Load, LoadTask, Spawn},
     shape::{Dates, Encoder, Settled, Settling, Shape, Sharing, Typed},

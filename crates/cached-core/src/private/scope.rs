@@ -5,7 +5,7 @@
 
 use std::any::type_name;
 
-use crate::{Error, key::KeyWriter};
+use crate::key::{Scope, ScopeValue};
 
 /// The name of a closure's type.
 pub fn name_of<T>(_: &T) -> &'static str {
@@ -16,22 +16,17 @@ pub fn name_of<T>(_: &T) -> &'static str {
 /// type of the companions says in which one, and blocks of that one are told apart by the place.
 #[inline]
 pub fn free_scope(
-    key: &mut KeyWriter<'_>,
     path: &str,
     companions: &'static str,
     place: (u32, u32),
-) -> Result<(), Error> {
-    if path == companions {
-        return Ok(());
-    }
-    key.scope(companions)?;
-    key.scope_value(&place)
+) -> Option<(Scope, ScopeValue<(u32, u32)>)> {
+    (path != companions).then_some((Scope(companions), ScopeValue(place)))
 }
 
 /// A method under a prefix. It may stand in a trait or in a generic `impl`, and then it has instances.
 #[inline]
-pub fn method_scope(key: &mut KeyWriter<'_>, closure: &'static str, item: &str) -> Result<(), Error> {
-    if is_one(closure, item) { Ok(()) } else { key.scope(closure) }
+pub fn method_scope(closure: &'static str, item: &str) -> Option<Scope> {
+    (!is_one(closure, item)).then_some(Scope(closure))
 }
 
 /// Whether all instances have one name.

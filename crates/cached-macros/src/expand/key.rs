@@ -54,69 +54,70 @@ pub(super) fn site(input: &Input) -> TokenStream {
     }
 }
 
-/// Statements to put first, and the closure that writes the key.
-pub(super) fn writer(input: &Input) -> (TokenStream, TokenStream) {
+/// Statements to put first, and the parts of the key.
+pub(super) fn parts(input: &Input) -> (TokenStream, TokenStream) {
     let Input { krate, function, .. } = input;
-    let (writer, key) = (local("__cached_writer"), local("__cached_key"));
+    let key = local("__cached_key");
     let mut bindings = TokenStream::new();
-    let mut steps = TokenStream::new();
+    let mut parts = Vec::new();
     match &input.key {
         Key::Arguments(names) => {
             let arguments = function.arguments.iter();
             let keyed = arguments.filter(|argument| names.contains(&argument.name));
-            steps.extend(keyed.map(|argument| write::whole(krate, argument, argument.name.span(), false)));
+            parts.extend(keyed.map(|argument| write::whole(krate, argument, argument.name.span(), false)));
         }
-        Key::Template => steps.extend(input.template.iter().map(|it| write::steps(krate, function, it))),
+        Key::Template => {
+            parts.extend(input.template.iter().flat_map(|it| write::pieces(krate, function, it)));
+        }
         Key::Expr(expr) => {
             bindings = quote!(let #key = #expr;);
             let text = input.template.as_ref().map(|template| format!("{}:", template.canonical()));
-            steps.extend(text.map(|text| quote!(#writer.literal(#text);)));
-            steps.extend(write::part(krate, &quote!(#key), false, expr.span(), false));
+            parts.extend(text.map(|text| quote!(#krate::__private::Literal(#text))));
+            parts.push(write::part(krate, &quote!(#key), false, expr.span(), false));
         }
     }
-    steps.extend(scopes(input));
-    (bindings, write::closure(krate, &local("RefuseKey"), &steps))
+    parts.extend(scopes(input));
+    (bindings, write::parts(krate, &local("RefuseKey"), &parts))
 }
 
 /// What tells apart functions and instances of functions that have the same prefix and the same arguments.
-fn scopes(input: &Input) -> TokenStream {
+fn scopes(input: &Input) -> Vec<TokenStream> {
     let krate = &input.krate;
-    let writer = local("__cached_writer");
     if input.is_method() {
         // The closure's type names all that the method is generic over: its own parameters, `Self`, and those of a trait.
         let closure = quote!(#krate::__private::name_of(&|| ()));
-        return match &input.template {
-            None => quote!(#writer.scope(#closure)?;),
-            Some(_) => quote! {
+        return vec![match &input.template {
+            None => quote!(#krate::__private::Scope(#closure)),
+            Some(_) => quote!({
                 enum __CachedHere {}
-                #krate::__private::method_scope(#writer, #closure, ::core::any::type_name::<__CachedHere>())?;
-            },
-        };
+                #krate::__private::method_scope(#closure, ::core::any::type_name::<__CachedHere>())
+            }),
+        }];
     }
     let own = input.template.is_none().then(|| {
         let path = path(input);
         quote! {
             #krate::__private::free_scope(
-                #writer, #path, ::core::any::type_name::<Self>(), (::core::line!(), ::core::column!()),
-            )?;
+                #path, ::core::any::type_name::<Self>(), (::core::line!(), ::core::column!()),
+            )
         }
     });
     let generics = hidden_generics(&input.function, &input.key).into_iter().map(|param| match param {
         GenericParam::Const(param) => {
             let name = &param.ident;
-            quote!(#writer.scope_value(&#name)?;)
+            Some(quote!(#krate::__private::ScopeValue(#name)))
         }
         GenericParam::Type(param) => {
             let name = &param.ident;
-            quote!(#writer.scope(::core::any::type_name::<#name>())?;)
+            Some(quote!(#krate::__private::Scope(::core::any::type_name::<#name>())))
         }
-        GenericParam::Lifetime(_) => TokenStream::new(),
+        GenericParam::Lifetime(_) => None,
     });
     let opaque = hidden_opaque(&input.function, &input.key).into_iter().map(|argument| {
         let name = &argument.name;
-        quote!(#writer.scope(#krate::__private::name_of(&#name))?;)
+        quote!(#krate::__private::Scope(#krate::__private::name_of(&#name)))
     });
-    quote!(#own #(#generics)* #(#opaque)*)
+    own.into_iter().chain(generics.flatten()).chain(opaque).collect()
 }
 
 /// Module and name.

@@ -150,9 +150,10 @@ impl Input {
         let krate = &self.krate;
         let site = key::site(self);
         let cache = self.cache();
-        let (bindings, write) = key::writer(self);
+        let (bindings, parts) = key::parts(self);
         let tags = self.tag();
         let plan = shape::plan(self);
+        let restore = shape::restore(self);
         let load = load::load(self);
         let keep = load::keep(self);
         let new = Ident::new(if keep.is_empty() { "new" } else { "counted" }, Span::mixed_site());
@@ -170,7 +171,7 @@ impl Input {
                 static __CACHED_SITE: #krate::__private::Site = #site;
                 let #cache_ref: &#krate::__private::Cache = #cache;
                 #bindings
-                let #started = #krate::__private::Started::#new(#intent, #plan, #cache_ref, #write) #tags #keep;
+                let #started = #krate::__private::Started::#new(#intent, #plan, #cache_ref, #parts, #restore) #tags #keep;
                 #wrap(#started.load(#load))
             }
         }

@@ -14,18 +14,22 @@ use crate::{
 /// The `Plan` of the function.
 pub(super) fn plan(input: &Input) -> TokenStream {
     let krate = &input.krate;
-    let output = &input.function.output;
     let shape = shape(input);
+    quote! {
+        #krate::__private::Plan { site: &__CACHED_SITE, shape: || { #shape } }
+    }
+}
+
+/// Makes of a slot what the function returns.
+pub(super) fn restore(input: &Input) -> TokenStream {
+    let krate = &input.krate;
+    let output = &input.function.output;
     let slot = local("__cached_slot");
     quote! {
-        #krate::__private::Plan {
-            site: &__CACHED_SITE,
-            hit: |#slot| {
-                #[allow(unused_imports)]
-                use #krate::__private::{NeverHit as _, PlainKind as _};
-                #krate::__private::Probe::<#output>::new().__cached_kind().__cached_hit(#slot)
-            },
-            shape: || { #shape },
+        |#slot| {
+            #[allow(unused_imports)]
+            use #krate::__private::{NeverHit as _, PlainKind as _};
+            #krate::__private::Probe::<#output>::new().__cached_kind().__cached_hit(#slot)
         }
     }
 }

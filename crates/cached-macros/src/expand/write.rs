@@ -10,32 +10,30 @@ use crate::{
     template::{Piece, Placeholder, Role, Template},
 };
 
-/// The closure around the steps. The trait has the message for what cannot be written.
-pub(crate) fn closure(krate: &TokenStream, refuse: &Ident, steps: &TokenStream) -> TokenStream {
-    let writer = local("__cached_writer");
+/// The parts, one after the other. The trait has the message for what cannot be written.
+pub(crate) fn parts(krate: &TokenStream, refuse: &Ident, parts: &[TokenStream]) -> TokenStream {
+    let chain = parts.iter().rev().fold(quote!(()), |after, part| quote!((#part, #after)));
     quote! {
-        |#writer: &mut #krate::__private::KeyWriter<'_>| -> #krate::__private::Result<(), #krate::__private::Error> {
+        &{
             #[allow(unused_imports)]
             use #krate::__private::#refuse as _;
-            #steps
-            #krate::__private::Result::Ok(())
+            #chain
         }
     }
 }
 
-/// The closure that writes a tag or a pattern.
+/// Those of a tag or a pattern.
 pub(crate) fn template(krate: &TokenStream, function: &Function, template: &Template) -> TokenStream {
-    closure(krate, &local("RefuseTag"), &steps(krate, function, template))
+    parts(krate, &local("RefuseTag"), &pieces(krate, function, template))
 }
 
-/// A template's pieces, one after the other.
-pub(super) fn steps(krate: &TokenStream, function: &Function, template: &Template) -> TokenStream {
-    let writer = local("__cached_writer");
-    let step = |piece: &Piece| match piece {
-        Piece::Text(text) => quote!(#writer.literal(#text);),
+/// A template's pieces.
+pub(super) fn pieces(krate: &TokenStream, function: &Function, template: &Template) -> Vec<TokenStream> {
+    let piece = |piece: &Piece| match piece {
+        Piece::Text(text) => quote!(#krate::__private::Literal(#text)),
         Piece::Placeholder(placeholder) => self::placeholder(krate, function, template.role, placeholder),
     };
-    template.pieces.iter().map(step).collect()
+    template.pieces.iter().map(piece).collect()
 }
 
 fn placeholder(
@@ -81,10 +79,9 @@ pub(super) fn part(
     at: Span,
     is_hash: bool,
 ) -> TokenStream {
-    let writer = local("__cached_writer");
     let method = Ident::new(if is_hash { "__cached_digest" } else { "__cached_part" }, at);
     let borrow = (!is_reference).then(|| quote!(&));
-    quote_spanned!(at=> #krate::__private::KeyArg(#borrow #value).#method(#writer)?;)
+    quote_spanned!(at=> #krate::__private::KeyArg(#borrow #value).#method())
 }
 
 fn at_span(field: &Member, span: Span) -> Member {

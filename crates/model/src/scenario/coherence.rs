@@ -13,8 +13,8 @@ use loom::sync::Mutex;
 
 use super::{Act, Orders, block_on, explore, lock, together};
 use crate::{
-    Cache, CacheBuilder, Keyspace, LoadError, call::Prepared, control::CacheControl, key::KeyWriter,
-    load::Load, redis::Redis, shape::Typed, site::Site, testing::ManualClock,
+    Cache, CacheBuilder, Keyspace, LoadError, call::Prepared, control::CacheControl, key::Part, load::Load,
+    redis::Redis, shape::Typed, site::Site, testing::ManualClock,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -109,17 +109,15 @@ impl Process {
     /// A call with a tag.
     fn call_tagged(&self) -> u64 {
         let (shape, site) = (Typed::<u64, Infallible, u64>::plain().shared(), Site::prefix("tagged"));
-        let write = |writer: &mut KeyWriter<'_>| writer.part(&7);
-        let mut call = Prepared::new(&self.cache, &site, write, || 1);
-        call.add_tags(|tags| tags.tag(|tag| tag.part(&1)));
+        let mut call = Prepared::new(&self.cache, &site, &Part(&7), || 1);
+        call.add_tags(|tags| tags.tag(&Part(&1)));
         self.run(call, shape)
     }
 
     /// A call whose value tells the same tag.
     fn call_telling(&self) -> u64 {
         let (shape, site) = (Typed::<u64, Infallible, u64>::plain().shared(), Site::prefix("telling"));
-        let write = |writer: &mut KeyWriter<'_>| writer.part(&7);
-        let call = Prepared::new(&self.cache, &site, write, || 1);
+        let call = Prepared::new(&self.cache, &site, &Part(&7), || 1);
         self.run(call, shape.tags_from(|_| vec!["1".to_owned()]))
     }
 

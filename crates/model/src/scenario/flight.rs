@@ -33,7 +33,7 @@ impl Process {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             flights: Arc::new(Flights::new()),
-            key: KeyRef::write(&mut Vec::new(), &Site::prefix("x"), |_| Ok(())).unwrap().owned(),
+            key: KeyRef::write(&mut Vec::new(), &Site::prefix("x"), &()).unwrap().owned(),
             l1: Mutex::default(),
             truth: Mutex::new(1),
             loads: AtomicUsize::new(0),

@@ -80,7 +80,7 @@ pub fn a_load_hears_of_a_word_or_is_overtaken() {
         let (marks, flights, key) = (
             Marks::new(),
             Arc::new(Flights::new()),
-            KeyRef::write(&mut Vec::new(), &Site::prefix("x"), |_| Ok(())).unwrap().owned(),
+            KeyRef::write(&mut Vec::new(), &Site::prefix("x"), &()).unwrap().owned(),
         );
         let claim = claim(&marks);
         let Role::Lead(leader) = flights.join(&key, false) else { panic!("nobody else leads") };

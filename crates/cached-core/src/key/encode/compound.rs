@@ -7,7 +7,7 @@ use std::mem;
 
 use serde::{Serialize, ser};
 
-use super::{Append, Refusal, Sink, tag, value};
+use super::{Append, Refusal, Sink, put, tag};
 
 /// What keeps the order it is serialised in.
 pub(super) struct Ordered<'a, S> {
@@ -25,7 +25,7 @@ impl<'a, S: Sink> Ordered<'a, S> {
     #[inline]
     pub(super) fn element<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), Refusal> {
         let was_whole = mem::replace(&mut self.is_whole, false);
-        value(v, self.sink)?;
+        put(v, self.sink)?;
         self.is_whole = was_whole;
         Ok(())
     }
@@ -118,7 +118,7 @@ impl<'a, S: Sink> Unordered<'a, S> {
         let was_whole = mem::replace(&mut self.is_whole, false);
         let buffer = self.sink.buffer();
         let start = buffer.len();
-        value(v, &mut Append(buffer))?;
+        put(v, &mut Append(buffer))?;
         self.is_whole = was_whole;
         Ok((start, buffer.len()))
     }

@@ -45,7 +45,7 @@ fn hash<T: Serialize + ?Sized>(value: &T) -> u64 {
 
 fn refused<T: Serialize + ?Sized>(value: &T) -> bool {
     let mut out = b"before".to_vec();
-    let refused = encode(value, &mut out).is_err_and(|error| error.is_key());
+    let refused = encode(value, &mut out).is_err_and(|refusal| Error::from(refusal).is_key());
     assert!(!refused || out == b"before", "a refused value leaves the buffer as it was");
     let hasher = foldhash::quality::FixedState::with_seed(7).build_hasher();
     assert_eq!(put(value, &mut Hash::new(hasher, &mut Vec::new())).is_err(), refused);

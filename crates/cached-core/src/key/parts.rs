@@ -1,0 +1,165 @@
+//! What a key is made of, one part after the other.
+//!
+//! The same parts are written into a hash, beside the bytes of an entry, and when the shared tier is asked, as a text. Which of
+//! these it is, is known where code is made and not looked up for each part: a hit does little else.
+
+#![allow(clippy::inline_always, reason = "there is less in each than a call would take")]
+
+use serde::Serialize;
+
+use super::{
+    NameWriter,
+    encode::{self, Append, Compare, Hash, Refusal, Sink},
+};
+
+/// Receives the parts of a key.
+pub trait Writer {
+    /// Text of the template between two placeholders.
+    fn literal(&mut self, text: &'static str);
+
+    /// A placeholder, or an argument under a bare prefix.
+    fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal>;
+
+    /// `{hash(arg)}`: the whole value in the identity, its digest in the name.
+    fn digest<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal>;
+
+    /// The name of a type, which tells apart functions or the instances of one.
+    fn scope(&mut self, type_name: &'static str) -> Result<(), Refusal>;
+
+    /// As [`scope`](Self::scope), for a const parameter.
+    fn scope_value<T: Serialize>(&mut self, value: &T) -> Result<(), Refusal>;
+}
+
+/// The identity has the parts and nothing else.
+impl<S: Sink> Writer for S {
+    #[inline(always)]
+    fn literal(&mut self, _: &'static str) {}
+
+    #[inline(always)]
+    fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
+        encode::put(value, self)
+    }
+
+    #[inline(always)]
+    fn digest<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
+        encode::put(value, self)
+    }
+
+    #[inline(always)]
+    fn scope(&mut self, type_name: &'static str) -> Result<(), Refusal> {
+        encode::put(type_name, self)
+    }
+
+    #[inline(always)]
+    fn scope_value<T: Serialize>(&mut self, value: &T) -> Result<(), Refusal> {
+        encode::put(value, self)
+    }
+}
+
+/// One part of a key, or several.
+pub trait Parts {
+    /// Writes them.
+    fn write<W: Writer>(&self, writer: &mut W) -> Result<(), Refusal>;
+}
+
+impl Parts for () {
+    #[inline(always)]
+    fn write<W: Writer>(&self, _: &mut W) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+/// One, and those after it.
+impl<A: Parts, B: Parts> Parts for (A, B) {
+    #[inline(always)]
+    fn write<W: Writer>(&self, writer: &mut W) -> Result<(), Refusal> {
+        self.0.write(writer)?;
+        self.1.write(writer)
+    }
+}
+
+impl<P: Parts> Parts for Option<P> {
+    #[inline(always)]
+    fn write<W: Writer>(&self, writer: &mut W) -> Result<(), Refusal> {
+        self.as_ref().map_or(Ok(()), |parts| parts.write(writer))
+    }
+}
+
+/// See [`Writer::literal`].
+pub struct Literal(pub &'static str);
+
+impl Parts for Literal {
+    #[inline(always)]
+    fn write<W: Writer>(&self, writer: &mut W) -> Result<(), Refusal> {
+        writer.literal(self.0);
+        Ok(())
+    }
+}
+
+/// See [`Writer::part`].
+pub struct Part<'a, T: ?Sized>(pub &'a T);
+
+impl<T: Serialize + ?Sized> Parts for Part<'_, T> {
+    #[inline(always)]
+    fn write<W: Writer>(&self, writer: &mut W) -> Result<(), Refusal> {
+        writer.part(self.0)
+    }
+}
+
+/// See [`Writer::digest`].
+pub struct Digest<'a, T: ?Sized>(pub &'a T);
+
+impl<T: Serialize + ?Sized> Parts for Digest<'_, T> {
+    #[inline(always)]
+    fn write<W: Writer>(&self, writer: &mut W) -> Result<(), Refusal> {
+        writer.digest(self.0)
+    }
+}
+
+/// See [`Writer::scope`].
+pub struct Scope(pub &'static str);
+
+impl Parts for Scope {
+    #[inline(always)]
+    fn write<W: Writer>(&self, writer: &mut W) -> Result<(), Refusal> {
+        writer.scope(self.0)
+    }
+}
+
+/// See [`Writer::scope_value`].
+pub struct ScopeValue<T>(pub T);
+
+impl<T: Serialize> Parts for ScopeValue<T> {
+    #[inline(always)]
+    fn write<W: Writer>(&self, writer: &mut W) -> Result<(), Refusal> {
+        writer.scope_value(&self.0)
+    }
+}
+
+/// [`Parts`] by the ways in which they are written, for code that is not made for each of them.
+pub(crate) trait WriteKey {
+    fn hash(&self, sink: &mut Hash<'_>) -> Result<(), Refusal>;
+    fn compare(&self, sink: &mut Compare<'_>) -> Result<(), Refusal>;
+    fn append(&self, sink: &mut Append<'_>) -> Result<(), Refusal>;
+    fn name(&self, writer: &mut NameWriter<'_>) -> Result<(), Refusal>;
+}
+
+impl<P: Parts> WriteKey for P {
+    #[inline(always)]
+    fn hash(&self, sink: &mut Hash<'_>) -> Result<(), Refusal> {
+        self.write(sink)
+    }
+
+    #[inline(always)]
+    fn compare(&self, sink: &mut Compare<'_>) -> Result<(), Refusal> {
+        self.write(sink)
+    }
+
+    fn append(&self, sink: &mut Append<'_>) -> Result<(), Refusal> {
+        self.write(sink)
+    }
+
+    fn name(&self, writer: &mut NameWriter<'_>) -> Result<(), Refusal> {
+        self.write(writer)
+    }
+}
