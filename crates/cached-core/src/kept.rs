@@ -231,8 +231,7 @@ impl fmt::Debug for Kept {
 /// Where entries are at home: one in-process tier.
 #[derive(Debug)]
 pub(crate) struct Home {
-    /// What a thread may have at hand of it.
-    at_hand: u64,
+    max_bytes: u64,
     /// Bytes that have left the tier and are still held by somebody.
     retired: AtomicU64,
 }
@@ -240,13 +239,11 @@ pub(crate) struct Home {
 impl Home {
     /// A tier of so many bytes.
     pub(crate) fn new(max_bytes: u64) -> Arc<Self> {
-        /// What all that a thread has at hand may weigh.
-        const SHARE: u64 = 16;
-        Arc::new(Self { at_hand: max_bytes / SHARE, retired: AtomicU64::new(0) })
+        Arc::new(Self { max_bytes, retired: AtomicU64::new(0) })
     }
 
-    pub(crate) fn at_hand(&self) -> u64 {
-        self.at_hand
+    pub(crate) fn max_bytes(&self) -> u64 {
+        self.max_bytes
     }
 
     pub(crate) fn retired(&self) -> u64 {

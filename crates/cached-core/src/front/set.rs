@@ -1,6 +1,6 @@
 //! The entries whose keys have the same place.
 
-use std::{iter, sync::Arc};
+use std::{iter, mem, sync::Arc};
 
 use crate::kept::Kept;
 
@@ -38,6 +38,16 @@ impl Set {
         self.prints[way] = print(kept.key().hash());
         self.prints[USED] &= !(1 << way);
         self.ways[way].replace(kept)
+    }
+
+    /// Those that were not used since this was last called.
+    pub(super) fn take_unused(&mut self) -> impl Iterator<Item = Arc<Kept>> {
+        let used = mem::take(&mut self.prints[USED]);
+        self.ways
+            .iter_mut()
+            .enumerate()
+            .filter(move |(way, _)| used & 1 << way == 0)
+            .filter_map(|(_, way)| way.take())
     }
 
     /// One that was not used since others came, or any, if all were.

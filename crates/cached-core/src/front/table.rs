@@ -6,15 +6,16 @@ use std::{
 };
 
 use super::{
-    CALLS,
+    CALLS, THREADS,
     set::{Set, USED, WAYS, print, ways_with},
 };
 use crate::kept::Kept;
 
 pub(super) const FEWEST_SETS: usize = 16;
-/// 4 MiB in a thread that uses some hundred thousand entries. They are a sixteenth of their tier at most, and weigh fifty times
-/// as much. Tests would take long to fill it.
-pub(super) const MOST_SETS: usize = if cfg!(test) { 1 << 14 } else { 1 << 16 };
+/// 8 MiB in a thread that uses some hundred thousand entries, which weigh fifty times as much. Tests would take long to fill it.
+pub(super) const MOST_SETS: usize = if cfg!(test) { 1 << 14 } else { 1 << 17 };
+/// Threads that share half of what a tier may hold. Of more, each may have as much as one of so many.
+pub(super) const SHARERS: u64 = 32;
 /// So many are looked through in one go for what has left, and so many are parted in one go when the table grows.
 pub(super) const SWEPT: usize = 16;
 /// Into a full set comes one of so many, or what is used once would push out what is used often.
@@ -29,13 +30,13 @@ pub(super) struct Front {
     /// and how many they were.
     olds: usize,
     pub(super) entries: usize,
-    /// Of all entries in it,
+    /// Of all entries in it.
     pub(super) bytes: u64,
-    /// and how many there may be.
-    most: u64,
+    /// That the largest tier of these entries may hold.
+    largest: u64,
     /// Entries that came to full sets.
     crowd: usize,
-    /// The next set to be emptied when too much is at hand.
+    /// The next set to be thinned out when too much is at hand.
     hand: usize,
     /// Of the [`CALLS`], how many were followed,
     pub(super) calls: usize,
@@ -55,7 +56,7 @@ impl Front {
             olds: 0,
             entries: 0,
             bytes: 0,
-            most: 0,
+            largest: 0,
             crowd: 0,
             hand: 0,
             calls: 0,
@@ -108,16 +109,24 @@ impl Front {
     /// Whoever had to leave for it.
     pub(super) fn keep(&mut self, kept: &Arc<Kept>) -> Left {
         let (weight, mut left) = (u64::from(kept.weight), Left::default());
-        self.most = self.most.max(kept.home().at_hand());
-        if weight > self.most / HEAVIEST {
-            return left;
-        }
+        self.largest = self.largest.max(kept.home().max_bytes());
         if self.sets.is_empty() {
+            THREADS.fetch_add(1, Ordering::Relaxed);
             self.sets.resize_with(FEWEST_SETS, Set::default);
         }
+        let most = share(self.largest, THREADS.load(Ordering::Relaxed));
+        if weight > most / HEAVIEST {
+            return left;
+        }
         self.part(&mut left.others);
-        while self.bytes + weight > self.most {
-            left.others.extend(self.empty_one());
+        // When others come, it becomes too much all at once, and no call is to let go of all that.
+        for _ in 0..SWEPT {
+            if self.bytes + weight > most {
+                self.thin_one(&mut left.others);
+            }
+        }
+        if self.bytes + weight > most {
+            return left;
         }
         // With more, one in some hundreds would find its set full.
         if 3 * self.entries > WAYS * self.sets.len() && self.sets.len() < MOST_SETS && self.old.is_empty() {
@@ -151,14 +160,16 @@ impl Front {
         }
     }
 
-    /// What is in the next set.
-    fn empty_one(&mut self) -> impl Iterator<Item = Arc<Kept>> + use<> {
-        let set = self.old.pop().unwrap_or_else(|| {
+    /// What was not used in the next set since this was last asked: the algorithm is known as CLOCK.
+    fn thin_one(&mut self, left: &mut Vec<Arc<Kept>>) {
+        let before = left.len();
+        if let Some(set) = self.old.pop() {
+            left.extend(set.ways.into_iter().flatten());
+        } else {
             self.hand = (self.hand + 1) % self.sets.len();
-            mem::take(&mut self.sets[self.hand])
-        });
-        self.count_out(set.ways.iter().flatten());
-        set.ways.into_iter().flatten()
+            left.extend(self.sets[self.hand].take_unused());
+        }
+        self.count_out(&left[before..]);
     }
 
     /// Twice as many sets. What was in them comes over [a few sets at a time](Self::part), or a call would wait for all.
@@ -223,6 +234,11 @@ impl Front {
         }
         self.count_out(&left[before..]);
     }
+}
+
+/// How many bytes of a tier one of so many threads may have at hand: a thread that never calls again keeps what it has.
+pub(super) fn share(max_bytes: u64, threads: u64) -> u64 {
+    max_bytes / 2 / threads.clamp(1, SHARERS)
 }
 
 /// Entries that are not at hand any more.
