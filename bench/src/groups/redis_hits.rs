@@ -7,8 +7,8 @@ use crate::{
     plot::{Bars, Plot},
     race::{Arm, Rounds, race},
     remote::{
-        Bare, Cached, Codec, Hitbox, MultiTier, Ours, OursUnkept, Plain, Reader, cache, connect, crowd,
-        items, lane,
+        Bare, Cached, Codec, Hitbox, MultiTier, Ours, OursUnkept, Plain, PlainInMoka, Reader, cache, connect,
+        crowd, items, lane,
     },
     report::{Beside, Group, Report},
     work::loads,
@@ -83,7 +83,13 @@ fn measure(options: &Options, url: &str, rows: u32, tasks: u32, keys: u32) -> Ro
         if codec == Codec::Json {
             arms.push(arm(GET, bare.clone(), tasks, keys));
         }
-        arms.push(arm(with_decoder(codec), Plain(bare), tasks, keys));
+        arms.push(arm(with_decoder(codec), Plain(bare.clone()), tasks, keys));
+        if codec == Codec::Json {
+            arms.push(Arm::new(format!("{GET}, {} and moka", codec.name()), move || {
+                // It has nothing in the process when its turn begins, as ours.
+                micros(crowd(&PlainInMoka::new(bare.clone(), 2 * keys), tasks, 0..keys), keys)
+            }));
+        }
     }
     for codec in Codec::ALL {
         // Another cache fills them in, as another process would.

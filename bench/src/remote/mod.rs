@@ -17,7 +17,7 @@ use cached_aside::{Cache, Format, RedisTier};
 pub(crate) use bursts::Bursts;
 pub(crate) use crowd::{crowd, lane};
 pub(crate) use peers::{Cached, Hitbox, MultiTier};
-pub(crate) use readers::{Bare, Invalidator, Ours, OursUnkept, Plain, Reader};
+pub(crate) use readers::{Bare, Invalidator, Ours, OursUnkept, Plain, PlainInMoka, Reader};
 pub(crate) use tagged::{OurTags, Patterns, SetOfKeys, Tagged};
 pub(crate) use value::{Codec, Items, items};
 pub(crate) use versions::Versions;

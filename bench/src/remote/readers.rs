@@ -1,8 +1,9 @@
 //! Ways to read a value that lies in Redis: ours, and by hand.
 
-use std::hint::black_box;
+use std::{hint::black_box, sync::Arc};
 
 use cached_aside::{Cache, CacheControl, cached};
+use moka::sync;
 use redis::{AsyncCommands, aio::MultiplexedConnection};
 
 use super::{Codec, Items, items};
@@ -110,6 +111,37 @@ impl Reader for Plain {
             let value = loaded(id, rows);
             let (key, bytes) = (name(codec, rows, id), codec.encode(&value));
             let _: () = self.0.0.set_ex(key, bytes, TTL.as_secs()).await.expect("Redis is there");
+            value
+        };
+        assert_eq!(black_box(value).id, id);
+    }
+}
+
+/// Two tiers by hand: Moka is asked before that, and keeps what was decoded.
+#[derive(Clone)]
+pub(crate) struct PlainInMoka {
+    bare: Bare,
+    kept: sync::Cache<String, Arc<Items>>,
+}
+
+impl PlainInMoka {
+    /// With nothing in the process yet.
+    pub(crate) fn new(bare: Bare, capacity: u32) -> Self {
+        let kept = sync::Cache::builder().max_capacity(capacity.into()).time_to_live(TTL).build();
+        Self { bare, kept }
+    }
+}
+
+impl Reader for PlainInMoka {
+    async fn read(&mut self, id: u32) {
+        let Bare(redis, codec, rows) = &mut self.bare;
+        let key = name(*codec, *rows, id);
+        let value = if let Some(value) = self.kept.get(&key) {
+            value
+        } else {
+            let bytes: Option<Vec<u8>> = redis.get(&key).await.expect("Redis is there");
+            let value = Arc::new(codec.decode(&bytes.expect("it was filled in")));
+            self.kept.insert(key, Arc::clone(&value));
             value
         };
         assert_eq!(black_box(value).id, id);
