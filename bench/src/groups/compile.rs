@@ -35,7 +35,7 @@ fn run(options: &Options) -> Report {
         })
     });
     let everything = Options { arms: Vec::new(), ..options.clone() };
-    let clean = cold_race(&everything, options.pick(1, 3), clean.collect());
+    let clean = cold_race(&everything, options.pick(1, 2), clean.collect());
     let several = projects.iter().filter(|project| !project.contender.function.is_empty());
     let one_more = several.map(|project| {
         Arm::new(project.contender.name, move || {
@@ -46,7 +46,7 @@ fn run(options: &Options) -> Report {
             1e3 * (many - one) / f64::from(FUNCTIONS - 1)
         })
     });
-    let one_more = race(&everything, options.pick(1, 5), one_more.collect());
+    let one_more = race(&everything, options.pick(1, 3), one_more.collect());
     let floor = CONTENDERS[0].name;
     let head = ["program", "crates", "clean build, s", "÷ no cache", "one more function, ms", "÷ no cache"];
     let row = |project: &Project| {

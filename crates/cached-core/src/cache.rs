@@ -367,7 +367,7 @@ impl Cache {
 
     /// What is known of the function of `site`.
     pub(crate) fn function(&self, site: &Site) -> &Arc<Function> {
-        self.0.functions.of(site.template())
+        self.0.functions.of(site)
     }
 
     /// Of what is about more than one function, or none.

@@ -4,16 +4,15 @@
 //! looks it up by its template.
 
 use std::{
-    hash::BuildHasher,
     iter::successors,
+    ptr,
     sync::{Arc, OnceLock},
 };
-
-use foldhash::fast::FixedState;
 
 use crate::{
     hot::Hot,
     latency::Histogram,
+    site::Site,
     stats::{Count, Counters, FunctionStats, Stats},
 };
 
@@ -119,13 +118,14 @@ impl Functions {
         Self { lists: [const { OnceLock::new() }; LISTS], others: Arc::new(Function::new("")) }
     }
 
-    pub(crate) fn of(&self, template: &'static str) -> &Arc<Function> {
-        let hash = FixedState::default().hash_one(template);
+    pub(crate) fn of(&self, site: &Site) -> &Arc<Function> {
+        let template = site.template();
         #[allow(clippy::cast_possible_truncation, reason = "any of its bits will do")]
-        let mut link = &self.lists[hash as usize % LISTS];
+        let mut link = &self.lists[site.print() as usize % LISTS];
         loop {
             let node = link.get_or_init(|| Box::new(Node::new(template)));
-            if node.function.name == template {
+            // As a rule it is the text of one site, at one place.
+            if ptr::eq(node.function.name, template) || node.function.name == template {
                 return &node.function;
             }
             link = &node.next;
@@ -170,11 +170,11 @@ mod tests {
         let functions = Functions::new();
         let names: Vec<&'static str> = (0..1000).map(|n: u32| &*n.to_string().leak()).collect();
         for name in &names {
-            functions.of(name).add(Count::Miss);
+            functions.of(&Site::prefix(name)).add(Count::Miss);
         }
         for name in &names {
             // The same text at another place.
-            functions.of(name.to_string().leak()).add(Count::Load);
+            functions.of(&Site::prefix(name.to_string().leak())).add(Count::Load);
         }
         functions.others().add(Count::Miss);
         let all = functions.snapshots();
@@ -190,7 +190,7 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for name in ["a", "b", "c", "d"] {
-                        functions.of(name).add(Count::Miss);
+                        functions.of(&Site::prefix(name)).add(Count::Miss);
                     }
                 });
             }

@@ -182,7 +182,7 @@ impl L1 {
 
     /// Those who have to leave for it are told of by [`tell_evicted`](Self::tell_evicted).
     pub(crate) fn insert(&self, site: &Site, key: &Key, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp) {
-        let function = self.functions.of(site.template()).clone();
+        let function = self.functions.of(site).clone();
         let names = claim.mark.name().len();
         let weight = u32::try_from(key.len() + names + slot.meta().weight + OVERHEAD).unwrap_or(u32::MAX);
         let turn = self.turn(key.hash());

@@ -53,7 +53,7 @@ impl L1 {
             claim,
             stamp,
             rests_until: 0,
-            function: self.functions.of(site.template()).clone(),
+            function: self.functions.of(site).clone(),
             heat: None,
             version: site.schema_version(),
             weight: 0,

@@ -101,6 +101,19 @@ fn the_first_to_land_counts_and_only_once() {
 }
 
 #[test]
+fn a_leader_that_was_overtaken_and_goes_away_takes_nothing_from_the_other_one() {
+    let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
+    let first = lead(&flights, &key);
+    let mut follower = follow(&flights, &key);
+    thread::sleep(INSTANTLY);
+    let second = follower.overtake(INSTANTLY).expect("the first was never polled");
+    drop(first);
+    assert!(poll(&mut follower, &bell).is_pending(), "there is a leader");
+    assert!(second.land(slot(), || ()));
+    assert!(matches!(poll(&mut follower, &bell), Poll::Ready(Arrival::Landed(Landing::Shared(_)))));
+}
+
+#[test]
 fn a_flight_without_leader_and_followers_is_over() {
     let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
     drop(lead(&flights, &key));

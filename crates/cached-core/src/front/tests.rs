@@ -28,7 +28,7 @@ fn entry(home: &Arc<Home>, n: u32, weight: u32) -> Arc<Kept> {
         claim: Claim { mark: Marks::new().of("x"), tags, line, checked: 0 },
         stamp: 0,
         rests_until: 0,
-        function: Functions::new().of("x").clone(),
+        function: Functions::new().of(&SITE).clone(),
         heat: None,
         version: 0,
         weight,
