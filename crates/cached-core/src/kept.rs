@@ -232,6 +232,8 @@ impl fmt::Debug for Kept {
 #[derive(Debug)]
 pub(crate) struct Home {
     max_bytes: u64,
+    /// Bytes of it that threads have at hand.
+    at_hand: AtomicU64,
     /// Bytes that have left the tier and are still held by somebody.
     retired: AtomicU64,
 }
@@ -239,11 +241,27 @@ pub(crate) struct Home {
 impl Home {
     /// A tier of so many bytes.
     pub(crate) fn new(max_bytes: u64) -> Arc<Self> {
-        Arc::new(Self { max_bytes, retired: AtomicU64::new(0) })
+        Arc::new(Self { max_bytes, at_hand: AtomicU64::new(0), retired: AtomicU64::new(0) })
     }
 
-    pub(crate) fn max_bytes(&self) -> u64 {
-        self.max_bytes
+    /// What each thread may have at hand of it, whatever the others have. One that never calls again keeps what it has.
+    pub(crate) fn share(&self) -> u64 {
+        self.max_bytes / 16
+    }
+
+    /// Whether a thread may have more than its share at hand: while all threads together have less than half of the tier.
+    pub(crate) fn may_hold(&self, more: u64) -> bool {
+        self.at_hand.load(Ordering::Relaxed) + more <= self.max_bytes / 2
+    }
+
+    /// A thread has so much more at hand,
+    pub(crate) fn hold(&self, weight: u64) {
+        self.at_hand.fetch_add(weight, Ordering::Relaxed);
+    }
+
+    /// or less.
+    pub(crate) fn let_go(&self, weight: u64) {
+        self.at_hand.fetch_sub(weight, Ordering::Relaxed);
     }
 
     pub(crate) fn retired(&self) -> u64 {

@@ -6,7 +6,7 @@
 //! is not used, so that its place is the first to be taken, and it is let go of when somebody [asks](let_go) all threads to.
 //!
 //! The table is set-associative, with seven ways to a set; of a full set goes what was not used since others came.
-//! It grows with what its thread uses, up to [`table::MOST_SETS`], and to its [share](table::share) of what the tier may hold.
+//! It grows with what its thread uses, up to [`table::MOST_SETS`], and to its [share](crate::kept::Home::share) or what is free of what all threads may have.
 
 mod set;
 mod table;
@@ -18,7 +18,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
 };
 
@@ -32,9 +32,6 @@ use crate::{
 
 /// Until all sets were looked through, one of so many looks goes the long way for it: the others need not wait for that.
 const FOLLOWS: u64 = 4;
-
-/// Threads that have something at hand, or had.
-static THREADS: AtomicU64 = AtomicU64::new(0);
 
 /// How often all threads were asked to let go of what has left its tier.
 static CALLS: AtomicUsize = AtomicUsize::new(0);
@@ -102,12 +99,7 @@ pub(crate) fn let_go() {
 impl Drop for Hand {
     /// A value whose drop panics must not take the process with it when its thread ends.
     fn drop(&mut self) {
-        if !self.front.sets.is_empty() {
-            THREADS.fetch_sub(1, Ordering::Relaxed);
-        }
-        for kept in
-            self.front.old.drain(..).chain(self.front.sets.drain(..)).flat_map(|set| set.ways).flatten()
-        {
+        for kept in self.front.drain() {
             let _ = catch_unwind(AssertUnwindSafe(|| drop(kept)));
         }
     }

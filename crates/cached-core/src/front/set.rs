@@ -40,6 +40,13 @@ impl Set {
         self.ways[way].replace(kept)
     }
 
+    /// Puts one that comes from another set into a free way.
+    pub(super) fn carry(&mut self, way: usize, kept: Arc<Kept>, was_used: bool) {
+        // Nobody is there.
+        let _ = self.put(way, kept);
+        self.prints[USED] |= u8::from(was_used) << way;
+    }
+
     /// Those that were not used since this was last called.
     pub(super) fn take_unused(&mut self) -> impl Iterator<Item = Arc<Kept>> {
         let used = mem::take(&mut self.prints[USED]);

@@ -6,21 +6,20 @@ use std::{
 };
 
 use super::{
-    CALLS, THREADS,
+    CALLS,
     set::{Set, USED, WAYS, print, ways_with},
 };
 use crate::kept::Kept;
 
 pub(super) const FEWEST_SETS: usize = 16;
-/// 8 MiB in a thread that uses some hundred thousand entries, which weigh fifty times as much. Tests would take long to fill it.
+/// 8 MiB in a thread that uses some hundred thousand entries, which weigh sixteen times as much, and more when it is full: then
+/// there are 917,504. Tests would take long to fill it.
 pub(super) const MOST_SETS: usize = if cfg!(test) { 1 << 14 } else { 1 << 17 };
-/// Threads that share half of what a tier may hold. Of more, each may have as much as one of so many.
-pub(super) const SHARERS: u64 = 32;
 /// So many are looked through in one go for what has left, and so many are parted in one go when the table grows.
 pub(super) const SWEPT: usize = 16;
 /// Into a full set comes one of so many, or what is used once would push out what is used often.
 pub(super) const LOTTERY: usize = 4;
-/// What is heavier than this share of all that may be at hand is not worth its place.
+/// What is heavier than this part of a thread's share is not worth its place.
 const HEAVIEST: u64 = 16;
 
 pub(super) struct Front {
@@ -30,10 +29,10 @@ pub(super) struct Front {
     /// and how many they were.
     olds: usize,
     pub(super) entries: usize,
-    /// Of all entries in it.
+    /// Of all entries in it,
     pub(super) bytes: u64,
-    /// That the largest tier of these entries may hold.
-    largest: u64,
+    /// and how many there may be in any case.
+    share: u64,
     /// Entries that came to full sets.
     crowd: usize,
     /// The next set to be thinned out when too much is at hand.
@@ -56,7 +55,7 @@ impl Front {
             olds: 0,
             entries: 0,
             bytes: 0,
-            largest: 0,
+            share: 0,
             crowd: 0,
             hand: 0,
             calls: 0,
@@ -95,12 +94,15 @@ impl Front {
     fn bring(&mut self, hash: u64) -> bool {
         let Some(old) = self.old.get_mut(place(hash, self.olds)) else { return false };
         let mut has_come = false;
-        for way in &mut old.ways {
-            let Some(kept) = way.take_if(|kept| !kept.is_retired()) else { continue };
+        for (way, place_in_old) in old.ways.iter_mut().enumerate() {
+            let Some(kept) = place_in_old.take_if(|kept| !kept.is_retired()) else { continue };
             let set = &mut self.sets[place(kept.key().hash(), 2 * self.olds)];
             match set.place_for_old(&kept) {
-                Some(free) => has_come |= set.put(free, kept).is_none(),
-                None => *way = Some(kept),
+                Some(free) => {
+                    set.carry(free, kept, old.prints[USED] & 1 << way != 0);
+                    has_come = true;
+                }
+                None => *place_in_old = Some(kept),
             }
         }
         has_come
@@ -109,23 +111,21 @@ impl Front {
     /// Whoever had to leave for it.
     pub(super) fn keep(&mut self, kept: &Arc<Kept>) -> Left {
         let (weight, mut left) = (u64::from(kept.weight), Left::default());
-        self.largest = self.largest.max(kept.home().max_bytes());
-        if self.sets.is_empty() {
-            THREADS.fetch_add(1, Ordering::Relaxed);
-            self.sets.resize_with(FEWEST_SETS, Set::default);
-        }
-        let most = share(self.largest, THREADS.load(Ordering::Relaxed));
-        if weight > most / HEAVIEST {
+        self.share = self.share.max(kept.home().share());
+        if weight > self.share / HEAVIEST {
             return left;
         }
+        if self.sets.is_empty() {
+            self.sets.resize_with(FEWEST_SETS, Set::default);
+        }
         self.part(&mut left.others);
-        // When others come, it becomes too much all at once, and no call is to let go of all that.
+        // If all were used, nothing leaves until the next turn.
         for _ in 0..SWEPT {
-            if self.bytes + weight > most {
+            if !self.has_room(kept) {
                 self.thin_one(&mut left.others);
             }
         }
-        if self.bytes + weight > most {
+        if !self.has_room(kept) {
             return left;
         }
         // With more, one in some hundreds would find its set full.
@@ -149,26 +149,38 @@ impl Front {
         left.one = set.put(index, kept.clone());
         self.entries += 1;
         self.bytes += weight;
+        kept.home().hold(weight);
         self.count_out(&left.one);
         left
     }
 
+    /// In this thread's share, or in what all may have together.
+    fn has_room(&self, kept: &Kept) -> bool {
+        let weight = u64::from(kept.weight);
+        self.bytes + weight <= self.share || kept.home().may_hold(weight)
+    }
+
     fn count_out<'a>(&mut self, left: impl IntoIterator<Item = &'a Arc<Kept>>) {
         for kept in left {
+            let weight = u64::from(kept.weight);
             self.entries -= 1;
-            self.bytes -= u64::from(kept.weight);
+            self.bytes -= weight;
+            kept.home().let_go(weight);
         }
+    }
+
+    /// All that there is.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Arc<Kept>> {
+        let sets = mem::take(&mut self.old).into_iter().chain(mem::take(&mut self.sets));
+        let all = sets.flat_map(|set| set.ways).flatten();
+        all.inspect(|kept| self.count_out([kept]))
     }
 
     /// What was not used in the next set since this was last asked: the algorithm is known as CLOCK.
     fn thin_one(&mut self, left: &mut Vec<Arc<Kept>>) {
         let before = left.len();
-        if let Some(set) = self.old.pop() {
-            left.extend(set.ways.into_iter().flatten());
-        } else {
-            self.hand = (self.hand + 1) % self.sets.len();
-            left.extend(self.sets[self.hand].take_unused());
-        }
+        self.hand = (self.hand + 1) % self.sets.len();
+        left.extend(self.sets[self.hand].take_unused());
         self.count_out(&left[before..]);
     }
 
@@ -185,12 +197,12 @@ impl Front {
     /// Parts the next few sets of a table that has grown: each into two, so that there is room.
     fn part(&mut self, left: &mut Vec<Arc<Kept>>) {
         for _ in 0..SWEPT {
-            let Some(set) = self.old.pop() else { break };
-            for kept in set.ways.into_iter().flatten() {
+            let Some(Set { prints, ways }) = self.old.pop() else { break };
+            for (way, kept) in ways.into_iter().enumerate().filter_map(|(way, kept)| Some((way, kept?))) {
                 let set = &mut self.sets[place(kept.key().hash(), 2 * self.olds)];
                 let free = if kept.is_retired() { None } else { set.place_for_old(&kept) };
                 match free {
-                    Some(free) => drop(set.put(free, kept)),
+                    Some(free) => set.carry(free, kept, prints[USED] & 1 << way != 0),
                     None => {
                         self.count_out([&kept]);
                         left.push(kept);
@@ -234,11 +246,6 @@ impl Front {
         }
         self.count_out(&left[before..]);
     }
-}
-
-/// How many bytes of a tier one of so many threads may have at hand: a thread that never calls again keeps what it has.
-pub(super) fn share(max_bytes: u64, threads: u64) -> u64 {
-    max_bytes / 2 / threads.clamp(1, SHARERS)
 }
 
 /// Entries that are not at hand any more.

@@ -98,13 +98,11 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Res
     result.inspect_err(|_| out.truncate(start))
 }
 
-/// Hands on the canonical bytes of `value`.
+/// Hands on the canonical bytes of `value`. Every value, at every depth, comes through here, where its type still has a name.
 ///
 /// # Errors
 ///
 /// As [`encode`]; then what the sink has is of no use.
-///
-/// Every value, at every depth, comes through here, where its type still has a name.
 #[inline]
 pub(crate) fn put<T: Serialize + ?Sized>(value: &T, sink: &mut impl Sink) -> Result<(), Refusal> {
     value.serialize(Encoder { sink, of: type_name::<T>() })

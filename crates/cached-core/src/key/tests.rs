@@ -32,6 +32,14 @@ fn names_and_digests_are_golden() {
     });
     let templated = Site::templated("a:{}{}");
     assert_eq!(name(&templated, "ns", &digest, &Blake3, &parts).unwrap(), "ns:a:7%C3%A9");
+    let text = |bytes: &[u8]| {
+        let mut text = String::new();
+        text::digest_text(&Blake3.hash(bytes), &mut text);
+        text
+    };
+    let parts = (Literal("a:"), (Digest(&7_u32), (Scope("T"), (ScopeValue(3_usize), ()))));
+    let expected = format!("ns:a:{}:%G{}:%G3", text(b"\x1A\x07\0\0\0"), text(b"T"));
+    assert_eq!(name(&templated, "ns", &digest, &Blake3, &parts).unwrap(), expected);
 }
 
 #[test]
