@@ -85,7 +85,7 @@ impl<P: Parts> Parts for Option<P> {
     }
 }
 
-/// See [`Writer::literal`].
+/// Text of the template between two placeholders.
 pub struct Literal(pub &'static str);
 
 impl Parts for Literal {
@@ -96,7 +96,7 @@ impl Parts for Literal {
     }
 }
 
-/// See [`Writer::part`].
+/// A placeholder, or an argument under a bare prefix.
 pub struct Part<'a, T: ?Sized>(pub &'a T);
 
 impl<T: Serialize + ?Sized> Parts for Part<'_, T> {
@@ -106,7 +106,7 @@ impl<T: Serialize + ?Sized> Parts for Part<'_, T> {
     }
 }
 
-/// See [`Writer::digest`].
+/// `{hash(arg)}`: the whole value in the identity, its digest in the name.
 pub struct Digest<'a, T: ?Sized>(pub &'a T);
 
 impl<T: Serialize + ?Sized> Parts for Digest<'_, T> {
@@ -116,7 +116,7 @@ impl<T: Serialize + ?Sized> Parts for Digest<'_, T> {
     }
 }
 
-/// See [`Writer::scope`].
+/// The name of a type, which tells apart functions or the instances of one.
 pub struct Scope(pub &'static str);
 
 impl Parts for Scope {
@@ -126,7 +126,7 @@ impl Parts for Scope {
     }
 }
 
-/// See [`Writer::scope_value`].
+/// As [`Scope`], for a const parameter.
 pub struct ScopeValue<T>(pub T);
 
 impl<T: Serialize> Parts for ScopeValue<T> {
