@@ -90,6 +90,9 @@ impl CacheBuilder {
     }
 
     /// The most bytes that the in-process tier may hold, as estimated from the values.
+    ///
+    /// What has left the tier is held on to by a thread that had it at hand and does not call any more: a sixteenth of this for
+    /// each such thread, and half of it for all that have more. [`Stats::l1_retired_bytes`](crate::Stats) counts it.
     pub fn l1_max_bytes(self, bytes: u64) -> Self {
         Self { l1_max_bytes: bytes, ..self }
     }

@@ -6,7 +6,8 @@
 //! is not used, so that its place is the first to be taken, and it is let go of when somebody [asks](let_go) all threads to.
 //!
 //! The table is set-associative, with seven ways to a set; of a full set goes what was not used since others came.
-//! It grows with what its thread uses, up to [`table::MOST_SETS`], and to its [share](crate::kept::Home::share) or what is free of what all threads may have.
+//! It grows with what its thread uses, up to [`table::MOST_SETS`], and to its [share](crate::kept::Home::share) of the tier or
+//! what is free of what all threads may have.
 
 mod set;
 mod table;

@@ -119,13 +119,7 @@ impl Front {
             self.sets.resize_with(FEWEST_SETS, Set::default);
         }
         self.part(&mut left.others);
-        // If all were used, nothing leaves until the next turn.
-        for _ in 0..SWEPT {
-            if !self.has_room(kept) {
-                self.thin_one(&mut left.others);
-            }
-        }
-        if !self.has_room(kept) {
+        if !self.make_room(kept, &mut left.others) {
             return left;
         }
         // With more, one in some hundreds would find its set full.
@@ -152,6 +146,17 @@ impl Front {
         kept.home().hold(weight);
         self.count_out(&left.one);
         left
+    }
+
+    /// Whether there is room for it now. If all that is looked at was used, nothing leaves until the next turn.
+    fn make_room(&mut self, kept: &Kept, left: &mut Vec<Arc<Kept>>) -> bool {
+        for _ in 0..SWEPT {
+            if self.has_room(kept) {
+                return true;
+            }
+            self.thin_one(left);
+        }
+        self.has_room(kept)
     }
 
     /// In this thread's share, or in what all may have together.

@@ -291,6 +291,25 @@ fn while_the_table_grows_all_is_there_once_and_the_newest_of_each_key() {
 }
 
 #[test]
+fn what_was_used_is_known_to_be_when_the_table_has_grown() {
+    let home = Home::new(1 << 30);
+    let all: Vec<_> = (0..2_000).map(|n| entry(&home, n, 100)).collect();
+    let (before, after) = all.split_at(500);
+    before.iter().for_each(keep);
+    let bits = || state(|front| front.sets.iter().map(|set| set.prints[USED].count_ones()).sum::<u32>());
+    let sets = state(|front| front.sets.len());
+    assert!(state(|front| front.old.is_empty()) && bits() == 0);
+    let used = (0..).zip(&before[..100]).filter(|(n, kept)| is_found(kept, *n)).count();
+    assert!(used > 50);
+    let mut after = after.iter();
+    while state(|front| front.sets.len() == sets || !front.old.is_empty()) {
+        keep(after.next().unwrap());
+    }
+    // Of a set that is full by then, one may have gone.
+    assert!(bits() as usize * 10 >= used * 9, "{} of {used}", bits());
+}
+
+#[test]
 fn what_has_left_is_found_when_the_table_grows_meanwhile() {
     let home = Home::new(1 << 30);
     let all: Vec<_> = (0..2_000).map(|n| entry(&home, n, 100)).collect();

@@ -12,46 +12,37 @@ use super::{
     encode::{self, Append, Compare, Hash, Refusal, Sink},
 };
 
-/// Receives the parts of a key.
+/// Receives the parts of a key. A name has more than these; a hash, a comparison and the identity have the parts alone.
 pub trait Writer {
     /// Text of the template between two placeholders.
-    fn literal(&mut self, text: &'static str);
+    #[inline(always)]
+    fn literal(&mut self, _: &'static str) {}
 
     /// A placeholder, or an argument under a bare prefix.
     fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal>;
 
     /// `{hash(arg)}`: the whole value in the identity, its digest in the name.
-    fn digest<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal>;
-
-    /// The name of a type, which tells apart functions or the instances of one.
-    fn scope(&mut self, type_name: &'static str) -> Result<(), Refusal>;
-
-    /// As [`scope`](Self::scope), for a const parameter.
-    fn scope_value<T: Serialize>(&mut self, value: &T) -> Result<(), Refusal>;
-}
-
-/// The identity has the parts and nothing else.
-impl<S: Sink> Writer for S {
-    #[inline(always)]
-    fn literal(&mut self, _: &'static str) {}
-
-    #[inline(always)]
-    fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
-        encode::put(value, self)
-    }
-
     #[inline(always)]
     fn digest<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
-        encode::put(value, self)
+        self.part(value)
     }
 
+    /// The name of a type, which tells apart functions or the instances of one.
     #[inline(always)]
     fn scope(&mut self, type_name: &'static str) -> Result<(), Refusal> {
-        encode::put(type_name, self)
+        self.part(type_name)
     }
 
+    /// As [`scope`](Self::scope), for a const parameter.
     #[inline(always)]
     fn scope_value<T: Serialize>(&mut self, value: &T) -> Result<(), Refusal> {
+        self.part(value)
+    }
+}
+
+impl<S: Sink> Writer for S {
+    #[inline(always)]
+    fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
         encode::put(value, self)
     }
 }
