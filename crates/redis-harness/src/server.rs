@@ -126,7 +126,21 @@ impl RedisServer {
     /// # Panics
     /// When the server answers with an error, or not within five seconds.
     pub fn cli(&self, args: &[&str]) -> String {
-        cli::run(&self.url(), args).unwrap_or_else(|error| panic!("redis-cli {args:?}: {error}"))
+        self.cli_unless_cut_off(args)
+            .unwrap_or_else(|| panic!("redis-cli {args:?}: the server closed the connection"))
+    }
+
+    /// The same; `None` if the server closed the connection before it answered, as it does to all clients at the moment when a
+    /// Sentinel gives it another role.
+    ///
+    /// # Panics
+    /// As [`cli`](Self::cli) otherwise.
+    pub fn cli_unless_cut_off(&self, args: &[&str]) -> Option<String> {
+        match cli::run(&self.url(), args) {
+            Ok(answer) => Some(answer),
+            Err(error) if error.is_connection_dropped() => None,
+            Err(error) => panic!("redis-cli {args:?}: {error}"),
+        }
     }
 
     /// Asks the server to end (SIGTERM) and waits until it has. Does nothing when it does not run.
