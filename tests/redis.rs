@@ -10,7 +10,8 @@ use std::{
 };
 
 use cached_aside::{
-    Cache, CacheControl, CacheOutcome, Layer, RedisTier, Stats, cached, testing::ManualClock, warm,
+    Cache, CacheBuilder, CacheControl, CacheOutcome, Layer, RedisTier, Stats, TierHealth, TierState, cached,
+    testing::ManualClock, warm,
 };
 use redis_harness::{Proxy, RedisServer, eventually_async};
 
@@ -18,8 +19,12 @@ use redis_harness::{Proxy, RedisServer, eventually_async};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn cache_on(url: &str) -> Cache {
+    builder_on(url).build().unwrap()
+}
+
+fn builder_on(url: &str) -> CacheBuilder {
     let tier = RedisTier::builder(url).operation_timeout(PATIENCE).write_timeout(PATIENCE).build().unwrap();
-    Cache::builder().namespace("test").tier(tier).build().unwrap()
+    Cache::builder().namespace("test").tier(tier)
 }
 
 #[cached("user:{id}", ttl = "1h", cache = cache, skip(cache, runs))]
@@ -41,6 +46,75 @@ async fn two_caches_share_a_value_with_the_time_it_has_left() {
     assert_eq!(runs.load(SeqCst), 1);
     user::invalidate(&b, &runs, 7).await.unwrap();
     assert_eq!(redis.cli(&["EXISTS", "test:user:7"]).trim(), "0");
+}
+
+/// An image, as most programs hold it.
+#[cached("image:{id}", ttl = "1h", cache = cache, skip(cache, runs))]
+async fn image(cache: &Cache, runs: &AtomicUsize, id: u32) -> Vec<u8> {
+    runs.fetch_add(1, SeqCst);
+    vec![id.to_le_bytes()[0]; 5 << 20]
+}
+
+#[tokio::test]
+async fn bytes_travel_as_bytes() {
+    let redis = RedisServer::start();
+    let (a, b, runs) = (cache_on(&redis.url()), cache_on(&redis.url()), AtomicUsize::new(0));
+    let first = image(&a, &runs, 200).await;
+    a.flush().await;
+    assert!(image(&b, &runs, 200).await == first);
+    assert_eq!(runs.load(SeqCst), 1);
+    let stored: usize = redis.cli(&["STRLEN", "test:image:200"]).trim().parse().unwrap();
+    assert!(stored < (5 << 20) + 200, "{stored}");
+}
+
+/// More than Redis is to hold, with a tag that it tells itself.
+#[cached("atlas:{id}", ttl = "1h", tags = ["atlas:{id}"], tags_from = |atlas| vec![format!("pages:{}", atlas.len())],
+    cache = cache, skip(cache, runs))]
+async fn atlas(cache: &Cache, runs: &AtomicUsize, id: u32) -> Vec<String> {
+    let run = runs.fetch_add(1, SeqCst);
+    vec![format!("{id} {run}"), "x".repeat(10_000)]
+}
+
+#[tokio::test]
+async fn what_redis_is_not_to_hold_is_loaded_once_in_each_process_and_invalidated_in_all() {
+    let redis = RedisServer::start();
+    let narrow = || builder_on(&redis.url()).max_value_bytes(1_000).build().unwrap();
+    let (a, b, runs) = (narrow(), narrow(), AtomicUsize::new(0));
+    let mut expected = 0;
+    for way in ["key", "tag", "told tag", "a foreign program"] {
+        expected += 2;
+        for cache in [&a, &b, &a, &b] {
+            atlas(cache, &runs, 7).await;
+            cache.flush().await;
+        }
+        // All connections are cut: what each process has is still what it was.
+        let tiers = || [&a, &b].map(|cache| cache.health().tier.unwrap());
+        let before = tiers().map(|tier| tier.reconnects);
+        redis.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+        eventually_async("both are connected again", async || {
+            let is_new = |(tier, before)| matches!(tier, TierHealth { state: TierState::Up, reconnects, .. } if reconnects > before);
+            tiers().into_iter().zip(before).all(is_new)
+        })
+        .await;
+        for cache in [&a, &b, &a, &b] {
+            atlas(cache, &runs, 7).await;
+            cache.flush().await;
+        }
+        assert_eq!(runs.load(SeqCst), expected, "before {way}");
+        match way {
+            "key" => atlas::invalidate(&b, &runs, 7).confirmed().await.unwrap(),
+            "tag" => a.invalidate_tag("atlas:{}", &[&7]).confirmed().await.unwrap(),
+            "told tag" => b.invalidate_tag("pages:{}", &[&2]).confirmed().await.unwrap(),
+            _ => {
+                redis.cli(&["DEL", "test:atlas:7"]);
+                // Whoever is told of this was told of the other before.
+                a.invalidate_tag("nothing", &[]).confirmed().await.unwrap();
+            }
+        }
+    }
+    atlas(&a, &runs, 7).await;
+    assert_eq!(runs.load(SeqCst), expected + 1);
+    assert!(redis.cli(&["STRLEN", "test:atlas:7"]).trim().parse::<usize>().unwrap() < 1_000);
 }
 
 #[tokio::test]

@@ -10,4 +10,5 @@ mod leases;
 mod odd;
 mod support;
 mod tags;
+mod unshared;
 mod warm;

@@ -412,6 +412,7 @@ impl<R> Desk<R> {
             },
             Answer::Lease(lease) => Asked::Ground(Ground::Leased(lease)),
             Answer::Beside(claim) => Asked::Ground(Ground::Beside(claim)),
+            Answer::Stub(stub) => Asked::Ground(Ground::Stub(stub)),
             Answer::Alone(claim) => Asked::Ground(Ground::Alone(claim)),
         }
     }
@@ -431,7 +432,7 @@ impl<R> Desk<R> {
         match self.seek().find(suspect).await? {
             Answer::Hit(found) => self.hit_l2(&found),
             Answer::Kept(kept) => self.hit_alone(&kept),
-            Answer::Lease(_) | Answer::Beside(_) | Answer::Alone(_) => None,
+            Answer::Lease(_) | Answer::Beside(_) | Answer::Stub(_) | Answer::Alone(_) => None,
         }
     }
 

@@ -6,12 +6,17 @@
 use std::{
     iter::successors,
     ptr,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use crate::{
+    Error,
     hot::Hot,
     latency::Histogram,
+    notice,
     site::Site,
     stats::{Count, Counters, FunctionStats, Stats},
 };
@@ -26,6 +31,9 @@ pub(crate) struct Function {
     load: OnceLock<Box<Histogram>>,
     /// Its most used keys, if they are kept warm.
     pub(crate) hot: Hot,
+    /// Whether a value that is written is read again before it is stored: the first one, and after one could not be read.
+    is_codec_unsure: AtomicBool,
+    is_unshared_said: AtomicBool,
     #[cfg(feature = "metrics")]
     pub(crate) exported: crate::export::Exported,
 }
@@ -39,6 +47,8 @@ impl Function {
             look: OnceLock::new(),
             load: OnceLock::new(),
             hot: Hot::default(),
+            is_codec_unsure: AtomicBool::new(true),
+            is_unshared_said: AtomicBool::new(false),
             #[cfg(feature = "metrics")]
             exported: crate::export::Exported::default(),
         }
@@ -46,6 +56,30 @@ impl Function {
 
     pub(crate) fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Whether a form of a value in which it cannot be read again is to be found out before it is stored.
+    pub(crate) fn checks_codec(&self) -> bool {
+        self.is_codec_unsure.load(Ordering::Relaxed)
+    }
+
+    /// A value could be written, and read again if that `was_checked`.
+    pub(crate) fn trust_codec(&self, was_checked: bool) {
+        if was_checked {
+            self.is_codec_unsure.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// A stored value could not be read.
+    pub(crate) fn distrust_codec(&self) {
+        self.is_codec_unsure.store(true, Ordering::Relaxed);
+    }
+
+    /// The shared tier cannot hold a value: said once, as it is likely to be so with all of them.
+    pub(crate) fn say_unshared(&self, why: &Error) {
+        if !self.is_unshared_said.swap(true, Ordering::Relaxed) {
+            notice::warn(self.name, &format!("{why}; each process keeps its own values"));
+        }
     }
 
     #[inline]

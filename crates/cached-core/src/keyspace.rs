@@ -307,7 +307,11 @@ where
         {
             let shared = self.cache.shared();
             let fill = Fill { encoder, created_ms: clock.wall_ms(), life: *life };
-            bytes = Some(shared.seal(&entry.name, fill, &shared.home_claim(&entry.name.text, &[]))?);
+            let function = self.cache.function(&self.site);
+            let is_checked = function.checks_codec();
+            let claim = shared.home_claim(&entry.name.text, &[]);
+            bytes = Some(shared.seal(&entry.name, fill, &claim, is_checked)?);
+            function.trust_codec(is_checked);
         }
         Ok(Sealed { entry, kept, bytes })
     }

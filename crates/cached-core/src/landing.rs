@@ -23,6 +23,7 @@ use crate::{
     load::Landed,
     observe::Loading,
     said::Moment,
+    seek::Stub,
     shape::Settling,
     shared::{Fill, Life},
     slot::Slot,
@@ -41,6 +42,8 @@ pub(crate) enum Ground {
     Leased(Lease),
     /// Somebody else may. It keeps its value in this process, if the tier then shows that nothing was said meanwhile.
     Beside(Claim),
+    /// The tier cannot hold the value. It keeps its value in this process, as long as the tier has the stub.
+    Stub(Stub),
     /// The tier could not be asked, or takes no part. It may keep its value in this process.
     Alone(Claim),
 }
@@ -49,6 +52,7 @@ impl Ground {
     pub(crate) fn claim(&self) -> &Claim {
         match self {
             Self::Leased(lease) => &lease.claim,
+            Self::Stub(stub) => &stub.claim,
             Self::Beside(claim) | Self::Alone(claim) => claim,
         }
     }
@@ -250,6 +254,7 @@ fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded: Loaded) -
                 ground.fail();
                 arrival.refuse();
             }
+            (Ground::Stub(stub), Some(fill)) => Box::pin(arrival.beside_stub(stub, fill.life.whole())).await,
             (ground, Some(_)) => Box::pin(arrival.beside(ground.claim().clone())).await,
             // An error is for this process only, and stands on no lease.
             (ground, None) => {

@@ -21,7 +21,7 @@ use crate::{
     shared::{Fill, Name, Shared},
     span::Span,
     stats::Count,
-    tier::{Ask, LeaseClaim, Moment, Record, TagAsk, Take, Tier, TierError, TierFill, Token},
+    tier::{Ask, LeaseClaim, Moment, Record, Stamp, TagAsk, Take, Tier, TierError, TierFill, Token},
 };
 
 /// Held from before a load until its value is stored. While it is held, it is renewed; dropped before, it is given back.
@@ -41,12 +41,12 @@ pub(crate) struct Lease {
 pub(crate) enum Verdict {
     /// The shared tier has it, and this process may keep it on this claim.
     Stored(Claim),
+    /// The shared tier cannot hold it and has a stub instead, on which this process may keep it.
+    Stubbed(Claim),
     /// An invalidation overtook the load.
     Rejected,
     /// It is not known: what the load stood on still holds, or does not.
     Undecided,
-    /// The value cannot be stored there.
-    Unstorable,
 }
 
 impl Lease {
@@ -111,18 +111,19 @@ impl Lease {
         stand_on: impl Fn(&Claim),
     ) -> Verdict {
         let mut step = Step::begin(Span::fill(function.name()), &self.shared.clock);
-        let verdict = step.around(self.try_fill(fill, value_tags, stand_on)).await;
+        let verdict = step.around(self.try_fill(fill, value_tags, function, stand_on)).await;
         step.end(match &verdict {
             Ok(Verdict::Stored(_)) => "stored",
             Ok(Verdict::Rejected) => "rejected",
-            Ok(Verdict::Unstorable) => "unstorable",
+            Ok(Verdict::Stubbed(_)) => "stubbed",
             Ok(Verdict::Undecided) | Err(_) => "undecided",
         });
         let (count, verdict) = match verdict {
             Ok(verdict @ Verdict::Stored(_)) => (Count::SharedFill, verdict),
             Ok(Verdict::Rejected) => (Count::SharedReject, Verdict::Rejected),
-            Ok(verdict @ (Verdict::Undecided | Verdict::Unstorable)) => (Count::SharedFillError, verdict),
-            Err(_) => (Count::SharedFillError, Verdict::Undecided),
+            // Counted where it is kept.
+            Ok(verdict @ Verdict::Stubbed(_)) => return verdict,
+            Ok(Verdict::Undecided) | Err(_) => (Count::SharedFillError, Verdict::Undecided),
         };
         function.add(count);
         verdict
@@ -132,9 +133,10 @@ impl Lease {
         &mut self,
         fill: Fill,
         value_tags: &[String],
+        function: &Function,
         stand_on: impl Fn(&Claim),
     ) -> Result<Verdict, TierError> {
-        let life = fill.life;
+        let (life, created_ms) = (fill.life, fill.created_ms);
         if !value_tags.is_empty() {
             if !self.add_tags(value_tags, life.whole()).await? {
                 return Ok(Verdict::Rejected);
@@ -148,9 +150,19 @@ impl Lease {
             let claim = self.shared.silent_claim(&self.name.text, &tags);
             self.claim = claim.with_generations(leased.generations);
         }
-        let Ok(bytes) = self.shared.seal(&self.name, fill, &self.claim) else {
-            return Ok(Verdict::Unstorable);
+        let is_checked = function.checks_codec();
+        let (bytes, is_stub) = match self.shared.seal(&self.name, fill, &self.claim, is_checked) {
+            Ok(bytes) => {
+                function.trust_codec(is_checked);
+                (bytes, false)
+            }
+            Err(why) => {
+                function.say_unshared(&why);
+                let stub = self.shared.seal_stub(&self.name, created_ms, life);
+                (stub.map_err(|_| TierError::Unavailable)?, true)
+            }
         };
+        let keep: fn(Claim) -> Verdict = if is_stub { Verdict::Stubbed } else { Verdict::Stored };
         let Some(ttl) = self.shared.left(life) else { return Ok(Verdict::Undecided) };
         if planted!("unleased-fill") {
             let (key, token, lease) = (self.name.text.as_str(), self.token, self.shared.lease);
@@ -170,52 +182,26 @@ impl Lease {
         if (is_other_line || !filled.line.watches()) && !self.claim.tags.is_empty() {
             // What was said of the tags was said over a line that is gone, or over another one, or to nobody, and the fill has
             // looked at the key only.
-            return self.look_again().await;
+            return Ok(self.look_again().await?.map_or(Verdict::Rejected, keep));
         }
         let claim = Claim { checked: asked, line: filled.line, ..self.claim.clone() };
-        if claim.is_intact() { Ok(Verdict::Stored(claim)) } else { self.look_again().await }
+        if claim.is_intact() {
+            return Ok(keep(claim));
+        }
+        // Something was said about the key since the lease was taken. It may have been about the lease itself, as a tier may
+        // tell one of one's own words: what counts is whether the value is still there.
+        Ok(self.look_again().await?.map_or(Verdict::Rejected, keep))
     }
 
-    /// Something was said about the key since the lease was taken. It may have been about the lease itself, as a tier may
-    /// tell one of one's own words: what counts is whether the value is still there.
-    async fn look_again(&self) -> Result<Verdict, TierError> {
-        let name = self.name.text.as_str();
-        let tags = self.claim.tag_keys();
-        let claim = self.shared.silent_claim(name, &tags);
-        // What could not be told is not in the tier.
-        if self.shared.pending.is_about(std::iter::once(name).chain(tags.iter().map(String::as_str))) {
-            return Ok(Verdict::Rejected);
-        }
-        let ask = Ask { key: name, known: Some(self.stamp()) };
-        let seen = self.shared.tier.look(&[ask], &tags).await?;
-        let is_current = self.claim.generations().map(Some).eq(seen.generations);
-        if !(is_current && matches!(seen.records.first(), Some(Record::Unchanged))) {
-            return Ok(Verdict::Rejected);
-        }
-        let claim = claim.with_generations(self.claim.generations());
-        Ok(Verdict::Stored(Claim { line: seen.line, ..claim }))
+    async fn look_again(&self) -> Result<Option<Claim>, TierError> {
+        look_again(&self.shared, &self.name.text, &self.claim, self.stamp()).await
     }
 
     /// Takes up tags that were not known before the load, if none of them was invalidated since then.
     async fn add_tags(&mut self, tags: &[String], keep: Duration) -> Result<bool, TierError> {
         let Some((since, _)) = &self.since else { return Ok(false) };
-        let marks: Vec<_> = tags.iter().map(|tag| self.shared.mark(tag)).collect();
-        // Only then: what could not be told was remembered before the marks were ended.
-        if self.shared.pending.is_about(tags.iter().map(String::as_str)) {
-            return Ok(false);
-        }
-        let adopted = self.shared.tier.adopt(tags, keep, *since).await?;
-        let generations = match adopted.generations {
-            Some(generations) => generations,
-            None if planted!("tag-adopted-unasked") => {
-                self.shared.tier.lease(&[], TagAsk { keys: tags, keep, more: false }).await?.generations
-            }
-            None => return Ok(false),
-        };
-        let known = mem::take(&mut self.claim.tags).into_vec();
-        self.claim.tags = known.into_iter().chain(marks.into_iter().zip(generations)).collect();
-        self.claim.line = Line::joined([self.claim.line.clone(), adopted.line]);
-        Ok(true)
+        let adopted = adopt(&self.shared, &self.claim, *since, tags, keep).await?;
+        Ok(adopted.map(|claim| self.claim = claim).is_some())
     }
 
     /// Gives it back, because there is nothing to store: who waits elsewhere is told so.
@@ -270,6 +256,59 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.give_back(false);
     }
+}
+
+/// `claim` as of now, if the tier has still what was stored under `stamp`, and the tags have still their generations: then nothing was
+/// invalidated since the claim was made.
+pub(crate) async fn look_again(
+    shared: &Arc<Shared>,
+    name: &str,
+    claim: &Claim,
+    stamp: Stamp,
+) -> Result<Option<Claim>, TierError> {
+    let tags = claim.tag_keys();
+    let renewed = shared.silent_claim(name, &tags);
+    // What could not be told is not in the tier.
+    if shared.pending.is_about(std::iter::once(name).chain(tags.iter().map(String::as_str))) {
+        return Ok(None);
+    }
+    let ask = Ask { key: name, known: Some(stamp) };
+    let seen = shared.tier.look(&[ask], &tags).await?;
+    let is_current = claim.generations().map(Some).eq(seen.generations);
+    if !(is_current && matches!(seen.records.first(), Some(Record::Unchanged))) {
+        return Ok(None);
+    }
+    let renewed = renewed.with_generations(claim.generations());
+    Ok(Some(Claim { line: seen.line, ..renewed }))
+}
+
+/// `claim` with tags that were not known before the load, if none of them was invalidated since that moment.
+pub(crate) async fn adopt(
+    shared: &Arc<Shared>,
+    claim: &Claim,
+    since: Moment,
+    tags: &[String],
+    keep: Duration,
+) -> Result<Option<Claim>, TierError> {
+    let marks: Vec<_> = tags.iter().map(|tag| shared.mark(tag)).collect();
+    // Only then: what could not be told was remembered before the marks were ended.
+    if shared.pending.is_about(tags.iter().map(String::as_str)) {
+        return Ok(None);
+    }
+    let adopted = shared.tier.adopt(tags, keep, since).await?;
+    let generations = match adopted.generations {
+        Some(generations) => generations,
+        None if planted!("tag-adopted-unasked") => {
+            shared.tier.lease(&[], TagAsk { keys: tags, keep, more: false }).await?.generations
+        }
+        None => return Ok(None),
+    };
+    let known = claim.tags.iter().cloned();
+    Ok(Some(Claim {
+        tags: known.chain(marks.into_iter().zip(generations)).collect(),
+        line: Line::joined([claim.line.clone(), adopted.line]),
+        ..claim.clone()
+    }))
 }
 
 /// Waits until something is said about a tag.

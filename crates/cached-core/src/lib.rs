@@ -36,6 +36,7 @@ mod lease;
 mod line;
 mod load;
 mod marks;
+mod notice;
 mod observe;
 mod pattern;
 mod pending;

@@ -19,11 +19,11 @@ use crate::{
     observe::{look, look_at},
     planted,
     shape::Shape,
-    shared::{Opened, Shared},
+    shared::{Opened, OpenedValue, Shared},
     site::Site,
     slot::{Meta, Slot},
     stats::Count,
-    tier::{Ask, Grant, LeaseClaim, Record, Seen, Stamp, Stored, TagAsk, Take, Tier},
+    tier::{Ask, Grant, LeaseClaim, Moment, Record, Seen, Stamp, Stored, TagAsk, Take, Tier},
 };
 
 /// How long a call waits for the load of another process, however often that is renewed.
@@ -98,7 +98,7 @@ impl<R> Seek<'_, R> {
             let opened = shared
                 .open(&entry.name, &stored, shape, shared.clock.now())
                 .inspect_err(|_| function.add(Count::Unreadable));
-            let Opened { slot, tags } = opened.ok()??;
+            let Opened::Value(OpenedValue { slot, tags }) = opened.ok()?? else { return None };
             if !tags.is_empty() {
                 // This call does not know them, and cannot tell whether they are current.
                 return None;
@@ -124,6 +124,8 @@ pub(crate) enum Answer {
     Lease(Lease),
     /// Load beside somebody who may store it; this is what the load stands on.
     Beside(Claim),
+    /// Load, for this process: the tier cannot hold the value.
+    Stub(Stub),
     /// Load, as the tier cannot be asked; this is what the load stands on.
     Alone(Claim),
 }
@@ -137,6 +139,15 @@ pub(crate) struct Found {
     pub(crate) at: Nanos,
     /// It was being loaded when it was asked for.
     pub(crate) was_awaited: bool,
+}
+
+/// What a load stands on whose value the shared tier cannot hold: the stub that it has instead.
+pub(crate) struct Stub {
+    pub(crate) claim: Claim,
+    /// Of the stub.
+    pub(crate) stamp: Stamp,
+    /// When it was found, for tags that only the value tells; and whether this process has heard of any tag since.
+    pub(crate) since: Option<(Moment, Arc<Mark>)>,
 }
 
 /// What the tier has, and who may replace it.
@@ -154,6 +165,8 @@ enum State {
     },
     /// The value is another version's, or cannot be judged.
     Others(Claim),
+    /// The tier cannot hold the value.
+    Stub(Claim, Stamp),
     /// The tier cannot be asked, or not about this.
     Unknown,
     /// There is another value than the one that was known.
@@ -210,6 +223,7 @@ impl<R> Seek<'_, R> {
                     (Take::Free, true)
                 }
                 State::Busy { claim, .. } | State::Others(claim) => return Answer::Beside(claim),
+                State::Stub(claim, stamp) => return Box::pin(self.beside_stub(claim, stamp)).await,
                 State::Moved => {
                     known = None;
                     rounds += 1;
@@ -315,8 +329,11 @@ impl<R> Seek<'_, R> {
             Some(Record::Value(stored)) => {
                 let stamp = stored.stamp;
                 let opened = match shared.open(&self.entry.name, &stored, self.shape, now) {
-                    Ok(Some(opened)) => opened,
-                    Ok(None) => return State::Takeable(Take::Over(stamp)),
+                    Ok(Some(Opened::Value(opened))) => opened,
+                    Ok(Some(Opened::Stub(meta))) if self.is_good(&meta, stamp, now) => {
+                        return State::Stub(claim, stamp);
+                    }
+                    Ok(Some(Opened::Stub(_)) | None) => return State::Takeable(Take::Over(stamp)),
                     Err(unreadable) => return self.unreadable(unreadable, &stored, claim),
                 };
                 drop(stored);
@@ -335,8 +352,14 @@ impl<R> Seek<'_, R> {
     }
 
     /// What to make of a value.
-    async fn read(&self, opened: Opened, stamp: Stamp, claim: Claim, generations: &[Option<u64>]) -> State {
-        let Opened { slot, tags } = opened;
+    async fn read(
+        &self,
+        opened: OpenedValue,
+        stamp: Stamp,
+        claim: Claim,
+        generations: &[Option<u64>],
+    ) -> State {
+        let OpenedValue { slot, tags } = opened;
         match self.check_tags(&*slot, &tags, claim, generations).await {
             // The tags may have taken another round trip, in which the value has ended.
             Some(claim) => self.judge(slot, claim, stamp, self.shared.clock.now()),
@@ -345,12 +368,16 @@ impl<R> Seek<'_, R> {
     }
 
     fn judge(&self, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp, now: Nanos) -> State {
-        let meta = slot.meta();
-        let is_known = self.wants == Wants::Another(stamp);
-        if is_known || !self.will_do(meta, now) || self.max_age.is_some_and(|most| meta.age(now) > most) {
+        if !self.is_good(slot.meta(), stamp, now) {
             return State::Takeable(Take::Over(stamp));
         }
         State::Found(Found { slot, claim, stamp, at: now, was_awaited: false })
+    }
+
+    /// Whether what was stored under this stamp, with these dates, is wanted.
+    fn is_good(&self, meta: &Meta, stamp: Stamp, now: Nanos) -> bool {
+        let is_known = self.wants == Wants::Another(stamp);
+        !is_known && self.will_do(meta, now) && self.max_age.is_none_or(|most| meta.age(now) <= most)
     }
 
     fn will_do(&self, meta: &Meta, now: Nanos) -> bool {
@@ -407,12 +434,33 @@ impl<R> Seek<'_, R> {
 
     fn unreadable(&self, unreadable: Unreadable, stored: &Stored, claim: Claim) -> State {
         self.function.add(Count::Unreadable);
+        if unreadable == Unreadable::Undecodable {
+            // Its own fill is not to be the next one that cannot be read.
+            self.function.distrust_codec();
+        }
         let is_anothers =
             matches!(unreadable, Unreadable::OtherSchema | Unreadable::OtherKey | Unreadable::OtherCodec);
         let age =
             created_ms(&stored.bytes).map(|created| self.shared.clock.wall_ms().saturating_sub(created));
         let is_young = age.is_some_and(|age| Duration::from_millis(age) < OTHERS_TURN);
         if is_anothers && is_young { State::Others(claim) } else { State::Takeable(Take::Over(stored.stamp)) }
+    }
+
+    /// The right to load is not needed where nothing is stored, but tags are to be known before the load.
+    async fn beside_stub(&self, claim: Claim, stamp: Stamp) -> Answer {
+        let (shared, keys) = (self.shared, &self.entry.tags);
+        // Also before the tier is asked.
+        let any_tag = self.shape.has_value_tags().then(|| shared.mark(&shared.journal()));
+        if keys.is_empty() && any_tag.is_none() {
+            return Answer::Stub(Stub { claim, stamp, since: None });
+        }
+        let ask = TagAsk { keys, keep: self.shape.ttl_hint(), more: any_tag.is_some() };
+        let Ok(leased) = shared.tier.lease(&[], ask).await else {
+            self.function.add(Count::SharedReadError);
+            return self.without_tier(None);
+        };
+        let claim = claim.with_generations(leased.generations);
+        Answer::Stub(Stub { claim, stamp, since: leased.moment.zip(any_tag) })
     }
 
     async fn lease(&self, take: Take) -> Leasing {

@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     Error, LoadTimeout,
     clock::{Clock, Nanos},
-    codec::Format,
+    codec::{Format, Written},
     envelope::schema_fingerprint,
     key::weigh,
     slot::{Failure, Meta, Slot, Value},
@@ -40,6 +40,9 @@ pub trait Shape<R>: Send + Sync {
         format: &Format,
         dates: Dates,
     ) -> Result<Arc<dyn Slot>, Error>;
+
+    /// The dates of a value that is not in the shared tier, although it belongs there.
+    fn dates(&self, dates: Dates) -> Meta;
 
     /// Names the type and the version of the value.
     fn schema(&self, version: u32) -> u64;
@@ -121,13 +124,21 @@ pub struct Settled<R> {
     pub is_error: bool,
 }
 
-/// Appends one value in a format, and says whether it is the empty one. It owns what it needs, so that it can run
-/// after the caller was answered.
-pub type Encoder = Box<dyn FnOnce(&Format, &mut Vec<u8>) -> Result<bool, Error> + Send>;
+/// Appends one value in a format, or in another one that has a form for it. It owns what it needs, so that it can run after the
+/// caller was answered. With `true`, what it has written can be read again.
+pub type Encoder = Box<dyn FnOnce(&Format, bool, &mut Vec<u8>) -> Result<Encoded, Error> + Send>;
+
+/// What an [`Encoder`] has written.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoded {
+    pub(crate) by: Written,
+    /// The value is the empty one.
+    pub(crate) is_empty: bool,
+}
 
 type Which<T> = fn(&T) -> bool;
 type TooLate<E> = fn(LoadTimeout) -> E;
-type Encode<V> = fn(&Format, &V, &mut Vec<u8>) -> Result<(), Error>;
+type Encode<V> = fn(&Format, &V, bool, &mut Vec<u8>) -> Result<Written, Error>;
 type Decode<V> = fn(&Format, &[u8]) -> Result<V, Error>;
 
 /// How an error that can be cloned goes into a slot and comes out again.
@@ -302,7 +313,7 @@ impl<V, E, R> Typed<V, E, R> {
     where
         V: Serialize + DeserializeOwned,
     {
-        Self { wire: Some((Format::encode, Format::decode)), heap: weigh, ..self }
+        Self { wire: Some((Format::write, Format::decode)), heap: weigh, ..self }
     }
 }
 
@@ -321,9 +332,10 @@ where
         self.is_empty.is_some_and(|is_empty| is_empty(value))
     }
 
-    fn meta(&self, value: &V, now: Nanos, age: Duration, ttl: Duration) -> Meta {
-        let meta = Meta::new(now, age, ttl, size_of::<V>() + (self.heap)(value));
-        self.refresh_ahead.map_or(meta, |share| meta.due_at(share))
+    fn meta_at(&self, dates: Dates, weight: usize) -> Meta {
+        let meta = Meta::new(dates.now, dates.age, dates.remaining, weight);
+        let meta = self.refresh_ahead.map_or(meta, |share| meta.due_at(share));
+        meta.usable_for(dates.stale.min(self.longest_stale()))
     }
 
     fn longest_stale(&self) -> Duration {
@@ -365,8 +377,9 @@ where
         match (self.split)(out) {
             Ok(value) => {
                 let ttl = self.verdict(&value, terms);
-                let meta = self.meta(&value, terms.now, Duration::ZERO, ttl.unwrap_or_default());
-                let meta = meta.usable_for(self.longest_stale());
+                let (now, remaining, stale) = (terms.now, ttl.unwrap_or_default(), self.longest_stale());
+                let dates = Dates { now, age: Duration::ZERO, remaining, stale };
+                let meta = self.meta_at(dates, size_of::<V>() + (self.heap)(&value));
                 let out = (self.join)(Ok(value.clone()));
                 Settled { out, slot: Some(Arc::new(Value { meta, value })), ttl, is_error: false }
             }
@@ -384,11 +397,11 @@ where
         let (encode, _) = self.wire?;
         let slot = slot.clone();
         let is_empty = self.is_empty;
-        Some(Box::new(move |format, out| {
+        Some(Box::new(move |format, is_checked, out| {
             let any: &dyn Any = &*slot;
             let Value { value, .. } = any.downcast_ref::<Value<V>>().ok_or_else(not_shared)?;
-            encode(format, value, out)?;
-            Ok(is_empty.is_some_and(|is_empty| is_empty(value)))
+            let by = encode(format, value, is_checked, out)?;
+            Ok(Encoded { by, is_empty: is_empty.is_some_and(|is_empty| is_empty(value)) })
         }))
     }
 
@@ -401,13 +414,16 @@ where
     ) -> Result<Arc<dyn Slot>, Error> {
         let (_, decode) = self.wire.as_ref().ok_or_else(not_shared)?;
         let value = decode(format, payload)?;
-        // JSON writes `Some(())` and `None` alike: better a miss than a wrong value.
+        // A codec of the user's may write `Some(())` and `None` alike: better a miss than a wrong value.
         if self.is_empty(&value) != empty {
             return Err(Error::codec("a value and its absence are written alike"));
         }
-        let meta = self.meta(&value, dates.now, dates.age, dates.remaining);
-        let meta = meta.usable_for(dates.stale.min(self.longest_stale()));
+        let meta = self.meta_at(dates, size_of::<V>() + (self.heap)(&value));
         Ok(Arc::new(Value { meta, value }))
+    }
+
+    fn dates(&self, dates: Dates) -> Meta {
+        self.meta_at(dates, 0)
     }
 
     fn schema(&self, version: u32) -> u64 {

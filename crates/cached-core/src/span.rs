@@ -34,7 +34,7 @@ pub const SPANS: &[SpanInfo] = &[
     SpanInfo {
         name: "cached_aside.fill",
         level: "debug",
-        outcomes: &["stored", "rejected", "undecided", "unstorable", "cancelled"],
+        outcomes: &["stored", "rejected", "undecided", "stubbed", "cancelled"],
     },
     SpanInfo {
         name: "cached_aside.invalidate",

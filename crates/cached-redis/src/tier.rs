@@ -272,7 +272,7 @@ impl Tier for RedisTier {
     }
 
     async fn lease(&self, claims: &[LeaseClaim<'_>], tags: TagAsk<'_>) -> Result<Leased, TierError> {
-        if claims.is_empty() && tags.keys.is_empty() {
+        if claims.is_empty() && tags.keys.is_empty() && !tags.more {
             let (grants, generations, line) = (Vec::new(), Vec::new(), Line::silent());
             return Ok(Leased { grants, generations, moment: None, line });
         }
