@@ -383,7 +383,7 @@ async fn nothing_has_a_life_of_its_own() {
     assert_eq!(runs.load(SeqCst), 3);
 }
 
-#[cached("mixed", ttl = "10s", stale = "100s", cache = cache, skip(cache))]
+#[cached("mixed", ttl = "10s", stale = "100s", schema = "mixed", cache = cache, skip(cache))]
 async fn mixed(cache: &Cache, id: u32) -> u32 {
     id
 }
@@ -393,7 +393,7 @@ async fn a_keyspace_that_shares_entries_gets_nothing_stale() {
     let pair = Pair::new();
     mixed(&pair.a, 7).await;
     pair.flush().await;
-    let numbers = pair.b.keyspace::<u32, u32>("mixed", 10 * SECOND).unwrap();
+    let numbers = pair.b.keyspace::<u32, u32>("mixed", 10 * SECOND).unwrap().schema("mixed");
     assert_eq!(numbers.get_many(&[7]).await, [Some(7)]);
     pair.b.clear_local();
     pair.clock.advance(11 * SECOND);

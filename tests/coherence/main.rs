@@ -2,6 +2,7 @@
 
 mod availability;
 mod bound;
+mod clashes;
 mod edges;
 mod events;
 mod invalidation;

@@ -208,7 +208,7 @@ impl Cache {
         let at_hand = front::find(site, parts, |kept, look| {
             let began = stats::is_sample(look).then(|| self.clock().now_exactly());
             let soon = self.0.clock.soon();
-            let is_served = kept.is_in(self.0.l1.home(), site.schema_version())
+            let is_served = kept.is_in(self.0.l1.home())
                 && kept.is_early(soon)
                 && kept.claim.stands(soon, self.bound_on(site, &kept.claim));
             if !is_served {
@@ -360,7 +360,6 @@ impl Cache {
         &self.0.places
     }
 
-    #[cfg(feature = "metrics")]
     pub(crate) fn functions(&self) -> &Arc<Functions> {
         &self.0.functions
     }

@@ -72,18 +72,17 @@ pub(crate) fn hit<T>(
     cache.hit(site, parts, take)
 }
 
-/// Names the type and the version of the value. The digest is made once in each thread, and not for each miss.
+/// Names the function, the type and the version of the value. The digest is made once in each thread, and not for each miss.
 pub(crate) fn schema<R>(plan: Plan<R>) -> u64 {
-    type Known = HashMap<(usize, u32), u64, foldhash::fast::RandomState>;
+    type Known = HashMap<(usize, u64), u64, foldhash::fast::RandomState>;
     thread_local!(static KNOWN: RefCell<Known> = RefCell::default());
-    let version = plan.site.schema_version();
     // Shapes that are made by the same code are the same.
-    let made_by = plan.shape as usize;
-    let known = || KNOWN.try_with(|known| known.borrow().get(&(made_by, version)).copied());
+    let known_as = (plan.shape as usize, plan.site.print());
+    let known = || KNOWN.try_with(|known| known.borrow().get(&known_as).copied());
     known().ok().flatten().unwrap_or_else(|| {
         // Policies are the user's code: not under the borrow.
-        let schema = (plan.shape)().schema(version);
-        let _ = KNOWN.try_with(|known| known.borrow_mut().insert((made_by, version), schema));
+        let schema = (plan.shape)().schema(plan.site);
+        let _ = KNOWN.try_with(|known| known.borrow_mut().insert(known_as, schema));
         schema
     })
 }

@@ -8,7 +8,7 @@ use std::{
     ptr,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -17,7 +17,7 @@ use crate::{
     hot::Hot,
     latency::Histogram,
     notice,
-    site::Site,
+    site::{Owner, Site},
     stats::{Count, Counters, FunctionStats, Stats},
 };
 
@@ -34,6 +34,10 @@ pub(crate) struct Function {
     /// Whether a value that is written is read again before it is stored: the first one, and after one could not be read.
     is_codec_unsure: AtomicBool,
     is_unshared_said: AtomicBool,
+    /// The print of the first site with this template that uses the shared tier; 0 if there was none.
+    user: AtomicU64,
+    /// There are several, and they are not one function.
+    has_clash: AtomicBool,
     #[cfg(feature = "metrics")]
     pub(crate) exported: crate::export::Exported,
 }
@@ -49,6 +53,8 @@ impl Function {
             hot: Hot::default(),
             is_codec_unsure: AtomicBool::new(true),
             is_unshared_said: AtomicBool::new(false),
+            user: AtomicU64::new(0),
+            has_clash: AtomicBool::new(false),
             #[cfg(feature = "metrics")]
             exported: crate::export::Exported::default(),
         }
@@ -80,6 +86,31 @@ impl Function {
         if !self.is_unshared_said.swap(true, Ordering::Relaxed) {
             notice::warn(self.name, &format!("{why}; each process keeps its own values"));
         }
+    }
+
+    /// A site with this template that may be another one than before.
+    #[cold]
+    fn meet(&self, site: &Site) {
+        let before = self.user.compare_exchange(0, site.print(), Ordering::Relaxed, Ordering::Relaxed);
+        if before.is_err_and(|before| before != site.print()) && !self.has_clash.swap(true, Ordering::Relaxed)
+        {
+            let owner = match site.owned_by() {
+                Owner::Anyone => "a keyspace",
+                Owner::Function(path) | Owner::Schema(path) => path,
+            };
+            notice::warn(
+                self.name,
+                &format!(
+                    "more than one function has this prefix or template (one of them: {owner}). They displace each other's \
+                     values in the shared tier: give each its own, or all of them the same `schema`"
+                ),
+            );
+        }
+    }
+
+    /// Whether several functions have this template.
+    pub(crate) fn has_clash(&self) -> bool {
+        self.has_clash.load(Ordering::Relaxed)
     }
 
     #[inline]
@@ -155,11 +186,14 @@ impl Functions {
     pub(crate) fn of(&self, site: &Site) -> &Arc<Function> {
         let template = site.template();
         #[allow(clippy::cast_possible_truncation, reason = "any of its bits will do")]
-        let mut link = &self.lists[site.print() as usize % LISTS];
+        let mut link = &self.lists[site.template_print() as usize % LISTS];
         loop {
             let node = link.get_or_init(|| Box::new(Node::new(template)));
             // As a rule it is the text of one site, at one place.
             if ptr::eq(node.function.name, template) || node.function.name == template {
+                if !site.is_local() && node.function.user.load(Ordering::Relaxed) != site.print() {
+                    node.function.meet(site);
+                }
                 return &node.function;
             }
             link = &node.next;
@@ -179,6 +213,17 @@ impl Functions {
     pub(crate) fn snapshots(&self) -> Vec<FunctionStats> {
         let mut all: Vec<_> = self.iter().map(|function| function.snapshot()).collect();
         all.sort_by(|a, b| a.function.cmp(&b.function));
+        all
+    }
+
+    /// Templates of more than one function.
+    pub(crate) fn clashes(&self) -> Vec<String> {
+        let mut all: Vec<_> = self
+            .iter()
+            .filter(|function| function.has_clash())
+            .map(|function| function.name.to_owned())
+            .collect();
+        all.sort();
         all
     }
 

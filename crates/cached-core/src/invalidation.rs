@@ -222,9 +222,10 @@ impl Cache {
         for target in targets {
             match target {
                 Target::Entry(_, entry) => {
-                    // The mark first: who looks into L1 after that finds nothing to stand on.
-                    marks.end(&entry.name.text);
-                    marks.end(&own_mark_name(&entry.name.text));
+                    // The mark first: who looks into L1 after that finds nothing to stand on. Loads of other functions may stand on
+                    // the name as well.
+                    has_fallen |= marks.end(&entry.name.text);
+                    has_fallen |= marks.end(&own_mark_name(&entry.name.text));
                     self.flights().supersede(&entry.key, || self.l1().remove(&entry.key));
                 }
                 Target::Tag(key) => {

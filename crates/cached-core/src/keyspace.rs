@@ -28,8 +28,8 @@ use crate::{
 
 /// Values of one type under one prefix.
 ///
-/// It shares tiers, single-flight and policies with the functions under `#[cached]`; a function with one argument and
-/// the same bare prefix even shares its entries.
+/// It shares tiers, single-flight and policies with the functions under `#[cached]`; a function with one argument, the same bare prefix and
+/// the same [`schema`](Self::schema) even shares its entries.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -97,6 +97,14 @@ where
     #[must_use]
     pub fn version(self, version: u32) -> Self {
         Self { site: self.site.version(version), ..self }
+    }
+
+    /// Names the schema of the values, in the place of the name of their type. A function under `#[cached]` with one argument, the same
+    /// bare prefix and the same `schema` shares the entries of this keyspace; keyspaces without one share theirs if the type is
+    /// the same.
+    #[must_use]
+    pub fn schema(self, name: &'static str) -> Self {
+        Self { site: self.site.schema(name), ..self }
     }
 
     /// Bounds the entries of this prefix in the in-process tier.
@@ -272,7 +280,7 @@ where
     }
 
     fn prepare(&self, key: &K) -> Prepared {
-        let schema = || self.plain().schema(self.site.schema_version());
+        let schema = || self.plain().schema(&self.site);
         Prepared::new(&self.cache, &self.site, &Part(key), schema)
     }
 

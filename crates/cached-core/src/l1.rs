@@ -157,9 +157,6 @@ impl L1 {
         if kept.is_retired() {
             kept = self.get_in_turn(key)?;
         }
-        if !kept.is_version(site.schema_version()) {
-            return None;
-        }
         if !kept.slot.meta().is_usable(now) {
             self.take_out(&kept);
             return None;
@@ -207,7 +204,6 @@ impl L1 {
             rests_until,
             function,
             heat,
-            version: site.schema_version(),
             weight,
         }));
         match &before {

@@ -18,6 +18,7 @@ use crate::{
     codec::{Format, Written},
     envelope::schema_fingerprint,
     key::weigh,
+    site::{Owner, Site},
     slot::{Failure, Meta, Slot, Value},
 };
 
@@ -44,8 +45,8 @@ pub trait Shape<R>: Send + Sync {
     /// The dates of a value that is not in the shared tier, although it belongs there.
     fn dates(&self, dates: Dates) -> Meta;
 
-    /// Names the type and the version of the value.
-    fn schema(&self, version: u32) -> u64;
+    /// Names the function, the type and the version of the value.
+    fn schema(&self, site: &Site) -> u64;
 
     /// Whether values tell tags.
     fn has_value_tags(&self) -> bool;
@@ -426,8 +427,13 @@ where
         self.meta_at(dates, 0)
     }
 
-    fn schema(&self, version: u32) -> u64 {
-        schema_fingerprint(type_name::<V>(), version)
+    fn schema(&self, site: &Site) -> u64 {
+        let names = match site.owned_by() {
+            Owner::Anyone => &[type_name::<V>()][..],
+            Owner::Function(path) => &[path, type_name::<V>()],
+            Owner::Schema(name) => &[name],
+        };
+        schema_fingerprint(names, site.schema_version())
     }
 
     fn has_value_tags(&self) -> bool {

@@ -25,6 +25,7 @@ use proc_macro::TokenStream;
 /// | `skip(a, self)` | arguments that the result does not depend on; every other argument is part of the key, by its `serde::Serialize`. A field under `#[serde(skip)]` is not: two values that differ only in it share an entry |
 /// | `key = expr` | what the key is made of, instead of the arguments |
 /// | `version = 2` | the schema of the value: values of another version are misses. Default: 0 |
+/// | `schema = "user.v1"` | names what the values are, in the place of the path of this function and of the type: values survive when one of these moves, and functions with the same prefix or template that name the same schema share entries. Default: other functions' values are misses |
 /// | `local` | this process only: no serde bounds, and the only mode of functions that are not async. A value that is not `Serialize` counts with its own size only, without what it holds on the heap |
 /// | `cache_if = \|v\| ..` | which values are kept. Default: all but the `None` of an `Option` |
 /// | `ttl_from = \|v\| ..` | the ttl, from the value; zero keeps nothing |

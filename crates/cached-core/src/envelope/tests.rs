@@ -132,10 +132,11 @@ fn without_the_feature_nothing_is_compressed_and_compressed_values_are_a_miss() 
 
 #[test]
 fn golden_schema() {
-    assert_eq!(schema_fingerprint("app::Syllabus", 1), 0x11a3_2888_89f2_f108);
-    assert_ne!(schema_fingerprint("app::Syllabus", 1), schema_fingerprint("app::Syllabus", 2));
-    assert_ne!(schema_fingerprint("app::Syllabus", 1), schema_fingerprint("app::Answer", 1));
-    assert_ne!(schema_fingerprint("a\u{1}\0\0\0", 1), schema_fingerprint("a", 1));
+    assert_eq!(schema_fingerprint(&["app::Syllabus"], 1), 0x11a3_2888_89f2_f108);
+    assert_ne!(schema_fingerprint(&["app::Syllabus"], 1), schema_fingerprint(&["app::Syllabus"], 2));
+    assert_ne!(schema_fingerprint(&["app::Syllabus"], 1), schema_fingerprint(&["app::Answer"], 1));
+    assert_ne!(schema_fingerprint(&["app::", "Answer"], 1), schema_fingerprint(&["app::Answer", ""], 1));
+    assert_ne!(schema_fingerprint(&["a\u{1}\0\0\0"], 1), schema_fingerprint(&["a"], 1));
 }
 
 #[test]

@@ -36,7 +36,8 @@ pub(crate) use weigh::weigh;
 
 use crate::{Error, site::Site};
 
-/// An owned identity with its hash.
+/// An owned identity with its hash. Functions that have the same template and do not share entries have other hashes for the same
+/// parts, as the print of the site is in the hash: that is all that tells them apart, and enough.
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub(crate) struct Key {

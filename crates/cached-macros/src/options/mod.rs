@@ -30,6 +30,7 @@ pub(crate) struct Options {
     pub(crate) skip: Vec<Ident>,
     pub(crate) key: Option<Expr>,
     pub(crate) version: Option<u32>,
+    pub(crate) schema: Option<LitStr>,
     pub(crate) max_entries: Option<u64>,
     pub(crate) local: Option<Ident>,
     pub(crate) method: Option<Ident>,
@@ -100,6 +101,7 @@ const KNOWN: Known = Known(&[
     ("skip", "skip(db, self)"),
     ("key", "key = user.id"),
     ("version", "version = 2"),
+    ("schema", "schema = \"user.v1\""),
     ("max_entries", "max_entries = 10_000"),
     ("local", "local"),
     ("method", "method"),
@@ -188,6 +190,7 @@ impl Options {
             "version" => {
                 self.version = Some(integer(after_eq()?, "expected a number, such as `version = 2`")?);
             }
+            "schema" => self.schema = Some(schema(after_eq()?)?),
             "max_entries" => self.max_entries = Some(entries(after_eq()?)?),
             "local" => self.local = Some(flag(name, input)?),
             "method" => self.method = Some(flag(name, input)?),
@@ -255,6 +258,17 @@ impl Coalesce {
             _ => Err(Error::new(scope.span(), WHAT)),
         }
     }
+}
+
+fn schema(input: ParseStream<'_>) -> Result<LitStr> {
+    let name: LitStr = of(input, "a name for the schema of the values, such as \"user.v1\"")?;
+    if name.value().trim().is_empty() {
+        return Err(Error::new(
+            name.span(),
+            "a schema without a name: write one, such as \"user.v1\", or leave it out",
+        ));
+    }
+    Ok(name)
 }
 
 fn tags(name: &Ident, input: ParseStream<'_>) -> Result<Vec<LitStr>> {
