@@ -107,6 +107,8 @@ mod line;
 mod load;
 #[path = "../../cached-core/src/marks.rs"]
 mod marks;
+#[path = "../../cached-core/src/notice.rs"]
+mod notice;
 #[path = "../../cached-core/src/observe.rs"]
 mod observe;
 #[path = "../../cached-core/src/pattern.rs"]
