@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use crate::{
     Error,
     cache::{Cache, Entry},
-    key::{KeyPart, NameWriter, Parts},
+    key::{KeyPart, NameWriter, Parts, flaw},
     observe::Step,
     pending::Word,
     planted,
@@ -168,7 +168,7 @@ impl Cache {
     ///
     /// `template` is the tag as in `tags = [".."]`, with a `{}` for each of `parts`, which are written as placeholders are.
     pub fn invalidate_tag(&self, template: &str, parts: &[&(dyn KeyPart + Sync)]) -> Invalidation {
-        self.tagged(NameWriter::text(&*self.shared().hasher, |writer| writer.fill_in(template, parts)))
+        self.tagged(self.filled_in(template, parts, false))
     }
 
     /// Invalidates every entry whose name matches: `*` in the template stands for any characters, and no part can bring
@@ -176,13 +176,26 @@ impl Cache {
     ///
     /// It looks at every key that the shared tier has, in steps: prefer a tag where there are many.
     pub fn invalidate_pattern(&self, template: &str, parts: &[&(dyn KeyPart + Sync)]) -> Invalidation {
-        self.matching(NameWriter::text(&*self.shared().hasher, |writer| writer.fill_in(template, parts)))
+        self.matching(self.filled_in(template, parts, true))
     }
 
     /// Invalidates everything that has the namespace of this cache, in every tier and process. It looks at every key that
     /// the shared tier has, in steps. Counters of [`incr`](Self::incr) are reset as well.
     pub fn clear(&self) -> Invalidation {
         Invalidation::new(self.clone(), Ok(Target::Matching(self.shared().everything())))
+    }
+
+    fn filled_in(
+        &self,
+        template: &str,
+        parts: &[&(dyn KeyPart + Sync)],
+        may_star: bool,
+    ) -> Result<String, Error> {
+        if let Some(flaw) = flaw(template, parts.len(), may_star) {
+            return Err(Error::key(flaw));
+        }
+        let parts = parts.iter().map(|part| *part as &dyn KeyPart);
+        Ok(NameWriter::text(&*self.shared().hasher, |writer| writer.fill_in(template, parts))?)
     }
 
     pub(crate) fn invalidate_tag_of(&self, parts: &impl Parts) -> Invalidation {

@@ -89,6 +89,7 @@ pub use line::Line;
 #[cfg(feature = "tracing")]
 pub use span::{SPANS, SpanInfo};
 pub use stats::{FunctionStats, Stats};
+pub use tags::Tag;
 pub use tier::{
     Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Record, Seen, Stamp, Stored,
     TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,

@@ -1,6 +1,7 @@
 //! The dialog of a miss with the shared tier: a value, or the right to load it.
 
 use std::{
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -396,7 +397,7 @@ impl<R> Seek<'_, R> {
         claim: Claim,
         generations: &[Option<u64>],
     ) -> Option<Claim> {
-        let told = self.shape.value_tags(slot)?;
+        let told = self.shape.value_tags(slot, &*self.shared.hasher)?;
         if then.is_empty() && claim.tags.is_empty() && told.is_empty() {
             return Some(claim);
         }
@@ -404,9 +405,11 @@ impl<R> Seek<'_, R> {
         let mut now: Vec<_> =
             known.map(|((tag, _), now)| Some((tag.clone(), (*now)?))).collect::<Option<_>>()?;
         let mut line = claim.line.clone();
-        let told: Vec<String> = told.iter().map(|tag| self.shared.tag_key(tag)).collect();
-        let told: Vec<String> =
-            told.into_iter().filter(|tag| now.iter().all(|(known, _)| **known.name() != **tag)).collect();
+        let told: Vec<String> = {
+            let known: HashSet<&str> = now.iter().map(|(tag, _)| &**tag.name()).collect();
+            let told = told.iter().map(|tag| self.shared.tag_key(tag));
+            told.filter(|tag| !known.contains(tag.as_str())).collect()
+        };
         if !told.is_empty() {
             let marks: Vec<_> = told.iter().map(|tag| self.shared.mark(tag)).collect();
             if self.is_pending(&told) {
@@ -418,18 +421,14 @@ impl<R> Seek<'_, R> {
                 now.push((tag, generation?));
             }
         }
-        let is_current = |(tag, now): &(Arc<Mark>, u64)| {
-            let digest = self.shared.tag_digest(tag.name());
-            then.iter().any(|then| then.tag == digest && then.generation == *now)
-        };
-        // A tag that this call does not know, as it is another function's: nobody can tell whether it is current.
-        let is_known =
-            |then: &TagGeneration| now.iter().any(|(tag, _)| self.shared.tag_digest(tag.name()) == then.tag);
-        (now.iter().all(is_current) && then.iter().all(is_known)).then(|| Claim {
-            tags: now.into(),
-            line,
-            ..claim
-        })
+        // A tag is hashed once, however many there are.
+        let digest = |(tag, now): &(Arc<Mark>, u64)| (self.shared.tag_digest(tag.name()), *now);
+        let current: HashMap<u64, u64> = now.iter().map(digest).collect();
+        let stood_on: HashSet<u64> = then.iter().map(|then| then.tag).collect();
+        // Of a tag that this call does not know, as it is another function's, it cannot be told whether it is current.
+        let is_current = then.iter().all(|then| current.get(&then.tag) == Some(&then.generation));
+        let is_tagged = current.keys().all(|tag| stood_on.contains(tag));
+        (is_current && is_tagged).then(|| Claim { tags: now.into(), line, ..claim })
     }
 
     fn unreadable(&self, unreadable: Unreadable, stored: &Stored, claim: Claim) -> State {

@@ -167,6 +167,7 @@ pub use keyspace::{Keyspace, LoadError};
 pub use latency::Latency;
 pub use line::Line;
 pub use stats::{FunctionStats, Stats};
+pub use tags::Tag;
 pub use tier::{
     Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Record, Seen, Stamp, Stored,
     TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
