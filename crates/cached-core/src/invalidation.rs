@@ -339,10 +339,9 @@ impl Cache {
                 Word::Matching(pattern) => patterns.push(pattern),
             }
         }
-        let tier = &self.shared().tier;
         self.shared().delete(keys).await?;
         for pattern in patterns {
-            tier.delete_matching(&pattern).await?;
+            self.shared().sweep(&pattern).await?;
         }
         Ok(())
     }

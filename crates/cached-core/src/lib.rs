@@ -53,6 +53,7 @@ mod site;
 mod slot;
 mod span;
 mod stats;
+mod sweeps;
 mod sync;
 mod tags;
 pub mod testing;

@@ -139,6 +139,8 @@ mod slot;
 mod span;
 #[path = "../../cached-core/src/stats.rs"]
 mod stats;
+#[path = "../../cached-core/src/sweeps.rs"]
+mod sweeps;
 #[path = "../../cached-core/src/tags.rs"]
 mod tags;
 #[path = "../../cached-core/src/testing/mod.rs"]
