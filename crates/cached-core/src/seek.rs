@@ -42,6 +42,13 @@ const ROUNDS: usize = 32;
 /// A value of another version of the program is left to that one for so long, or two would load in turns for ever.
 const OTHERS_TURN: Duration = Duration::from_secs(60);
 
+/// The generations of tags are kept so much longer than a value is wanted, because the value is yet to be loaded. A load
+/// that takes longer renews them.
+const LOADS: Duration = Duration::from_secs(60);
+
+/// How long they are kept for a value that only tells itself how long it is fresh, where no fill can prolong them.
+const UNKNOWN: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A miss.
 pub(crate) struct Seek<'a, R> {
     pub(crate) shared: &'a Arc<Shared>,
@@ -49,6 +56,8 @@ pub(crate) struct Seek<'a, R> {
     pub(crate) shape: &'a dyn Shape<R>,
     pub(crate) function: &'a Function,
     pub(crate) max_age: Option<Duration>,
+    /// How long a value is to be fresh, instead of what the function says.
+    pub(crate) ttl: Option<Duration>,
     /// Whether to wait for the loads of other processes.
     pub(crate) coalesce: bool,
     pub(crate) cache: &'a Cache,
@@ -453,13 +462,22 @@ impl<R> Seek<'_, R> {
         if keys.is_empty() && any_tag.is_none() {
             return Answer::Stub(Stub { claim, stamp, since: None });
         }
-        let ask = TagAsk { keys, keep: self.shape.ttl_hint(), more: any_tag.is_some() };
+        let ask = TagAsk { keys, keep: self.keep_tags(UNKNOWN), more: any_tag.is_some() };
         let Ok(leased) = shared.tier.lease(&[], ask).await else {
             self.function.add(Count::SharedReadError);
             return self.without_tier(None);
         };
         let claim = claim.with_generations(leased.generations);
         Answer::Stub(Stub { claim, stamp, since: leased.moment.zip(any_tag) })
+    }
+
+    /// How long the generations of tags are to be kept that a load stands on; `unknown` where only the value tells how long it
+    /// is fresh.
+    fn keep_tags(&self, unknown: Duration) -> Duration {
+        // That of a load which is for one process is not renewed.
+        let load = self.shared.lease_length(!self.coalesce).max(LOADS);
+        let ttl = self.ttl.or_else(|| self.shape.ttl_hint()).unwrap_or(unknown);
+        ttl.saturating_add(self.shape.stale()).saturating_add(load)
     }
 
     async fn lease(&self, take: Take) -> Leasing {
@@ -474,7 +492,9 @@ impl<R> Seek<'_, R> {
         let pledge = Pledge::new(shared, &name.text);
         let token = pledge.token();
         let wanted = LeaseClaim { key: &name.text, token, lease: shared.lease_length(!self.coalesce), take };
-        let ask = TagAsk { keys: tags, keep: self.shape.ttl_hint(), more: any_tag.is_some() };
+        // The fill prolongs them.
+        let keep = self.keep_tags(Duration::ZERO);
+        let ask = TagAsk { keys: tags, keep, more: any_tag.is_some() };
         let Ok(leased) = shared.tier.lease(&[wanted], ask).await else {
             self.function.add(Count::SharedReadError);
             return Leasing::Unknown;
@@ -482,7 +502,7 @@ impl<R> Seek<'_, R> {
         let claim = Claim { line: leased.line, ..claim }.with_generations(leased.generations);
         match leased.grants.first() {
             Some(Grant::Held) => {
-                Leasing::Held(pledge.granted(name.clone(), claim, leased.moment.zip(any_tag)))
+                Leasing::Held(pledge.granted(name.clone(), claim, keep, leased.moment.zip(any_tag)))
             }
             Some(Grant::Busy(left)) => {
                 pledge.refused();

@@ -55,8 +55,8 @@ pub trait Shape<R>: Send + Sync {
     /// The names of the tags that a value tells; `None` if it cannot.
     fn value_tags(&self, slot: &dyn Slot, hasher: &dyn KeyHasher) -> Option<Vec<String>>;
 
-    /// How long values are wanted, as far as this is known without one.
-    fn ttl_hint(&self) -> Duration;
+    /// How long a value is fresh; `None` if only the value tells.
+    fn ttl_hint(&self) -> Option<Duration>;
 
     /// How long after it was fresh a value may be served.
     fn stale(&self) -> Duration;
@@ -452,10 +452,8 @@ where
         told.iter().map(|tag| tag.name(hasher).ok()).collect()
     }
 
-    fn ttl_hint(&self) -> Duration {
-        const UNKNOWN: Duration = Duration::from_secs(24 * 60 * 60);
-        let ttl = if self.ttl_from.is_some() { UNKNOWN } else { (self.ttl)() };
-        ttl.saturating_add(self.longest_stale())
+    fn ttl_hint(&self) -> Option<Duration> {
+        self.ttl_from.is_none().then(|| (self.ttl)().max(self.empty_ttl.unwrap_or_default()))
     }
 
     fn stale(&self) -> Duration {
