@@ -256,6 +256,15 @@ impl L1 {
         front::let_go();
     }
 
+    /// Looks at `many` places from `from` on, and frees what does not stand any more. Where to go on; `None` at the end.
+    pub(crate) fn take_fallen(&self, from: usize, many: usize) -> Option<usize> {
+        let (some, next) = self.list.lock().some(from, many);
+        for kept in some.iter().filter(|kept| !kept.claim.is_intact()) {
+            self.take_out(kept);
+        }
+        next
+    }
+
     /// Entries and their bytes.
     pub(crate) fn usage(&self) -> (u64, u64) {
         let list = self.list.lock();

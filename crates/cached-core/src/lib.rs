@@ -43,6 +43,7 @@ mod pending;
 mod places;
 mod planted;
 mod policy;
+mod reap;
 mod renew;
 mod replay;
 mod said;
