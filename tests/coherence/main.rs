@@ -8,6 +8,7 @@ mod events;
 mod invalidation;
 mod keep_warm;
 mod leases;
+mod names;
 mod odd;
 mod support;
 mod tags;

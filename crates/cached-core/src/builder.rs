@@ -19,6 +19,7 @@ use crate::{
     pending::Pending,
     said::Said,
     shared::Shared,
+    sweeps::Sweeps,
     tier::{NoTier, Tier},
 };
 
@@ -243,6 +244,7 @@ impl CacheBuilder {
             clock: self.clock,
             marks: Marks::new(),
             pending: Pending::default(),
+            sweeps: Sweeps::default(),
             said: Said::default(),
             background: Background::new(),
             lease: self.lease,

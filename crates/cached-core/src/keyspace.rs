@@ -153,6 +153,10 @@ where
 
     /// Puts a value into every tier. A load that has begun does not overwrite it.
     ///
+    /// It is not fenced: it takes the place of whatever there is when it is called. If `value` was read before an invalidation
+    /// that has been acknowledged since, the outdated value is kept for the whole ttl. Use it for what the caller has just
+    /// written or computed, and [`get_or_load`](Self::get_or_load) for what is read from elsewhere.
+    ///
     /// # Errors
     /// [`is_key`](Error::is_key) and [`is_codec`](Error::is_codec): the key or the value cannot be stored.
     /// Then nothing has changed. [`is_not_propagated`](Error::is_not_propagated): it is stored in this process, and others
@@ -163,6 +167,10 @@ where
     }
 
     /// As [`get`](Self::get) for each key, in their order, with one round trip for all that this process lacks.
+    ///
+    /// It takes no lease for what is missing. To read that from a database and to hand it to [`set_many`](Self::set_many) loses
+    /// the fence: an invalidation in between is overwritten by what was read before it. Load what is missing with
+    /// [`get_or_load`](Self::get_or_load), for several keys at the same time.
     pub async fn get_many<'k>(&self, keys: impl IntoIterator<Item = &'k K>) -> Vec<Option<V>>
     where
         K: 'k,
@@ -210,7 +218,7 @@ where
         values
     }
 
-    /// As [`set`](Self::set) for each pair, with two round trips for all.
+    /// As [`set`](Self::set) for each pair, with two round trips for all; nor is it fenced.
     ///
     /// # Errors
     /// As [`set`](Self::set). A pair that cannot be stored does not keep the others from being stored; the first error
@@ -421,7 +429,8 @@ impl Store {
         let fill = |(one, (key, token)): (&Sealed, (String, Token))| {
             let (_, life) = one.kept.as_ref()?;
             let bytes = one.bytes.clone()?;
-            Some(TierFill { key, token, bytes, ttl: shared.left(*life).unwrap_or(Duration::from_millis(1)) })
+            let ttl = shared.left(*life).unwrap_or(Duration::from_millis(1));
+            Some(TierFill { key, token, bytes, ttl, tags: Vec::new() })
         };
         let filled = shared.tier.fill(all.iter().zip(named).filter_map(fill).collect()).await;
         for one in all {

@@ -43,6 +43,7 @@ mod pending;
 mod places;
 mod planted;
 mod policy;
+mod reap;
 mod renew;
 mod replay;
 mod said;
@@ -53,6 +54,7 @@ mod site;
 mod slot;
 mod span;
 mod stats;
+mod sweeps;
 mod sync;
 mod tags;
 pub mod testing;
@@ -89,6 +91,7 @@ pub use line::Line;
 #[cfg(feature = "tracing")]
 pub use span::{SPANS, SpanInfo};
 pub use stats::{FunctionStats, Stats};
+pub use tags::Tag;
 pub use tier::{
     Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Record, Seen, Stamp, Stored,
     TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,

@@ -23,6 +23,7 @@ use crate::{
     said::Said,
     shape::{Dates, Encoded, Encoder, Shape},
     slot::{Meta, Slot},
+    sweeps::Sweeps,
     tier::{Stored, Tier, TierError, Token},
 };
 
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) marks: Arc<Marks>,
     pub(crate) pending: Pending,
+    pub(crate) sweeps: Sweeps,
     pub(crate) said: Said,
     pub(crate) background: Arc<Background>,
     /// How long a lease lasts unless it is renewed.
@@ -113,6 +115,11 @@ impl Shared {
             return Ok(());
         }
         self.tier.delete(&keys, &tags).await
+    }
+
+    /// Removes whatever has a name that matches.
+    pub(crate) async fn sweep(&self, pattern: &str) -> Result<(), TierError> {
+        self.sweeps.sweep(&self.tier, pattern).await
     }
 
     /// A pattern of all names of this cache.

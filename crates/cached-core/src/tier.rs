@@ -288,6 +288,9 @@ pub struct TierFill {
     pub bytes: Vec<u8>,
     /// How long to keep it; not zero.
     pub ttl: Duration,
+    /// Tags of the value whose generations may end before it: those that are still there are kept for as long as the value,
+    /// and none is made.
+    pub tags: Vec<String>,
 }
 
 impl fmt::Debug for TierFill {

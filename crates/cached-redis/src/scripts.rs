@@ -128,6 +128,17 @@ pub(crate) static SEED: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
+/// Keeps the generation of the tag `KEYS[1]`, if there is one, for at least `ARGV[1]` milliseconds from now on. When it has
+/// not that long, it is kept for `ARGV[2]`, as by [`SEED`].
+pub(crate) static KEEP: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local left = redis.call('PTTL', KEYS[1]) \
+         if left >= 0 and left < tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end \
+         redis.call('STRLEN', KEYS[1]) \
+         return left",
+    )
+});
+
 /// Adds `ARGV[1]` to the counter `KEYS[1]`, and lets it expire after `ARGV[2]` milliseconds, if given and if
 /// the counter is new. Returns the sum as text: a number of Lua is exact only up to 2^53.
 pub(crate) static INCR: LazyLock<Script> = LazyLock::new(|| {

@@ -1,6 +1,6 @@
 //! The operations.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cached_core::{
@@ -19,15 +19,16 @@ use crate::{
     random,
     reads::Got,
     record::{self, TRAILER, Trailer},
-    scripts::{FILL, INCR, LEASE, RELEASE, RENEW, SEED},
+    scripts::{FILL, INCR, KEEP, LEASE, RELEASE, RENEW, SEED},
     settings::millis,
     state::RedisState,
     watch::Attached,
     way::Way,
 };
 
-/// How much longer than asked for, besides once more the time asked for, a tag's generation is kept.
-const SPARE: Duration = Duration::from_secs(60 * 60);
+/// A tag's generation is kept once more for the time that is asked for, but not for less or more than this, so that it need
+/// not be prolonged often, and does not outlive its values for long.
+const SPARE: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(60 * 60);
 
 /// A journal of tags that nobody asked for in so long is forgotten. Loads are shorter.
 const KEEP_JOURNAL: Duration = Duration::from_secs(24 * 60 * 60);
@@ -321,8 +322,11 @@ impl Tier for RedisTier {
             return Ok(Filled { stored: Vec::new(), line: Line::silent() });
         }
         let mut batch = Batch::new();
-        let count = fills.len();
-        for TierFill { key, token, mut bytes, ttl } in fills {
+        let kept: Vec<_> = fills.iter().map(|fill| fill.tags.len()).collect();
+        for TierFill { key, token, mut bytes, ttl, tags } in fills {
+            for tag in &tags {
+                batch.add_script(&KEEP, tag, (millis(ttl), millis(longer(ttl))));
+            }
             if planted!("fill-without-lease-compare") {
                 record::seal(&mut bytes, token.stamp());
                 let mut set = command("SET", &key);
@@ -337,9 +341,13 @@ impl Tier for RedisTier {
         }
         let read = |mut replies: Replies| {
             if planted!("fill-without-lease-compare") {
-                return Ok(vec![true; count]);
+                return Ok(vec![true; kept.len()]);
             }
-            (0..count).map(|_| replies.next()).collect()
+            let stored = |tags: &usize| {
+                (0..*tags).try_for_each(|_| replies.next::<i64>().map(|_| ()))?;
+                replies.next()
+            };
+            kept.iter().map(stored).collect()
         };
         let (stored, line) = self.change(batch, read).await?;
         Ok(Filled { stored, line })
@@ -430,11 +438,15 @@ fn generation(bytes: Option<Vec<u8>>) -> Option<u64> {
 
 /// Asks for the generations of tags, and makes those that there are not.
 fn seed(batch: &mut Batch, tags: &[String], keep: Duration) {
-    let longer = keep.saturating_mul(2).saturating_add(SPARE);
     for tag in tags {
         let fresh = if planted!("tag-seeded-constant") { 7 } else { random::number() };
-        batch.add_script(&SEED, tag, (format!("{fresh:016x}"), millis(keep), millis(longer)));
+        batch.add_script(&SEED, tag, (format!("{fresh:016x}"), millis(keep), millis(longer(keep))));
     }
+}
+
+/// How long a generation is kept that is made, or would not last for as long as is asked for.
+fn longer(keep: Duration) -> Duration {
+    keep.saturating_add(keep.clamp(*SPARE.start(), *SPARE.end()))
 }
 
 /// The answers.

@@ -119,6 +119,8 @@ mod places;
 mod planted;
 #[path = "../../cached-core/src/policy/mod.rs"]
 mod policy;
+#[path = "../../cached-core/src/reap.rs"]
+mod reap;
 #[path = "../../cached-core/src/renew.rs"]
 mod renew;
 #[path = "../../cached-core/src/replay.rs"]
@@ -139,6 +141,8 @@ mod slot;
 mod span;
 #[path = "../../cached-core/src/stats.rs"]
 mod stats;
+#[path = "../../cached-core/src/sweeps.rs"]
+mod sweeps;
 #[path = "../../cached-core/src/tags.rs"]
 mod tags;
 #[path = "../../cached-core/src/testing/mod.rs"]
@@ -167,6 +171,7 @@ pub use keyspace::{Keyspace, LoadError};
 pub use latency::Latency;
 pub use line::Line;
 pub use stats::{FunctionStats, Stats};
+pub use tags::Tag;
 pub use tier::{
     Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Record, Seen, Stamp, Stored,
     TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
