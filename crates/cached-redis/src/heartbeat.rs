@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::{
     batch::{Batch, Replies},
     cluster::Territory,
-    echo,
+    echo::{self, Reading},
     failure::{Failure, Verdict},
     link::{Link, Session},
     random,
@@ -67,6 +67,8 @@ pub(crate) struct Heartbeat {
     pub(crate) session: Session,
     pub(crate) ear: Arc<Ear>,
     pub(crate) tracking: Tracking,
+    /// How the key is read whose changes show that the server tells.
+    pub(crate) reading: Reading,
     /// When it was last tried to have the server tell what changes.
     pub(crate) last_try: Instant,
     pub(crate) readings: Readings,
@@ -222,7 +224,7 @@ impl Heartbeat {
         }
         if let Some(post) = post.filter(|_| self.session.is_tracking) {
             self.ear.forget();
-            echo::ask(batch, &self.tracking, &post.echo);
+            echo::ask(batch, &self.tracking, self.reading, &post.echo);
         }
         if let Some(post) = post.filter(|_| registers) {
             let handled = self.delay().map_or(0, |delay| self.readings.handled(delay, now));
@@ -255,7 +257,8 @@ impl Heartbeat {
             // Only now: what the server evicted until then was not told either.
             self.watch.all_changed();
         }
-        let is_echo_due = self.session.is_tracking && post.is_some() && echo::is_due(replies, &asked);
+        let is_asked = self.session.is_tracking && post.is_some();
+        let is_echo_due = is_asked && echo::is_due(replies, &asked, &mut self.reading);
         if is_echo_due && !self.ear.has_echoed() {
             // What was told since the last heartbeat was not heard. The next connection finds out whether it is any better.
             return Err(End::Broken);

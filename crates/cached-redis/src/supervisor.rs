@@ -18,6 +18,7 @@ use tokio::{
 use crate::{
     backoff::Backoff,
     connect::{Connected, connect},
+    echo::Reading,
     failure::Verdict,
     heartbeat::{End, Heartbeat, Member},
     link::{Link, Session, State},
@@ -177,6 +178,7 @@ impl Supervisor {
                 session: self.link.open(connection, tracking.is_on()),
                 ear,
                 tracking,
+                reading: Reading::default(),
                 last_try: Instant::now(),
                 readings: Readings::default(),
                 is_blind: false,

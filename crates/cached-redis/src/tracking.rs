@@ -10,7 +10,7 @@ use redis::{Cmd, RedisError, RedisResult, aio::MultiplexedConnection};
 
 use crate::{
     batch::{Batch, Replies},
-    echo,
+    echo::{self, Reading},
     scripts::EVICTED,
     watch::Ear,
 };
@@ -27,8 +27,8 @@ pub(crate) enum Tracking {
 }
 
 impl Tracking {
-    /// Starts it, as well as the server allows; `Err` if it does not answer. With a key of one's own, it is off as well if
-    /// nothing arrives of what the server tells.
+    /// Starts it, as well as the server allows; `Err` if it does not answer. With a key of one's own, a mode in which nothing
+    /// arrives of what the server tells is not used, and it is off if there is no other.
     pub(crate) async fn start(
         connection: &mut MultiplexedConnection,
         ear: &Ear,
@@ -37,20 +37,38 @@ impl Tracking {
         // Before the first key is tracked.
         let mut replies = Batch::of_script(&EVICTED, "", &[""; 0]).send(connection).await?;
         let evicted = answered(replies.next::<String>())?;
-        let mode = evicted.map_or(Self::All, Self::Others);
-        if answered(mode.command().exec_async(connection).await)?.is_none() {
-            return Ok(Self::Off);
+        for mode in evicted.map(Self::Others).into_iter().chain([Self::All]) {
+            if answered(mode.command().exec_async(connection).await)?.is_none() {
+                continue;
+            }
+            match echo {
+                Some(key) if !mode.is_heard(connection, ear, key).await? => {}
+                _ => return Ok(mode),
+            }
         }
-        let Some(key) = echo else { return Ok(mode) };
-        let mut batch = Batch::new();
-        echo::ask(&mut batch, &mode, key);
-        ear.forget();
-        let mut replies = batch.send(connection).await?;
-        if echo::is_due(&mut replies, &mode) && !ear.has_echoed() {
-            answered(Self::Off.command().exec_async(connection).await)?;
-            return Ok(Self::Off);
+        answered(Self::Off.command().exec_async(connection).await)?;
+        Ok(Self::Off)
+    }
+
+    /// Whether anything arrives of what the server tells in this mode.
+    async fn is_heard(
+        &self,
+        connection: &mut MultiplexedConnection,
+        ear: &Ear,
+        key: &str,
+    ) -> RedisResult<bool> {
+        let mut reading = Reading::default();
+        loop {
+            let mut batch = Batch::new();
+            echo::ask(&mut batch, self, reading, key);
+            ear.forget();
+            let asked = reading;
+            let mut replies = batch.send(connection).await?;
+            let is_due = echo::is_due(&mut replies, self, &mut reading);
+            if is_due || reading == asked {
+                return Ok(!is_due || ear.has_echoed());
+            }
         }
-        Ok(mode)
     }
 
     /// What brings it about.
