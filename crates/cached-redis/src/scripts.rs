@@ -44,6 +44,9 @@ macro_rules! on_record {
             "end ",
             "local is_leased = state == 1 or state == 3 ",
             "local has_value = size > 0 and (not ours or size > 48 or stamp ~= none) ",
+            // One that is over may be there because of a lease.
+            "local function value_left() return struct.unpack('>I8', value_ends) - now end ",
+            "if value_ends ~= none and value_left() <= 0 then has_value, stamp, value_ends = false, none, none end ",
             "local function trailer(token, ends, state) ",
             "  return token .. struct.pack('>I8', ends) .. stamp .. value_ends .. string.char(state) .. magic ",
             "end ",
@@ -55,7 +58,10 @@ macro_rules! on_record {
             // With a value that ends before its lease, the lease would end as well. Such a value is given up.
             "local function hold(token, state, lease) ",
             "  local left = redis.call('PTTL', key) ",
-            "  if left >= 0 and left <= tonumber(lease) then has_value, stamp, value_ends = false, none, none end ",
+            "  if has_value and left >= 0 and left <= tonumber(lease) then ",
+            "    if value_ends == none then value_ends = struct.pack('>I8', now + left) end ",
+            "    redis.call('PEXPIRE', key, lease) ",
+            "  end ",
             "  local mine = trailer(token, now + lease, state) ",
             "  if has_value then write(mine) else redis.call('SET', key, mine, 'PX', lease) end ",
             "  redis.call('STRLEN', key) ",
@@ -102,7 +108,12 @@ pub(crate) static RENEW: LazyLock<Script> = on_record!(
 pub(crate) static RELEASE: LazyLock<Script> = on_record!(
     "if not is_leased or token ~= ARGV[1] then return 0 end ",
     "local idle = none .. none ",
-    "if has_value then write(trailer(idle, 0, 0)) ",
+    "if has_value then ",
+    "  write(trailer(idle, 0, 0)) ",
+    // Without a lease, it need not live longer than the value.
+    "  if value_ends ~= none and redis.call('PTTL', key) > value_left() then ",
+    "    redis.call('PEXPIRE', key, value_left()) ",
+    "  end ",
     "elseif ARGV[2] == 'failed' then redis.call('SET', key, trailer(idle, 0, 2), 'PX', 1000) ",
     "else redis.call('DEL', key) end ",
     "redis.call('STRLEN', key) ",

@@ -387,9 +387,13 @@ impl Tier for RedisTier {
         let mut batch = Batch::of(command("EXISTS", key));
         batch.add(command("STRLEN", key));
         batch.add(tail(key));
-        let read = |mut replies: Replies| Ok((replies.next()?, replies.next()?, replies.next::<Vec<u8>>()?));
-        let ((exists, length, tail), _) = self.read(batch, read).await?;
-        Ok(exists && Trailer::of(&tail).is_none_or(|trailer| trailer.has_value(length)))
+        let read = |mut replies: Replies| {
+            Ok((replies.next()?, replies.next()?, replies.next::<Vec<u8>>()?, replies.clock()))
+        };
+        let ((exists, length, tail, now), _) = self.read(batch, read).await?;
+        let has_value =
+            |trailer: Trailer| trailer.has_value(length) && !now.is_some_and(|now| trailer.is_over(now));
+        Ok(exists && Trailer::of(&tail).is_none_or(has_value))
     }
 
     async fn incr(&self, key: &str, by: i64, ttl: Option<Duration>) -> Result<i64, TierError> {
