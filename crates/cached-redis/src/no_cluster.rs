@@ -56,7 +56,7 @@ impl Cluster {
         match *self {}
     }
 
-    pub(crate) fn nodes(&self) -> Vec<Arc<Node>> {
+    pub(crate) fn nodes(&self) -> Arc<[Arc<Node>]> {
         match *self {}
     }
 

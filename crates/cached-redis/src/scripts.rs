@@ -55,7 +55,8 @@ macro_rules! on_record {
             "  if ours then redis.call('SETRANGE', key, size - 48, trailer) ",
             "  else redis.call('APPEND', key, trailer) end ",
             "end ",
-            // With a value that ends before its lease, the lease would end as well. Such a value is given up.
+            // With a value that ends before its lease, the lease would end as well. So the key of such a value lives longer, and
+            // the value says itself when it ends.
             "local function hold(token, state, lease) ",
             "  local left = redis.call('PTTL', key) ",
             "  if has_value and left >= 0 and left <= tonumber(lease) then ",

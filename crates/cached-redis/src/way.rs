@@ -104,7 +104,7 @@ impl Way {
     pub(crate) fn nodes(&self) -> Vec<Visited<'_>> {
         match self {
             Self::One(node) => vec![Visited::One(node)],
-            Self::Many(cluster) => cluster.nodes().into_iter().map(Visited::Many).collect(),
+            Self::Many(cluster) => cluster.nodes().iter().cloned().map(Visited::Many).collect(),
         }
     }
 
