@@ -110,7 +110,7 @@ impl Cache {
         let Parts { l1, shared, bound, grace, observers, functions, mode } = parts;
         let (shared, flights) = (Arc::new(shared), Arc::new(Flights::new()));
         shared.tier.attach(Attachment {
-            watcher: Arc::new(Ears::new(&shared, flights.clone())),
+            watcher: Arc::new(Ears::new(&shared, flights.clone(), functions.clone())),
             namespace: shared.namespace.clone(),
             journal: shared.journal(),
             bound,

@@ -11,6 +11,7 @@ use crate::{
     cache::Cache,
     either::within,
     flight::Flights,
+    functions::Functions,
     pending::{Pending, Word},
     shared::Shared,
     tier::{Tier, TierError, Watcher},
@@ -27,11 +28,12 @@ const BATCH: usize = 256;
 pub(crate) struct Ears {
     shared: Weak<Shared>,
     flights: Arc<Flights>,
+    functions: Arc<Functions>,
 }
 
 impl Ears {
-    pub(crate) fn new(shared: &Arc<Shared>, flights: Arc<Flights>) -> Self {
-        Self { shared: Arc::downgrade(shared), flights }
+    pub(crate) fn new(shared: &Arc<Shared>, flights: Arc<Flights>, functions: Arc<Functions>) -> Self {
+        Self { shared: Arc::downgrade(shared), flights, functions }
     }
 }
 
@@ -56,6 +58,10 @@ impl Watcher for Ears {
             shared.pending.pass_turn();
             tell_again(&shared, &self.flights);
         }
+    }
+
+    fn served(&self) -> Option<u64> {
+        (self.flights.len() == 0).then(|| self.functions.served())
     }
 }
 

@@ -117,6 +117,12 @@ pub trait Watcher: Send + Sync + fmt::Debug + 'static {
 }
 
 /// A question about one key.
+
+    /// How often values were served from memory until now; `None` while callers wait, or if it is not known. While this stays the
+    /// same, [proofs](Line::prove) are of no use, and a tier may do without: then the next call asks it first.
+    fn served(&self) -> Option<u64> {
+        None
+    }
 #[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {
     /// The key.

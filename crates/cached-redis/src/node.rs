@@ -84,8 +84,13 @@ impl Node {
 
     /// The current connection, if it can be counted on.
     fn current(&self, began: Instant) -> Option<Arc<Session>> {
-        // A background task that ends leaves no connection behind; one that nobody drives any more is silent.
-        self.link.current().filter(|_| self.link.silence_at(began) < self.settings.sign_of_life())
+        if self.link.note_use() {
+            self.watch.pulse.notify_one();
+        }
+        // A background task that ends leaves no connection behind; one that nobody drives any more is silent. And while nothing is
+        // asked, the others may have forgotten this process.
+        let is_driven = self.link.silence_at(began) < self.settings.sign_of_life();
+        self.link.current().filter(|_| is_driven && self.link.is_tended(began))
     }
 
     /// The current connection, within what is left of `budget`.
@@ -102,7 +107,8 @@ impl Node {
     /// The next connection, once there is one.
     async fn next_session(&self, budget: Duration) -> Result<Arc<Session>, TierError> {
         self.ensure()?;
-        let session = timeout(budget, self.link.session()).await;
+        let ask = || self.watch.pulse.notify_one();
+        let session = timeout(budget, self.link.tended_session(ask)).await;
         session.ok().flatten().ok_or(TierError::Unavailable)
     }
 

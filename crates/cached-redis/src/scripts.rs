@@ -153,7 +153,8 @@ pub(crate) static INCR: LazyLock<Script> = LazyLock::new(|| {
 
 /// Registers the member `ARGV[1]` in the hash `KEYS[1]`: it may serve for `ARGV[2]` milliseconds, and has handled
 /// everything up to the poke `ARGV[3]`. If it should have been there before (`ARGV[4]` is 1) and was not, others
-/// may be missing as well, and the field `lost` says since when. The hash is kept for `ARGV[5]` milliseconds.
+/// may be missing as well, and the field `lost` says since when. The hash is kept for `ARGV[5]` milliseconds from now
+/// on if `ARGV[6]` is 1, or if the member is new. Returns the time, as `TIME` does.
 ///
 /// Who is new forgets those who may not serve for a minute now, so that the register does not grow with every process
 /// that ever was. Otherwise it reads nothing: whoever reads is told of the next change, and here that is the next beat of
@@ -171,8 +172,8 @@ pub(crate) static BEAT: LazyLock<Script> = timed!(
     "if is_new == 1 and ARGV[4] == '1' then ",
     "  redis.call('HSET', KEYS[1], 'lost', string.format('%.0f', now)) ",
     "end ",
-    "redis.call('PEXPIRE', KEYS[1], ARGV[5]) ",
-    "return is_new",
+    "if is_new == 1 or ARGV[6] == '1' then redis.call('PEXPIRE', KEYS[1], ARGV[5]) end ",
+    "return time",
 );
 
 /// Sets `KEYS[1]` to a number greater than any before, for `ARGV[1]` milliseconds, and returns it. It follows the

@@ -5,12 +5,17 @@
 //! with `NOLOOP` that one is not told, and from then on not told either what others do to the key. So `NOLOOP` is
 //! used only as long as the server can be seen not to evict anything. Where it does, what this process wrote itself
 //! comes back to it as a change, which costs it one more question.
+//!
+//! To see that nothing was evicted is a question of its own in each heartbeat. So `NOLOOP` is also let go while nothing is
+//! written: a process that is asked for nothing but hits in memory has no words of its own that could come back.
 
-use redis::{Cmd, RedisError, RedisResult, aio::MultiplexedConnection};
+use std::time::Instant;
+
+use redis::{Cmd, RedisError, RedisResult, Value, aio::MultiplexedConnection};
 
 use crate::{
     batch::{Batch, Replies},
-    echo::{self, Reading},
+    echo::Echo,
     scripts::EVICTED,
     watch::Ear,
 };
@@ -57,18 +62,20 @@ impl Tracking {
         ear: &Ear,
         key: &str,
     ) -> RedisResult<bool> {
-        let mut reading = Reading::default();
-        loop {
+        let mut echo = Echo::default();
+        // A user who may not run scripts is found out by the first question.
+        for _ in 0..2 {
             let mut batch = Batch::new();
-            echo::ask(&mut batch, self, reading, key);
+            let asked = echo.ask(&mut batch, self, key, true, Instant::now());
             ear.forget();
-            let asked = reading;
             let mut replies = batch.send(connection).await?;
-            let is_due = echo::is_due(&mut replies, self, &mut reading);
-            if is_due || reading == asked {
+            // In which state the server is, is for the heartbeat to say.
+            let is_due = echo.is_due(&mut replies, &asked).unwrap_or(false);
+            if is_due || echo.runs_scripts() {
                 return Ok(!is_due || ear.has_echoed());
             }
         }
+        Ok(true)
     }
 
     /// What brings it about.
@@ -110,6 +117,41 @@ impl Tracking {
         Self::All.command().exec_async(connection).await?;
         *self = Self::All;
         Ok(())
+    }
+
+    /// Asks for the other mode at the end of a batch.
+    pub(crate) fn ask_to_turn(&self, batch: &mut Batch) {
+        if self.is_partial() {
+            batch.add(Self::All.command());
+            // Also what the server has evicted in the name of the command before.
+            Self::ask(batch);
+        } else {
+            Self::ask(batch);
+            batch.add(Self::Others(String::new()).command());
+        }
+    }
+
+    /// Reads the answers; whether some changes may not have been told until then.
+    pub(crate) fn turn(&mut self, replies: &mut Replies) -> bool {
+        match self {
+            Self::Off => false,
+            Self::Others(before) => {
+                let is_all = replies.next::<Value>().is_ok();
+                let has_missed = replies.next::<String>().ok().as_ref() != Some(before);
+                if is_all {
+                    *self = Self::All;
+                }
+                has_missed
+            }
+            Self::All => {
+                let evicted = replies.next::<String>();
+                if replies.next::<Value>().is_ok() {
+                    // Without an answer, the next heartbeat finds another one.
+                    *self = Self::Others(evicted.unwrap_or_default());
+                }
+                false
+            }
+        }
     }
 }
 
