@@ -2,6 +2,8 @@
 
 use std::{env, sync::Arc, time::Duration};
 
+use tokio::sync::watch;
+
 use crate::{
     Error, Event,
     background::Background,
@@ -245,6 +247,7 @@ impl CacheBuilder {
             pending: Pending::default(),
             said: Said::default(),
             background: Background::new(),
+            leaving: watch::Sender::new(false),
             lease: self.lease,
             home: Line::certain(),
         };

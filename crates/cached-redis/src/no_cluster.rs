@@ -72,7 +72,7 @@ impl Cluster {
         match *self {}
     }
 
-    pub(crate) fn is_own(&self, _: &str) -> bool {
+    pub(crate) fn identity(&self) -> &str {
         match *self {}
     }
 

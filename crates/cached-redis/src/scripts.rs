@@ -189,8 +189,26 @@ pub(crate) static POKE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// The server's clock in milliseconds, and all fields and values of the hash `KEYS[1]`.
-pub(crate) static REGISTER: LazyLock<Script> = timed!("return {now, redis.call('HGETALL', KEYS[1])}");
+/// The least number that any member in the hash `KEYS[1]` has handled which may still serve, as text; a great one if there is
+/// none. Those whose names begin with `ARGV[1]` are the asker's own. `ARGV[2]` is the one of them that stands there unless the
+/// register was lost; then it is not known who else did. Who was in the register before it was lost has handled nothing, and may
+/// serve for `ARGV[3]` milliseconds from then on.
+pub(crate) static SLOWEST: LazyLock<Script> = timed!(
+    "local own, expected, reach = ARGV[1], ARGV[2], tonumber(ARGV[3]) ",
+    "local fields = redis.call('HGETALL', KEYS[1]) ",
+    "local is_there, slowest = expected == '', 9007199254740991 ",
+    "for i = 1, #fields, 2 do ",
+    "  local id, value = fields[i], fields[i + 1] ",
+    "  if id == expected then is_there = true end ",
+    "  if string.sub(id, 1, #own) ~= own then ",
+    "    local ends, handled = string.match(value, '^(%d+):(%d+)$') ",
+    "    if id == 'lost' and string.match(value, '^%d+$') then ends, handled = value + reach, 0 end ",
+    "    if ends and tonumber(ends) >= now then slowest = math.min(slowest, tonumber(handled)) end ",
+    "  end ",
+    "end ",
+    "if not is_there then slowest = 0 end ",
+    "return string.format('%.0f', slowest)",
+);
 
 /// How many keys the server has evicted, as text. It touches no key at all.
 pub(crate) static EVICTED: LazyLock<Script> =
@@ -217,6 +235,54 @@ pub(crate) static TOPOLOGY: LazyLock<Script> = LazyLock::new(|| {
 mod tests {
     use super::*;
     use crate::record::{MAGIC, TRAILER};
+
+    /// What the slowest member has handled, of these, for a process with two names that begin with `me`.
+    fn slowest(fields: &[(&str, &str)], expected: &str, reach: &str) -> String {
+        let server = redis_harness::RedisServer::start();
+        let clock: u64 = server.cli(&["TIME"]).split('\n').next().unwrap().parse().unwrap();
+        for (field, value) in fields {
+            let value = value.replace("PAST", &format!("{}", (clock - 60) * 1000));
+            server.cli(&[
+                "HSET",
+                "members",
+                field,
+                &value.replace("SOON", &format!("{}", (clock + 60) * 1000)),
+            ]);
+        }
+        server.cli(&["EVAL", SLOWEST.source, "1", "members", "me.", expected, reach])
+    }
+
+    #[test]
+    fn the_slowest_of_those_who_may_serve_counts() {
+        const NOBODY: &str = "9007199254740991";
+        let cases: [(&[(&str, &str)], &str, &str); 10] = [
+            (&[("me.1", "SOON:0")], "me.1", NOBODY),
+            (
+                &[("me.1", "SOON:0"), ("a", "SOON:7"), ("b", "PAST:0"), ("c", "SOON:1700000000000001")],
+                "me.1",
+                "7",
+            ),
+            (
+                &[("me.1", "SOON:0"), ("me.2", "SOON:0"), ("c", "SOON:1700000000000001")],
+                "me.1",
+                "1700000000000001",
+            ),
+            // Lost, and not known how much of it.
+            (&[], "me.1", "0"),
+            (&[("a", "SOON:7")], "me.1", "0"),
+            (&[], "", NOBODY),
+            (&[("me.1", "SOON:0"), ("lost", "PAST")], "me.1", NOBODY),
+            (&[("me.1", "SOON:0"), ("lost", "SOON")], "me.1", "0"),
+            // What cannot be read is nobody.
+            (&[("me.1", "SOON:0"), ("a", ""), ("b", "x:y"), ("c", "SOON"), ("lost", "x")], "me.1", NOBODY),
+            (&[("me.1", "SOON:0"), ("d", "SOON:9:9"), ("e", "-1:5")], "me.1", NOBODY),
+        ];
+        for (fields, expected, result) in cases {
+            assert_eq!(slowest(fields, expected, "100"), result, "{fields:?}");
+        }
+        // A minute ago, and the reach is two.
+        assert_eq!(slowest(&[("me.1", "SOON:0"), ("lost", "PAST")], "me.1", "120000"), "0");
+    }
 
     #[test]
     fn the_scripts_and_the_record_agree_on_the_layout() {

@@ -174,8 +174,9 @@ impl Cluster {
         self.0.posts()
     }
 
-    pub(crate) fn is_own(&self, id: &str) -> bool {
-        id.starts_with(&self.0.identity)
+    /// What the names of this process begin with in every register.
+    pub(crate) fn identity(&self) -> &str {
+        &self.0.identity
     }
 
     pub(crate) fn state(&self) -> RedisState {
