@@ -3,6 +3,7 @@
 mod availability;
 mod bound;
 mod clashes;
+mod close;
 mod edges;
 mod events;
 mod invalidation;

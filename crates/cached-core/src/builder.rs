@@ -2,6 +2,8 @@
 
 use std::{env, sync::Arc, time::Duration};
 
+use tokio::sync::watch;
+
 use crate::{
     Error, Event,
     background::Background,
@@ -247,6 +249,7 @@ impl CacheBuilder {
             sweeps: Sweeps::default(),
             said: Said::default(),
             background: Background::new(),
+            leaving: watch::Sender::new(false),
             lease: self.lease,
             home: Line::certain(),
         };

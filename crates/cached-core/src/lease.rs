@@ -13,7 +13,7 @@ use tokio::{runtime::Handle, task::AbortHandle};
 use crate::{
     claim::Claim,
     clock::{Nanos, nanos},
-    either::within,
+    either::{Either, either, within},
     functions::Function,
     line::Line,
     marks::Mark,
@@ -79,10 +79,17 @@ impl Lease {
         let lease = shared.lease;
         let mut claim = self.claim.clone();
         let (keep, mut seeded) = (self.tags_kept.saturating_sub(claim.checked), claim.checked);
+        let mut leaving = shared.leaving.subscribe();
         let task = runtime.spawn(async move {
             let mut pause = lease / 3;
             loop {
-                within(pause, any_tag_ended(&claim)).await;
+                let closed = async {
+                    let _ = leaving.wait_for(|is_leaving| *is_leaving).await;
+                };
+                if let Some(Either::Left(())) = within(pause, either(closed, any_tag_ended(&claim))).await {
+                    let _ = shared.tier.release(&name, token, false).await;
+                    return;
+                }
                 if claim.tags.iter().any(|(tag, _)| !tag.is_alive()) {
                     match ask_tags_again(&shared, &claim).await {
                         Some(current) => claim = current,

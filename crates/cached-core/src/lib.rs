@@ -7,6 +7,7 @@ mod cache;
 mod call;
 mod claim;
 mod clock;
+mod close;
 mod codec;
 mod control;
 mod counter;

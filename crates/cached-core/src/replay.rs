@@ -13,6 +13,7 @@ use crate::{
     cache::Cache,
     either::within,
     flight::Flights,
+    functions::Functions,
     pending::{Pending, SIGN, Word},
     shared::Shared,
     tier::{TierError, Watcher},
@@ -29,11 +30,12 @@ const BATCH: usize = 256;
 pub(crate) struct Ears {
     shared: Weak<Shared>,
     flights: Arc<Flights>,
+    functions: Arc<Functions>,
 }
 
 impl Ears {
-    pub(crate) fn new(shared: &Arc<Shared>, flights: Arc<Flights>) -> Self {
-        Self { shared: Arc::downgrade(shared), flights }
+    pub(crate) fn new(shared: &Arc<Shared>, flights: Arc<Flights>, functions: Arc<Functions>) -> Self {
+        Self { shared: Arc::downgrade(shared), flights, functions }
     }
 }
 
@@ -61,6 +63,10 @@ impl Watcher for Ears {
             shared.pending.urge(|| Some(shared.background.begin()));
             tell_again(&shared, &self.flights);
         }
+    }
+
+    fn served(&self) -> Option<u64> {
+        (self.flights.len() == 0).then(|| self.functions.served())
     }
 }
 

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::watch;
+
 use crate::{
     Error,
     background::Background,
@@ -43,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) sweeps: Sweeps,
     pub(crate) said: Said,
     pub(crate) background: Arc<Background>,
+    /// Whether leases are given back, because the cache is closed. Each one that is renewed listens to it.
+    pub(crate) leaving: watch::Sender<bool>,
     /// How long a lease lasts unless it is renewed.
     pub(crate) lease: Duration,
     /// Over which this process tells itself.

@@ -13,9 +13,8 @@ use crate::{
     batch::{Batch, Replies},
     builder::RedisTierBuilder,
     cluster::all,
-    failure::{Failure, Verdict},
+    confirm::Confirms,
     journal::{self, NOTE, OPEN, SINCE},
-    node::Answers,
     random,
     reads::Got,
     record::{self, TRAILER, Trailer},
@@ -56,7 +55,8 @@ const KEEP_JOURNAL: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// `Debug` shows the server's address and the state of the connection, and never a user or a password.
 pub struct RedisTier {
-    pub(crate) way: Way,
+    pub(crate) way: Arc<Way>,
+    pub(crate) confirms: Arc<Confirms>,
 }
 
 impl RedisTier {
@@ -91,7 +91,7 @@ impl RedisTier {
         read: impl FnOnce(Replies) -> RedisResult<T> + Send,
     ) -> Result<(T, Arc<Line>), TierError> {
         let answers = self.way.read(&batch).await?;
-        self.understand(answers, read)
+        self.way.understand(answers, read)
     }
 
     /// Runs what writes.
@@ -101,29 +101,13 @@ impl RedisTier {
         read: impl FnOnce(Replies) -> RedisResult<T> + Send,
     ) -> Result<(T, Arc<Line>), TierError> {
         let answers = self.way.change(&batch).await?;
-        self.understand(answers, read)
+        self.way.understand(answers, read)
     }
 
     /// Runs one that writes, and has one answer.
     async fn write<T: redis::FromRedisValue>(&self, batch: Batch) -> Result<T, TierError> {
         let outcome = self.change(batch, |mut replies| replies.next()).await?;
         Ok(outcome.0)
-    }
-
-    pub(crate) fn understand<T>(
-        &self,
-        answers: Answers,
-        read: impl FnOnce(Replies) -> RedisResult<T>,
-    ) -> Result<(T, Arc<Line>), TierError> {
-        let Answers { replies, line } = answers;
-        let understood = read(replies).map_err(|error| {
-            let Failure { error, verdict } = error.into();
-            if verdict == Verdict::Broken {
-                self.way.distrust(&line);
-            }
-            error
-        })?;
-        Ok((understood, line))
     }
 
     /// Asks each server for what it holds. If one does not answer, nothing is found there.
@@ -261,7 +245,7 @@ impl Tier for RedisTier {
     /// Of those that many callers ask for at the same time, several go in one round trip.
     async fn look_at(&self, key: &str) -> Result<(Record, Arc<Line>), TierError> {
         let ask = [Ask { key, known: None }];
-        let Way::One(node) = &self.way else {
+        let Way::One(node) = &*self.way else {
             return Box::pin(self.look_together(&ask, &[])).await.and_then(only);
         };
         let Got { bytes, clock, line } = node.get(key).await?;
@@ -391,13 +375,21 @@ impl Tier for RedisTier {
         self.confirm_all().await
     }
 
+    async fn close(&self) {
+        self.way.close().await;
+    }
+
     async fn exists(&self, key: &str) -> Result<bool, TierError> {
         let mut batch = Batch::of(command("EXISTS", key));
         batch.add(command("STRLEN", key));
         batch.add(tail(key));
-        let read = |mut replies: Replies| Ok((replies.next()?, replies.next()?, replies.next::<Vec<u8>>()?));
-        let ((exists, length, tail), _) = self.read(batch, read).await?;
-        Ok(exists && Trailer::of(&tail).is_none_or(|trailer| trailer.has_value(length)))
+        let read = |mut replies: Replies| {
+            Ok((replies.next()?, replies.next()?, replies.next::<Vec<u8>>()?, replies.clock()))
+        };
+        let ((exists, length, tail, now), _) = self.read(batch, read).await?;
+        let has_value =
+            |trailer: Trailer| trailer.has_value(length) && !now.is_some_and(|now| trailer.is_over(now));
+        Ok(exists && Trailer::of(&tail).is_none_or(has_value))
     }
 
     async fn incr(&self, key: &str, by: i64, ttl: Option<Duration>) -> Result<i64, TierError> {
