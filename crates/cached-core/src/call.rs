@@ -328,7 +328,7 @@ impl<R> Desk<R> {
             // Boxed, so that loads inside of loads do not add up on the stack.
             Load::Inline(future) => Box::pin(lander.land(future)).await,
             Load::Detached(future, spawn) => match Handle::try_current() {
-                Ok(runtime) => match spawn(&runtime, lander, future).await {
+                Ok(runtime) => match spawn(&runtime, lander.apart(), future).await {
                     Ok(end) => end,
                     Err(lost) => return Err(lost.try_into_panic().map_or(Panicked::Lost, Panicked::Here)),
                 },

@@ -81,6 +81,12 @@ impl<R> Lander<R> {
         Self { desk, leader, ground: None, loading: None, spare: Some(spare) }
     }
 
+    /// For a task of its own, with what the caller has around it.
+    pub(crate) fn apart(mut self) -> Self {
+        self.loading.iter_mut().for_each(Loading::leave_caller);
+        self
+    }
+
     /// The result, or what the load panicked with.
     pub(crate) async fn land(self, load: impl Future<Output = R>) -> thread::Result<Landed<R>> {
         let Self { desk, leader, ground, loading, spare } = self;

@@ -1,6 +1,7 @@
 //! The runtime of `cached-aside`: depend on that crate.
 
 mod arrival;
+mod aside;
 mod background;
 mod builder;
 mod cache;

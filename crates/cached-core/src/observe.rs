@@ -64,6 +64,11 @@ impl Loading {
         Self { step, function: cache.function(site).clone() }
     }
 
+    /// The load goes on in a task of its own.
+    pub(crate) fn leave_caller(&mut self) {
+        self.step.span.leave_caller();
+    }
+
     pub(crate) fn around<F: Future>(&self, load: F) -> impl Future<Output = F::Output> + use<F> {
         self.step.around(load)
     }

@@ -43,6 +43,8 @@ mod l1;
 pub mod __private;
 #[path = "../../cached-core/src/arrival.rs"]
 mod arrival;
+#[path = "../../cached-core/src/aside.rs"]
+mod aside;
 #[path = "../../cached-core/src/background.rs"]
 mod background;
 #[path = "../../cached-core/src/builder.rs"]

@@ -24,7 +24,7 @@ pub use argument::{
     Arg, Hold, HoldOption, KeyArg, LendArg, OptionArg, RefuseArg, RefuseKey, RefuseTag, mark,
 };
 pub use keep::{Again, Copies, KeepArg, KeepCopy, RefuseKeep};
-pub use load::{Detached, Inline, detached, place};
+pub use load::{Detached, Inline, detached, edge, place};
 pub use probe::{
     AnyHeap, NeverEmpty, NeverHit, NoArgumentsHere, NoError, NoOption, PlainKind, Probe, RefuseShared,
     RefuseTimeout, RefuseValue, SureValue, Unshared, UnsharedError, error_of, value_of,

@@ -280,8 +280,8 @@ pub enum SharedTier {}
 #[diagnostic::on_unimplemented(
     message = "`{V}` cannot be cached",
     label = "this value is not `Clone + Send + Sync + 'static`",
-    note = "a hit hands out a clone, perhaps in another thread: derive `Clone` for it, or return it in an `Arc`; a type \
-            parameter needs the bounds"
+    note = "a hit hands out a clone, perhaps in another thread: derive `Clone` for it, or return it in an `Arc` (without `local`, \
+            that needs serde's feature `rc`); a type parameter needs the bounds"
 )]
 pub trait Keeps<V> {}
 
@@ -290,7 +290,8 @@ pub trait Keeps<V> {}
     message = "`{V}` cannot go to a shared tier",
     label = "this value is not `serde::Serialize + serde::de::DeserializeOwned`",
     note = "derive `serde::Serialize` and `serde::Deserialize` for it and for what it is made of, or add `local` to keep \
-            it in this process; a type parameter needs the bounds"
+            it in this process; a type parameter needs the bounds",
+    note = "an `Arc` needs serde's feature `rc` besides: `features = [\"derive\", \"rc\"]`"
 )]
 pub trait Stores<V> {}
 

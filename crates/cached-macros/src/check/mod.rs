@@ -140,6 +140,15 @@ fn check_options(options: &Options, function: &Function, errors: &mut Errors) {
             ),
         );
     }
+    if let Some(companions) = options.companions.as_ref().filter(|_| is_method) {
+        errors.at(
+            companions,
+            format!(
+                "a method has no companions: a handle stands beside it, such as `handle = {name}_entry`",
+                name = function.sig.ident.unraw()
+            ),
+        );
+    }
     for (expr, hint) in [
         (options.ttl.as_ref().and_then(Time::expr), "; `CacheControl::ttl` sets it for one call"),
         (options.stale.as_ref().and_then(Time::expr), ""),

@@ -4,7 +4,7 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{Expr, spanned::Spanned};
 
-use super::{Input, local};
+use super::{Input, generated, local};
 use crate::{
     function::mentions,
     options::CacheNone,
@@ -27,7 +27,6 @@ pub(super) fn restore(input: &Input) -> TokenStream {
     let slot = local("__cached_slot");
     quote! {
         |#slot| {
-            #[allow(unused_imports)]
             use #krate::__private::{NeverHit as _, PlainKind as _};
             #krate::__private::Probe::<#output>::new().__cached_kind().__cached_hit(#slot)
         }
@@ -111,7 +110,6 @@ fn shape(input: &Input) -> TokenStream {
     let boxed = Ident::new("__cached_boxed", input.function.value_span());
     let arguments = absent_arguments(input);
     quote! {
-        #[allow(unused_imports)]
         use #krate::__private::{
             AnyHeap as _, NeverEmpty as _, NoError as _, NoOption as _, PlainKind as _, RefuseShared as _,
             RefuseTimeout as _, RefuseValue as _, SureValue as _, Unshared as _, UnsharedError as _,
@@ -151,10 +149,9 @@ fn absent_arguments(input: &Input) -> TokenStream {
         .chain(which)
         .collect();
     let is_named = |name: &Ident| exprs.iter().any(|expr| mentions(expr.to_token_stream(), name));
-    let names = input.argument_names().into_iter().filter(|name| is_named(name));
+    let names = input.argument_names().into_iter().filter(|name| is_named(name)).map(generated);
     quote! {
         #(
-            #[allow(dead_code, non_snake_case)]
             fn #names(_: #krate::__private::NoArgumentsHere) {}
         )*
     }

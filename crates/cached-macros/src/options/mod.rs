@@ -51,6 +51,7 @@ pub(crate) struct Options {
     pub(crate) cache: Option<Expr>,
     pub(crate) krate: Option<Path>,
     pub(crate) handle: Option<Ident>,
+    pub(crate) companions: Option<Ident>,
     pub(crate) detach: Option<LitBool>,
     /// Options that were meant, but have an error. What would follow from their absence is not reported.
     broken: Vec<String>,
@@ -112,6 +113,7 @@ const KNOWN: Known = Known(&[
     ("cache", "cache = self.cache"),
     ("crate", "crate = ::my_crate::cached_aside"),
     ("handle", "handle = user_entry"),
+    ("companions", "companions = user_cache"),
     ("detach", "detach = false"),
     ("tags", "tags = [\"note:{note_id}\"]"),
     ("tags_from", "tags_from = |v| vec![tag!(\"author:{}\", v.author)]"),
@@ -219,6 +221,9 @@ impl Options {
             "cache" => self.cache = Some(after_eq()?.parse()?),
             "crate" => self.krate = Some(runtime(after_eq()?)?),
             "handle" => self.handle = Some(of(after_eq()?, "a name, such as `handle = user_entry`")?),
+            "companions" => {
+                self.companions = Some(of(after_eq()?, "a name, such as `companions = user_cache`")?);
+            }
             "detach" => self.detach = Some(of(after_eq()?, "`true` or `false`")?),
             _ => return Err(KNOWN.refuse(name)),
         }
