@@ -36,6 +36,7 @@ mod lease;
 mod line;
 mod load;
 mod marks;
+mod note;
 mod notice;
 mod observe;
 mod pattern;
@@ -49,6 +50,7 @@ mod said;
 mod seek;
 mod shape;
 mod shared;
+mod shared_error;
 mod site;
 mod slot;
 mod span;
@@ -86,12 +88,13 @@ pub use key::{Blake3, KeyHasher, KeyPart, KeyedBlake3};
 pub use keyspace::{Keyspace, LoadError};
 pub use latency::Latency;
 pub use line::Line;
+pub use shared_error::SharedLoadError;
 #[cfg(feature = "tracing")]
 pub use span::{SPANS, SpanInfo};
 pub use stats::{FunctionStats, Stats};
 pub use tier::{
-    Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Record, Seen, Stamp, Stored,
-    TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
+    Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Note, Record, Seen, Stamp,
+    Stored, TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
 };
 pub use timeout::LoadTimeout;
 pub use warm::{Warm, WarmList, WarmOutcome, WarmReport, WarmSource, WarmStream, Warmed, warm, warm_from};

@@ -1,0 +1,8 @@
+//! A load that fails, and the many callers that wait for it. Loads are counted.
+
+#![allow(unused_variables, reason = "an argument that only names the cache")]
+
+mod alone;
+mod kept;
+mod kinds;
+mod support;
