@@ -128,7 +128,7 @@ fn outcome(seen: Result<Option<&Record>, &TierError>) -> &'static str {
     match seen {
         Err(_) => "error",
         Ok(Some(Record::Leased { .. })) => "leased",
-        Ok(Some(Record::Absent | Record::Failed)) => "absent",
+        Ok(Some(Record::Absent | Record::Failed | Record::Error(_))) => "absent",
         Ok(_) => "value",
     }
 }

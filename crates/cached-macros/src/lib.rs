@@ -31,7 +31,8 @@ use proc_macro::TokenStream;
 /// | `cache_if = \|v\| ..` | which values are kept. Default: all but the `None` of an `Option` |
 /// | `ttl_from = \|v\| ..` | the ttl, from the value; zero keeps nothing |
 /// | `cache_none`, or `cache_none = "10s"` | keeps a `None` as well, as long as a value or for this long |
-/// | `cache_err = "5s" if \|e\| ..` | which errors are kept, in this process, and for how long. Default: none |
+/// | `cache_err = "5s" if \|e\| ..` | which errors are kept, in this process, and for how long. Its type has to be one that is shared, see `share_err`. Default: none |
+/// | `share_err = \|e\| ..` | makes the error for the callers that waited for a failed load: from `&E`, another `E`, which is `Send + Sync`. It is called once with the error of the load, and once for each waiting caller with what it returned then. The caller that loaded gets the error itself. Default: a copy if `E` is `Clone`; else what its `From<SharedLoadError>` makes of the error's text; else the waiting callers load one after the other |
 /// | `stale = "10m"`, seconds, or a `Duration` expression | how long after its ttl a value may still be served: while it is loaded again, and when that fails. A load that failed is tried again after a tenth of this (1 s to 30 s). Default: not at all |
 /// | `soft_timeout = "200ms"` | how long a caller waits for a fresh value before it takes a stale one. Default: not at all, where the load has a task of its own |
 /// | `refresh_ahead = 0.8` | a hit after this part of the ttl begins to load the value again, beside the caller. Default: not before the ttl is over |

@@ -156,6 +156,7 @@ fn check_options(options: &Options, function: &Function, errors: &mut Errors) {
         (options.cache_if.as_ref(), ""),
         (options.tags_from.as_ref(), "; `tags` takes fields of it"),
         (options.cache_err.as_ref().and_then(|cache_err| cache_err.which.as_ref()), ""),
+        (options.share_err.as_ref().map(|share_err| &share_err.copy), ""),
     ] {
         if let Some(own) = expr.and_then(|expr| mentions_self(expr.to_token_stream())) {
             errors.at(own, format!("this holds for every call, so there is no `self` here{hint}"));
