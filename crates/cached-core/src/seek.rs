@@ -1,9 +1,6 @@
 //! The dialog of a miss with the shared tier: a value, or the right to load it.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     cache::{Cache, Entry},
@@ -23,6 +20,7 @@ use crate::{
     site::Site,
     slot::{Meta, Slot},
     stats::Count,
+    sync::Instant,
     tier::{Ask, Grant, LeaseClaim, Moment, Record, Seen, Stamp, Stored, TagAsk, Take, Tier},
 };
 
