@@ -4,7 +4,7 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     task::Poll,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_timer::Delay;
@@ -18,6 +18,7 @@ use crate::{
     load::Panicked,
     slot::Slot,
     stats::Count,
+    sync::Instant,
 };
 
 pub(crate) enum Joined<R> {

@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::{
@@ -26,6 +26,7 @@ use crate::{
     site::Site,
     slot::{Meta, Slot},
     stats::Count,
+    sync::Instant,
     tier::{Ask, Grant, LeaseClaim, Moment, Note, Record, Seen, Stamp, Stored, TagAsk, Take, Tier},
 };
 

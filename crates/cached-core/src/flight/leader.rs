@@ -7,14 +7,14 @@ use std::{
     pin::pin,
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{Flight, Flights, Landing, Phase, chain, lock, pulse::Pulse, wake};
 use crate::{
     claim::{Carried, Claim},
     slot::Slot,
-    sync::Ordering,
+    sync::{Instant, Ordering},
 };
 
 /// Leads a flight until it [lands](Leader::land) or [fails](Leader::fail). Dropped before, it hands the lead to a

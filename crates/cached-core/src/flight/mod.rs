@@ -21,7 +21,7 @@ use std::{
     pin::Pin,
     sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 pub(crate) use chain::{Inside, is_inside, is_nested};
@@ -33,7 +33,7 @@ use crate::{
     claim::Carried,
     key::{BuildPrehashed, Key},
     slot::Slot,
-    sync::{AtomicBool, Mutex, MutexGuard, Ordering, shards},
+    sync::{AtomicBool, Instant, Mutex, MutexGuard, Ordering, shards},
 };
 
 type Shard = HashMap<Key, Arc<Flight>, BuildPrehashed>;
