@@ -231,7 +231,9 @@ impl Lease {
     async fn add_tags(&mut self, tags: &[String], keep: Duration) -> Result<bool, TierError> {
         let Some((since, _)) = &self.since else { return Ok(false) };
         let (asked, is_first) = (self.shared.clock.now(), self.claim.tags.is_empty());
-        let Some(claim) = adopt(&self.shared, &self.claim, *since, tags, keep).await? else { return Ok(false) };
+        let Some(claim) = adopt(&self.shared, &self.claim, *since, tags, keep).await? else {
+            return Ok(false);
+        };
         self.claim = claim;
         if is_first {
             self.tags_kept = asked.saturating_add(nanos(keep));

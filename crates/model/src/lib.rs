@@ -111,6 +111,8 @@ mod load;
 mod marks;
 #[path = "../../cached-core/src/note.rs"]
 mod note;
+#[path = "../../cached-core/src/notice.rs"]
+mod notice;
 #[path = "../../cached-core/src/observe.rs"]
 mod observe;
 #[path = "../../cached-core/src/pattern.rs"]
