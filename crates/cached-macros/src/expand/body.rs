@@ -16,7 +16,7 @@ pub(crate) fn in_place(
     bindings: &TokenStream,
     at: Span,
 ) -> TokenStream {
-    let body = &function.body;
+    let body = block(&function.body);
     match function.kind {
         Kind::Sync | Kind::Async => {
             let span = Span::mixed_site().located_at(function.value_span());
@@ -58,6 +58,13 @@ pub(super) fn used<'a>(body: &Group, names: impl Iterator<Item = &'a Ident>) -> 
     let mut group = Group::new(body.delimiter(), quote!(#attributes #(let _ = &#names;)* #rest));
     group.set_span(body.span());
     group
+}
+
+/// The body as a block in an expression: no style of the user's, so nobody is to be blamed for its braces.
+pub(super) fn block(body: &Group) -> Group {
+    let mut block = Group::new(body.delimiter(), body.stream());
+    block.set_span(Span::mixed_site().located_at(body.span()));
+    block
 }
 
 /// The type with `_` for what has no name.

@@ -18,8 +18,8 @@ pub(super) fn body_here(input: &Input) -> TokenStream {
     if !input.is_method() {
         return quote!(move || Self::__cached_body #turbofish(#(#names),*));
     }
-    let Function { body, output, .. } = &input.function;
-    let bindings = bindings(input);
+    let output = &input.function.output;
+    let (bindings, body) = (bindings(input), body::block(&input.function.body));
     if bindings.is_empty() {
         quote!(move || -> #output #body)
     } else {

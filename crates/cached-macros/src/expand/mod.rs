@@ -64,7 +64,15 @@ pub(crate) fn cached(options: TokenStream, item: &TokenStream) -> TokenStream {
 
 /// Where the runtime is.
 pub(crate) fn runtime(path: Option<&Path>) -> TokenStream {
-    path.map_or_else(|| quote!(::cached_aside), |path| quote!(#path))
+    let Some(path) = path else { return quote!(::cached_aside) };
+    let each = |mut token: TokenTree| {
+        // `$crate` is what it is by its span.
+        if !matches!(&token, TokenTree::Ident(ident) if ident == "$crate") {
+            token.set_span(Span::call_site().located_at(token.span()));
+        }
+        token
+    };
+    path.to_token_stream().into_iter().map(each).collect()
 }
 
 /// What code elsewhere may name, so that an error here is the only one.
