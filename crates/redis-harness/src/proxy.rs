@@ -36,6 +36,9 @@ pub enum Mode {
     Refuse,
     /// Resets what is open, and new connections as soon as they send something.
     Reset,
+    /// Answers a client that greets (`HELLO`) with these bytes, or not at all if there are none, and closes its connection; all
+    /// else is forwarded. So does a proxy that does not know RESP3, and a server that refuses for a while.
+    Greet(&'static [u8]),
     /// Cuts the next answer of each connection after this many bytes and closes the connection.
     Truncate(usize),
     /// Cuts the next answer of each connection after this many bytes and resets the connection.
@@ -265,8 +268,14 @@ impl Link {
         let mut buffer = vec![0; 64 * 1024];
         while let Some(chunk) = read(&self.client, &mut buffer) {
             self.count_request(&proxy.counts, chunk);
-            if proxy.mode() == Mode::Reset {
-                return self.reset();
+            match proxy.mode() {
+                Mode::Reset => return self.reset(),
+                Mode::Greet(answer) if chunk.windows(5).any(|word| word == b"HELLO") => {
+                    let _ = (&self.client).write_all(answer);
+                    self.close();
+                    break;
+                }
+                _ => {}
             }
             if !self.mute.load(Ordering::SeqCst) && (&self.upstream).write_all(chunk).is_err() {
                 break;
