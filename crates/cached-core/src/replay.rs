@@ -10,9 +10,11 @@ use tokio::runtime::Handle;
 use crate::{
     cache::Cache,
     either::within,
+    event::SharedObservers,
     flight::Flights,
     pending::{Pending, Word},
     shared::Shared,
+    standing::Standing,
     tier::{Tier, TierError, Watcher},
 };
 
@@ -27,11 +29,12 @@ const BATCH: usize = 256;
 pub(crate) struct Ears {
     shared: Weak<Shared>,
     flights: Arc<Flights>,
+    standing: Standing,
 }
 
 impl Ears {
-    pub(crate) fn new(shared: &Arc<Shared>, flights: Arc<Flights>) -> Self {
-        Self { shared: Arc::downgrade(shared), flights }
+    pub(crate) fn new(shared: &Arc<Shared>, flights: Arc<Flights>, observers: SharedObservers) -> Self {
+        Self { shared: Arc::downgrade(shared), flights, standing: Standing::new(observers) }
     }
 }
 
@@ -55,6 +58,12 @@ impl Watcher for Ears {
             // At once, and whoever flushes waits for it.
             shared.pending.pass_turn();
             tell_again(&shared, &self.flights);
+        }
+    }
+
+    fn standing_changed(&self) {
+        if let Some(shared) = self.shared.upgrade() {
+            self.standing.look(&shared);
         }
     }
 }

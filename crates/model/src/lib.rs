@@ -51,6 +51,8 @@ mod builder;
 mod cache;
 #[path = "../../cached-core/src/call.rs"]
 mod call;
+#[path = "../../cached-core/src/cause.rs"]
+mod cause;
 #[path = "../../cached-core/src/claim.rs"]
 mod claim;
 #[path = "../../cached-core/src/clock.rs"]
@@ -137,6 +139,8 @@ mod site;
 mod slot;
 #[path = "../../cached-core/src/span.rs"]
 mod span;
+#[path = "../../cached-core/src/standing.rs"]
+mod standing;
 #[path = "../../cached-core/src/stats.rs"]
 mod stats;
 #[path = "../../cached-core/src/tags.rs"]
@@ -154,6 +158,7 @@ mod warming;
 
 pub use builder::CacheBuilder;
 pub use cache::{Cache, Mode};
+pub use cause::{CertificateFault, TierCause};
 pub use clock::Clock;
 pub use codec::{Codec, Format, Target, erased_serde};
 pub use control::{CacheControl, CacheOutcome, Layer, LoadRule, MayLoad, OnlyIfCached, Reason, Reply};
