@@ -6,12 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::planted;
+use cached_core::{TierCause, planted};
 use redis::{RedisError, RedisResult, Value};
 use tokio::time::timeout;
 
 use crate::{
     batch::{Batch, Replies},
+    cause,
     cluster::Territory,
     echo,
     failure::{Failure, Verdict},
@@ -78,6 +79,10 @@ pub(crate) struct Heartbeat {
     pub(crate) territory: Option<Territory>,
     /// Where this process registered the last time, if its server is in a cluster.
     pub(crate) post: Option<usize>,
+    /// Whether it speaks an older protocol only because the server did not know the newer one.
+    pub(crate) is_makeshift: bool,
+    /// What weighs most of what the server refused at the last beat.
+    pub(crate) refusal: Option<TierCause>,
 }
 
 /// Why a heartbeat ends.
@@ -144,6 +149,10 @@ impl Heartbeat {
         let answers = batch.send(&mut self.session.connection);
         let answers = timeout(self.settings.connect_timeout, answers).await;
         let mut replies = answers.map_err(|_| End::Broken)?.map_err(|_| End::Broken)?;
+        let refusals: Vec<_> = replies.refusals().collect();
+        let of_state = refusals.iter().find(|refusal| Verdict::of(refusal) == Verdict::Refusing);
+        // The registration comes last.
+        self.refusal = of_state.or(refusals.last()).map(|refusal| cause::of_refusal(refusal));
         // Who may not ask for the time asks how much is left, of each value.
         if let Ok(time) = replies.next() {
             self.session.clock.learn(time, sent);
@@ -202,7 +211,10 @@ impl Heartbeat {
         let is_refusing = verdict == Some(Verdict::Refusing);
         // It may refuse to write all the same, and only another connection leads to another server.
         if is_refusing || self.is_first {
-            self.link.condition.update(|facts| facts.refusing = is_refusing);
+            self.link.condition.update(|facts| {
+                facts.refusing = is_refusing;
+                facts.why.refusing.clone_from(&self.refusal);
+            });
         }
     }
 
@@ -294,15 +306,21 @@ impl Heartbeat {
         self.link.condition.update(|facts| {
             facts.refusing = false;
             facts.registered = Some(is_registered);
+            facts.why.unregistered.clone_from(&self.refusal);
         });
         // A line that tells nothing proves nothing.
         if self.session.is_tracking {
             self.session.line.allow_grace(is_registered || planted!("member-not-registered"));
             self.session.line.prove(sent);
-        } else if self.last_try.elapsed() >= TRY_AGAIN {
+        } else if self.tracking_may_begin() && self.last_try.elapsed() >= TRY_AGAIN {
             self.try_again(post.as_ref()).await?;
         }
         Ok(())
+    }
+
+    /// Whether the protocol of this connection has a way to tell.
+    fn tracking_may_begin(&self) -> bool {
+        self.link.condition.facts().why.deaf != Some(TierCause::NoResp3)
     }
 
     /// Whether the server tells now what changes; then a connection that is told everything from its beginning takes the place
@@ -312,8 +330,8 @@ impl Heartbeat {
         let echo = post.map(|post| post.echo.as_str());
         let started = Tracking::start(&mut self.session.connection, &self.ear, echo);
         let tracking = timeout(self.settings.connect_timeout, started).await;
-        if tracking.map_err(|_| End::Broken)?.map_err(|_| End::Broken)?.is_on() {
-            self.link.report(&self.session, Verdict::Refusing);
+        if tracking.map_err(|_| End::Broken)?.map_err(|_| End::Broken)?.0.is_on() {
+            self.link.note(&self.session, Verdict::Refusing);
         }
         Ok(())
     }
@@ -323,7 +341,10 @@ impl Heartbeat {
         if self.session.is_tracking {
             self.session.line.allow_grace(false);
         }
-        self.link.condition.update(|facts| facts.refusing = true);
+        self.link.condition.update(|facts| {
+            facts.refusing = true;
+            facts.why.refusing = self.refusal.clone().or(Some(TierCause::ClusterDown));
+        });
         self.link.report(&self.session, Verdict::Refusing);
     }
 

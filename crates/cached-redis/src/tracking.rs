@@ -6,11 +6,12 @@
 //! used only as long as the server can be seen not to evict anything. Where it does, what this process wrote itself
 //! comes back to it as a change, which costs it one more question.
 
+use cached_core::TierCause;
 use redis::{Cmd, RedisError, RedisResult, aio::MultiplexedConnection};
 
 use crate::{
     batch::{Batch, Replies},
-    echo,
+    cause, echo,
     scripts::EVICTED,
     watch::Ear,
 };
@@ -27,30 +28,53 @@ pub(crate) enum Tracking {
 }
 
 impl Tracking {
-    /// Starts it, as well as the server allows; `Err` if it does not answer. With a key of one's own, it is off as well if
-    /// nothing arrives of what the server tells.
+    /// Starts it, as well as the server allows, and says why if it does not; `Err` if it does not answer. With a key of one's
+    /// own, it is off as well if nothing arrives of what the server tells.
     pub(crate) async fn start(
         connection: &mut MultiplexedConnection,
         ear: &Ear,
         echo: Option<&str>,
-    ) -> RedisResult<Self> {
-        // Before the first key is tracked.
-        let mut replies = Batch::of_script(&EVICTED, "", &[""; 0]).send(connection).await?;
-        let evicted = answered(replies.next::<String>())?;
-        let mode = evicted.map_or(Self::All, Self::Others);
-        if answered(mode.command().exec_async(connection).await)?.is_none() {
-            return Ok(Self::Off);
-        }
-        let Some(key) = echo else { return Ok(mode) };
+    ) -> RedisResult<(Self, Option<TierCause>)> {
+        // As a rule the server says what it evicts, and all of it is one round trip.
+        let hoped = Self::Others(String::new());
         let mut batch = Batch::new();
-        echo::ask(&mut batch, &mode, key);
-        ear.forget();
+        // Before the first key is tracked.
+        batch.add_source(&EVICTED, "");
+        hoped.ask_to_begin(&mut batch, ear, echo);
         let mut replies = batch.send(connection).await?;
-        if echo::is_due(&mut replies, &mode) && !ear.has_echoed() {
-            answered(Self::Off.command().exec_async(connection).await)?;
-            return Ok(Self::Off);
+        let mode = answered(replies.next::<String>())?.ok().map_or(Self::All, Self::Others);
+        let begun = if mode.is_partial() {
+            mode.has_begun(&mut replies, ear, echo)?
+        } else {
+            let mut batch = Batch::new();
+            mode.ask_to_begin(&mut batch, ear, echo);
+            mode.has_begun(&mut batch.send(connection).await?, ear, echo)?
+        };
+        let Err(cause) = begun else { return Ok((mode, None)) };
+        answered(Self::Off.command().exec_async(connection).await)?.ok();
+        Ok((Self::Off, Some(cause)))
+    }
+
+    fn ask_to_begin(&self, batch: &mut Batch, ear: &Ear, echo: Option<&str>) {
+        batch.add(self.command());
+        if let Some(key) = echo {
+            ear.forget();
+            echo::ask(batch, self, key);
         }
-        Ok(mode)
+    }
+
+    /// Whether the server tracks now, and what it tells arrives; or why not.
+    fn has_begun(
+        &self,
+        replies: &mut Replies,
+        ear: &Ear,
+        echo: Option<&str>,
+    ) -> RedisResult<Result<(), TierCause>> {
+        if let Err(cause) = answered(replies.next::<()>())? {
+            return Ok(Err(cause));
+        }
+        let is_silent = echo.is_some() && echo::is_due(replies, self) && !ear.has_echoed();
+        Ok(if is_silent { Err(TierCause::NoTracking) } else { Ok(()) })
     }
 
     /// What brings it about.
@@ -95,11 +119,11 @@ impl Tracking {
     }
 }
 
-/// `None` if the server refuses.
-fn answered<T>(answer: RedisResult<T>) -> Result<Option<T>, RedisError> {
+/// The cause if the server refuses.
+fn answered<T>(answer: RedisResult<T>) -> Result<Result<T, TierCause>, RedisError> {
     match answer {
-        Ok(answer) => Ok(Some(answer)),
-        Err(error) if error.clone().into_server_errors().is_some() => Ok(None),
+        Ok(answer) => Ok(Ok(answer)),
+        Err(error) if error.clone().into_server_errors().is_some() => Ok(Err(cause::of_error(&error))),
         Err(error) => Err(error),
     }
 }
