@@ -44,6 +44,7 @@ mod pending;
 mod places;
 mod planted;
 mod policy;
+mod program;
 mod renew;
 mod replay;
 mod said;

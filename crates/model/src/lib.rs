@@ -121,6 +121,8 @@ mod places;
 mod planted;
 #[path = "../../cached-core/src/policy/mod.rs"]
 mod policy;
+#[path = "../../cached-core/src/program.rs"]
+mod program;
 #[path = "../../cached-core/src/renew.rs"]
 mod renew;
 #[path = "../../cached-core/src/replay.rs"]
