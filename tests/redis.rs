@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cached_aside::{
@@ -14,6 +14,10 @@ use cached_aside::{
     testing::ManualClock, warm,
 };
 use redis_harness::{Proxy, RedisServer, eventually_async};
+use tokio::{
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
 
 /// So long that no result depends on how busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -380,4 +384,99 @@ fn without_a_namespace_a_cache_that_shares_is_called_after_its_program() {
     assert!(shared.starts_with("redis-") && shared.contains(":n:"), "{shared}");
     let alone = name(Cache::builder().build().unwrap());
     assert!(alone.starts_with("cached-aside:n:"), "{alone}");
+}
+
+/// With a bound of half a second, the proof would be too old soon, and an entry would be asked for again.
+#[tokio::test]
+async fn hits_in_memory_keep_proofs_coming_and_a_pause_costs_one_question() {
+    let redis = RedisServer::start();
+    let tier =
+        RedisTier::builder(redis.url()).operation_timeout(PATIENCE).write_timeout(PATIENCE).build().unwrap();
+    let bound = Duration::from_millis(500);
+    let cache = Cache::builder().namespace("test").staleness_bound(bound).tier(tier).build().unwrap();
+    let runs = AtomicUsize::new(0);
+    user(&cache, &runs, 7).await;
+    cache.flush().await;
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(8) {
+        user(&cache, &runs, 7).await;
+        sleep(Duration::from_millis(5)).await;
+    }
+    let busy = cache.stats();
+    // A machine that stands still for longer than the bound has an excuse.
+    assert!(busy.revalidated <= 2, "{busy:?}");
+
+    eventually_async("nothing is asked any more", async || {
+        let calls = redis.cli(&["INFO", "commandstats"]);
+        sleep(Duration::from_millis(1500)).await;
+        let later = redis.cli(&["INFO", "commandstats"]);
+        let of_tier = |stats: &str| {
+            let is_own = |line: &&str| {
+                !["info", "client", "hello"].iter().any(|own| line.starts_with(&format!("cmdstat_{own}")))
+            };
+            stats
+                .lines()
+                .filter(is_own)
+                .map(|line| line.split(',').next().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        of_tier(&calls) == of_tier(&later)
+    })
+    .await;
+    for _ in 0..10 {
+        user(&cache, &runs, 7).await;
+    }
+    let stats = cache.stats();
+    assert_eq!(stats.revalidated, busy.revalidated + 1, "{stats:?}");
+    assert_eq!(runs.load(SeqCst), 1);
+}
+
+#[tokio::test]
+async fn many_keys_go_in_parts() {
+    const MANY: u64 = 20_000;
+    let redis = RedisServer::start();
+    let proxy = Proxy::start(redis.port());
+    let cache = cache_on(&proxy.url());
+    let prices = cache.keyspace::<u64, u64>("price", PATIENCE * 100).unwrap();
+    prices.set(&MANY, 0).await.unwrap();
+    let keys: Vec<_> = (0..MANY).collect();
+    prices.set_many(keys.iter().map(|key| (key, key + 1))).await.unwrap();
+    cache.clear_local();
+    proxy.take_round_trips();
+    let found = prices.get_many(&keys).await;
+    assert!(found.iter().zip(0..).all(|(value, key)| *value == Some(key + 1)));
+    let asked = proxy.take_round_trips().len();
+    assert!(asked as u64 >= MANY / 256, "{asked} round trips");
+}
+
+/// What a load that is nearly over its ttl finds is replaced while the others go on with it.
+#[tokio::test]
+async fn a_refresh_of_a_value_that_is_nearly_over_takes_it_from_nobody() {
+    let redis = RedisServer::start();
+    let (a, b) = (cache_on(&redis.url()), cache_on(&redis.url()));
+    let load = async |cache: &Cache, terms: CacheControl, held: &Semaphore, runs: &AtomicUsize| {
+        brief::with(terms, cache, held, runs).await.outcome
+    };
+    let (open, held, runs) = (Semaphore::new(9), Semaphore::new(0), AtomicUsize::new(0));
+    load(&a, CacheControl::new(), &open, &runs).await;
+    a.flush().await;
+    load(&b, CacheControl::new(), &open, &runs).await;
+    let refreshed = load(&a, CacheControl::no_cache(), &held, &runs);
+    let asked = async {
+        eventually_async("the refresh has begun", async || runs.load(SeqCst) == 2).await;
+        let outcome = timeout(PATIENCE, load(&b, CacheControl::new(), &open, &runs)).await;
+        held.add_permits(1);
+        outcome.expect("it does not wait")
+    };
+    let (_, outcome) = tokio::join!(refreshed, asked);
+    assert!(matches!(outcome, CacheOutcome::Hit { .. }), "{outcome:?}");
+    assert_eq!(runs.load(SeqCst), 2);
+}
+
+/// Less than a lease.
+#[cached("brief", ttl = "9s", detach = false, cache = cache, skip(cache, held, runs))]
+async fn brief(cache: &Cache, held: &Semaphore, runs: &AtomicUsize) -> u8 {
+    runs.fetch_add(1, SeqCst);
+    held.acquire().await.unwrap().forget();
+    1
 }

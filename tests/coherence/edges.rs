@@ -6,7 +6,7 @@ use std::{
 };
 
 use cached_aside::{
-    Cache, CacheControl, Mode, cached,
+    Cache, CacheControl, Mode, cached, tag,
     testing::{FakeTier, ManualClock},
 };
 use tokio::{runtime, spawn, task::yield_now, time::timeout};
@@ -50,7 +50,7 @@ async fn note(cache: &Cache, source: &Source, id: u32) -> usize {
     source.load().await
 }
 
-#[cached("list:{n}", ttl = "1h", tags_from = |ids| ids.iter().map(|id| format!("item:{id}")).collect(), cache = cache,
+#[cached("list:{n}", ttl = "1h", tags_from = |ids| ids.iter().map(|id| tag!("item:{}", id)).collect(), cache = cache,
     skip(cache, source))]
 async fn list(cache: &Cache, source: &Source, n: usize) -> Vec<usize> {
     vec![n, source.load().await * 100]

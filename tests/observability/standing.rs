@@ -90,3 +90,14 @@ async fn an_observer_may_ask_how_it_is() {
     assert_eq!(cache.connected().await, Ok(()));
     eventually_async("it was told", async || *seen.lock().unwrap() == [(TierState::Up, true)]).await;
 }
+
+#[tokio::test]
+async fn that_a_cache_took_leave_is_no_news() {
+    let (watch, redis) = (Watch::installed(), RedisServer::start());
+    let (cache, told) = cache(&redis.url(), "takes leave");
+    assert_eq!(cache.connected().await, Ok(()));
+    eventually_async("it was told", async || told.load(SeqCst) == 1).await;
+    assert!(cache.close().await);
+    assert_eq!(cache.health().tier.unwrap().state, TierState::Down);
+    assert_eq!((told.load(SeqCst), lines(watch, "takes leave").len()), (1, 1));
+}

@@ -2,6 +2,8 @@
 
 use std::{env, sync::Arc, time::Duration};
 
+use tokio::sync::watch;
+
 use crate::{
     Error, Event,
     background::Background,
@@ -20,6 +22,7 @@ use crate::{
     program,
     said::Said,
     shared::Shared,
+    sweeps::Sweeps,
     tier::{NoTier, Tier},
 };
 
@@ -268,8 +271,10 @@ impl CacheBuilder {
             clock: self.clock,
             marks: Marks::new(),
             pending: Pending::default(),
+            sweeps: Sweeps::default(),
             said: Said::default(),
             background: Background::new(),
+            leaving: watch::Sender::new(false),
             lease: self.lease,
             home: Line::certain(),
         };

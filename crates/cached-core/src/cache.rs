@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc, OnceLock, Weak,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     time::Duration,
 };
@@ -76,6 +76,8 @@ struct Inner {
     local_counters: LocalCounters,
     places: Places,
     mode: AtomicU8,
+    /// Nothing turns it on again.
+    is_closed: AtomicBool,
 }
 
 impl Drop for Inner {
@@ -101,6 +103,9 @@ pub enum Mode {
 
 static DEFAULT: OnceLock<Cache> = OnceLock::new();
 
+/// How long a flush waits that was given no limit.
+const LONGEST_FLUSH: Duration = Duration::from_secs(30);
+
 impl Cache {
     /// A builder with the defaults.
     pub fn builder() -> CacheBuilder {
@@ -111,7 +116,7 @@ impl Cache {
         let Parts { l1, shared, bound, grace, observers, functions, mode } = parts;
         let (shared, flights) = (Arc::new(shared), Arc::new(Flights::new()));
         shared.tier.attach(Attachment {
-            watcher: Arc::new(Ears::new(&shared, flights.clone(), observers.clone())),
+            watcher: Arc::new(Ears::new(&shared, flights.clone(), functions.clone(), observers.clone())),
             namespace: shared.namespace.clone(),
             journal: shared.journal(),
             bound,
@@ -129,6 +134,7 @@ impl Cache {
             local_counters: LocalCounters::default(),
             places: Places::default(),
             mode: AtomicU8::new(mode as u8),
+            is_closed: AtomicBool::new(false),
         }))
     }
 
@@ -147,8 +153,11 @@ impl Cache {
         DEFAULT.get_or_init(init)
     }
 
-    /// Turns tiers off and on again, from now on and for every handle.
+    /// Turns tiers off and on again, from now on and for every handle. A cache that was [closed](Self::close) stays off.
     pub fn set_mode(&self, mode: Mode) {
+        if self.0.is_closed.load(Ordering::SeqCst) {
+            return;
+        }
         let before = self.0.mode.swap(mode as u8, Ordering::SeqCst);
         // What was kept while the shared tier took no part was not watched.
         if mode == Mode::On && before != mode as u8 && self.shared().marks.end_all() {
@@ -185,10 +194,17 @@ impl Cache {
         self.0.functions.snapshots()
     }
 
-    /// Waits until the values loaded so far have reached the shared tier, or have failed to. A program that is about
-    /// to exit calls it, because values are handed over in the background.
+    /// Waits until the values loaded so far have reached the shared tier, or have failed to, but no longer than 30 seconds. A
+    /// program that is about to exit calls it, because values are handed over in the background;
+    /// or [`close`](Self::close), which also waits for loads.
     pub async fn flush(&self) {
-        self.0.shared.background.flush().await;
+        self.flush_within(LONGEST_FLUSH).await;
+    }
+
+    /// As [`flush`](Self::flush), but no longer than `limit`; whether everything was handed over. It is not while the shared tier
+    /// hangs, nor what was loaded on a runtime that nobody drives any more.
+    pub async fn flush_within(&self, limit: Duration) -> bool {
+        self.0.shared.background.flush(limit).await
     }
 
     /// Has the shared tier connect, and waits for the outcome of its first attempt, for no longer than the tier takes for one
@@ -349,6 +365,12 @@ impl Cache {
             }
             _ => self.0.bound,
         }
+    }
+
+    /// Turns all tiers off, for ever.
+    pub(crate) fn turn_off(&self) {
+        self.0.is_closed.store(true, Ordering::SeqCst);
+        self.0.mode.store(Mode::Off as u8, Ordering::SeqCst);
     }
 
     pub(crate) fn is_same(&self, other: &Self) -> bool {

@@ -442,6 +442,7 @@ impl<R> Desk<R> {
             shape: &*self.shape,
             function: self.cache.function(&self.site),
             max_age: self.terms.max_age,
+            ttl: self.terms.ttl,
             coalesce: !self.site.coalesces_here() && !planted!("lease-ignored"),
             cache: &self.cache,
             site: &self.site,

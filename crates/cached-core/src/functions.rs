@@ -4,6 +4,7 @@
 //! looks it up by its template.
 
 use std::{
+    fmt,
     iter::successors,
     ptr,
     sync::{
@@ -227,9 +228,24 @@ impl Functions {
         all
     }
 
+    /// How often values were served from memory.
+    pub(crate) fn served(&self) -> u64 {
+        let of = |function: &Arc<Function>| {
+            let counts = [Count::HitL1, Count::Stale, Count::ServedAlone];
+            counts.iter().map(|count| function.counters.sum(*count)).fold(0, u64::wrapping_add)
+        };
+        self.iter().map(of).fold(0, u64::wrapping_add)
+    }
+
     /// In total.
     pub(crate) fn total(&self) -> Stats {
         Counters::total(self.iter().chain([&self.others]).map(|function| &function.counters))
+    }
+}
+
+impl fmt::Debug for Functions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Functions").finish_non_exhaustive()
     }
 }
 

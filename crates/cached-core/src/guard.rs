@@ -116,6 +116,14 @@ impl Tier for Guarded {
         catch(self.0.confirm()).await
     }
 
+    async fn close(&self) {
+        let closing = async {
+            self.0.close().await;
+            Ok::<_, TierError>(())
+        };
+        let _ = catch(Box::pin(closing)).await;
+    }
+
     async fn exists(&self, key: &str) -> Result<bool, TierError> {
         catch(self.0.exists(key)).await
     }

@@ -213,7 +213,8 @@ type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Ends a flight with what its load has found. Where there is no runtime to do it, it returns what is left to do.
 fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded: Loaded) -> Option<Rest> {
     let Loaded { slot, ttl, is_error, had_spare, since } = loaded;
-    let tags = if ttl.is_some() { desk.shape.value_tags(&*slot) } else { None };
+    let hasher = &*desk.cache.shared().hasher;
+    let tags = if ttl.is_some() { desk.shape.value_tags(&*slot, hasher) } else { None };
     let encoder = if is_error { None } else { desk.shape.encoder(&slot) };
     let stale = desk.shape.stale();
     let is_renewed = desk.shape.is_renewed() || desk.site.warm_keys() > 0;

@@ -12,7 +12,8 @@ use tokio::{runtime::Handle, task::AbortHandle};
 
 use crate::{
     claim::Claim,
-    either::within,
+    clock::{Nanos, nanos},
+    either::{Either, either, within},
     functions::Function,
     line::Line,
     marks::Mark,
@@ -24,6 +25,9 @@ use crate::{
     tier::{Ask, LeaseClaim, Moment, Record, Stamp, TagAsk, Take, Tier, TierError, TierFill, Token},
 };
 
+/// A load that goes on renews the generations of its tags this often, so that they do not end before its value is stored.
+const SEEDED_FOR: Duration = Duration::from_secs(20);
+
 /// Held from before a load until its value is stored. While it is held, it is renewed; dropped before, it is given back.
 pub(crate) struct Lease {
     shared: Arc<Shared>,
@@ -33,6 +37,8 @@ pub(crate) struct Lease {
     pub(crate) claim: Claim,
     /// When it was taken, for tags that only the value tells; and whether this process has heard of any tag since.
     since: Option<(Moment, Arc<Mark>)>,
+    /// Until when the generations of the tags are kept at least.
+    tags_kept: Nanos,
     keeper: Option<AbortHandle>,
     is_over: bool,
 }
@@ -72,19 +78,38 @@ impl Lease {
         let (shared, name, token) = (self.shared.clone(), self.name.text.clone(), self.token);
         let lease = shared.lease;
         let mut claim = self.claim.clone();
+        let (keep, mut seeded) = (self.tags_kept.saturating_sub(claim.checked), claim.checked);
+        let mut leaving = shared.leaving.subscribe();
         let task = runtime.spawn(async move {
             let mut pause = lease / 3;
             loop {
-                within(pause, any_tag_ended(&claim)).await;
+                let closed = async {
+                    let _ = leaving.wait_for(|is_leaving| *is_leaving).await;
+                };
+                if let Some(Either::Left(())) = within(pause, either(closed, any_tag_ended(&claim))).await {
+                    let _ = shared.tier.release(&name, token, false).await;
+                    return;
+                }
                 if claim.tags.iter().any(|(tag, _)| !tag.is_alive()) {
                     match ask_tags_again(&shared, &claim).await {
                         Some(current) => claim = current,
                         None => {
-                            // Nobody will want the value: who waits for it need not.
-                            let _ = shared.tier.release(&name, token, false).await;
-                            shared.marks.end(&name);
+                            give_up(&shared, &name, token).await;
                             return;
                         }
+                    }
+                }
+                let now = shared.clock.now();
+                if !claim.tags.is_empty() && now.saturating_sub(seeded) > nanos(SEEDED_FOR) {
+                    let (tags, keep) = (claim.tag_keys(), Duration::from_nanos(keep));
+                    let ask = TagAsk { keys: &tags, keep, more: false };
+                    match shared.tier.lease(&[], ask).await {
+                        Ok(leased) if claim.generations().ne(leased.generations.iter().copied()) => {
+                            give_up(&shared, &name, token).await;
+                            return;
+                        }
+                        Ok(_) => seeded = now,
+                        Err(_) => {}
                     }
                 }
                 if !is_at_work() {
@@ -138,7 +163,7 @@ impl Lease {
     ) -> Result<Verdict, TierError> {
         let (life, created_ms) = (fill.life, fill.created_ms);
         if !value_tags.is_empty() {
-            if !self.add_tags(value_tags, life.whole()).await? {
+            if !self.add_tags(value_tags, life.whole().saturating_add(life.spare)).await? {
                 return Ok(Verdict::Rejected);
             }
             stand_on(&self.claim);
@@ -170,7 +195,10 @@ impl Lease {
             self.shared.tier.lease(&[claim], TagAsk { keys: &[], keep: lease, more: false }).await?;
         }
         let asked = self.shared.clock.now();
-        let fill = TierFill { key: self.name.text.clone(), token: self.token, bytes, ttl };
+        // Only the value knew how long it would be kept, or the load took its time.
+        let ends = asked.saturating_add(nanos(ttl));
+        let tags = if ends > self.tags_kept { self.claim.tag_keys() } else { Vec::new() };
+        let fill = TierFill { key: self.name.text.clone(), token: self.token, bytes, ttl, tags };
         let mut filled = self.shared.tier.fill(vec![fill]).await?;
         // Stored or not, the lease is no more.
         self.is_over = true;
@@ -200,8 +228,13 @@ impl Lease {
     /// Takes up tags that were not known before the load, if none of them was invalidated since then.
     async fn add_tags(&mut self, tags: &[String], keep: Duration) -> Result<bool, TierError> {
         let Some((since, _)) = &self.since else { return Ok(false) };
-        let adopted = adopt(&self.shared, &self.claim, *since, tags, keep).await?;
-        Ok(adopted.map(|claim| self.claim = claim).is_some())
+        let (asked, is_first) = (self.shared.clock.now(), self.claim.tags.is_empty());
+        let Some(claim) = adopt(&self.shared, &self.claim, *since, tags, keep).await? else { return Ok(false) };
+        self.claim = claim;
+        if is_first {
+            self.tags_kept = asked.saturating_add(nanos(keep));
+        }
+        Ok(true)
     }
 
     /// Gives it back, because there is nothing to store: who waits elsewhere is told so.
@@ -240,6 +273,12 @@ impl Lease {
         }
         !mem::replace(&mut self.is_over, true)
     }
+}
+
+/// Gives back the lease of a load whose tags were invalidated: its value will be refused, so nothing waits for it any more.
+async fn give_up(shared: &Shared, name: &str, token: Token) {
+    let _ = shared.tier.release(name, token, false).await;
+    shared.marks.end(name);
 }
 
 /// After that there may be nothing under the name, and nobody is told of the removal of nothing: what stood on that does
@@ -353,10 +392,18 @@ impl<'a> Pledge<'a> {
         self.is_open = false;
     }
 
-    pub(crate) fn granted(mut self, name: Name, claim: Claim, since: Option<(Moment, Arc<Mark>)>) -> Lease {
+    /// The generations of the tags are kept for `keep` from before the question on.
+    pub(crate) fn granted(
+        mut self,
+        name: Name,
+        claim: Claim,
+        keep: Duration,
+        since: Option<(Moment, Arc<Mark>)>,
+    ) -> Lease {
         self.is_open = false;
         let (shared, token) = (self.shared.clone(), self.token);
-        Lease { shared, name, token, claim, since, keeper: None, is_over: false }
+        let tags_kept = claim.checked.saturating_add(nanos(keep));
+        Lease { shared, name, token, claim, since, tags_kept, keeper: None, is_over: false }
     }
 }
 

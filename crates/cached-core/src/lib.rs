@@ -8,6 +8,7 @@ mod call;
 mod cause;
 mod claim;
 mod clock;
+mod close;
 mod codec;
 mod control;
 mod counter;
@@ -45,6 +46,7 @@ mod places;
 mod planted;
 mod policy;
 mod program;
+mod reap;
 mod renew;
 mod replay;
 mod said;
@@ -56,6 +58,7 @@ mod slot;
 mod span;
 mod standing;
 mod stats;
+mod sweeps;
 mod sync;
 mod tags;
 pub mod testing;
@@ -93,6 +96,7 @@ pub use line::Line;
 #[cfg(feature = "tracing")]
 pub use span::{SPANS, SpanInfo};
 pub use stats::{FunctionStats, Stats};
+pub use tags::Tag;
 pub use tier::{
     Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Record, Seen, Stamp, Stored,
     TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,

@@ -1,6 +1,7 @@
 //! The dialog of a miss with the shared tier: a value, or the right to load it.
 
 use std::{
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -41,6 +42,13 @@ const ROUNDS: usize = 32;
 /// A value of another version of the program is left to that one for so long, or two would load in turns for ever.
 const OTHERS_TURN: Duration = Duration::from_secs(60);
 
+/// The generations of tags are kept so much longer than a value is wanted, because the value is yet to be loaded. A load
+/// that takes longer renews them.
+const LOADS: Duration = Duration::from_secs(60);
+
+/// How long they are kept for a value that only tells itself how long it is fresh, where no fill can prolong them.
+const UNKNOWN: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A miss.
 pub(crate) struct Seek<'a, R> {
     pub(crate) shared: &'a Arc<Shared>,
@@ -48,6 +56,8 @@ pub(crate) struct Seek<'a, R> {
     pub(crate) shape: &'a dyn Shape<R>,
     pub(crate) function: &'a Function,
     pub(crate) max_age: Option<Duration>,
+    /// How long a value is to be fresh, instead of what the function says.
+    pub(crate) ttl: Option<Duration>,
     /// Whether to wait for the loads of other processes.
     pub(crate) coalesce: bool,
     pub(crate) cache: &'a Cache,
@@ -396,7 +406,7 @@ impl<R> Seek<'_, R> {
         claim: Claim,
         generations: &[Option<u64>],
     ) -> Option<Claim> {
-        let told = self.shape.value_tags(slot)?;
+        let told = self.shape.value_tags(slot, &*self.shared.hasher)?;
         if then.is_empty() && claim.tags.is_empty() && told.is_empty() {
             return Some(claim);
         }
@@ -404,9 +414,11 @@ impl<R> Seek<'_, R> {
         let mut now: Vec<_> =
             known.map(|((tag, _), now)| Some((tag.clone(), (*now)?))).collect::<Option<_>>()?;
         let mut line = claim.line.clone();
-        let told: Vec<String> = told.iter().map(|tag| self.shared.tag_key(tag)).collect();
-        let told: Vec<String> =
-            told.into_iter().filter(|tag| now.iter().all(|(known, _)| **known.name() != **tag)).collect();
+        let told: Vec<String> = {
+            let known: HashSet<&str> = now.iter().map(|(tag, _)| &**tag.name()).collect();
+            let told = told.iter().map(|tag| self.shared.tag_key(tag));
+            told.filter(|tag| !known.contains(tag.as_str())).collect()
+        };
         if !told.is_empty() {
             let marks: Vec<_> = told.iter().map(|tag| self.shared.mark(tag)).collect();
             if self.is_pending(&told) {
@@ -418,18 +430,14 @@ impl<R> Seek<'_, R> {
                 now.push((tag, generation?));
             }
         }
-        let is_current = |(tag, now): &(Arc<Mark>, u64)| {
-            let digest = self.shared.tag_digest(tag.name());
-            then.iter().any(|then| then.tag == digest && then.generation == *now)
-        };
-        // A tag that this call does not know, as it is another function's: nobody can tell whether it is current.
-        let is_known =
-            |then: &TagGeneration| now.iter().any(|(tag, _)| self.shared.tag_digest(tag.name()) == then.tag);
-        (now.iter().all(is_current) && then.iter().all(is_known)).then(|| Claim {
-            tags: now.into(),
-            line,
-            ..claim
-        })
+        // A tag is hashed once, however many there are.
+        let digest = |(tag, now): &(Arc<Mark>, u64)| (self.shared.tag_digest(tag.name()), *now);
+        let current: HashMap<u64, u64> = now.iter().map(digest).collect();
+        let stood_on: HashSet<u64> = then.iter().map(|then| then.tag).collect();
+        // Of a tag that this call does not know, as it is another function's, it cannot be told whether it is current.
+        let is_current = then.iter().all(|then| current.get(&then.tag) == Some(&then.generation));
+        let is_tagged = current.keys().all(|tag| stood_on.contains(tag));
+        (is_current && is_tagged).then(|| Claim { tags: now.into(), line, ..claim })
     }
 
     fn unreadable(&self, unreadable: Unreadable, stored: &Stored, claim: Claim) -> State {
@@ -454,13 +462,22 @@ impl<R> Seek<'_, R> {
         if keys.is_empty() && any_tag.is_none() {
             return Answer::Stub(Stub { claim, stamp, since: None });
         }
-        let ask = TagAsk { keys, keep: self.shape.ttl_hint(), more: any_tag.is_some() };
+        let ask = TagAsk { keys, keep: self.keep_tags(UNKNOWN), more: any_tag.is_some() };
         let Ok(leased) = shared.tier.lease(&[], ask).await else {
             self.function.add(Count::SharedReadError);
             return self.without_tier(None);
         };
         let claim = claim.with_generations(leased.generations);
         Answer::Stub(Stub { claim, stamp, since: leased.moment.zip(any_tag) })
+    }
+
+    /// How long the generations of tags are to be kept that a load stands on; `unknown` where only the value tells how long it
+    /// is fresh.
+    fn keep_tags(&self, unknown: Duration) -> Duration {
+        // That of a load which is for one process is not renewed.
+        let load = self.shared.lease_length(!self.coalesce).max(LOADS);
+        let ttl = self.ttl.or_else(|| self.shape.ttl_hint()).unwrap_or(unknown);
+        ttl.saturating_add(self.shape.stale()).saturating_add(load)
     }
 
     async fn lease(&self, take: Take) -> Leasing {
@@ -475,7 +492,9 @@ impl<R> Seek<'_, R> {
         let pledge = Pledge::new(shared, &name.text);
         let token = pledge.token();
         let wanted = LeaseClaim { key: &name.text, token, lease: shared.lease_length(!self.coalesce), take };
-        let ask = TagAsk { keys: tags, keep: self.shape.ttl_hint(), more: any_tag.is_some() };
+        // The fill prolongs them.
+        let keep = self.keep_tags(Duration::ZERO);
+        let ask = TagAsk { keys: tags, keep, more: any_tag.is_some() };
         let Ok(leased) = shared.tier.lease(&[wanted], ask).await else {
             self.function.add(Count::SharedReadError);
             return Leasing::Unknown;
@@ -483,7 +502,7 @@ impl<R> Seek<'_, R> {
         let claim = Claim { line: leased.line, ..claim }.with_generations(leased.generations);
         match leased.grants.first() {
             Some(Grant::Held) => {
-                Leasing::Held(pledge.granted(name.clone(), claim, leased.moment.zip(any_tag)))
+                Leasing::Held(pledge.granted(name.clone(), claim, keep, leased.moment.zip(any_tag)))
             }
             Some(Grant::Busy(left)) => {
                 pledge.refused();

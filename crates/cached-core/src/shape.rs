@@ -17,9 +17,10 @@ use crate::{
     clock::{Clock, Nanos},
     codec::{Format, Written},
     envelope::schema_fingerprint,
-    key::weigh,
+    key::{KeyHasher, weigh},
     site::{Owner, Site},
     slot::{Failure, Meta, Slot, Value},
+    tags::Tag,
 };
 
 /// A function's return type with its policies, for code that does not know the types of its value and error.
@@ -51,11 +52,11 @@ pub trait Shape<R>: Send + Sync {
     /// Whether values tell tags.
     fn has_value_tags(&self) -> bool;
 
-    /// The tags that a value tells; `None` if it cannot.
-    fn value_tags(&self, slot: &dyn Slot) -> Option<Vec<String>>;
+    /// The names of the tags that a value tells; `None` if it cannot.
+    fn value_tags(&self, slot: &dyn Slot, hasher: &dyn KeyHasher) -> Option<Vec<String>>;
 
-    /// How long values are wanted, as far as this is known without one.
-    fn ttl_hint(&self) -> Duration;
+    /// How long a value is fresh; `None` if only the value tells.
+    fn ttl_hint(&self) -> Option<Duration>;
 
     /// How long after it was fresh a value may be served.
     fn stale(&self) -> Duration;
@@ -166,7 +167,7 @@ pub struct Typed<V, E, R> {
     join: fn(Result<V, E>) -> R,
     ttl: fn() -> Duration,
     ttl_from: Option<fn(&V) -> Duration>,
-    tags_from: Option<fn(&V) -> Vec<String>>,
+    tags_from: Option<fn(&V) -> Vec<Tag>>,
     jitter: f64,
     stale: Option<fn() -> Duration>,
     refresh_ahead: Option<f64>,
@@ -238,7 +239,7 @@ impl<V, E, R> Typed<V, E, R> {
 
     /// Tags, from the value.
     #[must_use]
-    pub fn tags_from(self, tags_from: fn(&V) -> Vec<String>) -> Self {
+    pub fn tags_from(self, tags_from: fn(&V) -> Vec<Tag>) -> Self {
         Self { tags_from: Some(tags_from), ..self }
     }
 
@@ -440,20 +441,19 @@ where
         self.tags_from.is_some()
     }
 
-    fn value_tags(&self, slot: &dyn Slot) -> Option<Vec<String>> {
+    fn value_tags(&self, slot: &dyn Slot, hasher: &dyn KeyHasher) -> Option<Vec<String>> {
         let Some(tags_from) = self.tags_from else { return Some(Vec::new()) };
         // An error has no value.
         let Some(Value { value, .. }) = (slot as &dyn Any).downcast_ref::<Value<V>>() else {
             return Some(Vec::new());
         };
         // It is the user's code.
-        catch_unwind(AssertUnwindSafe(|| tags_from(value))).ok()
+        let told = catch_unwind(AssertUnwindSafe(|| tags_from(value))).ok()?;
+        told.iter().map(|tag| tag.name(hasher).ok()).collect()
     }
 
-    fn ttl_hint(&self) -> Duration {
-        const UNKNOWN: Duration = Duration::from_secs(24 * 60 * 60);
-        let ttl = if self.ttl_from.is_some() { UNKNOWN } else { (self.ttl)() };
-        ttl.saturating_add(self.longest_stale())
+    fn ttl_hint(&self) -> Option<Duration> {
+        self.ttl_from.is_none().then(|| (self.ttl)().max(self.empty_ttl.unwrap_or_default()))
     }
 
     fn stale(&self) -> Duration {

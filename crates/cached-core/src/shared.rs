@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::watch;
+
 use crate::{
     Error,
     background::Background,
@@ -23,6 +25,7 @@ use crate::{
     said::Said,
     shape::{Dates, Encoded, Encoder, Shape},
     slot::{Meta, Slot},
+    sweeps::Sweeps,
     tier::{Stored, Tier, TierError, Token},
 };
 
@@ -39,8 +42,11 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) marks: Arc<Marks>,
     pub(crate) pending: Pending,
+    pub(crate) sweeps: Sweeps,
     pub(crate) said: Said,
     pub(crate) background: Arc<Background>,
+    /// Whether leases are given back, because the cache is closed. Each one that is renewed listens to it.
+    pub(crate) leaving: watch::Sender<bool>,
     /// How long a lease lasts unless it is renewed.
     pub(crate) lease: Duration,
     /// Over which this process tells itself.
@@ -113,6 +119,11 @@ impl Shared {
             return Ok(());
         }
         self.tier.delete(&keys, &tags).await
+    }
+
+    /// Removes whatever has a name that matches.
+    pub(crate) async fn sweep(&self, pattern: &str) -> Result<(), TierError> {
+        self.sweeps.sweep(&self.tier, pattern).await
     }
 
     /// A pattern of all names of this cache.

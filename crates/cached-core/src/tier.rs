@@ -91,6 +91,9 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
     /// Whether there is a value.
     async fn exists(&self, key: &str) -> Result<bool, TierError>;
 
+    /// The cache is closed: takes leave of the others, ends the connection, and fails at once from then on.
+    async fn close(&self) {}
+
     /// Adds `by` to the counter under `key`, which starts at 0, and returns the sum. `ttl` applies from the
     /// moment the counter comes into being and is not extended by later additions.
     async fn incr(&self, key: &str, by: i64, ttl: Option<Duration>) -> Result<i64, TierError>;
@@ -125,6 +128,12 @@ pub trait Watcher: Send + Sync + fmt::Debug + 'static {
     /// The state of the tier, or its cause, may be another one: its [`health`](Tier::health) says how it is. The tier holds no
     /// lock meanwhile that a call of its own needs.
     fn standing_changed(&self) {}
+
+    /// How often values were served from memory until now; `None` while callers wait, or if it is not known. While this stays the
+    /// same, [proofs](Line::prove) are of no use, and a tier may do without: then the next call asks it first.
+    fn served(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// A question about one key.
@@ -299,6 +308,9 @@ pub struct TierFill {
     pub bytes: Vec<u8>,
     /// How long to keep it; not zero.
     pub ttl: Duration,
+    /// Tags of the value whose generations may end before it: those that are still there are kept for as long as the value,
+    /// and none is made.
+    pub tags: Vec<String>,
 }
 
 impl fmt::Debug for TierFill {

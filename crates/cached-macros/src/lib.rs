@@ -39,7 +39,7 @@ use proc_macro::TokenStream;
 /// | `keep_warm = 100` | up to 10000: so many of the keys that this process uses most are loaded again before they expire (or before `refresh_ahead`), although nobody asks in that moment. Keys are kept from their second use on, with copies of their arguments, and no longer when nobody has used them since their last two renewals. Not for methods and functions that are generic or not async. Default: 0 |
 /// | `jitter = 0.1` | shortens each ttl by a random share of up to this. Default: 0 |
 /// | `tags = ["note:{note_id}"]` | up to 32 names under which the entry can be invalidated together with others: by `#[invalidates]`, or `Cache::invalidate_tag`. Placeholders are as in the prefix, and name what is part of the key. Default: none |
-/// | `tags_from = \|v\| ..` | further tags, from the value, as a `Vec<String>`, as they are: make them of numbers, or of ASCII letters, digits and `-_.@`, because everything else that an argument brings into a template is escaped there |
+/// | `tags_from = \|v\| ..` | further tags, from the value, as a `Vec<Tag>`: `vec![tag!("author:{}", v.author)]`, whose parts are written as placeholders are. A value with a tag that cannot be written, such as one with a NaN, is not kept |
 /// | `bound = "200ms"`, or seconds | how old the proof may be that a value in this process still holds; `0` asks the shared tier at every hit. Default: the cache's `staleness_bound` |
 /// | `coalesce = local`, `cluster` | whether calls at one time share a load in this process only, or over all that have the shared tier. Default: `cluster` |
 /// | `max_entries = 1000` | bounds the entries of this function in the process. Default: only the bytes of all are bounded |
@@ -48,6 +48,11 @@ use proc_macro::TokenStream;
 /// | `detach = true`, `false` | whether a load runs in a task of its own. Default: if its arguments can be copied and its future is `Send` |
 /// | `method` | says of a function without `self` that it stands in an `impl` |
 /// | `crate = path` | where the runtime is re-exported. Default: `::cached_aside` |
+///
+/// An argument in a template is readable in the keys of the shared tier; `{hash(arg)}` shows a digest.
+/// `-0.0` is the same argument as `0.0`. The keys of methods and of generic functions contain digests of type names: while two
+/// builds that name a type differently run beside each other, the one does not find, and by key does not invalidate, what the
+/// other has stored.
 ///
 /// All calls that share an entry give it the same tags, so a tag names no argument that is skipped. Of an argument that
 /// is in the key by one field, a tag may name others: the field says which one it is.
@@ -68,7 +73,7 @@ pub fn cached(options: TokenStream, item: TokenStream) -> TokenStream {
 /// | `syllabus(exam)` | the entry of this call of a cached function. The arguments are expressions: what the body is to consume is cloned |
 /// | `self.name_entry(id)` | that of a cached method, by its `handle` |
 /// | `tags = ["note:{note_id}"]` | every entry with one of these tags. Placeholders name any argument of the function, and are as in `#[cached]` |
-/// | `prefix = "analytics:{user_id}:"`, or a list | every entry of the shared tier whose name begins so. A `*` stands for anything. The tier looks through all of its keys for it, where a tag costs nothing |
+/// | `prefix = "analytics:{user_id}:"`, or a list | every entry whose name begins so. A `*` stands for anything. The shared tier looks through all of its keys for it, where a tag costs one round trip: prefer a tag |
 /// | `clear` | every entry |
 /// | `cache = expr` | where `tags`, `prefix` and `clear` look: anything that dereferences to a `Cache`. Default: the process default. A cached function knows its own |
 /// | `crate = path` | where the runtime is re-exported. Default: `::cached_aside` |

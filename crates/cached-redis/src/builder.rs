@@ -274,7 +274,7 @@ impl RedisTierBuilder {
             Target::One(endpoint) => Way::to_one(settings(endpoint)),
             Target::Cluster(seeds) => Way::Many(Cluster::new(settings, seeds)?),
         };
-        Ok(RedisTier { way })
+        Ok(RedisTier { way: Arc::new(way), confirms: Arc::default() })
     }
 }
 

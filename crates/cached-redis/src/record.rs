@@ -75,6 +75,11 @@ impl Trailer {
         }
     }
 
+    /// Whether the value that it is of has ended, and only a lease over it keeps it.
+    pub(crate) fn is_over(self, now: u64) -> bool {
+        self.end != 0 && self.end <= now
+    }
+
     /// Of a string of `length` bytes, whether it holds a value. One of no bytes is told by its stamp.
     pub(crate) fn has_value(self, length: usize) -> bool {
         length > TRAILER || self.stamp != 0
@@ -93,7 +98,7 @@ pub(crate) fn seal(bytes: &mut Vec<u8>, stamp: Stamp) {
 /// What a string says when the server's clock shows `now`; `None` if it holds a value and does not say when that ends.
 pub(crate) fn open(bytes: Vec<u8>, now: u64) -> Option<Record> {
     let trailer = Trailer::of(&bytes)?;
-    if trailer.has_value(bytes.len()) {
+    if trailer.has_value(bytes.len()) && !trailer.is_over(now) {
         return (trailer.end != 0).then(|| value(bytes, trailer.stamp, Some(left(trailer.end, now))));
     }
     Some(trailer.without_value(left(trailer.lease_end, now)))

@@ -1,6 +1,6 @@
 //! The operations.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cached_core::{
@@ -13,21 +13,21 @@ use crate::{
     batch::{Batch, Replies},
     builder::RedisTierBuilder,
     cluster::all,
-    failure::{Failure, Verdict},
+    confirm::Confirms,
     journal::{self, NOTE, OPEN, SINCE},
-    node::Answers,
     random,
     reads::Got,
     record::{self, TRAILER, Trailer},
-    scripts::{FILL, INCR, LEASE, RELEASE, RENEW, SEED},
+    scripts::{FILL, INCR, KEEP, LEASE, RELEASE, RENEW, SEED},
     settings::millis,
     state::RedisState,
     watch::Attached,
     way::Way,
 };
 
-/// How much longer than asked for, besides once more the time asked for, a tag's generation is kept.
-const SPARE: Duration = Duration::from_secs(60 * 60);
+/// A tag's generation is kept once more for the time that is asked for, but not for less or more than this, so that it need
+/// not be prolonged often, and does not outlive its values for long.
+const SPARE: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(60 * 60);
 
 /// A journal of tags that nobody asked for in so long is forgotten. Loads are shorter.
 const KEEP_JOURNAL: Duration = Duration::from_secs(24 * 60 * 60);
@@ -56,7 +56,8 @@ const KEEP_JOURNAL: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// `Debug` shows the server's address and the state of the connection, and never a user or a password.
 pub struct RedisTier {
-    pub(crate) way: Way,
+    pub(crate) way: Arc<Way>,
+    pub(crate) confirms: Arc<Confirms>,
 }
 
 impl RedisTier {
@@ -97,7 +98,7 @@ impl RedisTier {
         read: impl FnOnce(Replies) -> RedisResult<T> + Send,
     ) -> Result<(T, Arc<Line>), TierError> {
         let answers = self.way.read(&batch).await?;
-        self.understand(answers, read)
+        self.way.understand(answers, read)
     }
 
     /// Runs what writes.
@@ -107,29 +108,13 @@ impl RedisTier {
         read: impl FnOnce(Replies) -> RedisResult<T> + Send,
     ) -> Result<(T, Arc<Line>), TierError> {
         let answers = self.way.change(&batch).await?;
-        self.understand(answers, read)
+        self.way.understand(answers, read)
     }
 
     /// Runs one that writes, and has one answer.
     async fn write<T: redis::FromRedisValue>(&self, batch: Batch) -> Result<T, TierError> {
         let outcome = self.change(batch, |mut replies| replies.next()).await?;
         Ok(outcome.0)
-    }
-
-    pub(crate) fn understand<T>(
-        &self,
-        answers: Answers,
-        read: impl FnOnce(Replies) -> RedisResult<T>,
-    ) -> Result<(T, Arc<Line>), TierError> {
-        let Answers { replies, line } = answers;
-        let understood = read(replies).map_err(|error| {
-            let Failure { error, verdict } = error.into();
-            if verdict == Verdict::Broken {
-                self.way.distrust(&line);
-            }
-            error
-        })?;
-        Ok((understood, line))
     }
 
     /// Asks each server for what it holds. If one does not answer, nothing is found there.
@@ -273,7 +258,7 @@ impl Tier for RedisTier {
     /// Of those that many callers ask for at the same time, several go in one round trip.
     async fn look_at(&self, key: &str) -> Result<(Record, Arc<Line>), TierError> {
         let ask = [Ask { key, known: None }];
-        let Way::One(node) = &self.way else {
+        let Way::One(node) = &*self.way else {
             return Box::pin(self.look_together(&ask, &[])).await.and_then(only);
         };
         let Got { bytes, clock, line } = node.get(key).await?;
@@ -334,8 +319,11 @@ impl Tier for RedisTier {
             return Ok(Filled { stored: Vec::new(), line: Line::silent() });
         }
         let mut batch = Batch::new();
-        let count = fills.len();
-        for TierFill { key, token, mut bytes, ttl } in fills {
+        let kept: Vec<_> = fills.iter().map(|fill| fill.tags.len()).collect();
+        for TierFill { key, token, mut bytes, ttl, tags } in fills {
+            for tag in &tags {
+                batch.add_script(&KEEP, tag, (millis(ttl), millis(longer(ttl))));
+            }
             if planted!("fill-without-lease-compare") {
                 record::seal(&mut bytes, token.stamp());
                 let mut set = command("SET", &key);
@@ -350,9 +338,13 @@ impl Tier for RedisTier {
         }
         let read = |mut replies: Replies| {
             if planted!("fill-without-lease-compare") {
-                return Ok(vec![true; count]);
+                return Ok(vec![true; kept.len()]);
             }
-            (0..count).map(|_| replies.next()).collect()
+            let stored = |tags: &usize| {
+                (0..*tags).try_for_each(|_| replies.next::<i64>().map(|_| ()))?;
+                replies.next()
+            };
+            kept.iter().map(stored).collect()
         };
         let (stored, line) = self.change(batch, read).await?;
         Ok(Filled { stored, line })
@@ -396,13 +388,21 @@ impl Tier for RedisTier {
         self.confirm_all().await
     }
 
+    async fn close(&self) {
+        self.way.close().await;
+    }
+
     async fn exists(&self, key: &str) -> Result<bool, TierError> {
         let mut batch = Batch::of(command("EXISTS", key));
         batch.add(command("STRLEN", key));
         batch.add(tail(key));
-        let read = |mut replies: Replies| Ok((replies.next()?, replies.next()?, replies.next::<Vec<u8>>()?));
-        let ((exists, length, tail), _) = self.read(batch, read).await?;
-        Ok(exists && Trailer::of(&tail).is_none_or(|trailer| trailer.has_value(length)))
+        let read = |mut replies: Replies| {
+            Ok((replies.next()?, replies.next()?, replies.next::<Vec<u8>>()?, replies.clock()))
+        };
+        let ((exists, length, tail, now), _) = self.read(batch, read).await?;
+        let has_value =
+            |trailer: Trailer| trailer.has_value(length) && !now.is_some_and(|now| trailer.is_over(now));
+        Ok(exists && Trailer::of(&tail).is_none_or(has_value))
     }
 
     async fn incr(&self, key: &str, by: i64, ttl: Option<Duration>) -> Result<i64, TierError> {
@@ -443,11 +443,15 @@ fn generation(bytes: Option<Vec<u8>>) -> Option<u64> {
 
 /// Asks for the generations of tags, and makes those that there are not.
 fn seed(batch: &mut Batch, tags: &[String], keep: Duration) {
-    let longer = keep.saturating_mul(2).saturating_add(SPARE);
     for tag in tags {
         let fresh = if planted!("tag-seeded-constant") { 7 } else { random::number() };
-        batch.add_script(&SEED, tag, (format!("{fresh:016x}"), millis(keep), millis(longer)));
+        batch.add_script(&SEED, tag, (format!("{fresh:016x}"), millis(keep), millis(longer(keep))));
     }
+}
+
+/// How long a generation is kept that is made, or would not last for as long as is asked for.
+fn longer(keep: Duration) -> Duration {
+    keep.saturating_add(keep.clamp(*SPARE.start(), *SPARE.end()))
 }
 
 /// The answers.

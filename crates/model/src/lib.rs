@@ -123,6 +123,8 @@ mod planted;
 mod policy;
 #[path = "../../cached-core/src/program.rs"]
 mod program;
+#[path = "../../cached-core/src/reap.rs"]
+mod reap;
 #[path = "../../cached-core/src/renew.rs"]
 mod renew;
 #[path = "../../cached-core/src/replay.rs"]
@@ -145,6 +147,8 @@ mod span;
 mod standing;
 #[path = "../../cached-core/src/stats.rs"]
 mod stats;
+#[path = "../../cached-core/src/sweeps.rs"]
+mod sweeps;
 #[path = "../../cached-core/src/tags.rs"]
 mod tags;
 #[path = "../../cached-core/src/testing/mod.rs"]
@@ -174,6 +178,7 @@ pub use keyspace::{Keyspace, LoadError};
 pub use latency::Latency;
 pub use line::Line;
 pub use stats::{FunctionStats, Stats};
+pub use tags::Tag;
 pub use tier::{
     Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Record, Seen, Stamp, Stored,
     TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,

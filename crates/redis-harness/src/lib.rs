@@ -18,6 +18,7 @@ mod cluster;
 mod frames;
 mod port;
 mod proxy;
+mod requests;
 mod server;
 mod wait;
 

@@ -39,15 +39,20 @@ pub use crate::{
     function::{Call, Intent, Started, SyncCall},
     invalidation::Invalidation,
     keep_warm::Recipe,
-    key::{Literal, Scope, ScopeValue},
+    key::{KeyPart, Literal, Scope, ScopeValue, flaw},
     landing::Lander,
     load::{Landed, Load, LoadTask, Spawn},
     shape::{Dates, Encoder, Settled, Settling, Shape, Sharing, Typed},
     site::Site,
     slot::{Failure, Meta, Slot, Value},
-    tags::Tags,
+    tags::{Tag, Tags},
     warm::Warmed,
 };
+
+/// What `tag!` makes of a template without a flaw.
+pub fn tag(template: &str, parts: &[&dyn KeyPart]) -> Tag {
+    Tag::new(template, parts)
+}
 
 /// The process default where nobody says what it is: an in-process cache.
 #[inline]

@@ -418,6 +418,49 @@ async fn messages_that_do_not_arrive_are_noticed() {
     assert_eq!(proxy.connections(), 3, "one that heard, one that did not, and one that does");
 }
 
+/// Dragonfly takes `NOLOOP` and tells nothing then. Without it, it does.
+#[tokio::test]
+async fn a_server_that_tells_nothing_under_noloop_is_tracked_without() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    proxy.set_mode(Mode::DeafUnderNoLoop);
+    let (tier, recorder) = watched(&proxy.url()).await;
+    assert_eq!(tier.state(), RedisState::Up);
+    assert_eq!(shown(&*line(&tier).await, "watches"), "true");
+    put(&tier, "key", vec![1], MINUTE).await.unwrap();
+    recorder.take();
+    server.cli(&["DEL", "key"]);
+    recorder.hears("key").await;
+    assert_eq!(proxy.connections(), 1);
+}
+
+/// The key that shows whether the server tells is read as values are.
+#[tokio::test]
+async fn a_server_that_tells_nothing_of_what_scripts_read_is_silent() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    proxy.set_mode(Mode::DeafInScripts);
+    let (tier, _) = watched(&proxy.url()).await;
+    assert_eq!(tier.state(), RedisState::Degraded);
+    assert!(!tier.health().tracking);
+    assert_silent(&server, &tier).await;
+}
+
+/// What can be read only by commands is tracked as those are.
+#[tokio::test]
+async fn without_leave_to_run_scripts_what_commands_read_shows_whether_the_server_tells() {
+    let server = RedisServer::start();
+    let rules = "ACL SETUSER worker on >secret ~* &* +@all -eval -evalsha";
+    server.cli(&rules.split(' ').collect::<Vec<_>>());
+    let proxy = Proxy::start(server.port());
+    let url = format!("redis://worker:secret@127.0.0.1:{}/", proxy.port());
+    for (mode, watches) in [(Mode::Pass, "true"), (Mode::DropPushes, "false")] {
+        proxy.set_mode(mode);
+        let (tier, _) = watched(&url).await;
+        assert_eq!(shown(&*line(&tier).await, "watches"), watches, "{mode:?}");
+    }
+}
+
 #[tokio::test]
 async fn where_nothing_can_be_written_what_is_told_is_believed() {
     let server = RedisServer::start_with(&["--maxmemory-policy", "noeviction"]);

@@ -2,6 +2,7 @@
 
 use std::{error, fmt, panic, sync::Arc, time::Duration};
 
+use cached_aside::{Tag, tag};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
@@ -29,8 +30,8 @@ pub(super) struct Value {
 
 impl Value {
     /// Those of its group.
-    pub(super) fn tags(&self) -> Vec<String> {
-        vec![format!("t:{}", group(self.key))]
+    pub(super) fn tags(&self) -> Vec<Tag> {
+        vec![tag!("t:{}", group(self.key))]
     }
 }
 
