@@ -21,7 +21,7 @@ use crate::{
     observe::Loading,
     planted,
     seek::{Answer, Found, Seek, Wants},
-    shape::Shape,
+    shape::{Settled, Shape},
     site::Site,
     slot::Slot,
     stats::Count,
@@ -226,6 +226,8 @@ pub(crate) enum Asked<R> {
     Kept(Arc<Kept>, Reply<R>),
     /// Nothing: load, on this.
     Ground(Ground),
+    /// Nothing, and the load of another process that this call waited for has failed.
+    Failed(Box<Settled<R>>),
 }
 
 impl<R> Desk<R> {
@@ -316,6 +318,13 @@ impl<R> Desk<R> {
                 leader.land(kept.slot.clone(), || ());
                 return Ok(reply);
             }
+            Ok(Asked::Failed(settled)) => {
+                let landed = self.land_failed(leader, *settled);
+                let Reply { value, outcome } = self.settle(Ok(landed), spare.as_ref())?;
+                // The load was another call's.
+                let outcome = if outcome == CacheOutcome::Miss { CacheOutcome::Joined } else { outcome };
+                return Ok(Reply::new(value, outcome));
+            }
             Err(panic) => {
                 leader.fail(Landing::Panicked);
                 return Err(Panicked::Here(panic));
@@ -328,7 +337,7 @@ impl<R> Desk<R> {
             // Boxed, so that loads inside of loads do not add up on the stack.
             Load::Inline(future) => Box::pin(lander.land(future)).await,
             Load::Detached(future, spawn) => match Handle::try_current() {
-                Ok(runtime) => match spawn(&runtime, lander, future).await {
+                Ok(runtime) => match spawn(&runtime, lander.apart(), future).await {
                     Ok(end) => end,
                     Err(lost) => return Err(lost.try_into_panic().map_or(Panicked::Lost, Panicked::Here)),
                 },
@@ -413,6 +422,10 @@ impl<R> Desk<R> {
             Answer::Beside(claim) => Asked::Ground(Ground::Beside(claim)),
             Answer::Stub(stub) => Asked::Ground(Ground::Stub(stub)),
             Answer::Alone(claim) => Asked::Ground(Ground::Alone(claim)),
+            Answer::Failed(error) => match self.shape.revive(error, self.cache.clock().now()) {
+                Some(settled) => Asked::Failed(Box::new(settled)),
+                None => Asked::Ground(Ground::Alone(self.own_claim())),
+            },
         }
     }
 
@@ -431,7 +444,9 @@ impl<R> Desk<R> {
         match self.seek().find(suspect).await? {
             Answer::Hit(found) => self.hit_l2(&found),
             Answer::Kept(kept) => self.hit_alone(&kept),
-            Answer::Lease(_) | Answer::Beside(_) | Answer::Stub(_) | Answer::Alone(_) => None,
+            Answer::Lease(_) | Answer::Beside(_) | Answer::Stub(_) | Answer::Alone(_) | Answer::Failed(_) => {
+                None
+            }
         }
     }
 
@@ -504,6 +519,16 @@ impl<R> Desk<R> {
         let (l1, key) = (self.cache.l1(), &self.entry.key);
         leader.land_on(claim, slot.clone(), |claim| l1.insert(&self.site, key, slot, claim, stamp));
         l1.tell_evicted();
+    }
+
+    /// Ends a flight with an error of another process.
+    pub(crate) fn land_failed(&self, leader: Leader, settled: Settled<R>) -> Landed<R> {
+        self.note(Count::Joined);
+        match settled.slot {
+            Some(slot) => _ = leader.land(slot, || ()),
+            None => _ = leader.hand_on(),
+        }
+        Landed { out: settled.out, is_error: true, may_spare: false }
     }
 
     pub(crate) fn note(&self, count: Count) {

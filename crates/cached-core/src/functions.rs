@@ -8,7 +8,7 @@ use std::{
     iter::successors,
     ptr,
     sync::{
-        Arc, OnceLock,
+        Arc, Once, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -30,6 +30,8 @@ pub(crate) struct Function {
     hit: Histogram,
     look: OnceLock<Box<Histogram>>,
     load: OnceLock<Box<Histogram>>,
+    /// Whether the log has said that its errors are not shared.
+    is_error_unshared_said: Once,
     /// Its most used keys, if they are kept warm.
     pub(crate) hot: Hot,
     /// Whether a value that is written is read again before it is stored: the first one, and after one could not be read.
@@ -51,6 +53,7 @@ impl Function {
             hit: Histogram::new(),
             look: OnceLock::new(),
             load: OnceLock::new(),
+            is_error_unshared_said: Once::new(),
             hot: Hot::default(),
             is_codec_unsure: AtomicBool::new(true),
             is_unshared_said: AtomicBool::new(false),
@@ -146,6 +149,17 @@ impl Function {
 
     pub(crate) fn load(&self) -> &Histogram {
         self.load.get_or_init(|| Box::new(Histogram::new()))
+    }
+
+    /// Logs, once, that its errors are not shared, and which option shares them.
+    pub(crate) fn warn_of_errors(&self) {
+        self.is_error_unshared_said.call_once(|| {
+            notice::warn(
+                self.name,
+                "its error is neither `Clone` nor `From<SharedLoadError>`, so callers that wait for a failing load each load \
+                 for themselves, one after the other: `share_err = |e| ..` shares the error",
+            );
+        });
     }
 
     pub(crate) fn snapshot(&self) -> FunctionStats {

@@ -17,8 +17,8 @@ use crate::{
     health::{TierHealth, TierState},
     line::Line,
     tier::{
-        Adopted, Ask, Attachment, Filled, LeaseClaim, Leased, Moment, Record, Seen, TagAsk, Tier, TierError,
-        TierFill, Token,
+        Adopted, Ask, Attachment, Filled, LeaseClaim, Leased, Moment, Note, Record, Seen, TagAsk, Tier,
+        TierError, TierFill, Token,
     },
 };
 
@@ -102,6 +102,10 @@ impl Tier for Guarded {
 
     async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError> {
         catch(self.0.release(key, token, is_failed)).await
+    }
+
+    async fn fail(&self, key: &str, token: Token, note: &Note) -> Result<bool, TierError> {
+        catch(self.0.fail(key, token, note)).await
     }
 
     async fn delete(&self, keys: &[String], tags: &[String]) -> Result<(), TierError> {

@@ -4,7 +4,7 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     task::Poll,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_timer::Delay;
@@ -13,10 +13,12 @@ use crate::{
     call::Desk,
     clock::nanos,
     control::{CacheOutcome, Layer, Reply},
+    either::within,
     flight::{Arrival, Follower, Landing, Leader, Role},
     load::Panicked,
     slot::Slot,
     stats::Count,
+    sync::Instant,
 };
 
 pub(crate) enum Joined<R> {
@@ -46,6 +48,7 @@ impl<R> Desk<R> {
         const RETRIES: usize = 2;
         let (flights, key) = (self.cache.flights(), &self.entry.key);
         let mut first = Some(first);
+        let began = Instant::now();
         for retry in 0.. {
             let role = first.take().unwrap_or_else(|| flights.join(key, retry == RETRIES));
             let follower = match role {
@@ -54,10 +57,15 @@ impl<R> Desk<R> {
                 Role::Follow(follower) => follower,
             };
             let landing_since = follower.landing_since;
-            match arrive(follower).await {
+            let Some(arrival) = arrive_within(follower, self.shape.load_timeout(), began).await else {
+                match self.shape.too_late() {
+                    Some(out) => return Ok(Joined::Reply(Reply::new(out, CacheOutcome::Joined))),
+                    None => return Ok(Joined::Alone),
+                }
+            };
+            match arrival {
                 Arrival::Lead(leader) => return Ok(Joined::Lead(leader)),
                 Arrival::Superseded => {}
-                Arrival::Landed(Landing::Unshared) => return Ok(Joined::Alone),
                 Arrival::Landed(Landing::Panicked) => return Err(Panicked::Elsewhere),
                 Arrival::Landed(Landing::Shared(slot)) => {
                     let age = slot.meta().age(self.cache.clock().now());
@@ -128,5 +136,25 @@ pub(crate) async fn arrive(mut follower: Follower) -> Arrival {
             return arrival;
         }
         look_after = (look_after * 2).min(LONGEST);
+    }
+}
+
+/// As [`arrive`]. Where loads fail one after the other, a caller that has waited for `limit` waits no longer, as it would not
+/// for a load of its own.
+async fn arrive_within(follower: Follower, limit: Option<Duration>, began: Instant) -> Option<Arrival> {
+    const STEP: Duration = Duration::from_millis(100);
+
+    let Some(limit) = limit else { return Some(arrive(follower).await) };
+    let loads_fail = follower.loads_fail();
+    let mut arrival = pin!(arrive(follower));
+    let mut left = limit.saturating_sub(began.elapsed());
+    loop {
+        if let Some(arrival) = within(left, &mut arrival).await {
+            return Some(arrival);
+        }
+        if loads_fail() {
+            return None;
+        }
+        left = limit.min(STEP);
     }
 }

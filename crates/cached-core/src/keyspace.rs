@@ -312,7 +312,7 @@ where
     }
 
     fn fallible<E: Send + Sync + 'static>(&self) -> Typed<V, Arc<E>, Result<V, Arc<E>>> {
-        Typed::fallible().share_errors(Some(Sharing::by_clone())).jitter(self.jitter).shared()
+        Typed::fallible().share_errors(Some(Sharing::by_clone()), None).jitter(self.jitter).shared()
     }
 
     fn is_off(&self) -> bool {

@@ -26,6 +26,7 @@ use crate::{
     seek::Stub,
     shape::Settling,
     shared::{Fill, Life},
+    shared_error::SharedLoadError,
     slot::Slot,
     stats::Count,
 };
@@ -79,6 +80,12 @@ impl<R> Lander<R> {
     /// One that asks the shared tier first.
     pub(crate) fn unasked(desk: Box<Desk<R>>, leader: Leader, spare: Arc<Kept>) -> Self {
         Self { desk, leader, ground: None, loading: None, spare: Some(spare) }
+    }
+
+    /// For a task of its own, with what the caller has around it.
+    pub(crate) fn apart(mut self) -> Self {
+        self.loading.iter_mut().for_each(Loading::leave_caller);
+        self
     }
 
     /// The result, or what the load panicked with.
@@ -137,8 +144,10 @@ impl<R> Lander<R> {
                 }
             }
             (None, _) => {
-                ground.fail();
-                leader.fail(Landing::Unshared);
+                ground.fail_with(None);
+                if leader.hand_on() {
+                    desk.cache.function(&desk.site).warn_of_errors();
+                }
             }
         }
         Ok(Landed { out: settled.out, is_error, may_spare })
@@ -152,6 +161,7 @@ impl<R> Desk<R> {
         leader: Leader,
         spare: Option<Arc<Kept>>,
     ) -> Result<(Leader, Ground), thread::Result<Landed<R>>> {
+        let rested = spare.clone();
         let reply = match self.ask(&leader, spare).await {
             Ok(Asked::Ground(ground)) => return Ok((leader, ground)),
             Ok(Asked::Hit(found, reply)) => {
@@ -162,12 +172,24 @@ impl<R> Desk<R> {
                 leader.land(kept.slot.clone(), || ());
                 reply
             }
+            Ok(Asked::Failed(settled)) => {
+                if let Some(kept) = rested {
+                    self.let_rest(&kept);
+                }
+                return Err(Ok(self.land_failed(leader, *settled)));
+            }
             Err(panic) => {
                 leader.fail(Landing::Panicked);
                 return Err(Err(panic));
             }
         };
         Err(Ok(Landed { out: reply.value, is_error: false, may_spare: false }))
+    }
+
+    /// The text of an error for callers in other processes, if they can have waited for this load.
+    fn error_for_others(&self, slot: &dyn Slot, ground: &Ground) -> Option<SharedLoadError> {
+        let is_awaited = matches!(ground, Ground::Leased(_)) && !self.site.coalesces_here();
+        if is_awaited { self.shape.describe(slot) } else { None }
     }
 
     /// What the load returns, or what its callers are told if it takes too long.
@@ -194,6 +216,28 @@ impl Ground {
             lease.fail();
         }
     }
+
+    /// The load has failed, with this error if it has a text.
+    fn fail_with(self, error: Option<&SharedLoadError>) {
+        if let Self::Leased(lease) = self {
+            lease.fail_with(error);
+        }
+    }
+
+    /// There is nothing to store.
+    fn end(self, ended: &Ended) {
+        match ended {
+            Ended::Value => self.fail(),
+            Ended::Error(error) => self.fail_with(error.as_ref()),
+        }
+    }
+}
+
+/// What a load that stores nothing has come to.
+enum Ended {
+    Value,
+    /// With the text for callers that wait in other processes.
+    Error(Option<SharedLoadError>),
 }
 
 /// What a load has found: a value, or an error that can be shared.
@@ -213,6 +257,7 @@ type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Ends a flight with what its load has found. Where there is no runtime to do it, it returns what is left to do.
 fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded: Loaded) -> Option<Rest> {
     let Loaded { slot, ttl, is_error, had_spare, since } = loaded;
+    let ended = if is_error { Ended::Error(desk.error_for_others(&*slot, &ground)) } else { Ended::Value };
     let hasher = &*desk.cache.shared().hasher;
     let tags = if ttl.is_some() { desk.shape.value_tags(&*slot, hasher) } else { None };
     let encoder = if is_error { None } else { desk.shape.encoder(&slot) };
@@ -229,11 +274,11 @@ fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded: Loaded) -
     let (Some(ttl), Some(_)) = (ttl, tags) else {
         // Without its tags nobody could invalidate it.
         let outdates = !is_error && (had_spare || !terms.read || terms.max_age.is_some());
-        return pass_on(arrival, ground, is_error, outdates);
+        return pass_on(arrival, ground, ended, outdates);
     };
     if arrival.entry.is_shared && !terms.shared && arrival.cache.mode() == Mode::On {
         // It did not ask, so nobody would tell of it, and who follows may have come after an invalidation.
-        ground.fail();
+        ground.end(&ended);
         arrival.refuse();
         return None;
     }
@@ -262,7 +307,7 @@ fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded: Loaded) -
                 let own_mark = shared.own_mark(&arrival.entry.name.text);
                 let claim = Claim { mark: own_mark, line: shared.home.clone(), ..ground.claim().clone() };
                 // Those who wait elsewhere are told that there will be nothing.
-                ground.fail();
+                ground.end(&ended);
                 arrival.here(claim, 0);
             }
         }
@@ -270,11 +315,12 @@ fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded: Loaded) -
 }
 
 /// To those who follow, and to nobody else. `outdates`: what there was before is older.
-fn pass_on(arrival: Arrival, ground: Ground, is_error: bool, outdates: bool) -> Option<Rest> {
+fn pass_on(arrival: Arrival, ground: Ground, ended: Ended, outdates: bool) -> Option<Rest> {
     let (cache, target) =
         (arrival.cache.clone(), Target::Entry(arrival.site, Box::new(arrival.entry.clone())));
+    let is_error = matches!(ended, Ended::Error(_));
     let finish = move |ground: Ground| {
-        ground.fail();
+        ground.end(&ended);
         if outdates {
             // A newer value that is not kept leaves no older one behind.
             Invalidation::new(cache, Ok(target)).spawn();

@@ -17,12 +17,14 @@ use crate::{
     functions::Function,
     line::Line,
     marks::Mark,
+    note,
     observe::Step,
     planted,
     shared::{Fill, Name, Shared},
+    shared_error::SharedLoadError,
     span::Span,
     stats::Count,
-    tier::{Ask, LeaseClaim, Moment, Record, Stamp, TagAsk, Take, Tier, TierError, TierFill, Token},
+    tier::{Ask, LeaseClaim, Moment, Note, Record, Stamp, TagAsk, Take, Tier, TierError, TierFill, Token},
 };
 
 /// A load that goes on renews the generations of its tags this often, so that they do not end before its value is stored.
@@ -229,7 +231,9 @@ impl Lease {
     async fn add_tags(&mut self, tags: &[String], keep: Duration) -> Result<bool, TierError> {
         let Some((since, _)) = &self.since else { return Ok(false) };
         let (asked, is_first) = (self.shared.clock.now(), self.claim.tags.is_empty());
-        let Some(claim) = adopt(&self.shared, &self.claim, *since, tags, keep).await? else { return Ok(false) };
+        let Some(claim) = adopt(&self.shared, &self.claim, *since, tags, keep).await? else {
+            return Ok(false);
+        };
         self.claim = claim;
         if is_first {
             self.tags_kept = asked.saturating_add(nanos(keep));
@@ -239,7 +243,13 @@ impl Lease {
 
     /// Gives it back, because there is nothing to store: who waits elsewhere is told so.
     pub(crate) fn fail(mut self) {
-        self.give_back(true);
+        self.give_back(End::Nothing);
+    }
+
+    /// The same after an error, with what there is to say of it.
+    pub(crate) fn fail_with(mut self, error: Option<&SharedLoadError>) {
+        let note = error.map(|error| note::seal(error, &self.name.check));
+        self.give_back(End::Error(Note(note.unwrap_or_default())));
     }
 
     /// It is not known whether the value was stored, or it cannot be. What the value may be served on in this process.
@@ -260,9 +270,9 @@ impl Lease {
         Claim { mark, ..self.claim.silenced(self.shared.clock.now()) }
     }
 
-    fn give_back(&mut self, is_failed: bool) {
+    fn give_back(&mut self, end: End) {
         if self.let_go() {
-            give_back_later(&self.shared, self.name.text.clone(), self.token, is_failed);
+            give_back_later(&self.shared, self.name.text.clone(), self.token, end);
         }
     }
 
@@ -281,19 +291,32 @@ async fn give_up(shared: &Shared, name: &str, token: Token) {
     shared.marks.end(name);
 }
 
+/// Why a lease is given back without a value.
+enum End {
+    /// The load did not come to its end.
+    Free,
+    /// There is nothing to share.
+    Nothing,
+    Error(Note),
+}
+
 /// After that there may be nothing under the name, and nobody is told of the removal of nothing: what stood on that does
 /// not stand any more.
-fn give_back_later(shared: &Arc<Shared>, name: String, token: Token, is_failed: bool) {
+fn give_back_later(shared: &Arc<Shared>, name: String, token: Token, end: End) {
     let there = shared.clone();
     shared.background.spawn(async move {
-        let _ = there.tier.release(&name, token, is_failed).await;
+        let _ = match end {
+            End::Free => there.tier.release(&name, token, false).await,
+            End::Nothing => there.tier.release(&name, token, true).await,
+            End::Error(note) => there.tier.fail(&name, token, &note).await,
+        };
         there.marks.end(&name);
     });
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.give_back(false);
+        self.give_back(End::Free);
     }
 }
 
@@ -412,6 +435,6 @@ impl Drop for Pledge<'_> {
         if !self.is_open {
             return;
         }
-        give_back_later(self.shared, self.name.to_owned(), self.token, false);
+        give_back_later(self.shared, self.name.to_owned(), self.token, End::Free);
     }
 }

@@ -1,6 +1,7 @@
 //! The runtime of `cached-aside`: depend on that crate.
 
 mod arrival;
+mod aside;
 mod background;
 mod builder;
 mod cache;
@@ -38,6 +39,7 @@ mod lease;
 mod line;
 mod load;
 mod marks;
+mod note;
 mod notice;
 mod observe;
 mod pattern;
@@ -53,6 +55,7 @@ mod said;
 mod seek;
 mod shape;
 mod shared;
+mod shared_error;
 mod site;
 mod slot;
 mod span;
@@ -93,13 +96,14 @@ pub use key::{Blake3, KeyHasher, KeyPart, KeyedBlake3};
 pub use keyspace::{Keyspace, LoadError};
 pub use latency::Latency;
 pub use line::Line;
+pub use shared_error::SharedLoadError;
 #[cfg(feature = "tracing")]
 pub use span::{SPANS, SpanInfo};
 pub use stats::{FunctionStats, Stats};
 pub use tags::Tag;
 pub use tier::{
-    Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Record, Seen, Stamp, Stored,
-    TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
+    Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Note, Record, Seen, Stamp,
+    Stored, TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
 };
 pub use timeout::LoadTimeout;
 pub use warm::{Warm, WarmList, WarmOutcome, WarmReport, WarmSource, WarmStream, Warmed, warm, warm_from};

@@ -3,19 +3,14 @@
 //! What they are about is not read from the tier by this process, and they are told again until it knows. There is a bound
 //! to what is remembered one by one: beyond it, everything counts as invalidated.
 
-use std::{
-    collections::HashMap,
-    mem,
-    sync::PoisonError,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, mem, sync::PoisonError, time::Duration};
 
 use tokio::sync::Notify;
 
 use crate::{
     background::Job,
     pattern, planted,
-    sync::{AtomicUsize, Mutex, MutexGuard, Ordering},
+    sync::{AtomicUsize, Instant, Mutex, MutexGuard, Ordering},
 };
 
 /// The task that tells shows more often than this that it goes on, whatever it waits for: see [`SIGN`].

@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::{
@@ -17,14 +17,17 @@ use crate::{
     lease::{Lease, Pledge},
     line::Line,
     marks::{Listener, Mark},
+    note,
     observe::{look, look_at},
     planted,
     shape::Shape,
     shared::{Opened, OpenedValue, Shared},
+    shared_error::SharedLoadError,
     site::Site,
     slot::{Meta, Slot},
     stats::Count,
-    tier::{Ask, Grant, LeaseClaim, Moment, Record, Seen, Stamp, Stored, TagAsk, Take, Tier},
+    sync::Instant,
+    tier::{Ask, Grant, LeaseClaim, Moment, Note, Record, Seen, Stamp, Stored, TagAsk, Take, Tier},
 };
 
 /// How long a call waits for the load of another process, however often that is renewed.
@@ -138,6 +141,8 @@ pub(crate) enum Answer {
     Stub(Stub),
     /// Load, as the tier cannot be asked; this is what the load stands on.
     Alone(Claim),
+    /// The load of another process, for which this call waited, has failed with this.
+    Failed(SharedLoadError),
 }
 
 /// A value of the shared tier, and what an entry of it stands on.
@@ -167,6 +172,8 @@ enum State {
     Takeable(Take),
     /// The same, because a load came to nothing that could be shared.
     Failed,
+    /// The same, because a load has failed; the text of its error, if this function can make one of it.
+    Error(Option<SharedLoadError>),
     /// Somebody loads it.
     Busy {
         left: Duration,
@@ -219,7 +226,14 @@ impl<R> Seek<'_, R> {
                 State::Found(found) => return Answer::Hit(Found { was_awaited: has_waited, ..found }),
                 State::Takeable(take) => (take, false),
                 State::Failed => (Take::Free, has_waited),
-                // Those who waited for a load that failed do not wait for each other as well.
+                State::Error(Some(error)) if has_waited => return Answer::Failed(error),
+                // Processes whose callers need an error of their own load one after the other: the backend is failing.
+                State::Error(_) => {
+                    // Each of these is a load that has ended, and not the same thing again.
+                    rounds = 0;
+                    (Take::Free, false)
+                }
+                // Processes that waited for a value that is not kept do not wait for each other as well.
                 State::Busy { left, is_retry, claim }
                     if self.coalesce && !(is_retry && has_waited) && is_patient() =>
                 {
@@ -325,6 +339,7 @@ impl<R> Seek<'_, R> {
         match record {
             Some(Record::Absent) => State::Takeable(Take::Free),
             Some(Record::Failed) => State::Failed,
+            Some(Record::Error(note)) => State::Error(self.read_note(&note)),
             Some(Record::Leased { left, is_retry }) => State::Busy { left, is_retry, claim },
             Some(Record::Unchanged) => match known {
                 Some(kept) if kept.claim.generations().map(Some).eq(generations) => {
@@ -354,6 +369,10 @@ impl<R> Seek<'_, R> {
             }
             None => State::Unknown,
         }
+    }
+
+    fn read_note(&self, note: &Note) -> Option<SharedLoadError> {
+        note::open(&note.0, &self.entry.name.check).filter(|_| self.shape.can_revive())
     }
 
     fn is_pending(&self, tags: &[String]) -> bool {

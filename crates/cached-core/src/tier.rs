@@ -74,6 +74,13 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
     /// moment that there will be none ([`Record::Failed`]).
     async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError>;
 
+    /// As [`release`](Self::release), after a load that ended in an error: for some seconds the key holds the note
+    /// ([`Record::Error`]), unless it holds a value. By default it is `release`, for tiers that cannot hold notes.
+    async fn fail(&self, key: &str, token: Token, note: &Note) -> Result<bool, TierError> {
+        let _ = note;
+        self.release(key, token, true).await
+    }
+
     /// Removes what is under these keys, values and leases alike, and the generations of these tags, in one round trip. That
     /// the tags are invalid is noted before that, for [`adopt`](Self::adopt).
     async fn delete(&self, keys: &[String], tags: &[String]) -> Result<(), TierError>;
@@ -171,11 +178,23 @@ pub enum Record {
     Leased {
         /// How long the lease lasts unless it is renewed.
         left: Duration,
-        /// The load before this one failed.
+        /// The load before this one had nothing to [share](Self::Failed).
         is_retry: bool,
     },
     /// Somebody loaded it, and has nothing to share.
     Failed,
+    /// A load ended in an error.
+    Error(Note),
+}
+
+/// What a load that ended in an error left in the key: opaque bytes. They are empty if the error has no text.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Note(pub Vec<u8>);
+
+impl fmt::Debug for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Note").field("len", &self.0.len()).finish_non_exhaustive()
+    }
 }
 
 /// A value under a key.

@@ -11,6 +11,7 @@ mod function;
 mod holder;
 mod invalidates;
 mod options;
+mod order;
 mod template;
 mod value;
 
@@ -30,7 +31,8 @@ use proc_macro::TokenStream;
 /// | `cache_if = \|v\| ..` | which values are kept. Default: all but the `None` of an `Option` |
 /// | `ttl_from = \|v\| ..` | the ttl, from the value; zero keeps nothing |
 /// | `cache_none`, or `cache_none = "10s"` | keeps a `None` as well, as long as a value or for this long |
-/// | `cache_err = "5s" if \|e\| ..` | which errors are kept, in this process, and for how long. Default: none |
+/// | `cache_err = "5s" if \|e\| ..` | which errors are kept, in this process, and for how long. Its type has to be one that is shared, see `share_err`. Default: none |
+/// | `share_err = \|e\| ..` | makes the error for the callers that waited for a failed load: from `&E`, another `E`, which is `Send + Sync`. It is called once with the error of the load, and once for each waiting caller with what it returned then. The caller that loaded gets the error itself. Default: a copy if `E` is `Clone`; else what its `From<SharedLoadError>` makes of the error's text; else the waiting callers load one after the other |
 /// | `stale = "10m"`, seconds, or a `Duration` expression | how long after its ttl a value may still be served: while it is loaded again, and when that fails. A load that failed is tried again after a tenth of this (1 s to 30 s). Default: not at all |
 /// | `soft_timeout = "200ms"` | how long a caller waits for a fresh value before it takes a stale one. Default: not at all, where the load has a task of its own |
 /// | `refresh_ahead = 0.8` | a hit after this part of the ttl begins to load the value again, beside the caller. Default: not before the ttl is over |
@@ -44,8 +46,9 @@ use proc_macro::TokenStream;
 /// | `coalesce = local`, `cluster` | whether calls at one time share a load in this process only, or over all that have the shared tier. Default: `cluster` |
 /// | `max_entries = 1000` | bounds the entries of this function in the process. Default: only the bytes of all are bounded |
 /// | `cache = expr` | the cache: anything that dereferences to a `Cache`. Default: the process default |
-/// | `handle = name` | for methods: generates a method of this name that returns a `Call` |
-/// | `detach = true`, `false` | whether a load runs in a task of its own. Default: if its arguments can be copied and its future is `Send` |
+/// | `companions = name` | for free functions: the name under which the companions stand, where that of the function is taken by a module, a type or a crate. Default: the name of the function |
+/// | `handle = name` | for methods: generates a method of this name that returns a `Call`. Not in the `impl` of a trait: give the handle to an inherent method, and call that from the one of the trait |
+/// | `detach = true`, `false` | whether a load runs in a task of its own, where `tokio::task_local!` values of the caller are not set and `spawn_local` panics; `false` keeps it in its caller. Default: if its arguments can be copied and its future is `Send` |
 /// | `method` | says of a function without `self` that it stands in an `impl` |
 /// | `crate = path` | where the runtime is re-exported. Default: `::cached_aside` |
 ///
@@ -58,9 +61,24 @@ use proc_macro::TokenStream;
 /// is in the key by one field, a tag may name others: the field says which one it is.
 ///
 /// A free function gets companions under its own name: `f::invalidate`, `f::refresh`, `f::warm`, `f::peek`,
-/// `f::with` and `f::key`.
+/// `f::with` and `f::key`. They stand on a type of that name. Where a module or a type has it (E0428, E0255), or where it hides a
+/// crate that is used beside the function (E0223), `companions = f_cache` gives them another one: `f_cache::invalidate`, and
+/// `#[invalidates(f_cache(..))]`.
 ///
-/// Attributes above `#[cached]` see the whole call; those below it, such as `#[instrument]`, see the load.
+/// # Other attributes
+///
+/// `#[cached]` is expanded last, wherever it stands among the attributes of the function. Every other one sees the function as
+/// it is written, in its place, with its name and its `async`; what it puts around the body is around the load, once:
+///
+/// ```text
+/// #[cached("account:{id}", ttl = "1m")]
+/// #[tracing::instrument(err)] // a span `account` for each load, and none for a hit; above `#[cached]` it is the same
+/// async fn account(id: u64) -> Result<Account, Error> { .. }
+/// ```
+///
+/// `#[must_use]`, `#[deprecated]` and the documentation are about the function that callers see, and lint levels about both.
+/// For a span around the whole call, hits included, make it where the function is called: `account(7).instrument(span).await`.
+/// An attribute that does not hand on those below it loses `#[cached]` as well.
 #[proc_macro_attribute]
 pub fn cached(options: TokenStream, item: TokenStream) -> TokenStream {
     expand::cached(options.into(), &item.into()).into()

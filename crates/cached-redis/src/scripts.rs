@@ -36,14 +36,15 @@ macro_rules! on_record {
             "local key, none, magic = KEYS[1], string.rep('\\0', 8), '\\255aside\\2' ",
             "local size = redis.call('STRLEN', key) ",
             "local tail = redis.call('GETRANGE', key, -48, -1) ",
-            "local ours = #tail == 48 and string.byte(tail, 41) <= 3 and string.sub(tail, 42) == magic ",
+            "local ours = #tail == 48 and string.byte(tail, 41) <= 4 and string.sub(tail, 42) == magic ",
             "local state, stamp, token, ends, value_ends = 0, none, '', 0, none ",
             "if ours then ",
             "  state, stamp, token = string.byte(tail, 41), string.sub(tail, 25, 32), string.sub(tail, 1, 16) ",
             "  ends, value_ends = struct.unpack('>I8', string.sub(tail, 17, 24)), string.sub(tail, 33, 40) ",
             "end ",
             "local is_leased = state == 1 or state == 3 ",
-            "local has_value = size > 0 and (not ours or size > 48 or stamp ~= none) ",
+            // What stands before the trailer of an error is its note.
+            "local has_value = size > 0 and (not ours or state ~= 4 and (size > 48 or stamp ~= none)) ",
             // One that is over may be there because of a lease.
             "local function value_left() return struct.unpack('>I8', value_ends) - now end ",
             "if value_ends ~= none and value_left() <= 0 then has_value, stamp, value_ends = false, none, none end ",
@@ -81,8 +82,8 @@ pub(crate) static LEASE: LazyLock<Script> = on_record!(
     "  if has_value and (take == 'free' or stamp ~= ARGV[4]) then return -1 end ",
     "  if is_leased and token ~= ARGV[1] and ends > now then return math.max(1, ends - now) end ",
     "end ",
-    // Whoever waited for a load that failed can tell that this is the next one.
-    "hold(ARGV[1], state >= 2 and 3 or 1, ARGV[2]) ",
+    // A process that waited for a load that had nothing to share can tell that this is the next one.
+    "hold(ARGV[1], (state == 2 or state == 3) and 3 or 1, ARGV[2]) ",
     "return 0",
 );
 
@@ -117,6 +118,16 @@ pub(crate) static RELEASE: LazyLock<Script> = on_record!(
     "  end ",
     "elseif ARGV[2] == 'failed' then redis.call('SET', key, trailer(idle, 0, 2), 'PX', 1000) ",
     "else redis.call('DEL', key) end ",
+    "redis.call('STRLEN', key) ",
+    "return 1",
+);
+
+/// The same of a load that ended in an error. If there is no value, the note `ARGV[2]` is there for `ARGV[3]` milliseconds.
+pub(crate) static FAIL: LazyLock<Script> = on_record!(
+    "if not is_leased or token ~= ARGV[1] then return 0 end ",
+    "local idle = none .. none ",
+    "if has_value then write(trailer(idle, 0, 0)) ",
+    "else redis.call('SET', key, ARGV[2] .. trailer(idle, 0, 4), 'PX', ARGV[3]) end ",
     "redis.call('STRLEN', key) ",
     "return 1",
 );
@@ -298,7 +309,7 @@ mod tests {
     #[test]
     fn the_scripts_and_the_record_agree_on_the_layout() {
         assert_eq!((TRAILER, MAGIC), (48, b"\xffaside\x02"));
-        for script in [&LEASE, &FILL, &RENEW, &RELEASE] {
+        for script in [&LEASE, &FILL, &RENEW, &RELEASE, &FAIL] {
             assert!(script.source.contains(r"magic = KEYS[1], string.rep('\0', 8), '\255aside\2'"));
             assert!(script.source.contains("'GETRANGE', key, -48, -1"));
         }

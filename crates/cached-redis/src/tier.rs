@@ -4,8 +4,8 @@ use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cached_core::{
-    Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Line, Moment, Record, Seen, TagAsk, Take,
-    Tier, TierCause, TierError, TierFill, TierHealth, TierState, Token, planted,
+    Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Line, Moment, Note, Record, Seen, TagAsk,
+    Take, Tier, TierCause, TierError, TierFill, TierHealth, TierState, Token, planted,
 };
 use redis::RedisResult;
 
@@ -18,7 +18,7 @@ use crate::{
     random,
     reads::Got,
     record::{self, TRAILER, Trailer},
-    scripts::{FILL, INCR, KEEP, LEASE, RELEASE, RENEW, SEED},
+    scripts::{FAIL, FILL, INCR, KEEP, LEASE, RELEASE, RENEW, SEED},
     settings::millis,
     state::RedisState,
     watch::Attached,
@@ -31,6 +31,9 @@ const SPARE: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from
 
 /// A journal of tags that nobody asked for in so long is forgotten. Loads are shorter.
 const KEEP_JOURNAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long the note of a failed load stays: longer than a waiting process takes to ask, however busy it is.
+const NOTE_LIFE: Duration = Duration::from_secs(5);
 
 /// A shared tier in Redis.
 ///
@@ -357,6 +360,10 @@ impl Tier for RedisTier {
     async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError> {
         let end = if is_failed { "failed" } else { "free" };
         self.write(Batch::of_script(&RELEASE, key, (&token.0[..], end))).await
+    }
+
+    async fn fail(&self, key: &str, token: Token, note: &Note) -> Result<bool, TierError> {
+        self.write(Batch::of_script(&FAIL, key, (&token.0[..], &note.0[..], millis(NOTE_LIFE)))).await
     }
 
     async fn delete(&self, keys: &[String], tags: &[String]) -> Result<(), TierError> {

@@ -60,7 +60,6 @@ impl L1 {
             rests_until: 0,
             function: self.functions.of(site).clone(),
             heat: None,
-            version: site.schema_version(),
             weight: 0,
         });
         let before = self.slots().insert(key.clone(), Arc::new(kept));

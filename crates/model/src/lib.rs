@@ -43,6 +43,8 @@ mod l1;
 pub mod __private;
 #[path = "../../cached-core/src/arrival.rs"]
 mod arrival;
+#[path = "../../cached-core/src/aside.rs"]
+mod aside;
 #[path = "../../cached-core/src/background.rs"]
 mod background;
 #[path = "../../cached-core/src/builder.rs"]
@@ -109,6 +111,10 @@ mod line;
 mod load;
 #[path = "../../cached-core/src/marks.rs"]
 mod marks;
+#[path = "../../cached-core/src/note.rs"]
+mod note;
+#[path = "../../cached-core/src/notice.rs"]
+mod notice;
 #[path = "../../cached-core/src/observe.rs"]
 mod observe;
 #[path = "../../cached-core/src/pattern.rs"]
@@ -137,6 +143,8 @@ mod seek;
 mod shape;
 #[path = "../../cached-core/src/shared.rs"]
 mod shared;
+#[path = "../../cached-core/src/shared_error.rs"]
+mod shared_error;
 #[path = "../../cached-core/src/site.rs"]
 mod site;
 #[path = "../../cached-core/src/slot.rs"]
@@ -177,10 +185,11 @@ pub use key::{Blake3, KeyHasher, KeyPart, KeyedBlake3};
 pub use keyspace::{Keyspace, LoadError};
 pub use latency::Latency;
 pub use line::Line;
+pub use shared_error::SharedLoadError;
 pub use stats::{FunctionStats, Stats};
 pub use tags::Tag;
 pub use tier::{
-    Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Record, Seen, Stamp, Stored,
-    TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
+    Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Note, Record, Seen, Stamp,
+    Stored, TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
 };
 pub use timeout::LoadTimeout;

@@ -21,10 +21,10 @@ use std::{
     pin::Pin,
     sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-pub(crate) use chain::{is_inside, is_nested};
+pub(crate) use chain::{Inside, is_inside, is_nested};
 pub(crate) use leader::{Leader, Panic};
 use pulse::Pulse;
 use tokio::sync::Notify;
@@ -33,7 +33,7 @@ use crate::{
     claim::Carried,
     key::{BuildPrehashed, Key},
     slot::Slot,
-    sync::{AtomicBool, Mutex, MutexGuard, Ordering, shards},
+    sync::{AtomicBool, Instant, Mutex, MutexGuard, Ordering, shards},
 };
 
 type Shard = HashMap<Key, Arc<Flight>, BuildPrehashed>;
@@ -69,8 +69,10 @@ struct State {
     superseded: bool,
     /// The load has ended, and it is being found out whether its value may be kept.
     landing: Option<Instant>,
-    /// A load failed in a way that the followers cannot share, and one of them was given a second try.
+    /// A load panicked, and one of the followers was given a second try.
     spent: bool,
+    /// A load ended in an error that is its caller's own, so the followers load one after the other.
+    is_serial: bool,
     /// Of the leader that counts. One that was overtaken has another.
     pulse: Arc<Pulse>,
 }
@@ -84,10 +86,8 @@ enum Phase {
 /// How a flight ended.
 #[derive(Clone)]
 pub(crate) enum Landing {
-    /// A value, or an error that can be cloned.
+    /// A value, or an error for all.
     Shared(Arc<dyn Slot>),
-    /// Two loads ended in errors that cannot be cloned.
-    Unshared,
     /// Two loads panicked.
     Panicked,
 }
@@ -155,6 +155,7 @@ impl Flights {
             superseded: false,
             landing: None,
             spent: false,
+            is_serial: false,
             pulse: pulse.clone(),
         };
         let flight = Arc::new(Flight {
@@ -281,6 +282,11 @@ impl State {
         self.take_wakers()
     }
 
+    /// Of the follower that has waited longest, as a rule.
+    fn take_waker(&mut self) -> Option<Waker> {
+        self.wakers.iter_mut().find_map(Option::take)
+    }
+
     /// Followers that are still there register anew when they are polled.
     fn take_wakers(&mut self) -> Vec<Option<Waker>> {
         self.wakers.iter_mut().map(Option::take).collect()
@@ -328,6 +334,12 @@ impl Follower {
         let parked = matches!(state.phase, Phase::Running) && idle >= patience;
         parked.then(|| state.promote(&self.flights, &self.flight))
     }
+
+    /// Whether loads fail here, one after the other.
+    pub(crate) fn loads_fail(&self) -> impl Fn() -> bool + Send + use<> {
+        let flight = self.flight.clone();
+        move || flight.state().is_serial
+    }
 }
 
 impl Future for Follower {
@@ -362,8 +374,14 @@ impl Drop for Follower {
             state.wakers[seat] = None;
             state.free_seats.push(seat);
         }
-        let deserted = matches!(state.phase, Phase::Vacant) && state.followers == 0;
+        let is_vacant = matches!(state.phase, Phase::Vacant);
+        let deserted = is_vacant && state.followers == 0;
+        // It may have been the one that was woken to take the lead.
+        let next = if is_vacant { state.take_waker() } else { None };
         drop(state);
+        if let Some(next) = next {
+            next.wake();
+        }
         if deserted {
             self.flights.remove_deserted(&self.flight);
         }

@@ -201,7 +201,7 @@ fn threads_lead_one_after_the_other_and_never_together() {
                             Arrival::Lead(leader) => {
                                 assert!(!inside.swap(true, Ordering::SeqCst), "two lead");
                                 inside.store(false, Ordering::SeqCst);
-                                leader.fail(Landing::Unshared);
+                                leader.hand_on();
                             }
                             Arrival::Landed(_) => {}
                             Arrival::Superseded => panic!("nobody invalidates"),

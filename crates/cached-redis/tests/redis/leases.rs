@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cached_core::{Ask, Grant, LeaseClaim, Record, Stored, Take, Tier, TierError, Token};
+use cached_core::{Ask, Grant, LeaseClaim, Note, Record, Stored, Take, Tier, TierError, Token};
 use cached_redis::RedisTier;
 use redis_harness::{RedisServer, eventually_async};
 
@@ -317,6 +317,45 @@ async fn a_failed_load_says_so_for_a_moment() {
     delete(&tier, "key").await.unwrap();
     lease(&tier, claim("key", token(), Take::Free)).await.unwrap();
     assert!(matches!(look(&tier, "key").await, Ok(Record::Leased { is_retry: false, .. })));
+}
+
+#[tokio::test]
+async fn what_a_load_failed_with_is_there_for_some_seconds_and_is_no_value() {
+    let server = RedisServer::start();
+    let (tier, other) = (tier(&server.url()), tier(&server.url()));
+    for note in [&b"no"[..], b"", &[0xff; 4096]] {
+        let (mine, next) = (token(), token());
+        let note = Note(note.to_vec());
+        lease(&tier, claim("key", mine, Take::Free)).await.unwrap();
+        assert_eq!(tier.fail("key", token(), &note).await, Ok(false), "another load's");
+        assert_eq!(tier.fail("key", mine, &note).await, Ok(true));
+        assert_eq!(look(&other, "key").await, Ok(Record::Error(note.clone())));
+        assert_eq!(other.exists("key").await, Ok(false));
+        assert!((1..=5000).contains(&left(&server, "key")));
+        assert_eq!(fill(&tier, value("key", mine, vec![1], MINUTE)).await, Ok(false));
+        assert_eq!(tier.renew("key", mine, MINUTE).await, Ok(false));
+
+        // The next load is one as any other.
+        assert_eq!(lease(&other, claim("key", next, Take::Free)).await, Ok(Grant::Held));
+        assert!(matches!(look(&tier, "key").await, Ok(Record::Leased { is_retry: false, .. })));
+        assert_eq!(tier.fail("key", mine, &note).await, Ok(false));
+        assert_eq!(fill(&other, value("key", next, vec![1], MINUTE)).await, Ok(true));
+        assert_eq!(bytes(&tier, "key").await, Some(vec![1]));
+        delete(&tier, "key").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_value_stays_when_the_load_that_was_to_replace_it_fails() {
+    let server = RedisServer::start();
+    let tier = tier(&server.url());
+    put(&tier, "key", vec![1], MINUTE).await.unwrap();
+    let (old, mine) = (stamp(&tier, "key").await, token());
+    lease(&tier, claim("key", mine, Take::Over(old))).await.unwrap();
+    assert_eq!(tier.fail("key", mine, &Note(b"no".to_vec())).await, Ok(true));
+    assert_eq!((bytes(&tier, "key").await, stamp(&tier, "key").await), (Some(vec![1]), old));
+    assert!(left(&server, "key") > 50_000);
+    assert_eq!(lease(&tier, claim("key", token(), Take::Over(old))).await, Ok(Grant::Held));
 }
 
 #[tokio::test]

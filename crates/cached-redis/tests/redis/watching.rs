@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use cached_core::{Ask, Take, Tier};
+use cached_core::{Ask, Note, Take, Tier};
 use cached_redis::{RedisState, RedisTier};
 use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
 
@@ -155,6 +155,10 @@ async fn what_this_process_wrote_is_watched() {
         assert_eq!(tier.release("key", mine, is_failed).await, Ok(true));
         assert_watched(&server, &recorder, "key").await;
     }
+
+    take(Take::Free).await;
+    assert_eq!(tier.fail("key", mine, &Note(b"no".to_vec())).await, Ok(true));
+    assert_watched(&server, &recorder, "key").await;
 
     take(Take::Free).await;
     assert_eq!(fill(&tier, value("key", mine, vec![1], MINUTE)).await, Ok(true));
