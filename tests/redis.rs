@@ -11,7 +11,7 @@ use std::{
 
 use cached_aside::{
     Cache, CacheBuilder, CacheControl, CacheOutcome, Layer, RedisTier, Stats, TierHealth, TierState, cached,
-    testing::ManualClock, warm,
+    tag, testing::ManualClock, warm,
 };
 use redis_harness::{Proxy, RedisServer, eventually_async};
 use tokio::{
@@ -72,7 +72,7 @@ async fn bytes_travel_as_bytes() {
 }
 
 /// More than Redis is to hold, with a tag that it tells itself.
-#[cached("atlas:{id}", ttl = "1h", tags = ["atlas:{id}"], tags_from = |atlas| vec![format!("pages:{}", atlas.len())],
+#[cached("atlas:{id}", ttl = "1h", tags = ["atlas:{id}"], tags_from = |atlas| vec![tag!("pages:{}", atlas.len())],
     cache = cache, skip(cache, runs))]
 async fn atlas(cache: &Cache, runs: &AtomicUsize, id: u32) -> Vec<String> {
     let run = runs.fetch_add(1, SeqCst);

@@ -1,9 +1,10 @@
 //! The wall clock is wrong.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cached_aside::testing::WrongClock;
-use redis_harness::RedisServer;
+use redis_harness::{PATIENCE, RedisServer};
+use tokio::time::timeout;
 
 use crate::{
     episode::{Episode, Limits},
@@ -64,6 +65,36 @@ pub(crate) async fn of_the_server() -> Row {
         let keys: u64 = redis.cli(&["EVAL", SHIFT, "0", &(-step).to_string(), &pattern]).parse().unwrap();
         assert!(keys > 0);
         episode.calls(150).await;
+    }
+    episode.end(Limits { all_told: true, ..Limits::default() }).await
+}
+
+/// A lease with the token `ARGV[1]` that ends when `ARGV[2]` milliseconds have passed, as its holder would have written it.
+const LEASED: &str = r"
+    local time = redis.call('TIME')
+    local ends = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2]
+    local none = string.rep('\0', 8)
+    local record = ARGV[1] .. struct.pack('>I8', ends) .. none .. none .. '\1' .. '\255aside\2'
+    return redis.call('SET', KEYS[1], record, 'PX', ARGV[2])";
+
+/// The holder of a lease is gone, and the clock was put back since, so that its end lies far ahead. It is waited for no longer
+/// than for any lease.
+pub(crate) async fn of_the_server_before_a_lease_ends() -> Row {
+    let redis = RedisServer::start();
+    let url = redis.url();
+    let lease = Duration::from_secs(1);
+    let world = World::with([&url, &url], |_, builder| builder.lease(lease)).connected().await;
+    let episode = Episode::disturbance(&world).await;
+    for side in &world.sides {
+        let id = world.source.cold();
+        let key = World::name(id);
+        let left = HOUR.to_string();
+        assert_eq!(redis.cli(&["EVAL", LEASED, "1", &key, "0123456789abcdef", &left]), "OK");
+        let began = Instant::now();
+        let value = timeout(PATIENCE, row(side, id)).await.expect("it waits for a holder that is gone");
+        assert_eq!(value.id, id);
+        let took = world.pulse.took_since(began);
+        assert!(took < 3 * lease, "{took:?}");
     }
     episode.end(Limits { all_told: true, ..Limits::default() }).await
 }

@@ -1,14 +1,16 @@
 //! Many processes on one Redis.
 
+use std::time::{Duration, Instant};
+
 use cached_aside::{Cache, RedisTier};
-use redis_harness::{PATIENCE, RedisServer};
+use redis_harness::{PATIENCE, RedisServer, eventually_async};
 use tokio::task::JoinSet;
 
 use crate::{
     episode::{Episode, Limits},
     source::{Side, row},
     table::Row,
-    world::{GRACE, NAMESPACE, World},
+    world::{BOUND, GRACE, NAMESPACE, World},
 };
 
 const PROCESSES: usize = 50;
@@ -43,4 +45,28 @@ pub(crate) async fn fifty() -> Row {
         assert_eq!(world.source.runs(id), 2);
     }
     episode.end(Limits { paid: usize::MAX, all_told: true, ..Limits::default() }).await
+}
+
+/// Processes end, one after the other, while others ask for confirmations: nobody waits for one that has ended in order.
+pub(crate) async fn orderly_exits() -> Row {
+    let redis = RedisServer::start();
+    let world = World::direct(&redis).await;
+    let episode = Episode::disturbance(&world).await;
+    for number in 2..7 {
+        // It could serve for 30 s without Redis.
+        let tier = RedisTier::builder(redis.url()).build().unwrap();
+        let leaving = Cache::builder().namespace(NAMESPACE).outage_grace(Duration::from_secs(30)).tier(tier);
+        let leaving = Side { number, cache: leaving.build().unwrap(), source: world.source.clone() };
+        let id = world.source.cold();
+        row(&leaving, id).await;
+        eventually_async("it is registered", async || leaving.cache.health().is_well()).await;
+        leaving.cache.flush().await;
+        drop(leaving);
+        world.source.write(id);
+        let began = Instant::now();
+        row::invalidate(&world.sides[0], id).confirmed().await.unwrap();
+        let took = world.pulse.took_since(began);
+        assert!(took < BOUND, "it waits for a process that has ended: {took:?}");
+    }
+    episode.end(Limits { all_told: true, ..Limits::default() }).await
 }
