@@ -362,6 +362,30 @@ async fn a_key_is_kept_warm_by_one_load_over_all() {
     assert_eq!(runs.load(SeqCst), 2);
 }
 
+#[test]
+fn the_same_settings_again_are_the_same_cache() {
+    // Nothing is asked of it here.
+    let use_redis =
+        |port: u16, namespace| cached_aside::use_redis(&format!("redis://127.0.0.1:{port}"), namespace);
+    let one = use_redis(1, "again").unwrap();
+    assert!(std::ptr::eq(one, use_redis(1, "again").unwrap()));
+    for (port, namespace) in [(2, "again"), (1, "another")] {
+        assert!(use_redis(port, namespace).unwrap_err().is_installed());
+    }
+    assert!(std::ptr::eq(one, use_redis(1, "again").unwrap()));
+}
+
+#[test]
+fn without_a_namespace_a_cache_that_shares_is_called_after_its_program() {
+    let name = |cache: Cache| cache.keyspace::<u32, u32>("n", PATIENCE).unwrap().key(&1).unwrap();
+    let tier = RedisTier::builder("redis://127.0.0.1:1").build().unwrap();
+    let shared = name(Cache::builder().tier(tier).build().unwrap());
+    // The program of these tests, with what cargo adds to its name.
+    assert!(shared.starts_with("redis-") && shared.contains(":n:"), "{shared}");
+    let alone = name(Cache::builder().build().unwrap());
+    assert!(alone.starts_with("cached-aside:n:"), "{alone}");
+}
+
 /// With a bound of half a second, the proof would be too old soon, and an entry would be asked for again.
 #[tokio::test]
 async fn hits_in_memory_keep_proofs_coming_and_a_pause_costs_one_question() {

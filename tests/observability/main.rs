@@ -13,6 +13,8 @@ mod metrics;
 mod recorder;
 #[cfg(feature = "tracing")]
 mod spans;
+#[cfg(all(feature = "redis", feature = "tracing"))]
+mod standing;
 mod stats;
 mod support;
 #[cfg(feature = "tracing")]

@@ -12,6 +12,7 @@ use std::{
 use crate::{
     Error, Stats,
     builder::CacheBuilder,
+    cause::TierCause,
     claim::Claim,
     clock::{Clock, Nanos, nanos},
     counter::LocalCounters,
@@ -115,7 +116,7 @@ impl Cache {
         let Parts { l1, shared, bound, grace, observers, functions, mode } = parts;
         let (shared, flights) = (Arc::new(shared), Arc::new(Flights::new()));
         shared.tier.attach(Attachment {
-            watcher: Arc::new(Ears::new(&shared, flights.clone(), functions.clone())),
+            watcher: Arc::new(Ears::new(&shared, flights.clone(), functions.clone(), observers.clone())),
             namespace: shared.namespace.clone(),
             journal: shared.journal(),
             bound,
@@ -204,6 +205,29 @@ impl Cache {
     /// hangs, nor what was loaded on a runtime that nobody drives any more.
     pub async fn flush_within(&self, limit: Duration) -> bool {
         self.0.shared.background.flush(limit).await
+    }
+
+    /// Has the shared tier connect, and waits for the outcome of its first attempt, for no longer than the tier takes for one
+    /// (its connect timeout: 1 s by default for Redis). What is known already is said at once; without a shared tier there
+    /// is nothing to wait for.
+    ///
+    /// Calls wait for the first attempt by themselves, so a program need not call it. It is for those that want to know
+    /// at their start whether their configuration works. A tier that is connected may still work in part only:
+    /// [`health`](Self::health) says so.
+    ///
+    /// ```no_run
+    /// # extern crate cached_core as cached_aside;
+    /// # async fn at_the_start(cache: &cached_aside::Cache) {
+    /// if let Err(cause) = cache.connected().await {
+    ///     eprintln!("values are not shared for now: {cause}");
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub async fn connected(&self) -> Result<(), TierCause> {
+        self.shared().tier.connected().await
     }
 
     /// Drops everything from the in-process tier of this cache. The shared tier keeps what it has.

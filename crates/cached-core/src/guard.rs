@@ -13,6 +13,7 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
+    cause::TierCause,
     health::{TierHealth, TierState},
     line::Line,
     tier::{
@@ -64,6 +65,15 @@ impl Tier for Guarded {
     fn health(&self) -> TierHealth {
         catch_unwind(AssertUnwindSafe(|| self.0.health()))
             .unwrap_or_else(|_| TierHealth::new(TierState::Down))
+    }
+
+    async fn connected(&self) -> Result<(), TierCause> {
+        let mut operation = self.0.connected();
+        poll_fn(|cx| {
+            catch_unwind(AssertUnwindSafe(|| operation.as_mut().poll(cx)))
+                .unwrap_or_else(|_| Poll::Ready(Err(TierCause::Code("PANIC".to_owned()))))
+        })
+        .await
     }
 
     async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {

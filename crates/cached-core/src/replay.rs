@@ -12,10 +12,12 @@ use tokio::runtime::Handle;
 use crate::{
     cache::Cache,
     either::within,
+    event::SharedObservers,
     flight::Flights,
     functions::Functions,
     pending::{Pending, SIGN, Word},
     shared::Shared,
+    standing::Standing,
     tier::{TierError, Watcher},
 };
 
@@ -31,11 +33,17 @@ pub(crate) struct Ears {
     shared: Weak<Shared>,
     flights: Arc<Flights>,
     functions: Arc<Functions>,
+    standing: Standing,
 }
 
 impl Ears {
-    pub(crate) fn new(shared: &Arc<Shared>, flights: Arc<Flights>, functions: Arc<Functions>) -> Self {
-        Self { shared: Arc::downgrade(shared), flights, functions }
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        flights: Arc<Flights>,
+        functions: Arc<Functions>,
+        observers: SharedObservers,
+    ) -> Self {
+        Self { shared: Arc::downgrade(shared), flights, functions, standing: Standing::new(observers) }
     }
 }
 
@@ -62,6 +70,15 @@ impl Watcher for Ears {
             // At once, and a flush waits for it.
             shared.pending.urge(|| Some(shared.background.begin()));
             tell_again(&shared, &self.flights);
+        }
+    }
+
+    fn standing_changed(&self) {
+        // That a cache which takes leave has no connection any more is no news.
+        if let Some(shared) = self.shared.upgrade()
+            && !*shared.leaving.borrow()
+        {
+            self.standing.look(&shared);
         }
     }
 

@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use crate::{
+    cause::TierCause,
     health::{TierHealth, TierState},
     line::Line,
 };
@@ -35,6 +36,12 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
     /// How it is, for those who operate it. It asks nobody and returns at once.
     fn health(&self) -> TierHealth {
         TierHealth::new(if self.ready() { TierState::Up } else { TierState::Down })
+    }
+
+    /// Has the tier connect, if it does that at all, and waits for the outcome of its first attempt: no longer than the tier
+    /// takes for one. What is known already is said at once. `Err` says why there is no connection.
+    async fn connected(&self) -> Result<(), TierCause> {
+        Ok(())
     }
 
     /// What is under each key, and the generation of each tag (`None` if it has none), in one round trip. What it finds,
@@ -124,6 +131,10 @@ pub trait Watcher: Send + Sync + fmt::Debug + 'static {
 
     /// The tier can be reached again.
     fn restored(&self);
+
+    /// The state of the tier, or its cause, may be another one: its [`health`](Tier::health) says how it is. The tier holds no
+    /// lock meanwhile that a call of its own needs.
+    fn standing_changed(&self) {}
 
     /// How often values were served from memory until now; `None` while callers wait, or if it is not known. While this stays the
     /// same, [proofs](Line::prove) are of no use, and a tier may do without: then the next call asks it first.

@@ -92,6 +92,19 @@ impl Batch {
         self.add_next(command, Some(script));
     }
 
+    /// As [`add_script`](Self::add_script) without arguments, with the whole of a short script: one round trip, whether the
+    /// server knows it or not.
+    pub(crate) fn add_source(&mut self, script: &'static LazyLock<Script>, key: &str) {
+        let mut command = redis::cmd("EVAL");
+        command.arg(script.source);
+        if key.is_empty() {
+            command.arg(0);
+        } else {
+            command.arg(1).arg(key);
+        }
+        self.add_next(command, None);
+    }
+
     /// The commands, by what must come after what.
     #[cfg(feature = "cluster")]
     pub(crate) fn steps(&self) -> Vec<Vec<Piece<'_>>> {

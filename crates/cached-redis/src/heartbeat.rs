@@ -14,12 +14,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::planted;
+use cached_core::{TierCause, planted};
 use redis::{RedisError, RedisResult, Value};
 use tokio::time::timeout;
 
 use crate::{
     batch::{Batch, Replies},
+    cause,
     cluster::Territory,
     echo::{Asked, Echo},
     failure::{Failure, Verdict},
@@ -117,6 +118,10 @@ pub(crate) struct Heartbeat {
     pub(crate) territory: Option<Territory>,
     /// Where this process registered the last time, if its server is in a cluster.
     pub(crate) post: Option<usize>,
+    /// Whether it speaks an older protocol only because the server did not know the newer one.
+    pub(crate) is_makeshift: bool,
+    /// What weighs most of what the server refused at the last beat.
+    pub(crate) refusal: Option<TierCause>,
 }
 
 /// When what was.
@@ -336,6 +341,10 @@ impl Heartbeat {
         }
         questions.append(batch);
         let mut replies = self.ask(questions).await?;
+        let refusals: Vec<_> = replies.refusals().collect();
+        let of_state = refusals.iter().find(|refusal| Verdict::of(refusal) == Verdict::Refusing);
+        // The registration comes last.
+        self.refusal = of_state.or(refusals.last()).map(|refusal| cause::of_refusal(refusal));
         if plan.asks_time {
             self.learn_time(replies.next(), sent);
         }
@@ -396,7 +405,10 @@ impl Heartbeat {
         let is_refusing = verdict == Some(Verdict::Refusing);
         // It may refuse to write all the same, and only another connection leads to another server.
         if is_refusing || self.is_first {
-            self.link.condition.update(|facts| facts.refusing = is_refusing);
+            self.link.condition.update(|facts| {
+                facts.refusing = is_refusing;
+                facts.why.refusing.clone_from(&self.refusal);
+            });
         }
     }
 
@@ -526,6 +538,7 @@ impl Heartbeat {
             facts.refusing = false;
             if plan.is_full || plan.registers {
                 facts.registered = Some(is_registered);
+                facts.why.unregistered.clone_from(&self.refusal);
             }
         });
         if plan.is_full || plan.registers {
@@ -541,7 +554,7 @@ impl Heartbeat {
         }
         // A line that tells nothing proves nothing.
         if !self.session.is_tracking {
-            if self.last_try.elapsed() >= TRY_AGAIN {
+            if self.tracking_may_begin() && self.last_try.elapsed() >= TRY_AGAIN {
                 let post = plan.post;
                 self.try_again(post.as_ref()).await?;
             }
@@ -551,6 +564,11 @@ impl Heartbeat {
         Ok(())
     }
 
+    /// Whether the protocol of this connection has a way to tell.
+    fn tracking_may_begin(&self) -> bool {
+        self.link.condition.facts().why.deaf != Some(TierCause::NoResp3)
+    }
+
     /// Whether the server tells now what changes; then a connection that is told everything from its beginning takes the place
     /// of this one.
     async fn try_again(&mut self, post: Option<&Post>) -> Result<(), End> {
@@ -558,8 +576,8 @@ impl Heartbeat {
         let echo = post.map(|post| post.echo.as_str());
         let started = Tracking::start(&mut self.session.connection, &self.ear, echo);
         let tracking = timeout(self.settings.connect_timeout, started).await;
-        if tracking.map_err(|_| End::Broken)?.map_err(|_| End::Broken)?.is_on() {
-            self.link.report(&self.session, Verdict::Refusing);
+        if tracking.map_err(|_| End::Broken)?.map_err(|_| End::Broken)?.0.is_on() {
+            self.link.note(&self.session, Verdict::Refusing);
         }
         Ok(())
     }
@@ -569,7 +587,10 @@ impl Heartbeat {
         if self.session.is_tracking {
             self.session.line.allow_grace(false);
         }
-        self.link.condition.update(|facts| facts.refusing = true);
+        self.link.condition.update(|facts| {
+            facts.refusing = true;
+            facts.why.refusing = self.refusal.clone().or(Some(TierCause::ClusterDown));
+        });
         self.link.report(&self.session, Verdict::Refusing);
     }
 

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{Line, TierError};
+use cached_core::{Line, TierCause, TierError};
 use tokio::sync::{Notify, watch};
 
 use crate::{
@@ -66,8 +66,8 @@ pub(crate) enum State {
     Connecting,
     /// Connected.
     Up(Arc<Session>),
-    /// Not connected: an operation fails at once.
-    Down,
+    /// Not connected, for this reason: an operation fails at once.
+    Down(TierCause),
 }
 
 /// A connection, and its number among all connections of this link.
@@ -78,6 +78,8 @@ pub(crate) struct Session {
     pub(crate) line: Arc<Line>,
     /// Whether the server tells over it what changed.
     pub(crate) is_tracking: bool,
+    /// Why it does not.
+    deaf: Option<TierCause>,
     pub(crate) clock: Arc<ServerClock>,
     /// Whether it goes on over the connection of the one before.
     is_renewed: bool,
@@ -116,14 +118,14 @@ impl Link {
     }
 
     pub(crate) fn is_down(&self) -> bool {
-        matches!(self.current.borrow().state, State::Down)
+        matches!(self.current.borrow().state, State::Down(_))
     }
 
     /// The current connection; waits only while the first attempt is under way.
     pub(crate) async fn session(&self) -> Option<Arc<Session>> {
         match self.state() {
             State::Up(session) => return Some(session),
-            State::Down => return None,
+            State::Down(_) => return None,
             State::Connecting => {}
         }
         let mut current = self.current.subscribe();
@@ -131,12 +133,38 @@ impl Link {
             current.wait_for(|published| !matches!(published.state, State::Connecting)).await.ok()?;
         match &settled.state {
             State::Up(session) => Some(session.clone()),
-            State::Connecting | State::Down => None,
+            State::Connecting | State::Down(_) => None,
+        }
+    }
+
+    /// Notes what the server refuses, and tells the supervisor if that is for a state that it is in.
+    pub(crate) fn refused(&self, session: &Session, cause: TierCause, verdict: Verdict) {
+        if verdict == Verdict::Refusing && self.is_current(session) {
+            self.condition.update(|facts| {
+                facts.refusing = true;
+                facts.why.refusing = Some(cause);
+            });
+        }
+        self.note(session, verdict);
+    }
+
+    /// The server was to have all keys, and says that another one has some.
+    pub(crate) fn misled(&self, session: &Session) {
+        if self.is_current(session) {
+            self.condition.update(|facts| facts.why.moved = true);
         }
     }
 
     /// Tells the supervisor what an operation found out about its connection.
     pub(crate) fn report(&self, session: &Session, verdict: Verdict) {
+        self.note(session, verdict);
+        if verdict == Verdict::Refusing && self.is_current(session) {
+            self.condition.update(|facts| facts.refusing = true);
+        }
+    }
+
+    /// As [`report`](Self::report), and how it stands remains as it is: another connection may be better.
+    pub(crate) fn note(&self, session: &Session, verdict: Verdict) {
         {
             let mut reports = lock(&self.reports);
             let newest = match verdict {
@@ -145,9 +173,6 @@ impl Link {
                 Verdict::Broken => &mut reports.broken,
             };
             *newest = session.id.max(*newest);
-        }
-        if verdict == Verdict::Refusing && self.is_current(session) {
-            self.condition.update(|facts| facts.refusing = true);
         }
         self.reported.notify_one();
     }
@@ -192,6 +217,7 @@ impl Link {
     /// A heartbeat that was sent then was answered. Whether the breaker is closed now, and was not before.
     pub(crate) fn beaten(&self, sent: Instant) -> bool {
         self.condition.answered();
+        self.condition.round_trip(sent.elapsed());
         let has_closed = self.gate.probed(sent);
         if has_closed {
             self.show_breaker();
@@ -214,7 +240,7 @@ impl Link {
 
     /// Takes the right to set the state from every supervisor: there is no connection any more.
     pub(crate) fn close(&self) {
-        self.hand_over(State::Down);
+        self.hand_over(State::Down(TierCause::Lost));
     }
 
     /// Has the connection replaced, if there is one; operations wait for the next.
@@ -227,6 +253,7 @@ impl Link {
             }
             abandoned.is_some()
         });
+        self.condition.tell();
         if let Some(session) = abandoned {
             self.report(&session, Verdict::Broken);
         }
@@ -239,6 +266,7 @@ impl Link {
             self.replace(published, state);
             published.supervisor = supervisor;
         });
+        self.condition.tell();
         supervisor
     }
 
@@ -254,6 +282,7 @@ impl Link {
             }
             allowed
         });
+        self.condition.tell();
         is_restored
     }
 
@@ -270,8 +299,9 @@ impl Link {
         }
         match &published.state {
             State::Up(session) if session.is_renewed => {}
-            State::Up(session) => self.condition.connected(session.is_tracking),
-            State::Connecting | State::Down => self.condition.disconnected(),
+            State::Up(session) => self.condition.connected(session.deaf.clone()),
+            State::Connecting => self.condition.disconnected(None),
+            State::Down(cause) => self.condition.disconnected(Some(cause.clone())),
         }
     }
 
@@ -288,16 +318,18 @@ impl Link {
         *lock(&self.last_end)
     }
 
-    /// Numbers a new connection.
-    pub(crate) fn open(&self, connection: Connection, is_tracking: bool) -> Session {
+    /// Numbers a new connection, over which nothing is told of changes if there is a cause for that.
+    pub(crate) fn open(&self, connection: Connection, deaf: Option<TierCause>) -> Session {
+        let is_tracking = deaf.is_none();
         let line = if is_tracking { Line::watching() } else { Line::deaf() };
         let id = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
-        Session { connection, line, is_tracking, clock: Arc::new(ServerClock::new()), is_renewed: false, id }
+        let clock = Arc::new(ServerClock::new());
+        Session { connection, line, is_tracking, deaf, clock, is_renewed: false, id }
     }
 
     /// The same connection with another number and another line.
     pub(crate) fn renew(&self, session: &Session) -> Session {
-        let renewed = self.open(session.connection.clone(), session.is_tracking);
+        let renewed = self.open(session.connection.clone(), session.deaf.clone());
         Session { is_renewed: true, clock: session.clock.clone(), ..renewed }
     }
 
@@ -395,7 +427,7 @@ impl Link {
     pub(crate) fn current(&self) -> Option<Arc<Session>> {
         match &self.current.borrow().state {
             State::Up(session) => Some(Arc::clone(session)),
-            State::Connecting | State::Down => None,
+            State::Connecting | State::Down(_) => None,
         }
     }
 }
@@ -417,7 +449,7 @@ impl fmt::Debug for State {
         f.write_str(match self {
             Self::Connecting => "Connecting",
             Self::Up(_) => "Up",
-            Self::Down => "Down",
+            Self::Down(_) => "Down",
         })
     }
 }
@@ -437,9 +469,9 @@ mod tests {
         let breaker = Breaker::new(second, second, second, Instant::now());
         let link = Link::new(Gate::new(breaker, 1));
         let (old, new) = (link.begin(), link.begin());
-        link.publish(old, State::Down);
+        link.publish(old, State::Down(TierCause::Lost));
         assert!(!link.is_down());
-        link.publish(new, State::Down);
+        link.publish(new, State::Down(TierCause::Lost));
         assert!(link.is_down());
         link.begin();
         assert!(!link.is_down(), "operations wait for the first attempt of each supervisor");

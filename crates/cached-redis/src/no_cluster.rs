@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cached_core::{Attachment, Error, TierError};
+use cached_core::{Attachment, Error, TierCause, TierError};
 use redis::RedisResult;
 use tokio::sync::watch;
 
@@ -77,6 +77,10 @@ impl Cluster {
     }
 
     pub(crate) fn state(&self) -> RedisState {
+        match *self {}
+    }
+
+    pub(crate) async fn connected(&self) -> Result<(), TierCause> {
         match *self {}
     }
 

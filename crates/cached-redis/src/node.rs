@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{Attachment, Line, TierError};
+use cached_core::{Attachment, Line, TierCause, TierError};
 use tokio::{
     runtime::Handle,
     time::{timeout, timeout_at},
@@ -14,13 +14,14 @@ use tokio::{
 use crate::{
     batch::{Batch, Replies},
     breaker::Breaker,
+    cause,
     failure::{Failure, Verdict},
     gate::{Gate, Place},
     heartbeat::Member,
     link::{Link, Session},
     reads::{Got, Reading, Reads},
     settings::{LONGEST, Settings},
-    state::Condition,
+    state::{Condition, RedisState},
     supervisor::Supervision,
     watch::Watch,
 };
@@ -41,6 +42,30 @@ pub(crate) struct Answers {
     pub(crate) replies: Replies,
     /// Over which it was asked.
     pub(crate) line: Arc<Line>,
+}
+
+/// How long an operation may take, and since when.
+#[derive(Clone, Copy, Debug)]
+struct Budget {
+    began: Instant,
+    length: Duration,
+}
+
+impl Budget {
+    fn new(began: Instant, length: Duration) -> Self {
+        Self { began, length }
+    }
+
+    /// Begins now, with what is left of the time for the first connection if that is more.
+    fn begin_after_the_first_connection(&mut self, time: Duration) {
+        let now = Instant::now();
+        let left = time.saturating_sub(now.saturating_duration_since(self.began));
+        (self.began, self.length) = (now, self.length.max(left));
+    }
+
+    fn deadline(&self) -> Instant {
+        self.began.checked_add(self.length).unwrap_or_else(|| self.began + LONGEST)
+    }
 }
 
 impl Node {
@@ -94,8 +119,8 @@ impl Node {
     }
 
     /// The current connection, within what is left of `budget`.
-    async fn session(&self, began: Instant, budget: Duration) -> Result<Arc<Session>, TierError> {
-        match self.current(began) {
+    async fn session(&self, budget: &mut Budget) -> Result<Arc<Session>, TierError> {
+        match self.current(budget.began) {
             Some(session) => {
                 Handle::try_current().map_err(|_| TierError::Unavailable)?;
                 Ok(session)
@@ -105,24 +130,41 @@ impl Node {
     }
 
     /// The next connection, once there is one.
-    async fn next_session(&self, budget: Duration) -> Result<Arc<Session>, TierError> {
+    async fn next_session(&self, budget: &mut Budget) -> Result<Arc<Session>, TierError> {
+        // A process that asks at once, or asks only once, is to get what is there, however far away that is. So the first
+        // connection is waited for as long as it may take, and what is left of that time belongs to the operation.
+        let is_first = self.condition().is_untried();
         self.ensure()?;
+        if is_first {
+            let first = self.settings.connect_timeout;
+            // The attempt ends by itself, and its outcome is to be known when it does.
+            let patience = budget.length.max(first.saturating_mul(2));
+            let _ = timeout(patience, self.link.session()).await;
+            budget.begin_after_the_first_connection(first);
+        }
         let ask = || self.watch.pulse.notify_one();
-        let session = timeout(budget, self.link.tended_session(ask)).await;
+        let session = timeout_at(budget.deadline().into(), self.link.tended_session(ask)).await;
         session.ok().flatten().ok_or(TierError::Unavailable)
     }
 
+    /// Has the connection made, and waits for the outcome of the first attempt.
+    pub(crate) async fn connected(&self) -> Result<(), TierCause> {
+        self.ensure().map_err(|_| TierCause::NoRuntime)?;
+        // The attempt itself takes no longer.
+        let patience = self.settings.connect_timeout.saturating_mul(2);
+        let _ = timeout(patience, self.link.session()).await;
+        match self.condition().state() {
+            RedisState::Up | RedisState::Degraded => Ok(()),
+            RedisState::Untried => Err(TierCause::Timeout),
+            RedisState::Down => Err(self.condition().facts().cause().unwrap_or(TierCause::Lost)),
+        }
+    }
+
     /// Sends a batch and returns the answers, within `budget`; and when they came.
-    async fn run(
-        &self,
-        batch: &Batch,
-        began: Instant,
-        budget: Duration,
-    ) -> Result<(Answers, Instant), TierError> {
-        let session = self.session(began, budget).await?;
+    async fn run(&self, batch: &Batch, budget: &mut Budget) -> Result<(Answers, Instant), TierError> {
+        let session = self.session(budget).await?;
         let mut connection = session.connection.clone();
-        let deadline = began.checked_add(budget).unwrap_or_else(|| began + LONGEST);
-        let answers = timeout_at(deadline.into(), batch.send(&mut connection)).await;
+        let answers = timeout_at(budget.deadline().into(), batch.send(&mut connection)).await;
         let mut replies = answers.map_err(|_| TierError::Timeout)?.map_err(|error| {
             let Failure { error, verdict } = error.into();
             self.link.report(&session, verdict);
@@ -131,7 +173,7 @@ impl Node {
         let now = Instant::now();
         self.condition().answered_at(now);
         for refusal in replies.refusals() {
-            self.link.report(&session, Verdict::of_code(refusal.code()));
+            self.refused(&session, cause::of_refusal(refusal), Verdict::of(refusal));
         }
         replies.came_at(session.clock.at(now));
         Ok((Answers { replies, line: session.line.clone() }, now))
@@ -149,13 +191,21 @@ impl Node {
     /// Runs what somebody waits for before he has a value, unless he would wait in vain.
     pub(crate) async fn read(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
         let _place = self.admit()?;
-        let began = Instant::now();
-        let (outcome, ended) = match self.run(batch, began, budget).await {
+        let mut budget = Budget::new(Instant::now(), budget);
+        let (outcome, ended) = match self.run(batch, &mut budget).await {
             Ok((answers, now)) => (Ok(answers), now),
             Err(error) => (Err(error), Instant::now()),
         };
-        self.waited(&outcome, began, ended);
+        self.waited(&outcome, budget.began, ended);
         outcome
+    }
+
+    /// The server has refused something.
+    fn refused(&self, session: &Session, cause: TierCause, verdict: Verdict) {
+        if cause == TierCause::IsCluster && self.watch.scout.is_none() {
+            self.link.misled(session);
+        }
+        self.link.refused(session, cause, verdict);
     }
 
     /// A read that began and ended then has ended.
@@ -177,12 +227,12 @@ impl Node {
         {
             return reading.await;
         }
-        let began = Instant::now();
-        let (outcome, ended) = match Box::pin(self.get_alone(key, began)).await {
+        let mut budget = Budget::new(Instant::now(), self.settings.read_timeout);
+        let (outcome, ended) = match Box::pin(self.get_alone(key, &mut budget)).await {
             Ok((got, now)) => (Ok(got), now),
             Err(error) => (Err(error), Instant::now()),
         };
-        self.waited(&outcome, began, ended);
+        self.waited(&outcome, budget.began, ended);
         outcome
     }
 
@@ -195,14 +245,12 @@ impl Node {
         })
     }
 
-    async fn get_alone(&self, key: &str, began: Instant) -> Result<(Got, Instant), TierError> {
-        let budget = self.settings.read_timeout;
-        let session = self.session(began, budget).await?;
+    async fn get_alone(&self, key: &str, budget: &mut Budget) -> Result<(Got, Instant), TierError> {
+        let session = self.session(budget).await?;
         let mut connection = session.connection.clone();
         let mut command = redis::Cmd::with_capacity(2, "GET".len() + key.len());
         command.arg("GET").arg(key);
-        let deadline = began.checked_add(budget).unwrap_or_else(|| began + LONGEST);
-        let answer = timeout_at(deadline.into(), connection.send_packed_command(&command)).await;
+        let answer = timeout_at(budget.deadline().into(), connection.send_packed_command(&command)).await;
         let answer = answer.map_err(|_| TierError::Timeout)?;
         let now = Instant::now();
         let got = answer.map_err(Failure::from).and_then(|answer| {
@@ -213,7 +261,10 @@ impl Node {
             self.link.reads.got(bytes.len());
         }
         let got = got.map_err(|Failure { error, verdict }| {
-            self.link.report(&session, verdict);
+            match &error {
+                TierError::Refused(code) => self.refused(&session, cause::of_code(code), verdict),
+                _ => self.link.report(&session, verdict),
+            }
             error
         })?;
         Ok((got, now))
@@ -222,7 +273,7 @@ impl Node {
     /// Runs what writes.
     pub(crate) async fn change(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
         let _place = self.link.gate.write()?;
-        self.run(batch, Instant::now(), budget).await.map(|(answers, _)| answers)
+        self.run(batch, &mut Budget::new(Instant::now(), budget)).await.map(|(answers, _)| answers)
     }
 
     /// Ends the connection for ever. The others need not wait for this process any more.

@@ -1,7 +1,7 @@
 //! The task that connects, watches the connection and replaces it.
 
 use std::{
-    future::poll_fn,
+    future::{pending, poll_fn},
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::TierError;
+use cached_core::{TierCause, TierError};
 use tokio::{
     runtime::Handle,
     task::JoinHandle,
@@ -20,15 +20,22 @@ use tokio::{
 
 use crate::{
     backoff::Backoff,
+    cause::Stage,
     connect::{Connected, connect},
     echo::Echo,
     failure::Verdict,
     heartbeat::{End, Heartbeat, Member, Times},
     link::{Link, Session, State},
+    query::Protocol,
     readings::Readings,
     settings::Settings,
     watch::Watch,
 };
+
+/// How long a connection in an older protocol serves before it is tried again whether the server knows a newer one. The
+/// pause doubles up to the longest one, as what is in between may never know it.
+const TRY_RESP3: Duration = Duration::from_secs(3);
+const LONGEST_TRY: Duration = Duration::from_secs(60);
 
 /// Keeps one supervisor running: on the runtime of the first operation, or, when that has ended or stands
 /// still, on the runtime of a later one. Dropping it ends the task.
@@ -133,18 +140,22 @@ impl Supervisor {
         let mut backoff = Backoff::new(self.settings.retry_min, self.settings.retry_max);
         loop {
             self.link.give_sign();
-            if let Some(heartbeat) = self.connect().await {
-                let since = Instant::now();
-                Box::pin(self.serve(heartbeat)).await;
-                // A connection that lived is replaced at once. One that broke early counts as a failed attempt,
-                // or a server that accepts and then hangs up would be hammered.
-                if since.elapsed() > self.settings.retry_max {
-                    backoff.reset();
-                    self.publish(State::Down);
-                    continue;
+            let cause = match self.connect(self.settings.protocol).await {
+                Ok(heartbeat) => {
+                    let since = Instant::now();
+                    Box::pin(self.serve(heartbeat)).await;
+                    // A connection that lived is replaced at once. One that broke early counts as a failed attempt,
+                    // or a server that accepts and then hangs up would be hammered.
+                    if since.elapsed() > self.settings.retry_max {
+                        backoff.reset();
+                        self.publish(State::Down(TierCause::Lost));
+                        continue;
+                    }
+                    TierCause::Lost
                 }
-            }
-            self.publish(State::Down);
+                Err(cause) => cause,
+            };
+            self.publish(State::Down(cause));
             self.link.give_sign();
             sleep(backoff.pause()).await;
         }
@@ -154,11 +165,12 @@ impl Supervisor {
     async fn serve(&self, mut heartbeat: Heartbeat) {
         let mut rest = Duration::ZERO;
         loop {
-            let session = heartbeat.session.clone();
+            let (session, is_makeshift) = (heartbeat.session.clone(), heartbeat.is_makeshift);
             self.publish(State::Up(Arc::new(session.clone())));
             let ended = async { Err(heartbeat.keep().await) };
             let replaced = async { self.replacement(&session, rest).await.ok_or(End::Broken) };
-            match Box::pin(first(ended, replaced)).await {
+            let better = async { Ok(self.better(is_makeshift).await) };
+            match Box::pin(first(ended, first(replaced, better))).await {
                 Ok(replacement) => heartbeat = replacement,
                 Err(End::Broken) => return,
                 Err(End::Moved) => {
@@ -179,9 +191,8 @@ impl Supervisor {
             match self.link.trouble(session).await {
                 Verdict::Broken => return None,
                 Verdict::Refusing => {
-                    let replacement = self.connect().await;
-                    if replacement.is_some() {
-                        return replacement;
+                    if let Ok(replacement) = self.connect(self.settings.protocol).await {
+                        return Some(replacement);
                     }
                     sleep(self.settings.retry_max).await;
                 }
@@ -190,17 +201,34 @@ impl Supervisor {
         }
     }
 
+    /// In place of a connection that speaks an older protocol only because the server did not know the newer one: one that
+    /// speaks that. A refusal may have been a passing one, and a proxy may be replaced.
+    async fn better(&self, is_makeshift: bool) -> Heartbeat {
+        if !is_makeshift {
+            return pending().await;
+        }
+        let mut pause = TRY_RESP3;
+        loop {
+            sleep(pause).await;
+            if let Ok(heartbeat) = self.connect(Protocol::Resp3).await {
+                return heartbeat;
+            }
+            pause = (pause * 2).min(LONGEST_TRY);
+        }
+    }
+
     /// A connection over which the server has answered.
-    async fn connect(&self) -> Option<Heartbeat> {
+    async fn connect(&self, protocol: Protocol) -> Result<Heartbeat, TierCause> {
+        let stage = Stage::new();
         let attempt = async {
-            let Connected { connection, ear, tracking, territory } =
-                connect(&self.settings, &self.watch).await?;
+            let Connected { connection, ear, tracking, deaf, is_makeshift, territory } =
+                connect(&self.settings, &self.watch, protocol, &stage).await?;
             let mut heartbeat = Heartbeat {
                 settings: Arc::clone(&self.settings),
                 link: Arc::clone(&self.link),
                 watch: Arc::clone(&self.watch),
                 member: Arc::clone(&self.member),
-                session: self.link.open(connection, tracking.is_on()),
+                session: self.link.open(connection, deaf),
                 ear,
                 may_narrow: tracking.is_partial(),
                 tracking,
@@ -212,11 +240,16 @@ impl Supervisor {
                 is_first: true,
                 territory,
                 post: None,
+                is_makeshift,
+                refusal: None,
             };
             // The system accepts connections for a process that stands still.
-            heartbeat.beat().await.ok().map(|()| heartbeat)
+            // One that hung up on the greeting, and does so again, does not even know the older protocol.
+            let lost = if is_makeshift { TierCause::HungUp } else { TierCause::Lost };
+            heartbeat.beat().await.map_err(|_| lost)?;
+            Ok(heartbeat)
         };
-        timeout(self.settings.connect_timeout, attempt).await.ok().flatten()
+        timeout(self.settings.connect_timeout, attempt).await.unwrap_or_else(|_| Err(stage.cause()))
     }
 
     fn publish(&self, state: State) {
@@ -229,7 +262,7 @@ impl Supervisor {
 /// When the task ends with its runtime, so does the connection.
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        self.link.publish(self.number, State::Down);
+        self.link.publish(self.number, State::Down(TierCause::NoRuntime));
     }
 }
 

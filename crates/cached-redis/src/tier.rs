@@ -5,7 +5,7 @@ use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use cached_core::{
     Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Line, Moment, Note, Record, Seen, TagAsk,
-    Take, Tier, TierError, TierFill, TierHealth, TierState, Token, planted,
+    Take, Tier, TierCause, TierError, TierFill, TierHealth, TierState, Token, planted,
 };
 use redis::RedisResult;
 
@@ -39,15 +39,16 @@ const NOTE_LIFE: Duration = Duration::from_secs(5);
 ///
 /// It holds one connection, made in the background from the first operation on and replaced when it breaks.
 /// While there is none, every operation fails at once with [`TierError::Unavailable`]; only operations that
-/// come during the very first attempt wait for it, within their budgets. No operation takes longer than its
-/// budget ([`operation_timeout`](RedisTierBuilder::operation_timeout),
+/// come during the very first attempt wait for it, so that the first call of a program can already hit: for at most
+/// [`connect_timeout`](RedisTierBuilder::connect_timeout), and a server that refuses does not have them wait. No operation
+/// takes longer than its budget otherwise ([`operation_timeout`](RedisTierBuilder::operation_timeout),
 /// [`write_timeout`](RedisTierBuilder::write_timeout)).
 ///
 /// While Redis hangs or is slow, `look`, `lease` and `exists` fail at once as well, so that nobody pays for it before he loads:
 /// a breaker opens when four of the last eight took more than four fifths of their budget. One heartbeat at a time
 /// finds out when it closes, within [`retry`](RedisTierBuilder::retry)'s longest pause after Redis is as fast as before.
 /// Writes go on trying. [`state`](Self::state), [`watch_state`](Self::watch_state) and [`health`](Self::health) say
-/// how it stands.
+/// how it stands, and [`RedisHealth::cause`](crate::RedisHealth) why.
 ///
 /// Operations need a tokio runtime with time and I/O enabled; outside of any runtime they are
 /// [`TierError::Unavailable`]. The background task lives on the runtime of the operation that started it; when
@@ -68,7 +69,13 @@ impl RedisTier {
     ///
     /// The port defaults to 6379 and the database to 0. `valkey://` means the same; `unix:///path` is a socket.
     /// `rediss://` and `valkeys://` are TLS (feature `tls`): the server must have a certificate for the host of the URL, signed
-    /// by a root of the system or by one that was [given](RedisTierBuilder::root_certificate). There is no way not to verify it.
+    /// by a root of the system or by one that was [given](RedisTierBuilder::root_certificate), or be the one that was
+    /// [pinned](RedisTierBuilder::certificate_pin).
+    ///
+    /// Behind a `?` there may be settings, which overrule those of the builder: `read_timeout=200ms` (this is
+    /// [`operation_timeout`](RedisTierBuilder::operation_timeout)), `write_timeout=2s`, `connect_timeout=3s`, and `protocol=resp2`
+    /// for a proxy that does not know RESP3 and hangs up, or `protocol=resp3` to accept nothing else. In RESP2 the server
+    /// tells nothing of changes. Anything else behind the `?` is an error.
     ///
     /// `redis-sentinel://[[user]:password@]host[:port][,host[:port]…]/name[/database number]` names sentinels (feature
     /// `sentinel`; port 26379) and the primary that they watch over: each connection attempt asks them where it is, one
@@ -225,11 +232,17 @@ impl Tier for RedisTier {
     fn health(&self) -> TierHealth {
         let health = RedisTier::health(self);
         let state = match health.state {
+            RedisState::Untried => TierState::Untried,
             RedisState::Up => TierState::Up,
             RedisState::Degraded => TierState::Degraded,
             RedisState::Down => TierState::Down,
         };
-        TierHealth::new(state).reconnects(health.reconnects).breaker_open(health.breaker_open)
+        let word = TierHealth::new(state).cause(health.cause);
+        word.reconnects(health.reconnects).breaker_open(health.breaker_open)
+    }
+
+    async fn connected(&self) -> Result<(), TierCause> {
+        self.way.connected().await
     }
 
     /// A value says itself when it ends, by the server's clock. One key of another type makes the whole call fail.

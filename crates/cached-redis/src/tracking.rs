@@ -11,11 +11,13 @@
 
 use std::time::Instant;
 
+use cached_core::TierCause;
 use redis::{Cmd, RedisError, RedisResult, Value, aio::MultiplexedConnection};
 
 use crate::{
     batch::{Batch, Replies},
-    echo::Echo,
+    cause,
+    echo::{Asked, Echo},
     scripts::EVICTED,
     watch::Ear,
 };
@@ -32,50 +34,31 @@ pub(crate) enum Tracking {
 }
 
 impl Tracking {
-    /// Starts it, as well as the server allows; `Err` if it does not answer. With a key of one's own, a mode in which nothing
-    /// arrives of what the server tells is not used, and it is off if there is no other.
+    /// Starts it, as well as the server allows, and says why if it does not; `Err` if it does not answer. With a key of one's
+    /// own, a mode in which nothing arrives of what the server tells is not used, and it is off if there is no other.
     pub(crate) async fn start(
         connection: &mut MultiplexedConnection,
         ear: &Ear,
         echo: Option<&str>,
-    ) -> RedisResult<Self> {
+    ) -> RedisResult<(Self, Option<TierCause>)> {
+        // As a rule the server says what it evicts and is heard under `NOLOOP`, and all of it is one round trip.
+        let mut batch = Batch::new();
         // Before the first key is tracked.
-        let mut replies = Batch::of_script(&EVICTED, "", &[""; 0]).send(connection).await?;
-        let evicted = answered(replies.next::<String>())?;
-        for mode in evicted.map(Self::Others).into_iter().chain([Self::All]) {
-            if answered(mode.command().exec_async(connection).await)?.is_none() {
-                continue;
-            }
-            match echo {
-                Some(key) if !mode.is_heard(connection, ear, key).await? => {}
-                _ => return Ok(mode),
-            }
+        batch.add_source(&EVICTED, "");
+        let others = Trial::begin(Self::Others(String::new()), ear, echo, &mut batch);
+        let mut replies = batch.send(connection).await?;
+        if let Ok(evicted) = answered(replies.next::<String>())?
+            && others.outcome(&mut replies, connection).await?.is_ok()
+        {
+            return Ok((Self::Others(evicted), None));
         }
-        answered(Self::Off.command().exec_async(connection).await)?;
-        Ok(Self::Off)
-    }
-
-    /// Whether anything arrives of what the server tells in this mode.
-    async fn is_heard(
-        &self,
-        connection: &mut MultiplexedConnection,
-        ear: &Ear,
-        key: &str,
-    ) -> RedisResult<bool> {
-        let mut echo = Echo::default();
-        // A user who may not run scripts is found out by the first question.
-        for _ in 0..2 {
-            let mut batch = Batch::new();
-            let asked = echo.ask(&mut batch, self, key, true, Instant::now());
-            ear.forget();
-            let mut replies = batch.send(connection).await?;
-            // In which state the server is, is for the heartbeat to say.
-            let is_due = echo.is_due(&mut replies, &asked).unwrap_or(false);
-            if is_due || echo.runs_scripts() {
-                return Ok(!is_due || ear.has_echoed());
-            }
-        }
-        Ok(true)
+        let mut batch = Batch::new();
+        let all = Trial::begin(Self::All, ear, echo, &mut batch);
+        let mut replies = batch.send(connection).await?;
+        // Nothing asks less of the server than this mode, so what it lacks for this one is the cause.
+        let Err(cause) = all.outcome(&mut replies, connection).await? else { return Ok((Self::All, None)) };
+        answered(Self::Off.command().exec_async(connection).await)?.ok();
+        Ok((Self::Off, Some(cause)))
     }
 
     /// What brings it about.
@@ -155,11 +138,61 @@ impl Tracking {
     }
 }
 
-/// `None` if the server refuses.
-fn answered<T>(answer: RedisResult<T>) -> Result<Option<T>, RedisError> {
+/// A mode that is tried on a new connection.
+struct Trial<'a> {
+    mode: Tracking,
+    ear: &'a Ear,
+    proof: Option<Proof<'a>>,
+}
+
+/// What shows that the server is heard.
+struct Proof<'a> {
+    key: &'a str,
+    echo: Echo,
+    asked: Asked,
+}
+
+impl<'a> Trial<'a> {
+    /// Asks for the mode, and for a message in it.
+    fn begin(mode: Tracking, ear: &'a Ear, key: Option<&'a str>, batch: &mut Batch) -> Self {
+        batch.add(mode.command());
+        let proof = key.map(|key| {
+            let echo = Echo::default();
+            ear.forget();
+            let asked = echo.ask(batch, &mode, key, true, Instant::now());
+            Proof { key, echo, asked }
+        });
+        Self { mode, ear, proof }
+    }
+
+    /// Whether the server tracks in this mode now, and what it tells arrives; or why not.
+    async fn outcome(
+        self,
+        replies: &mut Replies,
+        connection: &mut MultiplexedConnection,
+    ) -> RedisResult<Result<(), TierCause>> {
+        if let Err(cause) = answered(replies.next::<Value>())? {
+            return Ok(Err(cause));
+        }
+        let Self { mode, ear, proof: Some(Proof { key, mut echo, asked }) } = self else { return Ok(Ok(())) };
+        // In which state the server is, is for the heartbeat to say.
+        let mut is_due = echo.is_due(replies, &asked).unwrap_or(false);
+        if !is_due && !echo.runs_scripts() {
+            // A user who may not run scripts is found out by the first question.
+            let mut batch = Batch::new();
+            ear.forget();
+            let asked = echo.ask(&mut batch, &mode, key, true, Instant::now());
+            is_due = echo.is_due(&mut batch.send(connection).await?, &asked).unwrap_or(false);
+        }
+        Ok(if is_due && !ear.has_echoed() { Err(TierCause::NoTracking) } else { Ok(()) })
+    }
+}
+
+/// The cause if the server refuses.
+fn answered<T>(answer: RedisResult<T>) -> Result<Result<T, TierCause>, RedisError> {
     match answer {
-        Ok(answer) => Ok(Some(answer)),
-        Err(error) if error.clone().into_server_errors().is_some() => Ok(None),
+        Ok(answer) => Ok(Ok(answer)),
+        Err(error) if error.clone().into_server_errors().is_some() => Ok(Err(cause::of_error(&error))),
         Err(error) => Err(error),
     }
 }

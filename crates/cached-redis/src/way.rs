@@ -2,7 +2,7 @@
 
 use std::{ops::Deref, sync::Arc};
 
-use cached_core::{Attachment, Line, TierError};
+use cached_core::{Attachment, Line, TierCause, TierError};
 use redis::RedisResult;
 use tokio::sync::watch;
 
@@ -62,7 +62,11 @@ impl Way {
 
     pub(crate) fn attach(&self, attachment: Attachment) {
         match self {
-            Self::One(node) => node.attach(attachment),
+            Self::One(node) => {
+                let watcher = Arc::clone(&attachment.watcher);
+                node.condition().on_change(move || watcher.standing_changed());
+                node.attach(attachment);
+            }
             Self::Many(cluster) => cluster.attach(&attachment),
         }
     }
@@ -78,6 +82,14 @@ impl Way {
         match self {
             Self::One(node) => node.ready(),
             Self::Many(cluster) => cluster.ready(),
+        }
+    }
+
+    /// Has it connected, and waits for the outcome of the first attempt.
+    pub(crate) async fn connected(&self) -> Result<(), TierCause> {
+        match self {
+            Self::One(node) => node.connected().await,
+            Self::Many(cluster) => cluster.connected().await,
         }
     }
 

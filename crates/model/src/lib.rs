@@ -53,6 +53,8 @@ mod builder;
 mod cache;
 #[path = "../../cached-core/src/call.rs"]
 mod call;
+#[path = "../../cached-core/src/cause.rs"]
+mod cause;
 #[path = "../../cached-core/src/claim.rs"]
 mod claim;
 #[path = "../../cached-core/src/clock.rs"]
@@ -125,6 +127,8 @@ mod places;
 mod planted;
 #[path = "../../cached-core/src/policy/mod.rs"]
 mod policy;
+#[path = "../../cached-core/src/program.rs"]
+mod program;
 #[path = "../../cached-core/src/reap.rs"]
 mod reap;
 #[path = "../../cached-core/src/renew.rs"]
@@ -147,6 +151,8 @@ mod site;
 mod slot;
 #[path = "../../cached-core/src/span.rs"]
 mod span;
+#[path = "../../cached-core/src/standing.rs"]
+mod standing;
 #[path = "../../cached-core/src/stats.rs"]
 mod stats;
 #[path = "../../cached-core/src/sweeps.rs"]
@@ -166,6 +172,7 @@ mod warming;
 
 pub use builder::CacheBuilder;
 pub use cache::{Cache, Mode};
+pub use cause::{CertificateFault, TierCause};
 pub use clock::Clock;
 pub use codec::{Codec, Format, Target, erased_serde};
 pub use control::{CacheControl, CacheOutcome, Layer, LoadRule, MayLoad, OnlyIfCached, Reason, Reply};

@@ -44,6 +44,9 @@ pub enum Mode {
     Refuse,
     /// Resets what is open, and new connections as soon as they send something.
     Reset,
+    /// Answers a client that greets (`HELLO`) with these bytes, or not at all if there are none, and closes its connection; all
+    /// else is forwarded. So does a proxy that does not know RESP3, and a server that refuses for a while.
+    Greet(&'static [u8]),
     /// Cuts the next answer of each connection after this many bytes and closes the connection.
     Truncate(usize),
     /// Cuts the next answer of each connection after this many bytes and resets the connection.
@@ -284,8 +287,14 @@ impl Link {
         while let Some(chunk) = read(&self.client, &mut buffer) {
             self.count_request(&proxy.counts, chunk);
             let mode = proxy.mode();
-            if mode == Mode::Reset {
-                return self.reset();
+            match mode {
+                Mode::Reset => return self.reset(),
+                Mode::Greet(answer) if chunk.windows(5).any(|word| word == b"HELLO") => {
+                    let _ = (&self.client).write_all(answer);
+                    self.close();
+                    break;
+                }
+                _ => {}
             }
             let request = requests.edit(chunk, mode.deafness());
             if !self.mute.load(Ordering::SeqCst) && (&self.upstream).write_all(&request).is_err() {

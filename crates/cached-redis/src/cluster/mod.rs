@@ -12,6 +12,7 @@ mod territory;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    pin::pin,
     sync::{
         Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -19,7 +20,8 @@ use std::{
     time::Duration,
 };
 
-use cached_core::{Attachment, Error, TierError};
+use cached_core::{Attachment, Error, TierCause, TierError};
+use futures_util::future::{Either, select};
 use tokio::{runtime::Handle, sync::watch, time::timeout};
 
 use crate::{
@@ -28,7 +30,7 @@ use crate::{
     health::RedisHealth,
     heartbeat::{Member, identity},
     node::{Answers, Node},
-    settings::Settings,
+    settings::{Addresses, Settings},
     state::RedisState,
     watch::{Attached, Post, Watch},
 };
@@ -82,6 +84,7 @@ struct Nodes {
 pub(crate) struct Scout {
     cluster: Weak<Shared>,
     host: String,
+    addresses: Addresses,
 }
 
 impl Cluster {
@@ -98,7 +101,7 @@ impl Cluster {
             attached: OnceLock::new(),
             identity: identity(),
             count: AtomicU64::new(0),
-            state: watch::Sender::new(RedisState::Down),
+            state: watch::Sender::new(RedisState::Untried),
             showing: Mutex::default(),
             past: AtomicU64::new(0),
         };
@@ -183,6 +186,20 @@ impl Cluster {
         *self.0.state.borrow()
     }
 
+    /// Has the cluster connected, and waits for the outcome of its first attempt.
+    pub(crate) async fn connected(&self) -> Result<(), TierCause> {
+        Handle::try_current().map_err(|_| TierCause::NoRuntime)?;
+        self.0.reach_out();
+        let mut state = self.watch_state();
+        let settled = state.wait_for(|state| *state != RedisState::Untried);
+        let _ = timeout(self.0.settings.connect_timeout, settled).await;
+        let health = self.health();
+        match health.state {
+            RedisState::Up | RedisState::Degraded => Ok(()),
+            RedisState::Untried | RedisState::Down => Err(health.cause.unwrap_or(TierCause::Timeout)),
+        }
+    }
+
     pub(crate) fn watch_state(&self) -> watch::Receiver<RedisState> {
         self.0.state.subscribe()
     }
@@ -190,9 +207,18 @@ impl Cluster {
     pub(crate) fn health(&self) -> RedisHealth {
         let nodes = self.nodes();
         let all: Vec<_> = nodes.iter().map(|node| node.health()).collect();
+        let state = self.state();
+        // In an order of its own, so that it is the same one as long as nothing changes.
+        let causes = all.iter().filter_map(|health| health.cause.clone());
+        let cause = match state {
+            RedisState::Up | RedisState::Untried => None,
+            _ => causes.min_by_key(TierCause::name).or(Some(TierCause::Connecting)),
+        };
         // The first connection to each server is none that came again.
         RedisHealth {
-            state: self.state(),
+            state,
+            cause,
+            round_trip_ms: all.iter().filter_map(|health| health.round_trip_ms).max(),
             breaker_open: all.iter().any(|health| health.breaker_open),
             breaker_opened: all.iter().map(|health| health.breaker_opened).sum(),
             shed: all.iter().map(|health| health.shed).sum(),
@@ -250,9 +276,18 @@ impl Shared {
             return Err(TierError::Unavailable);
         }
         let mut said = self.map.subscribe();
-        let said = timeout(budget, said.wait_for(Option::is_some)).await;
-        let map = said.ok().and_then(Result::ok).and_then(|map| map.clone());
-        map.ok_or(TierError::Unavailable)
+        let is_first = *self.state.borrow() == RedisState::Untried;
+        let patience = if is_first { budget.max(self.settings.connect_timeout) } else { budget };
+        let mut state = self.state.subscribe();
+        let gone = state.wait_for(|state| *state == RedisState::Down);
+        // When all attempts have failed there will be none.
+        let either = async {
+            match select(pin!(said.wait_for(Option::is_some)), pin!(gone)).await {
+                Either::Left((said, _)) => said.ok().and_then(|map| map.clone()),
+                Either::Right(_) => None,
+            }
+        };
+        timeout(patience, either).await.ok().flatten().ok_or(TierError::Unavailable)
     }
 
     /// When no server can be reached, those that were given may know others by now, and of a cluster that was made anew.
@@ -287,7 +322,8 @@ impl Shared {
 
     fn new_node(self: &Arc<Self>, endpoint: Endpoint) -> Arc<Node> {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
-        let scout = Scout { cluster: Arc::downgrade(self), host: endpoint.host() };
+        let addresses = self.settings.addresses.clone();
+        let scout = Scout { cluster: Arc::downgrade(self), host: endpoint.host(), addresses };
         let watch = Watch::of_cluster(scout);
         let settings = Settings { endpoint, ..(*self.settings).clone() };
         let member = Member::new(format!("{}.{number}", self.identity));
@@ -330,22 +366,35 @@ impl Shared {
 
     /// It is up when all servers are, and down when all are.
     fn show_state(&self) {
-        // Who looks last is to show last.
-        let _turn = self.showing.lock().unwrap_or_else(PoisonError::into_inner);
-        let states: Vec<_> = self.all().iter().map(|node| node.condition().state()).collect();
-        let all = |wanted| states.iter().all(|state| *state == wanted);
-        let state = match () {
-            () if all(RedisState::Down) => RedisState::Down,
-            () if all(RedisState::Up) && self.map.borrow().is_some() => RedisState::Up,
-            () => RedisState::Degraded,
-        };
-        self.state.send_if_modified(|shown| std::mem::replace(shown, state) != state);
+        {
+            // What looks last is to show last.
+            let _turn = self.showing.lock().unwrap_or_else(PoisonError::into_inner);
+            let states: Vec<_> = self.all().iter().map(|node| node.condition().state()).collect();
+            let all = |wanted| states.iter().all(|state| *state == wanted);
+            let has_untried = states.contains(&RedisState::Untried);
+            let is_known = self.map.borrow().is_some();
+            let state = match () {
+                () if all(RedisState::Down) => RedisState::Down,
+                () if all(RedisState::Up) && is_known => RedisState::Up,
+                // The servers of the first map are tried once it is there.
+                () if has_untried && *self.state.borrow() == RedisState::Untried => RedisState::Untried,
+                () => RedisState::Degraded,
+            };
+            self.state.send_if_modified(|shown| std::mem::replace(shown, state) != state);
+        }
+        if let Some(attached) = self.attached.get() {
+            attached.attachment().watcher.standing_changed();
+        }
     }
 }
 
 impl Scout {
     fn host(&self) -> &str {
         &self.host
+    }
+
+    fn addresses(&self) -> &Addresses {
+        &self.addresses
     }
 
     fn tell(&self, map: SlotMap, is_anew: bool) {

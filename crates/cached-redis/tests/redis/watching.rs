@@ -391,7 +391,7 @@ async fn assert_silent(server: &RedisServer, tier: &RedisTier) {
 #[tokio::test]
 async fn without_leave_to_track_the_line_is_silent() {
     let server = RedisServer::start();
-    let rules = "ACL SETUSER worker on >secret ~* &* +@all -client|tracking";
+    let rules = "ACL SETUSER worker on >secret ~* &* +@all -client";
     server.cli(&rules.split(' ').collect::<Vec<_>>());
     let tier = tier(&format!("redis://worker:secret@127.0.0.1:{}/", server.port()));
     attach(&tier, Arc::new(Recorder::default()));

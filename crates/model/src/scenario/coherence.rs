@@ -47,7 +47,7 @@ impl World {
     }
 
     fn process(&self) -> Process {
-        self.with_cache(Cache::builder().tier(self.redis.connect()).lease(HOUR))
+        self.with_cache(Cache::builder().namespace("cached-aside").tier(self.redis.connect()).lease(HOUR))
     }
 
     fn with_cache(&self, builder: CacheBuilder) -> Process {
