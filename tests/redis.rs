@@ -455,7 +455,7 @@ async fn a_refresh_of_a_value_that_is_nearly_over_takes_it_from_nobody() {
     let redis = RedisServer::start();
     let (a, b) = (cache_on(&redis.url()), cache_on(&redis.url()));
     let load = async |cache: &Cache, terms: CacheControl, held: &Semaphore, runs: &AtomicUsize| {
-        brief::with(terms, cache, held, runs).await.outcome
+        nearly_over::with(terms, cache, held, runs).await.outcome
     };
     let (open, held, runs) = (Semaphore::new(9), Semaphore::new(0), AtomicUsize::new(0));
     load(&a, CacheControl::new(), &open, &runs).await;
@@ -474,8 +474,8 @@ async fn a_refresh_of_a_value_that_is_nearly_over_takes_it_from_nobody() {
 }
 
 /// Less than a lease.
-#[cached("brief", ttl = "9s", detach = false, cache = cache, skip(cache, held, runs))]
-async fn brief(cache: &Cache, held: &Semaphore, runs: &AtomicUsize) -> u8 {
+#[cached("nearly-over", ttl = "9s", detach = false, cache = cache, skip(cache, held, runs))]
+async fn nearly_over(cache: &Cache, held: &Semaphore, runs: &AtomicUsize) -> u8 {
     runs.fetch_add(1, SeqCst);
     held.acquire().await.unwrap().forget();
     1

@@ -43,7 +43,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 #[cached(
     "forbidden:{id}:{lang}", ttl = MINUTE, cache_if = |v| *v > 0, ttl_from = |_| MINUTE, cache_err = "5s", stale = "1m",
     soft_timeout = "1s", refresh_ahead = 0.5, load_timeout = "5s", jitter = 0.1, tags = ["forbidden:{id}"],
-    tags_from = |v| vec![format!("forbidden:{v}")], max_loads = 4, keep_warm = 2
+    tags_from = |v| vec![cached_aside::tag!("forbidden:{}", v)], max_loads = 4, keep_warm = 2
 )]
 pub(crate) async fn everything(id: u64, lang: &str) -> Result<u64, Late> {
     #![allow(clippy::unnecessary_wraps)]
