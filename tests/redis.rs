@@ -13,6 +13,7 @@ use cached_aside::{
     Cache, CacheControl, CacheOutcome, Layer, RedisTier, Stats, cached, testing::ManualClock, warm,
 };
 use redis_harness::{Proxy, RedisServer, eventually_async};
+use tokio::sync::Semaphore;
 
 /// So long that no result depends on how busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -281,5 +282,83 @@ async fn a_key_is_kept_warm_by_one_load_over_all() {
     let sum = |count: fn(&Stats) -> u64| count(&a.stats()) + count(&b.stats());
     assert_eq!((sum(|stats| stats.loads), sum(|stats| stats.misses)), (2, 1));
     assert!(sum(|stats| stats.kept_warm) >= 1);
+    assert_eq!(runs.load(SeqCst), 2);
+}
+
+#[cached("scarce:{id}", ttl = "1h", max_loads = 1, cache = cache, skip(cache, source))]
+async fn scarce(cache: &Cache, source: &Slow, id: u32) -> u32 {
+    source.runs.fetch_add(1, SeqCst);
+    source.gate.acquire().await.unwrap().forget();
+    id
+}
+
+/// Its loads end as they are let through.
+#[derive(Clone)]
+struct Slow {
+    runs: Arc<AtomicUsize>,
+    gate: Arc<Semaphore>,
+}
+
+impl Slow {
+    fn with(permits: usize) -> Self {
+        Self { runs: Arc::default(), gate: Arc::new(Semaphore::new(permits)) }
+    }
+}
+
+/// A lease in the queue of one process would keep every other one from loading.
+#[tokio::test]
+async fn a_process_with_all_places_taken_leaves_its_keys_to_others() {
+    let redis = RedisServer::start();
+    let (a, b) = (cache_on(&redis.url()), cache_on(&redis.url()));
+    let (busy, idle) = (Slow::with(0), Slow::with(Semaphore::MAX_PERMITS));
+    let ask = |id| {
+        let (cache, busy) = (a.clone(), busy.clone());
+        tokio::spawn(async move { scarce(&cache, &busy, id).await })
+    };
+    let first = ask(1);
+    eventually_async("the only place is taken", async || busy.runs.load(SeqCst) == 1).await;
+    let queued = ask(2);
+    let looks = || a.stats_by_function().iter().map(|function| function.look.count).sum::<u64>();
+    eventually_async("the next one has asked Redis", async || looks() == 2).await;
+    let elsewhere = tokio::time::timeout(PATIENCE, scarce(&b, &idle, 2));
+    assert_eq!(elsewhere.await, Ok(2));
+    b.flush().await;
+    // Its caller gets that value, although no place is free.
+    assert_eq!(tokio::time::timeout(PATIENCE, queued).await.unwrap().unwrap(), 2);
+    assert_eq!((busy.runs.load(SeqCst), idle.runs.load(SeqCst)), (1, 1));
+    busy.gate.add_permits(1);
+    assert_eq!(first.await.unwrap(), 1);
+}
+
+/// Writes a lease under a key, as a process would that has died since, with an end so far ahead of the server's clock.
+fn leave_lease(redis: &RedisServer, key: &str, value: &str, ahead_ms: u64) {
+    let script = "local time = redis.call('TIME') \
+        local ends = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2] \
+        local lease = string.rep('x', 16) .. struct.pack('>I8', ends) \
+        local rest = string.rep('\\0', 16) .. '\\1' .. '\\255aside\\2' \
+        redis.call('SET', KEYS[1], ARGV[1] .. lease .. rest, 'PX', 86400000) return 1";
+    let done = redis.cli(&["EVAL", script, "1", key, value, &ahead_ms.to_string()]);
+    assert_eq!(done.trim(), "1");
+}
+
+/// The clock of the server was set back after it was taken, or a replica with another clock took over.
+#[tokio::test]
+async fn a_lease_whose_end_is_absurd_holds_nobody_up_for_long() {
+    const HOUR_MS: u64 = 60 * 60 * 1000;
+
+    let redis = RedisServer::start();
+    let tier = RedisTier::builder(redis.url()).operation_timeout(PATIENCE).write_timeout(PATIENCE).build();
+    let cache = Cache::builder().namespace("test").lease(Duration::from_millis(100)).tier(tier.unwrap());
+    let (cache, runs) = (cache.build().unwrap(), AtomicUsize::new(0));
+    for (id, value) in [(7, ""), (8, "a value that cannot be read")] {
+        let key = format!("test:user:{id}");
+        leave_lease(&redis, &key, value, HOUR_MS);
+        let call = tokio::time::timeout(PATIENCE, user(&cache, &runs, id));
+        assert_eq!(call.await, Ok(format!("user {id}")), "{value:?}");
+        cache.flush().await;
+        cache.clear_local();
+        // The value is everyone's.
+        assert_eq!(user(&cache, &runs, id).await, format!("user {id}"));
+    }
     assert_eq!(runs.load(SeqCst), 2);
 }

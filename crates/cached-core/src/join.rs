@@ -45,6 +45,10 @@ impl<R> Desk<R> {
         // true at some moment of its call.
         const RETRIES: usize = 2;
         let (flights, key) = (self.cache.flights(), &self.entry.key);
+        // A call that leads waits for others as long as a load may take, and then for its load.
+        let clock = self.cache.clock();
+        let limit = self.shape.load_timeout().map(|limit| nanos(limit.saturating_mul(2)));
+        let until = limit.map(|limit| clock.now().saturating_add(limit));
         let mut first = Some(first);
         for retry in 0.. {
             let role = first.take().unwrap_or_else(|| flights.join(key, retry == RETRIES));
@@ -54,7 +58,15 @@ impl<R> Desk<R> {
                 Role::Follow(follower) => follower,
             };
             let landing_since = follower.landing_since;
-            match arrive(follower).await {
+            let arrival = match until {
+                Some(until) => clock.by(until, arrive(follower)).await,
+                None => Some(arrive(follower).await),
+            };
+            let Some(arrival) = arrival else {
+                let reply = self.too_late().map(|out| Reply::new(out, CacheOutcome::Joined));
+                return Ok(reply.map_or(Joined::Alone, Joined::Reply));
+            };
+            match arrival {
                 Arrival::Lead(leader) => return Ok(Joined::Lead(leader)),
                 Arrival::Superseded => {}
                 Arrival::Landed(Landing::Unshared) => return Ok(Joined::Alone),

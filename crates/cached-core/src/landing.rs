@@ -15,18 +15,17 @@ use crate::{
     cache::{Cache, Mode},
     call::{Asked, Desk},
     claim::Claim,
-    either::{either, within},
-    flight::{self, Landing, Leader},
+    flight::{Landing, Leader},
     invalidation::{Invalidation, Target},
     kept::Kept,
     lease::Lease,
     load::Landed,
     observe::Loading,
+    places::Turn,
     said::Moment,
     shape::Settling,
     shared::{Fill, Life},
     slot::Slot,
-    stats::Count,
 };
 
 /// A load that could have gone on for so long and did not has been abandoned.
@@ -54,12 +53,15 @@ impl Ground {
     }
 }
 
+/// What a load stands on, and its turn.
+type Start = (Ground, Turn);
+
 /// Runs a load and lands its flight: in the caller, or in a task of its own.
 pub struct Lander<R> {
     desk: Box<Desk<R>>,
     leader: Leader,
     /// `None` if it is still to be asked for.
-    ground: Option<Ground>,
+    asked: Option<Start>,
     /// In the span of its caller, if one waits for it.
     loading: Option<Loading>,
     /// A value that is served if the load fails.
@@ -67,28 +69,34 @@ pub struct Lander<R> {
 }
 
 impl<R> Lander<R> {
-    pub(crate) fn new(desk: Box<Desk<R>>, leader: Leader, ground: Ground, spare: Option<Arc<Kept>>) -> Self {
+    pub(crate) fn new(
+        desk: Box<Desk<R>>,
+        leader: Leader,
+        ground: Ground,
+        turn: Turn,
+        spare: Option<Arc<Kept>>,
+    ) -> Self {
         let loading = Loading::new(&desk.cache, &desk.site);
-        Self { desk, leader, ground: Some(ground), loading: Some(loading), spare }
+        Self { desk, leader, asked: Some((ground, turn)), loading: Some(loading), spare }
     }
 
     /// One that asks the shared tier first.
     pub(crate) fn unasked(desk: Box<Desk<R>>, leader: Leader, spare: Arc<Kept>) -> Self {
-        Self { desk, leader, ground: None, loading: None, spare: Some(spare) }
+        Self { desk, leader, asked: None, loading: None, spare: Some(spare) }
     }
 
     /// The result, or what the load panicked with.
     pub(crate) async fn land(self, load: impl Future<Output = R>) -> thread::Result<Landed<R>> {
-        let Self { desk, leader, ground, loading, spare } = self;
-        let (leader, mut ground) = match ground {
-            Some(ground) => (leader, ground),
+        let Self { desk, leader, asked, loading, spare } = self;
+        let (leader, (mut ground, mut turn)) = match asked {
+            Some(asked) => (leader, asked),
             // Boxed, so that loads inside of loads do not add up on the stack.
             None => match Box::pin(desk.ask_first(leader, spare.clone())).await {
                 Ok(asked) => asked,
                 Err(end) => return end,
             },
         };
-        let loading = loading.unwrap_or_else(|| Loading::new(&desk.cache, &desk.site));
+        let mut loading = loading.unwrap_or_else(|| Loading::new(&desk.cache, &desk.site));
         let since = desk.cache.shared().said.now();
         leader.stand_on(ground.claim());
         if let (Ground::Leased(lease), false) = (&mut ground, desk.site.coalesces_here()) {
@@ -96,14 +104,14 @@ impl<R> Lander<R> {
         }
         // The policies are the user's code as well.
         let load = loading.around(load);
-        let wanted = leader.wanted();
         let settle = async {
-            let _place = either(desk.cache.place(&desk.site, flight::is_nested()), wanted).await;
-            desk.note(Count::Load);
-            let out = desk.in_time(load).await;
+            let out = desk.in_turn(&mut turn, &mut loading, load).await;
             desk.shape.settle(out, &Settling::now(desk.cache.clock(), desk.terms.ttl))
         };
-        let settled = match leader.watch(settle).await {
+        let settled = leader.watch(settle).await;
+        // The next load may begin.
+        drop(turn);
+        let settled = match settled {
             Ok(settled) => settled,
             Err(panic) => {
                 loading.panicked();
@@ -147,9 +155,10 @@ impl<R> Desk<R> {
         &self,
         leader: Leader,
         spare: Option<Arc<Kept>>,
-    ) -> Result<(Leader, Ground), thread::Result<Landed<R>>> {
-        let reply = match self.ask(&leader, spare).await {
-            Ok(Asked::Ground(ground)) => return Ok((leader, ground)),
+    ) -> Result<(Leader, Start), thread::Result<Landed<R>>> {
+        let mut turn = self.turn(&leader);
+        let reply = match self.ask(&leader, spare, &mut turn).await {
+            Ok(Asked::Ground(ground)) => return Ok((leader, (ground, turn))),
             Ok(Asked::Hit(found, reply)) => {
                 self.land_found(leader, found);
                 reply
@@ -170,14 +179,11 @@ impl<R> Desk<R> {
     pub(crate) async fn in_time(&self, load: impl Future<Output = R>) -> R {
         let mut load = pin!(load);
         let Some(limit) = self.shape.load_timeout() else { return load.await };
-        if let Some(out) = within(limit, &mut load).await {
+        if let Some(out) = self.cache.clock().within(limit, &mut load).await {
             return out;
         }
-        match self.shape.too_late() {
-            Some(out) => {
-                self.cache.count_of(&self.site, Count::LoadTimeout);
-                out
-            }
+        match self.too_late() {
+            Some(out) => out,
             None => load.await,
         }
     }

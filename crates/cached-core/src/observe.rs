@@ -56,12 +56,20 @@ impl Drop for Step {
 pub(crate) struct Loading {
     step: Step,
     function: Arc<Function>,
+    /// It was counted as a load.
+    has_begun: bool,
 }
 
 impl Loading {
     pub(crate) fn new(cache: &Cache, site: &Site) -> Self {
         let step = Step::begin(Span::load(site.template()), cache.clock());
-        Self { step, function: cache.function(site).clone() }
+        Self { step, function: cache.function(site).clone(), has_begun: false }
+    }
+
+    /// The load begins now. What was waited for until then is no part of the time that it takes.
+    pub(crate) fn begin(&mut self) {
+        self.step.began = self.step.clock.now();
+        self.has_begun = true;
     }
 
     pub(crate) fn around<F: Future>(&self, load: F) -> impl Future<Output = F::Output> + use<F> {
@@ -69,7 +77,7 @@ impl Loading {
     }
 
     pub(crate) fn ended(self, is_error: bool) {
-        if is_error {
+        if is_error && self.has_begun {
             self.function.add(Count::LoadError);
         }
         self.end(if is_error { "error" } else { "ok" });
@@ -87,7 +95,9 @@ impl Loading {
 
     fn end(mut self, outcome: &'static str) {
         let took = self.step.end(outcome);
-        self.function.load().record(took);
+        if self.has_begun {
+            self.function.load().record(took);
+        }
     }
 }
 

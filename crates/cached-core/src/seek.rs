@@ -8,7 +8,7 @@ use std::{
 use crate::{
     cache::{Cache, Entry},
     claim::Claim,
-    clock::Nanos,
+    clock::{Nanos, nanos},
     either::{either, within},
     envelope::{TagGeneration, Unreadable, created_ms},
     functions::Function,
@@ -17,6 +17,7 @@ use crate::{
     line::Line,
     marks::{Listener, Mark},
     observe::{look, look_at},
+    places::{Came, Turn},
     planted,
     shape::Shape,
     shared::{Opened, Shared},
@@ -26,8 +27,12 @@ use crate::{
     tier::{Ask, Grant, LeaseClaim, Record, Seen, Stamp, Stored, TagAsk, Take, Tier},
 };
 
-/// How long a call waits for the load of another process, however often that is renewed.
+/// How long a call waits for the load of another process, however often that is renewed, if its function has no `load_timeout`.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A lease that was not renewed for so many times its length has lost its holder, however far ahead its end is: the server's
+/// clock may have been set back since it was taken. Holders renew each third of it.
+const SILENT_LEASES: u32 = 3;
 
 /// How long after the end of a lease one looks again.
 const MARGIN: Duration = Duration::from_millis(5);
@@ -176,11 +181,12 @@ impl<R> Seek<'_, R> {
         None
     }
 
-    /// The value, or the right to load it; waits while another process does.
-    pub(crate) async fn run(&self, mut suspect: Option<Arc<Kept>>) -> Answer {
-        // When it began to wait.
-        let mut began = None;
-        let mut is_patient = || began.get_or_insert_with(Instant::now).elapsed() < PATIENCE;
+    /// The value, or the right to load it; waits while another process does. The right is taken in its turn: a lease that
+    /// waits in a queue of this process would keep all others from loading.
+    pub(crate) async fn run(&self, mut suspect: Option<Arc<Kept>>, turn: &mut Turn) -> Answer {
+        // From when it first had to wait.
+        let mut patience = None;
+        let mut holder = Holder::new(self.shared.lease);
         let mut known = suspect.clone();
         let mut has_waited = false;
         let mut rounds = 0;
@@ -197,10 +203,16 @@ impl<R> Seek<'_, R> {
                 State::Takeable(take) => (take, false),
                 State::Failed => (Take::Free, has_waited),
                 // Those who waited for a load that failed do not wait for each other as well.
-                State::Busy { left, is_retry, claim }
-                    if self.coalesce && !(is_retry && has_waited) && is_patient() =>
+                State::Busy { left, .. }
+                    if self.coalesce && holder.is_lost(left, self.shared.clock.now()) =>
                 {
-                    rounds += Box::pin(wait(listener, &claim.line, left)).await;
+                    (Take::Force, false)
+                }
+                State::Busy { left, is_retry, claim }
+                    if self.coalesce && !(is_retry && has_waited) && self.is_patient(&mut patience) =>
+                {
+                    turn.pass();
+                    rounds += Box::pin(self.wait(listener, &claim.line, left, patience)).await;
                     has_waited = true;
                     known = None;
                     continue;
@@ -217,10 +229,29 @@ impl<R> Seek<'_, R> {
                 }
                 State::Unknown => return self.without_tier(suspect.as_ref()),
             };
+            match turn.come_now().await {
+                Some(Came::TooLate) => return Answer::Beside(self.silent_claim()),
+                Some(Came::InTime) => {}
+                None => {
+                    // Another process may load it meanwhile.
+                    rounds += Box::pin(wait_for_turn(turn, listener)).await;
+                    known = None;
+                    continue;
+                }
+            }
             match Box::pin(self.lease(take)).await {
                 Leasing::Held(lease) => return Answer::Lease(lease),
-                Leasing::Busy(left, claim) if self.coalesce && !is_impatient && is_patient() => {
-                    rounds += Box::pin(wait(listener, &claim.line, left)).await;
+                Leasing::Busy(left, _) if self.coalesce && holder.is_lost(left, self.shared.clock.now()) => {
+                    match Box::pin(self.lease(Take::Force)).await {
+                        Leasing::Held(lease) => return Answer::Lease(lease),
+                        _ => rounds += 1,
+                    }
+                }
+                Leasing::Busy(left, claim)
+                    if self.coalesce && !is_impatient && self.is_patient(&mut patience) =>
+                {
+                    turn.pass();
+                    rounds += Box::pin(self.wait(listener, &claim.line, left, patience)).await;
                     has_waited = true;
                 }
                 Leasing::Busy(_, claim) => return Answer::Beside(claim),
@@ -234,7 +265,10 @@ impl<R> Seek<'_, R> {
     }
 
     /// The right to load, whatever the tier has and whoever loads.
-    pub(crate) async fn force(&self) -> Answer {
+    pub(crate) async fn force(&self, turn: &mut Turn) -> Answer {
+        if turn.come().await == Came::TooLate {
+            return Answer::Beside(self.silent_claim());
+        }
         match self.lease(Take::Force).await {
             Leasing::Held(lease) => Answer::Lease(lease),
             Leasing::Busy(..) | Leasing::Moved | Leasing::Unknown => self.without_tier(None),
@@ -450,19 +484,88 @@ impl<R> Seek<'_, R> {
     }
 }
 
+impl<R> Seek<'_, R> {
+    /// Whether there is time left to wait for the load of another process.
+    fn is_patient(&self, patience: &mut Option<Patience>) -> bool {
+        let clock = &self.shared.clock;
+        let limit = |limit| clock.now().saturating_add(nanos(limit));
+        let begin = || Patience { began: Instant::now(), until: self.shape.load_timeout().map(limit) };
+        let patience = patience.get_or_insert_with(begin);
+        patience.began.elapsed() < PATIENCE && patience.until.is_none_or(|until| clock.now() < until)
+    }
+
+    /// Waits until something happens to the key, its lease ends, or the line is gone; no longer than for a lease, and not beyond the
+    /// patience. Returns how many rounds that counts for: one that took its time counts for none, as it is the patience that bounds
+    /// those.
+    async fn wait(
+        &self,
+        listener: Listener<'_>,
+        line: &Line,
+        left: Duration,
+        patience: Option<Patience>,
+    ) -> usize {
+        let began = Instant::now();
+        let longest =
+            if line.watches() { left.min(self.shared.lease).saturating_add(MARGIN) } else { left.min(POLL) };
+        let patience_left =
+            patience.map_or(PATIENCE, |patience| PATIENCE.saturating_sub(patience.began.elapsed()));
+        let changed = within(longest.min(patience_left), either(listener.moved(), line.ended()));
+        match patience.and_then(|patience| patience.until) {
+            Some(until) => _ = self.shared.clock.by(until, changed).await,
+            None => _ = changed.await,
+        }
+        usize::from(began.elapsed() < 2 * MARGIN)
+    }
+}
+
+/// Since when a call waits for other processes, and until when it does at most, by the clock of the cache.
+#[derive(Clone, Copy)]
+struct Patience {
+    began: Instant,
+    until: Option<Nanos>,
+}
+
+/// The holder of a lease that is waited for, as far as it shows that it lives: the end of its lease moves on.
+struct Holder {
+    lease: Duration,
+    /// How much was left of the lease, and when.
+    last: Option<(Nanos, Duration)>,
+    renewed: Nanos,
+}
+
+impl Holder {
+    fn new(lease: Duration) -> Self {
+        Self { lease, last: None, renewed: 0 }
+    }
+
+    /// Whether the lease, of which so much is left, has stood still for too long.
+    fn is_lost(&mut self, left: Duration, now: Nanos) -> bool {
+        /// Of a lease: what the end seems to move by although it stands still, as the server's clock is known up to a round trip.
+        const UNCERTAIN: u32 = 10;
+
+        let stood_still = self.last.is_some_and(|(then, before)| {
+            let passed = Duration::from_nanos(now.saturating_sub(then));
+            left.saturating_add(passed) <= before.saturating_add(self.lease / UNCERTAIN)
+        });
+        if !stood_still {
+            self.renewed = now;
+        }
+        self.last = Some((now, left));
+        Duration::from_nanos(now.saturating_sub(self.renewed)) >= SILENT_LEASES * self.lease
+    }
+}
+
+/// Waits until the turn has come, or something happens to the key. Returns how many rounds that counts for, as for a lease.
+async fn wait_for_turn(turn: &mut Turn, listener: Listener<'_>) -> usize {
+    let began = Instant::now();
+    either(turn.come(), listener.moved()).await;
+    usize::from(began.elapsed() < 2 * MARGIN)
+}
+
 enum Leasing {
     Held(Lease),
     Busy(Duration, Claim),
     /// There is a value now.
     Moved,
     Unknown,
-}
-
-/// Waits until something happens to the key, its lease ends, or the line is gone. Returns how many rounds that counts for:
-/// one that took its time counts for none, as it is the patience that bounds those.
-async fn wait(listener: Listener<'_>, line: &Line, left: Duration) -> usize {
-    let began = Instant::now();
-    let longest = if line.watches() { left.saturating_add(MARGIN) } else { left.min(POLL) };
-    within(longest, either(listener.moved(), line.ended())).await;
-    usize::from(began.elapsed() < 2 * MARGIN)
 }

@@ -69,6 +69,11 @@ impl Leader {
         }
     }
 
+    /// Whether its load is inside of another one.
+    pub(crate) fn is_nested(&self) -> bool {
+        self.link.is_nested()
+    }
+
     /// From now on this waits for a poll, as does a load that was handed to a runtime.
     pub(crate) fn expect_poll(&self) {
         self.pulse.expect_poll();

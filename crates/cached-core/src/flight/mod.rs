@@ -24,7 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use chain::{is_inside, is_nested};
+pub(crate) use chain::is_inside;
 pub(crate) use leader::{Leader, Panic};
 use pulse::Pulse;
 use tokio::sync::Notify;
