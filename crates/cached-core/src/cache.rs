@@ -110,7 +110,7 @@ impl Cache {
         let Parts { l1, shared, bound, grace, observers, functions, mode } = parts;
         let (shared, flights) = (Arc::new(shared), Arc::new(Flights::new()));
         shared.tier.attach(Attachment {
-            watcher: Arc::new(Ears::new(&shared, flights.clone())),
+            watcher: Arc::new(Ears::new(&shared)),
             namespace: shared.namespace.clone(),
             journal: shared.journal(),
             bound,
@@ -150,8 +150,8 @@ impl Cache {
     pub fn set_mode(&self, mode: Mode) {
         let before = self.0.mode.swap(mode as u8, Ordering::SeqCst);
         // What was kept while the shared tier took no part was not watched.
-        if mode == Mode::On && before != mode as u8 && self.shared().marks.end_all() {
-            self.flights().supersede_fallen();
+        if mode == Mode::On && before != mode as u8 {
+            self.shared().marks.end_all();
         }
     }
 

@@ -218,7 +218,6 @@ impl Cache {
             return;
         }
         let marks = &self.shared().marks;
-        let mut has_fallen = false;
         for target in targets {
             match target {
                 Target::Entry(_, entry) => {
@@ -229,13 +228,10 @@ impl Cache {
                 }
                 Target::Tag(key) => {
                     self.shared().said.say(key);
-                    has_fallen |= marks.end(key);
+                    marks.end(key);
                 }
-                Target::Matching(pattern) => has_fallen |= marks.end_matching(pattern),
+                Target::Matching(pattern) => marks.end_matching(pattern),
             }
-        }
-        if has_fallen {
-            self.flights().supersede_fallen();
         }
     }
 

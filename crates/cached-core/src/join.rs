@@ -29,11 +29,11 @@ pub(crate) enum Joined<R> {
 impl<R> Desk<R> {
     /// Single-flight: leads, or is to wait for the one who does.
     pub(crate) fn begin(&self) -> Result<Leader, Role> {
-        let (flights, key) = (self.cache.flights(), &self.entry.key);
+        let (flights, key, version) = (self.cache.flights(), &self.entry.key, self.site.schema_version());
         if !self.terms.read {
-            return Ok(flights.depart(key));
+            return Ok(flights.depart(key, version));
         }
-        match flights.join(key, false) {
+        match flights.join(key, version, false) {
             Role::Lead(leader) => Ok(leader),
             role => Err(role),
         }
@@ -44,17 +44,19 @@ impl<R> Desk<R> {
         // A follower whose flights are invalidated again and again takes what it gets in the end: the value was
         // true at some moment of its call.
         const RETRIES: usize = 2;
-        let (flights, key) = (self.cache.flights(), &self.entry.key);
+        let (flights, key, version) = (self.cache.flights(), &self.entry.key, self.site.schema_version());
         // A call that leads waits for others as long as a load may take, and then for its load.
         let clock = self.cache.clock();
         let limit = self.shape.load_timeout().map(|limit| nanos(limit.saturating_mul(2)));
         let until = limit.map(|limit| clock.now().saturating_add(limit));
         let mut first = Some(first);
         for retry in 0.. {
-            let role = first.take().unwrap_or_else(|| flights.join(key, retry == RETRIES));
+            let role = first.take().unwrap_or_else(|| flights.join(key, version, retry == RETRIES));
             let follower = match role {
                 Role::Lead(leader) => return Ok(Joined::Lead(leader)),
                 Role::Recurse => return Ok(Joined::Recurse),
+                // What that finds is none of this call's, and the tier is asked when its turn has come.
+                Role::Apart => return Ok(Joined::Alone),
                 Role::Follow(follower) => follower,
             };
             let landing_since = follower.landing_since;
@@ -74,7 +76,7 @@ impl<R> Desk<R> {
                 Arrival::Landed(Landing::Shared(slot)) => {
                     let age = slot.meta().age(self.cache.clock().now());
                     if self.fresh_enough(age).is_none() {
-                        return Ok(Joined::Lead(flights.depart(key)));
+                        return Ok(Joined::Lead(flights.depart(key, version)));
                     }
                     if self.is_too_late(landing_since) {
                         continue;
@@ -94,7 +96,7 @@ impl<R> Desk<R> {
         if !self.terms.read {
             return None;
         }
-        let follower = self.cache.flights().join_landing(&self.entry.key)?;
+        let follower = self.cache.flights().join_landing(&self.entry.key, self.site.schema_version())?;
         let landing_since = follower.landing_since;
         match arrive(follower).await {
             Arrival::Landed(Landing::Shared(slot)) if !self.is_too_late(landing_since) => {

@@ -169,7 +169,8 @@ where
                 None if !entry.is_shared => None,
                 None => {
                     // Only the leader of a flight may fill L1, or an invalidation could be overtaken.
-                    let leader = match self.cache.flights().join(&entry.key, true) {
+                    let leader = match self.cache.flights().join(&entry.key, self.site.schema_version(), true)
+                    {
                         Role::Lead(leader) => Some(leader),
                         _ => None,
                     };

@@ -89,16 +89,15 @@ impl<R> Lander<R> {
     pub(crate) async fn land(self, load: impl Future<Output = R>) -> thread::Result<Landed<R>> {
         let Self { desk, leader, asked, loading, spare } = self;
         let (leader, (mut ground, mut turn)) = match asked {
-            Some(asked) => (leader, asked),
+            Some(start) if leader.stand_on(start.0.claim()) => (leader, start),
             // Boxed, so that loads inside of loads do not add up on the stack.
-            None => match Box::pin(desk.ask_first(leader, spare.clone())).await {
-                Ok(asked) => asked,
+            asked => match Box::pin(desk.stand(leader, asked, spare.clone())).await {
+                Ok(start) => start,
                 Err(end) => return end,
             },
         };
         let mut loading = loading.unwrap_or_else(|| Loading::new(&desk.cache, &desk.site));
         let since = desk.cache.shared().said.now();
-        leader.stand_on(ground.claim());
         if let (Ground::Leased(lease), false) = (&mut ground, desk.site.coalesces_here()) {
             lease.keep(leader.is_at_work(ABANDONED));
         }
@@ -150,6 +149,57 @@ impl<R> Lander<R> {
 }
 
 impl<R> Desk<R> {
+    /// What a load stands on when it begins, or its end, if there is a value.
+    ///
+    /// An invalidation may come between the answer of the tier and this. A load that began all the same would be refused, and those
+    /// who follow would wait for it in vain: so the tier is asked again. If that falls time and again, they start over.
+    async fn stand(
+        &self,
+        mut leader: Leader,
+        mut asked: Option<Start>,
+        spare: Option<Arc<Kept>>,
+    ) -> Result<(Leader, Start), thread::Result<Landed<R>>> {
+        const TRIES: usize = 3;
+
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let (ground, turn) = match asked.take() {
+                Some(start) => start,
+                None => {
+                    let start;
+                    (leader, start) = self.ask_first(leader, spare.clone()).await?;
+                    start
+                }
+            };
+            if leader.stand_on(ground.claim()) {
+                return Ok((leader, (ground, turn)));
+            }
+            match ground {
+                Ground::Leased(lease) if tries < TRIES => {
+                    // To give it back is a word about its name.
+                    leader.stand_down();
+                    match leader.watch(lease.reassured()).await {
+                        Ok(Some(lease)) => {
+                            leader.stand_on(&lease.claim);
+                            return Ok((leader, (Ground::Leased(lease), turn)));
+                        }
+                        Ok(None) => {}
+                        Err(panic) => {
+                            leader.fail(Landing::Panicked);
+                            return Err(Err(panic));
+                        }
+                    }
+                }
+                ground if tries >= TRIES => {
+                    leader.fall();
+                    return Ok((leader, (ground, turn)));
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// What a load stands on that has asked nobody yet; or its end, if there is a value.
     async fn ask_first(
         &self,

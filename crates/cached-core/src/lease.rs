@@ -63,6 +63,21 @@ impl Lease {
         self.token.stamp()
     }
 
+    /// Something was said about what it stands on: itself, if it is still there, as a tier may tell one of one's own words. If that
+    /// cannot be found out, the fill will.
+    pub(crate) async fn reassured(mut self) -> Option<Self> {
+        let Self { shared, name, token, claim, .. } = &self;
+        let are_tags_current = claim.tags.is_empty() || ask_tags_again(shared, claim).await.is_some();
+        if are_tags_current && shared.tier.renew(&name.text, *token, shared.lease).await.unwrap_or(true) {
+            return Some(self);
+        }
+        // Before another one is asked for: what is said about the name then is not about that.
+        let _ = shared.tier.release(&name.text, *token, false).await;
+        shared.marks.end(&name.text);
+        self.let_go();
+        None
+    }
+
     /// Renews it, as long as `is_at_work`: whoever waits elsewhere must not wait for a load that stands still.
     pub(crate) fn keep(&mut self, is_at_work: impl Fn() -> bool + Send + 'static) {
         let Ok(runtime) = Handle::try_current() else { return };

@@ -33,6 +33,7 @@ mod l1;
 mod landing;
 mod latency;
 mod lease;
+mod leaving;
 mod line;
 mod load;
 mod marks;

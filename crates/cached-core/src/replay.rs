@@ -10,7 +10,6 @@ use tokio::runtime::Handle;
 use crate::{
     cache::Cache,
     either::within,
-    flight::Flights,
     pending::{Pending, Word},
     shared::Shared,
     tier::{Tier, TierError, Watcher},
@@ -24,37 +23,32 @@ const BATCH: usize = 256;
 
 /// Hears what the tier says.
 #[derive(Debug)]
-pub(crate) struct Ears {
-    shared: Weak<Shared>,
-    flights: Arc<Flights>,
-}
+pub(crate) struct Ears(Weak<Shared>);
 
 impl Ears {
-    pub(crate) fn new(shared: &Arc<Shared>, flights: Arc<Flights>) -> Self {
-        Self { shared: Arc::downgrade(shared), flights }
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        Self(Arc::downgrade(shared))
     }
 }
 
 impl Watcher for Ears {
     fn changed(&self, key: &[u8]) {
-        let (Some(shared), Ok(name)) = (self.shared.upgrade(), std::str::from_utf8(key)) else { return };
-        if shared.marks.end(name) {
-            self.flights.supersede_fallen();
+        if let (Some(shared), Ok(name)) = (self.0.upgrade(), std::str::from_utf8(key)) {
+            shared.marks.end(name);
         }
     }
 
     fn all_changed(&self) {
-        let Some(shared) = self.shared.upgrade() else { return };
-        if shared.marks.end_all() {
-            self.flights.supersede_fallen();
+        if let Some(shared) = self.0.upgrade() {
+            shared.marks.end_all();
         }
     }
 
     fn restored(&self) {
-        if let Some(shared) = self.shared.upgrade() {
+        if let Some(shared) = self.0.upgrade() {
             // At once, and whoever flushes waits for it.
             shared.pending.pass_turn();
-            tell_again(&shared, &self.flights);
+            tell_again(&shared);
         }
     }
 }
@@ -62,11 +56,11 @@ impl Watcher for Ears {
 impl Cache {
     /// Begins to tell, unless that goes on already.
     pub(crate) fn tell_again(&self) {
-        tell_again(self.shared(), self.flights());
+        tell_again(self.shared());
     }
 }
 
-fn tell_again(shared: &Arc<Shared>, flights: &Arc<Flights>) {
+fn tell_again(shared: &Arc<Shared>) {
     if shared.pending.is_empty() {
         return;
     }
@@ -75,7 +69,7 @@ fn tell_again(shared: &Arc<Shared>, flights: &Arc<Flights>) {
     let Some(mut turn) = Turn::begin(shared) else { return };
     // Whoever flushes waits for the first try, and not for a tier to come back.
     let mut job = Some(shared.background.begin());
-    let (shared, flights) = (Arc::downgrade(shared), flights.clone());
+    let shared = Arc::downgrade(shared);
     runtime.spawn(async move {
         let mut pause = SHORTEST_PAUSE;
         // Upgraded anew in each round, so that a cache which is gone ends this.
@@ -94,7 +88,7 @@ fn tell_again(shared: &Arc<Shared>, flights: &Arc<Flights>) {
             if !shared.pending.go_on_telling(turn.number) {
                 return;
             }
-            if tell_some(&shared, &flights).await.is_ok() {
+            if tell_some(&shared).await.is_ok() {
                 pause = SHORTEST_PAUSE;
                 continue;
             }
@@ -126,7 +120,7 @@ impl Drop for Turn {
     }
 }
 
-async fn tell_some(shared: &Shared, flights: &Flights) -> Result<(), TierError> {
+async fn tell_some(shared: &Shared) -> Result<(), TierError> {
     // Whether it is worth a read or not: a tier that cannot be reached fails at once.
     let words = shared.pending.some(BATCH);
     let (keys, patterns): (Vec<_>, Vec<_>) =
@@ -134,26 +128,22 @@ async fn tell_some(shared: &Shared, flights: &Flights) -> Result<(), TierError> 
     let names: Vec<_> = keys.iter().map(|(word, _)| word.text().to_owned()).collect();
     if !names.is_empty() {
         shared.delete(names).await?;
-        settle(shared, flights, &keys);
+        settle(shared, &keys);
     }
     for pattern in patterns {
         shared.tier.delete_matching(pattern.0.text()).await?;
-        settle(shared, flights, &[pattern]);
+        settle(shared, &[pattern]);
     }
     Ok(())
 }
 
 /// What was read before the tier knew must not stay, as nobody tells of one's own words.
-fn settle(shared: &Shared, flights: &Flights, told: &[(Word, u64)]) {
-    let mut has_fallen = false;
+fn settle(shared: &Shared, told: &[(Word, u64)]) {
     for (word, number) in told {
-        has_fallen |= match word {
+        match word {
             Word::Key(key) => shared.marks.end(key),
             Word::Matching(pattern) => shared.marks.end_matching(pattern),
-        };
+        }
         Pending::told(&shared.pending, word, *number);
-    }
-    if has_fallen {
-        flights.supersede_fallen();
     }
 }

@@ -37,6 +37,8 @@ pub use timer::Delay;
 
 // What the model has its own of: Moka frees values when it likes, and that may be in another execution.
 mod l1;
+// And of what leaves: nothing in here has code of its own.
+mod leaving;
 
 // The core itself.
 #[path = "../../cached-core/src/private/mod.rs"]

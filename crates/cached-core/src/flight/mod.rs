@@ -19,7 +19,8 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::{Arc, PoisonError},
+    ptr,
+    sync::{Arc, PoisonError, Weak},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -32,6 +33,8 @@ use tokio::sync::Notify;
 use crate::{
     claim::Carried,
     key::{BuildPrehashed, Key},
+    leaving::Leaving,
+    marks::Stands,
     slot::Slot,
     sync::{AtomicBool, Mutex, MutexGuard, Ordering, shards},
 };
@@ -47,9 +50,11 @@ pub(crate) struct Flights {
 
 /// One load and those who wait for it.
 pub(crate) struct Flight {
-    /// Tells apart the flights of two caches.
-    home: usize,
+    /// Among which it is: tells apart the flights of two caches.
+    home: Weak<Flights>,
     key: Key,
+    /// Of the schema: values of another one are none of this flight's.
+    version: u32,
     state: Mutex<State>,
     /// The flights that its load waits for.
     waits_for: Mutex<Vec<Arc<Flight>>>,
@@ -98,6 +103,8 @@ pub(crate) enum Role {
     Follow(Follower),
     /// The caller is inside the load that it would wait for, or inside one that this load waits for.
     Recurse,
+    /// The load under way is for values of another version.
+    Apart,
 }
 
 impl Flights {
@@ -105,17 +112,23 @@ impl Flights {
         Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
     }
 
-    /// Follows the flight of `key`, or leads a new one. A `patient` follower stays with a flight that was
-    /// superseded while it waited.
-    pub(crate) fn join(self: &Arc<Self>, key: &Key, patient: bool) -> Role {
+    /// Follows the flight of `key` and a version of its values, or leads a new one. A `patient` follower stays with a flight that
+    /// was superseded while it waited.
+    pub(crate) fn join(self: &Arc<Self>, key: &Key, version: u32, patient: bool) -> Role {
         let mut shard = self.shard(key);
         let Some(flight) = shard.get(key) else {
             // It would wait for the lease of a load that it is inside of, and that was superseded.
-            if chain::flights().iter().any(|outer| outer.home == self.address() && outer.key == *key) {
+            let is_own = |outer: &Arc<Flight>| {
+                ptr::eq(outer.home.as_ptr(), Arc::as_ptr(self)) && outer.is_of(key, version)
+            };
+            if chain::flights().iter().any(is_own) {
                 return Role::Recurse;
             }
-            return Role::Lead(self.depart_in(&mut shard, key));
+            return Role::Lead(self.depart_in(&mut shard, key, version));
         };
+        if flight.version != version {
+            return Role::Apart;
+        }
         let mut state = flight.state();
         if matches!(state.phase, Phase::Vacant) {
             return Role::Lead(state.promote(self, flight));
@@ -131,21 +144,21 @@ impl Flights {
         Role::Follow(state.follow(self, flight, within, patient))
     }
 
-    /// Follows the flight of `key` if its load has ended already.
-    pub(crate) fn join_landing(self: &Arc<Self>, key: &Key) -> Option<Follower> {
+    /// Follows the flight of `key` and a version of its values if its load has ended already.
+    pub(crate) fn join_landing(self: &Arc<Self>, key: &Key, version: u32) -> Option<Follower> {
         let shard = self.shard(key);
-        let flight = shard.get(key)?;
+        let flight = shard.get(key).filter(|flight| flight.version == version)?;
         let mut state = flight.state();
         state.landing.is_some().then(|| state.follow(self, flight, Vec::new(), false))
     }
 
     /// Leads a new flight in any case. A flight under way keeps its followers, but its result is not stored.
-    pub(crate) fn depart(self: &Arc<Self>, key: &Key) -> Leader {
+    pub(crate) fn depart(self: &Arc<Self>, key: &Key, version: u32) -> Leader {
         let mut shard = self.shard(key);
-        self.depart_in(&mut shard, key)
+        self.depart_in(&mut shard, key, version)
     }
 
-    fn depart_in(self: &Arc<Self>, shard: &mut Shard, key: &Key) -> Leader {
+    fn depart_in(self: &Arc<Self>, shard: &mut Shard, key: &Key, version: u32) -> Leader {
         let pulse = Arc::new(Pulse::new());
         let state = State {
             phase: Phase::Running,
@@ -158,8 +171,9 @@ impl Flights {
             pulse: pulse.clone(),
         };
         let flight = Arc::new(Flight {
-            home: self.address(),
+            home: Arc::downgrade(self),
             key: key.clone(),
+            version,
             state: Mutex::new(state),
             waits_for: Mutex::default(),
             ground: Mutex::default(),
@@ -172,6 +186,7 @@ impl Flights {
 
     /// The fence: once this returns, no load of `key` that began before is stored. `act` runs inside it.
     pub(crate) fn supersede<T>(&self, key: &Key, act: impl FnOnce() -> T) -> T {
+        let _leaving = Leaving::begin();
         let mut shard = self.shard(key);
         let flight = shard.remove(key);
         let result = act();
@@ -194,24 +209,9 @@ impl Flights {
         }
     }
 
-    /// As [`supersede`](Self::supersede) for every load that has nothing to stand on any more.
-    pub(crate) fn supersede_fallen(&self) {
-        for shard in &self.shards {
-            let fallen: Vec<_> = lock(shard).extract_if(|_, flight| flight.has_fallen()).collect();
-            for (_, flight) in fallen {
-                let wakers = flight.state().supersede();
-                wake(wakers);
-            }
-        }
-    }
-
     /// How many loads are under way.
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).len()).sum()
-    }
-
-    fn address(self: &Arc<Self>) -> usize {
-        Arc::as_ptr(self).addr()
     }
 
     /// How many callers follow them.
@@ -238,12 +238,26 @@ impl Flight {
         lock(&self.state)
     }
 
-    fn has_fallen(&self) -> bool {
-        lock(&self.ground).as_ref().is_some_and(|ground| !ground.is_intact())
+    fn is_of(&self, key: &Key, version: u32) -> bool {
+        self.version == version && self.key == *key
     }
 
     fn is_in(self: &Arc<Self>, shard: &Shard) -> bool {
         shard.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, self))
+    }
+}
+
+impl Stands for Flight {
+    /// As [`Flights::supersede`], of this one.
+    fn fall(self: Arc<Self>) {
+        let Some(flights) = self.home.upgrade() else { return };
+        let mut shard = flights.shard(&self.key);
+        if self.is_in(&shard) {
+            shard.remove(&self.key);
+        }
+        let wakers = self.state().supersede();
+        drop(shard);
+        wake(wakers);
     }
 }
 

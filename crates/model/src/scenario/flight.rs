@@ -46,9 +46,9 @@ impl Process {
             if let Some(value) = self.look() {
                 return value;
             }
-            let leader = match self.flights.join(&self.key, false) {
+            let leader = match self.flights.join(&self.key, 0, false) {
                 Role::Lead(leader) => leader,
-                Role::Recurse => panic!("nobody calls itself"),
+                Role::Recurse | Role::Apart => panic!("nobody calls itself, and all are of one version"),
                 Role::Follow(follower) => match block_on(follower) {
                     Arrival::Lead(leader) => leader,
                     Arrival::Superseded => continue,
@@ -192,9 +192,9 @@ fn losers(how: [Option<End>; 3]) -> usize {
     together(how.map(|how| {
         let (process, failed, promoted) = (process.clone(), failed.clone(), promoted.clone());
         Box::new(move || {
-            let leader = match process.flights.join(&process.key, false) {
+            let leader = match process.flights.join(&process.key, 0, false) {
                 Role::Lead(leader) => leader,
-                Role::Recurse => panic!("nobody calls itself"),
+                Role::Recurse | Role::Apart => panic!("nobody calls itself, and all are of one version"),
                 Role::Follow(follower) => match block_on(follower) {
                     Arrival::Lead(leader) => {
                         promoted.fetch_add(1, Ordering::Relaxed);
@@ -251,12 +251,12 @@ pub fn a_follower_may_go_away_at_any_time() {
         let (leading, going, staying) = (process.clone(), process.clone(), process.clone());
         together([
             Box::new(move || {
-                if let Role::Lead(leader) = leading.flights.join(&leading.key, false) {
+                if let Role::Lead(leader) = leading.flights.join(&leading.key, 0, false) {
                     drop(leader);
                 }
             }),
             // It takes no lead, and does not wait.
-            Box::new(move || drop(going.flights.join(&going.key, false))),
+            Box::new(move || drop(going.flights.join(&going.key, 0, false))),
             Box::new(move || assert_eq!(staying.call(), 1)),
         ]);
         assert_eq!(process.flights.len(), 0);
@@ -271,12 +271,13 @@ pub fn loads_do_not_wait_in_a_circle() {
         let run = |own: &Arc<Process>, other: &Arc<Process>| -> Act {
             let (own, other, recursions) = (own.clone(), other.clone(), recursions.clone());
             Box::new(move || {
-                let Role::Lead(leader) = own.flights.join(&own.key, false) else { return };
+                let Role::Lead(leader) = own.flights.join(&own.key, 0, false) else { return };
                 let inner = async {
-                    match other.flights.join(&other.key, false) {
+                    match other.flights.join(&other.key, 0, false) {
                         Role::Lead(leader) => _ = leader.land(slot(2), || ()),
                         Role::Follow(follower) => _ = follower.await,
                         Role::Recurse => _ = recursions.fetch_add(1, Ordering::Relaxed),
+                        Role::Apart => panic!("all are of one version"),
                     }
                 };
                 assert!(block_on(leader.watch(inner)).is_ok());
