@@ -10,7 +10,9 @@ use std::{
 };
 
 use cached_aside::{
-    Cache, CacheControl, CacheOutcome, Layer, RedisTier, Stats, cached, testing::ManualClock, warm,
+    Cache, CacheControl, CacheOutcome, Layer, RedisTier, Stats, cached,
+    testing::{ManualClock, WrongClock},
+    warm,
 };
 use redis_harness::{Proxy, RedisServer, eventually_async};
 use tokio::sync::Semaphore;
@@ -361,4 +363,32 @@ async fn a_lease_whose_end_is_absurd_holds_nobody_up_for_long() {
         assert_eq!(user(&cache, &runs, id).await, format!("user {id}"));
     }
     assert_eq!(runs.load(SeqCst), 2);
+}
+
+#[cached("ahead:{id}", ttl = "1h", refresh_ahead = 0.8, cache = cache, skip(cache, source))]
+async fn ahead(cache: &Cache, source: &Slow, id: u32) -> u32 {
+    source.runs.fetch_add(1, SeqCst);
+    source.gate.acquire().await.unwrap().forget();
+    id
+}
+
+/// What has been loaded just now is not loaded again by a machine whose wall clock is 50 minutes ahead.
+#[tokio::test]
+async fn the_age_of_a_value_does_not_depend_on_wall_clocks() {
+    let redis = RedisServer::start();
+    let (clock, source) = (WrongClock::new(), Slow::with(Semaphore::MAX_PERMITS));
+    clock.step(50 * 60 * 1000);
+    let tier = RedisTier::builder(redis.url()).operation_timeout(PATIENCE).write_timeout(PATIENCE).build();
+    let b = Cache::builder().namespace("test").clock(clock.clock()).tier(tier.unwrap()).build().unwrap();
+    let a = cache_on(&redis.url());
+    ahead(&a, &source, 7).await;
+    a.flush().await;
+    for tier in [Layer::L2, Layer::L1] {
+        let reply = ahead::with(CacheControl::new(), &b, &source, 7).await;
+        let CacheOutcome::Hit { tier: from, age } = reply.outcome else { panic!("{:?}", reply.outcome) };
+        assert_eq!(from, tier);
+        assert!(age < Duration::from_secs(10 * 60), "{age:?}");
+    }
+    // A renewal would be under way, or over.
+    assert_eq!((b.stats().in_flight, source.runs.load(SeqCst)), (0, 1));
 }

@@ -26,6 +26,9 @@ use crate::{
     tier::{Stored, Tier, TierError, Token},
 };
 
+/// The age of a value that lives longer is read from wall clocks, which do not differ by much of that.
+const LONGEST_COUNTED: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// The shared tier of one cache.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -159,15 +162,20 @@ impl Shared {
     ) -> Result<Option<Opened>, Unreadable> {
         let expect = Expect { schema: name.schema, check: name.check, codec: self.format.id() };
         let opened = envelope::open(&stored.bytes, &expect, &self.limits)?;
-        let age = Duration::from_millis(self.clock.wall_ms().saturating_sub(opened.header.created_ms));
-        // The wall clocks of two machines differ, so what the tier itself counts down decides, if it does; but a value
-        // that is replaced between the two readings of one round trip must not borrow the other's time.
+        // The wall clocks of two machines differ, so what the tier itself counts down decides, if it does, for the age as well; but a
+        // value that is replaced between the two readings of one round trip must not borrow the other's time.
         let stale_for = Duration::from_millis(opened.header.stale_ms);
         let spare = Duration::from_millis(opened.header.spare_ms);
         let life = Duration::from_millis(opened.header.fresh_ms).saturating_add(stale_for);
-        let left = match stored.remaining {
-            Some(remaining) => remaining.saturating_sub(spare).min(life),
-            None => life.saturating_sub(age),
+        let wall_age =
+            || Duration::from_millis(self.clock.wall_ms().saturating_sub(opened.header.created_ms));
+        let (left, age) = match stored.remaining {
+            Some(remaining) => {
+                let left = remaining.saturating_sub(spare).min(life);
+                // A tier may hold for less what would live longer.
+                (left, if life <= LONGEST_COUNTED { life - left } else { wall_age() })
+            }
+            None => (life.saturating_sub(wall_age()), wall_age()),
         };
         if left.is_zero() {
             return Ok(None);
@@ -211,7 +219,14 @@ impl Shared {
     /// need not be renewed, which would be a word to everyone.
     pub(crate) fn lease_length(&self, coalesces_here: bool) -> Duration {
         const UNRENEWED: u32 = 30;
-        if coalesces_here { UNRENEWED * self.lease } else { self.lease }
+        const LOADS: u32 = 10;
+
+        if !coalesces_here {
+            return self.lease;
+        }
+        let longest = self.lease.saturating_mul(UNRENEWED);
+        let price = function.price();
+        price.map_or(longest, |price| price.saturating_mul(LOADS).clamp(self.lease, longest))
     }
 
     /// Waiting to be stored does not make a value live longer.

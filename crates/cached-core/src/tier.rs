@@ -116,13 +116,19 @@ pub trait Watcher: Send + Sync + fmt::Debug + 'static {
     fn restored(&self);
 }
 
-/// A question about one key.
-#[derive(Clone, Copy, Debug)]
+/// A question about one key. `Debug` does not show it, as it holds the arguments of a call.
+#[derive(Clone, Copy)]
 pub struct Ask<'a> {
     /// The key.
     pub key: &'a str,
     /// Of a value that the asker has already: if it is still this one, its bytes are not sent again.
     pub known: Option<Stamp>,
+}
+
+impl fmt::Debug for Ask<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ask").field("known", &self.known.is_some()).finish_non_exhaustive()
+    }
 }
 
 /// What a tier found.
@@ -199,8 +205,8 @@ impl fmt::Debug for Token {
     }
 }
 
-/// A lease that somebody wants.
-#[derive(Clone, Copy, Debug)]
+/// A lease that somebody wants. `Debug` does not show the key, as it holds the arguments of a call.
+#[derive(Clone, Copy)]
 pub struct LeaseClaim<'a> {
     /// The key.
     pub key: &'a str,
@@ -210,6 +216,16 @@ pub struct LeaseClaim<'a> {
     pub lease: Duration,
     /// In whose place.
     pub take: Take,
+}
+
+impl fmt::Debug for LeaseClaim<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LeaseClaim")
+            .field("token", &self.token)
+            .field("lease", &self.lease)
+            .field("take", &self.take)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a lease may be taken over. A value stays where it is, and is served, until the fill.
@@ -223,8 +239,8 @@ pub enum Take {
     Force,
 }
 
-/// Tags of a load that begins.
-#[derive(Clone, Copy, Debug)]
+/// Tags of a load that begins. `Debug` shows how many, as their keys hold arguments of a call.
+#[derive(Clone, Copy)]
 pub struct TagAsk<'a> {
     /// Their keys.
     pub keys: &'a [String],
@@ -232,6 +248,16 @@ pub struct TagAsk<'a> {
     pub keep: Duration,
     /// Whether the value will tell further ones, so that the [moment](Leased::moment) is wanted.
     pub more: bool,
+}
+
+impl fmt::Debug for TagAsk<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TagAsk")
+            .field("keys", &self.keys.len())
+            .field("keep", &self.keep)
+            .field("more", &self.more)
+            .finish()
+    }
 }
 
 /// Leases, and generations of tags.
@@ -380,5 +406,26 @@ impl Tier for NoTier {
 
     async fn incr(&self, _: &str, _: i64, _: Option<Duration>) -> Result<i64, TierError> {
         Err(TierError::Unavailable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tier of one's own may trace what it is asked for.
+    #[test]
+    fn no_question_shows_what_it_is_about() {
+        let (key, keys) = ("ns:user:ada@example.org", ["ns:%tag:ada@example.org".to_owned()]);
+        let (token, lease) = (Token([7; 16]), Duration::from_secs(10));
+        let shown = [
+            format!("{:?}", Ask { key, known: Some(7) }),
+            format!("{:?}", LeaseClaim { key, token, lease, take: Take::Free }),
+            format!("{:?}", TagAsk { keys: &keys, keep: lease, more: false }),
+            format!("{:?}", Stored { bytes: key.into(), remaining: None, stamp: 7 }),
+            format!("{:?}", TierFill { key: key.to_owned(), token, bytes: key.into(), ttl: lease }),
+        ];
+        assert!(shown.iter().all(|text| !text.contains("ada")), "{shown:?}");
+        assert!(shown[1].contains("10s") && shown[2].contains("keys: 1"), "{shown:?}");
     }
 }
