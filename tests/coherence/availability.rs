@@ -6,10 +6,16 @@ use std::sync::{
 };
 use std::time::Duration;
 
-use cached_aside::{Cache, CacheControl, CacheOutcome, Layer, Reply, cached};
+use cached_aside::{
+    Budget, Cache, CacheControl, CacheOutcome, Layer, Reply, cached,
+    testing::{FakeTier, ManualClock},
+};
 use tokio::{spawn, task::JoinHandle, time::timeout};
 
-use crate::support::{Pair, SECOND, Source, settle, until};
+use crate::{
+    odd::{Odd, Switches},
+    support::{Pair, SECOND, Source, settle, until},
+};
 
 #[cached("stale:{id}", ttl = "10s", stale = "100s", cache = cache, skip(cache, source))]
 async fn stale(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
@@ -524,4 +530,55 @@ async fn what_a_lost_line_would_have_told_is_not_served_when_the_load_fails() {
     pair.clock.advance(5 * SECOND);
     held.let_through(1);
     assert_eq!(loading.await.unwrap(), Err("as planned".to_owned()));
+}
+
+#[cached("dear:{id}", ttl = "1h", cache = cache, skip(cache, source))]
+async fn dear(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
+    let _ = id;
+    source.try_load().await
+}
+
+#[cached("said:{id}", ttl = "1h", tier_timeout = "20ms", cache = cache, skip(cache, source))]
+async fn said(cache: &Cache, source: &Source, id: u32) -> usize {
+    let _ = id;
+    source.load().await
+}
+
+/// Two seconds for Redis are little where a load takes a minute, and much where it takes a millisecond.
+#[tokio::test]
+async fn how_long_the_tier_is_waited_for_follows_what_a_load_costs() {
+    let (clock, switches, source) = (ManualClock::new(), Arc::new(Switches::default()), Source::held());
+    let tier = Odd(FakeTier::new(&clock), switches.clone());
+    let cache = Cache::builder().namespace("test").tier(tier).clock(clock.clock()).build().unwrap();
+    let take = || std::mem::take(&mut *switches.budgets.lock().unwrap());
+    let load = async |id: u32, took: Duration| {
+        let runs = source.runs();
+        let call = spawn({
+            let (cache, source) = (cache.clone(), source.clone());
+            async move { dear(&cache, &source, id).await }
+        });
+        until(|| source.runs() > runs).await;
+        clock.advance(took);
+        source.let_through(1);
+        let _ = call.await.unwrap();
+        cache.flush().await;
+    };
+    let ms = Duration::from_millis;
+    load(1, ms(700)).await;
+    let grown = Budget::AtLeast(ms(512));
+    assert_eq!(take(), [("look", Budget::Own), ("lease", Budget::Own), ("fill", grown)]);
+    // What fails costs nothing.
+    source.fail(true);
+    load(2, 100 * SECOND).await;
+    assert_eq!(take(), [("look", grown), ("lease", grown)]);
+    source.fail(false);
+    load(3, 100 * SECOND).await;
+    let most = Budget::AtLeast(2 * SECOND);
+    assert_eq!(take(), [("look", grown), ("lease", grown), ("fill", most)]);
+
+    source.let_through(1);
+    said(&cache, &source, 1).await;
+    cache.flush().await;
+    let own = Budget::Exactly(ms(20));
+    assert_eq!(take(), [("look", own), ("lease", own), ("fill", own)]);
 }

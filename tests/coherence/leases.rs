@@ -76,6 +76,32 @@ async fn a_function_can_load_in_each_process() {
     assert_eq!(pair.tier_a.keys(), ["test:own:7"]);
 }
 
+/// Nobody waits for such a lease, so it is not renewed, and lasts for as long as loads may take.
+#[tokio::test]
+async fn when_a_process_dies_that_loads_for_itself_others_share_again_soon() {
+    let (pair, source, held) = (Pair::new(), Source::open(), Source::held());
+    let load = |id: u32| {
+        let (cache, held) = (pair.a.clone(), held.clone());
+        spawn(async move { own(&cache, &held, id).await })
+    };
+    let first = load(1);
+    until(|| held.runs() == 1).await;
+    pair.clock.advance(2 * SECOND);
+    held.let_through(1);
+    first.await.unwrap();
+    pair.flush().await;
+    let _never_over = load(2);
+    until(|| held.runs() == 2).await;
+    own(&pair.b, &source, 2).await;
+    pair.flush().await;
+    assert_eq!(pair.tier_b.keys(), ["test:own:1"], "it may still come");
+    pair.clock.advance(21 * SECOND);
+    pair.b.clear_local();
+    own(&pair.b, &source, 2).await;
+    pair.flush().await;
+    assert_eq!(pair.tier_b.keys(), ["test:own:1", "test:own:2"]);
+}
+
 #[tokio::test]
 async fn those_who_wait_for_a_load_that_fails_do_not_wait_for_each_other() {
     let (pair, source) = (Pair::new(), Source::held());

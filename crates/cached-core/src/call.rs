@@ -470,11 +470,13 @@ impl<R> Desk<R> {
     }
 
     pub(crate) fn seek(&self) -> Seek<'_, R> {
+        let function = self.cache.function(&self.site);
         Seek {
             shared: self.cache.shared(),
             entry: &self.entry,
             shape: &*self.shape,
-            function: self.cache.function(&self.site),
+            function,
+            budget: function.budget(&self.site),
             max_age: self.terms.max_age,
             coalesce: !self.site.coalesces_here() && !planted!("lease-ignored"),
             cache: &self.cache,

@@ -6,10 +6,16 @@
 use std::{
     iter::successors,
     ptr,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use crate::{
+    budget::Budget,
+    clock::Nanos,
     hot::Hot,
     latency::Histogram,
     site::Site,
@@ -24,6 +30,8 @@ pub(crate) struct Function {
     hit: Histogram,
     look: OnceLock<Box<Histogram>>,
     load: OnceLock<Box<Histogram>>,
+    /// How long a load has taken lately that gave a value; zero if none has.
+    price: AtomicU64,
     /// Its most used keys, if they are kept warm.
     pub(crate) hot: Hot,
     #[cfg(feature = "metrics")]
@@ -38,6 +46,7 @@ impl Function {
             hit: Histogram::new(),
             look: OnceLock::new(),
             load: OnceLock::new(),
+            price: AtomicU64::new(0),
             hot: Hot::default(),
             #[cfg(feature = "metrics")]
             exported: crate::export::Exported::default(),
@@ -80,6 +89,29 @@ impl Function {
 
     pub(crate) fn load(&self) -> &Histogram {
         self.load.get_or_init(|| Box::new(Histogram::new()))
+    }
+
+    /// A load has taken so long, and has given a value.
+    pub(crate) fn costs(&self, took: Nanos) {
+        const SHARE: u64 = 8;
+
+        // Of two at the same time one may be lost.
+        let before = self.price.load(Ordering::Relaxed);
+        let now = if before == 0 { took } else { before - before / SHARE + took / SHARE };
+        self.price.store(now.max(1), Ordering::Relaxed);
+    }
+
+    /// What a load costs; `None` if this process has not had one.
+    pub(crate) fn price(&self) -> Option<Duration> {
+        Some(self.price.load(Ordering::Relaxed)).filter(|price| *price > 0).map(Duration::from_nanos)
+    }
+
+    /// How long the shared tier may be waited for.
+    pub(crate) fn budget(&self, site: &Site) -> Budget {
+        match site.own_budget() {
+            Some(budget) => Budget::Exactly(budget),
+            None => Budget::of_price(self.price.load(Ordering::Relaxed)),
+        }
     }
 
     pub(crate) fn snapshot(&self) -> FunctionStats {

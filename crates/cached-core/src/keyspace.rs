@@ -188,8 +188,9 @@ where
             return values;
         }
         let entries: Vec<_> = asked.iter().map(|asked| &asked.entry).collect();
-        let found =
-            Seek::find_many(self.cache.shared(), &entries, &shape, self.cache.function(&self.site)).await;
+        let function = self.cache.function(&self.site);
+        let budget = function.budget(&self.site);
+        let found = Seek::find_many(self.cache.shared(), &entries, &shape, function, budget).await;
         for (Asked { index, entry, leader }, found) in asked.into_iter().zip(found) {
             let Some(Found { slot, claim, stamp, .. }) = found else { continue };
             values[index] = shape.restore(&*slot);

@@ -294,7 +294,9 @@ fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded: Loaded) -
     }
     let is_too_much = shared.background.len() > MOST_LANDINGS;
     // A lease over the value must not end it.
-    let spare = if is_renewed { shared.lease_length(arrival.site.coalesces_here()) } else { Duration::ZERO };
+    let function = arrival.cache.function(&arrival.site);
+    let lease = shared.lease_length(arrival.site.coalesces_here(), function);
+    let spare = if is_renewed { lease } else { Duration::ZERO };
     let life = Life { since: shared.clock.now(), ttl, stale, spare };
     let fill = encoder.map(|encoder| Fill { encoder, created_ms: shared.clock.wall_ms(), life });
     arrival.leader.begin_landing();

@@ -11,6 +11,7 @@ use std::{
 use tokio::{runtime::Handle, task::AbortHandle};
 
 use crate::{
+    budget::Budget,
     claim::Claim,
     either::within,
     functions::Function,
@@ -123,10 +124,11 @@ impl Lease {
         fill: Fill,
         value_tags: &[String],
         function: &Function,
+        budget: Budget,
         stand_on: impl Fn(&Claim),
     ) -> Verdict {
         let mut step = Step::begin(Span::fill(function.name()), &self.shared.clock);
-        let verdict = step.around(self.try_fill(fill, value_tags, stand_on)).await;
+        let verdict = step.around(self.try_fill(fill, value_tags, budget, stand_on)).await;
         step.end(match &verdict {
             Ok(Verdict::Stored(_)) => "stored",
             Ok(Verdict::Rejected) => "rejected",
@@ -147,6 +149,7 @@ impl Lease {
         &mut self,
         fill: Fill,
         value_tags: &[String],
+        budget: Budget,
         stand_on: impl Fn(&Claim),
     ) -> Result<Verdict, TierError> {
         let life = fill.life;
@@ -174,7 +177,7 @@ impl Lease {
         }
         let asked = self.shared.clock.now();
         let fill = TierFill { key: self.name.text.clone(), token: self.token, bytes, ttl };
-        let mut filled = self.shared.tier.fill(vec![fill]).await?;
+        let mut filled = self.shared.tier.fill_within(vec![fill], budget).await?;
         // Stored or not, the lease is no more.
         self.is_over = true;
         self.shared.marks.nudge(&self.name.text);

@@ -2,6 +2,7 @@
 
 mod arrival;
 mod background;
+mod budget;
 mod builder;
 mod cache;
 mod call;
@@ -65,6 +66,7 @@ mod warming;
 #[path = "private/mod.rs"]
 pub mod __private;
 
+pub use budget::Budget;
 pub use builder::CacheBuilder;
 pub use cache::{Cache, Mode};
 pub use cached_macros::{cached, invalidates};

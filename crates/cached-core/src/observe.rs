@@ -3,6 +3,7 @@
 use std::{future::Future, sync::Arc, thread, time::Duration};
 
 use crate::{
+    budget::Budget,
     cache::Cache,
     clock::{Clock, Nanos},
     functions::Function,
@@ -76,28 +77,34 @@ impl Loading {
         self.step.around(load)
     }
 
-    pub(crate) fn ended(self, is_error: bool) {
+    pub(crate) fn ended(mut self, is_error: bool) {
         if is_error && self.has_begun {
             self.function.add(Count::LoadError);
         }
-        self.end(if is_error { "error" } else { "ok" });
+        let took = self.end(if is_error { "error" } else { "ok" });
+        if let Some(took) = took.filter(|_| !is_error) {
+            self.function.costs(took);
+        }
     }
 
     /// It is not known whether with an error.
-    pub(crate) fn returned(self) {
+    pub(crate) fn returned(mut self) {
         self.end("returned");
     }
 
-    pub(crate) fn panicked(self) {
+    pub(crate) fn panicked(mut self) {
         self.function.add(Count::LoadPanic);
         self.end("panic");
     }
 
-    fn end(mut self, outcome: &'static str) {
+    /// How long it took, if it has begun.
+    fn end(&mut self, outcome: &'static str) -> Option<Nanos> {
         let took = self.step.end(outcome);
-        if self.has_begun {
-            self.function.load().record(took);
+        if !self.has_begun {
+            return None;
         }
+        self.function.load().record(took);
+        Some(took)
     }
 }
 
@@ -106,10 +113,11 @@ pub(crate) async fn look_at(
     shared: &Shared,
     function: &Function,
     key: &str,
+    budget: Budget,
     began: Nanos,
 ) -> (Result<(Record, Arc<Line>), TierError>, Nanos) {
     let mut step = Step::since(began, Span::look(function.name()), &shared.clock);
-    let seen = step.around(shared.tier.look_at(key)).await;
+    let seen = step.around(shared.tier.look_at_within(key, budget)).await;
     let took = step.end(outcome(seen.as_ref().map(|(record, _)| Some(record))));
     function.look().record(took);
     (seen, began.saturating_add(took))
@@ -121,9 +129,10 @@ pub(crate) async fn look(
     function: &Function,
     asks: &[Ask<'_>],
     tags: &[String],
+    budget: Budget,
 ) -> Result<Seen, TierError> {
     let mut step = Step::begin(Span::look(function.name()), &shared.clock);
-    let seen = step.around(shared.tier.look(asks, tags)).await;
+    let seen = step.around(shared.tier.look_within(asks, tags, budget)).await;
     let took = step.end(outcome(seen.as_ref().map(|seen| seen.records.last())));
     function.look().record(took);
     seen

@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    budget::Budget,
     cache::{Cache, Entry},
     claim::Claim,
     clock::{Nanos, nanos},
@@ -52,6 +53,7 @@ pub(crate) struct Seek<'a, R> {
     pub(crate) entry: &'a Entry,
     pub(crate) shape: &'a dyn Shape<R>,
     pub(crate) function: &'a Function,
+    pub(crate) budget: Budget,
     pub(crate) max_age: Option<Duration>,
     /// Whether to wait for the loads of other processes.
     pub(crate) coalesce: bool,
@@ -80,6 +82,7 @@ impl<R> Seek<'_, R> {
         entries: &[&Entry],
         shape: &dyn Shape<R>,
         function: &Function,
+        budget: Budget,
     ) -> Vec<Option<Found>> {
         let nothing = || entries.iter().map(|_| None).collect();
         if !shared.tier.ready() {
@@ -90,7 +93,7 @@ impl<R> Seek<'_, R> {
         let claims: Vec<_> = entries.iter().map(|entry| name(entry)).collect();
         let asks: Vec<_> =
             entries.iter().map(|entry| Ask { key: entry.name.text.as_str(), known: None }).collect();
-        let asked: Result<Seen, _> = look(shared, function, &asks, &[]).await;
+        let asked: Result<Seen, _> = look(shared, function, &asks, &[], budget).await;
         let Ok(Seen { records, line, .. }) = asked else {
             function.add(Count::SharedReadError);
             return nothing();
@@ -314,12 +317,12 @@ impl<R> Seek<'_, R> {
             return State::Unknown;
         }
         let asked = if known.is_none() && tags.is_empty() {
-            let (asked, now) = look_at(shared, self.function, name, claim.checked).await;
+            let (asked, now) = look_at(shared, self.function, name, self.budget, claim.checked).await;
             asked.map(|(record, line)| (Some(record), Vec::new(), line, now))
         } else {
             let ask = Ask { key: name, known: known.map(|kept| kept.stamp) };
             // Boxed, as everything that a plain hit has no need of: its future is to be small.
-            let asked = Box::pin(look(shared, self.function, &[ask], &tags)).await;
+            let asked = Box::pin(look(shared, self.function, &[ask], &tags, self.budget)).await;
             asked.map(|Seen { mut records, generations, line }| {
                 (records.pop(), generations, line, shared.clock.now())
             })
@@ -419,7 +422,7 @@ impl<R> Seek<'_, R> {
             if self.is_pending(&told) {
                 return None;
             }
-            let seen = look(self.shared, self.function, &[], &told).await.ok()?;
+            let seen = look(self.shared, self.function, &[], &told, self.budget).await.ok()?;
             line = Line::joined([line, seen.line]);
             for (tag, generation) in marks.into_iter().zip(seen.generations) {
                 now.push((tag, generation?));
@@ -460,9 +463,14 @@ impl<R> Seek<'_, R> {
         let any_tag = self.shape.has_value_tags().then(|| shared.mark(&shared.journal()));
         let pledge = Pledge::new(shared, &name.text);
         let token = pledge.token();
-        let wanted = LeaseClaim { key: &name.text, token, lease: shared.lease_length(!self.coalesce), take };
+        let wanted = LeaseClaim {
+            key: &name.text,
+            token,
+            lease: shared.lease_length(!self.coalesce, self.function),
+            take,
+        };
         let ask = TagAsk { keys: tags, keep: self.shape.ttl_hint(), more: any_tag.is_some() };
-        let Ok(leased) = shared.tier.lease(&[wanted], ask).await else {
+        let Ok(leased) = shared.tier.lease_within(&[wanted], ask, self.budget).await else {
             self.function.add(Count::SharedReadError);
             return Leasing::Unknown;
         };

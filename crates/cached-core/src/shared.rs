@@ -14,6 +14,7 @@ use crate::{
     clock::{Clock, Nanos, millis},
     codec::Format,
     envelope::{self, Expect, Header, Limits, TagGeneration, Unreadable},
+    functions::Function,
     guard::Guarded,
     key::KeyHasher,
     line::Line,
@@ -216,8 +217,9 @@ impl Shared {
     }
 
     /// How long a lease lasts unless it is renewed. Nobody waits for that of a function which loads in each process, so it
-    /// need not be renewed, which would be a word to everyone.
-    pub(crate) fn lease_length(&self, coalesces_here: bool) -> Duration {
+    /// need not be renewed, which would be a word to everyone; but while it lasts, nothing of the key is shared if its process
+    /// dies. So it is a multiple of what loads of the function take, as far as that is known.
+    pub(crate) fn lease_length(&self, coalesces_here: bool, function: &Function) -> Duration {
         const UNRENEWED: u32 = 30;
         const LOADS: u32 = 10;
 

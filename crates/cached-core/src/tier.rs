@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use crate::{
+    budget::Budget,
     health::{TierHealth, TierState},
     line::Line,
 };
@@ -15,7 +16,7 @@ use crate::{
 /// by its [`Token`]. Only the load whose lease is still there may [`fill`](Self::fill): whatever removes the key, here or
 /// by another program, takes the lease with it, and so no load that began before can store what it found.
 ///
-/// A tier MUST bound the time of every operation by itself and MUST NOT panic: the call path awaits it while a
+/// A tier MUST bound the time of every operation by itself (where it is given a [`Budget`], by that, if it can) and MUST NOT panic: the call path awaits it while a
 /// caller waits. It SHOULD fail at once while it knows that it cannot be reached, and then answer `false` from
 /// [`ready`](Tier::ready). An operation that failed may still take effect later, but none that changes a value may do so
 /// when the key was deleted meanwhile. The tier stores opaque bytes; freshness, checksums and schemas are its caller's
@@ -46,6 +47,40 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
     async fn look_at(&self, key: &str) -> Result<(Record, Arc<Line>), TierError> {
         let Seen { mut records, line, .. } = self.look(&[Ask { key, known: None }], &[]).await?;
         Ok((records.pop().ok_or(TierError::Unavailable)?, line))
+    }
+
+    /// As [`look`](Self::look), within a budget that follows what a load costs. A tier with a fixed budget leaves it as it is.
+    async fn look_within(
+        &self,
+        asks: &[Ask<'_>],
+        tags: &[String],
+        budget: Budget,
+    ) -> Result<Seen, TierError> {
+        let _ = budget;
+        self.look(asks, tags).await
+    }
+
+    /// As [`look_at`](Self::look_at), within a budget.
+    async fn look_at_within(&self, key: &str, budget: Budget) -> Result<(Record, Arc<Line>), TierError> {
+        let _ = budget;
+        self.look_at(key).await
+    }
+
+    /// As [`lease`](Self::lease), within a budget.
+    async fn lease_within(
+        &self,
+        claims: &[LeaseClaim<'_>],
+        tags: TagAsk<'_>,
+        budget: Budget,
+    ) -> Result<Leased, TierError> {
+        let _ = budget;
+        self.lease(claims, tags).await
+    }
+
+    /// As [`fill`](Self::fill), within a budget: a value that was dear is given more time.
+    async fn fill_within(&self, fills: Vec<TierFill>, budget: Budget) -> Result<Filled, TierError> {
+        let _ = budget;
+        self.fill(fills).await
     }
 
     /// Takes a lease under each key, as each claim says, and gives each tag a new generation if it has none: in one round

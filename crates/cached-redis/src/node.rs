@@ -6,20 +6,18 @@ use std::{
 };
 
 use cached_core::{Attachment, Line, TierError};
-use tokio::{
-    runtime::Handle,
-    time::{timeout, timeout_at},
-};
+use tokio::{runtime::Handle, time::timeout};
 
 use crate::{
+    awaited::{Vigil, within},
     batch::{Batch, Replies},
-    breaker::Breaker,
+    breaker::{Breaker, Waited},
     failure::{Failure, Verdict},
     gate::{Gate, Place},
     heartbeat::Member,
     link::{Link, Session},
     reads::{Got, Reading, Reads},
-    settings::{LONGEST, Settings},
+    settings::Settings,
     state::Condition,
     supervisor::Supervision,
     watch::Watch,
@@ -106,18 +104,19 @@ impl Node {
         session.ok().flatten().ok_or(TierError::Unavailable)
     }
 
-    /// Sends a batch and returns the answers, within `budget`; and when they came.
+    /// Sends a batch and returns the answers, within `budget`; and when they came. `vigil` is how they were waited for.
     async fn run(
         &self,
         batch: &Batch,
-        began: Instant,
+        vigil: &mut Vigil,
         budget: Duration,
     ) -> Result<(Answers, Instant), TierError> {
+        let began = vigil.began();
         let session = self.session(began, budget).await?;
         let mut connection = session.connection.clone();
-        let deadline = began.checked_add(budget).unwrap_or_else(|| began + LONGEST);
-        let answers = timeout_at(deadline.into(), batch.send(&mut connection)).await;
-        let mut replies = answers.map_err(|_| TierError::Timeout)?.map_err(|error| {
+        let answers;
+        (answers, *vigil) = within(batch.send(&mut connection), began, budget).await;
+        let mut replies = answers.ok_or(TierError::Timeout)?.map_err(|error| {
             let Failure { error, verdict } = error.into();
             self.link.report(&session, verdict);
             error
@@ -143,61 +142,66 @@ impl Node {
     /// Runs what somebody waits for before he has a value, unless he would wait in vain.
     pub(crate) async fn read(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
         let _place = self.admit()?;
-        let began = Instant::now();
-        let (outcome, ended) = match self.run(batch, began, budget).await {
+        let mut vigil = Vigil::new(Instant::now(), budget);
+        let (outcome, ended) = match self.run(batch, &mut vigil, budget).await {
             Ok((answers, now)) => (Ok(answers), now),
             Err(error) => (Err(error), Instant::now()),
         };
-        self.waited(&outcome, began, ended);
+        self.waited(&outcome, &vigil, ended);
         outcome
     }
 
-    /// A read that began and ended then has ended.
-    fn waited<T>(&self, outcome: &Result<T, TierError>, began: Instant, ended: Instant) {
+    /// A read has ended.
+    fn waited<T>(&self, outcome: &Result<T, TierError>, vigil: &Vigil, ended: Instant) {
         let is_answered = matches!(outcome, Ok(_) | Err(TierError::Refused(_)));
-        let has_opened = self.link.waited(is_answered, began, ended);
+        let has_opened = self.link.waited(&Waited::new(is_answered, vigil, ended));
         // A connection that has become mute is found out at once, and not when its next heartbeat is due.
         let is_late = matches!(outcome, Err(TierError::Timeout));
-        if has_opened || is_late && self.link.is_unchecked(began, ended) {
+        if has_opened || is_late && self.link.is_unchecked(vigil.began(), ended) {
             self.watch.pulse.notify_one();
         }
     }
 
     /// What is under one key: as [`read`](Self::read), with others if many ask.
-    pub(crate) async fn get(&self, key: &str) -> Result<Got, TierError> {
+    pub(crate) async fn get(&self, key: &str, budget: Duration) -> Result<Got, TierError> {
         let place = self.admit()?;
         if self.link.reads.are_many(place.others)
-            && let Some(reading) = self.join(key)
+            && let Some(reading) = self.join(key, budget)
         {
             return reading.await;
         }
-        let began = Instant::now();
-        let (outcome, ended) = match Box::pin(self.get_alone(key, began)).await {
+        let mut vigil = Vigil::new(Instant::now(), budget);
+        let (outcome, ended) = match Box::pin(self.get_alone(key, &mut vigil, budget)).await {
             Ok((got, now)) => (Ok(got), now),
             Err(error) => (Err(error), Instant::now()),
         };
-        self.waited(&outcome, began, ended);
+        self.waited(&outcome, &vigil, ended);
         outcome
     }
 
     /// A seat beside others.
-    fn join(&self, key: &str) -> Option<Reading> {
+    fn join(&self, key: &str, budget: Duration) -> Option<Reading> {
         let runtime = Handle::try_current().ok()?;
-        self.link.reads.join(key, &runtime).or_else(|| {
-            let (session, budget) = (self.current(Instant::now())?, self.settings.read_timeout);
+        self.link.reads.join(key, budget, &runtime).or_else(|| {
+            let session = self.current(Instant::now())?;
             Reads::begin(&self.link, &self.watch, key, session, budget, &runtime)
         })
     }
 
-    async fn get_alone(&self, key: &str, began: Instant) -> Result<(Got, Instant), TierError> {
-        let budget = self.settings.read_timeout;
+    async fn get_alone(
+        &self,
+        key: &str,
+        vigil: &mut Vigil,
+        budget: Duration,
+    ) -> Result<(Got, Instant), TierError> {
+        let began = vigil.began();
         let session = self.session(began, budget).await?;
         let mut connection = session.connection.clone();
         let mut command = redis::Cmd::with_capacity(2, "GET".len() + key.len());
         command.arg("GET").arg(key);
-        let deadline = began.checked_add(budget).unwrap_or_else(|| began + LONGEST);
-        let answer = timeout_at(deadline.into(), connection.send_packed_command(&command)).await;
-        let answer = answer.map_err(|_| TierError::Timeout)?;
+        let answer;
+        (answer, *vigil) = within(connection.send_packed_command(&command), began, budget).await;
+        let answer = answer.ok_or(TierError::Timeout)?;
         let now = Instant::now();
         let got = answer.map_err(Failure::from).and_then(|answer| {
             self.condition().answered_at(now);
@@ -216,7 +220,8 @@ impl Node {
     /// Runs what writes.
     pub(crate) async fn change(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
         let _place = self.link.gate.write()?;
-        self.run(batch, Instant::now(), budget).await.map(|(answers, _)| answers)
+        let mut vigil = Vigil::new(Instant::now(), budget);
+        self.run(batch, &mut vigil, budget).await.map(|(answers, _)| answers)
     }
 
     /// What came over this line does not fit the questions: if it is the current one, the connection is replaced.

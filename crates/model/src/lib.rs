@@ -47,6 +47,8 @@ pub mod __private;
 mod arrival;
 #[path = "../../cached-core/src/background.rs"]
 mod background;
+#[path = "../../cached-core/src/budget.rs"]
+mod budget;
 #[path = "../../cached-core/src/builder.rs"]
 mod builder;
 #[path = "../../cached-core/src/cache.rs"]
