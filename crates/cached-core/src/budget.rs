@@ -48,7 +48,7 @@ impl Budget {
             // No tier that is worth asking allows less.
             return Self::Own;
         }
-        Self::AtLeast(Duration::from_millis((1 << price_ms.ilog2()).min(MOST_MS)))
+        Self::AtLeast(Duration::from_millis((1_u64 << price_ms.ilog2()).min(MOST_MS)))
     }
 }
 
@@ -59,9 +59,9 @@ mod tests {
     #[test]
     fn the_budget_follows_the_price_and_has_a_limit() {
         let ms = Duration::from_millis;
-        let of = |price| Budget::of_price(price * 1_000_000).of_read(ms(50));
+        let of = |price: Nanos| Budget::of_price(price * 1_000_000).of_read(ms(50));
         let prices = [0, 1, 31, 32, 63, 64, 200, 1_000, 2_047, 2_048, 30_000, 120_000];
-        let budgets = [50, 50, 50, 50, 50, 64, 128, 512, 1_024, 2_000, 2_000, 2_000];
+        let budgets: [u64; 12] = [50, 50, 50, 50, 50, 64, 128, 512, 1_024, 2_000, 2_000, 2_000];
         assert_eq!(prices.map(of), budgets.map(ms));
         assert_eq!(Budget::of_price(Nanos::MAX).of_read(ms(50)), ms(2_000));
     }

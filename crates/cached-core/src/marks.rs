@@ -208,6 +208,8 @@ impl fmt::Debug for Mark {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
 
     #[test]
@@ -244,11 +246,11 @@ mod tests {
     }
 
     #[derive(Default)]
-    struct Load(std::sync::atomic::AtomicUsize);
+    struct Load(AtomicUsize);
 
     impl Stands for Load {
         fn fall(self: Arc<Self>) {
-            self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            self.0.fetch_add(1, Ordering::SeqCst);
         }
     }
 
@@ -268,8 +270,7 @@ mod tests {
                 tag.carry(load);
             }
         }
-        let told =
-            || loads.iter().map(|load| load.0.load(std::sync::atomic::Ordering::SeqCst)).collect::<Vec<_>>();
+        let told = || loads.iter().map(|load| load.0.load(Ordering::SeqCst)).collect::<Vec<_>>();
         tag.put_down(&weak[1]);
         marks.end("ns:tag");
         assert_eq!((&told()[..4], told().iter().sum()), (&[1, 0, 1, 0][..], 2));
