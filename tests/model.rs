@@ -118,7 +118,7 @@ struct Pair {
 }
 
 /// As the keyspace `n` of `cache`, for what only a function can do.
-#[cached_aside::cached("n", ttl = 60, cache = cache, skip(cache, value))]
+#[cached_aside::cached("n", ttl = 60, schema = "n", cache = cache, skip(cache, value))]
 async fn n(cache: &Cache, value: u64, key: u8) -> u64 {
     let _ = key;
     value
@@ -131,8 +131,9 @@ impl Pair {
         let caches = [(); 2].map(|()| {
             Cache::builder().namespace("test").tier(tier.clone()).clock(clock.clock()).build().unwrap()
         });
-        let keyspaces =
-            [0, 1].map(|process: usize| caches[process].keyspace("n", Duration::from_secs(TTL)).unwrap());
+        let keyspaces = [0, 1].map(|process: usize| {
+            caches[process].keyspace("n", Duration::from_secs(TTL)).unwrap().schema("n")
+        });
         Self { clock, tier, caches, keyspaces, model: Model::default(), next: Cell::new(0) }
     }
 

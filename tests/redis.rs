@@ -6,23 +6,31 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cached_aside::{
-    Cache, CacheControl, CacheOutcome, Layer, RedisTier, Stats, cached,
+    Cache, CacheBuilder, CacheControl, CacheOutcome, Layer, RedisTier, Stats, TierHealth, TierState, cached,
+    tag,
     testing::{ManualClock, WrongClock},
     warm,
 };
 use redis_harness::{Proxy, RedisServer, eventually_async};
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
 
 /// So long that no result depends on how busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn cache_on(url: &str) -> Cache {
+    builder_on(url).build().unwrap()
+}
+
+fn builder_on(url: &str) -> CacheBuilder {
     let tier = RedisTier::builder(url).operation_timeout(PATIENCE).write_timeout(PATIENCE).build().unwrap();
-    Cache::builder().namespace("test").tier(tier).build().unwrap()
+    Cache::builder().namespace("test").tier(tier)
 }
 
 #[cached("user:{id}", ttl = "1h", cache = cache, skip(cache, runs))]
@@ -44,6 +52,75 @@ async fn two_caches_share_a_value_with_the_time_it_has_left() {
     assert_eq!(runs.load(SeqCst), 1);
     user::invalidate(&b, &runs, 7).await.unwrap();
     assert_eq!(redis.cli(&["EXISTS", "test:user:7"]).trim(), "0");
+}
+
+/// An image, as most programs hold it.
+#[cached("image:{id}", ttl = "1h", cache = cache, skip(cache, runs))]
+async fn image(cache: &Cache, runs: &AtomicUsize, id: u32) -> Vec<u8> {
+    runs.fetch_add(1, SeqCst);
+    vec![id.to_le_bytes()[0]; 5 << 20]
+}
+
+#[tokio::test]
+async fn bytes_travel_as_bytes() {
+    let redis = RedisServer::start();
+    let (a, b, runs) = (cache_on(&redis.url()), cache_on(&redis.url()), AtomicUsize::new(0));
+    let first = image(&a, &runs, 200).await;
+    a.flush().await;
+    assert!(image(&b, &runs, 200).await == first);
+    assert_eq!(runs.load(SeqCst), 1);
+    let stored: usize = redis.cli(&["STRLEN", "test:image:200"]).trim().parse().unwrap();
+    assert!(stored < (5 << 20) + 200, "{stored}");
+}
+
+/// More than Redis is to hold, with a tag that it tells itself.
+#[cached("atlas:{id}", ttl = "1h", tags = ["atlas:{id}"], tags_from = |atlas| vec![tag!("pages:{}", atlas.len())],
+    cache = cache, skip(cache, runs))]
+async fn atlas(cache: &Cache, runs: &AtomicUsize, id: u32) -> Vec<String> {
+    let run = runs.fetch_add(1, SeqCst);
+    vec![format!("{id} {run}"), "x".repeat(10_000)]
+}
+
+#[tokio::test]
+async fn what_redis_is_not_to_hold_is_loaded_once_in_each_process_and_invalidated_in_all() {
+    let redis = RedisServer::start();
+    let narrow = || builder_on(&redis.url()).max_value_bytes(1_000).build().unwrap();
+    let (a, b, runs) = (narrow(), narrow(), AtomicUsize::new(0));
+    let mut expected = 0;
+    for way in ["key", "tag", "told tag", "a foreign program"] {
+        expected += 2;
+        for cache in [&a, &b, &a, &b] {
+            atlas(cache, &runs, 7).await;
+            cache.flush().await;
+        }
+        // All connections are cut: what each process has is still what it was.
+        let tiers = || [&a, &b].map(|cache| cache.health().tier.unwrap());
+        let before = tiers().map(|tier| tier.reconnects);
+        redis.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+        eventually_async("both are connected again", async || {
+            let is_new = |(tier, before)| matches!(tier, TierHealth { state: TierState::Up, reconnects, .. } if reconnects > before);
+            tiers().into_iter().zip(before).all(is_new)
+        })
+        .await;
+        for cache in [&a, &b, &a, &b] {
+            atlas(cache, &runs, 7).await;
+            cache.flush().await;
+        }
+        assert_eq!(runs.load(SeqCst), expected, "before {way}");
+        match way {
+            "key" => atlas::invalidate(&b, &runs, 7).confirmed().await.unwrap(),
+            "tag" => a.invalidate_tag("atlas:{}", &[&7]).confirmed().await.unwrap(),
+            "told tag" => b.invalidate_tag("pages:{}", &[&2]).confirmed().await.unwrap(),
+            _ => {
+                redis.cli(&["DEL", "test:atlas:7"]);
+                // Whoever is told of this was told of the other before.
+                a.invalidate_tag("nothing", &[]).confirmed().await.unwrap();
+            }
+        }
+    }
+    atlas(&a, &runs, 7).await;
+    assert_eq!(runs.load(SeqCst), expected + 1);
+    assert!(redis.cli(&["STRLEN", "test:atlas:7"]).trim().parse::<usize>().unwrap() < 1_000);
 }
 
 #[tokio::test]
@@ -322,11 +399,11 @@ async fn a_process_with_all_places_taken_leaves_its_keys_to_others() {
     let queued = ask(2);
     let looks = || a.stats_by_function().iter().map(|function| function.look.count).sum::<u64>();
     eventually_async("the next one has asked Redis", async || looks() == 2).await;
-    let elsewhere = tokio::time::timeout(PATIENCE, scarce(&b, &idle, 2));
+    let elsewhere = timeout(PATIENCE, scarce(&b, &idle, 2));
     assert_eq!(elsewhere.await, Ok(2));
     b.flush().await;
     // Its caller gets that value, although no place is free.
-    assert_eq!(tokio::time::timeout(PATIENCE, queued).await.unwrap().unwrap(), 2);
+    assert_eq!(timeout(PATIENCE, queued).await.unwrap().unwrap(), 2);
     assert_eq!((busy.runs.load(SeqCst), idle.runs.load(SeqCst)), (1, 1));
     busy.gate.add_permits(1);
     assert_eq!(first.await.unwrap(), 1);
@@ -355,7 +432,7 @@ async fn a_lease_whose_end_is_absurd_holds_nobody_up_for_long() {
     for (id, value) in [(7, ""), (8, "a value that cannot be read")] {
         let key = format!("test:user:{id}");
         leave_lease(&redis, &key, value, HOUR_MS);
-        let call = tokio::time::timeout(PATIENCE, user(&cache, &runs, id));
+        let call = timeout(PATIENCE, user(&cache, &runs, id));
         assert_eq!(call.await, Ok(format!("user {id}")), "{value:?}");
         cache.flush().await;
         cache.clear_local();
@@ -391,4 +468,99 @@ async fn the_age_of_a_value_does_not_depend_on_wall_clocks() {
     }
     // A renewal would be under way, or over.
     assert_eq!((b.stats().in_flight, source.runs.load(SeqCst)), (0, 1));
+}
+
+/// With a bound of half a second, the proof would be too old soon, and an entry would be asked for again.
+#[tokio::test]
+async fn hits_in_memory_keep_proofs_coming_and_a_pause_costs_one_question() {
+    let redis = RedisServer::start();
+    let tier =
+        RedisTier::builder(redis.url()).operation_timeout(PATIENCE).write_timeout(PATIENCE).build().unwrap();
+    let bound = Duration::from_millis(500);
+    let cache = Cache::builder().namespace("test").staleness_bound(bound).tier(tier).build().unwrap();
+    let runs = AtomicUsize::new(0);
+    user(&cache, &runs, 7).await;
+    cache.flush().await;
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(8) {
+        user(&cache, &runs, 7).await;
+        sleep(Duration::from_millis(5)).await;
+    }
+    let busy = cache.stats();
+    // A machine that stands still for longer than the bound has an excuse.
+    assert!(busy.revalidated <= 2, "{busy:?}");
+
+    eventually_async("nothing is asked any more", async || {
+        let calls = redis.cli(&["INFO", "commandstats"]);
+        sleep(Duration::from_millis(1500)).await;
+        let later = redis.cli(&["INFO", "commandstats"]);
+        let of_tier = |stats: &str| {
+            let is_own = |line: &&str| {
+                !["info", "client", "hello"].iter().any(|own| line.starts_with(&format!("cmdstat_{own}")))
+            };
+            stats
+                .lines()
+                .filter(is_own)
+                .map(|line| line.split(',').next().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        of_tier(&calls) == of_tier(&later)
+    })
+    .await;
+    for _ in 0..10 {
+        user(&cache, &runs, 7).await;
+    }
+    let stats = cache.stats();
+    assert_eq!(stats.revalidated, busy.revalidated + 1, "{stats:?}");
+    assert_eq!(runs.load(SeqCst), 1);
+}
+
+#[tokio::test]
+async fn many_keys_go_in_parts() {
+    const MANY: u64 = 20_000;
+    let redis = RedisServer::start();
+    let proxy = Proxy::start(redis.port());
+    let cache = cache_on(&proxy.url());
+    let prices = cache.keyspace::<u64, u64>("price", PATIENCE * 100).unwrap();
+    prices.set(&MANY, 0).await.unwrap();
+    let keys: Vec<_> = (0..MANY).collect();
+    prices.set_many(keys.iter().map(|key| (key, key + 1))).await.unwrap();
+    cache.clear_local();
+    proxy.take_round_trips();
+    let found = prices.get_many(&keys).await;
+    assert!(found.iter().zip(0..).all(|(value, key)| *value == Some(key + 1)));
+    let asked = proxy.take_round_trips().len();
+    assert!(asked as u64 >= MANY / 256, "{asked} round trips");
+}
+
+/// What a load that is nearly over its ttl finds is replaced while the others go on with it.
+#[tokio::test]
+async fn a_refresh_of_a_value_that_is_nearly_over_takes_it_from_nobody() {
+    let redis = RedisServer::start();
+    let (a, b) = (cache_on(&redis.url()), cache_on(&redis.url()));
+    let load = async |cache: &Cache, terms: CacheControl, held: &Semaphore, runs: &AtomicUsize| {
+        nearly_over::with(terms, cache, held, runs).await.outcome
+    };
+    let (open, held, runs) = (Semaphore::new(9), Semaphore::new(0), AtomicUsize::new(0));
+    load(&a, CacheControl::new(), &open, &runs).await;
+    a.flush().await;
+    load(&b, CacheControl::new(), &open, &runs).await;
+    let refreshed = load(&a, CacheControl::no_cache(), &held, &runs);
+    let asked = async {
+        eventually_async("the refresh has begun", async || runs.load(SeqCst) == 2).await;
+        let outcome = timeout(PATIENCE, load(&b, CacheControl::new(), &open, &runs)).await;
+        held.add_permits(1);
+        outcome.expect("it does not wait")
+    };
+    let (_, outcome) = tokio::join!(refreshed, asked);
+    assert!(matches!(outcome, CacheOutcome::Hit { .. }), "{outcome:?}");
+    assert_eq!(runs.load(SeqCst), 2);
+}
+
+/// Less than a lease.
+#[cached("nearly-over", ttl = "9s", detach = false, cache = cache, skip(cache, held, runs))]
+async fn nearly_over(cache: &Cache, held: &Semaphore, runs: &AtomicUsize) -> u8 {
+    runs.fetch_add(1, SeqCst);
+    held.acquire().await.unwrap().forget();
+    1
 }

@@ -335,32 +335,6 @@ async fn an_error_that_can_be_cloned_is_shared() {
 }
 
 #[tokio::test]
-async fn an_error_that_cannot_be_cloned_is_tried_once_more_and_then_by_everyone() {
-    #[cached("err", ttl = "1h", cache = cache, skip(cache, source, heal))]
-    async fn fails(cache: &Cache, source: &Source, heal: usize, key: u32) -> Result<usize, Unshareable> {
-        let run = source.run().await;
-        if run >= heal { Ok(run) } else { Err(Unshareable(run)) }
-    }
-    for (heal, loads) in [(2, 2), (1_000, 100)] {
-        let (cache, source) = (cache(), Source::held());
-        let callers: Vec<_> = (0..100)
-            .map(|_| {
-                let (cache, source) = (cache.clone(), source.clone());
-                tokio::spawn(async move { fails(&cache, &source, heal, 7).await })
-            })
-            .collect();
-        source.begun().await;
-        settle().await;
-        source.let_through(100);
-        for caller in callers {
-            let _ = caller.await.unwrap();
-        }
-        assert_eq!(source.runs(), loads);
-        assert_eq!(cache.stats().in_flight, 0);
-    }
-}
-
-#[tokio::test]
 async fn a_load_that_asks_for_its_own_key_runs_the_body() {
     #[cached("recursive", ttl = "1h", cache = cache, skip(cache, source, depth), detach = false)]
     async fn recursive(cache: &Cache, source: &Source, depth: u32, key: u32) -> usize {
@@ -628,7 +602,7 @@ fn last(cache: &Cache, dropped: &Arc<AtomicUsize>, key: u32) -> Last {
 #[test]
 fn a_value_may_use_the_cache_when_it_is_dropped() {
     let (done, is_done) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
+    thread::spawn(move || {
         let (cache, dropped) = (cache(), Arc::new(AtomicUsize::new(0)));
         // For room, by a newer value, by an invalidation, and with everything.
         for key in 0..100 {

@@ -10,6 +10,7 @@ use cached_aside::{
     Budget, Cache, CacheControl, CacheOutcome, Layer, Reply, cached,
     testing::{FakeTier, ManualClock},
 };
+use redis_harness::PATIENCE;
 use tokio::{spawn, task::JoinHandle, time::timeout};
 
 use crate::{
@@ -41,7 +42,7 @@ async fn ahead(cache: &Cache, source: &Source, id: u32) -> usize {
     source.load().await
 }
 
-#[cached("slow:{id}", ttl = "10s", load_timeout = "30ms", max_loads = 1, cache = cache, skip(cache, source))]
+#[cached("slow:{id}", ttl = "10s", schema = "slow", load_timeout = "30ms", max_loads = 1, cache = cache, skip(cache, source))]
 async fn slow(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
     let _ = id;
     Ok(source.load().await)
@@ -55,7 +56,7 @@ fn start_slow(cache: &Cache, source: &Source, id: u32) -> JoinHandle<Result<usiz
     spawn(async move { slow(&cache, &source, id).await })
 }
 
-#[cached("slow:{id}", ttl = "10s", cache = cache, skip(cache, source))]
+#[cached("slow:{id}", ttl = "10s", schema = "slow", cache = cache, skip(cache, source))]
 async fn unlimited(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
     let _ = id;
     Ok(source.load().await)
@@ -402,7 +403,7 @@ async fn no_more_loads_than_allowed_go_on_at_a_time() {
         until(|| source.runs() == (done + 2).min(6)).await;
     }
     for call in calls {
-        assert_eq!(timeout(10 * SECOND, call).await.unwrap().unwrap(), 1);
+        assert_eq!(timeout(PATIENCE, call).await.unwrap().unwrap(), 1);
     }
 }
 
@@ -415,13 +416,12 @@ async fn loads_that_are_not_kept_are_counted_as_well() {
         spawn(async move { few::with(CacheControl::no_store(), &cache, &source, id).await.value })
     };
     let calls: Vec<_> = (0..4).map(call).collect();
-    let two = until(|| source.runs() == 2 && pair.a.stats().misses == 4);
-    timeout(10 * SECOND, two).await.unwrap();
+    until(|| source.runs() == 2 && pair.a.stats().misses == 4).await;
     source.let_through(1);
     until(|| source.runs() == 3).await;
     source.let_through(9);
     for call in calls {
-        assert_eq!(timeout(10 * SECOND, call).await.unwrap().unwrap(), 1);
+        assert_eq!(timeout(PATIENCE, call).await.unwrap().unwrap(), 1);
     }
 }
 
@@ -444,8 +444,8 @@ async fn a_load_that_another_one_waits_for_does_not_wait_for_a_place() {
     let inner = call(0);
     until(|| pair.a.stats().in_flight == 2).await;
     source.let_through(9);
-    assert_eq!(timeout(10 * SECOND, outer).await.unwrap().unwrap(), 2);
-    assert_eq!(timeout(10 * SECOND, inner).await.unwrap().unwrap(), 1);
+    assert_eq!(timeout(PATIENCE, outer).await.unwrap().unwrap(), 2);
+    assert_eq!(timeout(PATIENCE, inner).await.unwrap().unwrap(), 1);
     assert_eq!(source.runs(), 2);
 }
 
@@ -487,7 +487,7 @@ async fn nothing_has_a_life_of_its_own() {
     assert_eq!(runs.load(SeqCst), 3);
 }
 
-#[cached("mixed", ttl = "10s", stale = "100s", cache = cache, skip(cache))]
+#[cached("mixed", ttl = "10s", stale = "100s", schema = "mixed", cache = cache, skip(cache))]
 async fn mixed(cache: &Cache, id: u32) -> u32 {
     id
 }
@@ -497,7 +497,7 @@ async fn a_keyspace_that_shares_entries_gets_nothing_stale() {
     let pair = Pair::new();
     mixed(&pair.a, 7).await;
     pair.flush().await;
-    let numbers = pair.b.keyspace::<u32, u32>("mixed", 10 * SECOND).unwrap();
+    let numbers = pair.b.keyspace::<u32, u32>("mixed", 10 * SECOND).unwrap().schema("mixed");
     assert_eq!(numbers.get_many(&[7]).await, [Some(7)]);
     pair.b.clear_local();
     pair.clock.advance(11 * SECOND);

@@ -2,12 +2,16 @@
 
 mod availability;
 mod bound;
+mod clashes;
+mod close;
 mod edges;
 mod events;
 mod invalidation;
 mod keep_warm;
 mod leases;
+mod names;
 mod odd;
 mod support;
 mod tags;
+mod unshared;
 mod warm;

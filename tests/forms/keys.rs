@@ -177,17 +177,17 @@ async fn functions_without_a_prefix_share_nothing() {
 }
 
 #[tokio::test]
-async fn functions_with_one_template_share_their_entries() {
+async fn functions_with_one_template_and_one_schema_share_their_entries() {
     static RUNS: Runs = Runs::new();
 
     mod reader {
-        #[super::cached("keys:shared:{id}", ttl = "1m")]
+        #[super::cached("keys:shared:{id}", ttl = "1m", schema = "number")]
         pub(super) async fn read(id: u32) -> u32 {
             super::super::keys::tests_add(id)
         }
     }
 
-    #[cached("keys:shared:{number}", ttl = "1m")]
+    #[cached("keys:shared:{number}", ttl = "1m", schema = "number")]
     async fn also(number: u32) -> u32 {
         RUNS.add();
         number

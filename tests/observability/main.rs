@@ -5,6 +5,8 @@ mod canary;
 #[cfg(all(feature = "metrics", feature = "tracing"))]
 mod docs;
 mod health;
+#[cfg(feature = "tracing")]
+mod instrument;
 #[cfg(feature = "metrics")]
 mod metrics;
 #[cfg(feature = "metrics")]

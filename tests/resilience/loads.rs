@@ -1,13 +1,15 @@
 //! The function itself misbehaves.
 
 use std::{
+    future::ready,
+    pin::pin,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
 use cached_aside::{LoadTimeout, cached};
-use redis_harness::{RedisServer, eventually_async};
-use tokio::time::timeout;
+use redis_harness::{PATIENCE, RedisServer, eventually_async};
+use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
     episode::{Episode, Limits},
@@ -30,22 +32,57 @@ impl From<LoadTimeout> for Broken {
     }
 }
 
-/// What it does is in its argument: 0 panics, 1 hangs, 2 fails, 3 takes its time.
-#[cached("broken:{what}:{id}", ttl = "1h", load_timeout = "100ms", cache = side.cache, skip(side))]
+/// What it does is in its argument: 0 panics, 1 fails.
+#[cached("broken:{what}:{id}", ttl = "1h", cache = side.cache, skip(side))]
 async fn broken(side: &Side, what: u64, id: u64) -> Result<u64, Broken> {
-    let _ = side;
-    match what {
-        0 => {
-            PANICS.fetch_add(1, Ordering::SeqCst);
-            panic!("a load that panics, as it is to");
-        }
-        1 => std::future::pending().await,
-        2 => Err(Broken::Failed),
-        _ => {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            Ok(id)
-        }
+    let _ = (side, id);
+    if what == 0 {
+        PANICS.fetch_add(1, Ordering::SeqCst);
+        panic!("a load that panics, as it is to");
     }
+    Err(Broken::Failed)
+}
+
+#[cached("hanging:{id}", ttl = "1h", load_timeout = "100ms", cache = side.cache, skip(side))]
+async fn hanging(side: &Side, id: u64) -> Result<u64, Broken> {
+    let _ = (side, id);
+    std::future::pending().await
+}
+
+#[cached("slow:{id}", ttl = "1h", cache = side.cache, skip(side))]
+async fn slow(side: &Side, id: u64) -> Result<u64, Broken> {
+    let _ = side;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    Ok(id)
+}
+
+/// Loads of [`held`] that have begun, and those that may end.
+static BEGUN: Semaphore = Semaphore::const_new(0);
+static RELEASED: Semaphore = Semaphore::const_new(0);
+
+/// Its load says that it has begun, and ends when it is released.
+#[cached("held:{id}", ttl = "1h", cache = side.cache, skip(side))]
+async fn held(side: &Side, id: u64) -> u64 {
+    let _ = side;
+    BEGUN.add_permits(1);
+    RELEASED.acquire().await.expect("it is never closed").forget();
+    id
+}
+
+/// Its caller goes away when the load has begun. The load goes on all the same, and the next caller gets what it finds.
+async fn leave(side: &Side, id: u64) {
+    tokio::select! {
+        answer = held(side, id) => panic!("it ended before it was released: {answer}"),
+        begun = BEGUN.acquire() => begun.expect("it is never closed").forget(),
+    }
+    let mut next = pin!(held(side, id));
+    // Its first poll joins the load.
+    tokio::select! {
+        biased;
+        answer = &mut next => panic!("it ended before it was released: {answer}"),
+        () = ready(()) => RELEASED.add_permits(1),
+    }
+    assert_eq!((next.await, BEGUN.available_permits()), (id, 0), "one load for both");
 }
 
 /// What these callers see is their own function's. Those beside them see nothing of it.
@@ -57,18 +94,22 @@ pub(crate) async fn panic_hang_and_are_left() -> Row {
         for side in &world.sides {
             // Several callers of each key: they share what comes of it.
             let calls = (0..12).map(|call| {
-                let (side, what) = (side.clone(), call % 4);
-                tokio::spawn(async move { broken(&side, what, round).await })
+                let side = side.clone();
+                tokio::spawn(async move {
+                    match call % 4 {
+                        2 => slow(&side, round).await,
+                        3 => hanging(&side, round).await,
+                        what => broken(&side, what, round).await,
+                    }
+                })
             });
-            let alone = 1_000_000 + 2 * round + side.number as u64;
-            let left = timeout(Duration::from_millis(1), broken(side, 3, alone)).await;
-            assert!(left.is_err());
+            leave(side, 2 * round + side.number as u64).await;
             let mut panicked = 0;
             for (number, call) in calls.collect::<Vec<_>>().into_iter().enumerate() {
                 match (number % 4, call.await) {
                     (0, Err(error)) if error.is_panic() => panicked += 1,
-                    (1, Ok(Err(Broken::Late))) | (2, Ok(Err(Broken::Failed))) => {}
-                    (3, Ok(Ok(id))) => assert_eq!(id, round),
+                    (1, Ok(Err(Broken::Failed))) | (3, Ok(Err(Broken::Late))) => {}
+                    (2, Ok(Ok(id))) => assert_eq!(id, round),
                     (what, outcome) => panic!("{what}: {outcome:?}"),
                 }
             }
@@ -81,9 +122,45 @@ pub(crate) async fn panic_hang_and_are_left() -> Row {
     // A load that failed leaves a word for those who waited, which ends by itself.
     eventually_async("no lease is left", async || redis.cli(&["KEYS", "resilience:broken:0:*"]).is_empty())
         .await;
-    // What its caller has left was loaded all the same.
-    let loads = world.sides[0].cache.stats().loads;
-    assert_eq!(broken(&world.sides[0], 3, 1_000_000).await, Ok(1_000_000));
-    assert_eq!(world.sides[0].cache.stats().loads, loads);
     row
+}
+
+/// One load of a process at a time, and the first one is [held](held).
+#[cached("queued:{id}", ttl = "1h", max_loads = 1, cache = side.cache, skip(side))]
+async fn queued(side: &Side, id: u64) -> u64 {
+    let _ = side;
+    if id == 0 {
+        BEGUN_QUEUED.add_permits(1);
+        RELEASED_QUEUED.acquire().await.expect("it is never closed").forget();
+    }
+    id
+}
+
+static BEGUN_QUEUED: Semaphore = Semaphore::const_new(0);
+static RELEASED_QUEUED: Semaphore = Semaphore::const_new(0);
+
+/// A process that has no place for a load keeps no other process from it.
+pub(crate) async fn queue_for_a_place() -> Row {
+    let redis = RedisServer::start();
+    let world = World::direct(&redis).await;
+    let episode = Episode::disturbance(&world).await;
+    let [busy, idle] = world.sides.clone();
+    let call = |id| {
+        let side = busy.clone();
+        tokio::spawn(async move { queued(&side, id).await })
+    };
+    let first = call(0);
+    BEGUN_QUEUED.acquire().await.expect("it is never closed").forget();
+    let waiting: Vec<_> = (1..10).map(call).collect();
+    episode.calls(100).await;
+    for id in 1..10 {
+        let found = timeout(PATIENCE, queued(&idle, id)).await;
+        assert_eq!(found, Ok(id), "it waits for another process's place");
+    }
+    RELEASED_QUEUED.add_permits(1);
+    assert_eq!(first.await.unwrap(), 0);
+    for (call, id) in waiting.into_iter().zip(1..) {
+        assert_eq!(call.await.unwrap(), id);
+    }
+    episode.end(Limits { all_told: true, ..Limits::default() }).await
 }

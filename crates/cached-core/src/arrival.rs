@@ -11,11 +11,12 @@ use crate::{
     either::{Either, either},
     flight::Leader,
     landing::Ground,
-    lease::{Lease, Verdict},
+    lease::{Lease, Verdict, adopt, look_again},
     line::Line,
     marks::Mark,
     planted,
     said::Moment,
+    seek::Stub,
     shared::{Fill, Shared, own_mark_name},
     site::Site,
     slot::Slot,
@@ -51,7 +52,11 @@ pub(crate) struct Told {
 impl Told {
     pub(crate) fn new(shared: &Shared, tags: &[String], since: Moment, ground: &Ground) -> Self {
         let tags = tags.iter().map(|tag| shared.tag_key(tag)).collect();
-        let any_tag = if let Ground::Leased(lease) = ground { lease.any_tag() } else { None };
+        let any_tag = match ground {
+            Ground::Leased(lease) => lease.any_tag(),
+            Ground::Stub(stub) => stub.since.as_ref().map(|(_, any_tag)| any_tag.clone()),
+            Ground::Beside(_) | Ground::Alone(_) => None,
+        };
         Self { tags, since, began: ground.claim().checked, any_tag }
     }
 
@@ -157,6 +162,36 @@ impl Arrival {
         }
     }
 
+    /// Of a load whose value the shared tier cannot hold. The stub there has a stamp of its own: if it is the one from before the
+    /// load, nothing was said of the key since then, however that would have been told.
+    pub(crate) async fn beside_stub(self, stub: Stub, keep: Duration) {
+        let Stub { mut claim, stamp, since } = stub;
+        let shared = self.cache.shared();
+        if !self.told.tags.is_empty() {
+            let Some((since, _)) = since else { return self.refuse() };
+            match adopt(shared, &claim, since, &self.told.tags, keep).await {
+                Ok(Some(adopted)) => claim = adopted,
+                // Only the tier knows whether they were invalidated.
+                Ok(None) | Err(_) => return self.refuse(),
+            }
+            self.leader.stand_on(&claim);
+        }
+        match look_again(shared, &self.entry.name.text, &claim, stamp).await {
+            Ok(Some(claim)) => self.here_unshared(claim, stamp),
+            Ok(None) => self.refuse(),
+            Err(_) => {
+                let claim = claim.silenced(self.cache.clock().now());
+                self.here(claim, 0);
+            }
+        }
+    }
+
+    /// Into L1 only, as the shared tier cannot hold it.
+    fn here_unshared(self, claim: Claim, stamp: u64) {
+        self.cache.note(Count::Unshared, &self.site, self.entry.key.as_ref());
+        self.here(claim, stamp);
+    }
+
     /// Into the shared tier, and if that takes it, into L1.
     pub(crate) async fn store(self, mut lease: Lease, fill: Fill) {
         let (cache, outdated) = (self.cache.clone(), self.outdated());
@@ -200,18 +235,9 @@ impl Arrival {
         };
         match verdict {
             Verdict::Stored(claim) => arrival.here(claim, stamp),
+            Verdict::Stubbed(claim) => arrival.here_unshared(claim, stamp),
             Verdict::Rejected if planted!("followers-take-rejected-value") => _ = arrival.land(),
             Verdict::Rejected | Verdict::Undecided => arrival.refuse(),
-            Verdict::Unstorable => {
-                match arrival.ask(&lease.claim).await {
-                    Silence::Broken => arrival.refuse(),
-                    Silence::Proven | Silence::Unknown | Silence::Outage => {
-                        arrival.here(lease.here_only(), 0);
-                    }
-                }
-                lease.leave();
-                cache.forget_shared(outdated);
-            }
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::{env, sync::Arc, time::Duration};
 
+use tokio::sync::watch;
+
 use crate::{
     Error, Event,
     background::Background,
@@ -19,6 +21,7 @@ use crate::{
     pending::Pending,
     said::Said,
     shared::Shared,
+    sweeps::Sweeps,
     tier::{NoTier, Tier},
 };
 
@@ -243,8 +246,10 @@ impl CacheBuilder {
             clock: self.clock,
             marks: Marks::new(),
             pending: Pending::default(),
+            sweeps: Sweeps::default(),
             said: Said::default(),
             background: Background::new(),
+            leaving: watch::Sender::new(false),
             lease: self.lease,
             home: Line::certain(),
         };

@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc, OnceLock, Weak,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     time::Duration,
 };
@@ -78,6 +78,8 @@ struct Inner {
     local_counters: LocalCounters,
     places: Places,
     mode: AtomicU8,
+    /// Nothing turns it on again.
+    is_closed: AtomicBool,
 }
 
 impl Drop for Inner {
@@ -103,6 +105,9 @@ pub enum Mode {
 
 static DEFAULT: OnceLock<Cache> = OnceLock::new();
 
+/// How long a flush waits that was given no limit.
+const LONGEST_FLUSH: Duration = Duration::from_secs(30);
+
 impl Cache {
     /// A builder with the defaults.
     pub fn builder() -> CacheBuilder {
@@ -113,7 +118,7 @@ impl Cache {
         let Parts { l1, shared, bound, grace, observers, functions, mode } = parts;
         let (shared, flights) = (Arc::new(shared), Arc::new(Flights::new()));
         shared.tier.attach(Attachment {
-            watcher: Arc::new(Ears::new(&shared)),
+            watcher: Arc::new(Ears::new(&shared, flights.clone(), functions.clone())),
             namespace: shared.namespace.clone(),
             journal: shared.journal(),
             bound,
@@ -131,6 +136,7 @@ impl Cache {
             local_counters: LocalCounters::default(),
             places: Places::default(),
             mode: AtomicU8::new(mode as u8),
+            is_closed: AtomicBool::new(false),
         }))
     }
 
@@ -149,8 +155,11 @@ impl Cache {
         DEFAULT.get_or_init(init)
     }
 
-    /// Turns tiers off and on again, from now on and for every handle.
+    /// Turns tiers off and on again, from now on and for every handle. A cache that was [closed](Self::close) stays off.
     pub fn set_mode(&self, mode: Mode) {
+        if self.0.is_closed.load(Ordering::SeqCst) {
+            return;
+        }
         let before = self.0.mode.swap(mode as u8, Ordering::SeqCst);
         // What was kept while the shared tier took no part was not watched.
         if mode == Mode::On && before != mode as u8 {
@@ -187,10 +196,17 @@ impl Cache {
         self.0.functions.snapshots()
     }
 
-    /// Waits until the values loaded so far have reached the shared tier, or have failed to. A program that is about
-    /// to exit calls it, because values are handed over in the background.
+    /// Waits until the values loaded so far have reached the shared tier, or have failed to, but no longer than 30 seconds. A
+    /// program that is about to exit calls it, because values are handed over in the background;
+    /// or [`close`](Self::close), which also waits for loads.
     pub async fn flush(&self) {
-        self.0.shared.background.flush().await;
+        self.flush_within(LONGEST_FLUSH).await;
+    }
+
+    /// As [`flush`](Self::flush), but no longer than `limit`; whether everything was handed over. It is not while the shared tier
+    /// hangs, nor what was loaded on a runtime that nobody drives any more.
+    pub async fn flush_within(&self, limit: Duration) -> bool {
+        self.0.shared.background.flush(limit).await
     }
 
     /// Drops everything from the in-process tier of this cache. The shared tier keeps what it has.
@@ -211,7 +227,7 @@ impl Cache {
         let at_hand = front::find(site, parts, |kept, look| {
             let began = stats::is_sample(look).then(|| self.clock().now_exactly());
             let soon = self.0.clock.soon();
-            let is_served = kept.is_in(self.0.l1.home(), site.schema_version())
+            let is_served = kept.is_in(self.0.l1.home())
                 && kept.is_early(soon)
                 && kept.claim.stands(soon, self.bound_on(site, &kept.claim));
             if !is_served {
@@ -330,6 +346,12 @@ impl Cache {
         }
     }
 
+    /// Turns all tiers off, for ever.
+    pub(crate) fn turn_off(&self) {
+        self.0.is_closed.store(true, Ordering::SeqCst);
+        self.0.mode.store(Mode::Off as u8, Ordering::SeqCst);
+    }
+
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -363,7 +385,6 @@ impl Cache {
         &self.0.places
     }
 
-    #[cfg(feature = "metrics")]
     pub(crate) fn functions(&self) -> &Arc<Functions> {
         &self.0.functions
     }

@@ -30,7 +30,7 @@ use crate::{
     places::{Came, Turn},
     planted,
     seek::{Answer, Found, Seek, Wants},
-    shape::Shape,
+    shape::{Settled, Shape},
     site::Site,
     slot::Slot,
     stats::Count,
@@ -81,18 +81,17 @@ pub(crate) fn hit<T>(
     cache.hit(site, parts, take)
 }
 
-/// Names the type and the version of the value. The digest is made once in each thread, and not for each miss.
+/// Names the function, the type and the version of the value. The digest is made once in each thread, and not for each miss.
 pub(crate) fn schema<R>(plan: Plan<R>) -> u64 {
-    type Known = HashMap<(usize, u32), u64, foldhash::fast::RandomState>;
+    type Known = HashMap<(usize, u64), u64, foldhash::fast::RandomState>;
     thread_local!(static KNOWN: RefCell<Known> = RefCell::default());
-    let version = plan.site.schema_version();
     // Shapes that are made by the same code are the same.
-    let made_by = plan.shape as usize;
-    let known = || KNOWN.try_with(|known| known.borrow().get(&(made_by, version)).copied());
+    let known_as = (plan.shape as usize, plan.site.print());
+    let known = || KNOWN.try_with(|known| known.borrow().get(&known_as).copied());
     known().ok().flatten().unwrap_or_else(|| {
         // Policies are the user's code: not under the borrow.
-        let schema = (plan.shape)().schema(version);
-        let _ = KNOWN.try_with(|known| known.borrow_mut().insert((made_by, version), schema));
+        let schema = (plan.shape)().schema(plan.site);
+        let _ = KNOWN.try_with(|known| known.borrow_mut().insert(known_as, schema));
         schema
     })
 }
@@ -236,6 +235,8 @@ pub(crate) enum Asked<R> {
     Kept(Arc<Kept>, Reply<R>),
     /// Nothing: load, on this.
     Ground(Ground),
+    /// Nothing, and the load of another process that this call waited for has failed.
+    Failed(Box<Settled<R>>),
 }
 
 impl<R> Desk<R> {
@@ -334,6 +335,13 @@ impl<R> Desk<R> {
                 leader.land(kept.slot.clone(), || ());
                 return Ok(reply);
             }
+            Ok(Asked::Failed(settled)) => {
+                let landed = self.land_failed(leader, *settled);
+                let Reply { value, outcome } = self.settle(Ok(landed), spare.as_ref())?;
+                // The load was another call's.
+                let outcome = if outcome == CacheOutcome::Miss { CacheOutcome::Joined } else { outcome };
+                return Ok(Reply::new(value, outcome));
+            }
             Err(panic) => {
                 leader.fail(Landing::Panicked);
                 return Err(Panicked::Here(panic));
@@ -346,7 +354,7 @@ impl<R> Desk<R> {
             // Boxed, so that loads inside of loads do not add up on the stack.
             Load::Inline(future) => Box::pin(lander.land(future)).await,
             Load::Detached(future, spawn) => match Handle::try_current() {
-                Ok(runtime) => match spawn(&runtime, lander, future).await {
+                Ok(runtime) => match spawn(&runtime, lander.apart(), future).await {
                     Ok(end) => end,
                     Err(lost) => return Err(lost.try_into_panic().map_or(Panicked::Lost, Panicked::Here)),
                 },
@@ -446,7 +454,12 @@ impl<R> Desk<R> {
             },
             Answer::Lease(lease) => Asked::Ground(Ground::Leased(lease)),
             Answer::Beside(claim) => Asked::Ground(Ground::Beside(claim)),
+            Answer::Stub(stub) => Asked::Ground(Ground::Stub(stub)),
             Answer::Alone(claim) => Asked::Ground(Ground::Alone(claim)),
+            Answer::Failed(error) => match self.shape.revive(error, self.cache.clock().now()) {
+                Some(settled) => Asked::Failed(Box::new(settled)),
+                None => Asked::Ground(Ground::Alone(self.own_claim())),
+            },
         }
     }
 
@@ -465,7 +478,9 @@ impl<R> Desk<R> {
         match self.seek().find(suspect).await? {
             Answer::Hit(found) => self.hit_l2(&found),
             Answer::Kept(kept) => self.hit_alone(&kept),
-            Answer::Lease(_) | Answer::Beside(_) | Answer::Alone(_) => None,
+            Answer::Lease(_) | Answer::Beside(_) | Answer::Stub(_) | Answer::Alone(_) | Answer::Failed(_) => {
+                None
+            }
         }
     }
 
@@ -478,6 +493,7 @@ impl<R> Desk<R> {
             function,
             budget: function.budget(&self.site),
             max_age: self.terms.max_age,
+            ttl: self.terms.ttl,
             coalesce: !self.site.coalesces_here() && !planted!("lease-ignored"),
             cache: &self.cache,
             site: &self.site,
@@ -539,6 +555,16 @@ impl<R> Desk<R> {
         let (l1, key) = (self.cache.l1(), &self.entry.key);
         leader.land_on(claim, slot.clone(), |claim| l1.insert(&self.site, key, slot, claim, stamp));
         l1.tell_evicted();
+    }
+
+    /// Ends a flight with an error of another process.
+    pub(crate) fn land_failed(&self, leader: Leader, settled: Settled<R>) -> Landed<R> {
+        self.note(Count::Joined);
+        match settled.slot {
+            Some(slot) => _ = leader.land(slot, || ()),
+            None => _ = leader.hand_on(),
+        }
+        Landed { out: settled.out, is_error: true, may_spare: false }
     }
 
     pub(crate) fn note(&self, count: Count) {

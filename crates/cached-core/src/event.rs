@@ -41,6 +41,8 @@ pub enum EventKind {
     Load,
     /// A value went into the in-process tier after a load.
     Fill,
+    /// A loaded value was kept in this process only, because the shared tier cannot hold it.
+    Unshared,
     /// A loaded value was not kept, because an invalidation overtook the load.
     Reject,
     /// An entry left the in-process tier for lack of room.
@@ -59,6 +61,7 @@ impl EventKind {
             Self::Joined => "joined",
             Self::Load => "load",
             Self::Fill => "fill",
+            Self::Unshared => "unshared",
             Self::Reject => "reject",
             Self::Evict => "evict",
             Self::Invalidate => "invalidate",
@@ -73,6 +76,7 @@ impl EventKind {
             Count::Joined => Self::Joined,
             Count::Load => Self::Load,
             Count::Fill => Self::Fill,
+            Count::Unshared => Self::Unshared,
             Count::RejectedFill => Self::Reject,
             Count::Invalidate => Self::Invalidate,
             _ => return None,

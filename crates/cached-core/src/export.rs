@@ -94,6 +94,8 @@ metrics! {
     INVALIDATIONS: Counter "cached_aside_invalidations_total" ["function"] "Invalidations";
     NOT_PROPAGATED: Counter "cached_aside_not_propagated_total" ["function"]
         "Invalidations that the shared tier could not be told of at once";
+    KEPT_UNSHARED: Counter "cached_aside_kept_unshared_total" ["function"]
+        "Values that were kept in this process only, because the shared tier cannot hold them";
     HIT_SECONDS: Histogram "cached_aside_hit_seconds" ["function"] "Hits in the in-process tier, one in 64 of them";
     LOOK_SECONDS: Histogram "cached_aside_look_seconds" ["function"] "Questions to the shared tier";
     LOAD_SECONDS: Histogram "cached_aside_load_seconds" ["function"] "Loads";
@@ -130,6 +132,7 @@ fn series(count: Count) -> (&'static str, Option<(&'static str, &'static str)>) 
         Count::RejectedFill => (FILLS, Some(("outcome", "rejected"))),
         Count::Revalidate => (REVALIDATED, None),
         Count::ServedAlone => (SERVED_IN_OUTAGE, None),
+        Count::Unshared => (KEPT_UNSHARED, None),
         Count::SharedFill => (SHARED_FILLS, Some(("outcome", "stored"))),
         Count::SharedReject => (SHARED_FILLS, Some(("outcome", "rejected"))),
         Count::SharedFillError => (SHARED_FILLS, Some(("outcome", "error"))),

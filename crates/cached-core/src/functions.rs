@@ -4,21 +4,24 @@
 //! looks it up by its template.
 
 use std::{
+    fmt,
     iter::successors,
     ptr,
     sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        Arc, Once, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use crate::{
+    Error,
     budget::Budget,
     clock::Nanos,
     hot::Hot,
     latency::Histogram,
-    site::Site,
+    notice,
+    site::{Owner, Site},
     stats::{Count, Counters, FunctionStats, Stats},
 };
 
@@ -32,8 +35,17 @@ pub(crate) struct Function {
     load: OnceLock<Box<Histogram>>,
     /// How long a load has taken lately that gave a value; zero if none has.
     price: AtomicU64,
+    /// Whether the log has said that its errors are not shared.
+    is_error_unshared_said: Once,
     /// Its most used keys, if they are kept warm.
     pub(crate) hot: Hot,
+    /// Whether a value that is written is read again before it is stored: the first one, and after one could not be read.
+    is_codec_unsure: AtomicBool,
+    is_unshared_said: AtomicBool,
+    /// The print of the first site with this template that uses the shared tier; 0 if there was none.
+    user: AtomicU64,
+    /// There are several, and they are not one function.
+    has_clash: AtomicBool,
     #[cfg(feature = "metrics")]
     pub(crate) exported: crate::export::Exported,
 }
@@ -47,7 +59,12 @@ impl Function {
             look: OnceLock::new(),
             load: OnceLock::new(),
             price: AtomicU64::new(0),
+            is_error_unshared_said: Once::new(),
             hot: Hot::default(),
+            is_codec_unsure: AtomicBool::new(true),
+            is_unshared_said: AtomicBool::new(false),
+            user: AtomicU64::new(0),
+            has_clash: AtomicBool::new(false),
             #[cfg(feature = "metrics")]
             exported: crate::export::Exported::default(),
         }
@@ -55,6 +72,55 @@ impl Function {
 
     pub(crate) fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Whether a form of a value in which it cannot be read again is to be found out before it is stored.
+    pub(crate) fn checks_codec(&self) -> bool {
+        self.is_codec_unsure.load(Ordering::Relaxed)
+    }
+
+    /// A value could be written, and read again if that `was_checked`.
+    pub(crate) fn trust_codec(&self, was_checked: bool) {
+        if was_checked {
+            self.is_codec_unsure.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// A stored value could not be read.
+    pub(crate) fn distrust_codec(&self) {
+        self.is_codec_unsure.store(true, Ordering::Relaxed);
+    }
+
+    /// The shared tier cannot hold a value: said once, as it is likely to be so with all of them.
+    pub(crate) fn say_unshared(&self, why: &Error) {
+        if !self.is_unshared_said.swap(true, Ordering::Relaxed) {
+            notice::warn(self.name, &format!("{why}; each process keeps its own values"));
+        }
+    }
+
+    /// A site with this template that may be another one than before.
+    #[cold]
+    fn meet(&self, site: &Site) {
+        let before = self.user.compare_exchange(0, site.print(), Ordering::Relaxed, Ordering::Relaxed);
+        if before.is_err_and(|before| before != site.print()) && !self.has_clash.swap(true, Ordering::Relaxed)
+        {
+            let owner = match site.owned_by() {
+                Owner::Anyone => "a keyspace",
+                Owner::Function(path) | Owner::Schema(path) => path,
+            };
+            notice::warn(
+                self.name,
+                &format!(
+                    "more than one function has this prefix or template (one of them: {owner}). They displace each other's \
+                     values in the shared tier: give each its own, or all of them the same `schema`"
+                ),
+            );
+        }
+    }
+
+    /// Whether several functions have this template.
+    pub(crate) fn has_clash(&self) -> bool {
+        self.has_clash.load(Ordering::Relaxed)
     }
 
     #[inline]
@@ -114,6 +180,17 @@ impl Function {
         }
     }
 
+    /// Logs, once, that its errors are not shared, and which option shares them.
+    pub(crate) fn warn_of_errors(&self) {
+        self.is_error_unshared_said.call_once(|| {
+            notice::warn(
+                self.name,
+                "its error is neither `Clone` nor `From<SharedLoadError>`, so callers that wait for a failing load each load \
+                 for themselves, one after the other: `share_err = |e| ..` shares the error",
+            );
+        });
+    }
+
     pub(crate) fn snapshot(&self) -> FunctionStats {
         let of = |histogram: &OnceLock<Box<Histogram>>| {
             histogram.get().map(|histogram| histogram.snapshot()).unwrap_or_default()
@@ -153,11 +230,14 @@ impl Functions {
     pub(crate) fn of(&self, site: &Site) -> &Arc<Function> {
         let template = site.template();
         #[allow(clippy::cast_possible_truncation, reason = "any of its bits will do")]
-        let mut link = &self.lists[site.print() as usize % LISTS];
+        let mut link = &self.lists[site.template_print() as usize % LISTS];
         loop {
             let node = link.get_or_init(|| Box::new(Node::new(template)));
             // As a rule it is the text of one site, at one place.
             if ptr::eq(node.function.name, template) || node.function.name == template {
+                if !site.is_local() && node.function.user.load(Ordering::Relaxed) != site.print() {
+                    node.function.meet(site);
+                }
                 return &node.function;
             }
             link = &node.next;
@@ -180,9 +260,35 @@ impl Functions {
         all
     }
 
+    /// Templates of more than one function.
+    pub(crate) fn clashes(&self) -> Vec<String> {
+        let mut all: Vec<_> = self
+            .iter()
+            .filter(|function| function.has_clash())
+            .map(|function| function.name.to_owned())
+            .collect();
+        all.sort();
+        all
+    }
+
+    /// How often values were served from memory.
+    pub(crate) fn served(&self) -> u64 {
+        let of = |function: &Arc<Function>| {
+            let counts = [Count::HitL1, Count::Stale, Count::ServedAlone];
+            counts.iter().map(|count| function.counters.sum(*count)).fold(0, u64::wrapping_add)
+        };
+        self.iter().map(of).fold(0, u64::wrapping_add)
+    }
+
     /// In total.
     pub(crate) fn total(&self) -> Stats {
         Counters::total(self.iter().chain([&self.others]).map(|function| &function.counters))
+    }
+}
+
+impl fmt::Debug for Functions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Functions").finish_non_exhaustive()
     }
 }
 

@@ -17,8 +17,8 @@ use crate::{
     health::{TierHealth, TierState},
     line::Line,
     tier::{
-        Adopted, Ask, Attachment, Filled, LeaseClaim, Leased, Moment, Record, Seen, TagAsk, Tier, TierError,
-        TierFill, Token,
+        Adopted, Ask, Attachment, Filled, LeaseClaim, Leased, Moment, Note, Record, Seen, TagAsk, Tier,
+        TierError, TierFill, Token,
     },
 };
 
@@ -117,6 +117,10 @@ impl Tier for Guarded {
         catch(self.0.release(key, token, is_failed)).await
     }
 
+    async fn fail(&self, key: &str, token: Token, note: &Note) -> Result<bool, TierError> {
+        catch(self.0.fail(key, token, note)).await
+    }
+
     async fn delete(&self, keys: &[String], tags: &[String]) -> Result<(), TierError> {
         catch(self.0.delete(keys, tags)).await
     }
@@ -127,6 +131,14 @@ impl Tier for Guarded {
 
     async fn confirm(&self) -> Result<(), TierError> {
         catch(self.0.confirm()).await
+    }
+
+    async fn close(&self) {
+        let closing = async {
+            self.0.close().await;
+            Ok::<_, TierError>(())
+        };
+        let _ = catch(Box::pin(closing)).await;
     }
 
     async fn exists(&self, key: &str) -> Result<bool, TierError> {

@@ -37,15 +37,19 @@ pub struct Health {
     pub l1_entries: u64,
     /// Their estimated bytes.
     pub l1_bytes: u64,
+    /// Prefixes and templates, with `{}` for each placeholder, that more than one function of this process has, without a `schema` that
+    /// says so. They never serve each other's values, but displace them in the shared tier.
+    pub clashes: Vec<String>,
 }
 
 impl Health {
-    /// Whether every tier that there is takes part and can be reached, and knows of all invalidations. If not, calls still
-    /// work: it says that somebody should look, and not that the process should be taken out of service.
+    /// Whether every tier that there is takes part and can be reached, and knows of all invalidations, and no two functions displace
+    /// each other's values. If not, calls still work: an operator should look, and the process need not be taken out of service.
     pub fn is_well(&self) -> bool {
         let is_reachable = self.tier.as_ref().is_none_or(|tier| tier.state == TierState::Up);
         let is_asked = self.is_tier_ready || self.tier.is_none();
-        self.mode == Mode::On && is_reachable && is_asked && self.pending_invalidations == 0
+        let is_told = self.pending_invalidations == 0;
+        self.mode == Mode::On && is_reachable && is_asked && is_told && self.clashes.is_empty()
     }
 }
 
@@ -119,6 +123,7 @@ impl Cache {
             background_jobs: shared.background.len() as u64,
             l1_entries,
             l1_bytes,
+            clashes: self.functions().clashes(),
         }
     }
 }

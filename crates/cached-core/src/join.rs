@@ -4,19 +4,20 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     task::Poll,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_timer::Delay;
 
 use crate::{
     call::Desk,
-    clock::nanos,
+    clock::{Clock, Nanos, nanos},
     control::{CacheOutcome, Layer, Reply},
     flight::{Arrival, Follower, Landing, Leader, Role},
     load::Panicked,
     slot::Slot,
     stats::Count,
+    sync::Instant,
 };
 
 pub(crate) enum Joined<R> {
@@ -29,11 +30,11 @@ pub(crate) enum Joined<R> {
 impl<R> Desk<R> {
     /// Single-flight: leads, or is to wait for the one who does.
     pub(crate) fn begin(&self) -> Result<Leader, Role> {
-        let (flights, key, version) = (self.cache.flights(), &self.entry.key, self.site.schema_version());
+        let (flights, key) = (self.cache.flights(), &self.entry.key);
         if !self.terms.read {
-            return Ok(flights.depart(key, version));
+            return Ok(flights.depart(key));
         }
-        match flights.join(key, version, false) {
+        match flights.join(key, false) {
             Role::Lead(leader) => Ok(leader),
             role => Err(role),
         }
@@ -44,24 +45,24 @@ impl<R> Desk<R> {
         // A follower whose flights are invalidated again and again takes what it gets in the end: the value was
         // true at some moment of its call.
         const RETRIES: usize = 2;
-        let (flights, key, version) = (self.cache.flights(), &self.entry.key, self.site.schema_version());
+        let (flights, key) = (self.cache.flights(), &self.entry.key);
         // A call that leads waits for others as long as a load may take, and then for its load.
         let clock = self.cache.clock();
-        let limit = self.shape.load_timeout().map(|limit| nanos(limit.saturating_mul(2)));
-        let until = limit.map(|limit| clock.now().saturating_add(limit));
+        let limits = self.shape.load_timeout().map(|limit| {
+            let after = |limit| clock.now().saturating_add(nanos(limit));
+            (after(limit), after(limit.saturating_mul(2)))
+        });
         let mut first = Some(first);
         for retry in 0.. {
-            let role = first.take().unwrap_or_else(|| flights.join(key, version, retry == RETRIES));
+            let role = first.take().unwrap_or_else(|| flights.join(key, retry == RETRIES));
             let follower = match role {
                 Role::Lead(leader) => return Ok(Joined::Lead(leader)),
                 Role::Recurse => return Ok(Joined::Recurse),
-                // What that finds is none of this call's, and the tier is asked when its turn has come.
-                Role::Apart => return Ok(Joined::Alone),
                 Role::Follow(follower) => follower,
             };
             let landing_since = follower.landing_since;
-            let arrival = match until {
-                Some(until) => clock.by(until, arrive(follower)).await,
+            let arrival = match limits {
+                Some((soon, last)) => arrive_by(clock, follower, soon, last).await,
                 None => Some(arrive(follower).await),
             };
             let Some(arrival) = arrival else {
@@ -71,12 +72,11 @@ impl<R> Desk<R> {
             match arrival {
                 Arrival::Lead(leader) => return Ok(Joined::Lead(leader)),
                 Arrival::Superseded => {}
-                Arrival::Landed(Landing::Unshared) => return Ok(Joined::Alone),
                 Arrival::Landed(Landing::Panicked) => return Err(Panicked::Elsewhere),
                 Arrival::Landed(Landing::Shared(slot)) => {
                     let age = slot.meta().age(self.cache.clock().now());
                     if self.fresh_enough(age).is_none() {
-                        return Ok(Joined::Lead(flights.depart(key, version)));
+                        return Ok(Joined::Lead(flights.depart(key)));
                     }
                     if self.is_too_late(landing_since) {
                         continue;
@@ -96,7 +96,7 @@ impl<R> Desk<R> {
         if !self.terms.read {
             return None;
         }
-        let follower = self.cache.flights().join_landing(&self.entry.key, self.site.schema_version())?;
+        let follower = self.cache.flights().join_landing(&self.entry.key)?;
         let landing_since = follower.landing_since;
         match arrive(follower).await {
             Arrival::Landed(Landing::Shared(slot)) if !self.is_too_late(landing_since) => {
@@ -142,5 +142,24 @@ pub(crate) async fn arrive(mut follower: Follower) -> Arrival {
             return arrival;
         }
         look_after = (look_after * 2).min(LONGEST);
+    }
+}
+
+/// As [`arrive`], until the last of these moments. Where loads fail one after the other, a caller that has waited until `soon`
+/// waits no longer, as it would not for a load of its own.
+async fn arrive_by(clock: &Clock, follower: Follower, soon: Nanos, last: Nanos) -> Option<Arrival> {
+    const STEP: Duration = Duration::from_millis(100);
+
+    let loads_fail = follower.loads_fail();
+    let mut arrival = pin!(arrive(follower));
+    let mut next = soon;
+    loop {
+        if let Some(arrival) = clock.by(next.min(last), &mut arrival).await {
+            return Some(arrival);
+        }
+        if next >= last || loads_fail() {
+            return None;
+        }
+        next = clock.now().saturating_add(nanos(STEP));
     }
 }

@@ -105,8 +105,7 @@ impl<R> Keeping<R> {
 
     /// The lead of a flight, if `kept` is still what there is.
     fn lead(&self, cache: &Cache, kept: &Kept) -> Option<Leader> {
-        let version = self.site.schema_version();
-        let Role::Lead(leader) = cache.flights().join(&self.entry.key, version, false) else { return None };
+        let Role::Lead(leader) = cache.flights().join(&self.entry.key, false) else { return None };
         // The flight before this one may have ended in between.
         match cache.look(&self.site, self.entry.key.as_ref()) {
             Looked::Fresh(now, _) | Looked::Due(now) | Looked::Suspect(now)

@@ -37,8 +37,6 @@ pub(crate) struct Kept {
     pub(crate) claim: Claim,
     /// Whose it is, so that a hit finds its counter.
     pub(crate) function: Arc<Function>,
-    /// Of the schema. Two versions of a function have the same key.
-    version: u32,
     /// It has left the tier.
     is_retired: AtomicBool,
     /// For the bound of the tier,
@@ -74,20 +72,18 @@ pub(crate) struct Parts {
     pub(crate) rests_until: Nanos,
     pub(crate) function: Arc<Function>,
     pub(crate) heat: Option<Arc<Heat>>,
-    pub(crate) version: u32,
     pub(crate) weight: u32,
 }
 
 impl Kept {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { key, home, slot, claim, stamp, rests_until, function, heat, version, weight } = parts;
+        let Parts { key, home, slot, claim, stamp, rests_until, function, heat, weight } = parts;
         Self {
             due: slot.meta().due(),
             key,
             home,
             slot,
             claim,
-            version,
             is_retired: AtomicBool::new(false),
             uses: Uses::default(),
             listed_uses: Uses::default(),
@@ -107,19 +103,15 @@ impl Kept {
         &self.key
     }
 
-    /// Whether it is in this tier, with a value of this schema.
+    /// Whether it is in this tier.
     #[inline]
-    pub(crate) fn is_in(&self, home: &Arc<Home>, version: u32) -> bool {
-        Arc::ptr_eq(&self.home, home) && !self.is_retired() && self.version == version
+    pub(crate) fn is_in(&self, home: &Arc<Home>) -> bool {
+        Arc::ptr_eq(&self.home, home) && !self.is_retired()
     }
 
     /// Whether both are, or were, under the same key of the same tier.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.home, &other.home) && self.key == other.key
-    }
-
-    pub(crate) fn is_version(&self, version: u32) -> bool {
-        self.version == version
     }
 
     /// Whether it is not yet to be loaded again.

@@ -24,6 +24,7 @@ use crate::{
     kept::{Home, Kept, Parts},
     key::{BuildPrehashed, Key, KeyHasher, KeyRef},
     leaving::Leaving,
+    marks::Mark,
     policy::{Policy, Resident, Ticket, Uses},
     site::Site,
     slot::Slot,
@@ -32,6 +33,15 @@ use crate::{
 
 /// What Moka, the policy, the claim and its mark add to each entry: measured with a million of them (docs/performance.md).
 const OVERHEAD: usize = 850;
+
+/// What a tag adds to an entry that has it,
+const TAG: usize = 16;
+
+/// and what it adds once, to those of its entries that come first: its mark, and the place in the table of marks.
+const TAG_MARK: usize = 180;
+
+/// A load holds the mark of a tag several times while its value arrives, so one that few hold is a new one.
+const FEW: usize = 4;
 
 /// Threads are not asked to let go of less: each has to look through all that it has at hand.
 const FEWEST_LEFT: u64 = 1 << 20;
@@ -158,9 +168,6 @@ impl L1 {
         if kept.is_retired() {
             kept = self.get_in_turn(key)?;
         }
-        if !kept.is_version(site.schema_version()) {
-            return None;
-        }
         if !kept.slot.meta().is_usable(now) {
             self.take_out(&kept);
             return None;
@@ -186,7 +193,8 @@ impl L1 {
     pub(crate) fn insert(&self, site: &Site, key: &Key, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp) {
         let _leaving = Leaving::begin();
         let function = self.functions.of(site).clone();
-        let names = claim.mark.name().len();
+        let names =
+            claim.mark.name().len() + claim.tags.iter().map(|(tag, _)| tag_weight(tag)).sum::<usize>();
         let weight = u32::try_from(key.len() + names + slot.meta().weight + OVERHEAD).unwrap_or(u32::MAX);
         let turn = self.turn(key.hash());
         let before = if self.has(key) { self.slots.get(&key.as_ref()) } else { None };
@@ -210,7 +218,6 @@ impl L1 {
             rests_until,
             function,
             heat,
-            version: site.schema_version(),
             weight,
         }));
         match &before {
@@ -262,6 +269,15 @@ impl L1 {
             self.take_out(kept);
         }
         front::let_go();
+    }
+
+    /// Looks at `many` places from `from` on, and frees what does not stand any more. Where to go on; `None` at the end.
+    pub(crate) fn take_fallen(&self, from: usize, many: usize) -> Option<usize> {
+        let (some, next) = self.list.lock().some(from, many);
+        for kept in some.iter().filter(|kept| !kept.claim.is_intact()) {
+            self.take_out(kept);
+        }
+        next
     }
 
     /// Entries and their bytes.
@@ -335,6 +351,10 @@ impl L1 {
     fn turn(&self, hash: u64) -> MutexGuard<'_, ()> {
         lock(&self.turns[(hash >> 32) as usize % TURNS])
     }
+}
+
+fn tag_weight(tag: &Arc<Mark>) -> usize {
+    if Arc::strong_count(tag) > FEW { TAG } else { TAG + TAG_MARK + tag.name().len() }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -448,6 +468,26 @@ mod tests {
         fill(&l1, &SITE, 7, 200_000);
         assert!(get(&l1, &SITE, 7).is_none() && !moka_has(&l1, 7), "it has no room at all");
         assert!(l1.usage().0 >= entries - 1);
+    }
+
+    #[test]
+    fn a_tag_weighs_what_it_takes_once() {
+        let (l1, marks) = (l1(1 << 20), Marks::new());
+        let name = "x".repeat(100);
+        let weigh = |number: usize, tags: Vec<Arc<Mark>>| {
+            let before = l1.usage().1;
+            let meta = Meta::new(0, Duration::ZERO, Duration::from_secs(1), 0);
+            let tags = tags.into_iter().map(|tag| (tag, 1)).collect();
+            let claim = Claim { mark: marks.of("x"), tags, line: Line::certain(), checked: 0 };
+            l1.insert(&SITE, &key(number), Arc::new(Value { meta, value: number }), claim, 0);
+            l1.usage().1 - before
+        };
+        let none = weigh(0, Vec::new());
+        let own = weigh(1, vec![marks.of(&name)]);
+        assert_eq!(own - none, (TAG + TAG_MARK + name.len()) as u64);
+        let all: Vec<_> = (2..100).map(|number| weigh(number, vec![marks.of(&name)]) - none).collect();
+        assert_eq!(all.last(), Some(&(TAG as u64)));
+        assert!(all.iter().sum::<u64>() < 98 * TAG as u64 + 4 * own);
     }
 
     #[test]

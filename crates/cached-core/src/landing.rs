@@ -23,8 +23,10 @@ use crate::{
     observe::Loading,
     places::Turn,
     said::Moment,
+    seek::Stub,
     shape::Settling,
     shared::{Fill, Life},
+    shared_error::SharedLoadError,
     slot::Slot,
 };
 
@@ -40,6 +42,8 @@ pub(crate) enum Ground {
     Leased(Lease),
     /// Somebody else may. It keeps its value in this process, if the tier then shows that nothing was said meanwhile.
     Beside(Claim),
+    /// The tier cannot hold the value. It keeps its value in this process, as long as the tier has the stub.
+    Stub(Stub),
     /// The tier could not be asked, or takes no part. It may keep its value in this process.
     Alone(Claim),
 }
@@ -48,6 +52,7 @@ impl Ground {
     pub(crate) fn claim(&self) -> &Claim {
         match self {
             Self::Leased(lease) => &lease.claim,
+            Self::Stub(stub) => &stub.claim,
             Self::Beside(claim) | Self::Alone(claim) => claim,
         }
     }
@@ -83,6 +88,12 @@ impl<R> Lander<R> {
     /// One that asks the shared tier first.
     pub(crate) fn unasked(desk: Box<Desk<R>>, leader: Leader, spare: Arc<Kept>) -> Self {
         Self { desk, leader, asked: None, loading: None, spare: Some(spare) }
+    }
+
+    /// For a task of its own, with what the caller has around it.
+    pub(crate) fn apart(mut self) -> Self {
+        self.loading.iter_mut().for_each(Loading::leave_caller);
+        self
     }
 
     /// The result, or what the load panicked with.
@@ -140,8 +151,10 @@ impl<R> Lander<R> {
                 }
             }
             (None, _) => {
-                ground.fail();
-                leader.fail(Landing::Unshared);
+                ground.fail_with(None);
+                if leader.hand_on() {
+                    desk.cache.function(&desk.site).warn_of_errors();
+                }
             }
         }
         Ok(Landed { out: settled.out, is_error, may_spare })
@@ -206,6 +219,7 @@ impl<R> Desk<R> {
         leader: Leader,
         spare: Option<Arc<Kept>>,
     ) -> Result<(Leader, Start), thread::Result<Landed<R>>> {
+        let rested = spare.clone();
         let mut turn = self.turn(&leader);
         let reply = match self.ask(&leader, spare, &mut turn).await {
             Ok(Asked::Ground(ground)) => return Ok((leader, (ground, turn))),
@@ -217,12 +231,24 @@ impl<R> Desk<R> {
                 leader.land(kept.slot.clone(), || ());
                 reply
             }
+            Ok(Asked::Failed(settled)) => {
+                if let Some(kept) = rested {
+                    self.let_rest(&kept);
+                }
+                return Err(Ok(self.land_failed(leader, *settled)));
+            }
             Err(panic) => {
                 leader.fail(Landing::Panicked);
                 return Err(Err(panic));
             }
         };
         Err(Ok(Landed { out: reply.value, is_error: false, may_spare: false }))
+    }
+
+    /// The text of an error for callers in other processes, if they can have waited for this load.
+    fn error_for_others(&self, slot: &dyn Slot, ground: &Ground) -> Option<SharedLoadError> {
+        let is_awaited = matches!(ground, Ground::Leased(_)) && !self.site.coalesces_here();
+        if is_awaited { self.shape.describe(slot) } else { None }
     }
 
     /// What the load returns, or what its callers are told if it takes too long.
@@ -246,6 +272,28 @@ impl Ground {
             lease.fail();
         }
     }
+
+    /// The load has failed, with this error if it has a text.
+    fn fail_with(self, error: Option<&SharedLoadError>) {
+        if let Self::Leased(lease) = self {
+            lease.fail_with(error);
+        }
+    }
+
+    /// There is nothing to store.
+    fn end(self, ended: &Ended) {
+        match ended {
+            Ended::Value => self.fail(),
+            Ended::Error(error) => self.fail_with(error.as_ref()),
+        }
+    }
+}
+
+/// What a load that stores nothing has come to.
+enum Ended {
+    Value,
+    /// With the text for callers that wait in other processes.
+    Error(Option<SharedLoadError>),
 }
 
 /// What a load has found: a value, or an error that can be shared.
@@ -265,7 +313,9 @@ type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Ends a flight with what its load has found. Where there is no runtime to do it, it returns what is left to do.
 fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded: Loaded) -> Option<Rest> {
     let Loaded { slot, ttl, is_error, had_spare, since } = loaded;
-    let tags = if ttl.is_some() { desk.shape.value_tags(&*slot) } else { None };
+    let ended = if is_error { Ended::Error(desk.error_for_others(&*slot, &ground)) } else { Ended::Value };
+    let hasher = &*desk.cache.shared().hasher;
+    let tags = if ttl.is_some() { desk.shape.value_tags(&*slot, hasher) } else { None };
     let encoder = if is_error { None } else { desk.shape.encoder(&slot) };
     let stale = desk.shape.stale();
     let is_renewed = desk.shape.is_renewed() || desk.site.warm_keys() > 0;
@@ -280,11 +330,11 @@ fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded: Loaded) -
     let (Some(ttl), Some(_)) = (ttl, tags) else {
         // Without its tags nobody could invalidate it.
         let outdates = !is_error && (had_spare || !terms.read || terms.max_age.is_some());
-        return pass_on(arrival, ground, is_error, outdates);
+        return pass_on(arrival, ground, ended, outdates);
     };
     if arrival.entry.is_shared && !terms.shared && arrival.cache.mode() == Mode::On {
         // It did not ask, so nobody would tell of it, and who follows may have come after an invalidation.
-        ground.fail();
+        ground.end(&ended);
         arrival.refuse();
         return None;
     }
@@ -308,13 +358,14 @@ fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded: Loaded) -
                 ground.fail();
                 arrival.refuse();
             }
+            (Ground::Stub(stub), Some(fill)) => Box::pin(arrival.beside_stub(stub, fill.life.whole())).await,
             (ground, Some(_)) => Box::pin(arrival.beside(ground.claim().clone())).await,
             // An error is for this process only, and stands on no lease.
             (ground, None) => {
                 let own_mark = shared.own_mark(&arrival.entry.name.text);
                 let claim = Claim { mark: own_mark, line: shared.home.clone(), ..ground.claim().clone() };
                 // Those who wait elsewhere are told that there will be nothing.
-                ground.fail();
+                ground.end(&ended);
                 arrival.here(claim, 0);
             }
         }
@@ -322,11 +373,12 @@ fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded: Loaded) -
 }
 
 /// To those who follow, and to nobody else. `outdates`: what there was before is older.
-fn pass_on(arrival: Arrival, ground: Ground, is_error: bool, outdates: bool) -> Option<Rest> {
+fn pass_on(arrival: Arrival, ground: Ground, ended: Ended, outdates: bool) -> Option<Rest> {
     let (cache, target) =
         (arrival.cache.clone(), Target::Entry(arrival.site, Box::new(arrival.entry.clone())));
+    let is_error = matches!(ended, Ended::Error(_));
     let finish = move |ground: Ground| {
-        ground.fail();
+        ground.end(&ended);
         if outdates {
             // A newer value that is not kept leaves no older one behind.
             Invalidation::new(cache, Ok(target)).spawn();

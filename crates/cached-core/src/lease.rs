@@ -13,17 +13,23 @@ use tokio::{runtime::Handle, task::AbortHandle};
 use crate::{
     budget::Budget,
     claim::Claim,
-    either::within,
+    clock::{Nanos, nanos},
+    either::{Either, either, within},
     functions::Function,
     line::Line,
     marks::Mark,
+    note,
     observe::Step,
     planted,
     shared::{Fill, Name, Shared},
+    shared_error::SharedLoadError,
     span::Span,
     stats::Count,
-    tier::{Ask, LeaseClaim, Moment, Record, TagAsk, Take, Tier, TierError, TierFill, Token},
+    tier::{Ask, LeaseClaim, Moment, Note, Record, Stamp, TagAsk, Take, Tier, TierError, TierFill, Token},
 };
+
+/// A load that goes on renews the generations of its tags this often, so that they do not end before its value is stored.
+const SEEDED_FOR: Duration = Duration::from_secs(20);
 
 /// Held from before a load until its value is stored. While it is held, it is renewed; dropped before, it is given back.
 pub(crate) struct Lease {
@@ -34,6 +40,8 @@ pub(crate) struct Lease {
     pub(crate) claim: Claim,
     /// When it was taken, for tags that only the value tells; and whether this process has heard of any tag since.
     since: Option<(Moment, Arc<Mark>)>,
+    /// Until when the generations of the tags are kept at least.
+    tags_kept: Nanos,
     keeper: Option<AbortHandle>,
     is_over: bool,
 }
@@ -42,12 +50,12 @@ pub(crate) struct Lease {
 pub(crate) enum Verdict {
     /// The shared tier has it, and this process may keep it on this claim.
     Stored(Claim),
+    /// The shared tier cannot hold it and has a stub instead, on which this process may keep it.
+    Stubbed(Claim),
     /// An invalidation overtook the load.
     Rejected,
     /// It is not known: what the load stood on still holds, or does not.
     Undecided,
-    /// The value cannot be stored there.
-    Unstorable,
 }
 
 impl Lease {
@@ -88,19 +96,38 @@ impl Lease {
         let (shared, name, token) = (self.shared.clone(), self.name.text.clone(), self.token);
         let lease = shared.lease;
         let mut claim = self.claim.clone();
+        let (keep, mut seeded) = (self.tags_kept.saturating_sub(claim.checked), claim.checked);
+        let mut leaving = shared.leaving.subscribe();
         let task = runtime.spawn(async move {
             let mut pause = lease / 3;
             loop {
-                within(pause, any_tag_ended(&claim)).await;
+                let closed = async {
+                    let _ = leaving.wait_for(|is_leaving| *is_leaving).await;
+                };
+                if let Some(Either::Left(())) = within(pause, either(closed, any_tag_ended(&claim))).await {
+                    let _ = shared.tier.release(&name, token, false).await;
+                    return;
+                }
                 if claim.tags.iter().any(|(tag, _)| !tag.is_alive()) {
                     match ask_tags_again(&shared, &claim).await {
                         Some(current) => claim = current,
                         None => {
-                            // Nobody will want the value: who waits for it need not.
-                            let _ = shared.tier.release(&name, token, false).await;
-                            shared.marks.end(&name);
+                            give_up(&shared, &name, token).await;
                             return;
                         }
+                    }
+                }
+                let now = shared.clock.now();
+                if !claim.tags.is_empty() && now.saturating_sub(seeded) > nanos(SEEDED_FOR) {
+                    let (tags, keep) = (claim.tag_keys(), Duration::from_nanos(keep));
+                    let ask = TagAsk { keys: &tags, keep, more: false };
+                    match shared.tier.lease(&[], ask).await {
+                        Ok(leased) if claim.generations().ne(leased.generations.iter().copied()) => {
+                            give_up(&shared, &name, token).await;
+                            return;
+                        }
+                        Ok(_) => seeded = now,
+                        Err(_) => {}
                     }
                 }
                 if !is_at_work() {
@@ -128,18 +155,19 @@ impl Lease {
         stand_on: impl Fn(&Claim),
     ) -> Verdict {
         let mut step = Step::begin(Span::fill(function.name()), &self.shared.clock);
-        let verdict = step.around(self.try_fill(fill, value_tags, budget, stand_on)).await;
+        let verdict = step.around(self.try_fill(fill, value_tags, function, budget, stand_on)).await;
         step.end(match &verdict {
             Ok(Verdict::Stored(_)) => "stored",
             Ok(Verdict::Rejected) => "rejected",
-            Ok(Verdict::Unstorable) => "unstorable",
+            Ok(Verdict::Stubbed(_)) => "stubbed",
             Ok(Verdict::Undecided) | Err(_) => "undecided",
         });
         let (count, verdict) = match verdict {
             Ok(verdict @ Verdict::Stored(_)) => (Count::SharedFill, verdict),
             Ok(Verdict::Rejected) => (Count::SharedReject, Verdict::Rejected),
-            Ok(verdict @ (Verdict::Undecided | Verdict::Unstorable)) => (Count::SharedFillError, verdict),
-            Err(_) => (Count::SharedFillError, Verdict::Undecided),
+            // Counted where it is kept.
+            Ok(verdict @ Verdict::Stubbed(_)) => return verdict,
+            Ok(Verdict::Undecided) | Err(_) => (Count::SharedFillError, Verdict::Undecided),
         };
         function.add(count);
         verdict
@@ -149,12 +177,13 @@ impl Lease {
         &mut self,
         fill: Fill,
         value_tags: &[String],
+        function: &Function,
         budget: Budget,
         stand_on: impl Fn(&Claim),
     ) -> Result<Verdict, TierError> {
-        let life = fill.life;
+        let (life, created_ms) = (fill.life, fill.created_ms);
         if !value_tags.is_empty() {
-            if !self.add_tags(value_tags, life.whole()).await? {
+            if !self.add_tags(value_tags, life.whole().saturating_add(life.spare)).await? {
                 return Ok(Verdict::Rejected);
             }
             stand_on(&self.claim);
@@ -166,9 +195,19 @@ impl Lease {
             let claim = self.shared.silent_claim(&self.name.text, &tags);
             self.claim = claim.with_generations(leased.generations);
         }
-        let Ok(bytes) = self.shared.seal(&self.name, fill, &self.claim) else {
-            return Ok(Verdict::Unstorable);
+        let is_checked = function.checks_codec();
+        let (bytes, is_stub) = match self.shared.seal(&self.name, fill, &self.claim, is_checked) {
+            Ok(bytes) => {
+                function.trust_codec(is_checked);
+                (bytes, false)
+            }
+            Err(why) => {
+                function.say_unshared(&why);
+                let stub = self.shared.seal_stub(&self.name, created_ms, life);
+                (stub.map_err(|_| TierError::Unavailable)?, true)
+            }
         };
+        let keep: fn(Claim) -> Verdict = if is_stub { Verdict::Stubbed } else { Verdict::Stored };
         let Some(ttl) = self.shared.left(life) else { return Ok(Verdict::Undecided) };
         if planted!("unleased-fill") {
             let (key, token, lease) = (self.name.text.as_str(), self.token, self.shared.lease);
@@ -176,7 +215,10 @@ impl Lease {
             self.shared.tier.lease(&[claim], TagAsk { keys: &[], keep: lease, more: false }).await?;
         }
         let asked = self.shared.clock.now();
-        let fill = TierFill { key: self.name.text.clone(), token: self.token, bytes, ttl };
+        // Only the value knew how long it would be kept, or the load took its time.
+        let ends = asked.saturating_add(nanos(ttl));
+        let tags = if ends > self.tags_kept { self.claim.tag_keys() } else { Vec::new() };
+        let fill = TierFill { key: self.name.text.clone(), token: self.token, bytes, ttl, tags };
         let mut filled = self.shared.tier.fill_within(vec![fill], budget).await?;
         // Stored or not, the lease is no more.
         self.is_over = true;
@@ -188,57 +230,44 @@ impl Lease {
         if (is_other_line || !filled.line.watches()) && !self.claim.tags.is_empty() {
             // What was said of the tags was said over a line that is gone, or over another one, or to nobody, and the fill has
             // looked at the key only.
-            return self.look_again().await;
+            return Ok(self.look_again().await?.map_or(Verdict::Rejected, keep));
         }
         let claim = Claim { checked: asked, line: filled.line, ..self.claim.clone() };
-        if claim.is_intact() { Ok(Verdict::Stored(claim)) } else { self.look_again().await }
+        if claim.is_intact() {
+            return Ok(keep(claim));
+        }
+        // Something was said about the key since the lease was taken. It may have been about the lease itself, as a tier may
+        // tell one of one's own words: what counts is whether the value is still there.
+        Ok(self.look_again().await?.map_or(Verdict::Rejected, keep))
     }
 
-    /// Something was said about the key since the lease was taken. It may have been about the lease itself, as a tier may
-    /// tell one of one's own words: what counts is whether the value is still there.
-    async fn look_again(&self) -> Result<Verdict, TierError> {
-        let name = self.name.text.as_str();
-        let tags = self.claim.tag_keys();
-        let claim = self.shared.silent_claim(name, &tags);
-        // What could not be told is not in the tier.
-        if self.shared.pending.is_about(std::iter::once(name).chain(tags.iter().map(String::as_str))) {
-            return Ok(Verdict::Rejected);
-        }
-        let ask = Ask { key: name, known: Some(self.stamp()) };
-        let seen = self.shared.tier.look(&[ask], &tags).await?;
-        let is_current = self.claim.generations().map(Some).eq(seen.generations);
-        if !(is_current && matches!(seen.records.first(), Some(Record::Unchanged))) {
-            return Ok(Verdict::Rejected);
-        }
-        let claim = claim.with_generations(self.claim.generations());
-        Ok(Verdict::Stored(Claim { line: seen.line, ..claim }))
+    async fn look_again(&self) -> Result<Option<Claim>, TierError> {
+        look_again(&self.shared, &self.name.text, &self.claim, self.stamp()).await
     }
 
     /// Takes up tags that were not known before the load, if none of them was invalidated since then.
     async fn add_tags(&mut self, tags: &[String], keep: Duration) -> Result<bool, TierError> {
         let Some((since, _)) = &self.since else { return Ok(false) };
-        let marks: Vec<_> = tags.iter().map(|tag| self.shared.mark(tag)).collect();
-        // Only then: what could not be told was remembered before the marks were ended.
-        if self.shared.pending.is_about(tags.iter().map(String::as_str)) {
+        let (asked, is_first) = (self.shared.clock.now(), self.claim.tags.is_empty());
+        let Some(claim) = adopt(&self.shared, &self.claim, *since, tags, keep).await? else {
             return Ok(false);
-        }
-        let adopted = self.shared.tier.adopt(tags, keep, *since).await?;
-        let generations = match adopted.generations {
-            Some(generations) => generations,
-            None if planted!("tag-adopted-unasked") => {
-                self.shared.tier.lease(&[], TagAsk { keys: tags, keep, more: false }).await?.generations
-            }
-            None => return Ok(false),
         };
-        let known = mem::take(&mut self.claim.tags).into_vec();
-        self.claim.tags = known.into_iter().chain(marks.into_iter().zip(generations)).collect();
-        self.claim.line = Line::joined([self.claim.line.clone(), adopted.line]);
+        self.claim = claim;
+        if is_first {
+            self.tags_kept = asked.saturating_add(nanos(keep));
+        }
         Ok(true)
     }
 
     /// Gives it back, because there is nothing to store: who waits elsewhere is told so.
     pub(crate) fn fail(mut self) {
-        self.give_back(true);
+        self.give_back(End::Nothing);
+    }
+
+    /// The same after an error, with what there is to say of it.
+    pub(crate) fn fail_with(mut self, error: Option<&SharedLoadError>) {
+        let note = error.map(|error| note::seal(error, &self.name.check));
+        self.give_back(End::Error(Note(note.unwrap_or_default())));
     }
 
     /// It is not known whether the value was stored, or it cannot be. What the value may be served on in this process.
@@ -259,9 +288,9 @@ impl Lease {
         Claim { mark, ..self.claim.silenced(self.shared.clock.now()) }
     }
 
-    fn give_back(&mut self, is_failed: bool) {
+    fn give_back(&mut self, end: End) {
         if self.let_go() {
-            give_back_later(&self.shared, self.name.text.clone(), self.token, is_failed);
+            give_back_later(&self.shared, self.name.text.clone(), self.token, end);
         }
     }
 
@@ -274,20 +303,92 @@ impl Lease {
     }
 }
 
+/// Gives back the lease of a load whose tags were invalidated: its value will be refused, so nothing waits for it any more.
+async fn give_up(shared: &Shared, name: &str, token: Token) {
+    let _ = shared.tier.release(name, token, false).await;
+    shared.marks.end(name);
+}
+
+/// Why a lease is given back without a value.
+enum End {
+    /// The load did not come to its end.
+    Free,
+    /// There is nothing to share.
+    Nothing,
+    Error(Note),
+}
+
 /// After that there may be nothing under the name, and nobody is told of the removal of nothing: what stood on that does
 /// not stand any more.
-fn give_back_later(shared: &Arc<Shared>, name: String, token: Token, is_failed: bool) {
+fn give_back_later(shared: &Arc<Shared>, name: String, token: Token, end: End) {
     let there = shared.clone();
     shared.background.spawn(async move {
-        let _ = there.tier.release(&name, token, is_failed).await;
+        let _ = match end {
+            End::Free => there.tier.release(&name, token, false).await,
+            End::Nothing => there.tier.release(&name, token, true).await,
+            End::Error(note) => there.tier.fail(&name, token, &note).await,
+        };
         there.marks.end(&name);
     });
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.give_back(false);
+        self.give_back(End::Free);
     }
+}
+
+/// `claim` as of now, if the tier has still what was stored under `stamp`, and the tags have still their generations: then nothing was
+/// invalidated since the claim was made.
+pub(crate) async fn look_again(
+    shared: &Arc<Shared>,
+    name: &str,
+    claim: &Claim,
+    stamp: Stamp,
+) -> Result<Option<Claim>, TierError> {
+    let tags = claim.tag_keys();
+    let renewed = shared.silent_claim(name, &tags);
+    // What could not be told is not in the tier.
+    if shared.pending.is_about(std::iter::once(name).chain(tags.iter().map(String::as_str))) {
+        return Ok(None);
+    }
+    let ask = Ask { key: name, known: Some(stamp) };
+    let seen = shared.tier.look(&[ask], &tags).await?;
+    let is_current = claim.generations().map(Some).eq(seen.generations);
+    if !(is_current && matches!(seen.records.first(), Some(Record::Unchanged))) {
+        return Ok(None);
+    }
+    let renewed = renewed.with_generations(claim.generations());
+    Ok(Some(Claim { line: seen.line, ..renewed }))
+}
+
+/// `claim` with tags that were not known before the load, if none of them was invalidated since that moment.
+pub(crate) async fn adopt(
+    shared: &Arc<Shared>,
+    claim: &Claim,
+    since: Moment,
+    tags: &[String],
+    keep: Duration,
+) -> Result<Option<Claim>, TierError> {
+    let marks: Vec<_> = tags.iter().map(|tag| shared.mark(tag)).collect();
+    // Only then: what could not be told was remembered before the marks were ended.
+    if shared.pending.is_about(tags.iter().map(String::as_str)) {
+        return Ok(None);
+    }
+    let adopted = shared.tier.adopt(tags, keep, since).await?;
+    let generations = match adopted.generations {
+        Some(generations) => generations,
+        None if planted!("tag-adopted-unasked") => {
+            shared.tier.lease(&[], TagAsk { keys: tags, keep, more: false }).await?.generations
+        }
+        None => return Ok(None),
+    };
+    let known = claim.tags.iter().cloned();
+    Ok(Some(Claim {
+        tags: known.chain(marks.into_iter().zip(generations)).collect(),
+        line: Line::joined([claim.line.clone(), adopted.line]),
+        ..claim.clone()
+    }))
 }
 
 /// Waits until something is said about a tag.
@@ -332,10 +433,18 @@ impl<'a> Pledge<'a> {
         self.is_open = false;
     }
 
-    pub(crate) fn granted(mut self, name: Name, claim: Claim, since: Option<(Moment, Arc<Mark>)>) -> Lease {
+    /// The generations of the tags are kept for `keep` from before the question on.
+    pub(crate) fn granted(
+        mut self,
+        name: Name,
+        claim: Claim,
+        keep: Duration,
+        since: Option<(Moment, Arc<Mark>)>,
+    ) -> Lease {
         self.is_open = false;
         let (shared, token) = (self.shared.clone(), self.token);
-        Lease { shared, name, token, claim, since, keeper: None, is_over: false }
+        let tags_kept = claim.checked.saturating_add(nanos(keep));
+        Lease { shared, name, token, claim, since, tags_kept, keeper: None, is_over: false }
     }
 }
 
@@ -344,6 +453,6 @@ impl Drop for Pledge<'_> {
         if !self.is_open {
             return;
         }
-        give_back_later(self.shared, self.name.to_owned(), self.token, false);
+        give_back_later(self.shared, self.name.to_owned(), self.token, End::Free);
     }
 }

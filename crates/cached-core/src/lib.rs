@@ -1,6 +1,7 @@
 //! The runtime of `cached-aside`: depend on that crate.
 
 mod arrival;
+mod aside;
 mod background;
 mod budget;
 mod builder;
@@ -8,6 +9,7 @@ mod cache;
 mod call;
 mod claim;
 mod clock;
+mod close;
 mod codec;
 mod control;
 mod counter;
@@ -38,22 +40,27 @@ mod leaving;
 mod line;
 mod load;
 mod marks;
+mod note;
+mod notice;
 mod observe;
 mod pattern;
 mod pending;
 mod places;
 mod planted;
 mod policy;
+mod reap;
 mod renew;
 mod replay;
 mod said;
 mod seek;
 mod shape;
 mod shared;
+mod shared_error;
 mod site;
 mod slot;
 mod span;
 mod stats;
+mod sweeps;
 mod sync;
 mod tags;
 pub mod testing;
@@ -88,12 +95,14 @@ pub use key::{Blake3, KeyHasher, KeyPart, KeyedBlake3};
 pub use keyspace::{Keyspace, LoadError};
 pub use latency::Latency;
 pub use line::Line;
+pub use shared_error::SharedLoadError;
 #[cfg(feature = "tracing")]
 pub use span::{SPANS, SpanInfo};
 pub use stats::{FunctionStats, Stats};
+pub use tags::Tag;
 pub use tier::{
-    Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Record, Seen, Stamp, Stored,
-    TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
+    Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Note, Record, Seen, Stamp,
+    Stored, TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
 };
 pub use timeout::LoadTimeout;
 pub use warm::{Warm, WarmList, WarmOutcome, WarmReport, WarmSource, WarmStream, Warmed, warm, warm_from};

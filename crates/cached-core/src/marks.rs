@@ -15,6 +15,7 @@ use tokio::sync::{Notify, futures::Notified};
 
 use crate::{
     pattern,
+    reap::Fallen,
     sync::{AtomicBool, Mutex, MutexGuard, Ordering, shards},
 };
 
@@ -24,6 +25,8 @@ const SHARDS: usize = shards(32);
 
 /// The living marks of a cache, by name.
 pub(crate) struct Marks {
+    /// What stood on marks that this process has ended itself.
+    pub(crate) fallen: Fallen,
     shards: Box<[Mutex<Shard>]>,
     hasher: foldhash::fast::RandomState,
 }
@@ -50,7 +53,7 @@ struct Loads(Vec<Weak<dyn Stands>>);
 impl Marks {
     pub(crate) fn new() -> Arc<Self> {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Arc::new(Self { shards, hasher: foldhash::fast::RandomState::default() })
+        Arc::new(Self { fallen: Fallen::default(), shards, hasher: foldhash::fast::RandomState::default() })
     }
 
     /// The living mark of a name: all who read it meanwhile share it.
@@ -88,6 +91,15 @@ impl Marks {
         }
     }
 
+    /// As [`end`](Self::end), for a tag that this process invalidates, with all that stands on it.
+    pub(crate) fn end_tag(&self, tag: &str) {
+        let mark = self.shard(tag).remove(tag);
+        if let Some(mark) = mark.and_then(|mark| mark.upgrade()) {
+            self.fallen.add(Arc::strong_count(&mark) - 1);
+            mark.end();
+        }
+    }
+
     /// As [`end`](Self::end), for every name that matches.
     pub(crate) fn end_matching(&self, pattern: &str) {
         self.end_where(|name| pattern::matches(pattern, name.strip_suffix('\0').unwrap_or(name)));
@@ -102,6 +114,7 @@ impl Marks {
         for shard in &self.shards {
             // A mark that is dropped locks its shard, so none may be dropped in here.
             let ended: Vec<_> = lock(shard).extract_if(|name, _| is_meant(name)).collect();
+            self.fallen.add(ended.len());
             for mark in ended.iter().filter_map(|(_, mark)| mark.upgrade()) {
                 mark.end();
             }

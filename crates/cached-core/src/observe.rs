@@ -73,6 +73,11 @@ impl Loading {
         self.has_begun = true;
     }
 
+    /// The load goes on in a task of its own.
+    pub(crate) fn leave_caller(&mut self) {
+        self.step.span.leave_caller();
+    }
+
     pub(crate) fn around<F: Future>(&self, load: F) -> impl Future<Output = F::Output> + use<F> {
         self.step.around(load)
     }
@@ -142,7 +147,7 @@ fn outcome(seen: Result<Option<&Record>, &TierError>) -> &'static str {
     match seen {
         Err(_) => "error",
         Ok(Some(Record::Leased { .. })) => "leased",
-        Ok(Some(Record::Absent | Record::Failed)) => "absent",
+        Ok(Some(Record::Absent | Record::Failed | Record::Error(_))) => "absent",
         Ok(_) => "value",
     }
 }

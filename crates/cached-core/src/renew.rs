@@ -41,7 +41,7 @@ impl<R> Desk<R> {
             return self.spare_or_miss(kept, load).await;
         }
         let patience = self.site.patience().filter(|_| !is_fresh);
-        match (self.cache.flights().join(&self.entry.key, self.site.schema_version(), false), load) {
+        match (self.cache.flights().join(&self.entry.key, false), load) {
             (Role::Lead(leader), Load::Detached(future, spawn)) if runs_beside => {
                 self.renew_beside(kept, patience, |desk, runtime, kept| {
                     spawn(runtime, Lander::renewing(desk, leader, kept), future)
@@ -53,7 +53,7 @@ impl<R> Desk<R> {
                 Some(reply) => Ok(reply),
                 None => self.spare_or_miss(kept, load).await,
             },
-            (Role::Recurse | Role::Apart, load) => self.spare_or_miss(kept, load).await,
+            (Role::Recurse, load) => self.spare_or_miss(kept, load).await,
         }
     }
 
@@ -135,8 +135,7 @@ impl<R> Desk<R> {
         if kept.is_resting(self.cache.clock().now()) {
             return;
         }
-        let version = self.site.schema_version();
-        if let Role::Lead(leader) = self.cache.flights().join(&self.entry.key, version, false) {
+        if let Role::Lead(leader) = self.cache.flights().join(&self.entry.key, false) {
             drop(spawn(&runtime, Lander::renewing(self, leader, kept), future));
         }
     }

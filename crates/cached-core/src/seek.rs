@@ -1,8 +1,9 @@
 //! The dialog of a miss with the shared tier: a value, or the right to load it.
 
 use std::{
+    collections::{HashMap, HashSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::{
@@ -17,15 +18,18 @@ use crate::{
     lease::{Lease, Pledge},
     line::Line,
     marks::{Listener, Mark},
+    note,
     observe::{look, look_at},
     places::{Came, Turn},
     planted,
     shape::Shape,
-    shared::{Opened, Shared},
+    shared::{Opened, OpenedValue, Shared},
+    shared_error::SharedLoadError,
     site::Site,
     slot::{Meta, Slot},
     stats::Count,
-    tier::{Ask, Grant, LeaseClaim, Record, Seen, Stamp, Stored, TagAsk, Take, Tier},
+    sync::Instant,
+    tier::{Ask, Grant, LeaseClaim, Moment, Note, Record, Seen, Stamp, Stored, TagAsk, Take, Tier},
 };
 
 /// How long a call waits for the load of another process, however often that is renewed, if its function has no `load_timeout`.
@@ -47,6 +51,13 @@ const ROUNDS: usize = 32;
 /// A value of another version of the program is left to that one for so long, or two would load in turns for ever.
 const OTHERS_TURN: Duration = Duration::from_secs(60);
 
+/// The generations of tags are kept so much longer than a value is wanted, because the value is yet to be loaded. A load
+/// that takes longer renews them.
+const LOADS: Duration = Duration::from_secs(60);
+
+/// How long they are kept for a value that only tells itself how long it is fresh, where no fill can prolong them.
+const UNKNOWN: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A miss.
 pub(crate) struct Seek<'a, R> {
     pub(crate) shared: &'a Arc<Shared>,
@@ -55,6 +66,8 @@ pub(crate) struct Seek<'a, R> {
     pub(crate) function: &'a Function,
     pub(crate) budget: Budget,
     pub(crate) max_age: Option<Duration>,
+    /// How long a value is to be fresh, instead of what the function says.
+    pub(crate) ttl: Option<Duration>,
     /// Whether to wait for the loads of other processes.
     pub(crate) coalesce: bool,
     pub(crate) cache: &'a Cache,
@@ -106,7 +119,7 @@ impl<R> Seek<'_, R> {
             let opened = shared
                 .open(&entry.name, &stored, shape, shared.clock.now())
                 .inspect_err(|_| function.add(Count::Unreadable));
-            let Opened { slot, tags } = opened.ok()??;
+            let Opened::Value(OpenedValue { slot, tags }) = opened.ok()?? else { return None };
             if !tags.is_empty() {
                 // This call does not know them, and cannot tell whether they are current.
                 return None;
@@ -132,8 +145,12 @@ pub(crate) enum Answer {
     Lease(Lease),
     /// Load beside somebody who may store it; this is what the load stands on.
     Beside(Claim),
+    /// Load, for this process: the tier cannot hold the value.
+    Stub(Stub),
     /// Load, as the tier cannot be asked; this is what the load stands on.
     Alone(Claim),
+    /// The load of another process, for which this call waited, has failed with this.
+    Failed(SharedLoadError),
 }
 
 /// A value of the shared tier, and what an entry of it stands on.
@@ -147,6 +164,15 @@ pub(crate) struct Found {
     pub(crate) was_awaited: bool,
 }
 
+/// What a load stands on whose value the shared tier cannot hold: the stub that it has instead.
+pub(crate) struct Stub {
+    pub(crate) claim: Claim,
+    /// Of the stub.
+    pub(crate) stamp: Stamp,
+    /// When it was found, for tags that only the value tells; and whether this process has heard of any tag since.
+    pub(crate) since: Option<(Moment, Arc<Mark>)>,
+}
+
 /// What the tier has, and who may replace it.
 enum State {
     Found(Found),
@@ -154,6 +180,8 @@ enum State {
     Takeable(Take),
     /// The same, because a load came to nothing that could be shared.
     Failed,
+    /// The same, because a load has failed; the text of its error, if this function can make one of it.
+    Error(Option<SharedLoadError>),
     /// Somebody loads it.
     Busy {
         left: Duration,
@@ -162,10 +190,20 @@ enum State {
     },
     /// The value is another version's, or cannot be judged.
     Others(Claim),
+    /// The tier cannot hold the value.
+    Stub(Claim, Stamp),
     /// The tier cannot be asked, or not about this.
     Unknown,
     /// There is another value than the one that was known.
     Moved,
+}
+
+/// What a load needs before it begins, and has its turn for.
+enum Right {
+    /// A lease, and whether not to wait for another one.
+    Lease(Take, bool),
+    /// None, as nothing is stored.
+    Stub(Claim, Stamp),
 }
 
 impl<R> Seek<'_, R> {
@@ -201,16 +239,23 @@ impl<R> Seek<'_, R> {
                 // Whatever was said: the entry is confirmed by now, or it is outdated.
                 suspect = None;
             }
-            let (take, is_impatient) = match state {
+            let right = match state {
                 State::Found(found) => return Answer::Hit(Found { was_awaited: has_waited, ..found }),
-                State::Takeable(take) => (take, false),
-                State::Failed => (Take::Free, has_waited),
-                // Those who waited for a load that failed do not wait for each other as well.
+                State::Takeable(take) => Right::Lease(take, false),
+                State::Failed => Right::Lease(Take::Free, has_waited),
+                State::Error(Some(error)) if has_waited => return Answer::Failed(error),
+                // Processes whose callers need an error of their own load one after the other: the backend is failing.
+                State::Error(_) => {
+                    // Each of these is a load that has ended, and not the same thing again.
+                    rounds = 0;
+                    Right::Lease(Take::Free, false)
+                }
                 State::Busy { left, .. }
                     if self.coalesce && holder.is_lost(left, self.shared.clock.now()) =>
                 {
-                    (Take::Force, false)
+                    Right::Lease(Take::Force, false)
                 }
+                // Processes that waited for a value that is not kept do not wait for each other as well.
                 State::Busy { left, is_retry, claim }
                     if self.coalesce && !(is_retry && has_waited) && self.is_patient(&mut patience) =>
                 {
@@ -222,9 +267,10 @@ impl<R> Seek<'_, R> {
                 }
                 // A tag has no number, so nobody would tell of it: whoever asks for the lease gives it one.
                 State::Busy { claim, .. } if !claim.line.watches() && !self.entry.tags.is_empty() => {
-                    (Take::Free, true)
+                    Right::Lease(Take::Free, true)
                 }
                 State::Busy { claim, .. } | State::Others(claim) => return Answer::Beside(claim),
+                State::Stub(claim, stamp) => Right::Stub(claim, stamp),
                 State::Moved => {
                     known = None;
                     rounds += 1;
@@ -242,6 +288,10 @@ impl<R> Seek<'_, R> {
                     continue;
                 }
             }
+            let (take, is_impatient) = match right {
+                Right::Lease(take, is_impatient) => (take, is_impatient),
+                Right::Stub(claim, stamp) => return Box::pin(self.beside_stub(claim, stamp)).await,
+            };
             match Box::pin(self.lease(take)).await {
                 Leasing::Held(lease) => return Answer::Lease(lease),
                 Leasing::Busy(left, _) if self.coalesce && holder.is_lost(left, self.shared.clock.now()) => {
@@ -338,6 +388,7 @@ impl<R> Seek<'_, R> {
         match record {
             Some(Record::Absent) => State::Takeable(Take::Free),
             Some(Record::Failed) => State::Failed,
+            Some(Record::Error(note)) => State::Error(self.read_note(&note)),
             Some(Record::Leased { left, is_retry }) => State::Busy { left, is_retry, claim },
             Some(Record::Unchanged) => match known {
                 Some(kept) if kept.claim.generations().map(Some).eq(generations) => {
@@ -352,8 +403,11 @@ impl<R> Seek<'_, R> {
             Some(Record::Value(stored)) => {
                 let stamp = stored.stamp;
                 let opened = match shared.open(&self.entry.name, &stored, self.shape, now) {
-                    Ok(Some(opened)) => opened,
-                    Ok(None) => return State::Takeable(Take::Over(stamp)),
+                    Ok(Some(Opened::Value(opened))) => opened,
+                    Ok(Some(Opened::Stub(meta))) if self.is_good(&meta, stamp, now) => {
+                        return State::Stub(claim, stamp);
+                    }
+                    Ok(Some(Opened::Stub(_)) | None) => return State::Takeable(Take::Over(stamp)),
                     Err(unreadable) => return self.unreadable(unreadable, &stored, claim),
                 };
                 drop(stored);
@@ -366,14 +420,24 @@ impl<R> Seek<'_, R> {
         }
     }
 
+    fn read_note(&self, note: &Note) -> Option<SharedLoadError> {
+        note::open(&note.0, &self.entry.name.check).filter(|_| self.shape.can_revive())
+    }
+
     fn is_pending(&self, tags: &[String]) -> bool {
         let names = std::iter::once(self.entry.name.text.as_str()).chain(tags.iter().map(String::as_str));
         self.shared.pending.is_about(names)
     }
 
     /// What to make of a value.
-    async fn read(&self, opened: Opened, stamp: Stamp, claim: Claim, generations: &[Option<u64>]) -> State {
-        let Opened { slot, tags } = opened;
+    async fn read(
+        &self,
+        opened: OpenedValue,
+        stamp: Stamp,
+        claim: Claim,
+        generations: &[Option<u64>],
+    ) -> State {
+        let OpenedValue { slot, tags } = opened;
         match self.check_tags(&*slot, &tags, claim, generations).await {
             // The tags may have taken another round trip, in which the value has ended.
             Some(claim) => self.judge(slot, claim, stamp, self.shared.clock.now()),
@@ -382,12 +446,16 @@ impl<R> Seek<'_, R> {
     }
 
     fn judge(&self, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp, now: Nanos) -> State {
-        let meta = slot.meta();
-        let is_known = self.wants == Wants::Another(stamp);
-        if is_known || !self.will_do(meta, now) || self.max_age.is_some_and(|most| meta.age(now) > most) {
+        if !self.is_good(slot.meta(), stamp, now) {
             return State::Takeable(Take::Over(stamp));
         }
         State::Found(Found { slot, claim, stamp, at: now, was_awaited: false })
+    }
+
+    /// Whether what was stored under this stamp, with these dates, is wanted.
+    fn is_good(&self, meta: &Meta, stamp: Stamp, now: Nanos) -> bool {
+        let is_known = self.wants == Wants::Another(stamp);
+        !is_known && self.will_do(meta, now) && self.max_age.is_none_or(|most| meta.age(now) <= most)
     }
 
     fn will_do(&self, meta: &Meta, now: Nanos) -> bool {
@@ -406,7 +474,7 @@ impl<R> Seek<'_, R> {
         claim: Claim,
         generations: &[Option<u64>],
     ) -> Option<Claim> {
-        let told = self.shape.value_tags(slot)?;
+        let told = self.shape.value_tags(slot, &*self.shared.hasher)?;
         if then.is_empty() && claim.tags.is_empty() && told.is_empty() {
             return Some(claim);
         }
@@ -414,9 +482,11 @@ impl<R> Seek<'_, R> {
         let mut now: Vec<_> =
             known.map(|((tag, _), now)| Some((tag.clone(), (*now)?))).collect::<Option<_>>()?;
         let mut line = claim.line.clone();
-        let told: Vec<String> = told.iter().map(|tag| self.shared.tag_key(tag)).collect();
-        let told: Vec<String> =
-            told.into_iter().filter(|tag| now.iter().all(|(known, _)| **known.name() != **tag)).collect();
+        let told: Vec<String> = {
+            let known: HashSet<&str> = now.iter().map(|(tag, _)| &**tag.name()).collect();
+            let told = told.iter().map(|tag| self.shared.tag_key(tag));
+            told.filter(|tag| !known.contains(tag.as_str())).collect()
+        };
         if !told.is_empty() {
             let marks: Vec<_> = told.iter().map(|tag| self.shared.mark(tag)).collect();
             if self.is_pending(&told) {
@@ -428,28 +498,54 @@ impl<R> Seek<'_, R> {
                 now.push((tag, generation?));
             }
         }
-        let is_current = |(tag, now): &(Arc<Mark>, u64)| {
-            let digest = self.shared.tag_digest(tag.name());
-            then.iter().any(|then| then.tag == digest && then.generation == *now)
-        };
-        // A tag that this call does not know, as it is another function's: nobody can tell whether it is current.
-        let is_known =
-            |then: &TagGeneration| now.iter().any(|(tag, _)| self.shared.tag_digest(tag.name()) == then.tag);
-        (now.iter().all(is_current) && then.iter().all(is_known)).then(|| Claim {
-            tags: now.into(),
-            line,
-            ..claim
-        })
+        // A tag is hashed once, however many there are.
+        let digest = |(tag, now): &(Arc<Mark>, u64)| (self.shared.tag_digest(tag.name()), *now);
+        let current: HashMap<u64, u64> = now.iter().map(digest).collect();
+        let stood_on: HashSet<u64> = then.iter().map(|then| then.tag).collect();
+        // Of a tag that this call does not know, as it is another function's, it cannot be told whether it is current.
+        let is_current = then.iter().all(|then| current.get(&then.tag) == Some(&then.generation));
+        let is_tagged = current.keys().all(|tag| stood_on.contains(tag));
+        (is_current && is_tagged).then(|| Claim { tags: now.into(), line, ..claim })
     }
 
     fn unreadable(&self, unreadable: Unreadable, stored: &Stored, claim: Claim) -> State {
         self.function.add(Count::Unreadable);
+        if unreadable == Unreadable::Undecodable {
+            // Its own fill is not to be the next one that cannot be read.
+            self.function.distrust_codec();
+        }
         let is_anothers =
             matches!(unreadable, Unreadable::OtherSchema | Unreadable::OtherKey | Unreadable::OtherCodec);
         let age =
             created_ms(&stored.bytes).map(|created| self.shared.clock.wall_ms().saturating_sub(created));
         let is_young = age.is_some_and(|age| Duration::from_millis(age) < OTHERS_TURN);
         if is_anothers && is_young { State::Others(claim) } else { State::Takeable(Take::Over(stored.stamp)) }
+    }
+
+    /// The right to load is not needed where nothing is stored, but tags are to be known before the load.
+    async fn beside_stub(&self, claim: Claim, stamp: Stamp) -> Answer {
+        let (shared, keys) = (self.shared, &self.entry.tags);
+        // Also before the tier is asked.
+        let any_tag = self.shape.has_value_tags().then(|| shared.mark(&shared.journal()));
+        if keys.is_empty() && any_tag.is_none() {
+            return Answer::Stub(Stub { claim, stamp, since: None });
+        }
+        let ask = TagAsk { keys, keep: self.keep_tags(UNKNOWN), more: any_tag.is_some() };
+        let Ok(leased) = shared.tier.lease_within(&[], ask, self.budget).await else {
+            self.function.add(Count::SharedReadError);
+            return self.without_tier(None);
+        };
+        let claim = claim.with_generations(leased.generations);
+        Answer::Stub(Stub { claim, stamp, since: leased.moment.zip(any_tag) })
+    }
+
+    /// How long the generations of tags are to be kept that a load stands on; `unknown` where only the value tells how long it
+    /// is fresh.
+    fn keep_tags(&self, unknown: Duration) -> Duration {
+        // That of a load which is for one process is not renewed.
+        let load = self.shared.lease_length(!self.coalesce, self.function).max(LOADS);
+        let ttl = self.ttl.or_else(|| self.shape.ttl_hint()).unwrap_or(unknown);
+        ttl.saturating_add(self.shape.stale()).saturating_add(load)
     }
 
     async fn lease(&self, take: Take) -> Leasing {
@@ -469,7 +565,9 @@ impl<R> Seek<'_, R> {
             lease: shared.lease_length(!self.coalesce, self.function),
             take,
         };
-        let ask = TagAsk { keys: tags, keep: self.shape.ttl_hint(), more: any_tag.is_some() };
+        // The fill prolongs them.
+        let keep = self.keep_tags(Duration::ZERO);
+        let ask = TagAsk { keys: tags, keep, more: any_tag.is_some() };
         let Ok(leased) = shared.tier.lease_within(&[wanted], ask, self.budget).await else {
             self.function.add(Count::SharedReadError);
             return Leasing::Unknown;
@@ -477,7 +575,7 @@ impl<R> Seek<'_, R> {
         let claim = Claim { line: leased.line, ..claim }.with_generations(leased.generations);
         match leased.grants.first() {
             Some(Grant::Held) => {
-                Leasing::Held(pledge.granted(name.clone(), claim, leased.moment.zip(any_tag)))
+                Leasing::Held(pledge.granted(name.clone(), claim, keep, leased.moment.zip(any_tag)))
             }
             Some(Grant::Busy(left)) => {
                 pledge.refused();

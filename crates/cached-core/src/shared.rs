@@ -7,12 +7,14 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::watch;
+
 use crate::{
     Error,
     background::Background,
     claim::Claim,
     clock::{Clock, Nanos, millis},
-    codec::Format,
+    codec::{Format, Written},
     envelope::{self, Expect, Header, Limits, TagGeneration, Unreadable},
     functions::Function,
     guard::Guarded,
@@ -22,8 +24,9 @@ use crate::{
     pending::Pending,
     planted,
     said::Said,
-    shape::{Dates, Encoder, Shape},
-    slot::Slot,
+    shape::{Dates, Encoded, Encoder, Shape},
+    slot::{Meta, Slot},
+    sweeps::Sweeps,
     tier::{Stored, Tier, TierError, Token},
 };
 
@@ -43,8 +46,11 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) marks: Arc<Marks>,
     pub(crate) pending: Pending,
+    pub(crate) sweeps: Sweeps,
     pub(crate) said: Said,
     pub(crate) background: Arc<Background>,
+    /// Whether leases are given back, because the cache is closed. Each one that is renewed listens to it.
+    pub(crate) leaving: watch::Sender<bool>,
     /// How long a lease lasts unless it is renewed.
     pub(crate) lease: Duration,
     /// Over which this process tells itself.
@@ -85,8 +91,15 @@ impl Life {
     }
 }
 
+/// What the shared tier had.
+pub(crate) enum Opened {
+    Value(OpenedValue),
+    /// Word of a value that the tier cannot hold: each process keeps its own, as long as this is there.
+    Stub(Meta),
+}
+
 /// A value out of the shared tier, and the generations of its tags when it was loaded.
-pub(crate) struct Opened {
+pub(crate) struct OpenedValue {
     pub(crate) slot: Arc<dyn Slot>,
     pub(crate) tags: Vec<TagGeneration>,
 }
@@ -110,6 +123,11 @@ impl Shared {
             return Ok(());
         }
         self.tier.delete(&keys, &tags).await
+    }
+
+    /// Removes whatever has a name that matches.
+    pub(crate) async fn sweep(&self, pattern: &str) -> Result<(), TierError> {
+        self.sweeps.sweep(&self.tier, pattern).await
     }
 
     /// A pattern of all names of this cache.
@@ -161,7 +179,7 @@ impl Shared {
         shape: &dyn Shape<R>,
         now: Nanos,
     ) -> Result<Option<Opened>, Unreadable> {
-        let expect = Expect { schema: name.schema, check: name.check, codec: self.format.id() };
+        let expect = Expect { schema: name.schema, check: name.check };
         let opened = envelope::open(&stored.bytes, &expect, &self.limits)?;
         // The wall clocks of two machines differ, so what the tier itself counts down decides, if it does, for the age as well; but a
         // value that is replaced between the two readings of one round trip must not borrow the other's time.
@@ -183,37 +201,46 @@ impl Shared {
         }
         let (remaining, stale) = (left.saturating_sub(stale_for), left.min(stale_for));
         let dates = Dates { now, age, remaining, stale };
+        if opened.header.is_stub {
+            return Ok(Some(Opened::Stub(shape.dates(dates))));
+        }
+        let format = self.format.of(Written(opened.header.codec)).ok_or(Unreadable::OtherCodec)?;
         // The decoder is the user's code.
-        let decode = || shape.decode(&opened.payload, opened.header.empty, &self.format, dates);
+        let decode = || shape.decode(&opened.payload, opened.header.empty, &format, dates);
         match catch_unwind(AssertUnwindSafe(decode)) {
-            Ok(Ok(slot)) => Ok(Some(Opened { slot, tags: opened.header.tags })),
+            Ok(Ok(slot)) => Ok(Some(Opened::Value(OpenedValue { slot, tags: opened.header.tags }))),
             _ => Err(Unreadable::Undecodable),
         }
     }
 
-    /// The bytes that the tier will hold.
-    pub(crate) fn seal(&self, name: &Name, fill: Fill, claim: &Claim) -> Result<Vec<u8>, Error> {
+    /// The bytes that the tier will hold. With `is_checked`, they can be read again.
+    pub(crate) fn seal(
+        &self,
+        name: &Name,
+        fill: Fill,
+        claim: &Claim,
+        is_checked: bool,
+    ) -> Result<Vec<u8>, Error> {
         let mut payload = Vec::new();
-        // The encoder is the user's code.
-        let encode = || (fill.encoder)(&self.format, &mut payload);
+        // The encoder is the user's code, and so is the decoder.
+        let encode = || (fill.encoder)(&self.format, is_checked, &mut payload);
         let encoded = catch_unwind(AssertUnwindSafe(encode));
-        let empty = encoded.map_err(|_| Error::codec("the value's `Serialize` panicked"))??;
+        let Encoded { by, is_empty } =
+            encoded.map_err(|_| Error::codec("the value's `Serialize` or `Deserialize` panicked"))??;
         let tag = |(tag, generation): &(Arc<Mark>, u64)| TagGeneration {
             tag: self.tag_digest(tag.name()),
             generation: *generation,
         };
-        let header = Header {
-            codec: self.format.id(),
-            empty,
-            schema: name.schema,
-            check: name.check,
-            created_ms: fill.created_ms,
-            fresh_ms: millis(fill.life.ttl),
-            stale_ms: millis(fill.life.stale),
-            spare_ms: millis(fill.life.spare),
-            tags: claim.tags.iter().map(tag).collect(),
-        };
+        let tags = claim.tags.iter().map(tag).collect();
+        let header = header(name, fill.created_ms, fill.life);
+        let header = Header { codec: by.0, empty: is_empty, tags, ..header };
         envelope::seal(&header, &payload, &self.limits)
+    }
+
+    /// The bytes of a stub.
+    pub(crate) fn seal_stub(&self, name: &Name, created_ms: u64, life: Life) -> Result<Vec<u8>, Error> {
+        let header = Header { is_stub: true, ..header(name, created_ms, life) };
+        envelope::seal(&header, &[], &self.limits)
     }
 
     /// How long a lease lasts unless it is renewed. Nobody waits for that of a function which loads in each process, so it
@@ -236,6 +263,22 @@ impl Shared {
         let waited = Duration::from_nanos(self.clock.now().saturating_sub(life.since));
         let left = life.whole().saturating_sub(waited);
         (!left.is_zero()).then(|| left.saturating_add(life.spare))
+    }
+}
+
+/// Of no value yet.
+fn header(name: &Name, created_ms: u64, life: Life) -> Header {
+    Header {
+        codec: 0,
+        empty: false,
+        is_stub: false,
+        schema: name.schema,
+        check: name.check,
+        created_ms,
+        fresh_ms: millis(life.ttl),
+        stale_ms: millis(life.stale),
+        spare_ms: millis(life.spare),
+        tags: Vec::new(),
     }
 }
 

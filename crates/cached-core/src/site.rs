@@ -8,7 +8,11 @@ use crate::clock::{Nanos, nanos};
 #[derive(Clone, Copy, Debug)]
 pub struct Site {
     template: &'static str,
+    /// Of the template alone.
+    template_print: u64,
+    /// Of all that entries which are shared have in common.
     print: u64,
+    owner: Owner,
     is_template: bool,
     is_local: bool,
     version: u32,
@@ -21,22 +25,36 @@ pub struct Site {
     keep_warm: u32,
 }
 
+/// Whose the values are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// Of all that have the same prefix, and values of the same type.
+    Anyone,
+    /// Of the function of this path.
+    Function(&'static str),
+    /// Of all that name this schema.
+    Schema(&'static str),
+}
+
 impl Site {
     /// A function under a bare prefix: it is keyed on every argument, and its name ends in a digest.
     pub const fn prefix(prefix: &'static str) -> Self {
         Self::new(prefix, false)
     }
 
-    /// A function under a template, given with `{}` in the place of each placeholder, so that two functions that
-    /// name their arguments differently can share entries.
+    /// A function under a template, given with `{}` in the place of each placeholder: how a function names its arguments is no
+    /// part of its keys.
     pub const fn templated(template: &'static str) -> Self {
         Self::new(template, true)
     }
 
     const fn new(template: &'static str, is_template: bool) -> Self {
+        let print = print_of(FNV_OFFSET, template.as_bytes());
         Self {
             template,
-            print: print_of(template),
+            template_print: print,
+            print,
+            owner: Owner::Anyone,
             is_template,
             is_local: false,
             version: 0,
@@ -50,18 +68,48 @@ impl Site {
         }
     }
 
+    /// The path of the function. Its values say so of themselves, and no other function takes them for its own.
+    #[must_use]
+    pub const fn owner(mut self, path: &'static str) -> Self {
+        if !matches!(self.owner, Owner::Schema(_)) {
+            self.owner = Owner::Function(path);
+        }
+        self.printed()
+    }
+
+    /// Names the schema of its values, in the place of the path of the function and the name of the type: functions that name
+    /// the same one share entries.
+    #[must_use]
+    pub const fn schema(mut self, name: &'static str) -> Self {
+        self.owner = Owner::Schema(name);
+        self.printed()
+    }
+
+    /// With the print of what it is now.
+    const fn printed(mut self) -> Self {
+        let (kind, owner) = match self.owner {
+            Owner::Anyone => (0, ""),
+            Owner::Function(path) => (1, path),
+            Owner::Schema(name) => (2, name),
+        };
+        let print = print_of(self.template_print, &[0xFF, self.is_local as u8, kind]);
+        let print = print_of(print, &self.version.to_le_bytes());
+        self.print = print_of(print, owner.as_bytes());
+        self
+    }
+
     /// The schema version of its values.
     #[must_use]
     pub const fn version(mut self, version: u32) -> Self {
         self.version = version;
-        self
+        self.printed()
     }
 
     /// Its values stay in this process.
     #[must_use]
     pub const fn local(mut self) -> Self {
         self.is_local = true;
-        self
+        self.printed()
     }
 
     /// The most entries that this function may hold in the in-process tier.
@@ -142,9 +190,19 @@ impl Site {
         self.template
     }
 
-    /// Of the template, so that a call need not look at the text.
+    /// Of the template, so that a look-up need not compare the text.
+    pub(crate) const fn template_print(&self) -> u64 {
+        self.template_print
+    }
+
+    /// Of the template, the version, whether it is local, and the function or its schema: what is not equal in one of these is
+    /// no entry of this function.
     pub(crate) const fn print(&self) -> u64 {
         self.print
+    }
+
+    pub(crate) const fn owned_by(&self) -> Owner {
+        self.owner
     }
 
     pub(crate) const fn is_template(&self) -> bool {
@@ -164,15 +222,46 @@ impl Site {
     }
 }
 
-/// FNV-1a, which can be evaluated at compile time. Who can choose a template has no need to make two of them collide.
-const fn print_of(template: &str) -> u64 {
-    const OFFSET: u64 = 0xCBF2_9CE4_8422_2325;
+const FNV_OFFSET: u64 = 0xCBF2_9CE4_8422_2325;
+
+/// FNV-1a, which can be evaluated at compile time, of what was printed `before` and of `bytes`. A program that can choose a template has no
+/// need to make two of them collide.
+const fn print_of(before: u64, bytes: &[u8]) -> u64 {
     const PRIME: u64 = 0x0100_0000_01B3;
 
-    let (mut print, mut rest) = (OFFSET, template.as_bytes());
+    let (mut print, mut rest) = (before, bytes);
     while let [first, others @ ..] = rest {
         print = (print ^ *first as u64).wrapping_mul(PRIME);
         rest = others;
     }
     print
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sites_with_one_template_are_apart_unless_all_is_equal() {
+        let site = || Site::templated("user:{}");
+        let all = [
+            site(),
+            site().local(),
+            site().version(1),
+            site().version(1).local(),
+            site().owner("app::name"),
+            site().owner("app::email"),
+            site().owner("app::name").version(1),
+            site().owner("app::name").local(),
+            site().schema("app::name"),
+            site().schema("app::name").local(),
+        ];
+        for (index, one) in all.iter().enumerate() {
+            assert!(all.iter().skip(index + 1).all(|other| one.print() != other.print()), "{one:?}");
+            assert_eq!(one.template_print(), site().template_print());
+        }
+        let named = || site().owner("app::name").schema("user.v1").version(2);
+        assert_eq!(named().print(), site().schema("user.v1").owner("app::email").version(2).print());
+        assert_eq!(named().owned_by(), Owner::Schema("user.v1"));
+    }
 }

@@ -113,6 +113,9 @@ counters! {
     SharedReject => shared_rejected,
     /// Values that could not be put into the shared tier.
     SharedFillError => shared_fill_errors,
+    /// Values that were kept in this process only, because the shared tier cannot hold them: no codec has a form for them, or they
+    /// are too large. The tier has a stub in their place, so that invalidations reach them.
+    Unshared => kept_unshared,
     /// Reads that the shared tier failed to answer.
     SharedReadError => shared_read_errors,
     /// Reads and fills that passed the shared tier by, because it is known that it cannot be reached.

@@ -102,6 +102,13 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
     /// moment that there will be none ([`Record::Failed`]).
     async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError>;
 
+    /// As [`release`](Self::release), after a load that ended in an error: for some seconds the key holds the note
+    /// ([`Record::Error`]), unless it holds a value. By default it is `release`, for tiers that cannot hold notes.
+    async fn fail(&self, key: &str, token: Token, note: &Note) -> Result<bool, TierError> {
+        let _ = note;
+        self.release(key, token, true).await
+    }
+
     /// Removes what is under these keys, values and leases alike, and the generations of these tags, in one round trip. That
     /// the tags are invalid is noted before that, for [`adopt`](Self::adopt).
     async fn delete(&self, keys: &[String], tags: &[String]) -> Result<(), TierError>;
@@ -118,6 +125,9 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
 
     /// Whether there is a value.
     async fn exists(&self, key: &str) -> Result<bool, TierError>;
+
+    /// The cache is closed: takes leave of the others, ends the connection, and fails at once from then on.
+    async fn close(&self) {}
 
     /// Adds `by` to the counter under `key`, which starts at 0, and returns the sum. `ttl` applies from the
     /// moment the counter comes into being and is not extended by later additions.
@@ -149,6 +159,12 @@ pub trait Watcher: Send + Sync + fmt::Debug + 'static {
 
     /// The tier can be reached again.
     fn restored(&self);
+
+    /// How often values were served from memory until now; `None` while callers wait, or if it is not known. While this stays the
+    /// same, [proofs](Line::prove) are of no use, and a tier may do without: then the next call asks it first.
+    fn served(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// A question about one key. `Debug` does not show it, as it holds the arguments of a call.
@@ -192,11 +208,23 @@ pub enum Record {
     Leased {
         /// How long the lease lasts unless it is renewed.
         left: Duration,
-        /// The load before this one failed.
+        /// The load before this one had nothing to [share](Self::Failed).
         is_retry: bool,
     },
     /// Somebody loaded it, and has nothing to share.
     Failed,
+    /// A load ended in an error.
+    Error(Note),
+}
+
+/// What a load that ended in an error left in the key: opaque bytes. They are empty if the error has no text.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Note(pub Vec<u8>);
+
+impl fmt::Debug for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Note").field("len", &self.0.len()).finish_non_exhaustive()
+    }
 }
 
 /// A value under a key.
@@ -349,6 +377,9 @@ pub struct TierFill {
     pub bytes: Vec<u8>,
     /// How long to keep it; not zero.
     pub ttl: Duration,
+    /// Tags of the value whose generations may end before it: those that are still there are kept for as long as the value,
+    /// and none is made.
+    pub tags: Vec<String>,
 }
 
 impl fmt::Debug for TierFill {
@@ -458,7 +489,10 @@ mod tests {
             format!("{:?}", LeaseClaim { key, token, lease, take: Take::Free }),
             format!("{:?}", TagAsk { keys: &keys, keep: lease, more: false }),
             format!("{:?}", Stored { bytes: key.into(), remaining: None, stamp: 7 }),
-            format!("{:?}", TierFill { key: key.to_owned(), token, bytes: key.into(), ttl: lease }),
+            format!(
+                "{:?}",
+                TierFill { key: key.to_owned(), token, bytes: key.into(), ttl: lease, tags: keys.to_vec() }
+            ),
         ];
         assert!(shown.iter().all(|text| !text.contains("ada")), "{shown:?}");
         assert!(shown[1].contains("10s") && shown[2].contains("keys: 1"), "{shown:?}");

@@ -1,6 +1,6 @@
 //! The settings as the user gives them.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use cached_core::Error;
 
@@ -178,7 +178,7 @@ impl RedisTierBuilder {
             Target::One(endpoint) => Way::to_one(settings(endpoint)),
             Target::Cluster(seeds) => Way::Many(Cluster::new(settings, seeds)?),
         };
-        Ok(RedisTier { way })
+        Ok(RedisTier { way: Arc::new(way), confirms: Arc::default() })
     }
 }
 

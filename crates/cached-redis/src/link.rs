@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -32,12 +32,25 @@ pub(crate) struct Link {
     /// When the supervisor last showed that it runs, in microseconds after `began`.
     last_sign: AtomicU64,
     began: Instant,
+    /// Until when operations need not wait for a heartbeat, in microseconds after `began`.
+    tended: AtomicU64,
+    has_tended: Notify,
+    use_of: Use,
     last_end: Mutex<Option<Instant>>,
     /// Lines that are over, while what was read over them may still be served in an outage.
     graced: Mutex<Vec<Weak<Line>>>,
     pub(crate) gate: Gate,
     pub(crate) reads: Reads,
     pub(crate) condition: Condition,
+}
+
+/// Whether anything is asked over the connection.
+#[derive(Debug, Default)]
+struct Use {
+    /// Since the heartbeat last looked.
+    is_used: AtomicBool,
+    /// Whether the heartbeat wants to know at once.
+    is_calm: AtomicBool,
 }
 
 /// The state of the connection, and the supervisor that last had the right to set it.
@@ -88,6 +101,9 @@ impl Link {
             reported: Notify::new(),
             last_sign: AtomicU64::new(0),
             began: Instant::now(),
+            tended: AtomicU64::new(0),
+            has_tended: Notify::new(),
+            use_of: Use::default(),
             last_end: Mutex::new(None),
             graced: Mutex::default(),
             gate,
@@ -248,6 +264,7 @@ impl Link {
             *lock(&self.last_end) = Some(Instant::now());
             session.line.end();
             self.reads.replaced();
+            self.has_tended.notify_waiters();
             let mut graced = lock(&self.graced);
             graced.retain(|line| line.strong_count() > 0);
             graced.push(Arc::downgrade(&session.line));
@@ -307,6 +324,52 @@ impl Link {
             Verdict::Refusing
         } else {
             Verdict::Sound
+        }
+    }
+
+    /// Something is asked over the connection; whether the heartbeat wants to know at once.
+    pub(crate) fn note_use(&self) -> bool {
+        let Use { is_used, is_calm } = &self.use_of;
+        // Of many callers, one writes.
+        if is_used.load(Ordering::SeqCst) {
+            return false;
+        }
+        is_used.store(true, Ordering::SeqCst);
+        is_calm.load(Ordering::SeqCst)
+    }
+
+    /// Whether anything was asked since the heartbeat last looked.
+    pub(crate) fn take_use(&self) -> bool {
+        self.use_of.is_used.swap(false, Ordering::SeqCst)
+    }
+
+    /// Whether the heartbeat wants to know at once when something is asked. It looks after it has said so.
+    pub(crate) fn set_calm(&self, is_calm: bool) {
+        self.use_of.is_calm.store(is_calm, Ordering::SeqCst);
+    }
+
+    /// Until then, operations need not wait for a heartbeat.
+    pub(crate) fn tend(&self, until: Instant) {
+        self.tended.store(self.passed(until), Ordering::Release);
+        self.has_tended.notify_waiters();
+    }
+
+    /// Whether the others know that this process may read over the connection now, and serve what it reads.
+    pub(crate) fn is_tended(&self, now: Instant) -> bool {
+        self.passed(now) < self.tended.load(Ordering::Acquire)
+    }
+
+    /// The current connection, when the others know that it is used; `None` if there is none.
+    pub(crate) async fn tended_session(&self, ask: impl Fn()) -> Option<Arc<Session>> {
+        loop {
+            let mut tended = std::pin::pin!(self.has_tended.notified());
+            tended.as_mut().enable();
+            let session = self.session().await?;
+            if self.is_tended(Instant::now()) {
+                return Some(session);
+            }
+            ask();
+            tended.await;
         }
     }
 

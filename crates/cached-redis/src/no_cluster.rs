@@ -56,7 +56,7 @@ impl Cluster {
         match *self {}
     }
 
-    pub(crate) fn nodes(&self) -> Vec<Arc<Node>> {
+    pub(crate) fn nodes(&self) -> Arc<[Arc<Node>]> {
         match *self {}
     }
 
@@ -72,7 +72,7 @@ impl Cluster {
         match *self {}
     }
 
-    pub(crate) fn is_own(&self, _: &str) -> bool {
+    pub(crate) fn identity(&self) -> &str {
         match *self {}
     }
 

@@ -72,7 +72,7 @@ impl Node {
     pub(crate) fn ready(&self) -> bool {
         let is_worth_asking = !self.link.is_down() && !self.link.gate.is_open();
         // When the task has ended with its runtime, only an operation can start it again.
-        is_worth_asking || !self.supervision.is_running()
+        !self.supervision.is_closed() && (is_worth_asking || !self.supervision.is_running())
     }
 
     /// Has the background task run on the current runtime.
@@ -82,8 +82,13 @@ impl Node {
 
     /// The current connection, if it can be counted on.
     fn current(&self, began: Instant) -> Option<Arc<Session>> {
-        // A background task that ends leaves no connection behind; one that nobody drives any more is silent.
-        self.link.current().filter(|_| self.link.silence_at(began) < self.settings.sign_of_life())
+        if self.link.note_use() {
+            self.watch.pulse.notify_one();
+        }
+        // A background task that ends leaves no connection behind; one that nobody drives any more is silent. And while nothing is
+        // asked, the others may have forgotten this process.
+        let is_driven = self.link.silence_at(began) < self.settings.sign_of_life();
+        self.link.current().filter(|_| is_driven && self.link.is_tended(began))
     }
 
     /// The current connection, within what is left of `budget`.
@@ -100,7 +105,8 @@ impl Node {
     /// The next connection, once there is one.
     async fn next_session(&self, budget: Duration) -> Result<Arc<Session>, TierError> {
         self.ensure()?;
-        let session = timeout(budget, self.link.session()).await;
+        let ask = || self.watch.pulse.notify_one();
+        let session = timeout(budget, self.link.tended_session(ask)).await;
         session.ok().flatten().ok_or(TierError::Unavailable)
     }
 
@@ -224,8 +230,41 @@ impl Node {
         self.run(batch, &mut vigil, budget).await.map(|(answers, _)| answers)
     }
 
+    /// Ends the connection for ever. The others need not wait for this process any more.
+    pub(crate) async fn close(&self) {
+        let leave = self.leave();
+        // Before it takes leave: it registers this process.
+        self.supervision.close().await;
+        if let Some(leave) = leave {
+            leave.await;
+        }
+        self.link.close();
+    }
+
+    /// Removes this process from the register: nothing that it holds is served any more.
+    fn leave(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
+        let session = self.link.current()?;
+        let command = self.member.leave()?;
+        let limit = self.settings.connect_timeout;
+        Some(async move {
+            let mut connection = session.connection.clone();
+            let _ = timeout(limit, connection.send_packed_command(&command)).await;
+        })
+    }
+
     /// What came over this line does not fit the questions: if it is the current one, the connection is replaced.
     pub(crate) fn distrust(&self, line: &Line) {
         self.link.distrust(line);
+    }
+}
+
+/// A process that ends in an orderly way does not have the others wait until it may not serve any more.
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Ok(runtime) = Handle::try_current()
+            && let Some(leave) = self.leave()
+        {
+            runtime.spawn(leave);
+        }
     }
 }

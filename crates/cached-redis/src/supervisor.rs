@@ -3,7 +3,10 @@
 use std::{
     future::poll_fn,
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Poll,
     time::{Duration, Instant},
 };
@@ -18,8 +21,9 @@ use tokio::{
 use crate::{
     backoff::Backoff,
     connect::{Connected, connect},
+    echo::Echo,
     failure::Verdict,
-    heartbeat::{End, Heartbeat, Member},
+    heartbeat::{End, Heartbeat, Member, Times},
     link::{Link, Session, State},
     readings::Readings,
     settings::Settings,
@@ -35,6 +39,8 @@ pub(crate) struct Supervision {
     watch: Arc<Watch>,
     member: Arc<Member>,
     task: Mutex<Option<JoinHandle<()>>>,
+    /// It is over for ever.
+    is_closed: AtomicBool,
 }
 
 impl Supervision {
@@ -44,7 +50,7 @@ impl Supervision {
         watch: Arc<Watch>,
         member: Arc<Member>,
     ) -> Self {
-        Self { settings, link, watch, member, task: Mutex::new(None) }
+        Self { settings, link, watch, member, task: Mutex::new(None), is_closed: AtomicBool::new(false) }
     }
 
     /// Starts the supervisor on the current runtime unless it runs.
@@ -53,6 +59,9 @@ impl Supervision {
     pub(crate) fn ensure(&self) -> Result<(), TierError> {
         let runtime = Handle::try_current().map_err(|_| TierError::Unavailable)?;
         let mut task = self.task();
+        if self.is_closed() {
+            return Err(TierError::Unavailable);
+        }
         if self.works(task.as_ref()) {
             return Ok(());
         }
@@ -68,6 +77,23 @@ impl Supervision {
         };
         *task = Some(runtime.spawn(supervisor.run()));
         Ok(())
+    }
+
+    /// Ends it for ever. Returns when it has ended, unless its runtime stands still.
+    pub(crate) async fn close(&self) {
+        let task = {
+            let mut task = self.task();
+            self.is_closed.store(true, Ordering::Release);
+            task.take()
+        };
+        if let Some(task) = task {
+            task.abort();
+            let _ = timeout(self.settings.connect_timeout, task).await;
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
     }
 
     /// Whether the supervisor has been started and still runs.
@@ -176,7 +202,10 @@ impl Supervisor {
                 member: Arc::clone(&self.member),
                 session: self.link.open(connection, tracking.is_on()),
                 ear,
+                may_narrow: tracking.is_partial(),
                 tracking,
+                echo: Echo::default(),
+                times: Times::new(Instant::now()),
                 last_try: Instant::now(),
                 readings: Readings::default(),
                 is_blind: false,

@@ -1,11 +1,11 @@
 //! The operations.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cached_core::{
-    Adopted, Ask, Attachment, Budget, Filled, Grant, LeaseClaim, Leased, Line, Moment, Record, Seen, TagAsk,
-    Take, Tier, TierError, TierFill, TierHealth, TierState, Token, planted,
+    Adopted, Ask, Attachment, Budget, Filled, Grant, LeaseClaim, Leased, Line, Moment, Note, Record, Seen,
+    TagAsk, Take, Tier, TierError, TierFill, TierHealth, TierState, Token, planted,
 };
 use redis::RedisResult;
 
@@ -13,24 +13,27 @@ use crate::{
     batch::{Batch, Replies},
     builder::RedisTierBuilder,
     cluster::all,
-    failure::{Failure, Verdict},
+    confirm::Confirms,
     journal::{self, NOTE, OPEN, SINCE},
-    node::Answers,
     random,
     reads::Got,
     record::{self, TRAILER, Trailer},
-    scripts::{FILL, INCR, LEASE, RELEASE, RENEW, SEED},
+    scripts::{FAIL, FILL, INCR, KEEP, LEASE, RELEASE, RENEW, SEED},
     settings::millis,
     state::RedisState,
     watch::Attached,
     way::Way,
 };
 
-/// How much longer than asked for, besides once more the time asked for, a tag's generation is kept.
-const SPARE: Duration = Duration::from_secs(60 * 60);
+/// A tag's generation is kept once more for the time that is asked for, but not for less or more than this, so that it need
+/// not be prolonged often, and does not outlive its values for long.
+const SPARE: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(60 * 60);
 
 /// A journal of tags that nobody asked for in so long is forgotten. Loads are shorter.
 const KEEP_JOURNAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long the note of a failed load stays: longer than a waiting process takes to ask, however busy it is.
+const NOTE_LIFE: Duration = Duration::from_secs(5);
 
 /// A shared tier in Redis.
 ///
@@ -56,7 +59,8 @@ const KEEP_JOURNAL: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// `Debug` shows the server's address and the state of the connection, and never a user or a password.
 pub struct RedisTier {
-    pub(crate) way: Way,
+    pub(crate) way: Arc<Way>,
+    pub(crate) confirms: Arc<Confirms>,
 }
 
 impl RedisTier {
@@ -92,7 +96,7 @@ impl RedisTier {
         read: impl FnOnce(Replies) -> RedisResult<T> + Send,
     ) -> Result<(T, Arc<Line>), TierError> {
         let answers = self.way.read(&batch, budget).await?;
-        self.understand(answers, read)
+        self.way.understand(answers, read)
     }
 
     /// Runs what writes.
@@ -104,7 +108,7 @@ impl RedisTier {
         self.change_within(batch, Budget::Own, read).await
     }
 
-    /// The same for somebody who can wait for so long.
+    /// The same for a caller that can wait for so long.
     async fn change_within<T>(
         &self,
         batch: Batch,
@@ -112,29 +116,13 @@ impl RedisTier {
         read: impl FnOnce(Replies) -> RedisResult<T> + Send,
     ) -> Result<(T, Arc<Line>), TierError> {
         let answers = self.way.change(&batch, budget).await?;
-        self.understand(answers, read)
+        self.way.understand(answers, read)
     }
 
     /// Runs one that writes, and has one answer.
     async fn write<T: redis::FromRedisValue>(&self, batch: Batch) -> Result<T, TierError> {
         let outcome = self.change(batch, |mut replies| replies.next()).await?;
         Ok(outcome.0)
-    }
-
-    pub(crate) fn understand<T>(
-        &self,
-        answers: Answers,
-        read: impl FnOnce(Replies) -> RedisResult<T>,
-    ) -> Result<(T, Arc<Line>), TierError> {
-        let Answers { replies, line } = answers;
-        let understood = read(replies).map_err(|error| {
-            let Failure { error, verdict } = error.into();
-            if verdict == Verdict::Broken {
-                self.way.distrust(&line);
-            }
-            error
-        })?;
-        Ok((understood, line))
     }
 
     /// Asks each server for what it holds. If one does not answer, nothing is found there.
@@ -300,7 +288,7 @@ impl Tier for RedisTier {
     /// Of those that many callers ask for at the same time, several go in one round trip.
     async fn look_at_within(&self, key: &str, budget: Budget) -> Result<(Record, Arc<Line>), TierError> {
         let ask = [Ask { key, known: None }];
-        let Way::One(node) = &self.way else {
+        let Way::One(node) = &*self.way else {
             return Box::pin(self.look_together(&ask, &[], budget)).await.and_then(only);
         };
         let read_timeout = node.settings.read_timeout;
@@ -322,7 +310,7 @@ impl Tier for RedisTier {
         tags: TagAsk<'_>,
         budget: Budget,
     ) -> Result<Leased, TierError> {
-        if claims.is_empty() && tags.keys.is_empty() {
+        if claims.is_empty() && tags.keys.is_empty() && !tags.more {
             let (grants, generations, line) = (Vec::new(), Vec::new(), Line::silent());
             return Ok(Leased { grants, generations, moment: None, line });
         }
@@ -375,8 +363,11 @@ impl Tier for RedisTier {
             return Ok(Filled { stored: Vec::new(), line: Line::silent() });
         }
         let mut batch = Batch::new();
-        let count = fills.len();
-        for TierFill { key, token, mut bytes, ttl } in fills {
+        let kept: Vec<_> = fills.iter().map(|fill| fill.tags.len()).collect();
+        for TierFill { key, token, mut bytes, ttl, tags } in fills {
+            for tag in &tags {
+                batch.add_script(&KEEP, tag, (millis(ttl), millis(longer(ttl))));
+            }
             if planted!("fill-without-lease-compare") {
                 record::seal(&mut bytes, token.stamp());
                 let mut set = command("SET", &key);
@@ -391,9 +382,13 @@ impl Tier for RedisTier {
         }
         let read = |mut replies: Replies| {
             if planted!("fill-without-lease-compare") {
-                return Ok(vec![true; count]);
+                return Ok(vec![true; kept.len()]);
             }
-            (0..count).map(|_| replies.next()).collect()
+            let stored = |tags: &usize| {
+                (0..*tags).try_for_each(|_| replies.next::<i64>().map(|_| ()))?;
+                replies.next()
+            };
+            kept.iter().map(stored).collect()
         };
         let (stored, line) = self.change_within(batch, budget, read).await?;
         Ok(Filled { stored, line })
@@ -406,6 +401,10 @@ impl Tier for RedisTier {
     async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError> {
         let end = if is_failed { "failed" } else { "free" };
         self.write(Batch::of_script(&RELEASE, key, (&token.0[..], end))).await
+    }
+
+    async fn fail(&self, key: &str, token: Token, note: &Note) -> Result<bool, TierError> {
+        self.write(Batch::of_script(&FAIL, key, (&token.0[..], &note.0[..], millis(NOTE_LIFE)))).await
     }
 
     async fn delete(&self, keys: &[String], tags: &[String]) -> Result<(), TierError> {
@@ -437,13 +436,21 @@ impl Tier for RedisTier {
         self.confirm_all().await
     }
 
+    async fn close(&self) {
+        self.way.close().await;
+    }
+
     async fn exists(&self, key: &str) -> Result<bool, TierError> {
         let mut batch = Batch::of(command("EXISTS", key));
         batch.add(command("STRLEN", key));
         batch.add(tail(key));
-        let read = |mut replies: Replies| Ok((replies.next()?, replies.next()?, replies.next::<Vec<u8>>()?));
-        let ((exists, length, tail), _) = self.read(batch, Budget::Own, read).await?;
-        Ok(exists && Trailer::of(&tail).is_none_or(|trailer| trailer.has_value(length)))
+        let read = |mut replies: Replies| {
+            Ok((replies.next()?, replies.next()?, replies.next::<Vec<u8>>()?, replies.clock()))
+        };
+        let ((exists, length, tail, now), _) = self.read(batch, Budget::Own, read).await?;
+        let has_value =
+            |trailer: Trailer| trailer.has_value(length) && !now.is_some_and(|now| trailer.is_over(now));
+        Ok(exists && Trailer::of(&tail).is_none_or(has_value))
     }
 
     async fn incr(&self, key: &str, by: i64, ttl: Option<Duration>) -> Result<i64, TierError> {
@@ -484,11 +491,15 @@ fn generation(bytes: Option<Vec<u8>>) -> Option<u64> {
 
 /// Asks for the generations of tags, and makes those that there are not.
 fn seed(batch: &mut Batch, tags: &[String], keep: Duration) {
-    let longer = keep.saturating_mul(2).saturating_add(SPARE);
     for tag in tags {
         let fresh = if planted!("tag-seeded-constant") { 7 } else { random::number() };
-        batch.add_script(&SEED, tag, (format!("{fresh:016x}"), millis(keep), millis(longer)));
+        batch.add_script(&SEED, tag, (format!("{fresh:016x}"), millis(keep), millis(longer(keep))));
     }
+}
+
+/// How long a generation is kept that is made, or would not last for as long as is asked for.
+fn longer(keep: Duration) -> Duration {
+    keep.saturating_add(keep.clamp(*SPARE.start(), *SPARE.end()))
 }
 
 /// The answers.

@@ -3,11 +3,13 @@
 use std::{ops::Deref, sync::Arc};
 
 use cached_core::{Attachment, Budget, Line, TierError};
+use redis::RedisResult;
 use tokio::sync::watch;
 
 use crate::{
-    batch::Batch,
+    batch::{Batch, Replies},
     cluster::{Cluster, Survey},
+    failure::{Failure, Verdict},
     health::RedisHealth,
     heartbeat::{Member, identity},
     node::{Answers, Node},
@@ -106,7 +108,7 @@ impl Way {
     pub(crate) fn nodes(&self) -> Vec<Visited<'_>> {
         match self {
             Self::One(node) => vec![Visited::One(node)],
-            Self::Many(cluster) => cluster.nodes().into_iter().map(Visited::Many).collect(),
+            Self::Many(cluster) => cluster.nodes().iter().cloned().map(Visited::Many).collect(),
         }
     }
 
@@ -147,12 +149,36 @@ impl Way {
         member.map(|node| node.member.id.clone())
     }
 
-    /// Whether this is a name of this process in a register.
-    pub(crate) fn is_own(&self, id: &str) -> bool {
+    /// What the names of this process begin with in a register.
+    pub(crate) fn own_begin(&self) -> &str {
         match self {
-            Self::One(node) => node.member.id == id,
-            Self::Many(cluster) => cluster.is_own(id),
+            Self::One(node) => &node.member.id,
+            Self::Many(cluster) => cluster.identity(),
         }
+    }
+
+    /// Takes leave of the other processes, and of the servers.
+    pub(crate) async fn close(&self) {
+        for node in self.nodes() {
+            node.close().await;
+        }
+    }
+
+    /// What the answers say, and over which line.
+    pub(crate) fn understand<T>(
+        &self,
+        answers: Answers,
+        read: impl FnOnce(Replies) -> RedisResult<T>,
+    ) -> Result<(T, Arc<Line>), TierError> {
+        let Answers { replies, line } = answers;
+        let understood = read(replies).map_err(|error| {
+            let Failure { error, verdict } = error.into();
+            if verdict == Verdict::Broken {
+                self.distrust(&line);
+            }
+            error
+        })?;
+        Ok((understood, line))
     }
 
     pub(crate) fn state(&self) -> RedisState {

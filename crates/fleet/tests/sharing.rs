@@ -3,9 +3,10 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    time::Instant,
 };
 
-use redis_harness::{RedisServer, eventually};
+use redis_harness::{Pulse, RedisServer, eventually};
 
 struct Worker {
     child: Child,
@@ -130,12 +131,14 @@ fn when_the_process_that_loads_is_killed_one_other_loads_and_nobody_waits_longer
     for worker in &mut others {
         worker.tell(&format!("burst cold 100 {LOAD}"));
     }
+    let (pulse, killed) = (Pulse::start(), Instant::now());
     holder.child.kill().expect("it runs");
     let ends = others.each_mut().map(Worker::hear_burst);
     assert_eq!(ends.iter().map(|(_, loads, _)| loads).sum::<u64>(), 1, "{ends:?}");
-    // The holder renewed its lease for the last time before it was killed. The rest is for a busy machine.
+    // The holder renewed its lease for the last time before it was killed. The rest is for what 100 callers take.
     let longest = ends.iter().map(|(.., longest)| *longest).max();
-    assert!(longest <= Some(LEASE + LOAD + 1000), "{ends:?}");
+    let late = u64::try_from(pulse.late(killed, Instant::now()).as_millis()).expect("it is not long");
+    assert!(longest <= Some(LEASE + LOAD + 1000 + late), "{ends:?}, and {late} ms late");
 }
 
 #[test]

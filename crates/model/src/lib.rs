@@ -45,6 +45,8 @@ mod leaving;
 pub mod __private;
 #[path = "../../cached-core/src/arrival.rs"]
 mod arrival;
+#[path = "../../cached-core/src/aside.rs"]
+mod aside;
 #[path = "../../cached-core/src/background.rs"]
 mod background;
 #[path = "../../cached-core/src/budget.rs"]
@@ -111,6 +113,10 @@ mod line;
 mod load;
 #[path = "../../cached-core/src/marks.rs"]
 mod marks;
+#[path = "../../cached-core/src/note.rs"]
+mod note;
+#[path = "../../cached-core/src/notice.rs"]
+mod notice;
 #[path = "../../cached-core/src/observe.rs"]
 mod observe;
 #[path = "../../cached-core/src/pattern.rs"]
@@ -123,6 +129,8 @@ mod places;
 mod planted;
 #[path = "../../cached-core/src/policy/mod.rs"]
 mod policy;
+#[path = "../../cached-core/src/reap.rs"]
+mod reap;
 #[path = "../../cached-core/src/renew.rs"]
 mod renew;
 #[path = "../../cached-core/src/replay.rs"]
@@ -135,6 +143,8 @@ mod seek;
 mod shape;
 #[path = "../../cached-core/src/shared.rs"]
 mod shared;
+#[path = "../../cached-core/src/shared_error.rs"]
+mod shared_error;
 #[path = "../../cached-core/src/site.rs"]
 mod site;
 #[path = "../../cached-core/src/slot.rs"]
@@ -143,6 +153,8 @@ mod slot;
 mod span;
 #[path = "../../cached-core/src/stats.rs"]
 mod stats;
+#[path = "../../cached-core/src/sweeps.rs"]
+mod sweeps;
 #[path = "../../cached-core/src/tags.rs"]
 mod tags;
 #[path = "../../cached-core/src/testing/mod.rs"]
@@ -170,9 +182,11 @@ pub use key::{Blake3, KeyHasher, KeyPart, KeyedBlake3};
 pub use keyspace::{Keyspace, LoadError};
 pub use latency::Latency;
 pub use line::Line;
+pub use shared_error::SharedLoadError;
 pub use stats::{FunctionStats, Stats};
+pub use tags::Tag;
 pub use tier::{
-    Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Record, Seen, Stamp, Stored,
-    TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
+    Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Note, Record, Seen, Stamp,
+    Stored, TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
 };
 pub use timeout::LoadTimeout;

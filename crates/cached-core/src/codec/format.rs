@@ -6,11 +6,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::custom::{Codec, Target};
-use super::json;
 #[cfg(feature = "msgpack")]
 use super::msgpack;
 #[cfg(feature = "postcard")]
 use super::postcard;
+use super::{exact, json};
 use crate::Error;
 
 /// The lowest id of a codec that is not built in.
@@ -18,18 +18,23 @@ const FIRST_CUSTOM_ID: u8 = 128;
 
 /// The codec of the values in the shared tier.
 ///
-/// Processes that share a tier should agree: a value of another codec is a miss, and is loaded again.
+/// A value for which the codec has no form is written by [`Exact`](Self::Exact) instead, and processes read all built-in codecs
+/// that they were built with. So they need not agree, and a codec can be changed while they run; only a value in a
+/// [`Custom`](Self::Custom) codec, or in one whose feature is missing, is a miss to a process without it.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Format {
     /// JSON: the default, readable in the shared tier with `redis-cli`.
     ///
-    /// What JSON cannot hold is not cached there: map keys other than strings, numbers, characters and booleans
-    /// are refused. What can be written but not read is loaded again each time: a NaN or an infinity, which JSON
-    /// writes as `null`, and a value nested deeper than 127.
+    /// It has no form for a NaN and the infinities, for a `Some` of what is written as `null` (`Some(None)`, `Some(())`), for maps
+    /// whose keys are no text, for integers of more than 64 bits, for bytes (and sequences of 64 or more `u8`), and for what
+    /// is nested deeper than 127.
     #[default]
     Json,
     /// `MessagePack` with field names: smaller and faster than JSON, and as careful about renamed fields.
+    ///
+    /// It has no form for a `Some` of what is written as nil, for integers of more than 64 bits, and for sequences of 64 or more
+    /// `u8` as such.
     #[cfg(feature = "msgpack")]
     MessagePack,
     /// postcard: the smallest and fastest, and **positional**.
@@ -40,9 +45,21 @@ pub enum Format {
     /// do not work, and there is no limit of depth: not for recursive types if others can write to the tier.
     #[cfg(feature = "postcard")]
     Postcard,
+    /// A binary form of Serde's data model, with field names, that has a form for every value.
+    ///
+    /// Bytes travel as bytes, also those of a `Vec<u8>`, so it is the choice for images, documents and embeddings. It is about as
+    /// large as JSON for everything else.
+    Exact,
     /// A codec of one's own.
     Custom(Arc<dyn Codec>),
 }
+
+/// By which codec a value was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Written(pub(crate) u8);
+
+/// What names [`Format::Exact`] in a stored value.
+const EXACT: u8 = 4;
 
 impl Format {
     /// What names the codec in a stored value.
@@ -53,6 +70,7 @@ impl Format {
             Self::MessagePack => 2,
             #[cfg(feature = "postcard")]
             Self::Postcard => 3,
+            Self::Exact => EXACT,
             Self::Custom(codec) => codec.id(),
         }
     }
@@ -67,6 +85,43 @@ impl Format {
         }
     }
 
+    /// Appends the bytes of `value` to `out`, in this format or, where that has no form for the value, in [`Exact`](Self::Exact).
+    /// With `is_checked`, a form that cannot be read again does not count. After an error `out` may hold anything.
+    pub(crate) fn write<T>(&self, value: &T, is_checked: bool, out: &mut Vec<u8>) -> Result<Written, Error>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        let begin = out.len();
+        let by = |format: &Self, out: &mut Vec<u8>| {
+            format.encode(value, out)?;
+            if is_checked {
+                drop(format.decode::<T>(&out[begin..])?);
+            }
+            Ok(Written(format.id()))
+        };
+        by(self, out).or_else(|error| {
+            if matches!(self, Self::Exact) {
+                return Err(error);
+            }
+            out.truncate(begin);
+            by(&Self::Exact, out)
+        })
+    }
+
+    /// The format of this id, if this process can read it.
+    pub(crate) fn of(&self, Written(id): Written) -> Option<Self> {
+        match id {
+            id if id == self.id() => Some(self.clone()),
+            1 => Some(Self::Json),
+            #[cfg(feature = "msgpack")]
+            2 => Some(Self::MessagePack),
+            #[cfg(feature = "postcard")]
+            3 => Some(Self::Postcard),
+            EXACT => Some(Self::Exact),
+            _ => None,
+        }
+    }
+
     /// Appends the bytes of `value` to `out`; after an error `out` may hold anything.
     pub(crate) fn encode<T: Serialize + ?Sized>(&self, value: &T, out: &mut Vec<u8>) -> Result<(), Error> {
         match self {
@@ -75,6 +130,7 @@ impl Format {
             Self::MessagePack => msgpack::encode(value, out),
             #[cfg(feature = "postcard")]
             Self::Postcard => postcard::encode(value, out),
+            Self::Exact => exact::encode(value, out),
             Self::Custom(codec) => codec.encode(&value, out),
         }
     }
@@ -87,6 +143,7 @@ impl Format {
             Self::MessagePack => msgpack::decode(bytes),
             #[cfg(feature = "postcard")]
             Self::Postcard => postcard::decode(bytes),
+            Self::Exact => exact::decode(bytes),
             Self::Custom(codec) => decode_custom(codec.as_ref(), bytes),
         }
     }

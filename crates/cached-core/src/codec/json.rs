@@ -4,10 +4,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
+use super::strict::{self, Gaps};
 use crate::Error;
 
+/// What JSON would change.
+const GAPS: Gaps = Gaps { is_text: true, depth: 127 };
+
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), Error> {
-    serde_json::to_writer(out, value).map_err(|_| Error::codec("JSON cannot hold the value"))
+    let written = strict::serialize(value, &mut serde_json::Serializer::new(out), GAPS);
+    written.map_err(|_| Error::codec("JSON cannot hold the value"))
 }
 
 /// White space after the value is part of a JSON text; anything else there is refused.

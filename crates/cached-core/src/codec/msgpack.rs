@@ -4,10 +4,16 @@ use rmp_serde::decode::Error as DecodeError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::strict::{self, Gaps};
 use crate::Error;
 
+/// What `MessagePack` would change.
+const GAPS: Gaps = Gaps { is_text: false, depth: 1000 };
+
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), Error> {
-    rmp_serde::encode::write_named(out, value).map_err(|_| Error::codec("MessagePack cannot hold the value"))
+    let mut serializer = rmp_serde::Serializer::new(out).with_struct_map();
+    let written = strict::serialize(value, &mut serializer, GAPS);
+    written.map_err(|_| Error::codec("MessagePack cannot hold the value"))
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {

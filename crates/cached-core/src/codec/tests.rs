@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Codec, Format, Target};
 use crate::Error;
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Kind {
     Plain,
     Named { title: String },
@@ -80,6 +80,7 @@ fn formats() -> Vec<Format> {
         Format::MessagePack,
         #[cfg(feature = "postcard")]
         Format::Postcard,
+        Format::Exact,
         custom(200),
     ]
 }
@@ -149,6 +150,7 @@ fn ids_are_fixed() {
     assert_eq!(Format::MessagePack.id(), 2);
     #[cfg(feature = "postcard")]
     assert_eq!(Format::Postcard.id(), 3);
+    assert_eq!(Format::Exact.id(), 4);
     assert_eq!(custom(255).id(), 255);
 }
 
@@ -232,17 +234,122 @@ fn messages_hold_no_values() {
     let _ = Read::Other;
 }
 
+/// What a codec has no form for is an error when it is written, and never another value when it is read.
+fn is_refused(format: &Format, value: &(impl Serialize + ?Sized)) -> bool {
+    format.encode(value, &mut Vec::new()).is_err_and(|error| error.is_codec())
+}
+
 #[test]
 fn what_json_cannot_hold_is_an_error() {
-    let by_pair = BTreeMap::from([((1, 2), 3)]);
-    for format in [Format::Json, custom(200)] {
-        assert!(format.encode(&by_pair, &mut Vec::new()).unwrap_err().is_codec());
+    let json = &Format::Json;
+    for odd in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        assert!(is_refused(json, &odd) && is_refused(json, &Some(odd)) && is_refused(json, &[Some(odd)]));
     }
-    let nan = encoded(&Format::Json, &f64::NAN);
-    assert!(Format::Json.decode::<f64>(&nan).unwrap_err().is_codec());
-    let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
-    let read = |json: &str| Format::Json.decode::<serde_json::Value>(json.as_bytes());
-    assert!(read(&nested(127)).is_ok() && read(&nested(128)).unwrap_err().is_codec());
+    assert!(is_refused(json, &f32::NAN));
+    #[derive(Serialize)]
+    struct Unit;
+    #[derive(Serialize)]
+    struct Newtype<T>(T);
+    assert!(is_refused(json, &Some(None::<u8>)) && is_refused(json, &[Some(Some(None::<u8>))]));
+    assert!(
+        is_refused(json, &Some(())) && is_refused(json, &Some(Unit)) && is_refused(json, &Some(Newtype(())))
+    );
+    assert!(is_refused(json, &Some(serde_json::Value::Null)));
+    assert!(is_refused(json, &BTreeMap::from([((1, 2), 3)])) && is_refused(json, &BTreeMap::from([(1, 2)])));
+    assert!(is_refused(json, &(u128::from(u64::MAX) + 1)) && is_refused(json, &i128::MIN));
+    assert!(is_refused(json, &vec![1_u8; 64]) && is_refused(json, &[vec![1_u8; 64]]));
+
+    // What looks like it, and is no other value when it is read.
+    assert!(
+        !is_refused(json, &None::<Option<u8>>) && !is_refused(json, &()) && !is_refused(json, &[None::<u8>])
+    );
+    assert!(!is_refused(json, &Some(Some(Some(1)))) && !is_refused(json, &Some(vec![None::<u8>])));
+    assert!(!is_refused(json, &Some(Newtype([None::<u8>]))));
+    assert!(!is_refused(json, &BTreeMap::from([(Kind::Plain, 'x'), (Kind::Plain, 'y')])));
+    assert!(!is_refused(json, &u128::from(u64::MAX)) && !is_refused(json, &i128::from(i64::MIN)));
+    assert!(!is_refused(json, &vec![1_u8; 63]) && !is_refused(json, &vec![1_u16; 1000]));
+    let mut mixed: Vec<serde_json::Value> = vec![1.into(); 100];
+    mixed.push("x".into());
+    assert!(!is_refused(json, &mixed));
+
+    let nested = |depth: usize| {
+        (0..depth).fold(serde_json::Value::Null, |inner, _| serde_json::Value::Array(vec![inner]))
+    };
+    assert!(!is_refused(json, &nested(127)) && is_refused(json, &nested(128)));
+    assert!(json.decode::<serde_json::Value>(&encoded(json, &nested(127))).is_ok());
+}
+
+#[cfg(feature = "msgpack")]
+#[test]
+fn what_message_pack_cannot_hold_is_an_error() {
+    let format = &Format::MessagePack;
+    assert!(is_refused(format, &Some(None::<u8>)) && is_refused(format, &Some(())));
+    assert!(is_refused(format, &u128::MAX) && is_refused(format, &vec![1_u8; 64]));
+    assert!(!is_refused(format, &Some(f64::NAN)) && !is_refused(format, &BTreeMap::from([((1, 2), 3)])));
+}
+
+#[test]
+fn where_a_codec_has_no_form_the_exact_one_takes_the_value() {
+    type Odd = (Option<Option<u8>>, Vec<u8>, BTreeMap<(u8, u8), f64>);
+    let odd: Odd = (Some(None), vec![7; 1000], BTreeMap::from([((1, 2), f64::INFINITY)]));
+    for format in formats() {
+        let mut out = b"before".to_vec();
+        let written = format.write(&odd, true, &mut out).unwrap();
+        let is_own = matches!(format.id(), 3 | 4);
+        assert_eq!(written.0, if is_own { format.id() } else { 4 }, "{format:?}");
+        let bytes = out.strip_prefix(b"before").unwrap();
+        for reader in formats() {
+            assert_eq!(
+                reader.of(written).unwrap().decode::<Odd>(bytes).unwrap(),
+                odd,
+                "{format:?} {reader:?}"
+            );
+        }
+        let plain = vec![Some("text".to_owned()), None];
+        assert_eq!(format.write(&plain, true, &mut Vec::new()).unwrap().0, format.id());
+    }
+    assert!(Format::Json.of(super::Written(200)).is_none() && custom(201).of(super::Written(200)).is_none());
+}
+
+#[test]
+fn a_form_that_cannot_be_read_again_does_not_count() {
+    /// What it writes is not what it reads, unless a `None` is told from a `Some`.
+    #[derive(Debug, PartialEq)]
+    struct Moody;
+
+    impl Serialize for Moody {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            if serializer.is_human_readable() {
+                serializer.serialize_str("moody")
+            } else {
+                serializer.serialize_u8(1)
+            }
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Moody {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            u8::deserialize(deserializer).map(|_| Self)
+        }
+    }
+
+    assert_eq!(Format::Json.write(&Moody, false, &mut Vec::new()).unwrap().0, 1);
+    let mut out = Vec::new();
+    assert_eq!(Format::Json.write(&Moody, true, &mut out).unwrap().0, 4);
+    assert_eq!(Format::Exact.decode::<Moody>(&out).unwrap(), Moody);
+
+    /// Nothing can read it.
+    #[derive(Debug, Serialize)]
+    struct Lost;
+
+    impl<'de> Deserialize<'de> for Lost {
+        fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            Err(serde::de::Error::custom("lost"))
+        }
+    }
+
+    assert!(Format::Json.write(&Lost, true, &mut Vec::new()).unwrap_err().is_codec());
+    assert!(Format::Json.write(&Lost, false, &mut Vec::new()).is_ok());
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! The name of a value's shape.
 
-/// Tells the shapes of values apart: the first 8 bytes, little endian, of the BLAKE3 digest of the length of
-/// `type_name` (8 bytes), the name, and `version` (4 bytes).
+/// Tells the shapes of values apart: the first 8 bytes, little endian, of the BLAKE3 digest of each name (its length in 8
+/// bytes, and the name) and `version` (4 bytes). The names are the path of the function and that of the type, or the one that
+/// the option `schema` gives.
 ///
-/// A compiler may name a type differently from the one before it; its values are then loaded again.
-pub(crate) fn schema_fingerprint(type_name: &str, version: u32) -> u64 {
+/// A compiler may name a type differently from the one before it; its values are then loaded again, unless there is a `schema`.
+pub(crate) fn schema_fingerprint(names: &[&str], version: u32) -> u64 {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(&(type_name.len() as u64).to_le_bytes());
-    hasher.update(type_name.as_bytes());
+    for name in names {
+        hasher.update(&(name.len() as u64).to_le_bytes());
+        hasher.update(name.as_bytes());
+    }
     hasher.update(&version.to_le_bytes());
     let mut first = [0; 8];
     hasher.finalize_xof().fill(&mut first);

@@ -10,6 +10,11 @@ const COMPRESSED: u8 = 1 << 0;
 const EMPTY: u8 = 1 << 1;
 /// `stale_ms` and `spare_ms` follow `fresh_ms`.
 const LONGER: u8 = 1 << 2;
+/// There is no value, only word of one.
+const STUB: u8 = 1 << 3;
+/// The tag count has a second byte.
+const MANY_TAGS: u8 = 1 << 4;
+const KNOWN: u8 = COMPRESSED | EMPTY | LONGER | STUB | MANY_TAGS;
 
 /// The length of an envelope without tags and without payload.
 const FIXED_LEN: usize = 56;
@@ -24,6 +29,8 @@ pub(crate) struct Header {
     pub codec: u8,
     /// The value is the empty one (`None`).
     pub empty: bool,
+    /// The tier cannot hold the value: each process has its own.
+    pub is_stub: bool,
     /// [`schema_fingerprint`](super::schema_fingerprint) of the value's type.
     pub schema: u64,
     /// Digest of the full key.
@@ -37,13 +44,22 @@ pub(crate) struct Header {
     /// How long the tier holds it after that, in ms, so that a lease over it does not end it. Neither is written if both are
     /// zero.
     pub spare_ms: u64,
-    /// At most 255.
+    /// At most 65,535.
     pub tags: Vec<TagGeneration>,
 }
 
 impl Header {
     fn is_longer(&self) -> bool {
         self.stale_ms > 0 || self.spare_ms > 0
+    }
+
+    fn flags(&self, is_compressed: bool, has_many_tags: bool) -> u8 {
+        let flag = |is_set, flag| if is_set { flag } else { 0 };
+        flag(is_compressed, COMPRESSED)
+            | flag(self.empty, EMPTY)
+            | flag(self.is_longer(), LONGER)
+            | flag(self.is_stub, STUB)
+            | flag(has_many_tags, MANY_TAGS)
     }
 }
 
@@ -72,8 +88,6 @@ pub(crate) struct Expect {
     pub schema: u64,
     /// See [`Header::check`].
     pub check: [u8; 16],
-    /// See [`Header::codec`].
-    pub codec: u8,
 }
 
 /// An envelope that was read. Without `Debug`, because it holds a value.
@@ -87,13 +101,13 @@ pub(crate) struct Opened<'a> {
 /// Puts `payload` into an envelope.
 ///
 /// # Errors
-/// The payload is larger than the limit, or there are more than 255 tags.
+/// The payload is larger than the limit, or there are more than 65,535 tags.
 pub(crate) fn seal(header: &Header, payload: &[u8], limits: &Limits) -> Result<Vec<u8>, Error> {
     let too_large = || Error::codec(format!("{} bytes, more than the limit", payload.len()));
     if payload.len() > limits.max_bytes {
         return Err(too_large());
     }
-    let tag_count = u8::try_from(header.tags.len()).map_err(|_| Error::codec("more than 255 tags"))?;
+    let tag_count = u16::try_from(header.tags.len()).map_err(|_| Error::codec("more than 65,535 tags"))?;
     let compressed = limits
         .compress_above
         .filter(|&above| payload.len() >= above)
@@ -101,12 +115,12 @@ pub(crate) fn seal(header: &Header, payload: &[u8], limits: &Limits) -> Result<V
     let stored = compressed.as_deref().unwrap_or(payload);
     let raw_len = u32::try_from(payload.len()).map_err(|_| too_large())?;
     let stored_len = u32::try_from(stored.len()).map_err(|_| too_large())?;
-    let flag = |is_set, flag| if is_set { flag } else { 0 };
-    let flags =
-        flag(compressed.is_some(), COMPRESSED) | flag(header.empty, EMPTY) | flag(header.is_longer(), LONGER);
+    let [tag_count, more_tags] = tag_count.to_le_bytes();
+    let flags = header.flags(compressed.is_some(), more_tags > 0);
 
     let stale_len = if header.is_longer() { 16 } else { 0 };
-    let mut out = Vec::with_capacity(FIXED_LEN + stale_len + header.tags.len() * TAG_LEN + stored.len());
+    let tags_len = usize::from(more_tags > 0) + header.tags.len() * TAG_LEN;
+    let mut out = Vec::with_capacity(FIXED_LEN + stale_len + tags_len + stored.len());
     out.extend_from_slice(&[VERSION, header.codec, flags, tag_count]);
     out.extend_from_slice(&header.schema.to_le_bytes());
     out.extend_from_slice(&header.check);
@@ -115,6 +129,9 @@ pub(crate) fn seal(header: &Header, payload: &[u8], limits: &Limits) -> Result<V
     if header.is_longer() {
         out.extend_from_slice(&header.stale_ms.to_le_bytes());
         out.extend_from_slice(&header.spare_ms.to_le_bytes());
+    }
+    if more_tags > 0 {
+        out.push(more_tags);
     }
     for tag in &header.tags {
         out.extend_from_slice(&tag.tag.to_le_bytes());
@@ -139,13 +156,18 @@ pub(crate) fn open<'a>(bytes: &'a [u8], expect: &Expect, limits: &Limits) -> Res
     let header = Header {
         codec,
         empty: flags & EMPTY != 0,
+        is_stub: flags & STUB != 0,
         schema: rest.u64()?,
         check: rest.take()?,
         created_ms: rest.u64()?,
         fresh_ms: rest.u64()?,
         stale_ms: if flags & LONGER != 0 { rest.u64()? } else { 0 },
         spare_ms: if flags & LONGER != 0 { rest.u64()? } else { 0 },
-        tags: (0..tag_count).map(|_| rest.tag()).collect::<Result<_, _>>()?,
+        tags: {
+            let more_tags = if flags & MANY_TAGS != 0 { rest.u8()? } else { 0 };
+            let tag_count = u16::from_le_bytes([tag_count, more_tags]);
+            (0..tag_count).map(|_| rest.tag()).collect::<Result<_, _>>()?
+        },
     };
     let stored_len = rest.u32()? as usize;
     let raw_len = rest.u32()? as usize;
@@ -164,7 +186,7 @@ pub(crate) fn open<'a>(bytes: &'a [u8], expect: &Expect, limits: &Limits) -> Res
         return Err(Unreadable::Corrupt);
     }
 
-    if flags & !(COMPRESSED | EMPTY | LONGER) != 0 {
+    if flags & !KNOWN != 0 {
         return Err(Unreadable::Foreign);
     }
     if header.check != expect.check {
@@ -172,9 +194,6 @@ pub(crate) fn open<'a>(bytes: &'a [u8], expect: &Expect, limits: &Limits) -> Res
     }
     if header.schema != expect.schema {
         return Err(Unreadable::OtherSchema);
-    }
-    if header.codec != expect.codec {
-        return Err(Unreadable::OtherCodec);
     }
 
     let payload = if flags & COMPRESSED != 0 {

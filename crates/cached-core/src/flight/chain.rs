@@ -47,6 +47,22 @@ pub(crate) fn is_inside() -> bool {
     INNERMOST.with_borrow(Option::is_some)
 }
 
+/// Which loads some code is inside of.
+pub(crate) struct Inside(Option<Arc<Link>>);
+
+impl Inside {
+    /// Those of the current code.
+    pub(crate) fn here() -> Self {
+        Self(INNERMOST.with_borrow(Option::clone))
+    }
+
+    /// Runs `f` as code inside of them.
+    pub(crate) fn run<T>(self, f: impl FnOnce() -> T) -> T {
+        let _restore = Restore(INNERMOST.replace(self.0));
+        f()
+    }
+}
+
 struct Restore(Option<Arc<Link>>);
 
 impl Drop for Restore {

@@ -7,7 +7,7 @@ use std::{
     pin::pin,
     sync::{Arc, Weak},
     task::{Context, Poll, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{Flight, Flights, Landing, Phase, chain, lock, pulse::Pulse, wake};
@@ -16,7 +16,7 @@ use crate::{
     leaving::Leaving,
     marks::Stands,
     slot::Slot,
-    sync::Ordering,
+    sync::{Instant, Ordering},
 };
 
 /// Leads a flight until it [lands](Leader::land) or [fails](Leader::fail). Dropped before, it hands the lead to a
@@ -27,6 +27,16 @@ pub(crate) struct Leader {
     pulse: Arc<Pulse>,
     link: Arc<chain::Link>,
     landed: bool,
+}
+
+/// How a leader leaves its flight without a result for all.
+enum End {
+    /// It was dropped.
+    Gone,
+    /// With an error that is its own.
+    Unshared,
+    /// If the second try fails as well, this is for all.
+    Failed(Landing),
 }
 
 /// What a panic carries.
@@ -192,38 +202,58 @@ impl Leader {
     /// follower gets `landing`.
     pub(crate) fn fail(mut self, landing: Landing) {
         self.landed = true;
-        self.vacate(Some(landing));
+        self.vacate(End::Failed(landing));
     }
 
-    fn vacate(&self, landing: Option<Landing>) {
+    /// Ends the load with an error that the followers cannot share. They lead one after the other, until one has something
+    /// for all. Returns whether there were any.
+    pub(crate) fn hand_on(mut self) -> bool {
+        self.landed = true;
+        self.vacate(End::Unshared)
+    }
+
+    /// Returns whether there are followers.
+    fn vacate(&self, end: End) -> bool {
         let mut shard = self.flights.shard(&self.flight.key);
         let mut state = self.flight.state();
         let was_overtaken = !Arc::ptr_eq(&state.pulse, &self.pulse);
         if was_overtaken || matches!(state.phase, Phase::Done(_)) {
-            return;
+            return state.followers > 0;
         }
-        state.phase = match landing {
-            Some(landing) if state.spent || state.followers == 0 => Phase::Done(landing),
-            failed => {
-                state.spent |= failed.is_some();
-                Phase::Vacant
+        let is_followed = state.followers > 0;
+        let mut is_over = !is_followed;
+        let wakers = match end {
+            End::Failed(landing) if state.spent || !is_followed => {
+                state.phase = Phase::Done(landing);
+                is_over = true;
+                state.take_wakers()
+            }
+            end => {
+                state.phase = Phase::Vacant;
+                state.spent |= matches!(end, End::Failed(_));
+                if matches!(end, End::Unshared) {
+                    state.is_serial = true;
+                    // One is enough, and so are a thousand wakes for a thousand loads.
+                    vec![state.take_waker()]
+                } else {
+                    state.take_wakers()
+                }
             }
         };
-        let over = matches!(state.phase, Phase::Done(_)) || state.followers == 0;
-        let wakers = state.take_wakers();
         drop(state);
-        if over && self.flight.is_in(&shard) {
+        if is_over && self.flight.is_in(&shard) {
             shard.remove(&self.flight.key);
         }
         drop(shard);
         wake(wakers);
+        is_followed
     }
 }
 
 impl Drop for Leader {
     fn drop(&mut self) {
         if !self.landed {
-            self.vacate(None);
+            self.vacate(End::Gone);
         }
     }
 }

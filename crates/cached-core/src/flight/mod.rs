@@ -22,10 +22,10 @@ use std::{
     ptr,
     sync::{Arc, PoisonError, Weak},
     task::{Context, Poll, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-pub(crate) use chain::is_inside;
+pub(crate) use chain::{Inside, is_inside};
 pub(crate) use leader::{Leader, Panic};
 use pulse::Pulse;
 use tokio::sync::Notify;
@@ -36,7 +36,7 @@ use crate::{
     leaving::Leaving,
     marks::Stands,
     slot::Slot,
-    sync::{AtomicBool, Mutex, MutexGuard, Ordering, shards},
+    sync::{AtomicBool, Instant, Mutex, MutexGuard, Ordering, shards},
 };
 
 type Shard = HashMap<Key, Arc<Flight>, BuildPrehashed>;
@@ -53,8 +53,6 @@ pub(crate) struct Flight {
     /// Among which it is: tells apart the flights of two caches.
     home: Weak<Flights>,
     key: Key,
-    /// Of the schema: values of another one are none of this flight's.
-    version: u32,
     state: Mutex<State>,
     /// The flights that its load waits for.
     waits_for: Mutex<Vec<Arc<Flight>>>,
@@ -74,8 +72,10 @@ struct State {
     superseded: bool,
     /// The load has ended, and it is being found out whether its value may be kept.
     landing: Option<Instant>,
-    /// A load failed in a way that the followers cannot share, and one of them was given a second try.
+    /// A load panicked, and one of the followers was given a second try.
     spent: bool,
+    /// A load ended in an error that is its caller's own, so the followers load one after the other.
+    is_serial: bool,
     /// Of the leader that counts. One that was overtaken has another.
     pulse: Arc<Pulse>,
 }
@@ -89,10 +89,8 @@ enum Phase {
 /// How a flight ended.
 #[derive(Clone)]
 pub(crate) enum Landing {
-    /// A value, or an error that can be cloned.
+    /// A value, or an error for all.
     Shared(Arc<dyn Slot>),
-    /// Two loads ended in errors that cannot be cloned.
-    Unshared,
     /// Two loads panicked.
     Panicked,
 }
@@ -103,8 +101,6 @@ pub(crate) enum Role {
     Follow(Follower),
     /// The caller is inside the load that it would wait for, or inside one that this load waits for.
     Recurse,
-    /// The load under way is for values of another version.
-    Apart,
 }
 
 impl Flights {
@@ -112,23 +108,19 @@ impl Flights {
         Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
     }
 
-    /// Follows the flight of `key` and a version of its values, or leads a new one. A `patient` follower stays with a flight that
+    /// Follows the flight of `key`, or leads a new one. A `patient` follower stays with a flight that
     /// was superseded while it waited.
-    pub(crate) fn join(self: &Arc<Self>, key: &Key, version: u32, patient: bool) -> Role {
+    pub(crate) fn join(self: &Arc<Self>, key: &Key, patient: bool) -> Role {
         let mut shard = self.shard(key);
         let Some(flight) = shard.get(key) else {
             // It would wait for the lease of a load that it is inside of, and that was superseded.
-            let is_own = |outer: &Arc<Flight>| {
-                ptr::eq(outer.home.as_ptr(), Arc::as_ptr(self)) && outer.is_of(key, version)
-            };
+            let is_own =
+                |outer: &Arc<Flight>| ptr::eq(outer.home.as_ptr(), Arc::as_ptr(self)) && outer.key == *key;
             if chain::flights().iter().any(is_own) {
                 return Role::Recurse;
             }
-            return Role::Lead(self.depart_in(&mut shard, key, version));
+            return Role::Lead(self.depart_in(&mut shard, key));
         };
-        if flight.version != version {
-            return Role::Apart;
-        }
         let mut state = flight.state();
         if matches!(state.phase, Phase::Vacant) {
             return Role::Lead(state.promote(self, flight));
@@ -144,21 +136,21 @@ impl Flights {
         Role::Follow(state.follow(self, flight, within, patient))
     }
 
-    /// Follows the flight of `key` and a version of its values if its load has ended already.
-    pub(crate) fn join_landing(self: &Arc<Self>, key: &Key, version: u32) -> Option<Follower> {
+    /// Follows the flight of `key` if its load has ended already.
+    pub(crate) fn join_landing(self: &Arc<Self>, key: &Key) -> Option<Follower> {
         let shard = self.shard(key);
-        let flight = shard.get(key).filter(|flight| flight.version == version)?;
+        let flight = shard.get(key)?;
         let mut state = flight.state();
         state.landing.is_some().then(|| state.follow(self, flight, Vec::new(), false))
     }
 
     /// Leads a new flight in any case. A flight under way keeps its followers, but its result is not stored.
-    pub(crate) fn depart(self: &Arc<Self>, key: &Key, version: u32) -> Leader {
+    pub(crate) fn depart(self: &Arc<Self>, key: &Key) -> Leader {
         let mut shard = self.shard(key);
-        self.depart_in(&mut shard, key, version)
+        self.depart_in(&mut shard, key)
     }
 
-    fn depart_in(self: &Arc<Self>, shard: &mut Shard, key: &Key, version: u32) -> Leader {
+    fn depart_in(self: &Arc<Self>, shard: &mut Shard, key: &Key) -> Leader {
         let pulse = Arc::new(Pulse::new());
         let state = State {
             phase: Phase::Running,
@@ -168,12 +160,12 @@ impl Flights {
             superseded: false,
             landing: None,
             spent: false,
+            is_serial: false,
             pulse: pulse.clone(),
         };
         let flight = Arc::new(Flight {
             home: Arc::downgrade(self),
             key: key.clone(),
-            version,
             state: Mutex::new(state),
             waits_for: Mutex::default(),
             ground: Mutex::default(),
@@ -238,10 +230,6 @@ impl Flight {
         lock(&self.state)
     }
 
-    fn is_of(&self, key: &Key, version: u32) -> bool {
-        self.version == version && self.key == *key
-    }
-
     fn is_in(self: &Arc<Self>, shard: &Shard) -> bool {
         shard.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, self))
     }
@@ -295,6 +283,11 @@ impl State {
         self.take_wakers()
     }
 
+    /// Of the follower that has waited longest, as a rule.
+    fn take_waker(&mut self) -> Option<Waker> {
+        self.wakers.iter_mut().find_map(Option::take)
+    }
+
     /// Followers that are still there register anew when they are polled.
     fn take_wakers(&mut self) -> Vec<Option<Waker>> {
         self.wakers.iter_mut().map(Option::take).collect()
@@ -342,6 +335,12 @@ impl Follower {
         let parked = matches!(state.phase, Phase::Running) && idle >= patience;
         parked.then(|| state.promote(&self.flights, &self.flight))
     }
+
+    /// Whether loads fail here, one after the other.
+    pub(crate) fn loads_fail(&self) -> impl Fn() -> bool + Send + use<> {
+        let flight = self.flight.clone();
+        move || flight.state().is_serial
+    }
 }
 
 impl Future for Follower {
@@ -376,8 +375,14 @@ impl Drop for Follower {
             state.wakers[seat] = None;
             state.free_seats.push(seat);
         }
-        let deserted = matches!(state.phase, Phase::Vacant) && state.followers == 0;
+        let is_vacant = matches!(state.phase, Phase::Vacant);
+        let deserted = is_vacant && state.followers == 0;
+        // It may have been the one that was woken to take the lead.
+        let next = if is_vacant { state.take_waker() } else { None };
         drop(state);
+        if let Some(next) = next {
+            next.wake();
+        }
         if deserted {
             self.flights.remove_deserted(&self.flight);
         }

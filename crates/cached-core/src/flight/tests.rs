@@ -25,14 +25,14 @@ fn slot() -> Arc<dyn Slot> {
 }
 
 fn lead(flights: &Arc<Flights>, key: &Key) -> Leader {
-    match flights.join(key, 0, false) {
+    match flights.join(key, false) {
         Role::Lead(leader) => leader,
         _ => panic!("somebody leads already"),
     }
 }
 
 fn follow(flights: &Arc<Flights>, key: &Key) -> Follower {
-    match flights.join(key, 0, false) {
+    match flights.join(key, false) {
         Role::Follow(follower) => follower,
         _ => panic!("nobody leads"),
     }
@@ -146,7 +146,7 @@ fn what_was_superseded_is_not_stored_and_wakes_its_followers() {
     let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
     let old = lead(&flights, &key);
     let mut follower = follow(&flights, &key);
-    let Role::Follow(mut patient) = flights.join(&key, 0, true) else { panic!("nobody leads") };
+    let Role::Follow(mut patient) = flights.join(&key, true) else { panic!("nobody leads") };
     assert!(poll(&mut follower, &bell).is_pending() && poll(&mut patient, &bell).is_pending());
     flights.supersede(&key, || ());
     assert!(bell.0.load(Ordering::SeqCst));
@@ -189,7 +189,7 @@ fn threads_lead_one_after_the_other_and_never_together() {
         for _ in 0..8 {
             scope.spawn(|| {
                 for round in 0..2_000 {
-                    match flights.join(&key, 0, false) {
+                    match flights.join(&key, false) {
                         Role::Lead(leader) => {
                             assert!(!inside.swap(true, Ordering::SeqCst), "two lead");
                             inside.store(false, Ordering::SeqCst);
@@ -201,12 +201,12 @@ fn threads_lead_one_after_the_other_and_never_together() {
                             Arrival::Lead(leader) => {
                                 assert!(!inside.swap(true, Ordering::SeqCst), "two lead");
                                 inside.store(false, Ordering::SeqCst);
-                                leader.fail(Landing::Unshared);
+                                leader.hand_on();
                             }
                             Arrival::Landed(_) => {}
                             Arrival::Superseded => panic!("nobody invalidates"),
                         },
-                        Role::Recurse | Role::Apart => panic!("nobody recurses, and all are of one version"),
+                        Role::Recurse => panic!("nobody recurses"),
                     }
                 }
             });

@@ -30,7 +30,6 @@ fn entry(home: &Arc<Home>, n: u32, weight: u32) -> Arc<Kept> {
         rests_until: 0,
         function: Functions::new().of(&SITE).clone(),
         heat: None,
-        version: 0,
         weight,
     }))
 }

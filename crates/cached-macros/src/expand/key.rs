@@ -14,6 +14,13 @@ use crate::{
 pub(super) fn site(input: &Input) -> TokenStream {
     let krate = &input.krate;
     let version = input.options.version.map(|version| quote!(.version(#version)));
+    let owner = match &input.options.schema {
+        Some(name) => quote!(.schema(#name)),
+        None => {
+            let path = path(input);
+            quote!(.owner(#path))
+        }
+    };
     let max_entries = input.options.max_entries.map(|entries| quote!(.max_entries(#entries)));
     let is_local = input.options.local.as_ref().map(|_| quote!(.local()));
     let soft_timeout = input.options.soft_timeout.as_ref().map(|limit| {
@@ -54,7 +61,7 @@ pub(super) fn site(input: &Input) -> TokenStream {
         }
     };
     quote! {
-        #krate::__private::Site::#base #version #max_entries #is_local #bound #coalesce #soft_timeout #max_loads
+        #krate::__private::Site::#base #owner #version #max_entries #is_local #bound #coalesce #soft_timeout #max_loads
             #tier_timeout #keep_warm
     }
 }

@@ -30,12 +30,14 @@ pub(crate) struct Options {
     pub(crate) skip: Vec<Ident>,
     pub(crate) key: Option<Expr>,
     pub(crate) version: Option<u32>,
+    pub(crate) schema: Option<LitStr>,
     pub(crate) max_entries: Option<u64>,
     pub(crate) local: Option<Ident>,
     pub(crate) method: Option<Ident>,
     pub(crate) cache_if: Option<Expr>,
     pub(crate) cache_none: Option<CacheNone>,
     pub(crate) cache_err: Option<CacheErr>,
+    pub(crate) share_err: Option<ShareErr>,
     pub(crate) jitter: Option<LitFloat>,
     pub(crate) tags: Vec<LitStr>,
     pub(crate) tags_from: Option<Expr>,
@@ -51,6 +53,7 @@ pub(crate) struct Options {
     pub(crate) cache: Option<Expr>,
     pub(crate) krate: Option<Path>,
     pub(crate) handle: Option<Ident>,
+    pub(crate) companions: Option<Ident>,
     pub(crate) detach: Option<LitBool>,
     /// Options that were meant, but have an error. What would follow from their absence is not reported.
     broken: Vec<String>,
@@ -61,6 +64,12 @@ pub(crate) struct CacheErr {
     pub(crate) name: Ident,
     pub(crate) ttl: Time,
     pub(crate) which: Option<Expr>,
+}
+
+/// `share_err = |e| …`.
+pub(crate) struct ShareErr {
+    pub(crate) name: Ident,
+    pub(crate) copy: Expr,
 }
 
 /// `cache_none`, `cache_none = "10s"`.
@@ -101,19 +110,22 @@ const KNOWN: Known = Known(&[
     ("skip", "skip(db, self)"),
     ("key", "key = user.id"),
     ("version", "version = 2"),
+    ("schema", "schema = \"user.v1\""),
     ("max_entries", "max_entries = 10_000"),
     ("local", "local"),
     ("method", "method"),
     ("cache_if", "cache_if = |v| !v.is_empty()"),
     ("cache_none", "cache_none"),
     ("cache_err", "cache_err = \"5s\" if |e| e.is_temporary()"),
+    ("share_err", "share_err = |e| DbError::Other(e.to_string())"),
     ("jitter", "jitter = 0.1"),
     ("cache", "cache = self.cache"),
     ("crate", "crate = ::my_crate::cached_aside"),
     ("handle", "handle = user_entry"),
+    ("companions", "companions = user_cache"),
     ("detach", "detach = false"),
     ("tags", "tags = [\"note:{note_id}\"]"),
-    ("tags_from", "tags_from = |v| vec![format!(\"author:{}\", v.author)]"),
+    ("tags_from", "tags_from = |v| vec![tag!(\"author:{}\", v.author)]"),
     ("bound", "bound = \"200ms\""),
     ("coalesce", "coalesce = local"),
     ("stale", "stale = \"10m\""),
@@ -190,12 +202,16 @@ impl Options {
             "version" => {
                 self.version = Some(integer(after_eq()?, "expected a number, such as `version = 2`")?);
             }
+            "schema" => self.schema = Some(schema(after_eq()?)?),
             "max_entries" => self.max_entries = Some(entries(after_eq()?)?),
             "local" => self.local = Some(flag(name, input)?),
             "method" => self.method = Some(flag(name, input)?),
             "cache_if" => self.cache_if = Some(after_eq()?.parse()?),
             "cache_none" => self.cache_none = Some(CacheNone::parse(name, input)?),
             "cache_err" => self.cache_err = Some(CacheErr::parse(name, after_eq()?)?),
+            "share_err" => {
+                self.share_err = Some(ShareErr { name: name.clone(), copy: after_eq()?.parse()? });
+            }
             "jitter" => self.jitter = Some(share(after_eq()?)?),
             "tags" => self.tags = tags(name, after_eq()?)?,
             "tags_from" => self.tags_from = Some(after_eq()?.parse()?),
@@ -221,6 +237,9 @@ impl Options {
             "cache" => self.cache = Some(after_eq()?.parse()?),
             "crate" => self.krate = Some(runtime(after_eq()?)?),
             "handle" => self.handle = Some(of(after_eq()?, "a name, such as `handle = user_entry`")?),
+            "companions" => {
+                self.companions = Some(of(after_eq()?, "a name, such as `companions = user_cache`")?);
+            }
             "detach" => self.detach = Some(of(after_eq()?, "`true` or `false`")?),
             _ => return Err(KNOWN.refuse(name)),
         }
@@ -260,6 +279,17 @@ impl Coalesce {
             _ => Err(Error::new(scope.span(), WHAT)),
         }
     }
+}
+
+fn schema(input: ParseStream<'_>) -> Result<LitStr> {
+    let name: LitStr = of(input, "a name for the schema of the values, such as \"user.v1\"")?;
+    if name.value().trim().is_empty() {
+        return Err(Error::new(
+            name.span(),
+            "a schema without a name: write one, such as \"user.v1\", or leave it out",
+        ));
+    }
+    Ok(name)
 }
 
 fn tags(name: &Ident, input: ParseStream<'_>) -> Result<Vec<LitStr>> {

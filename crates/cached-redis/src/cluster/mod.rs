@@ -52,7 +52,7 @@ struct Shared {
     settings: Arc<Settings>,
     /// Those that were given; they know the others.
     seeds: Vec<Endpoint>,
-    nodes: RwLock<HashMap<Address, Arc<Node>>>,
+    nodes: RwLock<Nodes>,
     map: watch::Sender<Option<Arc<SlotMap>>>,
     /// No server could be reached: the next map is believed, whatever its epoch.
     is_lost: AtomicBool,
@@ -67,6 +67,14 @@ struct Shared {
     showing: Mutex<()>,
     /// How many connections there were to servers that are not in the cluster any more.
     past: AtomicU64,
+}
+
+/// The servers that are known.
+#[derive(Debug, Default)]
+struct Nodes {
+    by_address: HashMap<Address, Arc<Node>>,
+    /// All of them: each operation looks at them.
+    all: Arc<[Arc<Node>]>,
 }
 
 /// What a server tells of the cluster, and to whom.
@@ -131,7 +139,7 @@ impl Cluster {
     }
 
     /// Everybody that is known.
-    pub(crate) fn nodes(&self) -> Vec<Arc<Node>> {
+    pub(crate) fn nodes(&self) -> Arc<[Arc<Node>]> {
         self.0.all()
     }
 
@@ -166,8 +174,9 @@ impl Cluster {
         self.0.posts()
     }
 
-    pub(crate) fn is_own(&self, id: &str) -> bool {
-        id.starts_with(&self.0.identity)
+    /// What the names of this process begin with in every register.
+    pub(crate) fn identity(&self) -> &str {
+        &self.0.identity
     }
 
     pub(crate) fn state(&self) -> RedisState {
@@ -197,13 +206,24 @@ impl Cluster {
 }
 
 impl Shared {
-    fn nodes(&self) -> RwLockReadGuard<'_, HashMap<Address, Arc<Node>>> {
+    fn nodes(&self) -> RwLockReadGuard<'_, Nodes> {
         self.nodes.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Every server. They are asked for nothing under the lock: a server that tells how it stands wants it as well.
-    fn all(&self) -> Vec<Arc<Node>> {
-        self.nodes().values().cloned().collect()
+    fn all(&self) -> Arc<[Arc<Node>]> {
+        Arc::clone(&self.nodes().all)
+    }
+
+    /// What `change` has added or removed is known from then on.
+    fn change_nodes<T>(&self, change: impl FnOnce(&mut HashMap<Address, Arc<Node>>) -> T) -> T {
+        let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
+        let before = nodes.by_address.len();
+        let changed = change(&mut nodes.by_address);
+        if nodes.by_address.len() != before {
+            nodes.all = nodes.by_address.values().cloned().collect();
+        }
+        changed
     }
 
     /// Who holds something by the map; makes those that are missing.
@@ -248,7 +268,7 @@ impl Shared {
 
     /// The server at an address.
     fn node(self: &Arc<Self>, address: &Address) -> Option<Arc<Node>> {
-        if let Some(node) = self.nodes().get(address) {
+        if let Some(node) = self.nodes().by_address.get(address) {
             return Some(Arc::clone(node));
         }
         let endpoint = self.seeds.first()?.at(address)?;
@@ -256,11 +276,10 @@ impl Shared {
     }
 
     fn node_at(self: &Arc<Self>, address: &Address, endpoint: Endpoint) -> Arc<Node> {
-        let node = {
-            let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
+        let node = self.change_nodes(|nodes| {
             let new = || self.new_node(endpoint);
             Arc::clone(nodes.entry(Address::clone(address)).or_insert_with(new))
-        };
+        });
         // At once, so that the first who asks need not wait for the connection. Outside of a runtime nobody can ask.
         let _ = node.ensure();
         node
@@ -299,10 +318,8 @@ impl Shared {
         for owner in &owners {
             self.node(owner);
         }
-        let gone: Vec<_> = {
-            let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
-            nodes.extract_if(|address, _| !owners.contains(address)).collect()
-        };
+        let gone: Vec<_> =
+            self.change_nodes(|nodes| nodes.extract_if(|address, _| !owners.contains(address)).collect());
         // Not under the lock: it tells how it stands when its connection ends.
         for (_, node) in gone {
             let again = node.condition().connections().saturating_sub(1);

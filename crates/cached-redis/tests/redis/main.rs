@@ -9,6 +9,7 @@ mod leases;
 mod members;
 mod outages;
 mod patterns;
+mod quiet;
 mod round_trips;
 mod runtimes;
 #[cfg(feature = "sentinel")]

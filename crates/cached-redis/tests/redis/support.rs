@@ -101,7 +101,7 @@ pub(crate) async fn lease(tier: &RedisTier, claim: LeaseClaim<'_>) -> Result<Gra
 }
 
 pub(crate) fn value(key: &str, token: Token, bytes: Vec<u8>, ttl: Duration) -> TierFill {
-    TierFill { key: key.to_owned(), token, bytes, ttl }
+    TierFill { key: key.to_owned(), token, bytes, ttl, tags: Vec::new() }
 }
 
 pub(crate) async fn fill(tier: &RedisTier, fill: TierFill) -> Result<bool, TierError> {

@@ -83,7 +83,7 @@ pub fn a_load_hears_of_a_word_or_is_overtaken() {
             KeyRef::write(&mut Vec::new(), &Site::prefix("x"), &()).unwrap().owned(),
         );
         let claim = claim(&marks);
-        let Role::Lead(leader) = flights.join(&key, 0, false) else { panic!("nobody else leads") };
+        let Role::Lead(leader) = flights.join(&key, false) else { panic!("nobody else leads") };
         let result = Arc::new(std::sync::Mutex::new(None));
         let begin: Act = {
             let (claim, result) = (claim.clone(), result.clone());

@@ -1,0 +1,331 @@
+//! Values for which JSON has no form, and values that the shared tier cannot hold.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, atomic::Ordering::SeqCst},
+    time::Duration,
+};
+
+use cached_aside::{Cache, CacheControl, EventKind, cached, tag, testing::ManualClock};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::spawn;
+
+use crate::{
+    odd::{Odd, Switches},
+    support::{Pair, SECOND, Source, until},
+};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(clippy::option_option, reason = "such types exist")]
+struct Quote {
+    bid: Option<f64>,
+    note: Option<Option<u8>>,
+    unit: Option<()>,
+    raw: Option<serde_json::Value>,
+    wide: u128,
+    picture: Vec<u8>,
+    by_pair: BTreeMap<(u8, u8), u8>,
+}
+
+#[cached("quote:{id}", ttl = "1h", cache = cache, skip(cache, source))]
+async fn quote(cache: &Cache, source: &Source, id: usize) -> Quote {
+    let version = source.load().await;
+    Quote {
+        bid: Some(f64::INFINITY),
+        note: Some(None),
+        unit: Some(()),
+        raw: Some(serde_json::Value::Null),
+        wide: u128::MAX - (id + version) as u128,
+        picture: vec![255; 1 << 20],
+        by_pair: BTreeMap::from([((1, 2), 3)]),
+    }
+}
+
+#[tokio::test]
+async fn a_value_for_which_json_has_no_form_is_shared_as_it_is() {
+    let (pair, source) = (Pair::new(), Source::open());
+    let first = quote(&pair.a, &source, 1).await;
+    pair.flush().await;
+    assert_eq!((quote(&pair.b, &source, 1).await, source.runs()), (first, 1));
+    let stored = pair.tier_a.bytes("test:quote:1").unwrap().len();
+    assert!(stored < (1 << 20) + 1_000, "bytes travel as bytes: {stored}");
+}
+
+/// `large` is more than the tier of these tests takes.
+#[cached("page:{n}", ttl = "1h", tags = ["n:{n}"], cache = cache, skip(cache, source))]
+async fn page(cache: &Cache, source: &Source, n: usize) -> String {
+    let _ = n;
+    format!("{} {}", source.load().await, "x".repeat(1_000))
+}
+
+/// The same without tags.
+#[cached("plain:{n}", ttl = "1h", cache = cache, skip(cache, source))]
+async fn plain(cache: &Cache, source: &Source, n: usize) -> String {
+    let _ = n;
+    format!("{} {}", source.load().await, "x".repeat(1_000))
+}
+
+/// The same, and the value tells the tag.
+#[cached("told:{n}", ttl = "1h", tags_from = |text| vec![tag!("length:{}", text.len())], cache = cache,
+    skip(cache, source))]
+async fn told(cache: &Cache, source: &Source, n: usize) -> String {
+    let _ = n;
+    format!("{:04} {}", source.load().await, "x".repeat(1_000))
+}
+
+fn narrow() -> Pair {
+    Pair::with(|builder| builder.max_value_bytes(100))
+}
+
+fn number(text: &str) -> usize {
+    text.split(' ').next().unwrap().parse().unwrap()
+}
+
+async fn by_tag(cache: &Cache) {
+    cache.invalidate_tag("n:{}", &[&7]).await.unwrap();
+}
+
+async fn by_told_tag(cache: &Cache) {
+    cache.invalidate_tag("length:{}", &[&1_005]).await.unwrap();
+}
+
+async fn by_pattern(cache: &Cache) {
+    cache.invalidate_pattern("*:7", &[]).await.unwrap();
+}
+
+async fn by_key(cache: &Cache) {
+    let source = Source::open();
+    page::invalidate(cache, &source, 7).await.unwrap();
+    plain::invalidate(cache, &source, 7).await.unwrap();
+    told::invalidate(cache, &source, 7).await.unwrap();
+}
+
+async fn all(cache: &Cache) {
+    cache.clear().await.unwrap();
+}
+
+/// Each of these functions, with what invalidates its value with the number 7.
+macro_rules! each {
+    (|$pair:ident, $source:ident, $call:ident, $invalidate:ident| $test:block) => {{
+        macro_rules! one {
+            ($function:ident, $way:ident) => {{
+                async fn $call(cache: &Cache, source: &Source) -> usize {
+                    number(&$function(cache, source, 7).await)
+                }
+                #[allow(unused_variables)]
+                let $invalidate = $way;
+                let ($pair, $source) = (narrow(), Source::open());
+                $test
+            }};
+        }
+        one!(page, by_tag);
+        one!(page, by_key);
+        one!(plain, by_key);
+        one!(plain, by_pattern);
+        one!(told, by_told_tag);
+        one!(told, all);
+    }};
+}
+
+#[tokio::test]
+async fn what_the_tier_cannot_hold_is_loaded_once_in_each_process() {
+    each!(|pair, source, call, invalidate| {
+        for second in 0..3_599 {
+            for cache in [&pair.a, &pair.b] {
+                assert_eq!(call(cache, &source).await, 1, "{second}");
+                if second == 0 {
+                    cache.flush().await;
+                }
+            }
+            pair.clock.advance(SECOND);
+        }
+        assert_eq!(source.runs(), 2);
+        assert_eq!((pair.a.stats().kept_unshared, pair.b.stats().kept_unshared), (1, 1));
+        // Its ttl is over.
+        pair.clock.advance(SECOND);
+        call(&pair.a, &source).await;
+        assert_eq!(source.runs(), 3);
+    });
+}
+
+#[tokio::test]
+async fn an_invalidation_reaches_what_the_tier_cannot_hold() {
+    each!(|pair, source, call, invalidate| {
+        for round in 1..=3 {
+            for cache in [&pair.a, &pair.b, &pair.a, &pair.b] {
+                assert_eq!(call(cache, &source).await, round);
+                pair.flush().await;
+            }
+            assert_eq!(source.runs(), 2 * round);
+            source.write();
+            invalidate(if round == 2 { &pair.a } else { &pair.b }).await;
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_load_that_an_invalidation_overtook_is_not_kept_beside_a_stub() {
+    each!(|pair, source, call, invalidate| {
+        for by_a in [true, false] {
+            invalidate(&pair.a).await;
+            call(&pair.a, &source).await;
+            pair.flush().await;
+            // The other process finds the stub, and begins.
+            let held = Source::held();
+            let loading = spawn({
+                let (cache, held) = (pair.b.clone(), held.clone());
+                async move { call(&cache, &held).await }
+            });
+            until(|| held.runs() == 1).await;
+            invalidate(if by_a { &pair.a } else { &pair.b }).await;
+            held.write();
+            held.let_through(10);
+            assert_eq!(loading.await.unwrap(), 1);
+            pair.flush().await;
+            assert_eq!(call(&pair.b, &held).await, 2);
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_value_that_is_refreshed_replaces_what_others_have() {
+    let (pair, source) = (narrow(), Source::open());
+    for cache in [&pair.a, &pair.b] {
+        plain(cache, &source, 1).await;
+        pair.flush().await;
+    }
+    source.write();
+    assert_eq!(number(&plain::refresh(&pair.a, &source, 1).await), 2);
+    pair.flush().await;
+    assert_eq!(number(&plain(&pair.b, &source, 1).await), 2);
+    pair.flush().await;
+    let runs = source.runs();
+    for cache in [&pair.a, &pair.b] {
+        assert_eq!(number(&plain(cache, &source, 1).await), 2);
+    }
+    assert_eq!((runs, source.runs()), (4, 4));
+    // A caller that wants a younger one than there is.
+    pair.clock.advance(10 * SECOND);
+    source.write();
+    let reply = plain::with(CacheControl::max_age(5 * SECOND), &pair.b, &source, 1).await;
+    assert_eq!(number(&reply.value), 3);
+    pair.flush().await;
+    assert_eq!(number(&plain(&pair.a, &source, 1).await), 3);
+}
+
+#[tokio::test]
+async fn where_the_tier_tells_nothing_it_is_asked_and_nothing_is_loaded() {
+    let clock = ManualClock::new();
+    let tier = cached_aside::testing::FakeTier::new(&clock);
+    let switches = Arc::new(Switches::default());
+    let odd = Odd(tier.clone(), switches.clone());
+    let cache = Cache::builder().tier(odd).max_value_bytes(100).clock(clock.clock()).build().unwrap();
+    switches.deaf.store(true, SeqCst);
+    let source = Source::open();
+    for _ in 0..20 {
+        assert_eq!(number(&plain(&cache, &source, 1).await), 1);
+        cache.flush().await;
+        clock.advance(2 * SECOND);
+    }
+    assert_eq!(source.runs(), 1);
+}
+
+#[tokio::test]
+async fn a_look_finds_no_value_that_another_process_has_for_itself() {
+    let (pair, source) = (narrow(), Source::open());
+    plain(&pair.a, &source, 1).await;
+    pair.flush().await;
+    assert!(
+        plain::peek(&pair.a, &source, 1).await.is_some() && plain::peek(&pair.b, &source, 1).await.is_none()
+    );
+    assert_eq!(source.runs(), 1);
+}
+
+#[tokio::test]
+async fn what_is_not_shared_is_counted_and_told() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let pair = Pair::with(|builder| {
+        let told = told.clone();
+        builder
+            .max_value_bytes(100)
+            .on_event(move |event| told.lock().unwrap().push((event.kind, event.function)))
+    });
+    let source = Source::open();
+    for id in 0..3 {
+        plain(&pair.a, &source, id).await;
+    }
+    pair.flush().await;
+    let told = told.lock().unwrap();
+    let unshared = told.iter().filter(|event| **event == (EventKind::Unshared, "plain:{}")).count();
+    assert_eq!((unshared, pair.a.stats().kept_unshared, pair.a.stats().shared_fill_errors), (3, 3, 0));
+}
+
+/// As many tags as the value has.
+#[cached("many:{n}", ttl = "1h", tags_from = |ids| ids.iter().map(|id| tag!("id:{}", id)).collect(), cache = cache,
+    skip(cache, source))]
+async fn many(cache: &Cache, source: &Source, n: usize) -> Vec<usize> {
+    source.load().await;
+    (0..n).collect()
+}
+
+#[tokio::test]
+async fn a_value_may_have_thousands_of_tags() {
+    let (pair, source) = (Pair::new(), Source::open());
+    for n in [255, 256, 300, 5_000] {
+        let before = source.runs();
+        for cache in [&pair.a, &pair.b] {
+            assert_eq!(many(cache, &source, n).await.len(), n);
+            pair.flush().await;
+        }
+        assert_eq!(source.runs(), before + 1, "{n}");
+        pair.b.invalidate_tag("id:{}", &[&(n - 1)]).await.unwrap();
+        many(&pair.a, &source, n).await;
+        pair.flush().await;
+        assert_eq!(source.runs(), before + 2, "{n}");
+    }
+    assert_eq!(pair.a.stats().kept_unshared, 0);
+}
+
+/// It can be written, and not be read if it is odd: no codec brings it back.
+#[derive(Clone, Debug, PartialEq)]
+struct Even(usize);
+
+impl Serialize for Even {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Even {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = usize::deserialize(deserializer)?;
+        if number % 2 == 0 { Ok(Self(number)) } else { Err(serde::de::Error::custom("odd")) }
+    }
+}
+
+#[cached("even:{n}", ttl = "1h", cache = cache, skip(cache, source))]
+async fn even(cache: &Cache, source: &Source, n: usize) -> Even {
+    source.load().await;
+    Even(n)
+}
+
+#[tokio::test]
+async fn a_value_that_cannot_be_read_again_does_not_make_processes_load_in_turns() {
+    for first in [0, 1] {
+        let (pair, source) = (Pair::new(), Source::open());
+        // Of the first value it is found out before it is stored.
+        even(&pair.a, &source, first).await;
+        pair.flush().await;
+        let before = source.runs();
+        for _ in 0..50 {
+            for cache in [&pair.a, &pair.b] {
+                assert_eq!(even(cache, &source, 3).await, Even(3));
+                pair.flush().await;
+            }
+            pair.clock.advance(Duration::from_millis(100));
+        }
+        // If it was even, the process that cannot read what the other one has written takes its place once.
+        let most = if first == 0 { 3 } else { 2 };
+        assert!(source.runs() - before <= most, "{}", source.runs() - before);
+    }
+}
