@@ -11,7 +11,9 @@ use std::{
 
 use cached_aside::{
     Cache, CacheBuilder, CacheControl, CacheOutcome, Layer, RedisTier, Stats, TierHealth, TierState, cached,
-    tag, testing::ManualClock, warm,
+    tag,
+    testing::{ManualClock, WrongClock},
+    warm,
 };
 use redis_harness::{Proxy, RedisServer, eventually_async};
 use tokio::{
@@ -384,6 +386,112 @@ fn without_a_namespace_a_cache_that_shares_is_called_after_its_program() {
     assert!(shared.starts_with("redis-") && shared.contains(":n:"), "{shared}");
     let alone = name(Cache::builder().build().unwrap());
     assert!(alone.starts_with("cached-aside:n:"), "{alone}");
+}
+
+#[cached("scarce:{id}", ttl = "1h", max_loads = 1, cache = cache, skip(cache, source))]
+async fn scarce(cache: &Cache, source: &Slow, id: u32) -> u32 {
+    source.runs.fetch_add(1, SeqCst);
+    source.gate.acquire().await.unwrap().forget();
+    id
+}
+
+/// Its loads end as they are let through.
+#[derive(Clone)]
+struct Slow {
+    runs: Arc<AtomicUsize>,
+    gate: Arc<Semaphore>,
+}
+
+impl Slow {
+    fn with(permits: usize) -> Self {
+        Self { runs: Arc::default(), gate: Arc::new(Semaphore::new(permits)) }
+    }
+}
+
+/// A lease in the queue of one process would keep every other one from loading.
+#[tokio::test]
+async fn a_process_with_all_places_taken_leaves_its_keys_to_others() {
+    let redis = RedisServer::start();
+    let (a, b) = (cache_on(&redis.url()), cache_on(&redis.url()));
+    let (busy, idle) = (Slow::with(0), Slow::with(Semaphore::MAX_PERMITS));
+    let ask = |id| {
+        let (cache, busy) = (a.clone(), busy.clone());
+        tokio::spawn(async move { scarce(&cache, &busy, id).await })
+    };
+    let first = ask(1);
+    eventually_async("the only place is taken", async || busy.runs.load(SeqCst) == 1).await;
+    let queued = ask(2);
+    let looks = || a.stats_by_function().iter().map(|function| function.look.count).sum::<u64>();
+    eventually_async("the next one has asked Redis", async || looks() == 2).await;
+    let elsewhere = timeout(PATIENCE, scarce(&b, &idle, 2));
+    assert_eq!(elsewhere.await, Ok(2));
+    b.flush().await;
+    // Its caller gets that value, although no place is free.
+    assert_eq!(timeout(PATIENCE, queued).await.unwrap().unwrap(), 2);
+    assert_eq!((busy.runs.load(SeqCst), idle.runs.load(SeqCst)), (1, 1));
+    busy.gate.add_permits(1);
+    assert_eq!(first.await.unwrap(), 1);
+}
+
+/// Writes a lease under a key, as a process would that has died since, with an end so far ahead of the server's clock.
+fn leave_lease(redis: &RedisServer, key: &str, value: &str, ahead_ms: u64) {
+    let script = "local time = redis.call('TIME') \
+        local ends = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2] \
+        local lease = string.rep('x', 16) .. struct.pack('>I8', ends) \
+        local rest = string.rep('\\0', 16) .. '\\1' .. '\\255aside\\2' \
+        redis.call('SET', KEYS[1], ARGV[1] .. lease .. rest, 'PX', 86400000) return 1";
+    let done = redis.cli(&["EVAL", script, "1", key, value, &ahead_ms.to_string()]);
+    assert_eq!(done.trim(), "1");
+}
+
+/// The clock of the server was set back after it was taken, or a replica with another clock took over.
+#[tokio::test]
+async fn a_lease_whose_end_is_absurd_holds_nobody_up_for_long() {
+    const HOUR_MS: u64 = 60 * 60 * 1000;
+
+    let redis = RedisServer::start();
+    let tier = RedisTier::builder(redis.url()).operation_timeout(PATIENCE).write_timeout(PATIENCE).build();
+    let cache = Cache::builder().namespace("test").lease(Duration::from_millis(100)).tier(tier.unwrap());
+    let (cache, runs) = (cache.build().unwrap(), AtomicUsize::new(0));
+    for (id, value) in [(7, ""), (8, "a value that cannot be read")] {
+        let key = format!("test:user:{id}");
+        leave_lease(&redis, &key, value, HOUR_MS);
+        let call = timeout(PATIENCE, user(&cache, &runs, id));
+        assert_eq!(call.await, Ok(format!("user {id}")), "{value:?}");
+        cache.flush().await;
+        cache.clear_local();
+        // The value is everyone's.
+        assert_eq!(user(&cache, &runs, id).await, format!("user {id}"));
+    }
+    assert_eq!(runs.load(SeqCst), 2);
+}
+
+#[cached("ahead:{id}", ttl = "1h", refresh_ahead = 0.8, cache = cache, skip(cache, source))]
+async fn ahead(cache: &Cache, source: &Slow, id: u32) -> u32 {
+    source.runs.fetch_add(1, SeqCst);
+    source.gate.acquire().await.unwrap().forget();
+    id
+}
+
+/// What has been loaded just now is not loaded again by a machine whose wall clock is 50 minutes ahead.
+#[tokio::test]
+async fn the_age_of_a_value_does_not_depend_on_wall_clocks() {
+    let redis = RedisServer::start();
+    let (clock, source) = (WrongClock::new(), Slow::with(Semaphore::MAX_PERMITS));
+    clock.step(50 * 60 * 1000);
+    let tier = RedisTier::builder(redis.url()).operation_timeout(PATIENCE).write_timeout(PATIENCE).build();
+    let b = Cache::builder().namespace("test").clock(clock.clock()).tier(tier.unwrap()).build().unwrap();
+    let a = cache_on(&redis.url());
+    ahead(&a, &source, 7).await;
+    a.flush().await;
+    for tier in [Layer::L2, Layer::L1] {
+        let reply = ahead::with(CacheControl::new(), &b, &source, 7).await;
+        let CacheOutcome::Hit { tier: from, age } = reply.outcome else { panic!("{:?}", reply.outcome) };
+        assert_eq!(from, tier);
+        assert!(age < Duration::from_secs(10 * 60), "{age:?}");
+    }
+    // A renewal would be under way, or over.
+    assert_eq!((b.stats().in_flight, source.runs.load(SeqCst)), (0, 1));
 }
 
 /// With a bound of half a second, the proof would be too old soon, and an entry would be asked for again.

@@ -35,6 +35,9 @@ use crate::{
 
 /// An in-process tier, and a shared one behind it if there is any.
 ///
+/// A process that forks after it has used a cache must not use any in the child: the runtime and the timers of its threads are gone
+/// there, and both might draw the same names for their loads. Fork first, or start a new program.
+///
 /// Cloning is cheap and gives another handle to the same cache. Functions under `#[cached]` use the process default
 /// unless they name another one with `cache = …`.
 ///
@@ -160,8 +163,8 @@ impl Cache {
         }
         let before = self.0.mode.swap(mode as u8, Ordering::SeqCst);
         // What was kept while the shared tier took no part was not watched.
-        if mode == Mode::On && before != mode as u8 && self.shared().marks.end_all() {
-            self.flights().supersede_fallen();
+        if mode == Mode::On && before != mode as u8 {
+            self.shared().marks.end_all();
         }
     }
 

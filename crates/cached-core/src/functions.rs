@@ -11,10 +11,13 @@ use std::{
         Arc, Once, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use crate::{
     Error,
+    budget::Budget,
+    clock::Nanos,
     hot::Hot,
     latency::Histogram,
     notice,
@@ -30,6 +33,8 @@ pub(crate) struct Function {
     hit: Histogram,
     look: OnceLock<Box<Histogram>>,
     load: OnceLock<Box<Histogram>>,
+    /// How long a load has taken lately that gave a value; zero if none has.
+    price: AtomicU64,
     /// Whether the log has said that its errors are not shared.
     is_error_unshared_said: Once,
     /// Its most used keys, if they are kept warm.
@@ -53,6 +58,7 @@ impl Function {
             hit: Histogram::new(),
             look: OnceLock::new(),
             load: OnceLock::new(),
+            price: AtomicU64::new(0),
             is_error_unshared_said: Once::new(),
             hot: Hot::default(),
             is_codec_unsure: AtomicBool::new(true),
@@ -149,6 +155,29 @@ impl Function {
 
     pub(crate) fn load(&self) -> &Histogram {
         self.load.get_or_init(|| Box::new(Histogram::new()))
+    }
+
+    /// A load has taken so long, and has given a value.
+    pub(crate) fn costs(&self, took: Nanos) {
+        const SHARE: u64 = 8;
+
+        // Of two at the same time one may be lost.
+        let before = self.price.load(Ordering::Relaxed);
+        let now = if before == 0 { took } else { before - before / SHARE + took / SHARE };
+        self.price.store(now.max(1), Ordering::Relaxed);
+    }
+
+    /// What a load costs; `None` if this process has not had one.
+    pub(crate) fn price(&self) -> Option<Duration> {
+        Some(self.price.load(Ordering::Relaxed)).filter(|price| *price > 0).map(Duration::from_nanos)
+    }
+
+    /// How long the shared tier may be waited for.
+    pub(crate) fn budget(&self, site: &Site) -> Budget {
+        match site.own_budget() {
+            Some(budget) => Budget::Exactly(budget),
+            None => Budget::of_price(self.price.load(Ordering::Relaxed)),
+        }
     }
 
     /// Logs, once, that its errors are not shared, and which option shares them.

@@ -13,6 +13,7 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
+    budget::Budget,
     cause::TierCause,
     health::{TierHealth, TierState},
     line::Line,
@@ -29,14 +30,23 @@ pub(crate) struct Guarded(pub(crate) Arc<dyn Tier>);
 type Operation<'a, T> = Pin<Box<dyn Future<Output = Result<T, TierError>> + Send + 'a>>;
 
 impl Guarded {
-    /// As [`Tier::look`], on the path of a hit: without a box of its own.
-    pub(crate) async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
-        catch(self.0.look(asks, tags)).await
+    /// As [`Tier::look_within`], on the path of a hit: without a box of its own.
+    pub(crate) async fn look_within(
+        &self,
+        asks: &[Ask<'_>],
+        tags: &[String],
+        budget: Budget,
+    ) -> Result<Seen, TierError> {
+        catch(self.0.look_within(asks, tags, budget)).await
     }
 
-    /// As [`Tier::look_at`], the same way.
-    pub(crate) async fn look_at(&self, key: &str) -> Result<(Record, Arc<Line>), TierError> {
-        catch(self.0.look_at(key)).await
+    /// As [`Tier::look_at_within`], the same way.
+    pub(crate) async fn look_at_within(
+        &self,
+        key: &str,
+        budget: Budget,
+    ) -> Result<(Record, Arc<Line>), TierError> {
+        catch(self.0.look_at_within(key, budget)).await
     }
 }
 
@@ -77,11 +87,24 @@ impl Tier for Guarded {
     }
 
     async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
-        Self::look(self, asks, tags).await
+        catch(self.0.look(asks, tags)).await
     }
 
     async fn look_at(&self, key: &str) -> Result<(Record, Arc<Line>), TierError> {
-        Self::look_at(self, key).await
+        catch(self.0.look_at(key)).await
+    }
+
+    async fn lease_within(
+        &self,
+        claims: &[LeaseClaim<'_>],
+        tags: TagAsk<'_>,
+        budget: Budget,
+    ) -> Result<Leased, TierError> {
+        catch(self.0.lease_within(claims, tags, budget)).await
+    }
+
+    async fn fill_within(&self, fills: Vec<TierFill>, budget: Budget) -> Result<Filled, TierError> {
+        catch(self.0.fill_within(fills, budget)).await
     }
 
     async fn lease(&self, claims: &[LeaseClaim<'_>], tags: TagAsk<'_>) -> Result<Leased, TierError> {

@@ -240,23 +240,22 @@ impl Cache {
             return;
         }
         let marks = &self.shared().marks;
-        let mut has_fallen = false;
         for target in targets {
             match target {
                 Target::Entry(_, entry) => {
                     // The mark first: who looks into L1 after that finds nothing to stand on. Loads of other functions may stand on
                     // the name as well.
-                    has_fallen |= marks.end(&entry.name.text);
-                    has_fallen |= marks.end(&own_mark_name(&entry.name.text));
+                    marks.end(&entry.name.text);
+                    marks.end(&own_mark_name(&entry.name.text));
                     self.flights().supersede(&entry.key, || self.l1().remove(&entry.key));
                 }
                 Target::Tag(key) => {
                     self.shared().said.say(key);
-                    has_fallen |= marks.end_tag(key);
+                    marks.end_tag(key);
                 }
                 Target::Counter(name) => self.local_counters().remove(name),
                 Target::Matching(pattern) => {
-                    has_fallen |= marks.end_matching(pattern);
+                    marks.end_matching(pattern);
                     self.local_counters().remove_matching(pattern);
                     if *pattern == self.shared().everything() {
                         // Nothing of it is served any more, so nothing has to be looked at to free it.
@@ -264,9 +263,6 @@ impl Cache {
                     }
                 }
             }
-        }
-        if has_fallen {
-            self.flights().supersede_fallen();
         }
         if targets.iter().any(|target| matches!(target, Target::Tag(_) | Target::Matching(_))) {
             self.reap();

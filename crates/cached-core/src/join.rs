@@ -11,9 +11,8 @@ use futures_timer::Delay;
 
 use crate::{
     call::Desk,
-    clock::nanos,
+    clock::{Clock, Nanos, nanos},
     control::{CacheOutcome, Layer, Reply},
-    either::within,
     flight::{Arrival, Follower, Landing, Leader, Role},
     load::Panicked,
     slot::Slot,
@@ -47,8 +46,13 @@ impl<R> Desk<R> {
         // true at some moment of its call.
         const RETRIES: usize = 2;
         let (flights, key) = (self.cache.flights(), &self.entry.key);
+        // A call that leads waits for others as long as a load may take, and then for its load.
+        let clock = self.cache.clock();
+        let limits = self.shape.load_timeout().map(|limit| {
+            let after = |limit| clock.now().saturating_add(nanos(limit));
+            (after(limit), after(limit.saturating_mul(2)))
+        });
         let mut first = Some(first);
-        let began = Instant::now();
         for retry in 0.. {
             let role = first.take().unwrap_or_else(|| flights.join(key, retry == RETRIES));
             let follower = match role {
@@ -57,11 +61,13 @@ impl<R> Desk<R> {
                 Role::Follow(follower) => follower,
             };
             let landing_since = follower.landing_since;
-            let Some(arrival) = arrive_within(follower, self.shape.load_timeout(), began).await else {
-                match self.shape.too_late() {
-                    Some(out) => return Ok(Joined::Reply(Reply::new(out, CacheOutcome::Joined))),
-                    None => return Ok(Joined::Alone),
-                }
+            let arrival = match limits {
+                Some((soon, last)) => arrive_by(clock, follower, soon, last).await,
+                None => Some(arrive(follower).await),
+            };
+            let Some(arrival) = arrival else {
+                let reply = self.too_late().map(|out| Reply::new(out, CacheOutcome::Joined));
+                return Ok(reply.map_or(Joined::Alone, Joined::Reply));
             };
             match arrival {
                 Arrival::Lead(leader) => return Ok(Joined::Lead(leader)),
@@ -139,22 +145,21 @@ pub(crate) async fn arrive(mut follower: Follower) -> Arrival {
     }
 }
 
-/// As [`arrive`]. Where loads fail one after the other, a caller that has waited for `limit` waits no longer, as it would not
-/// for a load of its own.
-async fn arrive_within(follower: Follower, limit: Option<Duration>, began: Instant) -> Option<Arrival> {
+/// As [`arrive`], until the last of these moments. Where loads fail one after the other, a caller that has waited until `soon`
+/// waits no longer, as it would not for a load of its own.
+async fn arrive_by(clock: &Clock, follower: Follower, soon: Nanos, last: Nanos) -> Option<Arrival> {
     const STEP: Duration = Duration::from_millis(100);
 
-    let Some(limit) = limit else { return Some(arrive(follower).await) };
     let loads_fail = follower.loads_fail();
     let mut arrival = pin!(arrive(follower));
-    let mut left = limit.saturating_sub(began.elapsed());
+    let mut next = soon;
     loop {
-        if let Some(arrival) = within(left, &mut arrival).await {
+        if let Some(arrival) = clock.by(next.min(last), &mut arrival).await {
             return Some(arrival);
         }
-        if loads_fail() {
+        if next >= last || loads_fail() {
             return None;
         }
-        left = limit.min(STEP);
+        next = clock.now().saturating_add(nanos(STEP));
     }
 }

@@ -212,9 +212,10 @@ where
         }
         let entries: Vec<_> = asked.iter().map(|asked| &asked.entry).collect();
         let (shared, function) = (self.cache.shared(), self.cache.function(&self.site));
+        let budget = function.budget(&self.site);
         let mut found = Vec::with_capacity(entries.len());
         for entries in entries.chunks(MOST_AT_ONCE) {
-            found.extend(Seek::find_many(shared, entries, &shape, function).await);
+            found.extend(Seek::find_many(shared, entries, &shape, function, budget).await);
         }
         for (Asked { index, entry, leader }, found) in asked.into_iter().zip(found) {
             let Some(Found { slot, claim, stamp, .. }) = found else { continue };

@@ -23,6 +23,7 @@ use crate::{
     functions::Functions,
     kept::{Home, Kept, Parts},
     key::{BuildPrehashed, Key, KeyHasher, KeyRef},
+    leaving::Leaving,
     marks::Mark,
     policy::{Policy, Resident, Ticket, Uses},
     site::Site,
@@ -183,12 +184,14 @@ impl L1 {
     /// Another one may be about to take the place of one that is retired.
     #[cold]
     fn get_in_turn(&self, key: KeyRef<'_>) -> Option<Arc<Kept>> {
+        let _leaving = Leaving::begin();
         let _turn = self.turn(key.hash());
         self.slots.get(&key).filter(|kept| !kept.is_retired())
     }
 
     /// Those who have to leave for it are told of by [`tell_evicted`](Self::tell_evicted).
     pub(crate) fn insert(&self, site: &Site, key: &Key, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp) {
+        let _leaving = Leaving::begin();
         let function = self.functions.of(site).clone();
         let names =
             claim.mark.name().len() + claim.tags.iter().map(|(tag, _)| tag_weight(tag)).sum::<usize>();
@@ -246,6 +249,7 @@ impl L1 {
     }
 
     pub(crate) fn remove(&self, key: &Key) {
+        let _leaving = Leaving::begin();
         let turn = self.turn(key.hash());
         let before = self.slots.get(&key.as_ref());
         if let Some(before) = &before {
@@ -305,6 +309,7 @@ impl L1 {
 
     /// Another thread may have filled the key anew: nothing but this entry goes.
     fn take_out(&self, kept: &Arc<Kept>) {
+        let _leaving = Leaving::begin();
         self.retire(kept);
         let key = kept.key();
         let _turn = self.turn(key.hash());

@@ -11,6 +11,7 @@ use std::{
 use tokio::{runtime::Handle, task::AbortHandle};
 
 use crate::{
+    budget::Budget,
     claim::Claim,
     clock::{Nanos, nanos},
     either::{Either, either, within},
@@ -69,6 +70,21 @@ impl Lease {
 
     pub(crate) fn stamp(&self) -> u64 {
         self.token.stamp()
+    }
+
+    /// Something was said about what it stands on: itself, if it is still there, as a tier may tell one of one's own words. If that
+    /// cannot be found out, the fill will.
+    pub(crate) async fn reassured(mut self) -> Option<Self> {
+        let Self { shared, name, token, claim, .. } = &self;
+        let are_tags_current = claim.tags.is_empty() || ask_tags_again(shared, claim).await.is_some();
+        if are_tags_current && shared.tier.renew(&name.text, *token, shared.lease).await.unwrap_or(true) {
+            return Some(self);
+        }
+        // Before another one is asked for: what is said about the name then is not about that.
+        let _ = shared.tier.release(&name.text, *token, false).await;
+        shared.marks.end(&name.text);
+        self.let_go();
+        None
     }
 
     /// Renews it, as long as `is_at_work`: whoever waits elsewhere must not wait for a load that stands still.
@@ -135,10 +151,11 @@ impl Lease {
         fill: Fill,
         value_tags: &[String],
         function: &Function,
+        budget: Budget,
         stand_on: impl Fn(&Claim),
     ) -> Verdict {
         let mut step = Step::begin(Span::fill(function.name()), &self.shared.clock);
-        let verdict = step.around(self.try_fill(fill, value_tags, function, stand_on)).await;
+        let verdict = step.around(self.try_fill(fill, value_tags, function, budget, stand_on)).await;
         step.end(match &verdict {
             Ok(Verdict::Stored(_)) => "stored",
             Ok(Verdict::Rejected) => "rejected",
@@ -161,6 +178,7 @@ impl Lease {
         fill: Fill,
         value_tags: &[String],
         function: &Function,
+        budget: Budget,
         stand_on: impl Fn(&Claim),
     ) -> Result<Verdict, TierError> {
         let (life, created_ms) = (fill.life, fill.created_ms);
@@ -201,7 +219,7 @@ impl Lease {
         let ends = asked.saturating_add(nanos(ttl));
         let tags = if ends > self.tags_kept { self.claim.tag_keys() } else { Vec::new() };
         let fill = TierFill { key: self.name.text.clone(), token: self.token, bytes, ttl, tags };
-        let mut filled = self.shared.tier.fill(vec![fill]).await?;
+        let mut filled = self.shared.tier.fill_within(vec![fill], budget).await?;
         // Stored or not, the lease is no more.
         self.is_over = true;
         self.shared.marks.nudge(&self.name.text);

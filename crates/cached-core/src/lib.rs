@@ -3,6 +3,7 @@
 mod arrival;
 mod aside;
 mod background;
+mod budget;
 mod builder;
 mod cache;
 mod call;
@@ -36,6 +37,7 @@ mod l1;
 mod landing;
 mod latency;
 mod lease;
+mod leaving;
 mod line;
 mod load;
 mod marks;
@@ -74,6 +76,7 @@ mod warming;
 #[path = "private/mod.rs"]
 pub mod __private;
 
+pub use budget::Budget;
 pub use builder::CacheBuilder;
 pub use cache::{Cache, Mode};
 pub use cached_macros::{cached, invalidates};

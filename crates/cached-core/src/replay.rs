@@ -49,16 +49,14 @@ impl Ears {
 
 impl Watcher for Ears {
     fn changed(&self, key: &[u8]) {
-        let (Some(shared), Ok(name)) = (self.shared.upgrade(), std::str::from_utf8(key)) else { return };
-        if shared.marks.end(name) {
-            self.flights.supersede_fallen();
+        if let (Some(shared), Ok(name)) = (self.shared.upgrade(), std::str::from_utf8(key)) {
+            shared.marks.end(name);
         }
     }
 
     fn all_changed(&self) {
-        let Some(shared) = self.shared.upgrade() else { return };
-        if shared.marks.end_all() {
-            self.flights.supersede_fallen();
+        if let Some(shared) = self.shared.upgrade() {
+            shared.marks.end_all();
         }
     }
 
@@ -69,7 +67,7 @@ impl Watcher for Ears {
             }
             // At once, and a flush waits for it.
             shared.pending.urge(|| Some(shared.background.begin()));
-            tell_again(&shared, &self.flights);
+            tell_again(&shared);
         }
     }
 
@@ -90,18 +88,18 @@ impl Watcher for Ears {
 impl Cache {
     /// Begins to tell, unless that goes on already.
     pub(crate) fn tell_again(&self) {
-        tell_again(self.shared(), self.flights());
+        tell_again(self.shared());
     }
 }
 
-fn tell_again(shared: &Arc<Shared>, flights: &Arc<Flights>) {
+fn tell_again(shared: &Arc<Shared>) {
     if shared.pending.is_empty() {
         return;
     }
     let Ok(runtime) = Handle::try_current() else { return };
     // It goes on until nothing is left. One task for each word would be many in a long outage.
     let Some(mut turn) = Turn::begin(shared) else { return };
-    let (shared, flights) = (Arc::downgrade(shared), flights.clone());
+    let shared = Arc::downgrade(shared);
     runtime.spawn(async move {
         let mut pause = SHORTEST_PAUSE;
         // Upgraded anew in each round, so that a cache which is gone ends this.
@@ -117,7 +115,7 @@ fn tell_again(shared: &Arc<Shared>, flights: &Arc<Flights>) {
                     None => return,
                 }
             }
-            match turn.keep(&shared, tell_some(&shared, &flights)).await {
+            match turn.keep(&shared, tell_some(&shared)).await {
                 None => return,
                 Some(Ok(())) => pause = SHORTEST_PAUSE,
                 Some(Err(_)) => {
@@ -169,7 +167,7 @@ impl Drop for Turn {
 }
 
 /// What costs little first, and one pattern at a time, so that keys need not wait for several.
-async fn tell_some(shared: &Shared, flights: &Flights) -> Result<(), TierError> {
+async fn tell_some(shared: &Shared) -> Result<(), TierError> {
     // Whether it is worth a read or not: a tier that cannot be reached fails at once.
     let words = shared.pending.some(BATCH);
     if let [(Word::Matching(pattern), _)] = &words[..] {
@@ -177,21 +175,17 @@ async fn tell_some(shared: &Shared, flights: &Flights) -> Result<(), TierError> 
     } else {
         shared.delete(words.iter().map(|(word, _)| word.text().to_owned()).collect()).await?;
     }
-    settle(shared, flights, &words);
+    settle(shared, &words);
     Ok(())
 }
 
 /// What was read before the tier knew must not stay, as nobody tells of one's own words.
-fn settle(shared: &Shared, flights: &Flights, told: &[(Word, u64)]) {
-    let mut has_fallen = false;
+fn settle(shared: &Shared, told: &[(Word, u64)]) {
     for (word, number) in told {
-        has_fallen |= match word {
+        match word {
             Word::Key(key) => shared.marks.end(key),
             Word::Matching(pattern) => shared.marks.end_matching(pattern),
-        };
+        }
         Pending::told(&shared.pending, word, *number);
-    }
-    if has_fallen {
-        flights.supersede_fallen();
     }
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use cached_core::{Line, TierError, planted};
+use cached_core::{Budget, Line, TierError, planted};
 use tokio::{
     runtime::Handle,
     sync::{Notify, oneshot},
@@ -197,7 +197,7 @@ impl Asker {
                 posts.iter().map(|post| Ok((replies.next::<bool>()? || is_own(post)).then(|| post.clone())));
             all.collect::<redis::RedisResult<Vec<_>>>()
         };
-        let (posts, _) = self.way.understand(self.way.change(&batch).await?, read)?;
+        let (posts, _) = self.way.understand(self.way.change(&batch, Budget::Own).await?, read)?;
         Ok(posts.into_iter().flatten().collect())
     }
 
@@ -208,7 +208,7 @@ impl Asker {
         for post in posts {
             batch.add_script(&POKE, &post.poke, keep);
         }
-        let answers = self.way.change(&batch).await?;
+        let answers = self.way.change(&batch, Budget::Own).await?;
         self.way.understand(answers, |mut replies| posts.iter().map(|_| replies.next()).collect())
     }
 
@@ -282,7 +282,7 @@ impl Asker {
             });
             said.collect()
         };
-        self.way.understand(self.way.change(&batch).await?, read)
+        self.way.understand(self.way.change(&batch, Budget::Own).await?, read)
     }
 
     fn reach(&self) -> Duration {

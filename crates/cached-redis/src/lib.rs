@@ -26,6 +26,7 @@
 //! The path of an operation is `tier` → `way` → (`cluster`) → `node` → `gate` → `link` → `batch` or `reads` → Redis; `supervisor` runs beside
 //! it and owns the connection, `heartbeat` proves that what was read over it still holds, and `watch` hears what does not.
 
+mod awaited;
 mod backoff;
 mod batch;
 mod breaker;

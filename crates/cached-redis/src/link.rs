@@ -13,6 +13,7 @@ use cached_core::{Line, TierCause, TierError};
 use tokio::sync::{Notify, watch};
 
 use crate::{
+    breaker::Waited,
     connection::Connection,
     failure::Verdict,
     gate::{Gate, Place},
@@ -200,9 +201,9 @@ impl Link {
         })
     }
 
-    /// A read that began and ended then has ended, with an answer or without. Whether the breaker is open now, and was not before.
-    pub(crate) fn waited(&self, is_answered: bool, began: Instant, ended: Instant) -> bool {
-        let has_opened = self.gate.waited(is_answered, began, ended);
+    /// A read has ended, with an answer or without. Whether the breaker is open now, and was not before.
+    pub(crate) fn waited(&self, waited: &Waited) -> bool {
+        let has_opened = self.gate.waited(waited);
         if has_opened {
             self.show_breaker();
         }

@@ -1,6 +1,6 @@
 //! In the place of `cluster` where it is not compiled in.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use cached_core::{Attachment, Error, TierCause, TierError};
 use redis::RedisResult;
@@ -48,11 +48,11 @@ impl Cluster {
         match *self {}
     }
 
-    pub(crate) async fn read(&self, _: &Batch) -> Result<Answers, TierError> {
+    pub(crate) async fn read(&self, _: &Batch, _: Duration) -> Result<Answers, TierError> {
         match *self {}
     }
 
-    pub(crate) async fn change(&self, _: &Batch) -> Result<Answers, TierError> {
+    pub(crate) async fn change(&self, _: &Batch, _: Duration) -> Result<Answers, TierError> {
         match *self {}
     }
 

@@ -12,15 +12,16 @@ use tokio::{
 };
 
 use crate::{
+    awaited::{Vigil, within},
     batch::{Batch, Replies},
-    breaker::Breaker,
+    breaker::{Breaker, Waited},
     cause,
     failure::{Failure, Verdict},
     gate::{Gate, Place},
     heartbeat::Member,
     link::{Link, Session},
     reads::{Got, Reading, Reads},
-    settings::{LONGEST, Settings},
+    settings::Settings,
     state::{Condition, RedisState},
     supervisor::Supervision,
     watch::Watch,
@@ -42,30 +43,6 @@ pub(crate) struct Answers {
     pub(crate) replies: Replies,
     /// Over which it was asked.
     pub(crate) line: Arc<Line>,
-}
-
-/// How long an operation may take, and since when.
-#[derive(Clone, Copy, Debug)]
-struct Budget {
-    began: Instant,
-    length: Duration,
-}
-
-impl Budget {
-    fn new(began: Instant, length: Duration) -> Self {
-        Self { began, length }
-    }
-
-    /// Begins now, with what is left of the time for the first connection if that is more.
-    fn begin_after_the_first_connection(&mut self, time: Duration) {
-        let now = Instant::now();
-        let left = time.saturating_sub(now.saturating_duration_since(self.began));
-        (self.began, self.length) = (now, self.length.max(left));
-    }
-
-    fn deadline(&self) -> Instant {
-        self.began.checked_add(self.length).unwrap_or_else(|| self.began + LONGEST)
-    }
 }
 
 impl Node {
@@ -118,19 +95,19 @@ impl Node {
         self.link.current().filter(|_| is_driven && self.link.is_tended(began))
     }
 
-    /// The current connection, within what is left of `budget`.
-    async fn session(&self, budget: &mut Budget) -> Result<Arc<Session>, TierError> {
-        match self.current(budget.began) {
+    /// The current connection, within what is left of the budget.
+    async fn session(&self, vigil: &mut Vigil) -> Result<Arc<Session>, TierError> {
+        match self.current(vigil.began()) {
             Some(session) => {
                 Handle::try_current().map_err(|_| TierError::Unavailable)?;
                 Ok(session)
             }
-            None => Box::pin(self.next_session(budget)).await,
+            None => Box::pin(self.next_session(vigil)).await,
         }
     }
 
     /// The next connection, once there is one.
-    async fn next_session(&self, budget: &mut Budget) -> Result<Arc<Session>, TierError> {
+    async fn next_session(&self, vigil: &mut Vigil) -> Result<Arc<Session>, TierError> {
         // A process that asks at once, or asks only once, is to get what is there, however far away that is. So the first
         // connection is waited for as long as it may take, and what is left of that time belongs to the operation.
         let is_first = self.condition().is_untried();
@@ -138,12 +115,12 @@ impl Node {
         if is_first {
             let first = self.settings.connect_timeout;
             // The attempt ends by itself, and its outcome is to be known when it does.
-            let patience = budget.length.max(first.saturating_mul(2));
+            let patience = vigil.budget().max(first.saturating_mul(2));
             let _ = timeout(patience, self.link.session()).await;
-            budget.begin_after_the_first_connection(first);
+            vigil.begin_after_the_first_connection(first);
         }
         let ask = || self.watch.pulse.notify_one();
-        let session = timeout_at(budget.deadline().into(), self.link.tended_session(ask)).await;
+        let session = timeout_at(vigil.deadline().into(), self.link.tended_session(ask)).await;
         session.ok().flatten().ok_or(TierError::Unavailable)
     }
 
@@ -160,12 +137,13 @@ impl Node {
         }
     }
 
-    /// Sends a batch and returns the answers, within `budget`; and when they came.
-    async fn run(&self, batch: &Batch, budget: &mut Budget) -> Result<(Answers, Instant), TierError> {
-        let session = self.session(budget).await?;
+    /// Sends a batch and returns the answers, within its budget; and when they came. `vigil` is how they were waited for.
+    async fn run(&self, batch: &Batch, vigil: &mut Vigil) -> Result<(Answers, Instant), TierError> {
+        let session = self.session(vigil).await?;
         let mut connection = session.connection.clone();
-        let answers = timeout_at(budget.deadline().into(), batch.send(&mut connection)).await;
-        let mut replies = answers.map_err(|_| TierError::Timeout)?.map_err(|error| {
+        let answers;
+        (answers, *vigil) = within(batch.send(&mut connection), vigil.began(), vigil.budget()).await;
+        let mut replies = answers.ok_or(TierError::Timeout)?.map_err(|error| {
             let Failure { error, verdict } = error.into();
             self.link.report(&session, verdict);
             error
@@ -191,12 +169,12 @@ impl Node {
     /// Runs what somebody waits for before he has a value, unless he would wait in vain.
     pub(crate) async fn read(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
         let _place = self.admit()?;
-        let mut budget = Budget::new(Instant::now(), budget);
-        let (outcome, ended) = match self.run(batch, &mut budget).await {
+        let mut vigil = Vigil::new(Instant::now(), budget);
+        let (outcome, ended) = match self.run(batch, &mut vigil).await {
             Ok((answers, now)) => (Ok(answers), now),
             Err(error) => (Err(error), Instant::now()),
         };
-        self.waited(&outcome, budget.began, ended);
+        self.waited(&outcome, &vigil, ended);
         outcome
     }
 
@@ -208,50 +186,52 @@ impl Node {
         self.link.refused(session, cause, verdict);
     }
 
-    /// A read that began and ended then has ended.
-    fn waited<T>(&self, outcome: &Result<T, TierError>, began: Instant, ended: Instant) {
+    /// A read has ended.
+    fn waited<T>(&self, outcome: &Result<T, TierError>, vigil: &Vigil, ended: Instant) {
         let is_answered = matches!(outcome, Ok(_) | Err(TierError::Refused(_)));
-        let has_opened = self.link.waited(is_answered, began, ended);
+        let has_opened = self.link.waited(&Waited::new(is_answered, vigil, ended));
         // A connection that has become mute is found out at once, and not when its next heartbeat is due.
         let is_late = matches!(outcome, Err(TierError::Timeout));
-        if has_opened || is_late && self.link.is_unchecked(began, ended) {
+        if has_opened || is_late && self.link.is_unchecked(vigil.began(), ended) {
             self.watch.pulse.notify_one();
         }
     }
 
     /// What is under one key: as [`read`](Self::read), with others if many ask.
-    pub(crate) async fn get(&self, key: &str) -> Result<Got, TierError> {
+    pub(crate) async fn get(&self, key: &str, budget: Duration) -> Result<Got, TierError> {
         let place = self.admit()?;
         if self.link.reads.are_many(place.others)
-            && let Some(reading) = self.join(key)
+            && let Some(reading) = self.join(key, budget)
         {
             return reading.await;
         }
-        let mut budget = Budget::new(Instant::now(), self.settings.read_timeout);
-        let (outcome, ended) = match Box::pin(self.get_alone(key, &mut budget)).await {
+        let mut vigil = Vigil::new(Instant::now(), budget);
+        let (outcome, ended) = match Box::pin(self.get_alone(key, &mut vigil)).await {
             Ok((got, now)) => (Ok(got), now),
             Err(error) => (Err(error), Instant::now()),
         };
-        self.waited(&outcome, budget.began, ended);
+        self.waited(&outcome, &vigil, ended);
         outcome
     }
 
     /// A seat beside others.
-    fn join(&self, key: &str) -> Option<Reading> {
+    fn join(&self, key: &str, budget: Duration) -> Option<Reading> {
         let runtime = Handle::try_current().ok()?;
-        self.link.reads.join(key, &runtime).or_else(|| {
-            let (session, budget) = (self.current(Instant::now())?, self.settings.read_timeout);
+        self.link.reads.join(key, budget, &runtime).or_else(|| {
+            let session = self.current(Instant::now())?;
             Reads::begin(&self.link, &self.watch, key, session, budget, &runtime)
         })
     }
 
-    async fn get_alone(&self, key: &str, budget: &mut Budget) -> Result<(Got, Instant), TierError> {
-        let session = self.session(budget).await?;
+    async fn get_alone(&self, key: &str, vigil: &mut Vigil) -> Result<(Got, Instant), TierError> {
+        let session = self.session(vigil).await?;
         let mut connection = session.connection.clone();
         let mut command = redis::Cmd::with_capacity(2, "GET".len() + key.len());
         command.arg("GET").arg(key);
-        let answer = timeout_at(budget.deadline().into(), connection.send_packed_command(&command)).await;
-        let answer = answer.map_err(|_| TierError::Timeout)?;
+        let answer;
+        (answer, *vigil) =
+            within(connection.send_packed_command(&command), vigil.began(), vigil.budget()).await;
+        let answer = answer.ok_or(TierError::Timeout)?;
         let now = Instant::now();
         let got = answer.map_err(Failure::from).and_then(|answer| {
             self.condition().answered_at(now);
@@ -273,7 +253,7 @@ impl Node {
     /// Runs what writes.
     pub(crate) async fn change(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
         let _place = self.link.gate.write()?;
-        self.run(batch, &mut Budget::new(Instant::now(), budget)).await.map(|(answers, _)| answers)
+        self.run(batch, &mut Vigil::new(Instant::now(), budget)).await.map(|(answers, _)| answers)
     }
 
     /// Ends the connection for ever. The others need not wait for this process any more.

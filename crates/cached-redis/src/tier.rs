@@ -4,8 +4,8 @@ use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cached_core::{
-    Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Line, Moment, Note, Record, Seen, TagAsk,
-    Take, Tier, TierCause, TierError, TierFill, TierHealth, TierState, Token, planted,
+    Adopted, Ask, Attachment, Budget, Filled, Grant, LeaseClaim, Leased, Line, Moment, Note, Record, Seen,
+    TagAsk, Take, Tier, TierCause, TierError, TierFill, TierHealth, TierState, Token, planted,
 };
 use redis::RedisResult;
 
@@ -42,7 +42,8 @@ const NOTE_LIFE: Duration = Duration::from_secs(5);
 /// come during the very first attempt wait for it, so that the first call of a program can already hit: for at most
 /// [`connect_timeout`](RedisTierBuilder::connect_timeout), and a server that refuses does not have them wait. No operation
 /// takes longer than its budget otherwise ([`operation_timeout`](RedisTierBuilder::operation_timeout),
-/// [`write_timeout`](RedisTierBuilder::write_timeout)).
+/// [`write_timeout`](RedisTierBuilder::write_timeout)), which the cache [stretches](Budget) where a load costs more; by half as long
+/// again if this process itself comes late to look at the answer.
 ///
 /// While Redis hangs or is slow, `look`, `lease` and `exists` fail at once as well, so that nobody pays for it before he loads:
 /// a breaker opens when four of the last eight took more than four fifths of their budget. One heartbeat at a time
@@ -98,9 +99,10 @@ impl RedisTier {
     async fn read<T>(
         &self,
         batch: Batch,
+        budget: Budget,
         read: impl FnOnce(Replies) -> RedisResult<T> + Send,
     ) -> Result<(T, Arc<Line>), TierError> {
-        let answers = self.way.read(&batch).await?;
+        let answers = self.way.read(&batch, budget).await?;
         self.way.understand(answers, read)
     }
 
@@ -110,7 +112,17 @@ impl RedisTier {
         batch: Batch,
         read: impl FnOnce(Replies) -> RedisResult<T> + Send,
     ) -> Result<(T, Arc<Line>), TierError> {
-        let answers = self.way.change(&batch).await?;
+        self.change_within(batch, Budget::Own, read).await
+    }
+
+    /// The same for a caller that can wait for so long.
+    async fn change_within<T>(
+        &self,
+        batch: Batch,
+        budget: Budget,
+        read: impl FnOnce(Replies) -> RedisResult<T> + Send,
+    ) -> Result<(T, Arc<Line>), TierError> {
+        let answers = self.way.change(&batch, budget).await?;
         self.way.understand(answers, read)
     }
 
@@ -121,10 +133,15 @@ impl RedisTier {
     }
 
     /// Asks each server for what it holds. If one does not answer, nothing is found there.
-    async fn look_apart(&self, asks: &[Ask<'_>], groups: Vec<Vec<usize>>) -> Result<Seen, TierError> {
+    async fn look_apart(
+        &self,
+        asks: &[Ask<'_>],
+        groups: Vec<Vec<usize>>,
+        budget: Budget,
+    ) -> Result<Seen, TierError> {
         let look = async |group: Vec<usize>| {
             let own: Vec<_> = group.iter().map(|&place| asks[place]).collect();
-            self.look_together(&own, &[]).await.map(|seen| (group, seen))
+            self.look_together(&own, &[], budget).await.map(|seen| (group, seen))
         };
         let mut records = vec![Record::Absent; asks.len()];
         let (mut lines, mut error) = (Vec::new(), None);
@@ -145,7 +162,12 @@ impl RedisTier {
         }
     }
 
-    async fn look_together(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
+    async fn look_together(
+        &self,
+        asks: &[Ask<'_>],
+        tags: &[String],
+        budget: Budget,
+    ) -> Result<Seen, TierError> {
         let batch = questions(asks, tags, |ask| [question(ask)]);
         let read = |mut replies: Replies| {
             let generations = generations(&mut replies, tags)?;
@@ -156,16 +178,21 @@ impl RedisTier {
                 generations,
             ))
         };
-        let ((records, generations), line) = self.read(batch, read).await?;
+        let ((records, generations), line) = self.read(batch, budget, read).await?;
         match records {
             Some(records) => Ok(Seen { records, generations, line }),
-            None => Box::pin(self.look_at_lives(asks, tags)).await,
+            None => Box::pin(self.look_at_lives(asks, tags, budget)).await,
         }
     }
 
     /// The same where a value does not say when it ends, as one that another program wrote, or where the server does not say what
     /// time it is.
-    async fn look_at_lives(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
+    async fn look_at_lives(
+        &self,
+        asks: &[Ask<'_>],
+        tags: &[String],
+        budget: Budget,
+    ) -> Result<Seen, TierError> {
         // The other order would give a value the life of its successor.
         let batch = questions(asks, tags, |ask| [command("PTTL", ask.key), question(ask)]);
         let read = |mut replies: Replies| {
@@ -179,7 +206,7 @@ impl RedisTier {
             });
             Ok((records.collect::<RedisResult<Vec<Record>>>()?, generations))
         };
-        let ((records, generations), line) = self.read(batch, read).await?;
+        let ((records, generations), line) = self.read(batch, budget, read).await?;
         Ok(Seen { records, generations, line })
     }
 }
@@ -245,34 +272,57 @@ impl Tier for RedisTier {
         self.way.connected().await
     }
 
-    /// A value says itself when it ends, by the server's clock. One key of another type makes the whole call fail.
     async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
+        self.look_within(asks, tags, Budget::Own).await
+    }
+
+    /// A value says itself when it ends, by the server's clock. One key of another type makes the whole call fail.
+    async fn look_within(
+        &self,
+        asks: &[Ask<'_>],
+        tags: &[String],
+        budget: Budget,
+    ) -> Result<Seen, TierError> {
         if asks.is_empty() && tags.is_empty() {
             return Ok(Seen { records: Vec::new(), generations: Vec::new(), line: Line::silent() });
         }
         if tags.is_empty()
             && let Some(groups) = self.way.by_server(asks.iter().map(|ask| ask.key))
         {
-            return Box::pin(self.look_apart(asks, groups)).await;
+            return Box::pin(self.look_apart(asks, groups, budget)).await;
         }
-        self.look_together(asks, tags).await
+        self.look_together(asks, tags, budget).await
+    }
+
+    async fn look_at(&self, key: &str) -> Result<(Record, Arc<Line>), TierError> {
+        self.look_at_within(key, Budget::Own).await
     }
 
     /// Of those that many callers ask for at the same time, several go in one round trip.
-    async fn look_at(&self, key: &str) -> Result<(Record, Arc<Line>), TierError> {
+    async fn look_at_within(&self, key: &str, budget: Budget) -> Result<(Record, Arc<Line>), TierError> {
         let ask = [Ask { key, known: None }];
         let Way::One(node) = &*self.way else {
-            return Box::pin(self.look_together(&ask, &[])).await.and_then(only);
+            return Box::pin(self.look_together(&ask, &[], budget)).await.and_then(only);
         };
-        let Got { bytes, clock, line } = node.get(key).await?;
+        let read_timeout = node.settings.read_timeout;
+        let Got { bytes, clock, line } = node.get(key, budget.of_read(read_timeout)).await?;
         let Some(bytes) = bytes else { return Ok((Record::Absent, line)) };
         match clock.map(|now| record::open(bytes, now)) {
             Some(Some(record)) => Ok((record, line)),
-            _ => Box::pin(self.look_at_lives(&ask, &[])).await.and_then(only),
+            _ => Box::pin(self.look_at_lives(&ask, &[], budget)).await.and_then(only),
         }
     }
 
     async fn lease(&self, claims: &[LeaseClaim<'_>], tags: TagAsk<'_>) -> Result<Leased, TierError> {
+        self.lease_within(claims, tags, Budget::Own).await
+    }
+
+    async fn lease_within(
+        &self,
+        claims: &[LeaseClaim<'_>],
+        tags: TagAsk<'_>,
+        budget: Budget,
+    ) -> Result<Leased, TierError> {
         if claims.is_empty() && tags.keys.is_empty() && !tags.more {
             let (grants, generations, line) = (Vec::new(), Vec::new(), Line::silent());
             return Ok(Leased { grants, generations, moment: None, line });
@@ -298,7 +348,7 @@ impl Tier for RedisTier {
             let grants = claims.iter().map(|_| replies.next().map(grant));
             Ok((grants.collect::<RedisResult<Vec<Grant>>>()?, generations, moment))
         };
-        let ((grants, generations, moment), line) = self.read(batch, read).await?;
+        let ((grants, generations, moment), line) = self.read(batch, budget, read).await?;
         Ok(Leased { grants, generations, moment, line })
     }
 
@@ -316,8 +366,12 @@ impl Tier for RedisTier {
         Ok(Adopted { generations: is_current.then_some(generations), line })
     }
 
-    /// When one fill is refused, others may have been stored.
     async fn fill(&self, fills: Vec<TierFill>) -> Result<Filled, TierError> {
+        self.fill_within(fills, Budget::Own).await
+    }
+
+    /// When one fill is refused, others may have been stored.
+    async fn fill_within(&self, fills: Vec<TierFill>, budget: Budget) -> Result<Filled, TierError> {
         if fills.is_empty() {
             return Ok(Filled { stored: Vec::new(), line: Line::silent() });
         }
@@ -349,7 +403,7 @@ impl Tier for RedisTier {
             };
             kept.iter().map(stored).collect()
         };
-        let (stored, line) = self.change(batch, read).await?;
+        let (stored, line) = self.change_within(batch, budget, read).await?;
         Ok(Filled { stored, line })
     }
 
@@ -406,7 +460,7 @@ impl Tier for RedisTier {
         let read = |mut replies: Replies| {
             Ok((replies.next()?, replies.next()?, replies.next::<Vec<u8>>()?, replies.clock()))
         };
-        let ((exists, length, tail, now), _) = self.read(batch, read).await?;
+        let ((exists, length, tail, now), _) = self.read(batch, Budget::Own, read).await?;
         let has_value =
             |trailer: Trailer| trailer.has_value(length) && !now.is_some_and(|now| trailer.is_over(now));
         Ok(exists && Trailer::of(&tail).is_none_or(has_value))

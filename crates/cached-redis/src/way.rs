@@ -2,7 +2,7 @@
 
 use std::{ops::Deref, sync::Arc};
 
-use cached_core::{Attachment, Line, TierCause, TierError};
+use cached_core::{Attachment, Budget, Line, TierCause, TierError};
 use redis::RedisResult;
 use tokio::sync::watch;
 
@@ -94,18 +94,20 @@ impl Way {
     }
 
     /// Runs what somebody waits for before he has a value, unless he would wait in vain.
-    pub(crate) async fn read(&self, batch: &Batch) -> Result<Answers, TierError> {
+    pub(crate) async fn read(&self, batch: &Batch, budget: Budget) -> Result<Answers, TierError> {
+        let budget = budget.of_read(self.settings().read_timeout);
         match self {
-            Self::One(node) => node.read(batch, node.settings.read_timeout).await,
-            Self::Many(cluster) => Box::pin(cluster.read(batch)).await,
+            Self::One(node) => node.read(batch, budget).await,
+            Self::Many(cluster) => Box::pin(cluster.read(batch, budget)).await,
         }
     }
 
     /// Runs what writes.
-    pub(crate) async fn change(&self, batch: &Batch) -> Result<Answers, TierError> {
+    pub(crate) async fn change(&self, batch: &Batch, budget: Budget) -> Result<Answers, TierError> {
+        let budget = budget.of_write(self.settings().write_timeout);
         match self {
-            Self::One(node) => node.change(batch, node.settings.write_timeout).await,
-            Self::Many(cluster) => cluster.change(batch).await,
+            Self::One(node) => node.change(batch, budget).await,
+            Self::Many(cluster) => cluster.change(batch, budget).await,
         }
     }
 

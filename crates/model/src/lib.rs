@@ -37,6 +37,8 @@ pub use timer::Delay;
 
 // What the model has its own of: Moka frees values when it likes, and that may be in another execution.
 mod l1;
+// And of what leaves: nothing in here has code of its own.
+mod leaving;
 
 // The core itself.
 #[path = "../../cached-core/src/private/mod.rs"]
@@ -47,6 +49,8 @@ mod arrival;
 mod aside;
 #[path = "../../cached-core/src/background.rs"]
 mod background;
+#[path = "../../cached-core/src/budget.rs"]
+mod budget;
 #[path = "../../cached-core/src/builder.rs"]
 mod builder;
 #[path = "../../cached-core/src/cache.rs"]

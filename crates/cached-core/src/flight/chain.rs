@@ -14,6 +14,13 @@ pub(super) struct Link {
     outer: Option<Arc<Link>>,
 }
 
+impl Link {
+    /// Whether its load is inside of another one.
+    pub(super) fn is_nested(&self) -> bool {
+        self.outer.is_some()
+    }
+}
+
 thread_local!(static INNERMOST: RefCell<Option<Arc<Link>>> = const { RefCell::new(None) });
 
 /// The chain of the current code with one more load.
@@ -33,11 +40,6 @@ pub(super) fn flights() -> Vec<Arc<Flight>> {
         let links = iter::successors(innermost.as_deref(), |link| link.outer.as_deref());
         links.map(|link| link.flight.clone()).collect()
     })
-}
-
-/// Whether the current code is inside of a load that is inside of another one.
-pub(crate) fn is_nested() -> bool {
-    INNERMOST.with_borrow(|innermost| innermost.as_ref().is_some_and(|link| link.outer.is_some()))
 }
 
 /// Whether the current code is inside of a load.

@@ -5,7 +5,7 @@ use std::{
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
-    sync::Arc,
+    sync::{Arc, Weak},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -13,6 +13,8 @@ use std::{
 use super::{Flight, Flights, Landing, Phase, chain, lock, pulse::Pulse, wake};
 use crate::{
     claim::{Carried, Claim},
+    leaving::Leaving,
+    marks::Stands,
     slot::Slot,
     sync::{Instant, Ordering},
 };
@@ -79,6 +81,11 @@ impl Leader {
         }
     }
 
+    /// Whether its load is inside of another one.
+    pub(crate) fn is_nested(&self) -> bool {
+        self.link.is_nested()
+    }
+
     /// From now on this waits for a poll, as does a load that was handed to a runtime.
     pub(crate) fn expect_poll(&self) {
         self.pulse.expect_poll();
@@ -125,6 +132,7 @@ impl Leader {
 
     /// `settle` is told whether the flight was not overtaken, and says whether those who follow may have the slot.
     fn end(mut self, slot: Arc<dyn Slot>, settle: impl FnOnce(bool) -> bool) -> bool {
+        let _leaving = Leaving::begin();
         let mut shard = self.flights.shard(&self.flight.key);
         let current = self.flight.is_in(&shard);
         let is_shared = settle(current);
@@ -151,11 +159,24 @@ impl Leader {
         claim.is_intact()
     }
 
+    /// What is said about what it stood on until now is not about this flight any more.
+    pub(crate) fn stand_down(&self) {
+        let before = lock(&self.flight.ground).take();
+        drop(before);
+    }
+
+    /// What the load stands on has fallen: those who follow start over, and its result is not stored.
+    pub(crate) fn fall(&self) {
+        self.flight.clone().fall();
+    }
+
     /// Does the same later.
     pub(crate) fn standing(&self) -> impl Fn(&Claim) + Send + use<> {
         let flight = self.flight.clone();
         move |claim| {
-            let before = lock(&flight.ground).replace(Carried::new(claim.clone()));
+            let load: Weak<Flight> = Arc::downgrade(&flight);
+            let ground = Carried::new(claim.clone(), load);
+            let before = lock(&flight.ground).replace(ground);
             // Outside of the lock: it may take that of a mark.
             drop(before);
         }

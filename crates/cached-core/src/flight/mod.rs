@@ -19,12 +19,13 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::{Arc, PoisonError},
+    ptr,
+    sync::{Arc, PoisonError, Weak},
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
-pub(crate) use chain::{Inside, is_inside, is_nested};
+pub(crate) use chain::{Inside, is_inside};
 pub(crate) use leader::{Leader, Panic};
 use pulse::Pulse;
 use tokio::sync::Notify;
@@ -32,6 +33,8 @@ use tokio::sync::Notify;
 use crate::{
     claim::Carried,
     key::{BuildPrehashed, Key},
+    leaving::Leaving,
+    marks::Stands,
     slot::Slot,
     sync::{AtomicBool, Instant, Mutex, MutexGuard, Ordering, shards},
 };
@@ -47,8 +50,8 @@ pub(crate) struct Flights {
 
 /// One load and those who wait for it.
 pub(crate) struct Flight {
-    /// Tells apart the flights of two caches.
-    home: usize,
+    /// Among which it is: tells apart the flights of two caches.
+    home: Weak<Flights>,
     key: Key,
     state: Mutex<State>,
     /// The flights that its load waits for.
@@ -105,13 +108,15 @@ impl Flights {
         Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
     }
 
-    /// Follows the flight of `key`, or leads a new one. A `patient` follower stays with a flight that was
-    /// superseded while it waited.
+    /// Follows the flight of `key`, or leads a new one. A `patient` follower stays with a flight that
+    /// was superseded while it waited.
     pub(crate) fn join(self: &Arc<Self>, key: &Key, patient: bool) -> Role {
         let mut shard = self.shard(key);
         let Some(flight) = shard.get(key) else {
             // It would wait for the lease of a load that it is inside of, and that was superseded.
-            if chain::flights().iter().any(|outer| outer.home == self.address() && outer.key == *key) {
+            let is_own =
+                |outer: &Arc<Flight>| ptr::eq(outer.home.as_ptr(), Arc::as_ptr(self)) && outer.key == *key;
+            if chain::flights().iter().any(is_own) {
                 return Role::Recurse;
             }
             return Role::Lead(self.depart_in(&mut shard, key));
@@ -159,7 +164,7 @@ impl Flights {
             pulse: pulse.clone(),
         };
         let flight = Arc::new(Flight {
-            home: self.address(),
+            home: Arc::downgrade(self),
             key: key.clone(),
             state: Mutex::new(state),
             waits_for: Mutex::default(),
@@ -173,6 +178,7 @@ impl Flights {
 
     /// The fence: once this returns, no load of `key` that began before is stored. `act` runs inside it.
     pub(crate) fn supersede<T>(&self, key: &Key, act: impl FnOnce() -> T) -> T {
+        let _leaving = Leaving::begin();
         let mut shard = self.shard(key);
         let flight = shard.remove(key);
         let result = act();
@@ -195,24 +201,9 @@ impl Flights {
         }
     }
 
-    /// As [`supersede`](Self::supersede) for every load that has nothing to stand on any more.
-    pub(crate) fn supersede_fallen(&self) {
-        for shard in &self.shards {
-            let fallen: Vec<_> = lock(shard).extract_if(|_, flight| flight.has_fallen()).collect();
-            for (_, flight) in fallen {
-                let wakers = flight.state().supersede();
-                wake(wakers);
-            }
-        }
-    }
-
     /// How many loads are under way.
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).len()).sum()
-    }
-
-    fn address(self: &Arc<Self>) -> usize {
-        Arc::as_ptr(self).addr()
     }
 
     /// How many callers follow them.
@@ -239,12 +230,22 @@ impl Flight {
         lock(&self.state)
     }
 
-    fn has_fallen(&self) -> bool {
-        lock(&self.ground).as_ref().is_some_and(|ground| !ground.is_intact())
-    }
-
     fn is_in(self: &Arc<Self>, shard: &Shard) -> bool {
         shard.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, self))
+    }
+}
+
+impl Stands for Flight {
+    /// As [`Flights::supersede`], of this one.
+    fn fall(self: Arc<Self>) {
+        let Some(flights) = self.home.upgrade() else { return };
+        let mut shard = flights.shard(&self.key);
+        if self.is_in(&shard) {
+            shard.remove(&self.key);
+        }
+        let wakers = self.state().supersede();
+        drop(shard);
+        wake(wakers);
     }
 }
 

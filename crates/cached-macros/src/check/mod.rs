@@ -179,6 +179,12 @@ fn check_sharing(options: &Options, errors: &mut Errors) {
              out",
         );
     }
+    if let Some(limit) = &options.tier_timeout {
+        errors.at(
+            &limit.name,
+            "with `local`, values stay in this process, and there is no shared tier to wait for: leave `tier_timeout` out",
+        );
+    }
     if let Some(coalesce) = options.coalesce.as_ref().filter(|coalesce| !coalesce.is_local) {
         errors.at(
             &coalesce.scope,

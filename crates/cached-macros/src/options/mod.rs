@@ -48,6 +48,7 @@ pub(crate) struct Options {
     pub(crate) soft_timeout: Option<Timed>,
     pub(crate) load_timeout: Option<Timed>,
     pub(crate) max_loads: Option<u32>,
+    pub(crate) tier_timeout: Option<Timed>,
     pub(crate) keep_warm: Option<KeepWarm>,
     pub(crate) cache: Option<Expr>,
     pub(crate) krate: Option<Path>,
@@ -133,6 +134,7 @@ const KNOWN: Known = Known(&[
     ("load_timeout", "load_timeout = \"30s\""),
     ("max_loads", "max_loads = 8"),
     ("keep_warm", "keep_warm = 100"),
+    ("tier_timeout", "tier_timeout = \"500ms\""),
 ]);
 
 impl Options {
@@ -223,6 +225,9 @@ impl Options {
             }
             "load_timeout" => {
                 self.load_timeout = Some(Timed { name: name.clone(), time: limit(after_eq()?)? });
+            }
+            "tier_timeout" => {
+                self.tier_timeout = Some(Timed { name: name.clone(), time: limit(after_eq()?)? });
             }
             "max_loads" => self.max_loads = Some(loads(after_eq()?)?),
             "keep_warm" => {

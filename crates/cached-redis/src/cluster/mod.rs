@@ -133,12 +133,12 @@ impl Cluster {
         nodes.is_empty() || nodes.iter().any(|node| node.ready())
     }
 
-    pub(crate) async fn read(&self, batch: &Batch) -> Result<Answers, TierError> {
-        self.0.send(batch, Kind::Read, self.0.settings.read_timeout).await
+    pub(crate) async fn read(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
+        self.0.send(batch, Kind::Read, budget).await
     }
 
-    pub(crate) async fn change(&self, batch: &Batch) -> Result<Answers, TierError> {
-        self.0.send(batch, Kind::Change, self.0.settings.write_timeout).await
+    pub(crate) async fn change(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
+        self.0.send(batch, Kind::Change, budget).await
     }
 
     /// Everybody that is known.

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{Take, Tier, TierError};
+use cached_core::{Ask, Budget, Record, Take, Tier, TierError};
 use cached_redis::{RedisHealth, RedisState, RedisTier, RedisTierBuilder};
 use redis_harness::{Mode, Proxy, Pulse, RedisServer, eventually_async};
 use tokio::task::JoinSet;
@@ -471,4 +471,55 @@ async fn a_refusal_is_an_answer() {
     }
     wait_in_vain(1).await;
     assert!(!tier.health().breaker_open, "only one of the last eight had none");
+}
+
+/// Each caller keeps the only thread of its runtime for longer than a budget, after each answer.
+#[tokio::test]
+async fn a_process_that_is_busy_itself_does_not_hold_it_against_redis() {
+    const KEYS: usize = 16;
+
+    let server = RedisServer::start();
+    let (tier, _) = connected(&server.url()).await;
+    for key in 0..KEYS {
+        put(&tier, &key.to_string(), vec![7], MINUTE).await.unwrap();
+    }
+    let opened = tier.health().breaker_opened;
+    let mut tasks = JoinSet::new();
+    for key in 0..KEYS {
+        let tier = tier.clone();
+        tasks.spawn(async move {
+            for _ in 0..3 {
+                assert!(get(&tier, &key.to_string()).await.unwrap().is_some());
+                std::thread::sleep(BUDGET * 6 / 5);
+            }
+        });
+    }
+    while let Some(task) = tasks.join_next().await {
+        task.unwrap();
+    }
+    assert_eq!(tier.health().breaker_opened, opened);
+}
+
+/// A server that takes longer than its own budget is asked by those who can wait for it, and is not too slow for them.
+#[tokio::test]
+async fn a_call_whose_load_costs_more_waits_for_longer() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let (tier, _) = connected(&proxy.url()).await;
+    put(&tier, "key", vec![7], MINUTE).await.unwrap();
+    proxy.set_mode(Mode::Delay(BUDGET));
+    for _ in 0..8 {
+        for budget in [Budget::AtLeast(AMPLE), Budget::Exactly(AMPLE)] {
+            let (record, _) = tier.look_at_within("key", budget).await.unwrap();
+            assert!(matches!(record, Record::Value(_)));
+            let asks = [Ask { key: "key", known: None }];
+            assert_eq!(tier.look_within(&asks, &[], budget).await.unwrap().records.len(), 1);
+        }
+    }
+    let health = tier.health();
+    assert!(!health.breaker_open && health.breaker_opened == 0, "{health:?}");
+    assert_eq!(
+        tier.look_at_within("key", Budget::Exactly(BUDGET / 10)).await.unwrap_err(),
+        TierError::Timeout
+    );
 }
