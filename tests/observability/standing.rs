@@ -38,16 +38,16 @@ async fn each_change_is_a_line_and_an_event() {
     let (watch, mut redis) = (Watch::installed(), RedisServer::start());
     redis.stop();
     let url = format!("redis://canaryuser:canarypass@127.0.0.1:{}", redis.port());
-    let (cache, told) = cache(&url, "one line");
+    let (cache, told) = cache(&url, "one-line");
     let untried = cache.health();
     assert_eq!(untried.tier.as_ref().map(|tier| tier.state), Some(TierState::Untried));
     assert!(untried.is_well() && untried.is_tier_ready, "nothing is known to be wrong");
-    assert_eq!((told.load(SeqCst), lines(watch, "one line").len()), (0, 0));
+    assert_eq!((told.load(SeqCst), lines(watch, "one-line").len()), (0, 0));
 
     assert_eq!(cache.connected().await, Err(TierCause::Refused));
     assert!(!cache.health().is_well());
     assert_eq!(cache.health().tier.unwrap().cause, Some(TierCause::Refused));
-    let said = lines(watch, "one line");
+    let said = lines(watch, "one-line");
     assert!(said.len() == 1 && said[0].contains(" WARN ") && said[0].contains(" cached_aside"), "{said:?}");
     assert!(
         said[0].contains("cause=\"refused\"") && said[0].contains("the shared tier is down: "),
@@ -59,7 +59,7 @@ async fn each_change_is_a_line_and_an_event() {
     redis.cli(&["ACL", "SETUSER", "canaryuser", "on", ">canarypass", "~*", "&*", "+@all"]);
     // Before that, the user may have been unknown.
     eventually_async("it is said that it is up", async || {
-        let said = lines(watch, "one line");
+        let said = lines(watch, "one-line");
         let is_up = |line: &String| line.contains(" INFO ") && line.contains("the shared tier is up");
         said.last().is_some_and(is_up) && said.len() == told.load(SeqCst)
     })
@@ -94,10 +94,10 @@ async fn an_observer_may_ask_how_it_is() {
 #[tokio::test]
 async fn that_a_cache_took_leave_is_no_news() {
     let (watch, redis) = (Watch::installed(), RedisServer::start());
-    let (cache, told) = cache(&redis.url(), "takes leave");
+    let (cache, told) = cache(&redis.url(), "takes-leave");
     assert_eq!(cache.connected().await, Ok(()));
     eventually_async("it was told", async || told.load(SeqCst) == 1).await;
     assert!(cache.close().await);
     assert_eq!(cache.health().tier.unwrap().state, TierState::Down);
-    assert_eq!((told.load(SeqCst), lines(watch, "takes leave").len()), (1, 1));
+    assert_eq!((told.load(SeqCst), lines(watch, "takes-leave").len()), (1, 1));
 }

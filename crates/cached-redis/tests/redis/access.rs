@@ -64,6 +64,9 @@ async fn everything(tier: &RedisTier) {
 /// A value that another program wrote, with a lease over it.
 const FOREIGN: [&str; 5] = ["SET", "ns:foreign", "value", "PX", "600000"];
 
+/// A journal that has to forget a tag, which was invalidated long ago.
+const JOURNAL: [&str; 6] = ["ZADD", "ns:%tags", "0", "0000000000000001", "1", "ns:%tag:old"];
+
 async fn foreign(tier: &RedisTier) {
     get(tier, "ns:foreign").await.unwrap();
     let mine = token();
@@ -127,6 +130,7 @@ async fn each_of_the_rights_is_needed() {
         server.cli(&["FLUSHALL"]);
         server.cli(&["SCRIPT", "FLUSH"]);
         server.cli(&FOREIGN);
+        server.cli(&JOURNAL);
         server.cli(&["ACL", "LOG", "RESET"]);
         let tier = at(&url);
         // It ends where something fails, which is what it is about.

@@ -300,14 +300,15 @@ async fn a_connection_that_breaks_ends_the_wait() {
     attach_with(&there, Arc::new(Recorder::default()), MINUTE, MINUTE);
     up(&here).await;
     up(&there).await;
-    drop(there);
+    // Outside of a runtime it cannot take leave.
+    thread::spawn(move || drop(there)).join().unwrap();
     let asked = inquiries(&server);
     let kill = async {
         eventually_async("it waits", async || inquiries(&server) > asked + 3).await;
         server.kill();
     };
     let (outcome, ()) = tokio::join!(here.confirm(), kill);
-    assert_eq!(outcome, Err(cached_core::TierError::Unavailable));
+    assert_eq!(outcome, Err(TierError::Unavailable));
 }
 
 #[tokio::test]
