@@ -265,11 +265,15 @@ async fn another_type_or_version_under_the_same_name_is_a_miss() {
     // In one process, too, the one never gets the other's value.
     assert_eq!(new(&fleet.b, 1).await.a, 2);
     assert_eq!(old(&fleet.b, 1).await.a, 1);
-    assert_eq!(fleet.b.stats().unreadable, 3);
+    assert_eq!(fleet.b.stats().unreadable, 2);
     fleet.b.flush().await;
     // While two versions run, they do not overwrite each other's values in turns.
     assert_eq!(fleet.tier.bytes("test:item:1"), written);
     fleet.clock.advance(61 * SECOND);
+    // Each has its own in memory.
+    assert_eq!(newer(&fleet.b, 1).await.a, 3);
+    assert_eq!(fleet.tier.bytes("test:item:1"), written);
+    fleet.b.clear_local();
     assert_eq!(newer(&fleet.b, 1).await.a, 3);
     fleet.b.flush().await;
     assert_ne!(fleet.tier.bytes("test:item:1"), written);
@@ -397,6 +401,7 @@ async fn chosen_errors_are_kept_for_their_own_time_and_in_this_process() {
     assert_eq!(fails::peek(&fleet.a, &runs, 0).await, Some(Err("gone".to_owned())));
     fleet.clock.advance(5 * SECOND);
     fails(&fleet.a, &runs, 0).await.unwrap_err();
+    fleet.a.flush().await;
     fails(&fleet.b, &runs, 0).await.unwrap_err();
     fleet.a.flush().await;
     assert_eq!((runs.load(SeqCst), fleet.tier.keys().len()), (5, 0));
@@ -502,13 +507,13 @@ async fn a_keyspace_without_the_attribute() {
 
 #[tokio::test]
 async fn a_keyspace_and_a_function_of_one_argument_share_entries() {
-    #[cached("square", ttl = "1m", cache = cache, skip(cache))]
+    #[cached("square", ttl = "1m", schema = "square", cache = cache, skip(cache))]
     async fn square(cache: &Cache, n: u32) -> u32 {
         n * n
     }
     let fleet = Fleet::new();
     square(&fleet.a, 3).await;
-    let keyspace = fleet.a.keyspace::<u32, u32>("square", MINUTE).unwrap();
+    let keyspace = fleet.a.keyspace::<u32, u32>("square", MINUTE).unwrap().schema("square");
     assert_eq!(keyspace.get(&3).await, Some(9));
 }
 

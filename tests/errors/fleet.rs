@@ -117,13 +117,15 @@ async fn of_clone(cache: Cache, source: Source, heal: usize) -> Result<usize, Bu
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_error_that_has_no_words_is_one_load_in_each_process_and_one_at_a_time() {
+async fn an_error_that_has_no_words_is_one_load_at_a_time_over_all_processes() {
     let source = Source::held();
     let results = wave(&source, 1_000, |cache| of_clone(cache, source.clone(), usize::MAX)).await;
-    assert_eq!((results.len(), source.runs(), source.most_at_once()), (4_000, CACHES, 1));
-    for run in 1..=CACHES {
-        assert_eq!(results.iter().filter(|result| **result == Err(Busy(run))).count(), 1_000);
-    }
+    assert_eq!((results.len(), source.most_at_once()), (4_000, 1));
+    // A call whose load was overtaken starts over, twice at most.
+    assert!((CACHES..=3 * CACHES).contains(&source.runs()), "{}", source.runs());
+    let is_of_a_load =
+        |result: &Result<usize, Busy>| matches!(result, Err(Busy(run)) if *run <= source.runs());
+    assert!(results.iter().all(is_of_a_load));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

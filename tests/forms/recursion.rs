@@ -13,7 +13,7 @@ use crate::support::Runs;
 const STACK: usize = 2 << 20;
 
 /// What must fit into it. `crates/guard` holds a release build to more.
-const DEPTH: usize = 600;
+const DEPTH: usize = 500;
 
 /// Where the frames of the levels are.
 static FRAMES: Mutex<Vec<usize>> = Mutex::new(Vec::new());

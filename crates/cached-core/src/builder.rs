@@ -275,6 +275,7 @@ impl CacheBuilder {
             said: Said::default(),
             background: Background::new(),
             leaving: watch::Sender::new(false),
+            returning: Arc::default(),
             lease: self.lease,
             home: Line::certain(),
         };

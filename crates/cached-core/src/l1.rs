@@ -5,8 +5,9 @@
 //! What happens to one key happens one after the other.
 
 use std::{
+    cell::Cell,
     collections::HashMap,
-    fmt, mem,
+    fmt, mem, ptr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -299,12 +300,26 @@ impl L1 {
         if self.observers.is_empty() {
             return;
         }
-        // Not in the head of the loop, which would hold the lock until its end.
-        let untold = mem::take(&mut *lock(&self.untold));
-        for kept in untold {
-            let key = kept.key().as_ref();
-            self.observers.tell(EventKind::Evict, kept.function.name(), Some(key), &*self.hasher);
+        thread_local!(static TELLS_OF: Cell<usize> = const { Cell::new(0) });
+        // An observer that has another entry leave is told of it by the loop that it was called from: one inside of the other
+        // would need the stack of a call for each.
+        let here = ptr::from_ref(self).addr();
+        if TELLS_OF.get() == here {
+            return;
         }
+        let before = TELLS_OF.replace(here);
+        loop {
+            // Not in the head of the loop, which would hold the lock until its end.
+            let untold = mem::take(&mut *lock(&self.untold));
+            if untold.is_empty() {
+                break;
+            }
+            for kept in untold {
+                let key = kept.key().as_ref();
+                self.observers.tell(EventKind::Evict, kept.function.name(), Some(key), &*self.hasher);
+            }
+        }
+        TELLS_OF.set(before);
     }
 
     /// Another thread may have filled the key anew: nothing but this entry goes.

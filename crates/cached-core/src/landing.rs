@@ -204,6 +204,8 @@ impl<R> Desk<R> {
                         }
                     }
                 }
+                // It was about the lease of the load beside which this one is. To ask again would be to wait for that.
+                ground @ Ground::Beside(_) => return Ok((leader, (ground, turn))),
                 ground if tries >= TRIES => {
                     leader.fall();
                     return Ok((leader, (ground, turn)));

@@ -322,6 +322,7 @@ enum End {
 /// not stand any more.
 fn give_back_later(shared: &Arc<Shared>, name: String, token: Token, end: End) {
     let there = shared.clone();
+    let given_back = shared.returning.begin(&name, &shared.marks);
     shared.background.spawn(async move {
         let _ = match end {
             End::Free => there.tier.release(&name, token, false).await,
@@ -329,6 +330,8 @@ fn give_back_later(shared: &Arc<Shared>, name: String, token: Token, end: End) {
             End::Error(note) => there.tier.fail(&name, token, &note).await,
         };
         there.marks.end(&name);
+        // Only now: a load that begins when this is over stands on marks from after the word.
+        drop(given_back);
     });
 }
 

@@ -53,6 +53,7 @@ mod program;
 mod reap;
 mod renew;
 mod replay;
+mod returning;
 mod said;
 mod seek;
 mod shape;

@@ -231,6 +231,7 @@ impl<R> Seek<'_, R> {
         let mut known = suspect.clone();
         let mut has_waited = false;
         let mut rounds = 0;
+        self.shared.returning.wait(&self.entry.name.text, &self.shared.marks).await;
         while rounds < ROUNDS {
             let mark = self.shared.mark(&self.entry.name.text);
             let listener = mark.listen();

@@ -23,6 +23,7 @@ use crate::{
     marks::{Mark, Marks},
     pending::Pending,
     planted,
+    returning::Returning,
     said::Said,
     shape::{Dates, Encoded, Encoder, Shape},
     slot::{Meta, Slot},
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) background: Arc<Background>,
     /// Whether leases are given back, because the cache is closed. Each one that is renewed listens to it.
     pub(crate) leaving: watch::Sender<bool>,
+    pub(crate) returning: Arc<Returning>,
     /// How long a lease lasts unless it is renewed.
     pub(crate) lease: Duration,
     /// Over which this process tells itself.

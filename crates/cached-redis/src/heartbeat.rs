@@ -233,7 +233,8 @@ impl Heartbeat {
     /// Whether anything was asked over the connection since the last look. What was served on a proof is noted as well.
     fn look_for_use(&mut self, now: Instant) -> bool {
         let is_asked = self.link.take_use();
-        if is_asked {
+        // A load that is under way has a lease, which it writes.
+        if is_asked || self.watch.has_loads() {
             self.times.asked = now;
         }
         if self.watch.take_use() || is_asked {
@@ -249,7 +250,7 @@ impl Heartbeat {
         is_told && !self.link.gate.is_open() && now.saturating_duration_since(self.times.wanted) >= QUIET
     }
 
-    /// Whether nothing was asked lately, so that this process has written nothing either.
+    /// Whether nothing was asked lately and no load is under way, so that this process has written nothing either.
     fn is_calm(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.times.asked) >= QUIET
     }
@@ -550,7 +551,16 @@ impl Heartbeat {
         }
         if plan.is_full {
             self.times.full = Some(sent);
-            self.link.tend(sent + attached.term() + self.settings.connect_timeout);
+        }
+        if plan.turns && self.is_wide() && !self.is_calm(sent) {
+            // The server does not do without.
+            self.may_narrow = false;
+        }
+        // While the server tells what this process writes itself, a question waits until it does not: the word about a lease of
+        // one's own would overtake the load.
+        match self.times.full.filter(|_| !self.is_wide()) {
+            Some(full) => self.link.tend(full + attached.term() + self.settings.connect_timeout),
+            None => self.link.untend(),
         }
         // A line that tells nothing proves nothing.
         if !self.session.is_tracking {

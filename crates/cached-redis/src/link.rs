@@ -386,6 +386,11 @@ impl Link {
         self.has_tended.notify_waiters();
     }
 
+    /// From now on, operations wait for a heartbeat.
+    pub(crate) fn untend(&self) {
+        self.tended.store(0, Ordering::Release);
+    }
+
     /// Whether the others know that this process may read over the connection now, and serve what it reads.
     pub(crate) fn is_tended(&self, now: Instant) -> bool {
         self.passed(now) < self.tended.load(Ordering::Acquire)

@@ -128,6 +128,11 @@ impl Watch {
         served.is_none_or(|served| self.served.swap(served, Ordering::Relaxed) != served)
     }
 
+    /// Whether loads are under way, or it is not known.
+    pub(crate) fn has_loads(&self) -> bool {
+        self.attached().is_some_and(|attached| attached.attachment.watcher.served().is_none())
+    }
+
     /// Whether another process wants to know what was handled, and was not answered yet.
     pub(crate) fn is_poked(&self) -> bool {
         self.is_poked.load(Ordering::Acquire)

@@ -139,6 +139,8 @@ mod reap;
 mod renew;
 #[path = "../../cached-core/src/replay.rs"]
 mod replay;
+#[path = "../../cached-core/src/returning.rs"]
+mod returning;
 #[path = "../../cached-core/src/said.rs"]
 mod said;
 #[path = "../../cached-core/src/seek.rs"]
