@@ -76,7 +76,8 @@ mod tests {
     }
 
     fn go() {
-        let slot: Arc<dyn Slot> = Arc::new(Last(Meta::new(0, Default::default(), Default::default(), 0)));
+        let slot: Arc<dyn Slot> =
+            Arc::new(Last(Meta::new(0, std::time::Duration::ZERO, std::time::Duration::ZERO, 0)));
         leave(&slot);
     }
 

@@ -275,7 +275,9 @@ mod tests {
         assert!(pending.len() <= MOST + 1);
         assert!(about(&pending, "ns:0") && about(&pending, "ns:never said"));
         let keys = pending.some(usize::MAX);
-        keys.iter().for_each(|(word, number)| pending.told(word, *number));
+        for (word, number) in &keys {
+            pending.told(word, *number);
+        }
         assert!(matches!(&pending.some(usize::MAX)[..], [(Word::Matching(all), _)] if all == "ns:*"));
     }
 
@@ -297,11 +299,15 @@ mod tests {
         // Said again while everything is removed, so that has to be done anew.
         let everything = pending.some(1);
         add(pattern(0));
-        everything.iter().for_each(|(word, number)| pending.told(word, *number));
+        for (word, number) in &everything {
+            pending.told(word, *number);
+        }
         assert!(pending.len() == 1 && about(&pending, "ns:0:x"));
         let everything = pending.some(1);
         add(Word::Matching("ns:*".to_owned()));
-        everything.iter().for_each(|(word, number)| pending.told(word, *number));
+        for (word, number) in &everything {
+            pending.told(word, *number);
+        }
         assert!(about(&pending, "ns:0:x"));
     }
 

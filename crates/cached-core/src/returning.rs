@@ -73,6 +73,6 @@ impl Drop for Return {
 
 impl fmt::Debug for Returning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Returning").field("count", &self.count.load(Ordering::SeqCst)).finish()
+        f.debug_struct("Returning").field("count", &self.count.load(Ordering::SeqCst)).finish_non_exhaustive()
     }
 }

@@ -194,7 +194,7 @@ impl Shared {
             Some(remaining) => {
                 let left = remaining.saturating_sub(spare).min(life);
                 // A tier may hold for less what would live longer.
-                (left, if life <= LONGEST_COUNTED { life - left } else { wall_age() })
+                (left, if life <= LONGEST_COUNTED { life.saturating_sub(left) } else { wall_age() })
             }
             None => (life.saturating_sub(wall_age()), wall_age()),
         };

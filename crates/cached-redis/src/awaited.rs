@@ -24,6 +24,7 @@ pub(crate) fn slow(budget: Duration) -> Duration {
 
 /// How an answer was waited for.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Vigil {
     began: Instant,
     budget: Duration,
@@ -88,7 +89,7 @@ impl Vigil {
     fn look(&mut self, now: Instant) -> bool {
         let is_late = self.is_late(now);
         self.was_late |= is_late;
-        let rest = self.budget - self.slow();
+        let rest = self.budget.saturating_sub(self.slow());
         if !self.is_slow {
             self.is_slow = true;
             let end = later(self.began, self.budget);

@@ -223,7 +223,9 @@ impl Asker {
         let (said, now) = match self.ask(&posts).await {
             Ok(said) => said,
             Err(error) => {
-                rounds.into_iter().for_each(|round| round.end(&Err(error.clone())));
+                for round in rounds {
+                    round.end(&Err(error.clone()));
+                }
                 return Vec::new();
             }
         };

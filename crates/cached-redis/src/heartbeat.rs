@@ -95,6 +95,7 @@ pub(crate) fn identity() -> String {
 }
 
 /// The heartbeat of one connection.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Heartbeat {
     pub(crate) settings: Arc<Settings>,
     pub(crate) link: Arc<Link>,
@@ -151,6 +152,7 @@ impl Times {
 
 /// What a heartbeat asks.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 struct Plan {
     sent: Instant,
     post: Option<Post>,
@@ -293,6 +295,7 @@ impl Heartbeat {
     }
 
     /// Who may not ask for the time asks how much is left, of each value.
+    #[allow(clippy::needless_pass_by_value, reason = "an answer is read once")]
     fn learn_time(&mut self, time: RedisResult<(u64, u64)>, sent: Instant) {
         if let Ok(time) = time {
             self.session.clock.learn(time, sent);

@@ -277,7 +277,8 @@ mod tests {
     #[test]
     fn the_slowest_of_those_who_may_serve_counts() {
         const NOBODY: &str = "9007199254740991";
-        let cases: [(&[(&str, &str)], &str, &str); 10] = [
+        type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
+        let cases: [Case<'_>; 10] = [
             (&[("me.1", "SOON:0")], "me.1", NOBODY),
             (
                 &[("me.1", "SOON:0"), ("a", "SOON:7"), ("b", "PAST:0"), ("c", "SOON:1700000000000001")],

@@ -1,5 +1,7 @@
 //! Commands of a client, as a server that tracks less would take them.
 
+use std::fmt::Write as _;
+
 use crate::frames::Frames;
 
 /// What a server tracks less than Redis does.
@@ -94,7 +96,7 @@ fn words(command: &[u8]) -> Vec<&[u8]> {
 fn encode(words: &[&str]) -> Vec<u8> {
     let mut command = format!("*{}\r\n", words.len());
     for word in words {
-        command.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+        let _ = write!(command, "${}\r\n{word}\r\n", word.len());
     }
     command.into_bytes()
 }

@@ -33,6 +33,7 @@ pub(super) fn restore(input: &Input) -> TokenStream {
     }
 }
 
+#[allow(clippy::too_many_lines, reason = "one option after the other")]
 fn shape(input: &Input) -> TokenStream {
     let krate = &input.krate;
     let options = &input.options;
