@@ -31,7 +31,8 @@ pub(crate) struct Function {
     load: OnceLock<Box<Histogram>>,
     /// Its most used keys, if they are kept warm.
     pub(crate) hot: Hot,
-    /// Whether a value that is written is read again before it is stored: the first one, and after one could not be read.
+    /// The next value is read back before it is stored: the first one, and each one from when a stored value could not be read
+    /// until one was.
     is_codec_unsure: AtomicBool,
     is_unshared_said: AtomicBool,
     /// The print of the first site with this template that uses the shared tier; 0 if there was none.
@@ -64,7 +65,7 @@ impl Function {
         self.name
     }
 
-    /// Whether a form of a value in which it cannot be read again is to be found out before it is stored.
+    /// Whether the next value is read back before it is stored.
     pub(crate) fn checks_codec(&self) -> bool {
         self.is_codec_unsure.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! What a program is told that nobody asked: once, and not as an error of a call.
+//! Warnings to the operator of a program, about what is no error of a call.
 
 /// Says something about a function: as an event of `tracing` with that feature, otherwise on stderr. Neither a key nor a value is in
 /// `what`.
