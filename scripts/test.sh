@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs every test of the workspace. The tests start redis-server processes of their own, and on Linux they count
+# Runs every test of the workspace, also when some fail, and says in the end what runs each of those again. The tests start redis-server processes of their own, and on Linux they count
 # instructions with valgrind: both are installed first if they are missing.
 set -eu
 
@@ -55,9 +55,10 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 # The exit status takes the way over a file, because that of a pipeline is the status of `tee`.
-{ cargo test --workspace --all-features 2>&1 && echo 0 >"$scratch/status" || echo 1 >"$scratch/status"; } |
+{ cargo test --workspace --all-features --no-fail-fast 2>&1 && echo 0 >"$scratch/status" || echo 1 >"$scratch/status"; } |
     tee "$scratch/log"
 
 awk '/^test result: / { passed += $4; failed += $6; ignored += $8 }
      END { printf "\ntotal: %d passed, %d failed, %d ignored\n", passed, failed, ignored }' "$scratch/log"
+awk -f scripts/again.awk "$scratch/log"
 exit "$(cat "$scratch/status")"

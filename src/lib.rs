@@ -88,7 +88,10 @@ pub use cached_core::cached;
 pub use cached_core::invalidates;
 pub use cached_core::*;
 #[cfg(feature = "redis")]
-pub use cached_redis::{RedisHealth, RedisState, RedisStateWatch, RedisTier, RedisTierBuilder};
+pub use cached_redis::{
+    Credentials, CredentialsError, CredentialsProvider, RedisHealth, RedisState, RedisStateWatch, RedisTier,
+    RedisTierBuilder,
+};
 
 #[cfg(feature = "redis")]
 mod redis;
@@ -117,6 +120,11 @@ pub mod __private {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So do those of the page about Redis.
+#[cfg(all(doctest, feature = "redis"))]
+#[doc = include_str!("../docs/redis.md")]
+struct RedisPage;
 
 /// So do those of the page about what can be seen.
 #[cfg(doctest)]

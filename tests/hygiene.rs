@@ -258,7 +258,7 @@ mod blanket {
             x
         }
 
-        #[cached("blanket:tags:{x}", ttl = "1m", skip(self), bound = 0, tags = ["x:{x}"], tags_from = |_| vec![])]
+        #[cached("blanket:tags:{x}", ttl = "1m", skip(self), bound = 0, tags = ["x:{x}"], tags_from = |_| vec![cached_aside::tag!("x:{}", 1)])]
         pub(super) async fn tagged(&self, x: u32) -> u32 {
             super::run();
             x

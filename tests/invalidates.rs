@@ -10,7 +10,7 @@ use std::{
 };
 
 use cached_aside::{
-    Cache, cached, invalidates,
+    Cache, cached, invalidates, tag,
     testing::{CountedLoad, FakeTier, ManualClock},
 };
 use tokio::sync::Notify;
@@ -45,7 +45,7 @@ impl Notes {
         cache = cache,
         skip(self, cache),
         tags = ["note:{id}", "notes"],
-        tags_from = |text| vec![format!("text:{text}")],
+        tags_from = |text| vec![tag!("text:{}", text)],
         handle = note_entry
     )]
     async fn note(&self, cache: &Cache, id: u32) -> u32 {

@@ -6,14 +6,20 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cached_aside::{
     Cache, CacheBuilder, CacheControl, CacheOutcome, Layer, RedisTier, Stats, TierHealth, TierState, cached,
-    testing::ManualClock, warm,
+    tag,
+    testing::{ManualClock, WrongClock},
+    warm,
 };
 use redis_harness::{Proxy, RedisServer, eventually_async};
+use tokio::{
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
 
 /// So long that no result depends on how busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -68,7 +74,7 @@ async fn bytes_travel_as_bytes() {
 }
 
 /// More than Redis is to hold, with a tag that it tells itself.
-#[cached("atlas:{id}", ttl = "1h", tags = ["atlas:{id}"], tags_from = |atlas| vec![format!("pages:{}", atlas.len())],
+#[cached("atlas:{id}", ttl = "1h", tags = ["atlas:{id}"], tags_from = |atlas| vec![tag!("pages:{}", atlas.len())],
     cache = cache, skip(cache, runs))]
 async fn atlas(cache: &Cache, runs: &AtomicUsize, id: u32) -> Vec<String> {
     let run = runs.fetch_add(1, SeqCst);
@@ -356,4 +362,229 @@ async fn a_key_is_kept_warm_by_one_load_over_all() {
     assert_eq!((sum(|stats| stats.loads), sum(|stats| stats.misses)), (2, 1));
     assert!(sum(|stats| stats.kept_warm) >= 1);
     assert_eq!(runs.load(SeqCst), 2);
+}
+
+#[test]
+fn the_same_settings_again_are_the_same_cache() {
+    // Nothing is asked of it here.
+    let use_redis =
+        |port: u16, namespace| cached_aside::use_redis(&format!("redis://127.0.0.1:{port}"), namespace);
+    let one = use_redis(1, "again").unwrap();
+    assert!(std::ptr::eq(one, use_redis(1, "again").unwrap()));
+    for (port, namespace) in [(2, "again"), (1, "another")] {
+        assert!(use_redis(port, namespace).unwrap_err().is_installed());
+    }
+    assert!(std::ptr::eq(one, use_redis(1, "again").unwrap()));
+}
+
+#[test]
+fn without_a_namespace_a_cache_that_shares_is_called_after_its_program() {
+    let name = |cache: Cache| cache.keyspace::<u32, u32>("n", PATIENCE).unwrap().key(&1).unwrap();
+    let tier = RedisTier::builder("redis://127.0.0.1:1").build().unwrap();
+    let shared = name(Cache::builder().tier(tier).build().unwrap());
+    // The program of these tests, with what cargo adds to its name.
+    assert!(shared.starts_with("redis-") && shared.contains(":n:"), "{shared}");
+    let alone = name(Cache::builder().build().unwrap());
+    assert!(alone.starts_with("cached-aside:n:"), "{alone}");
+}
+
+#[cached("scarce:{id}", ttl = "1h", max_loads = 1, cache = cache, skip(cache, source))]
+async fn scarce(cache: &Cache, source: &Slow, id: u32) -> u32 {
+    source.runs.fetch_add(1, SeqCst);
+    source.gate.acquire().await.unwrap().forget();
+    id
+}
+
+/// Its loads end as they are let through.
+#[derive(Clone)]
+struct Slow {
+    runs: Arc<AtomicUsize>,
+    gate: Arc<Semaphore>,
+}
+
+impl Slow {
+    fn with(permits: usize) -> Self {
+        Self { runs: Arc::default(), gate: Arc::new(Semaphore::new(permits)) }
+    }
+}
+
+/// A lease in the queue of one process would keep every other one from loading.
+#[tokio::test]
+async fn a_process_with_all_places_taken_leaves_its_keys_to_others() {
+    let redis = RedisServer::start();
+    let (a, b) = (cache_on(&redis.url()), cache_on(&redis.url()));
+    let (busy, idle) = (Slow::with(0), Slow::with(Semaphore::MAX_PERMITS));
+    let ask = |id| {
+        let (cache, busy) = (a.clone(), busy.clone());
+        tokio::spawn(async move { scarce(&cache, &busy, id).await })
+    };
+    let first = ask(1);
+    eventually_async("the only place is taken", async || busy.runs.load(SeqCst) == 1).await;
+    let queued = ask(2);
+    let looks = || a.stats_by_function().iter().map(|function| function.look.count).sum::<u64>();
+    eventually_async("the next one has asked Redis", async || looks() == 2).await;
+    let elsewhere = timeout(PATIENCE, scarce(&b, &idle, 2));
+    assert_eq!(elsewhere.await, Ok(2));
+    b.flush().await;
+    // Its caller gets that value, although no place is free.
+    assert_eq!(timeout(PATIENCE, queued).await.unwrap().unwrap(), 2);
+    assert_eq!((busy.runs.load(SeqCst), idle.runs.load(SeqCst)), (1, 1));
+    busy.gate.add_permits(1);
+    assert_eq!(first.await.unwrap(), 1);
+}
+
+/// Writes a lease under a key, as a process would that has died since, with an end so far ahead of the server's clock.
+fn leave_lease(redis: &RedisServer, key: &str, value: &str, ahead_ms: u64) {
+    let script = "local time = redis.call('TIME') \
+        local ends = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2] \
+        local lease = string.rep('x', 16) .. struct.pack('>I8', ends) \
+        local rest = string.rep('\\0', 16) .. '\\1' .. '\\255aside\\2' \
+        redis.call('SET', KEYS[1], ARGV[1] .. lease .. rest, 'PX', 86400000) return 1";
+    let done = redis.cli(&["EVAL", script, "1", key, value, &ahead_ms.to_string()]);
+    assert_eq!(done.trim(), "1");
+}
+
+/// The clock of the server was set back after it was taken, or a replica with another clock took over.
+#[tokio::test]
+async fn a_lease_whose_end_is_absurd_holds_nobody_up_for_long() {
+    const HOUR_MS: u64 = 60 * 60 * 1000;
+
+    let redis = RedisServer::start();
+    let tier = RedisTier::builder(redis.url()).operation_timeout(PATIENCE).write_timeout(PATIENCE).build();
+    let cache = Cache::builder().namespace("test").lease(Duration::from_millis(100)).tier(tier.unwrap());
+    let (cache, runs) = (cache.build().unwrap(), AtomicUsize::new(0));
+    for (id, value) in [(7, ""), (8, "a value that cannot be read")] {
+        let key = format!("test:user:{id}");
+        leave_lease(&redis, &key, value, HOUR_MS);
+        let call = timeout(PATIENCE, user(&cache, &runs, id));
+        assert_eq!(call.await, Ok(format!("user {id}")), "{value:?}");
+        cache.flush().await;
+        cache.clear_local();
+        // The value is everyone's.
+        assert_eq!(user(&cache, &runs, id).await, format!("user {id}"));
+    }
+    assert_eq!(runs.load(SeqCst), 2);
+}
+
+#[cached("ahead:{id}", ttl = "1h", refresh_ahead = 0.8, cache = cache, skip(cache, source))]
+async fn ahead(cache: &Cache, source: &Slow, id: u32) -> u32 {
+    source.runs.fetch_add(1, SeqCst);
+    source.gate.acquire().await.unwrap().forget();
+    id
+}
+
+/// What has been loaded just now is not loaded again by a machine whose wall clock is 50 minutes ahead.
+#[tokio::test]
+async fn the_age_of_a_value_does_not_depend_on_wall_clocks() {
+    let redis = RedisServer::start();
+    let (clock, source) = (WrongClock::new(), Slow::with(Semaphore::MAX_PERMITS));
+    clock.step(50 * 60 * 1000);
+    let tier = RedisTier::builder(redis.url()).operation_timeout(PATIENCE).write_timeout(PATIENCE).build();
+    let b = Cache::builder().namespace("test").clock(clock.clock()).tier(tier.unwrap()).build().unwrap();
+    let a = cache_on(&redis.url());
+    ahead(&a, &source, 7).await;
+    a.flush().await;
+    for tier in [Layer::L2, Layer::L1] {
+        let reply = ahead::with(CacheControl::new(), &b, &source, 7).await;
+        let CacheOutcome::Hit { tier: from, age } = reply.outcome else { panic!("{:?}", reply.outcome) };
+        assert_eq!(from, tier);
+        assert!(age < Duration::from_secs(10 * 60), "{age:?}");
+    }
+    // A renewal would be under way, or over.
+    assert_eq!((b.stats().in_flight, source.runs.load(SeqCst)), (0, 1));
+}
+
+/// With a bound of half a second, the proof would be too old soon, and an entry would be asked for again.
+#[tokio::test]
+async fn hits_in_memory_keep_proofs_coming_and_a_pause_costs_one_question() {
+    let redis = RedisServer::start();
+    let tier =
+        RedisTier::builder(redis.url()).operation_timeout(PATIENCE).write_timeout(PATIENCE).build().unwrap();
+    let bound = Duration::from_millis(500);
+    let cache = Cache::builder().namespace("test").staleness_bound(bound).tier(tier).build().unwrap();
+    let runs = AtomicUsize::new(0);
+    user(&cache, &runs, 7).await;
+    cache.flush().await;
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(8) {
+        user(&cache, &runs, 7).await;
+        sleep(Duration::from_millis(5)).await;
+    }
+    let busy = cache.stats();
+    // A machine that stands still for longer than the bound has an excuse.
+    assert!(busy.revalidated <= 2, "{busy:?}");
+
+    eventually_async("nothing is asked any more", async || {
+        let calls = redis.cli(&["INFO", "commandstats"]);
+        sleep(Duration::from_millis(1500)).await;
+        let later = redis.cli(&["INFO", "commandstats"]);
+        let of_tier = |stats: &str| {
+            let is_own = |line: &&str| {
+                !["info", "client", "hello"].iter().any(|own| line.starts_with(&format!("cmdstat_{own}")))
+            };
+            stats
+                .lines()
+                .filter(is_own)
+                .map(|line| line.split(',').next().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        of_tier(&calls) == of_tier(&later)
+    })
+    .await;
+    for _ in 0..10 {
+        user(&cache, &runs, 7).await;
+    }
+    let stats = cache.stats();
+    assert_eq!(stats.revalidated, busy.revalidated + 1, "{stats:?}");
+    assert_eq!(runs.load(SeqCst), 1);
+}
+
+#[tokio::test]
+async fn many_keys_go_in_parts() {
+    const MANY: u64 = 20_000;
+    let redis = RedisServer::start();
+    let proxy = Proxy::start(redis.port());
+    let cache = cache_on(&proxy.url());
+    let prices = cache.keyspace::<u64, u64>("price", PATIENCE * 100).unwrap();
+    prices.set(&MANY, 0).await.unwrap();
+    let keys: Vec<_> = (0..MANY).collect();
+    prices.set_many(keys.iter().map(|key| (key, key + 1))).await.unwrap();
+    cache.clear_local();
+    proxy.take_round_trips();
+    let found = prices.get_many(&keys).await;
+    assert!(found.iter().zip(0..).all(|(value, key)| *value == Some(key + 1)));
+    let asked = proxy.take_round_trips().len();
+    assert!(asked as u64 >= MANY / 256, "{asked} round trips");
+}
+
+/// What a load that is nearly over its ttl finds is replaced while the others go on with it.
+#[tokio::test]
+async fn a_refresh_of_a_value_that_is_nearly_over_takes_it_from_nobody() {
+    let redis = RedisServer::start();
+    let (a, b) = (cache_on(&redis.url()), cache_on(&redis.url()));
+    let load = async |cache: &Cache, terms: CacheControl, held: &Semaphore, runs: &AtomicUsize| {
+        nearly_over::with(terms, cache, held, runs).await.outcome
+    };
+    let (open, held, runs) = (Semaphore::new(9), Semaphore::new(0), AtomicUsize::new(0));
+    load(&a, CacheControl::new(), &open, &runs).await;
+    a.flush().await;
+    load(&b, CacheControl::new(), &open, &runs).await;
+    let refreshed = load(&a, CacheControl::no_cache(), &held, &runs);
+    let asked = async {
+        eventually_async("the refresh has begun", async || runs.load(SeqCst) == 2).await;
+        let outcome = timeout(PATIENCE, load(&b, CacheControl::new(), &open, &runs)).await;
+        held.add_permits(1);
+        outcome.expect("it does not wait")
+    };
+    let (_, outcome) = tokio::join!(refreshed, asked);
+    assert!(matches!(outcome, CacheOutcome::Hit { .. }), "{outcome:?}");
+    assert_eq!(runs.load(SeqCst), 2);
+}
+
+/// Less than a lease.
+#[cached("nearly-over", ttl = "9s", detach = false, cache = cache, skip(cache, held, runs))]
+async fn nearly_over(cache: &Cache, held: &Semaphore, runs: &AtomicUsize) -> u8 {
+    runs.fetch_add(1, SeqCst);
+    held.acquire().await.unwrap().forget();
+    1
 }

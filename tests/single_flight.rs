@@ -335,32 +335,6 @@ async fn an_error_that_can_be_cloned_is_shared() {
 }
 
 #[tokio::test]
-async fn an_error_that_cannot_be_cloned_is_tried_once_more_and_then_by_everyone() {
-    #[cached("err", ttl = "1h", cache = cache, skip(cache, source, heal))]
-    async fn fails(cache: &Cache, source: &Source, heal: usize, key: u32) -> Result<usize, Unshareable> {
-        let run = source.run().await;
-        if run >= heal { Ok(run) } else { Err(Unshareable(run)) }
-    }
-    for (heal, loads) in [(2, 2), (1_000, 100)] {
-        let (cache, source) = (cache(), Source::held());
-        let callers: Vec<_> = (0..100)
-            .map(|_| {
-                let (cache, source) = (cache.clone(), source.clone());
-                tokio::spawn(async move { fails(&cache, &source, heal, 7).await })
-            })
-            .collect();
-        source.begun().await;
-        settle().await;
-        source.let_through(100);
-        for caller in callers {
-            let _ = caller.await.unwrap();
-        }
-        assert_eq!(source.runs(), loads);
-        assert_eq!(cache.stats().in_flight, 0);
-    }
-}
-
-#[tokio::test]
 async fn a_load_that_asks_for_its_own_key_runs_the_body() {
     #[cached("recursive", ttl = "1h", cache = cache, skip(cache, source, depth), detach = false)]
     async fn recursive(cache: &Cache, source: &Source, depth: u32, key: u32) -> usize {
@@ -568,4 +542,86 @@ async fn loads_that_ask_for_each_other_end() {
     // One of them ran the other's body by itself; the other one waited for it or did the same.
     assert!((2..=3).contains(&sum), "{sum}");
     assert_eq!(cache.stats().in_flight, 0);
+}
+
+#[cached("versioned:{id}", ttl = "1m", cache = cache, skip(cache, source))]
+async fn first_version(cache: &Cache, source: &Source, id: u32) -> usize {
+    source.run().await + id as usize
+}
+
+#[cached("versioned:{id}", ttl = "1m", version = 2, cache = cache, skip(cache, source))]
+async fn second_version(cache: &Cache, source: &Source, id: u32) -> usize {
+    100 + source.run().await + id as usize
+}
+
+#[tokio::test]
+async fn two_versions_share_no_load() {
+    let (cache, source) = (cache(), Source::held());
+    let loading = tokio::spawn({
+        let (cache, source) = (cache.clone(), source.clone());
+        async move { first_version(&cache, &source, 7).await }
+    });
+    source.begun().await;
+    let open = Source::open();
+    let other = second_version(&cache, &open, 7);
+    assert_eq!(tokio::time::timeout(Duration::from_secs(20), other).await, Ok(108));
+    source.let_through(1);
+    assert_eq!(loading.await.unwrap(), 8);
+    assert_eq!((source.runs(), open.runs()), (1, 1));
+}
+
+/// A value that calls a cached function when it is dropped.
+#[derive(Clone)]
+struct Last(#[allow(dead_code, reason = "it is dropped")] Arc<Calls>);
+
+struct Calls {
+    cache: Cache,
+    dropped: Arc<AtomicUsize>,
+}
+
+impl Drop for Calls {
+    fn drop(&mut self) {
+        // Whichever lock is held, one of these keys is under it.
+        for key in 0..1_000 {
+            plain(&self.cache, key);
+        }
+        self.dropped.fetch_add(1, SeqCst);
+    }
+}
+
+#[cached("plain", ttl = "1m", local, cache = cache, skip(cache))]
+fn plain(cache: &Cache, key: u32) -> u32 {
+    key
+}
+
+#[cached("last", ttl = "1m", local, max_entries = 10, cache = cache, skip(cache, dropped))]
+fn last(cache: &Cache, dropped: &Arc<AtomicUsize>, key: u32) -> Last {
+    Last(Arc::new(Calls { cache: cache.clone(), dropped: dropped.clone() }))
+}
+
+#[test]
+fn a_value_may_use_the_cache_when_it_is_dropped() {
+    let (done, is_done) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let (cache, dropped) = (cache(), Arc::new(AtomicUsize::new(0)));
+        // For room, by a newer value, by an invalidation, and with everything.
+        for key in 0..100 {
+            last(&cache, &dropped, key);
+        }
+        for key in 0..100 {
+            last::refresh(&cache, &dropped, key);
+            last::invalidate(&cache, &dropped, key).unwrap();
+        }
+        for key in 0..100 {
+            last(&cache, &dropped, key);
+        }
+        cache.clear_local();
+        // What has left is let go of as others come.
+        for key in 1_000..20_000 {
+            plain(&cache, key);
+        }
+        done.send(dropped.load(SeqCst)).unwrap();
+    });
+    let dropped = is_done.recv_timeout(Duration::from_secs(60)).expect("it hangs");
+    assert!(dropped >= 200, "{dropped}");
 }

@@ -10,7 +10,7 @@ use std::{
 
 use cached_aside::{
     Adopted, Ask, Cache, CacheBuilder, CacheControl, CacheOutcome, Filled, Layer, LeaseClaim, Leased, Mode,
-    Moment, Reason, Seen, TagAsk, Tier, TierError, TierFill, Token, cached,
+    Moment, Reason, Seen, Tag, TagAsk, Tier, TierError, TierFill, Token, cached, tag,
     testing::{CountedLoad, FakeTier, ManualClock},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -401,6 +401,7 @@ async fn chosen_errors_are_kept_for_their_own_time_and_in_this_process() {
     assert_eq!(fails::peek(&fleet.a, &runs, 0).await, Some(Err("gone".to_owned())));
     fleet.clock.advance(5 * SECOND);
     fails(&fleet.a, &runs, 0).await.unwrap_err();
+    fleet.a.flush().await;
     fails(&fleet.b, &runs, 0).await.unwrap_err();
     fleet.a.flush().await;
     assert_eq!((runs.load(SeqCst), fleet.tier.keys().len()), (5, 0));
@@ -819,11 +820,11 @@ async fn what_ends_while_its_tags_are_asked_for_is_not_served() {
     /// Time passes while the tags are found out.
     static PASSES: Mutex<Option<ManualClock>> = Mutex::new(None);
 
-    fn tags(n: u32) -> Vec<String> {
+    fn tags(n: u32) -> Vec<Tag> {
         if let Some(clock) = PASSES.lock().unwrap().take() {
             clock.advance(MINUTE);
         }
-        vec![format!("number:{n}")]
+        vec![tag!("number:{}", n)]
     }
 
     #[cached("ends:{n}", ttl = "1m", tags_from = |n| tags(*n), cache = cache, skip(cache, runs))]

@@ -6,14 +6,17 @@ use std::sync::{
 };
 use std::time::Duration;
 
-use cached_aside::{Cache, CacheControl, CacheOutcome, Layer, Reply, cached};
-use tokio::{
-    spawn,
-    task::JoinHandle,
-    time::{sleep, timeout},
+use cached_aside::{
+    Budget, Cache, CacheControl, CacheOutcome, Layer, Reply, cached,
+    testing::{FakeTier, ManualClock},
 };
+use redis_harness::PATIENCE;
+use tokio::{spawn, task::JoinHandle, time::timeout};
 
-use crate::support::{Pair, SECOND, Source, until};
+use crate::{
+    odd::{Odd, Switches},
+    support::{Pair, SECOND, Source, settle, until},
+};
 
 #[cached("stale:{id}", ttl = "10s", stale = "100s", cache = cache, skip(cache, source))]
 async fn stale(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
@@ -39,8 +42,22 @@ async fn ahead(cache: &Cache, source: &Source, id: u32) -> usize {
     source.load().await
 }
 
-#[cached("slow:{id}", ttl = "10s", load_timeout = "30ms", cache = cache, skip(cache, source))]
+#[cached("slow:{id}", ttl = "10s", schema = "slow", load_timeout = "30ms", max_loads = 1, cache = cache, skip(cache, source))]
 async fn slow(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
+    let _ = id;
+    Ok(source.load().await)
+}
+
+/// What its callers get.
+const TOO_LATE: &str = "the load took longer than 30ms";
+
+fn start_slow(cache: &Cache, source: &Source, id: u32) -> JoinHandle<Result<usize, String>> {
+    let (cache, source) = (cache.clone(), source.clone());
+    spawn(async move { slow(&cache, &source, id).await })
+}
+
+#[cached("slow:{id}", ttl = "10s", schema = "slow", cache = cache, skip(cache, source))]
+async fn unlimited(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
     let _ = id;
     Ok(source.load().await)
 }
@@ -195,6 +212,9 @@ async fn a_caller_waits_for_a_fresh_value_as_long_as_he_is_told_to() {
     pair.clock.advance(11 * SECOND);
     let held = Source::held();
     let callers: Vec<JoinHandle<_>> = (0..3).map(|_| call(&held)).collect();
+    // One leads, and two follow it.
+    until(|| held.runs() == 1 && pair.a.stats().waiting == 2).await;
+    pair.clock.advance(Duration::from_millis(20));
     for caller in callers {
         let reply = caller.await.unwrap();
         assert!(is_stale(&reply, Layer::L1), "{:?}", reply.outcome);
@@ -221,7 +241,8 @@ async fn who_waited_gets_no_value_that_was_invalidated_meanwhile() {
         until(|| held.runs() == 1).await;
         patient::invalidate(&pair.b, &source, 7).await.unwrap();
         // Longer than he has patience for a fresh value.
-        sleep(Duration::from_millis(30)).await;
+        pair.clock.advance(Duration::from_millis(30));
+        settle().await;
         held.let_through(1);
         let reply = waiting.await.unwrap();
         assert_eq!(reply.outcome, CacheOutcome::Miss);
@@ -277,10 +298,94 @@ async fn a_hit_near_the_end_loads_ahead_and_waits_for_nothing() {
 #[tokio::test]
 async fn a_load_that_takes_too_long_is_dropped() {
     let (pair, source) = (Pair::new(), Source::held());
-    assert_eq!(slow(&pair.a, &source, 7).await, Err("the load took longer than 30ms".to_owned()));
+    let call = start_slow(&pair.a, &source, 7);
+    until(|| source.runs() == 1).await;
+    pair.clock.advance(Duration::from_millis(29));
+    settle().await;
+    assert!(!call.is_finished(), "its time is that of the cache's clock");
+    pair.clock.advance(Duration::from_millis(1));
+    assert_eq!(call.await.unwrap(), Err(TOO_LATE.to_owned()));
     assert_eq!((pair.a.stats().load_timeouts, pair.a.stats().in_flight), (1, 0));
     source.let_through(9);
     assert_eq!(slow(&pair.a, &source, 7).await, Ok(1));
+}
+
+/// What a call waits for is no part of its load's time, and has a limit of its own.
+#[tokio::test]
+async fn a_call_that_waits_for_a_place_for_too_long_is_turned_away() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let first = start_slow(&pair.a, &source, 1);
+    until(|| source.runs() == 1).await;
+    pair.clock.advance(Duration::from_millis(20));
+    let (second, third) = (start_slow(&pair.a, &source, 2), start_slow(&pair.a, &source, 3));
+    until(|| pair.a.stats().in_flight == 3).await;
+    // The first one is dropped, and the second one has its place and all of its time.
+    pair.clock.advance(Duration::from_millis(10));
+    assert_eq!(first.await.unwrap(), Err(TOO_LATE.to_owned()));
+    until(|| source.runs() == 2).await;
+    pair.clock.advance(Duration::from_millis(20));
+    assert_eq!(third.await.unwrap(), Err(TOO_LATE.to_owned()));
+    assert!(!second.is_finished(), "a load has its time from when it begins");
+    source.let_through(9);
+    assert_eq!(second.await.unwrap(), Ok(1));
+    let stats = pair.a.stats();
+    assert_eq!((source.runs(), stats.load_timeouts, stats.load_errors, stats.in_flight), (2, 2, 1, 0));
+    assert_eq!(slow(&pair.a, &source, 3).await, Ok(1), "the place is free");
+}
+
+/// Its leader may have waited before it began to load.
+#[tokio::test]
+async fn a_call_that_follows_another_one_waits_no_longer_than_that_may() {
+    let (pair, source) = (Pair::new(), Source::held());
+    // The same key in another function, whose load has no limit.
+    let leader = spawn({
+        let (cache, source) = (pair.a.clone(), source.clone());
+        async move { unlimited(&cache, &source, 7).await }
+    });
+    until(|| source.runs() == 1).await;
+    let follower = start_slow(&pair.a, &source, 7);
+    until(|| pair.a.stats().waiting == 1).await;
+    pair.clock.advance(Duration::from_millis(59));
+    settle().await;
+    assert!(!follower.is_finished());
+    pair.clock.advance(Duration::from_millis(1));
+    assert_eq!(follower.await.unwrap(), Err(TOO_LATE.to_owned()));
+    source.let_through(1);
+    assert_eq!((leader.await.unwrap(), source.runs()), (Ok(1), 1));
+}
+
+/// The other process holds its lease for longer than a load of this one may take.
+#[tokio::test]
+async fn a_call_waits_no_longer_for_another_process_than_a_load_may_take() {
+    let (pair, source, other) = (Pair::new(), Source::open(), Source::held());
+    let holder = spawn({
+        let (cache, other) = (pair.b.clone(), other.clone());
+        async move { unlimited(&cache, &other, 7).await }
+    });
+    until(|| other.runs() == 1).await;
+    let call = start_slow(&pair.a, &source, 7);
+    until(|| pair.a.stats().in_flight == 1).await;
+    settle().await;
+    assert_eq!(source.runs(), 0);
+    pair.clock.advance(Duration::from_millis(30));
+    assert_eq!(call.await.unwrap(), Ok(1));
+    other.let_through(1);
+    assert_eq!(holder.await.unwrap(), Ok(1));
+}
+
+/// A lease that waited in the queue of one process would keep the other one from loading.
+#[tokio::test]
+async fn what_waits_for_a_place_here_is_loaded_elsewhere_and_then_needs_none() {
+    let (pair, busy, idle) = (Pair::new(), Source::held(), Source::open());
+    let first = start_slow(&pair.a, &busy, 1);
+    until(|| busy.runs() == 1).await;
+    let queued = start_slow(&pair.a, &busy, 2);
+    until(|| pair.a.stats().in_flight == 2).await;
+    assert_eq!(timeout(10 * SECOND, slow(&pair.b, &idle, 2)).await, Ok(Ok(1)));
+    assert_eq!(timeout(10 * SECOND, queued).await.unwrap().unwrap(), Ok(1));
+    assert_eq!((busy.runs(), idle.runs()), (1, 1));
+    busy.let_through(1);
+    assert_eq!(first.await.unwrap(), Ok(1));
 }
 
 #[tokio::test]
@@ -298,7 +403,7 @@ async fn no_more_loads_than_allowed_go_on_at_a_time() {
         until(|| source.runs() == (done + 2).min(6)).await;
     }
     for call in calls {
-        assert_eq!(timeout(10 * SECOND, call).await.unwrap().unwrap(), 1);
+        assert_eq!(timeout(PATIENCE, call).await.unwrap().unwrap(), 1);
     }
 }
 
@@ -311,13 +416,12 @@ async fn loads_that_are_not_kept_are_counted_as_well() {
         spawn(async move { few::with(CacheControl::no_store(), &cache, &source, id).await.value })
     };
     let calls: Vec<_> = (0..4).map(call).collect();
-    let two = until(|| source.runs() == 2 && pair.a.stats().misses == 4);
-    timeout(10 * SECOND, two).await.unwrap();
+    until(|| source.runs() == 2 && pair.a.stats().misses == 4).await;
     source.let_through(1);
     until(|| source.runs() == 3).await;
     source.let_through(9);
     for call in calls {
-        assert_eq!(timeout(10 * SECOND, call).await.unwrap().unwrap(), 1);
+        assert_eq!(timeout(PATIENCE, call).await.unwrap().unwrap(), 1);
     }
 }
 
@@ -340,8 +444,8 @@ async fn a_load_that_another_one_waits_for_does_not_wait_for_a_place() {
     let inner = call(0);
     until(|| pair.a.stats().in_flight == 2).await;
     source.let_through(9);
-    assert_eq!(timeout(10 * SECOND, outer).await.unwrap().unwrap(), 2);
-    assert_eq!(timeout(10 * SECOND, inner).await.unwrap().unwrap(), 1);
+    assert_eq!(timeout(PATIENCE, outer).await.unwrap().unwrap(), 2);
+    assert_eq!(timeout(PATIENCE, inner).await.unwrap().unwrap(), 1);
     assert_eq!(source.runs(), 2);
 }
 
@@ -426,4 +530,55 @@ async fn what_a_lost_line_would_have_told_is_not_served_when_the_load_fails() {
     pair.clock.advance(5 * SECOND);
     held.let_through(1);
     assert_eq!(loading.await.unwrap(), Err("as planned".to_owned()));
+}
+
+#[cached("dear:{id}", ttl = "1h", cache = cache, skip(cache, source))]
+async fn dear(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
+    let _ = id;
+    source.try_load().await
+}
+
+#[cached("said:{id}", ttl = "1h", tier_timeout = "20ms", cache = cache, skip(cache, source))]
+async fn said(cache: &Cache, source: &Source, id: u32) -> usize {
+    let _ = id;
+    source.load().await
+}
+
+/// Two seconds for Redis are little where a load takes a minute, and much where it takes a millisecond.
+#[tokio::test]
+async fn how_long_the_tier_is_waited_for_follows_what_a_load_costs() {
+    let (clock, switches, source) = (ManualClock::new(), Arc::new(Switches::default()), Source::held());
+    let tier = Odd(FakeTier::new(&clock), switches.clone());
+    let cache = Cache::builder().namespace("test").tier(tier).clock(clock.clock()).build().unwrap();
+    let take = || std::mem::take(&mut *switches.budgets.lock().unwrap());
+    let load = async |id: u32, took: Duration| {
+        let runs = source.runs();
+        let call = spawn({
+            let (cache, source) = (cache.clone(), source.clone());
+            async move { dear(&cache, &source, id).await }
+        });
+        until(|| source.runs() > runs).await;
+        clock.advance(took);
+        source.let_through(1);
+        let _ = call.await.unwrap();
+        cache.flush().await;
+    };
+    let ms = Duration::from_millis;
+    load(1, ms(700)).await;
+    let grown = Budget::AtLeast(ms(512));
+    assert_eq!(take(), [("look", Budget::Own), ("lease", Budget::Own), ("fill", grown)]);
+    // What fails costs nothing.
+    source.fail(true);
+    load(2, 100 * SECOND).await;
+    assert_eq!(take(), [("look", grown), ("lease", grown)]);
+    source.fail(false);
+    load(3, 100 * SECOND).await;
+    let most = Budget::AtLeast(2 * SECOND);
+    assert_eq!(take(), [("look", grown), ("lease", grown), ("fill", most)]);
+
+    source.let_through(1);
+    said(&cache, &source, 1).await;
+    cache.flush().await;
+    let own = Budget::Exactly(ms(20));
+    assert_eq!(take(), [("look", own), ("lease", own), ("fill", own)]);
 }

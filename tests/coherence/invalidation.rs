@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use cached_aside::{Cache, CacheControl, cached};
+use cached_aside::{Cache, CacheControl, Mode, cached};
 use tokio::spawn;
 
 use crate::support::{Pair, Source, until};
@@ -157,4 +157,78 @@ async fn several_caches_are_told_in_one_go() {
     assert_eq!((done.is_ok(), trips), (true, 1));
     assert!(analytics::peek(&alone, &source, "ada", 1).await.is_none());
     assert_eq!(versions(&pair.b, &source).await, [2, 2, 1]);
+}
+
+#[tokio::test]
+async fn what_is_cleared_leaves_its_memory() {
+    let (pair, source) = (Pair::new(), Source::open());
+    fill(&pair, &source).await;
+    assert_eq!(pair.a.stats().l1_entries, 3);
+    pair.a.clear().await.unwrap();
+    let stats = pair.a.stats();
+    assert_eq!((stats.l1_entries, stats.l1_bytes), (0, 0));
+}
+
+#[cached("many:{half}:{n}", ttl = "1h", tags = ["half:{half}"], cache = cache, skip(cache))]
+async fn many(cache: &Cache, half: bool, n: u32) -> u32 {
+    let _ = half;
+    n
+}
+
+#[tokio::test]
+async fn what_a_tag_or_a_pattern_invalidates_leaves_its_memory() {
+    let pair = Pair::new();
+    let fill = async || {
+        for n in 0..2000 {
+            many(&pair.a, n % 2 == 0, n).await;
+        }
+        pair.flush().await;
+        assert_eq!(pair.a.stats().l1_entries, 2000);
+    };
+    fill().await;
+    pair.a.invalidate_tag("half:{}", &[&true]).await.unwrap();
+    until(|| pair.a.stats().l1_entries == 1000).await;
+    assert!(many::peek(&pair.a, false, 1).await.is_some());
+    fill().await;
+    pair.a.invalidate_pattern("many:*", &[]).await.unwrap();
+    until(|| pair.a.stats().l1_entries == 0).await;
+}
+
+/// With a shared tier, without one, and while that takes no part.
+#[tokio::test]
+async fn counters_begin_again_when_all_is_cleared_in_every_mode() {
+    for mode in [Mode::On, Mode::LocalOnly, Mode::Off] {
+        let pair = Pair::with(|builder| builder.mode(mode));
+        let alone = Cache::builder().mode(mode).build().unwrap();
+        for cache in [&pair.a, &alone] {
+            let count = async || cache.incr("logins", "ada", 1, None).await.unwrap();
+            assert_eq!((count().await, count().await), (1, 2));
+            cache.clear().await.unwrap();
+            assert_eq!(count().await, 1, "{mode:?}");
+            cache.invalidate_pattern("log*", &[]).await.unwrap();
+            assert_eq!(count().await, 1, "{mode:?}: as a pattern that matches");
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_counter_is_reset_and_no_other() {
+    for mode in [Mode::On, Mode::LocalOnly] {
+        let pair = Pair::with(|builder| builder.mode(mode));
+        let alone = Cache::builder().mode(mode).build().unwrap();
+        for cache in [&pair.a, &alone] {
+            let count = async |name: &str| cache.incr("logins", name, 1, None).await.unwrap();
+            assert_eq!((count("ada").await, count("ada").await, count("bob").await), (1, 2, 1));
+            cache.reset_counter("logins", "ada").await.unwrap();
+            assert_eq!((count("ada").await, count("bob").await), (1, 2), "{mode:?}");
+            assert!(cache.reset_counter("logins", &f64::NAN).await.unwrap_err().is_key());
+        }
+    }
+    let pair = Pair::new();
+    pair.a.incr("logins", "ada", 1, None).await.unwrap();
+    pair.tier_a.set_down(true);
+    assert!(pair.a.reset_counter("logins", "ada").await.unwrap_err().is_not_propagated());
+    pair.tier_a.set_down(false);
+    pair.flush().await;
+    assert_eq!(pair.b.incr("logins", "ada", 1, None).await.unwrap(), 1);
 }

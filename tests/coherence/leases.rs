@@ -1,5 +1,7 @@
 //! P1 and P3: one load over all processes, and none that an invalidation overtook is kept.
 
+use std::{future::poll_fn, task::Poll};
+
 use cached_aside::{Cache, CacheControl, CacheOutcome, Reply, cached};
 use tokio::{join, spawn, task::JoinHandle, task::yield_now};
 
@@ -25,6 +27,12 @@ async fn own(cache: &Cache, source: &Source, id: u32) -> usize {
 /// Its load borrows, so it dies with its caller.
 #[cached("borrowed:{id}", ttl = "1h", detach = false, cache = cache, skip(cache, source))]
 async fn borrowed(cache: &Cache, source: &Source, id: u32) -> usize {
+    let _ = id;
+    source.load().await
+}
+
+#[cached("tagged:{id}", ttl = "1h", tags = ["all"], cache = cache, skip(cache, source))]
+async fn tagged(cache: &Cache, source: &Source, id: u32) -> usize {
     let _ = id;
     source.load().await
 }
@@ -68,8 +76,34 @@ async fn a_function_can_load_in_each_process() {
     assert_eq!(pair.tier_a.keys(), ["test:own:7"]);
 }
 
+/// Nobody waits for such a lease, so it is not renewed, and lasts for as long as loads may take.
 #[tokio::test]
-async fn those_who_wait_for_a_load_that_fails_do_not_wait_for_each_other() {
+async fn when_a_process_dies_that_loads_for_itself_others_share_again_soon() {
+    let (pair, source, held) = (Pair::new(), Source::open(), Source::held());
+    let load = |id: u32| {
+        let (cache, held) = (pair.a.clone(), held.clone());
+        spawn(async move { own(&cache, &held, id).await })
+    };
+    let first = load(1);
+    until(|| held.runs() == 1).await;
+    pair.clock.advance(2 * SECOND);
+    held.let_through(1);
+    first.await.unwrap();
+    pair.flush().await;
+    let _never_over = load(2);
+    until(|| held.runs() == 2).await;
+    own(&pair.b, &source, 2).await;
+    pair.flush().await;
+    assert_eq!(pair.tier_b.keys(), ["test:own:1"], "it may still come");
+    pair.clock.advance(21 * SECOND);
+    pair.b.clear_local();
+    own(&pair.b, &source, 2).await;
+    pair.flush().await;
+    assert_eq!(pair.tier_b.keys(), ["test:own:1", "test:own:2"]);
+}
+
+#[tokio::test]
+async fn the_error_of_a_load_is_that_of_all_who_waited_for_it() {
     let (pair, source) = (Pair::new(), Source::held());
     let call = |cache: &Cache| {
         let (cache, source) = (cache.clone(), source.clone());
@@ -84,12 +118,10 @@ async fn those_who_wait_for_a_load_that_fails_do_not_wait_for_each_other() {
     assert_eq!(source.runs(), 1);
     source.let_through(1);
     assert!(first.await.unwrap().is_err());
-    // Both load now, at the same time.
-    until(|| source.runs() == 3).await;
-    source.let_through(2);
     for other in others {
-        assert!(other.await.unwrap().is_err());
+        assert_eq!(other.await.unwrap(), Err("7: 1".to_owned()));
     }
+    assert_eq!(source.runs(), 1);
 }
 
 #[tokio::test]
@@ -152,6 +184,36 @@ async fn a_load_that_was_overtaken_is_its_callers_and_nobody_elses() {
         assert_eq!(row::peek(cache, &source, 7).await, Some(2));
     }
     assert_eq!(source.runs(), 2);
+}
+
+/// Between the lease and the first step of the load, which has a task of its own.
+#[tokio::test]
+async fn a_load_that_was_overtaken_before_it_began_takes_another_lease() {
+    let (pair, source) = (Pair::new(), Source::open());
+    let mut call = Box::pin(row::with(CacheControl::new(), &pair.a, &source, 7));
+    let is_pending = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending())).await;
+    assert!(is_pending && source.runs() == 0 && pair.a.stats().misses == 1);
+    pair.tier_b.remove("test:row:7");
+    let (reply, follower) = join!(call, ask(&pair.a, &source));
+    assert_eq!((reply.value, follower.unwrap().value), (1, 1));
+    pair.flush().await;
+    assert_eq!((source.runs(), pair.a.stats().rejected_fills), (1, 0));
+    assert_eq!(pair.tier_a.keys(), ["test:row:7"]);
+}
+
+/// A load has a task of its own, and the first step of it comes after what is said of a tag.
+#[tokio::test]
+async fn so_does_one_whose_tag_was_invalidated() {
+    let (pair, source) = (Pair::new(), Source::open());
+    let mut call = Box::pin(tagged::with(CacheControl::new(), &pair.a, &source, 7));
+    let is_pending = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending())).await;
+    assert!(is_pending && source.runs() == 0);
+    pair.tier_b.remove("test:%tag:all");
+    assert_eq!(call.await.value, 1);
+    pair.flush().await;
+    assert_eq!((source.runs(), pair.a.stats().rejected_fills), (1, 0));
+    assert_eq!(tagged::with(CacheControl::new(), &pair.b, &source, 7).await.value, 1);
+    assert_eq!(source.runs(), 1, "it is shared");
 }
 
 #[tokio::test]

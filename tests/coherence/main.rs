@@ -3,11 +3,13 @@
 mod availability;
 mod bound;
 mod clashes;
+mod close;
 mod edges;
 mod events;
 mod invalidation;
 mod keep_warm;
 mod leases;
+mod names;
 mod odd;
 mod support;
 mod tags;

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     time::Duration,
@@ -10,8 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use cached_aside::{
-    Adopted, Ask, Attachment, Filled, LeaseClaim, Leased, Line, Moment, Seen, TagAsk, Tier, TierError,
-    TierFill, Token, testing::FakeTier,
+    Adopted, Ask, Attachment, Budget, Filled, LeaseClaim, Leased, Line, Moment, Record, Seen, TagAsk, Tier,
+    TierError, TierFill, Token, testing::FakeTier,
 };
 
 /// `full`: it refuses leases, as a Redis at maxmemory does. `deaf`: it tells nothing (RESP2). `keeps`: it refuses to delete.
@@ -22,12 +22,18 @@ pub(crate) struct Switches {
     pub(crate) deaf: AtomicBool,
     pub(crate) keeps: AtomicBool,
     pub(crate) shy: AtomicBool,
+    /// What it was asked within, by operation.
+    pub(crate) budgets: Mutex<Vec<(&'static str, Budget)>>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Odd(pub(crate) FakeTier, pub(crate) Arc<Switches>);
 
 impl Odd {
+    fn note(&self, what: &'static str, budget: Budget) {
+        self.1.budgets.lock().unwrap().push((what, budget));
+    }
+
     fn line(&self, line: Arc<Line>) -> Arc<Line> {
         if self.1.deaf.load(SeqCst) { Line::silent() } else { line }
     }
@@ -44,6 +50,23 @@ impl Tier for Odd {
     async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
         let seen = self.0.look(asks, tags).await?;
         Ok(Seen { line: self.line(seen.line), ..seen })
+    }
+    async fn look_at_within(&self, key: &str, budget: Budget) -> Result<(Record, Arc<Line>), TierError> {
+        self.note("look", budget);
+        self.look_at(key).await
+    }
+    async fn lease_within(
+        &self,
+        claims: &[LeaseClaim<'_>],
+        tags: TagAsk<'_>,
+        budget: Budget,
+    ) -> Result<Leased, TierError> {
+        self.note("lease", budget);
+        self.lease(claims, tags).await
+    }
+    async fn fill_within(&self, fills: Vec<TierFill>, budget: Budget) -> Result<Filled, TierError> {
+        self.note("fill", budget);
+        self.fill(fills).await
     }
     async fn lease(&self, claims: &[LeaseClaim<'_>], tags: TagAsk<'_>) -> Result<Leased, TierError> {
         if self.1.full.load(SeqCst) {

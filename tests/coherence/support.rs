@@ -5,13 +5,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cached_aside::{
     Cache, CacheBuilder,
     testing::{FakeTier, ManualClock},
 };
+use redis_harness::PATIENCE;
 use tokio::{sync::Semaphore, task::yield_now};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -127,7 +128,9 @@ impl Source {
 
 /// Lets others run until `condition` is true.
 pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
     while !condition() {
+        assert!(Instant::now() < deadline, "still not true after {PATIENCE:?}");
         yield_now().await;
     }
 }

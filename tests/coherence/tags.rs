@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use cached_aside::{Cache, cached};
+use cached_aside::{Cache, cached, tag};
 use tokio::spawn;
 
 use crate::support::{Pair, Source, until};
@@ -14,7 +14,7 @@ async fn note(cache: &Cache, source: &Source, user: &str, note: u32) -> usize {
 }
 
 /// Its tags stand in the value.
-#[cached("list:{n}", ttl = "1h", tags_from = |ids| ids.iter().map(|id| format!("item:{id}")).collect(), cache = cache,
+#[cached("list:{n}", ttl = "1h", tags_from = |ids| ids.iter().map(|id| tag!("item:{}", id)).collect(), cache = cache,
     skip(cache, source))]
 async fn list(cache: &Cache, source: &Source, n: usize) -> Vec<usize> {
     let version = source.load().await;

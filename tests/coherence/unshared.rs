@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use cached_aside::{Cache, CacheControl, EventKind, cached, testing::ManualClock};
+use cached_aside::{Cache, CacheControl, EventKind, cached, tag, testing::ManualClock};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::spawn;
 
@@ -66,7 +66,7 @@ async fn plain(cache: &Cache, source: &Source, n: usize) -> String {
 }
 
 /// The same, and the value tells the tag.
-#[cached("told:{n}", ttl = "1h", tags_from = |text| vec![format!("length:{}", text.len())], cache = cache,
+#[cached("told:{n}", ttl = "1h", tags_from = |text| vec![tag!("length:{}", text.len())], cache = cache,
     skip(cache, source))]
 async fn told(cache: &Cache, source: &Source, n: usize) -> String {
     let _ = n;
@@ -261,7 +261,7 @@ async fn what_is_not_shared_is_counted_and_told() {
 }
 
 /// As many tags as the value has.
-#[cached("many:{n}", ttl = "1h", tags_from = |ids| ids.iter().map(|id| format!("id:{id}")).collect(), cache = cache,
+#[cached("many:{n}", ttl = "1h", tags_from = |ids| ids.iter().map(|id| tag!("id:{}", id)).collect(), cache = cache,
     skip(cache, source))]
 async fn many(cache: &Cache, source: &Source, n: usize) -> Vec<usize> {
     source.load().await;

@@ -11,6 +11,9 @@
 
 mod arguments;
 mod attributes;
+mod beside;
+mod companions;
+mod forbidden;
 mod functions;
 mod generics;
 mod invalidates;
@@ -18,6 +21,9 @@ mod keys;
 mod loads;
 mod methods;
 mod policies;
+mod recursion;
 mod support;
 mod tags;
 mod warm;
+
+use beside::framed;

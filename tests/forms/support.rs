@@ -18,6 +18,11 @@ impl Runs {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// The runs until now.
+    pub(crate) fn peek(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+
     /// The runs since this was last asked.
     pub(crate) fn take(&self) -> usize {
         self.0.swap(0, Ordering::SeqCst)

@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use cached_aside::{Cache, cached};
+use cached_aside::{Cache, cached, tag};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::support::{DbError, Runs, User, is_send};
@@ -64,7 +64,7 @@ async fn lifetimes<'a, 'b: 'a>(a: &'a str, b: Option<&'b str>) -> usize {
     a.len() + b.map_or(0, str::len)
 }
 
-#[cached("tags:value:{id}", ttl = "1m", tags = ["all"], tags_from = |user| vec![format!("name:{}", user.name)])]
+#[cached("tags:value:{id}", ttl = "1m", tags = ["all"], tags_from = |user| vec![tag!("name:{}", user.name)])]
 async fn by_value(id: u64) -> Result<User, DbError> {
     RUNS.add();
     Ok(User { id, name: "Ada".to_owned() })

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use cached_aside::{Cache, METRICS, RedisTier, cached};
+use cached_aside::{Cache, METRICS, RedisTier, cached, tag};
 use metrics::with_local_recorder;
 use tokio::task::spawn;
 
@@ -27,7 +27,7 @@ enum Order {
     cache = cache,
     skip(cache, order),
     tags = ["of:{id}"],
-    tags_from = |value: &String| vec![value.clone()],
+    tags_from = |value: &String| vec![tag!("{}", value)],
 )]
 async fn secret(cache: &Cache, order: Order, id: &str) -> Result<String, String> {
     match order {

@@ -4,7 +4,8 @@ use std::future::pending;
 
 use cached_aside::{Cache, SPANS, cached};
 use tokio::{select, task::spawn};
-use tracing::{Instrument, info_span};
+use tracing::{Instrument, info_span, subscriber::set_default};
+use tracing_subscriber::{filter::filter_fn, layer::SubscriberExt, registry};
 
 use crate::{
     support::{SECOND, Set, until},
@@ -90,6 +91,23 @@ async fn a_load_that_its_caller_drops_is_cancelled_and_not_timed() {
     assert_eq!(outcomes(&watch.of("inline:{}"), "cached_aside.load"), ["cancelled", "ok"]);
     assert_eq!(crate::support::of(&cache, "inline:{}").load.count, 1);
     check_form(&watch.of("inline:{}"));
+}
+
+#[tokio::test]
+async fn a_load_is_inside_of_its_callers_span_whatever_the_filter_says_of_ours() {
+    let (watch, cache) = (Watch::default(), Cache::builder().build().unwrap());
+    let is_wanted = filter_fn(|metadata| metadata.target() != "cached_aside");
+    let _default = set_default(registry().with(watch.clone()).with(is_wanted));
+    detached(&cache, 1).instrument(info_span!("request")).await.unwrap();
+    let all = watch.of("spans:{}");
+    let seen: Vec<_> = all.iter().map(|span| (span.name, span.parent)).collect();
+    assert_eq!(seen, [("inside of the load", Some("request"))]);
+    let request = &watch.all()[1];
+    assert_eq!(
+        (request.name, request.fields.len()),
+        ("request", 0),
+        "what we tell of our span is not told of his"
+    );
 }
 
 /// As they are documented.

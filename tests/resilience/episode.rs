@@ -95,7 +95,7 @@ impl<'a> Episode<'a> {
     pub(crate) async fn end(self, limits: Limits) -> Row {
         let ended = Instant::now();
         self.world.normal().await;
-        let normal = ended.elapsed();
+        let normal = self.world.pulse.took_since(ended);
         self.finish(normal, limits).await
     }
 
@@ -120,5 +120,5 @@ fn check(tally: &Tally, normal: Duration, limits: Limits) {
     assert!(tally.longest <= limits.longest, "one took too long: {about}");
     assert!(tally.longest_telling <= limits.longest, "an invalidation took too long: {about}");
     assert!(normal <= limits.normal, "it took too long until all was well: {about}");
-    assert!(!limits.all_told || tally.not_propagated == 0, "an invalidation was not told: {about}");
+    assert!(!limits.all_told || tally.untold == 0, "an invalidation was not told: {about}");
 }

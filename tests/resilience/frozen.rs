@@ -29,7 +29,7 @@ pub(crate) async fn after_connecting() -> Row {
     let episode = Episode::outage(&world).await;
     redis.freeze();
     episode.lasts(Duration::from_secs(3)).await;
-    assert!(world.sides.iter().all(|side| !side.cache.health().is_tier_ready));
+    world.notices_that_it_is_gone().await;
     redis.thaw();
     let row = episode.end(Limits::default()).await;
     let one_percent = row.tally.calls / 100;

@@ -28,18 +28,18 @@ pub(crate) async fn refused_at_start() -> Row {
     let world = World::on([&url, &url]);
     let episode = Episode::from_the_start(&world);
     episode.lasts(Duration::from_millis(1500)).await;
-    assert!(world.sides.iter().all(|side| !side.cache.health().is_tier_ready));
+    world.notices_that_it_is_gone().await;
     redis.restart();
     episode.end(NOBODY_PAYS).await
 }
 
 pub(crate) async fn killed() -> Row {
     let mut redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
-    let world = World::direct(&redis).await;
+    let world = World::leasing_briefly(&redis).await;
     let episode = Episode::outage(&world).await;
     redis.kill();
     episode.lasts(Duration::from_millis(1500)).await;
-    assert!(world.sides.iter().all(|side| !side.cache.health().is_tier_ready));
+    world.notices_that_it_is_gone().await;
     redis.restart();
     let before: u64 = redis.cli(&["DBSIZE"]).parse().unwrap();
     assert!(before > 20, "the data is there again: {before}");
@@ -48,8 +48,8 @@ pub(crate) async fn killed() -> Row {
 }
 
 pub(crate) async fn loading() -> Row {
-    // A tenth of a millisecond for each key that is loaded, with an ear for clients in between.
-    let slow = ["--key-load-delay", "100", "--loading-process-events-interval-bytes", "1024"];
+    // 5 ms for each key that is loaded, until it is told to hurry, with an ear for clients in between.
+    let slow = ["--key-load-delay", "5000", "--loading-process-events-interval-bytes", "1024"];
     let mut redis = RedisServer::start_with(&slow);
     let fill = "for i = 1, 8000 do redis.call('SET', 'other:' .. i, string.rep('x', 100)) end";
     redis.cli(&["EVAL", fill, "0"]);
@@ -61,7 +61,9 @@ pub(crate) async fn loading() -> Row {
     assert!(is_loading());
     let degraded = |side: &Side| side.cache.health().tier.is_some_and(|tier| tier.state != TierState::Up);
     episode.calls(500).await;
-    assert!(is_loading() && world.sides.iter().all(degraded));
+    eventually_async("it is noticed", async || world.sides.iter().all(degraded)).await;
+    assert!(is_loading());
+    redis.cli(&["CONFIG", "SET", "key-load-delay", "0"]);
     eventually_async("it has loaded", async || !is_loading()).await;
     episode.end(NOBODY_PAYS).await
 }

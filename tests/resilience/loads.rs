@@ -8,8 +8,8 @@ use std::{
 };
 
 use cached_aside::{LoadTimeout, cached};
-use redis_harness::{RedisServer, eventually_async};
-use tokio::sync::Semaphore;
+use redis_harness::{PATIENCE, RedisServer, eventually_async};
+use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
     episode::{Episode, Limits},
@@ -123,4 +123,44 @@ pub(crate) async fn panic_hang_and_are_left() -> Row {
     eventually_async("no lease is left", async || redis.cli(&["KEYS", "resilience:broken:0:*"]).is_empty())
         .await;
     row
+}
+
+/// One load of a process at a time, and the first one is [held](held).
+#[cached("queued:{id}", ttl = "1h", max_loads = 1, cache = side.cache, skip(side))]
+async fn queued(side: &Side, id: u64) -> u64 {
+    let _ = side;
+    if id == 0 {
+        BEGUN_QUEUED.add_permits(1);
+        RELEASED_QUEUED.acquire().await.expect("it is never closed").forget();
+    }
+    id
+}
+
+static BEGUN_QUEUED: Semaphore = Semaphore::const_new(0);
+static RELEASED_QUEUED: Semaphore = Semaphore::const_new(0);
+
+/// A process that has no place for a load keeps no other process from it.
+pub(crate) async fn queue_for_a_place() -> Row {
+    let redis = RedisServer::start();
+    let world = World::direct(&redis).await;
+    let episode = Episode::disturbance(&world).await;
+    let [busy, idle] = world.sides.clone();
+    let call = |id| {
+        let side = busy.clone();
+        tokio::spawn(async move { queued(&side, id).await })
+    };
+    let first = call(0);
+    BEGUN_QUEUED.acquire().await.expect("it is never closed").forget();
+    let waiting: Vec<_> = (1..10).map(call).collect();
+    episode.calls(100).await;
+    for id in 1..10 {
+        let found = timeout(PATIENCE, queued(&idle, id)).await;
+        assert_eq!(found, Ok(id), "it waits for another process's place");
+    }
+    RELEASED_QUEUED.add_permits(1);
+    assert_eq!(first.await.unwrap(), 0);
+    for (call, id) in waiting.into_iter().zip(1..) {
+        assert_eq!(call.await.unwrap(), id);
+    }
+    episode.end(Limits { all_told: true, ..Limits::default() }).await
 }

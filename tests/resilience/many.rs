@@ -34,6 +34,8 @@ pub(crate) async fn keys() -> Row {
     let redis = RedisServer::start_with(&["--maxmemory", &memory, "--maxmemory-policy", "allkeys-lru"]);
     let url = redis.url();
     let world = World::with([&url, &url], |_, builder| builder.l1_max_bytes(ROOM)).connected().await;
+    // The keys keep the runtime busy, and answers wait in it.
+    world.pulse.watch_runtime();
     let episode = Episode::disturbance(&world).await;
     let mut tasks = JoinSet::new();
     for first in 0..AT_A_TIME {

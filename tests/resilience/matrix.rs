@@ -8,8 +8,8 @@ use tokio::runtime::Builder;
 #[cfg(feature = "cluster")]
 use crate::cluster;
 use crate::{
-    access, broken, channel, clocks, emptied, frozen, gone, loads, many, poison, refusing, runtimes, slow,
-    table::record,
+    access, broken, channel, clocks, emptied, fleet, frozen, gone, loads, many, poison, refusing, runtimes,
+    sizes, slow, table::record,
 };
 
 macro_rules! matrix {
@@ -56,7 +56,13 @@ matrix! {
     messages_poisoned: poison::messages => "garbage comes as messages",
     values_poisoned: poison::values => "garbage and foreign types are under our keys",
     clock_steps: clocks::steps => "wall clocks step back and forth",
+    server_clock_steps: clocks::of_the_server => "the server's clock steps back and forth",
+    lease_without_end: clocks::of_the_server_before_a_lease_ends => "the server's clock was put back under the lease of a process that is gone",
     loads_fail: loads::panic_hang_and_are_left => "loads panic, hang, fail and are left by their callers",
     runtime_ends: runtimes::first_one_ends => "the runtime of the connection ends; there is another one in the process",
     many_keys: many::keys => "many distinct keys, of which some fail and some are left by their callers",
+    large_values: sizes::large_beside_small => "large values are read beside small ones",
+    queued_loads: loads::queue_for_a_place => "one process has no place for more loads (`max_loads`)",
+    orderly_exits: fleet::orderly_exits => "processes end, one after the other",
+    fleet: fleet::fifty => "a fleet of 50 processes besides",
 }

@@ -33,7 +33,7 @@ pub(crate) async fn first_one_ends() -> Row {
     spawn_blocking(move || drop(first)).await.unwrap();
     let normal = Instant::now();
     world.normal().await;
-    let normal = normal.elapsed();
+    let normal = world.pulse.took_since(normal);
     episode.calls(500).await;
     episode.finish(normal, Limits::default()).await
 }

@@ -108,11 +108,12 @@ impl Source {
     }
 
     /// The oldest version that a call which begins now may be given by this process: its own invalidations hold at once, those
-    /// that others were acknowledged after `allowed`.
-    pub(crate) fn oldest(&self, id: u64, by: usize, allowed: Duration) -> u64 {
+    /// that others were acknowledged after `allowed`, which says it for one that was acknowledged at that moment.
+    pub(crate) fn oldest(&self, id: u64, by: usize, allowed: impl Fn(Instant) -> Duration) -> u64 {
         let hot = lock(&self.hot);
         let told = hot.get(&id).into_iter().flat_map(|hot| &hot.told);
-        let holds = |told: &&Told| told.by == by || (told.is_acknowledged && told.at.elapsed() >= allowed);
+        let holds =
+            |told: &&Told| told.by == by || (told.is_acknowledged && told.at.elapsed() >= allowed(told.at));
         told.filter(holds).map(|told| told.version).max().unwrap_or(0)
     }
 }

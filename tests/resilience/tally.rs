@@ -21,6 +21,8 @@ pub(crate) struct Tally {
     pub(crate) longest: Duration,
     pub(crate) acknowledged: usize,
     pub(crate) not_propagated: usize,
+    /// Of these, those that the machine is not to blame for.
+    pub(crate) untold: usize,
     pub(crate) failed_tellings: usize,
     pub(crate) longest_telling: Duration,
 }
@@ -45,6 +47,10 @@ impl Tally {
             longest: added.last().copied().unwrap_or_default(),
             acknowledged: outcomes(Outcome::Acknowledged),
             not_propagated: outcomes(Outcome::NotPropagated),
+            untold: tellings
+                .iter()
+                .filter(|telling| telling.outcome == Outcome::NotPropagated && !telling.is_excused)
+                .count(),
             failed_tellings: outcomes(Outcome::Failed),
             longest_telling: tellings.iter().map(|telling| telling.took).max().unwrap_or_default(),
         }

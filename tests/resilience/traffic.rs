@@ -13,6 +13,7 @@ use std::{
 };
 
 use cached_aside::{CacheControl, CacheOutcome};
+use redis_harness::Pulse;
 use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
@@ -20,7 +21,7 @@ use tokio::{
 
 use crate::{
     source::{HOT, Side, row},
-    world::World,
+    world::{BOUND, GRACE, World},
 };
 
 /// Tasks that call, for each cache.
@@ -40,7 +41,7 @@ const HANGS: Duration = Duration::from_secs(15);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     pub(crate) began: Instant,
-    /// How much longer it took than the load, if there was one.
+    /// How much longer it took than the load, if there was one, and than the machine is to blame for.
     pub(crate) added: Duration,
     pub(crate) answer: Answer,
 }
@@ -60,8 +61,11 @@ pub(crate) enum Answer {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Telling {
     pub(crate) began: Instant,
+    /// Without what the machine is to blame for.
     pub(crate) took: Duration,
     pub(crate) outcome: Outcome,
+    /// Redis may have counted as slow because the machine was.
+    pub(crate) is_excused: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,10 +96,10 @@ impl Traffic {
         for side in &world.sides {
             for number in 0..CALLERS {
                 let seed = number + CALLERS * u32::from(side.number > 0);
-                tasks.spawn(call(side.clone(), log.clone(), allowed, seed));
+                tasks.spawn(call(side.clone(), log.clone(), world.pulse.clone(), allowed, seed));
             }
             if writes {
-                tasks.spawn(write(side.clone(), log.clone()));
+                tasks.spawn(write(side.clone(), log.clone(), world.pulse.clone()));
             }
         }
         Self { log, tasks }
@@ -129,19 +133,21 @@ impl Log {
     }
 }
 
-async fn call(side: Side, log: Arc<Log>, allowed: Duration, seed: u32) {
+async fn call(side: Side, log: Arc<Log>, pulse: Arc<Pulse>, allowed: Duration, seed: u32) {
     let mut random = seed.wrapping_mul(0x9e37_79b9);
     while log.goes_on() {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let drawn = random >> 16;
         let id = if drawn.is_multiple_of(COLD) { side.source.cold() } else { u64::from(drawn / COLD) % HOT };
-        let sample = call_once(&side, id, allowed).await;
+        let sample = call_once(&side, id, &pulse, allowed).await;
         log.samples().push(sample);
         sleep(CALLS_APART).await;
     }
 }
 
-async fn call_once(side: &Side, id: u64, allowed: Duration) -> Sample {
+async fn call_once(side: &Side, id: u64, pulse: &Pulse, allowed: Duration) -> Sample {
+    // A Redis that is too slow to be asked is an outage, whatever makes it slow.
+    let allowed = |told| if pulse.was_slow(told) { BOUND + GRACE } else { allowed };
     let oldest = side.source.oldest(id, side.number, allowed);
     let began = Instant::now();
     let reply = row::with(CacheControl::new(), side, id);
@@ -158,11 +164,12 @@ async fn call_once(side: &Side, id: u64, allowed: Duration) -> Sample {
     } else {
         Answer::Right
     };
-    Sample { began, added: took.saturating_sub(load), answer }
+    let late = pulse.late(began, began + took);
+    Sample { began, added: took.saturating_sub(load).saturating_sub(late), answer }
 }
 
 /// Half of the keys: what one process writes, the other one must hear of.
-async fn write(side: Side, log: Arc<Log>) {
+async fn write(side: Side, log: Arc<Log>, pulse: Arc<Pulse>) {
     let mut id = side.number as u64;
     while log.goes_on() {
         id = (id + 2) % HOT;
@@ -174,7 +181,9 @@ async fn write(side: Side, log: Arc<Log>) {
             Err(_) => Outcome::Failed,
         };
         side.source.told(id, version, side.number, outcome == Outcome::Acknowledged);
-        lock(&log.tellings).push(Telling { began, took: began.elapsed(), outcome });
+        let took = pulse.took_since(began);
+        let is_excused = pulse.was_slow(began);
+        lock(&log.tellings).push(Telling { began, took, outcome, is_excused });
         sleep(WRITES_APART).await;
     }
 }

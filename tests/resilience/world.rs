@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use cached_aside::{Cache, CacheBuilder, CacheControl, CacheOutcome, Layer, RedisTier};
-use redis_harness::{Proxy, RedisServer, eventually_async};
+use redis_harness::{Proxy, Pulse, RedisServer, eventually_async};
 
 use crate::source::{HOT, Side, Source, row};
 
@@ -19,6 +19,7 @@ pub(crate) const GRACE: Duration = Duration::from_secs(1);
 pub(crate) struct World {
     pub(crate) sides: [Side; 2],
     pub(crate) source: Arc<Source>,
+    pub(crate) pulse: Arc<Pulse>,
 }
 
 impl World {
@@ -35,13 +36,19 @@ impl World {
             let builder = Cache::builder().namespace(NAMESPACE).outage_grace(GRACE).tier(tier);
             Side { number, cache: set(number, builder).build().unwrap(), source: source.clone() }
         };
-        Self { sides: [side(0), side(1)], source }
+        Self { sides: [side(0), side(1)], source, pulse: Arc::new(Pulse::start()) }
     }
 
     /// Connected, without anything in between.
     pub(crate) async fn direct(redis: &RedisServer) -> Self {
         let url = redis.url();
         Self::on([&url, &url]).connected().await
+    }
+
+    /// Connected, with a lease of a second: who waits for one that can neither be used nor given back does so until its end.
+    pub(crate) async fn leasing_briefly(redis: &RedisServer) -> Self {
+        let url = redis.url();
+        Self::with([&url, &url], |_, builder| builder.lease(Duration::from_secs(1))).connected().await
     }
 
     /// Connected, each through a proxy of its own.
@@ -64,6 +71,14 @@ impl World {
         .await;
     }
 
+    /// Waits until both know that Redis cannot be reached.
+    pub(crate) async fn notices_that_it_is_gone(&self) {
+        eventually_async("it is noticed that Redis is gone", async || {
+            self.sides.iter().all(|side| !side.cache.health().is_tier_ready)
+        })
+        .await;
+    }
+
     fn is_well(&self) -> bool {
         self.sides.iter().all(|side| side.cache.health().is_well())
     }
@@ -75,6 +90,16 @@ impl World {
         self.sides[from].cache.flush().await;
         let reply = row::with(CacheControl::new(), &self.sides[to], id).await;
         matches!(reply.outcome, CacheOutcome::Hit { tier: Layer::L2, .. })
+    }
+
+    /// Waits until a read of this key is answered by Redis. One that is answered too late loads, and keeps that here.
+    pub(crate) async fn is_shared(&self, side: &Side, id: u64, what: &str) {
+        eventually_async(what, async || {
+            side.cache.clear_local();
+            let reply = row::with(CacheControl::new(), side, id).await;
+            matches!(reply.outcome, CacheOutcome::Hit { tier: Layer::L2, .. })
+        })
+        .await;
     }
 
     /// Waits until both have every key as it is now. Nobody may write meanwhile.

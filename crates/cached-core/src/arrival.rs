@@ -24,7 +24,7 @@ use crate::{
     tier::{Ask, Tier, TierError},
 };
 
-/// How long those who follow wait to hear whether the value was stored.
+/// How long those who follow wait to hear whether the value was stored, or longer, where a load costs more.
 const VERDICT_PATIENCE: Duration = Duration::from_millis(50);
 
 pub(crate) struct Arrival {
@@ -197,6 +197,7 @@ impl Arrival {
         let (cache, outdated) = (self.cache.clone(), self.outdated());
         let (function, stand_on) = (cache.function(&self.site).clone(), self.leader.standing());
         let (stamp, tags) = (lease.stamp(), self.told.tags.clone());
+        let budget = function.budget(&self.site);
         // Its mark is taken here, before it can be known that nothing was said.
         let here_only = lease.here_only();
         let before = lease.claim.clone();
@@ -209,8 +210,8 @@ impl Arrival {
         };
         let mut was_undecided = planted!("l1-fill-before-verdict") && land_undecided();
         let verdict = {
-            let mut filling = pin!(lease.fill(fill, &tags, &function, stand_on));
-            match either(&mut filling, Delay::new(VERDICT_PATIENCE)).await {
+            let mut filling = pin!(lease.fill(fill, &tags, &function, budget, stand_on));
+            match either(&mut filling, Delay::new(budget.of_write(VERDICT_PATIENCE))).await {
                 Either::Left(verdict) => verdict,
                 Either::Right(()) => {
                     // Redis is slow. Those who follow get the value, which this process keeps for a moment; but not if only

@@ -4,9 +4,12 @@ use std::{
     collections::BTreeSet,
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::{runtime::Handle, sync::watch};
+
+use crate::either::within;
 
 /// The work under way.
 #[derive(Debug)]
@@ -56,14 +59,18 @@ impl Background {
         self.jobs().under_way.len()
     }
 
-    /// Waits until everything that is under way now is over.
-    pub(crate) async fn flush(&self) {
+    /// Waits until everything that is under way now is over, but no longer than `limit`; whether it is. A job on a runtime that
+    /// stands still is never over.
+    pub(crate) async fn flush(&self, limit: Duration) -> bool {
         let now = self.jobs().next;
         let mut changed = self.changed.subscribe();
-        while self.jobs().under_way.first().is_some_and(|first| *first < now) {
-            // It fails only without a sender, and `self` holds one.
-            let _ = changed.changed().await;
-        }
+        let all = async {
+            while self.jobs().under_way.first().is_some_and(|first| *first < now) {
+                // It fails only without a sender, and `self` holds one.
+                let _ = changed.changed().await;
+            }
+        };
+        within(limit, all).await.is_some()
     }
 
     fn jobs(&self) -> MutexGuard<'_, Jobs> {

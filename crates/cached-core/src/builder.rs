@@ -2,6 +2,8 @@
 
 use std::{env, sync::Arc, time::Duration};
 
+use tokio::sync::watch;
+
 use crate::{
     Error, Event,
     background::Background,
@@ -17,10 +19,15 @@ use crate::{
     line::Line,
     marks::Marks,
     pending::Pending,
+    program,
     said::Said,
     shared::Shared,
+    sweeps::Sweeps,
     tier::{NoTier, Tier},
 };
+
+/// The namespace of a cache that shares nothing.
+const ALONE: &str = "cached-aside";
 
 const SHORTEST_LEASE: Duration = Duration::from_millis(10);
 const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -29,7 +36,7 @@ const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// | setting | default |
 /// |---|---|
-/// | [`namespace`](Self::namespace) | `cached-aside` |
+/// | [`namespace`](Self::namespace) | the program's name with a tier, `cached-aside` without |
 /// | [`l1_max_bytes`](Self::l1_max_bytes) | 64 MiB |
 /// | [`tier`](Self::tier) | none |
 /// | [`codec`](Self::codec) | [`Format::Json`] |
@@ -45,7 +52,7 @@ const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Debug)]
 #[must_use]
 pub struct CacheBuilder {
-    namespace: String,
+    namespace: Option<String>,
     l1_max_bytes: u64,
     tier: Option<Arc<dyn Tier>>,
     codec: Format,
@@ -65,7 +72,7 @@ pub struct CacheBuilder {
 impl CacheBuilder {
     pub(crate) fn new() -> Self {
         Self {
-            namespace: "cached-aside".to_owned(),
+            namespace: None,
             l1_max_bytes: 64 << 20,
             tier: None,
             codec: Format::default(),
@@ -85,8 +92,12 @@ impl CacheBuilder {
 
     /// What all keys in the shared tier begin with, so that applications which share a Redis do not share entries.
     /// Processes that are to share entries use the same one. It holds no white space and none of `: * ? [ ] \ { }`.
+    ///
+    /// Without one, a cache with a shared tier takes the name of the program, so that two programs do not read each other's
+    /// values by accident. Two programs of one application (`web`, `worker`) then do not share entries either, and two
+    /// applications whose programs have one name (`server`), or two stages of one, do: give them one.
     pub fn namespace(self, namespace: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), ..self }
+        Self { namespace: Some(namespace.into()), ..self }
     }
 
     /// The most bytes that the in-process tier may hold, as estimated from the values.
@@ -194,23 +205,40 @@ impl CacheBuilder {
     /// [`is_config`](Error::is_config) for an empty or malformed namespace, a size of zero, compression without the
     /// feature, or a `CACHED_ASIDE` that is none of these words.
     pub fn build(self) -> Result<Cache, Error> {
-        self.check()?;
+        let namespace = self.check()?;
         let mode = mode_of_environment(self.mode)?;
-        Ok(self.assemble(mode))
+        Ok(self.assemble(namespace, mode))
     }
 
-    /// As [`build`](Self::build) for those who have nobody to return an error to: what is wrong is said on stderr, and the
-    /// default takes its place.
+    /// As [`build`](Self::build) where there is no caller to return an error to: what is wrong is said on stderr. Without a
+    /// shared tier, the default then takes its place. With one, and if `CACHED_ASIDE` is no word that is known, caching is
+    /// [off](Mode::Off): a cache of its own beside the shared one would hear of no invalidation, and none of its own
+    /// would be heard.
     pub fn build_or_warn(self) -> Cache {
-        let mode = mode_of_environment(self.mode).unwrap_or_else(|error| warn(&error, self.mode));
+        let mode = mode_of_environment(self.mode).unwrap_or_else(|error| off(&error));
         match self.check() {
-            Ok(()) => self.assemble(mode),
-            Err(error) => warn(&error, Self::new()).assemble(mode),
+            Ok(namespace) => self.assemble(namespace, mode),
+            Err(error) if self.tier.is_some() => {
+                let off = off(&error);
+                Self::new().assemble(ALONE.to_owned(), off)
+            }
+            Err(error) => {
+                eprintln!("cached-aside: {error}; the default is used instead");
+                Self::new().assemble(ALONE.to_owned(), mode)
+            }
         }
     }
 
-    fn check(&self) -> Result<(), Error> {
-        check_namespace(&self.namespace)?;
+    /// The namespace, if all is as it can be.
+    fn check(&self) -> Result<String, Error> {
+        let namespace = match &self.namespace {
+            Some(namespace) => namespace.clone(),
+            None if self.tier.is_none() => ALONE.to_owned(),
+            None => program::namespace().ok_or_else(|| {
+                Error::config("a shared tier needs a `namespace`: the name of this program is not known")
+            })?,
+        };
+        check_namespace(&namespace)?;
         if self.l1_max_bytes == 0 {
             return Err(Error::config("`l1_max_bytes` is 0: to turn caching off, use `Mode::Off`"));
         }
@@ -229,22 +257,25 @@ impl CacheBuilder {
         if self.compress_above.is_some() && cfg!(not(feature = "compression")) {
             return Err(Error::config("`compress_above` needs the feature `compression`"));
         }
-        Ok(())
+        Ok(namespace)
     }
 
-    fn assemble(self, mode: Mode) -> Cache {
+    fn assemble(self, namespace: String, mode: Mode) -> Cache {
         let shared = Shared {
             exists: self.tier.is_some(),
             tier: Guarded(self.tier.unwrap_or_else(|| Arc::new(NoTier))),
             hasher: self.key_hasher,
-            namespace: self.namespace,
+            namespace,
             format: self.codec,
             limits: Limits { max_bytes: self.max_value_bytes, compress_above: self.compress_above },
             clock: self.clock,
             marks: Marks::new(),
             pending: Pending::default(),
+            sweeps: Sweeps::default(),
             said: Said::default(),
             background: Background::new(),
+            leaving: watch::Sender::new(false),
+            returning: Arc::default(),
             lease: self.lease,
             home: Line::certain(),
         };
@@ -260,15 +291,15 @@ impl CacheBuilder {
     }
 }
 
-fn warn<T>(error: &Error, instead: T) -> T {
-    eprintln!("cached-aside: {error}; the default is used instead");
-    instead
+fn off(error: &Error) -> Mode {
+    eprintln!("cached-aside: CACHING IS OFF: {error}");
+    Mode::Off
 }
 
 fn mode_of_environment(mode: Mode) -> Result<Mode, Error> {
     let word = env::var("CACHED_ASIDE").unwrap_or_default().to_ascii_lowercase();
     match word.as_str() {
-        "off" | "0" | "false" | "no" => Ok(Mode::Off),
+        "off" | "0" | "false" | "no" | "disabled" => Ok(Mode::Off),
         "local" if mode == Mode::On => Ok(Mode::LocalOnly),
         "" | "on" | "1" | "true" | "yes" | "local" => Ok(mode),
         _ => Err(Error::config("the environment's CACHED_ASIDE is not `on`, `local` or `off`")),

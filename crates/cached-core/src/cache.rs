@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc, OnceLock, Weak,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     time::Duration,
 };
@@ -12,6 +12,7 @@ use std::{
 use crate::{
     Error, Stats,
     builder::CacheBuilder,
+    cause::TierCause,
     claim::Claim,
     clock::{Clock, Nanos, nanos},
     counter::LocalCounters,
@@ -33,6 +34,9 @@ use crate::{
 };
 
 /// An in-process tier, and a shared one behind it if there is any.
+///
+/// A process that forks after it has used a cache must not use any in the child: the runtime and the timers of its threads are gone
+/// there, and both might draw the same names for their loads. Fork first, or start a new program.
 ///
 /// Cloning is cheap and gives another handle to the same cache. Functions under `#[cached]` use the process default
 /// unless they name another one with `cache = …`.
@@ -75,6 +79,8 @@ struct Inner {
     local_counters: LocalCounters,
     places: Places,
     mode: AtomicU8,
+    /// Nothing turns it on again.
+    is_closed: AtomicBool,
 }
 
 impl Drop for Inner {
@@ -100,6 +106,9 @@ pub enum Mode {
 
 static DEFAULT: OnceLock<Cache> = OnceLock::new();
 
+/// How long a flush waits that was given no limit.
+const LONGEST_FLUSH: Duration = Duration::from_secs(30);
+
 impl Cache {
     /// A builder with the defaults.
     pub fn builder() -> CacheBuilder {
@@ -110,7 +119,7 @@ impl Cache {
         let Parts { l1, shared, bound, grace, observers, functions, mode } = parts;
         let (shared, flights) = (Arc::new(shared), Arc::new(Flights::new()));
         shared.tier.attach(Attachment {
-            watcher: Arc::new(Ears::new(&shared, flights.clone())),
+            watcher: Arc::new(Ears::new(&shared, flights.clone(), functions.clone(), observers.clone())),
             namespace: shared.namespace.clone(),
             journal: shared.journal(),
             bound,
@@ -128,6 +137,7 @@ impl Cache {
             local_counters: LocalCounters::default(),
             places: Places::default(),
             mode: AtomicU8::new(mode as u8),
+            is_closed: AtomicBool::new(false),
         }))
     }
 
@@ -146,12 +156,15 @@ impl Cache {
         DEFAULT.get_or_init(init)
     }
 
-    /// Turns tiers off and on again, from now on and for every handle.
+    /// Turns tiers off and on again, from now on and for every handle. A cache that was [closed](Self::close) stays off.
     pub fn set_mode(&self, mode: Mode) {
+        if self.0.is_closed.load(Ordering::SeqCst) {
+            return;
+        }
         let before = self.0.mode.swap(mode as u8, Ordering::SeqCst);
         // What was kept while the shared tier took no part was not watched.
-        if mode == Mode::On && before != mode as u8 && self.shared().marks.end_all() {
-            self.flights().supersede_fallen();
+        if mode == Mode::On && before != mode as u8 {
+            self.shared().marks.end_all();
         }
     }
 
@@ -184,10 +197,40 @@ impl Cache {
         self.0.functions.snapshots()
     }
 
-    /// Waits until the values loaded so far have reached the shared tier, or have failed to. A program that is about
-    /// to exit calls it, because values are handed over in the background.
+    /// Waits until the values loaded so far have reached the shared tier, or have failed to, but no longer than 30 seconds. A
+    /// program that is about to exit calls it, because values are handed over in the background;
+    /// or [`close`](Self::close), which also waits for loads.
     pub async fn flush(&self) {
-        self.0.shared.background.flush().await;
+        self.flush_within(LONGEST_FLUSH).await;
+    }
+
+    /// As [`flush`](Self::flush), but no longer than `limit`; whether everything was handed over. It is not while the shared tier
+    /// hangs, nor what was loaded on a runtime that nobody drives any more.
+    pub async fn flush_within(&self, limit: Duration) -> bool {
+        self.0.shared.background.flush(limit).await
+    }
+
+    /// Has the shared tier connect, and waits for the outcome of its first attempt, for no longer than the tier takes for one
+    /// (its connect timeout: 1 s by default for Redis). What is known already is said at once; without a shared tier there
+    /// is nothing to wait for.
+    ///
+    /// Calls wait for the first attempt by themselves, so a program need not call it. It is for those that want to know
+    /// at their start whether their configuration works. A tier that is connected may still work in part only:
+    /// [`health`](Self::health) says so.
+    ///
+    /// ```no_run
+    /// # extern crate cached_core as cached_aside;
+    /// # async fn at_the_start(cache: &cached_aside::Cache) {
+    /// if let Err(cause) = cache.connected().await {
+    ///     eprintln!("values are not shared for now: {cause}");
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub async fn connected(&self) -> Result<(), TierCause> {
+        self.shared().tier.connected().await
     }
 
     /// Drops everything from the in-process tier of this cache. The shared tier keeps what it has.
@@ -325,6 +368,12 @@ impl Cache {
             }
             _ => self.0.bound,
         }
+    }
+
+    /// Turns all tiers off, for ever.
+    pub(crate) fn turn_off(&self) {
+        self.0.is_closed.store(true, Ordering::SeqCst);
+        self.0.mode.store(Mode::Off as u8, Ordering::SeqCst);
     }
 
     pub(crate) fn is_same(&self, other: &Self) -> bool {

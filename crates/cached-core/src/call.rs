@@ -1,6 +1,14 @@
 //! The path of one call, top to bottom: key, L1, single-flight, L2, load, fill.
 
-use std::{cell::RefCell, collections::HashMap, future::Future, pin::Pin, sync::Arc, thread, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    future::{Future, pending},
+    pin::Pin,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use tokio::runtime::Handle;
 
@@ -19,9 +27,10 @@ use crate::{
     landing::{Ground, Lander},
     load::{Landed, Load, Panicked},
     observe::Loading,
+    places::{Came, Turn},
     planted,
     seek::{Answer, Found, Seek, Wants},
-    shape::Shape,
+    shape::{Settled, Shape},
     site::Site,
     slot::Slot,
     stats::Count,
@@ -226,6 +235,8 @@ pub(crate) enum Asked<R> {
     Kept(Arc<Kept>, Reply<R>),
     /// Nothing: load, on this.
     Ground(Ground),
+    /// Nothing, and the load of another process that this call waited for has failed.
+    Failed(Box<Settled<R>>),
 }
 
 impl<R> Desk<R> {
@@ -303,7 +314,15 @@ impl<R> Desk<R> {
         if spare.is_some() {
             self.wants = Wants::Newer;
         }
-        let ground = match self.ask(&leader, suspect).await {
+        let mut turn = self.turn(&leader);
+        let asked = match &spare {
+            None => self.ask(&leader, suspect, &mut turn).await,
+            Some(kept) => match Box::pin(self.ask_beside(&leader, suspect, &mut turn, kept)).await {
+                Ok(asked) => asked,
+                Err(reply) => return Ok(reply),
+            },
+        };
+        let ground = match asked {
             Ok(Asked::Ground(ground)) => ground,
             Ok(Asked::Hit(found, reply)) => {
                 self.land_found(leader, found);
@@ -316,6 +335,13 @@ impl<R> Desk<R> {
                 leader.land(kept.slot.clone(), || ());
                 return Ok(reply);
             }
+            Ok(Asked::Failed(settled)) => {
+                let landed = self.land_failed(leader, *settled);
+                let Reply { value, outcome } = self.settle(Ok(landed), spare.as_ref())?;
+                // The load was another call's.
+                let outcome = if outcome == CacheOutcome::Miss { CacheOutcome::Joined } else { outcome };
+                return Ok(Reply::new(value, outcome));
+            }
             Err(panic) => {
                 leader.fail(Landing::Panicked);
                 return Err(Panicked::Here(panic));
@@ -323,12 +349,12 @@ impl<R> Desk<R> {
         };
         self.note(Count::Miss);
         leader.expect_poll();
-        let lander = Lander::new(self.clone(), leader, ground, spare.clone());
+        let lander = Lander::new(self.clone(), leader, ground, turn, spare.clone());
         let end = match load {
             // Boxed, so that loads inside of loads do not add up on the stack.
             Load::Inline(future) => Box::pin(lander.land(future)).await,
             Load::Detached(future, spawn) => match Handle::try_current() {
-                Ok(runtime) => match spawn(&runtime, lander, future).await {
+                Ok(runtime) => match spawn(&runtime, lander.apart(), future).await {
                     Ok(end) => end,
                     Err(lost) => return Err(lost.try_into_panic().map_or(Panicked::Lost, Panicked::Here)),
                 },
@@ -355,12 +381,25 @@ impl<R> Desk<R> {
         Ok(Reply::new(landed.out, CacheOutcome::Miss))
     }
 
-    /// The shared tier's word, if it takes part.
-    pub(crate) async fn ask(&self, leader: &Leader, suspect: Option<Arc<Kept>>) -> Result<Asked<R>, Panic> {
+    /// The turn of the load that `leader` leads.
+    pub(crate) fn turn(&self, leader: &Leader) -> Turn {
+        if self.site.load_cap().is_none() {
+            return Turn::at_once();
+        }
+        self.cache.turn(&self.site, leader.is_nested(), leader.wanted(), self.shape.load_timeout())
+    }
+
+    /// The shared tier's word, if it takes part. A load that is to store its value has its turn by then.
+    pub(crate) async fn ask(
+        &self,
+        leader: &Leader,
+        suspect: Option<Arc<Kept>>,
+        turn: &mut Turn,
+    ) -> Result<Asked<R>, Panic> {
         // Of what could not be told outside of a runtime.
         self.cache.tell_again();
         if self.asks_l2() {
-            leader.watch(self.ask_l2(suspect)).await
+            leader.watch(self.ask_l2(suspect, turn)).await
         } else {
             Ok(Asked::Ground(Ground::Alone(self.own_claim())))
         }
@@ -392,14 +431,18 @@ impl<R> Desk<R> {
     }
 
     /// Boxed, so that loads inside of loads do not add up on the stack.
-    fn ask_l2(&self, suspect: Option<Arc<Kept>>) -> Pin<Box<impl Future<Output = Asked<R>>>> {
-        Box::pin(self.seek_value_or_ground(suspect))
+    fn ask_l2(
+        &self,
+        suspect: Option<Arc<Kept>>,
+        turn: &mut Turn,
+    ) -> Pin<Box<impl Future<Output = Asked<R>>>> {
+        Box::pin(self.seek_value_or_ground(suspect, turn))
     }
 
     /// The value, or what a load stands on.
-    async fn seek_value_or_ground(&self, suspect: Option<Arc<Kept>>) -> Asked<R> {
+    async fn seek_value_or_ground(&self, suspect: Option<Arc<Kept>>, turn: &mut Turn) -> Asked<R> {
         let seek = self.seek();
-        let answer = if self.terms.read { seek.run(suspect).await } else { seek.force().await };
+        let answer = if self.terms.read { seek.run(suspect, turn).await } else { seek.force(turn).await };
         match answer {
             Answer::Hit(found) => match self.hit_l2(&found) {
                 Some(reply) => Asked::Hit(found, reply),
@@ -413,6 +456,10 @@ impl<R> Desk<R> {
             Answer::Beside(claim) => Asked::Ground(Ground::Beside(claim)),
             Answer::Stub(stub) => Asked::Ground(Ground::Stub(stub)),
             Answer::Alone(claim) => Asked::Ground(Ground::Alone(claim)),
+            Answer::Failed(error) => match self.shape.revive(error, self.cache.clock().now()) {
+                Some(settled) => Asked::Failed(Box::new(settled)),
+                None => Asked::Ground(Ground::Alone(self.own_claim())),
+            },
         }
     }
 
@@ -431,17 +478,22 @@ impl<R> Desk<R> {
         match self.seek().find(suspect).await? {
             Answer::Hit(found) => self.hit_l2(&found),
             Answer::Kept(kept) => self.hit_alone(&kept),
-            Answer::Lease(_) | Answer::Beside(_) | Answer::Stub(_) | Answer::Alone(_) => None,
+            Answer::Lease(_) | Answer::Beside(_) | Answer::Stub(_) | Answer::Alone(_) | Answer::Failed(_) => {
+                None
+            }
         }
     }
 
     pub(crate) fn seek(&self) -> Seek<'_, R> {
+        let function = self.cache.function(&self.site);
         Seek {
             shared: self.cache.shared(),
             entry: &self.entry,
             shape: &*self.shape,
-            function: self.cache.function(&self.site),
+            function,
+            budget: function.budget(&self.site),
             max_age: self.terms.max_age,
+            ttl: self.terms.ttl,
             coalesce: !self.site.coalesces_here() && !planted!("lease-ignored"),
             cache: &self.cache,
             site: &self.site,
@@ -505,6 +557,16 @@ impl<R> Desk<R> {
         l1.tell_evicted();
     }
 
+    /// Ends a flight with an error of another process.
+    pub(crate) fn land_failed(&self, leader: Leader, settled: Settled<R>) -> Landed<R> {
+        self.note(Count::Joined);
+        match settled.slot {
+            Some(slot) => _ = leader.land(slot, || ()),
+            None => _ = leader.hand_on(),
+        }
+        Landed { out: settled.out, is_error: true, may_spare: false }
+    }
+
     pub(crate) fn note(&self, count: Count) {
         self.cache.note(count, &self.site, self.entry.key.as_ref());
     }
@@ -516,11 +578,36 @@ impl<R> Desk<R> {
     /// Loads for this caller only.
     async fn load_alone<F: Future<Output = R>>(&self, load: Load<R, F>) -> Reply<R> {
         self.note(Count::Miss);
-        let _place = self.cache.place(&self.site, flight::is_inside()).await;
-        self.note(Count::Load);
-        let loading = Loading::new(&self.cache, &self.site);
-        let value = self.in_time(loading.around(load.here())).await;
+        let mut loading = Loading::new(&self.cache, &self.site);
+        let limit = self.shape.load_timeout();
+        let mut turn = self.cache.turn(&self.site, flight::is_inside(), pending(), limit);
+        let load = loading.around(load.here());
+        let value = self.in_turn(&mut turn, &mut loading, load).await;
         loading.returned();
         Reply::new(value, CacheOutcome::Miss)
+    }
+
+    /// What a load returns when its turn has come, or what its callers are told if that or the load takes too long.
+    pub(crate) async fn in_turn(
+        &self,
+        turn: &mut Turn,
+        loading: &mut Loading,
+        load: impl Future<Output = R>,
+    ) -> R {
+        if turn.come().await == Came::TooLate
+            && let Some(out) = self.too_late()
+        {
+            return out;
+        }
+        self.note(Count::Load);
+        loading.begin();
+        self.in_time(load).await
+    }
+
+    /// What a caller is told that has waited for too long.
+    pub(crate) fn too_late(&self) -> Option<R> {
+        let out = self.shape.too_late()?;
+        self.cache.count_of(&self.site, Count::LoadTimeout);
+        Some(out)
     }
 }

@@ -1,8 +1,16 @@
 //! On what an entry of L1 may be served without asking.
 
-use std::sync::Arc;
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+};
 
-use crate::{clock::Nanos, line::Line, marks::Mark, planted};
+use crate::{
+    clock::Nanos,
+    line::Line,
+    marks::{Mark, Stands},
+    planted,
+};
 
 /// What an entry stands on: nothing was said about its name or its tags, and the silence is proven to be one.
 #[derive(Clone, Debug)]
@@ -67,23 +75,26 @@ impl Claim {
 }
 
 /// What a load stands on: later words about any of these names are for the load as well.
-#[derive(Debug)]
-pub(crate) struct Carried(Claim);
+pub(crate) struct Carried {
+    claim: Claim,
+    load: Weak<dyn Stands>,
+}
 
 impl Carried {
-    pub(crate) fn new(claim: Claim) -> Self {
-        claim.marks().for_each(|mark| mark.carry_load());
-        Self(claim)
-    }
-
-    /// As [`Claim::is_intact`].
-    pub(crate) fn is_intact(&self) -> bool {
-        self.0.is_intact()
+    pub(crate) fn new(claim: Claim, load: Weak<dyn Stands>) -> Self {
+        claim.marks().for_each(|mark| mark.carry(&load));
+        Self { claim, load }
     }
 }
 
 impl Drop for Carried {
     fn drop(&mut self) {
-        self.0.marks().for_each(|mark| mark.put_down());
+        self.claim.marks().for_each(|mark| mark.put_down(&self.load));
+    }
+}
+
+impl fmt::Debug for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Carried").field(&self.claim).finish()
     }
 }

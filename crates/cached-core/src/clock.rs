@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    future::poll_fn,
+    future::{Future, poll_fn},
     sync::{
         Arc, LazyLock, Mutex, PoisonError,
         atomic::{AtomicI64, AtomicU64, Ordering},
@@ -12,6 +12,8 @@ use std::{
 };
 
 use futures_timer::Delay;
+
+use crate::either::{Either, either};
 
 /// Where a cache reads the time from: the machine, or a [`ManualClock`](crate::testing::ManualClock) or a
 /// [`WrongClock`](crate::testing::WrongClock) in tests.
@@ -102,6 +104,19 @@ impl Clock {
                 }
             }
             Source::Manual(time) => time.until(moment).await,
+        }
+    }
+
+    /// `None` if it takes longer, by this clock.
+    pub(crate) async fn within<T>(&self, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+        self.by(self.now().saturating_add(nanos(limit)), future).await
+    }
+
+    /// `None` if it is not over when this moment comes.
+    pub(crate) async fn by<T>(&self, moment: Nanos, future: impl Future<Output = T>) -> Option<T> {
+        match either(future, self.until(moment)).await {
+            Either::Left(value) => Some(value),
+            Either::Right(()) => None,
         }
     }
 

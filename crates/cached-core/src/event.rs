@@ -49,6 +49,8 @@ pub enum EventKind {
     Evict,
     /// A key, a tag, a pattern or everything was invalidated.
     Invalidate,
+    /// The shared tier works now, or does not, or for another reason: [`Cache::health`](crate::Cache::health) says how it is.
+    Tier,
 }
 
 impl EventKind {
@@ -65,6 +67,7 @@ impl EventKind {
             Self::Reject => "reject",
             Self::Evict => "evict",
             Self::Invalidate => "invalidate",
+            Self::Tier => "tier",
         }
     }
 

@@ -12,6 +12,7 @@ use pollster::block_on;
 
 use crate::{
     Cache, CacheControl, Error,
+    aside::{self, Aside},
     cache::Absent,
     call::{Plan, Prepared, hit, schema},
     control::{CacheOutcome, Layer, LoadRule, Reply, Terms},
@@ -155,6 +156,15 @@ impl<R> Started<R> {
             Stage::Miss(missed) => Stage::Miss(Box::new((*missed, load()))),
         })
     }
+
+    /// The same for a function that is not async.
+    #[inline]
+    pub fn body<F: FnOnce() -> R>(self, body: F) -> SyncCall<R, F> {
+        SyncCall(match self.0 {
+            Stage::Hit(value) | Stage::Hot(value, _) => Stage::Hit(value),
+            Stage::Miss(missed) => Stage::Miss(Box::new((*missed, body))),
+        })
+    }
 }
 
 /// One call of a cached function, with its arguments, not made yet.
@@ -279,42 +289,36 @@ impl<R, F: Future<Output = Result<Reply<R>, Panicked>>> Future for Making<F> {
 
 /// As [`Call`], of a function that is not async: its methods block.
 #[must_use = "a call does nothing until one of its methods is used"]
-pub struct SyncCall<R, F>(Call<R, F>);
+pub struct SyncCall<R, F>(Stage<R, (Missed<R>, F)>);
 
-impl<R, F: Future<Output = R>> SyncCall<R, F> {
-    /// Blocks where `call` would wait.
-    #[inline]
-    pub fn new(call: Call<R, F>) -> Self {
-        Self(call)
-    }
-
+impl<R, F: FnOnce() -> R> SyncCall<R, F> {
     /// Makes the call.
     #[inline]
     pub fn get(self) -> R {
-        match self.0.0 {
+        match self.0 {
             Stage::Hit(value) | Stage::Hot(value, _) => value,
-            Stage::Miss(miss) => block_on(Making(run(miss, Terms::default()))),
+            Stage::Miss(miss) => get(miss),
         }
     }
 
     /// Makes the call as `control` says, and tells where the value came from.
     pub fn with<M: LoadRule>(self, control: CacheControl<M>) -> M::Reply<R> {
-        block_on(self.0.with(control))
+        self.drive(|call| call.with(control))
     }
 
     /// Runs the function and keeps the new value, whatever the cache has.
     pub fn refresh(self) -> R {
-        block_on(self.0.refresh())
+        self.drive(Call::refresh)
     }
 
     /// What the function would return if it is cached, without running it.
     pub fn peek(self) -> Option<R> {
-        block_on(self.0.peek())
+        block_on(self.without_load().peek())
     }
 
     /// Sees to it that the value is there, and lets go of it: for [`warm`](crate::warm()).
     pub fn warm(self) -> Warmed {
-        block_on(self.0.warm())
+        self.drive(Call::warm)
     }
 
     /// Removes the value, and lets no load that has begun store one.
@@ -322,11 +326,11 @@ impl<R, F: Future<Output = R>> SyncCall<R, F> {
     /// # Errors
     /// [`is_key`](Error::is_key) if an argument cannot be part of a key: then nothing was ever cached for it.
     pub fn invalidate(self) -> Result<(), Error> {
-        block_on(self.0.invalidate())
+        block_on(self.invalidation())
     }
 
     pub(crate) fn invalidation(self) -> Invalidation {
-        self.0.invalidate()
+        self.without_load().invalidate()
     }
 
     /// The name of the entry, for logs.
@@ -334,6 +338,39 @@ impl<R, F: Future<Output = R>> SyncCall<R, F> {
     /// # Errors
     /// [`is_key`](Error::is_key) if an argument cannot be part of a key.
     pub fn key(self) -> Result<String, Error> {
-        self.0.key()
+        self.without_load().key()
+    }
+
+    /// Blocks where the call would wait.
+    fn drive<T, A: Future<Output = T>>(self, make: impl FnOnce(Call<R, Aside<R>>) -> A) -> T {
+        match self.0 {
+            Stage::Miss(miss) => {
+                let (missed, body) = *miss;
+                aside::drive(body, |load| {
+                    Box::pin(make(Call(Stage::Miss(Box::new((missed, Load::Inline(load)))))))
+                })
+            }
+            Stage::Hit(value) | Stage::Hot(value, _) => block_on(make(Call(Stage::Hit(value)))),
+        }
+    }
+
+    fn without_load(self) -> Call<R, Aside<R>> {
+        Call(match self.0 {
+            Stage::Miss(miss) => Stage::Miss(Box::new((miss.0, Load::Inline(Aside::never())))),
+            Stage::Hit(value) | Stage::Hot(value, _) => Stage::Hit(value),
+        })
+    }
+}
+
+/// A function of its own, so that what a miss needs has no place in the frame of the caller.
+#[cold]
+#[inline(never)]
+#[allow(clippy::boxed_local, reason = "it comes in a box")]
+fn get<R, F: FnOnce() -> R>(miss: Box<(Missed<R>, F)>) -> R {
+    let (missed, body) = *miss;
+    let ended = aside::drive(body, |load| run(Box::new((missed, Load::Inline(load))), Terms::default()));
+    match ended {
+        Ok(reply) => reply.value,
+        Err(panicked) => panicked.resume(),
     }
 }

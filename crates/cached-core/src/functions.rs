@@ -4,16 +4,20 @@
 //! looks it up by its template.
 
 use std::{
+    fmt,
     iter::successors,
     ptr,
     sync::{
-        Arc, OnceLock,
+        Arc, Once, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use crate::{
     Error,
+    budget::Budget,
+    clock::Nanos,
     hot::Hot,
     latency::Histogram,
     notice,
@@ -29,6 +33,10 @@ pub(crate) struct Function {
     hit: Histogram,
     look: OnceLock<Box<Histogram>>,
     load: OnceLock<Box<Histogram>>,
+    /// How long a load has taken lately that gave a value; zero if none has.
+    price: AtomicU64,
+    /// Whether the log has said that its errors are not shared.
+    is_error_unshared_said: Once,
     /// Its most used keys, if they are kept warm.
     pub(crate) hot: Hot,
     /// The next value is read back before it is stored: the first one, and each one from when a stored value could not be read
@@ -51,6 +59,8 @@ impl Function {
             hit: Histogram::new(),
             look: OnceLock::new(),
             load: OnceLock::new(),
+            price: AtomicU64::new(0),
+            is_error_unshared_said: Once::new(),
             hot: Hot::default(),
             is_codec_unsure: AtomicBool::new(true),
             is_unshared_said: AtomicBool::new(false),
@@ -148,6 +158,40 @@ impl Function {
         self.load.get_or_init(|| Box::new(Histogram::new()))
     }
 
+    /// A load has taken so long, and has given a value.
+    pub(crate) fn costs(&self, took: Nanos) {
+        const SHARE: u64 = 8;
+
+        // Of two at the same time one may be lost.
+        let before = self.price.load(Ordering::Relaxed);
+        let now = if before == 0 { took } else { before - before / SHARE + took / SHARE };
+        self.price.store(now.max(1), Ordering::Relaxed);
+    }
+
+    /// What a load costs; `None` if this process has not had one.
+    pub(crate) fn price(&self) -> Option<Duration> {
+        Some(self.price.load(Ordering::Relaxed)).filter(|price| *price > 0).map(Duration::from_nanos)
+    }
+
+    /// How long the shared tier may be waited for.
+    pub(crate) fn budget(&self, site: &Site) -> Budget {
+        match site.own_budget() {
+            Some(budget) => Budget::Exactly(budget),
+            None => Budget::of_price(self.price.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Logs, once, that its errors are not shared, and which option shares them.
+    pub(crate) fn warn_of_errors(&self) {
+        self.is_error_unshared_said.call_once(|| {
+            notice::warn(
+                self.name,
+                "its error is neither `Clone` nor `From<SharedLoadError>`, so callers that wait for a failing load each load \
+                 for themselves, one after the other: `share_err = |e| ..` shares the error",
+            );
+        });
+    }
+
     pub(crate) fn snapshot(&self) -> FunctionStats {
         let of = |histogram: &OnceLock<Box<Histogram>>| {
             histogram.get().map(|histogram| histogram.snapshot()).unwrap_or_default()
@@ -228,9 +272,24 @@ impl Functions {
         all
     }
 
+    /// How often values were served from memory.
+    pub(crate) fn served(&self) -> u64 {
+        let of = |function: &Arc<Function>| {
+            let counts = [Count::HitL1, Count::Stale, Count::ServedAlone];
+            counts.iter().map(|count| function.counters.sum(*count)).fold(0, u64::wrapping_add)
+        };
+        self.iter().map(of).fold(0, u64::wrapping_add)
+    }
+
     /// In total.
     pub(crate) fn total(&self) -> Stats {
         Counters::total(self.iter().chain([&self.others]).map(|function| &function.counters))
+    }
+}
+
+impl fmt::Debug for Functions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Functions").finish_non_exhaustive()
     }
 }
 

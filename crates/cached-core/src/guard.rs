@@ -13,11 +13,13 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
+    budget::Budget,
+    cause::TierCause,
     health::{TierHealth, TierState},
     line::Line,
     tier::{
-        Adopted, Ask, Attachment, Filled, LeaseClaim, Leased, Moment, Record, Seen, TagAsk, Tier, TierError,
-        TierFill, Token,
+        Adopted, Ask, Attachment, Filled, LeaseClaim, Leased, Moment, Note, Record, Seen, TagAsk, Tier,
+        TierError, TierFill, Token,
     },
 };
 
@@ -28,14 +30,23 @@ pub(crate) struct Guarded(pub(crate) Arc<dyn Tier>);
 type Operation<'a, T> = Pin<Box<dyn Future<Output = Result<T, TierError>> + Send + 'a>>;
 
 impl Guarded {
-    /// As [`Tier::look`], on the path of a hit: without a box of its own.
-    pub(crate) async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
-        catch(self.0.look(asks, tags)).await
+    /// As [`Tier::look_within`], on the path of a hit: without a box of its own.
+    pub(crate) async fn look_within(
+        &self,
+        asks: &[Ask<'_>],
+        tags: &[String],
+        budget: Budget,
+    ) -> Result<Seen, TierError> {
+        catch(self.0.look_within(asks, tags, budget)).await
     }
 
-    /// As [`Tier::look_at`], the same way.
-    pub(crate) async fn look_at(&self, key: &str) -> Result<(Record, Arc<Line>), TierError> {
-        catch(self.0.look_at(key)).await
+    /// As [`Tier::look_at_within`], the same way.
+    pub(crate) async fn look_at_within(
+        &self,
+        key: &str,
+        budget: Budget,
+    ) -> Result<(Record, Arc<Line>), TierError> {
+        catch(self.0.look_at_within(key, budget)).await
     }
 }
 
@@ -66,12 +77,34 @@ impl Tier for Guarded {
             .unwrap_or_else(|_| TierHealth::new(TierState::Down))
     }
 
+    async fn connected(&self) -> Result<(), TierCause> {
+        let mut operation = self.0.connected();
+        poll_fn(|cx| {
+            catch_unwind(AssertUnwindSafe(|| operation.as_mut().poll(cx)))
+                .unwrap_or_else(|_| Poll::Ready(Err(TierCause::Code("PANIC".to_owned()))))
+        })
+        .await
+    }
+
     async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
-        Self::look(self, asks, tags).await
+        catch(self.0.look(asks, tags)).await
     }
 
     async fn look_at(&self, key: &str) -> Result<(Record, Arc<Line>), TierError> {
-        Self::look_at(self, key).await
+        catch(self.0.look_at(key)).await
+    }
+
+    async fn lease_within(
+        &self,
+        claims: &[LeaseClaim<'_>],
+        tags: TagAsk<'_>,
+        budget: Budget,
+    ) -> Result<Leased, TierError> {
+        catch(self.0.lease_within(claims, tags, budget)).await
+    }
+
+    async fn fill_within(&self, fills: Vec<TierFill>, budget: Budget) -> Result<Filled, TierError> {
+        catch(self.0.fill_within(fills, budget)).await
     }
 
     async fn lease(&self, claims: &[LeaseClaim<'_>], tags: TagAsk<'_>) -> Result<Leased, TierError> {
@@ -94,6 +127,10 @@ impl Tier for Guarded {
         catch(self.0.release(key, token, is_failed)).await
     }
 
+    async fn fail(&self, key: &str, token: Token, note: &Note) -> Result<bool, TierError> {
+        catch(self.0.fail(key, token, note)).await
+    }
+
     async fn delete(&self, keys: &[String], tags: &[String]) -> Result<(), TierError> {
         catch(self.0.delete(keys, tags)).await
     }
@@ -104,6 +141,14 @@ impl Tier for Guarded {
 
     async fn confirm(&self) -> Result<(), TierError> {
         catch(self.0.confirm()).await
+    }
+
+    async fn close(&self) {
+        let closing = async {
+            self.0.close().await;
+            Ok::<_, TierError>(())
+        };
+        let _ = catch(Box::pin(closing)).await;
     }
 
     async fn exists(&self, key: &str) -> Result<bool, TierError> {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cache::{Cache, Mode},
+    cause::TierCause,
     tier::Tier,
 };
 
@@ -43,10 +44,11 @@ pub struct Health {
 }
 
 impl Health {
-    /// Whether every tier that there is takes part and can be reached, and knows of all invalidations, and no two functions displace
-    /// each other's values. If not, calls still work: an operator should look, and the process need not be taken out of service.
+    /// Whether every tier that there is takes part and can be reached, as far as it was tried, and knows of all invalidations, and
+    /// no two functions displace each other's values. If not, calls still work: an operator should look, and the process need not be
+    /// taken out of service.
     pub fn is_well(&self) -> bool {
-        let is_reachable = self.tier.as_ref().is_none_or(|tier| tier.state == TierState::Up);
+        let is_reachable = self.tier.as_ref().is_none_or(|tier| tier.state.is_well());
         let is_asked = self.is_tier_ready || self.tier.is_none();
         let is_told = self.pending_invalidations == 0;
         self.mode == Mode::On && is_reachable && is_asked && is_told && self.clashes.is_empty()
@@ -59,6 +61,8 @@ impl Health {
 pub struct TierHealth {
     /// Whether it works.
     pub state: TierState,
+    /// Why it does not, or not fully: `None` if it does, if nothing was tried yet, or if the tier does not say.
+    pub cause: Option<TierCause>,
     /// How often it lost its connection and got a new one.
     pub reconnects: u64,
     /// Whether it refuses to ask for a while, because asking took too long or failed too often.
@@ -68,7 +72,13 @@ pub struct TierHealth {
 impl TierHealth {
     /// In this state, with nothing else to say.
     pub fn new(state: TierState) -> Self {
-        Self { state, reconnects: 0, is_breaker_open: false }
+        Self { state, cause: None, reconnects: 0, is_breaker_open: false }
+    }
+
+    /// For this reason.
+    #[must_use]
+    pub fn cause(self, cause: Option<TierCause>) -> Self {
+        Self { cause, ..self }
     }
 
     /// With so many reconnects.
@@ -89,6 +99,8 @@ impl TierHealth {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TierState {
+    /// Not known yet: nothing was asked, or the first attempt to connect has not ended.
+    Untried,
     /// It does.
     Up,
     /// In part, or slowly.
@@ -98,9 +110,15 @@ pub enum TierState {
 }
 
 impl TierState {
-    /// `up`, `degraded` or `down`.
+    /// Whether nothing is known to be wrong.
+    pub fn is_well(self) -> bool {
+        matches!(self, Self::Up | Self::Untried)
+    }
+
+    /// `untried`, `up`, `degraded` or `down`.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Untried => "untried",
             Self::Up => "up",
             Self::Degraded => "degraded",
             Self::Down => "down",

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use crate::{
     Error,
     cache::{Cache, Entry},
-    key::{KeyPart, NameWriter, Parts},
+    key::{KeyPart, NameWriter, Parts, flaw},
     observe::Step,
     pending::Word,
     planted,
@@ -68,6 +68,8 @@ pub(crate) enum Target {
     Entry(Site, Box<Entry>),
     /// The key of a tag.
     Tag(String),
+    /// The name of a counter.
+    Counter(String),
     /// Names that match.
     Matching(String),
 }
@@ -166,23 +168,43 @@ impl fmt::Debug for Invalidation {
 impl Cache {
     /// Invalidates every entry that has this tag, however many there are, in one round trip.
     ///
-    /// `template` is the tag as in `tags = [".."]`, with a `{}` for each of `parts`, which are written as placeholders are.
+    /// `template` is the tag as in `tags = [".."]`, with a `{}` for each of `parts`, which are written as placeholders are. A
+    /// string has one name whatever type it has, and so has a number; a number and a string that reads as one, `7` and
+    /// `"7"`, are different parts.
+    ///
+    /// It ends in [`is_key`](Error::is_key) if the template is not one, or has another number of `{}`.
     pub fn invalidate_tag(&self, template: &str, parts: &[&(dyn KeyPart + Sync)]) -> Invalidation {
-        self.tagged(NameWriter::text(&*self.shared().hasher, |writer| writer.fill_in(template, parts)))
+        self.tagged(self.filled_in(template, parts, false))
     }
 
     /// Invalidates every entry whose name matches: `*` in the template stands for any characters, and no part can bring
     /// one. `"analytics:{}:*"` is about all that begins so.
     ///
-    /// It looks at every key that the shared tier has, in steps: prefer a tag where there are many.
+    /// It looks at every key that the shared tier has, in steps: prefer a tag where there are many. Equal patterns that are
+    /// invalidated while one of them is looked for share the next look. [Counters](Self::incr) whose names match are reset as
+    /// well.
     pub fn invalidate_pattern(&self, template: &str, parts: &[&(dyn KeyPart + Sync)]) -> Invalidation {
-        self.matching(NameWriter::text(&*self.shared().hasher, |writer| writer.fill_in(template, parts)))
+        self.matching(self.filled_in(template, parts, true))
     }
 
     /// Invalidates everything that has the namespace of this cache, in every tier and process. It looks at every key that
-    /// the shared tier has, in steps. Counters of [`incr`](Self::incr) are reset as well.
+    /// the shared tier has, in steps. Counters of [`incr`](Self::incr) are reset as well, and the memory of the in-process tier
+    /// is free when this returns.
     pub fn clear(&self) -> Invalidation {
         Invalidation::new(self.clone(), Ok(Target::Matching(self.shared().everything())))
+    }
+
+    fn filled_in(
+        &self,
+        template: &str,
+        parts: &[&(dyn KeyPart + Sync)],
+        may_star: bool,
+    ) -> Result<String, Error> {
+        if let Some(flaw) = flaw(template, parts.len(), may_star) {
+            return Err(Error::key(flaw));
+        }
+        let parts = parts.iter().map(|part| *part as &dyn KeyPart);
+        Ok(NameWriter::text(&*self.shared().hasher, |writer| writer.fill_in(template, parts))?)
     }
 
     pub(crate) fn invalidate_tag_of(&self, parts: &impl Parts) -> Invalidation {
@@ -218,25 +240,32 @@ impl Cache {
             return;
         }
         let marks = &self.shared().marks;
-        let mut has_fallen = false;
         for target in targets {
             match target {
                 Target::Entry(_, entry) => {
                     // The mark first: who looks into L1 after that finds nothing to stand on. Loads of other functions may stand on
                     // the name as well.
-                    has_fallen |= marks.end(&entry.name.text);
-                    has_fallen |= marks.end(&own_mark_name(&entry.name.text));
+                    marks.end(&entry.name.text);
+                    marks.end(&own_mark_name(&entry.name.text));
                     self.flights().supersede(&entry.key, || self.l1().remove(&entry.key));
                 }
                 Target::Tag(key) => {
                     self.shared().said.say(key);
-                    has_fallen |= marks.end(key);
+                    marks.end_tag(key);
                 }
-                Target::Matching(pattern) => has_fallen |= marks.end_matching(pattern),
+                Target::Counter(name) => self.local_counters().remove(name),
+                Target::Matching(pattern) => {
+                    marks.end_matching(pattern);
+                    self.local_counters().remove_matching(pattern);
+                    if *pattern == self.shared().everything() {
+                        // Nothing of it is served any more, so nothing has to be looked at to free it.
+                        self.clear_local();
+                    }
+                }
             }
         }
-        if has_fallen {
-            self.flights().supersede_fallen();
+        if targets.iter().any(|target| matches!(target, Target::Tag(_) | Target::Matching(_))) {
+            self.reap();
         }
     }
 
@@ -326,10 +355,9 @@ impl Cache {
                 Word::Matching(pattern) => patterns.push(pattern),
             }
         }
-        let tier = &self.shared().tier;
         self.shared().delete(keys).await?;
         for pattern in patterns {
-            tier.delete_matching(&pattern).await?;
+            self.shared().sweep(&pattern).await?;
         }
         Ok(())
     }
@@ -344,7 +372,7 @@ impl Cache {
             match target {
                 Target::Entry(_, entry) if entry.is_shared => words.push(Word::Key(entry.name.text.clone())),
                 Target::Entry(..) => {}
-                Target::Tag(key) => words.push(Word::Key(key.clone())),
+                Target::Tag(key) | Target::Counter(key) => words.push(Word::Key(key.clone())),
                 Target::Matching(pattern) => words.push(Word::Matching(pattern.clone())),
             }
         }

@@ -4,19 +4,20 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     task::Poll,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_timer::Delay;
 
 use crate::{
     call::Desk,
-    clock::nanos,
+    clock::{Clock, Nanos, nanos},
     control::{CacheOutcome, Layer, Reply},
     flight::{Arrival, Follower, Landing, Leader, Role},
     load::Panicked,
     slot::Slot,
     stats::Count,
+    sync::Instant,
 };
 
 pub(crate) enum Joined<R> {
@@ -45,6 +46,12 @@ impl<R> Desk<R> {
         // true at some moment of its call.
         const RETRIES: usize = 2;
         let (flights, key) = (self.cache.flights(), &self.entry.key);
+        // A call that leads waits for others as long as a load may take, and then for its load.
+        let clock = self.cache.clock();
+        let limits = self.shape.load_timeout().map(|limit| {
+            let after = |limit| clock.now().saturating_add(nanos(limit));
+            (after(limit), after(limit.saturating_mul(2)))
+        });
         let mut first = Some(first);
         for retry in 0.. {
             let role = first.take().unwrap_or_else(|| flights.join(key, retry == RETRIES));
@@ -54,10 +61,17 @@ impl<R> Desk<R> {
                 Role::Follow(follower) => follower,
             };
             let landing_since = follower.landing_since;
-            match arrive(follower).await {
+            let arrival = match limits {
+                Some((soon, last)) => arrive_by(clock, follower, soon, last).await,
+                None => Some(arrive(follower).await),
+            };
+            let Some(arrival) = arrival else {
+                let reply = self.too_late().map(|out| Reply::new(out, CacheOutcome::Joined));
+                return Ok(reply.map_or(Joined::Alone, Joined::Reply));
+            };
+            match arrival {
                 Arrival::Lead(leader) => return Ok(Joined::Lead(leader)),
                 Arrival::Superseded => {}
-                Arrival::Landed(Landing::Unshared) => return Ok(Joined::Alone),
                 Arrival::Landed(Landing::Panicked) => return Err(Panicked::Elsewhere),
                 Arrival::Landed(Landing::Shared(slot)) => {
                     let age = slot.meta().age(self.cache.clock().now());
@@ -128,5 +142,24 @@ pub(crate) async fn arrive(mut follower: Follower) -> Arrival {
             return arrival;
         }
         look_after = (look_after * 2).min(LONGEST);
+    }
+}
+
+/// As [`arrive`], until the last of these moments. Where loads fail one after the other, a caller that has waited until `soon`
+/// waits no longer, as it would not for a load of its own.
+async fn arrive_by(clock: &Clock, follower: Follower, soon: Nanos, last: Nanos) -> Option<Arrival> {
+    const STEP: Duration = Duration::from_millis(100);
+
+    let loads_fail = follower.loads_fail();
+    let mut arrival = pin!(arrive(follower));
+    let mut next = soon;
+    loop {
+        if let Some(arrival) = clock.by(next.min(last), &mut arrival).await {
+            return Some(arrival);
+        }
+        if next >= last || loads_fail() {
+            return None;
+        }
+        next = clock.now().saturating_add(nanos(STEP));
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     functions::Function,
     hot::Heat,
     key::Key,
+    leaving::leave,
     policy::{Ticket, Uses},
     slot::Slot,
     sync::AtomicBool,
@@ -208,6 +209,7 @@ impl Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
+        leave(&self.slot);
         if *self.is_counted.get_mut() {
             self.home.retired.fetch_sub(self.weight.into(), Ordering::Relaxed);
         }

@@ -1,6 +1,14 @@
 //! The cache without the attribute.
 
-use std::{convert::Infallible, error, fmt, future::Future, marker::PhantomData, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, hash_map},
+    convert::Infallible,
+    error, fmt,
+    future::Future,
+    marker::PhantomData,
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::runtime::Handle;
@@ -153,6 +161,10 @@ where
 
     /// Puts a value into every tier. A load that has begun does not overwrite it.
     ///
+    /// It is not fenced: it takes the place of whatever there is when it is called. If `value` was read before an invalidation
+    /// that has been acknowledged since, the outdated value is kept for the whole ttl. Use it for what the caller has just
+    /// written or computed, and [`get_or_load`](Self::get_or_load) for what is read from elsewhere.
+    ///
     /// # Errors
     /// [`is_key`](Error::is_key) and [`is_codec`](Error::is_codec): the key or the value cannot be stored.
     /// Then nothing has changed. [`is_not_propagated`](Error::is_not_propagated): it is stored in this process, and others
@@ -162,7 +174,11 @@ where
         self.store_all(vec![one]).await
     }
 
-    /// As [`get`](Self::get) for each key, in their order, with one round trip for all that this process lacks.
+    /// As [`get`](Self::get) for each key, in their order, with one round trip for each 256 that this process lacks.
+    ///
+    /// It takes no lease for what is missing. To read that from a database and to hand it to [`set_many`](Self::set_many) loses
+    /// the fence: an invalidation in between is overwritten by what was read before it. Load what is missing with
+    /// [`get_or_load`](Self::get_or_load), for several keys at the same time.
     pub async fn get_many<'k>(&self, keys: impl IntoIterator<Item = &'k K>) -> Vec<Option<V>>
     where
         K: 'k,
@@ -195,8 +211,12 @@ where
             return values;
         }
         let entries: Vec<_> = asked.iter().map(|asked| &asked.entry).collect();
-        let found =
-            Seek::find_many(self.cache.shared(), &entries, &shape, self.cache.function(&self.site)).await;
+        let (shared, function) = (self.cache.shared(), self.cache.function(&self.site));
+        let budget = function.budget(&self.site);
+        let mut found = Vec::with_capacity(entries.len());
+        for entries in entries.chunks(MOST_AT_ONCE) {
+            found.extend(Seek::find_many(shared, entries, &shape, function, budget).await);
+        }
         for (Asked { index, entry, leader }, found) in asked.into_iter().zip(found) {
             let Some(Found { slot, claim, stamp, .. }) = found else { continue };
             values[index] = shape.restore(&*slot);
@@ -210,7 +230,7 @@ where
         values
     }
 
-    /// As [`set`](Self::set) for each pair, with two round trips for all.
+    /// As [`set`](Self::set) for each pair, with two round trips for each 256; nor is it fenced.
     ///
     /// # Errors
     /// As [`set`](Self::set). A pair that cannot be stored does not keep the others from being stored; the first error
@@ -221,13 +241,17 @@ where
     {
         let mut first_error = Ok(());
         let mut all: Vec<Sealed> = Vec::new();
+        let mut places = HashMap::new();
         for (key, value) in pairs {
             match self.sealed(key, value) {
-                Ok(one) => {
-                    // Of two values for one key, the last one counts.
-                    all.retain(|other| other.entry.key != one.entry.key);
-                    all.push(one);
-                }
+                // Of two values for one key, the last one counts.
+                Ok(one) => match places.entry(one.entry.key.clone()) {
+                    hash_map::Entry::Occupied(place) => all[*place.get()] = one,
+                    hash_map::Entry::Vacant(place) => {
+                        place.insert(all.len());
+                        all.push(one);
+                    }
+                },
                 Err(error) => first_error = first_error.and(Err(error)),
             }
         }
@@ -289,7 +313,7 @@ where
     }
 
     fn fallible<E: Send + Sync + 'static>(&self) -> Typed<V, Arc<E>, Result<V, Arc<E>>> {
-        Typed::fallible().share_errors(Some(Sharing::by_clone())).jitter(self.jitter).shared()
+        Typed::fallible().share_errors(Some(Sharing::by_clone()), None).jitter(self.jitter).shared()
     }
 
     fn is_off(&self) -> bool {
@@ -337,6 +361,9 @@ where
     }
 }
 
+/// How many keys go to the shared tier in one round trip.
+const MOST_AT_ONCE: usize = 256;
+
 /// A key that the shared tier is asked for.
 struct Asked {
     index: usize,
@@ -361,7 +388,6 @@ impl Store {
     /// First the right to write is taken, and only when that is certain, the values are written: a write that comes too
     /// late finds that it lost the right.
     async fn run(self, all: Vec<Sealed>) -> Result<(), Error> {
-        let shared = self.cache.shared();
         // Where a tier takes no part, its old value goes, so that it is not served again later.
         let (shareable, other): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| one.bytes.is_some());
         let mut result = Ok(());
@@ -374,9 +400,19 @@ impl Store {
                 self.keep_here(one, claim, 0);
             }
         }
-        if shareable.is_empty() {
-            return result;
+        // Each part has the budget of one operation.
+        let mut rest = shareable;
+        while !rest.is_empty() {
+            let later = rest.split_off(rest.len().min(MOST_AT_ONCE));
+            result = result.and(self.share(rest).await);
+            rest = later;
         }
+        result
+    }
+
+    async fn share(&self, shareable: Vec<Sealed>) -> Result<(), Error> {
+        let shared = self.cache.shared();
+        let mut result = Ok(());
         let mut tokens = Vec::new();
         let mut marked = Vec::new();
         for one in &shareable {
@@ -421,7 +457,8 @@ impl Store {
         let fill = |(one, (key, token)): (&Sealed, (String, Token))| {
             let (_, life) = one.kept.as_ref()?;
             let bytes = one.bytes.clone()?;
-            Some(TierFill { key, token, bytes, ttl: shared.left(*life).unwrap_or(Duration::from_millis(1)) })
+            let ttl = shared.left(*life).unwrap_or(Duration::from_millis(1));
+            Some(TierFill { key, token, bytes, ttl, tags: Vec::new() })
         };
         let filled = shared.tier.fill(all.iter().zip(named).filter_map(fill).collect()).await;
         for one in all {

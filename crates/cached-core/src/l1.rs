@@ -5,8 +5,9 @@
 //! What happens to one key happens one after the other.
 
 use std::{
+    cell::Cell,
     collections::HashMap,
-    fmt, mem,
+    fmt, mem, ptr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -23,6 +24,8 @@ use crate::{
     functions::Functions,
     kept::{Home, Kept, Parts},
     key::{BuildPrehashed, Key, KeyHasher, KeyRef},
+    leaving::Leaving,
+    marks::Mark,
     policy::{Policy, Resident, Ticket, Uses},
     site::Site,
     slot::Slot,
@@ -31,6 +34,15 @@ use crate::{
 
 /// What Moka, the policy, the claim and its mark add to each entry: measured with a million of them (docs/performance.md).
 const OVERHEAD: usize = 850;
+
+/// What a tag adds to an entry that has it,
+const TAG: usize = 16;
+
+/// and what it adds once, to those of its entries that come first: its mark, and the place in the table of marks.
+const TAG_MARK: usize = 180;
+
+/// A load holds the mark of a tag several times while its value arrives, so one that few hold is a new one.
+const FEW: usize = 4;
 
 /// Threads are not asked to let go of less: each has to look through all that it has at hand.
 const FEWEST_LEFT: u64 = 1 << 20;
@@ -173,14 +185,17 @@ impl L1 {
     /// Another one may be about to take the place of one that is retired.
     #[cold]
     fn get_in_turn(&self, key: KeyRef<'_>) -> Option<Arc<Kept>> {
+        let _leaving = Leaving::begin();
         let _turn = self.turn(key.hash());
         self.slots.get(&key).filter(|kept| !kept.is_retired())
     }
 
     /// Those who have to leave for it are told of by [`tell_evicted`](Self::tell_evicted).
     pub(crate) fn insert(&self, site: &Site, key: &Key, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp) {
+        let _leaving = Leaving::begin();
         let function = self.functions.of(site).clone();
-        let names = claim.mark.name().len();
+        let names =
+            claim.mark.name().len() + claim.tags.iter().map(|(tag, _)| tag_weight(tag)).sum::<usize>();
         let weight = u32::try_from(key.len() + names + slot.meta().weight + OVERHEAD).unwrap_or(u32::MAX);
         let turn = self.turn(key.hash());
         let before = if self.has(key) { self.slots.get(&key.as_ref()) } else { None };
@@ -235,6 +250,7 @@ impl L1 {
     }
 
     pub(crate) fn remove(&self, key: &Key) {
+        let _leaving = Leaving::begin();
         let turn = self.turn(key.hash());
         let before = self.slots.get(&key.as_ref());
         if let Some(before) = &before {
@@ -256,6 +272,15 @@ impl L1 {
         front::let_go();
     }
 
+    /// Looks at `many` places from `from` on, and frees what does not stand any more. Where to go on; `None` at the end.
+    pub(crate) fn take_fallen(&self, from: usize, many: usize) -> Option<usize> {
+        let (some, next) = self.list.lock().some(from, many);
+        for kept in some.iter().filter(|kept| !kept.claim.is_intact()) {
+            self.take_out(kept);
+        }
+        next
+    }
+
     /// Entries and their bytes.
     pub(crate) fn usage(&self) -> (u64, u64) {
         let list = self.list.lock();
@@ -275,16 +300,31 @@ impl L1 {
         if self.observers.is_empty() {
             return;
         }
-        // Not in the head of the loop, which would hold the lock until its end.
-        let untold = mem::take(&mut *lock(&self.untold));
-        for kept in untold {
-            let key = kept.key().as_ref();
-            self.observers.tell(EventKind::Evict, kept.function.name(), Some(key), &*self.hasher);
+        thread_local!(static TELLS_OF: Cell<usize> = const { Cell::new(0) });
+        // An observer that has another entry leave is told of it by the loop that it was called from: one inside of the other
+        // would need the stack of a call for each.
+        let here = ptr::from_ref(self).addr();
+        if TELLS_OF.get() == here {
+            return;
         }
+        let before = TELLS_OF.replace(here);
+        loop {
+            // Not in the head of the loop, which would hold the lock until its end.
+            let untold = mem::take(&mut *lock(&self.untold));
+            if untold.is_empty() {
+                break;
+            }
+            for kept in untold {
+                let key = kept.key().as_ref();
+                self.observers.tell(EventKind::Evict, kept.function.name(), Some(key), &*self.hasher);
+            }
+        }
+        TELLS_OF.set(before);
     }
 
     /// Another thread may have filled the key anew: nothing but this entry goes.
     fn take_out(&self, kept: &Arc<Kept>) {
+        let _leaving = Leaving::begin();
         self.retire(kept);
         let key = kept.key();
         let _turn = self.turn(key.hash());
@@ -326,6 +366,10 @@ impl L1 {
     fn turn(&self, hash: u64) -> MutexGuard<'_, ()> {
         lock(&self.turns[(hash >> 32) as usize % TURNS])
     }
+}
+
+fn tag_weight(tag: &Arc<Mark>) -> usize {
+    if Arc::strong_count(tag) > FEW { TAG } else { TAG + TAG_MARK + tag.name().len() }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -439,6 +483,26 @@ mod tests {
         fill(&l1, &SITE, 7, 200_000);
         assert!(get(&l1, &SITE, 7).is_none() && !moka_has(&l1, 7), "it has no room at all");
         assert!(l1.usage().0 >= entries - 1);
+    }
+
+    #[test]
+    fn a_tag_weighs_what_it_takes_once() {
+        let (l1, marks) = (l1(1 << 20), Marks::new());
+        let name = "x".repeat(100);
+        let weigh = |number: usize, tags: Vec<Arc<Mark>>| {
+            let before = l1.usage().1;
+            let meta = Meta::new(0, Duration::ZERO, Duration::from_secs(1), 0);
+            let tags = tags.into_iter().map(|tag| (tag, 1)).collect();
+            let claim = Claim { mark: marks.of("x"), tags, line: Line::certain(), checked: 0 };
+            l1.insert(&SITE, &key(number), Arc::new(Value { meta, value: number }), claim, 0);
+            l1.usage().1 - before
+        };
+        let none = weigh(0, Vec::new());
+        let own = weigh(1, vec![marks.of(&name)]);
+        assert_eq!(own - none, (TAG + TAG_MARK + name.len()) as u64);
+        let all: Vec<_> = (2..100).map(|number| weigh(number, vec![marks.of(&name)]) - none).collect();
+        assert_eq!(all.last(), Some(&(TAG as u64)));
+        assert!(all.iter().sum::<u64>() < 98 * TAG as u64 + 4 * own);
     }
 
     #[test]

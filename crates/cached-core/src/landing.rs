@@ -15,19 +15,19 @@ use crate::{
     cache::{Cache, Mode},
     call::{Asked, Desk},
     claim::Claim,
-    either::{either, within},
-    flight::{self, Landing, Leader},
+    flight::{Landing, Leader},
     invalidation::{Invalidation, Target},
     kept::Kept,
     lease::Lease,
     load::Landed,
     observe::Loading,
+    places::Turn,
     said::Moment,
     seek::Stub,
     shape::Settling,
     shared::{Fill, Life},
+    shared_error::SharedLoadError,
     slot::Slot,
-    stats::Count,
 };
 
 /// A load that could have gone on for so long and did not has been abandoned.
@@ -58,12 +58,15 @@ impl Ground {
     }
 }
 
+/// What a load stands on, and its turn.
+type Start = (Ground, Turn);
+
 /// Runs a load and lands its flight: in the caller, or in a task of its own.
 pub struct Lander<R> {
     desk: Box<Desk<R>>,
     leader: Leader,
     /// `None` if it is still to be asked for.
-    ground: Option<Ground>,
+    asked: Option<Start>,
     /// In the span of its caller, if one waits for it.
     loading: Option<Loading>,
     /// A value that is served if the load fails.
@@ -71,43 +74,54 @@ pub struct Lander<R> {
 }
 
 impl<R> Lander<R> {
-    pub(crate) fn new(desk: Box<Desk<R>>, leader: Leader, ground: Ground, spare: Option<Arc<Kept>>) -> Self {
+    pub(crate) fn new(
+        desk: Box<Desk<R>>,
+        leader: Leader,
+        ground: Ground,
+        turn: Turn,
+        spare: Option<Arc<Kept>>,
+    ) -> Self {
         let loading = Loading::new(&desk.cache, &desk.site);
-        Self { desk, leader, ground: Some(ground), loading: Some(loading), spare }
+        Self { desk, leader, asked: Some((ground, turn)), loading: Some(loading), spare }
     }
 
     /// One that asks the shared tier first.
     pub(crate) fn unasked(desk: Box<Desk<R>>, leader: Leader, spare: Arc<Kept>) -> Self {
-        Self { desk, leader, ground: None, loading: None, spare: Some(spare) }
+        Self { desk, leader, asked: None, loading: None, spare: Some(spare) }
+    }
+
+    /// For a task of its own, with what the caller has around it.
+    pub(crate) fn apart(mut self) -> Self {
+        self.loading.iter_mut().for_each(Loading::leave_caller);
+        self
     }
 
     /// The result, or what the load panicked with.
     pub(crate) async fn land(self, load: impl Future<Output = R>) -> thread::Result<Landed<R>> {
-        let Self { desk, leader, ground, loading, spare } = self;
-        let (leader, mut ground) = match ground {
-            Some(ground) => (leader, ground),
+        let Self { desk, leader, asked, loading, spare } = self;
+        let (leader, (mut ground, mut turn)) = match asked {
+            Some(start) if leader.stand_on(start.0.claim()) => (leader, start),
             // Boxed, so that loads inside of loads do not add up on the stack.
-            None => match Box::pin(desk.ask_first(leader, spare.clone())).await {
-                Ok(asked) => asked,
+            asked => match Box::pin(desk.stand(leader, asked, spare.clone())).await {
+                Ok(start) => start,
                 Err(end) => return end,
             },
         };
-        let loading = loading.unwrap_or_else(|| Loading::new(&desk.cache, &desk.site));
+        let mut loading = loading.unwrap_or_else(|| Loading::new(&desk.cache, &desk.site));
         let since = desk.cache.shared().said.now();
-        leader.stand_on(ground.claim());
         if let (Ground::Leased(lease), false) = (&mut ground, desk.site.coalesces_here()) {
             lease.keep(leader.is_at_work(ABANDONED));
         }
         // The policies are the user's code as well.
         let load = loading.around(load);
-        let wanted = leader.wanted();
         let settle = async {
-            let _place = either(desk.cache.place(&desk.site, flight::is_nested()), wanted).await;
-            desk.note(Count::Load);
-            let out = desk.in_time(load).await;
+            let out = desk.in_turn(&mut turn, &mut loading, load).await;
             desk.shape.settle(out, &Settling::now(desk.cache.clock(), desk.terms.ttl))
         };
-        let settled = match leader.watch(settle).await {
+        let settled = leader.watch(settle).await;
+        // The next load may begin.
+        drop(turn);
+        let settled = match settled {
             Ok(settled) => settled,
             Err(panic) => {
                 loading.panicked();
@@ -137,8 +151,10 @@ impl<R> Lander<R> {
                 }
             }
             (None, _) => {
-                ground.fail();
-                leader.fail(Landing::Unshared);
+                ground.fail_with(None);
+                if leader.hand_on() {
+                    desk.cache.function(&desk.site).warn_of_errors();
+                }
             }
         }
         Ok(Landed { out: settled.out, is_error, may_spare })
@@ -146,14 +162,69 @@ impl<R> Lander<R> {
 }
 
 impl<R> Desk<R> {
+    /// What a load stands on when it begins, or its end, if there is a value.
+    ///
+    /// An invalidation may come between the answer of the tier and this. A load that began all the same would be refused, and those
+    /// who follow would wait for it in vain: so the tier is asked again. If that falls time and again, they start over.
+    async fn stand(
+        &self,
+        mut leader: Leader,
+        mut asked: Option<Start>,
+        spare: Option<Arc<Kept>>,
+    ) -> Result<(Leader, Start), thread::Result<Landed<R>>> {
+        const TRIES: usize = 3;
+
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let (ground, turn) = match asked.take() {
+                Some(start) => start,
+                None => {
+                    let start;
+                    (leader, start) = self.ask_first(leader, spare.clone()).await?;
+                    start
+                }
+            };
+            if leader.stand_on(ground.claim()) {
+                return Ok((leader, (ground, turn)));
+            }
+            match ground {
+                Ground::Leased(lease) if tries < TRIES => {
+                    // To give it back is a word about its name.
+                    leader.stand_down();
+                    match leader.watch(lease.reassured()).await {
+                        Ok(Some(lease)) => {
+                            leader.stand_on(&lease.claim);
+                            return Ok((leader, (Ground::Leased(lease), turn)));
+                        }
+                        Ok(None) => {}
+                        Err(panic) => {
+                            leader.fail(Landing::Panicked);
+                            return Err(Err(panic));
+                        }
+                    }
+                }
+                // It was about the lease of the load beside which this one is. To ask again would be to wait for that.
+                ground @ Ground::Beside(_) => return Ok((leader, (ground, turn))),
+                ground if tries >= TRIES => {
+                    leader.fall();
+                    return Ok((leader, (ground, turn)));
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// What a load stands on that has asked nobody yet; or its end, if there is a value.
     async fn ask_first(
         &self,
         leader: Leader,
         spare: Option<Arc<Kept>>,
-    ) -> Result<(Leader, Ground), thread::Result<Landed<R>>> {
-        let reply = match self.ask(&leader, spare).await {
-            Ok(Asked::Ground(ground)) => return Ok((leader, ground)),
+    ) -> Result<(Leader, Start), thread::Result<Landed<R>>> {
+        let rested = spare.clone();
+        let mut turn = self.turn(&leader);
+        let reply = match self.ask(&leader, spare, &mut turn).await {
+            Ok(Asked::Ground(ground)) => return Ok((leader, (ground, turn))),
             Ok(Asked::Hit(found, reply)) => {
                 self.land_found(leader, found);
                 reply
@@ -161,6 +232,12 @@ impl<R> Desk<R> {
             Ok(Asked::Kept(kept, reply)) => {
                 leader.land(kept.slot.clone(), || ());
                 reply
+            }
+            Ok(Asked::Failed(settled)) => {
+                if let Some(kept) = rested {
+                    self.let_rest(&kept);
+                }
+                return Err(Ok(self.land_failed(leader, *settled)));
             }
             Err(panic) => {
                 leader.fail(Landing::Panicked);
@@ -170,18 +247,21 @@ impl<R> Desk<R> {
         Err(Ok(Landed { out: reply.value, is_error: false, may_spare: false }))
     }
 
+    /// The text of an error for callers in other processes, if they can have waited for this load.
+    fn error_for_others(&self, slot: &dyn Slot, ground: &Ground) -> Option<SharedLoadError> {
+        let is_awaited = matches!(ground, Ground::Leased(_)) && !self.site.coalesces_here();
+        if is_awaited { self.shape.describe(slot) } else { None }
+    }
+
     /// What the load returns, or what its callers are told if it takes too long.
     pub(crate) async fn in_time(&self, load: impl Future<Output = R>) -> R {
         let mut load = pin!(load);
         let Some(limit) = self.shape.load_timeout() else { return load.await };
-        if let Some(out) = within(limit, &mut load).await {
+        if let Some(out) = self.cache.clock().within(limit, &mut load).await {
             return out;
         }
-        match self.shape.too_late() {
-            Some(out) => {
-                self.cache.count_of(&self.site, Count::LoadTimeout);
-                out
-            }
+        match self.too_late() {
+            Some(out) => out,
             None => load.await,
         }
     }
@@ -194,6 +274,28 @@ impl Ground {
             lease.fail();
         }
     }
+
+    /// The load has failed, with this error if it has a text.
+    fn fail_with(self, error: Option<&SharedLoadError>) {
+        if let Self::Leased(lease) = self {
+            lease.fail_with(error);
+        }
+    }
+
+    /// There is nothing to store.
+    fn end(self, ended: &Ended) {
+        match ended {
+            Ended::Value => self.fail(),
+            Ended::Error(error) => self.fail_with(error.as_ref()),
+        }
+    }
+}
+
+/// What a load that stores nothing has come to.
+enum Ended {
+    Value,
+    /// With the text for callers that wait in other processes.
+    Error(Option<SharedLoadError>),
 }
 
 /// What a load has found: a value, or an error that can be shared.
@@ -213,7 +315,9 @@ type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Ends a flight with what its load has found. Where there is no runtime to do it, it returns what is left to do.
 fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded: Loaded) -> Option<Rest> {
     let Loaded { slot, ttl, is_error, had_spare, since } = loaded;
-    let tags = if ttl.is_some() { desk.shape.value_tags(&*slot) } else { None };
+    let ended = if is_error { Ended::Error(desk.error_for_others(&*slot, &ground)) } else { Ended::Value };
+    let hasher = &*desk.cache.shared().hasher;
+    let tags = if ttl.is_some() { desk.shape.value_tags(&*slot, hasher) } else { None };
     let encoder = if is_error { None } else { desk.shape.encoder(&slot) };
     let stale = desk.shape.stale();
     let is_renewed = desk.shape.is_renewed() || desk.site.warm_keys() > 0;
@@ -228,11 +332,11 @@ fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded: Loaded) -
     let (Some(ttl), Some(_)) = (ttl, tags) else {
         // Without its tags nobody could invalidate it.
         let outdates = !is_error && (had_spare || !terms.read || terms.max_age.is_some());
-        return pass_on(arrival, ground, is_error, outdates);
+        return pass_on(arrival, ground, ended, outdates);
     };
     if arrival.entry.is_shared && !terms.shared && arrival.cache.mode() == Mode::On {
         // It did not ask, so nobody would tell of it, and who follows may have come after an invalidation.
-        ground.fail();
+        ground.end(&ended);
         arrival.refuse();
         return None;
     }
@@ -242,7 +346,9 @@ fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded: Loaded) -
     }
     let is_too_much = shared.background.len() > MOST_LANDINGS;
     // A lease over the value must not end it.
-    let spare = if is_renewed { shared.lease_length(arrival.site.coalesces_here()) } else { Duration::ZERO };
+    let function = arrival.cache.function(&arrival.site);
+    let lease = shared.lease_length(arrival.site.coalesces_here(), function);
+    let spare = if is_renewed { lease } else { Duration::ZERO };
     let life = Life { since: shared.clock.now(), ttl, stale, spare };
     let fill = encoder.map(|encoder| Fill { encoder, created_ms: shared.clock.wall_ms(), life });
     arrival.leader.begin_landing();
@@ -261,7 +367,7 @@ fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded: Loaded) -
                 let own_mark = shared.own_mark(&arrival.entry.name.text);
                 let claim = Claim { mark: own_mark, line: shared.home.clone(), ..ground.claim().clone() };
                 // Those who wait elsewhere are told that there will be nothing.
-                ground.fail();
+                ground.end(&ended);
                 arrival.here(claim, 0);
             }
         }
@@ -269,11 +375,12 @@ fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded: Loaded) -
 }
 
 /// To those who follow, and to nobody else. `outdates`: what there was before is older.
-fn pass_on(arrival: Arrival, ground: Ground, is_error: bool, outdates: bool) -> Option<Rest> {
+fn pass_on(arrival: Arrival, ground: Ground, ended: Ended, outdates: bool) -> Option<Rest> {
     let (cache, target) =
         (arrival.cache.clone(), Target::Entry(arrival.site, Box::new(arrival.entry.clone())));
+    let is_error = matches!(ended, Ended::Error(_));
     let finish = move |ground: Ground| {
-        ground.fail();
+        ground.end(&ended);
         if outdates {
             // A newer value that is not kept leaves no older one behind.
             Invalidation::new(cache, Ok(target)).spawn();

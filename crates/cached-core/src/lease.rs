@@ -11,18 +11,25 @@ use std::{
 use tokio::{runtime::Handle, task::AbortHandle};
 
 use crate::{
+    budget::Budget,
     claim::Claim,
-    either::within,
+    clock::{Nanos, nanos},
+    either::{Either, either, within},
     functions::Function,
     line::Line,
     marks::Mark,
+    note,
     observe::Step,
     planted,
     shared::{Fill, Name, Shared},
+    shared_error::SharedLoadError,
     span::Span,
     stats::Count,
-    tier::{Ask, LeaseClaim, Moment, Record, Stamp, TagAsk, Take, Tier, TierError, TierFill, Token},
+    tier::{Ask, LeaseClaim, Moment, Note, Record, Stamp, TagAsk, Take, Tier, TierError, TierFill, Token},
 };
+
+/// A load that goes on renews the generations of its tags this often, so that they do not end before its value is stored.
+const SEEDED_FOR: Duration = Duration::from_secs(20);
 
 /// Held from before a load until its value is stored. While it is held, it is renewed; dropped before, it is given back.
 pub(crate) struct Lease {
@@ -33,6 +40,8 @@ pub(crate) struct Lease {
     pub(crate) claim: Claim,
     /// When it was taken, for tags that only the value tells; and whether this process has heard of any tag since.
     since: Option<(Moment, Arc<Mark>)>,
+    /// Until when the generations of the tags are kept at least.
+    tags_kept: Nanos,
     keeper: Option<AbortHandle>,
     is_over: bool,
 }
@@ -63,6 +72,21 @@ impl Lease {
         self.token.stamp()
     }
 
+    /// Something was said about what it stands on: itself, if it is still there, as a tier may tell one of one's own words. If that
+    /// cannot be found out, the fill will.
+    pub(crate) async fn reassured(mut self) -> Option<Self> {
+        let Self { shared, name, token, claim, .. } = &self;
+        let are_tags_current = claim.tags.is_empty() || ask_tags_again(shared, claim).await.is_some();
+        if are_tags_current && shared.tier.renew(&name.text, *token, shared.lease).await.unwrap_or(true) {
+            return Some(self);
+        }
+        // Before another one is asked for: what is said about the name then is not about that.
+        let _ = shared.tier.release(&name.text, *token, false).await;
+        shared.marks.end(&name.text);
+        self.let_go();
+        None
+    }
+
     /// Renews it, as long as `is_at_work`: whoever waits elsewhere must not wait for a load that stands still.
     pub(crate) fn keep(&mut self, is_at_work: impl Fn() -> bool + Send + 'static) {
         let Ok(runtime) = Handle::try_current() else { return };
@@ -72,19 +96,38 @@ impl Lease {
         let (shared, name, token) = (self.shared.clone(), self.name.text.clone(), self.token);
         let lease = shared.lease;
         let mut claim = self.claim.clone();
+        let (keep, mut seeded) = (self.tags_kept.saturating_sub(claim.checked), claim.checked);
+        let mut leaving = shared.leaving.subscribe();
         let task = runtime.spawn(async move {
             let mut pause = lease / 3;
             loop {
-                within(pause, any_tag_ended(&claim)).await;
+                let closed = async {
+                    let _ = leaving.wait_for(|is_leaving| *is_leaving).await;
+                };
+                if let Some(Either::Left(())) = within(pause, either(closed, any_tag_ended(&claim))).await {
+                    let _ = shared.tier.release(&name, token, false).await;
+                    return;
+                }
                 if claim.tags.iter().any(|(tag, _)| !tag.is_alive()) {
                     match ask_tags_again(&shared, &claim).await {
                         Some(current) => claim = current,
                         None => {
-                            // Nobody will want the value: who waits for it need not.
-                            let _ = shared.tier.release(&name, token, false).await;
-                            shared.marks.end(&name);
+                            give_up(&shared, &name, token).await;
                             return;
                         }
+                    }
+                }
+                let now = shared.clock.now();
+                if !claim.tags.is_empty() && now.saturating_sub(seeded) > nanos(SEEDED_FOR) {
+                    let (tags, keep) = (claim.tag_keys(), Duration::from_nanos(keep));
+                    let ask = TagAsk { keys: &tags, keep, more: false };
+                    match shared.tier.lease(&[], ask).await {
+                        Ok(leased) if claim.generations().ne(leased.generations.iter().copied()) => {
+                            give_up(&shared, &name, token).await;
+                            return;
+                        }
+                        Ok(_) => seeded = now,
+                        Err(_) => {}
                     }
                 }
                 if !is_at_work() {
@@ -108,10 +151,11 @@ impl Lease {
         fill: Fill,
         value_tags: &[String],
         function: &Function,
+        budget: Budget,
         stand_on: impl Fn(&Claim),
     ) -> Verdict {
         let mut step = Step::begin(Span::fill(function.name()), &self.shared.clock);
-        let verdict = step.around(self.try_fill(fill, value_tags, function, stand_on)).await;
+        let verdict = step.around(self.try_fill(fill, value_tags, function, budget, stand_on)).await;
         step.end(match &verdict {
             Ok(Verdict::Stored(_)) => "stored",
             Ok(Verdict::Rejected) => "rejected",
@@ -134,11 +178,12 @@ impl Lease {
         fill: Fill,
         value_tags: &[String],
         function: &Function,
+        budget: Budget,
         stand_on: impl Fn(&Claim),
     ) -> Result<Verdict, TierError> {
         let (life, created_ms) = (fill.life, fill.created_ms);
         if !value_tags.is_empty() {
-            if !self.add_tags(value_tags, life.whole()).await? {
+            if !self.add_tags(value_tags, life.whole().saturating_add(life.spare)).await? {
                 return Ok(Verdict::Rejected);
             }
             stand_on(&self.claim);
@@ -170,8 +215,11 @@ impl Lease {
             self.shared.tier.lease(&[claim], TagAsk { keys: &[], keep: lease, more: false }).await?;
         }
         let asked = self.shared.clock.now();
-        let fill = TierFill { key: self.name.text.clone(), token: self.token, bytes, ttl };
-        let mut filled = self.shared.tier.fill(vec![fill]).await?;
+        // Only the value knew how long it would be kept, or the load took its time.
+        let ends = asked.saturating_add(nanos(ttl));
+        let tags = if ends > self.tags_kept { self.claim.tag_keys() } else { Vec::new() };
+        let fill = TierFill { key: self.name.text.clone(), token: self.token, bytes, ttl, tags };
+        let mut filled = self.shared.tier.fill_within(vec![fill], budget).await?;
         // Stored or not, the lease is no more.
         self.is_over = true;
         self.shared.marks.nudge(&self.name.text);
@@ -200,13 +248,26 @@ impl Lease {
     /// Takes up tags that were not known before the load, if none of them was invalidated since then.
     async fn add_tags(&mut self, tags: &[String], keep: Duration) -> Result<bool, TierError> {
         let Some((since, _)) = &self.since else { return Ok(false) };
-        let adopted = adopt(&self.shared, &self.claim, *since, tags, keep).await?;
-        Ok(adopted.map(|claim| self.claim = claim).is_some())
+        let (asked, is_first) = (self.shared.clock.now(), self.claim.tags.is_empty());
+        let Some(claim) = adopt(&self.shared, &self.claim, *since, tags, keep).await? else {
+            return Ok(false);
+        };
+        self.claim = claim;
+        if is_first {
+            self.tags_kept = asked.saturating_add(nanos(keep));
+        }
+        Ok(true)
     }
 
     /// Gives it back, because there is nothing to store: who waits elsewhere is told so.
     pub(crate) fn fail(mut self) {
-        self.give_back(true);
+        self.give_back(End::Nothing);
+    }
+
+    /// The same after an error, with what there is to say of it.
+    pub(crate) fn fail_with(mut self, error: Option<&SharedLoadError>) {
+        let note = error.map(|error| note::seal(error, &self.name.check));
+        self.give_back(End::Error(Note(note.unwrap_or_default())));
     }
 
     /// It is not known whether the value was stored, or it cannot be. What the value may be served on in this process.
@@ -227,9 +288,9 @@ impl Lease {
         Claim { mark, ..self.claim.silenced(self.shared.clock.now()) }
     }
 
-    fn give_back(&mut self, is_failed: bool) {
+    fn give_back(&mut self, end: End) {
         if self.let_go() {
-            give_back_later(&self.shared, self.name.text.clone(), self.token, is_failed);
+            give_back_later(&self.shared, self.name.text.clone(), self.token, end);
         }
     }
 
@@ -242,19 +303,41 @@ impl Lease {
     }
 }
 
+/// Gives back the lease of a load whose tags were invalidated: its value will be refused, so nothing waits for it any more.
+async fn give_up(shared: &Shared, name: &str, token: Token) {
+    let _ = shared.tier.release(name, token, false).await;
+    shared.marks.end(name);
+}
+
+/// Why a lease is given back without a value.
+enum End {
+    /// The load did not come to its end.
+    Free,
+    /// There is nothing to share.
+    Nothing,
+    Error(Note),
+}
+
 /// After that there may be nothing under the name, and nobody is told of the removal of nothing: what stood on that does
 /// not stand any more.
-fn give_back_later(shared: &Arc<Shared>, name: String, token: Token, is_failed: bool) {
+fn give_back_later(shared: &Arc<Shared>, name: String, token: Token, end: End) {
     let there = shared.clone();
+    let given_back = shared.returning.begin(&name, &shared.marks);
     shared.background.spawn(async move {
-        let _ = there.tier.release(&name, token, is_failed).await;
+        let _ = match end {
+            End::Free => there.tier.release(&name, token, false).await,
+            End::Nothing => there.tier.release(&name, token, true).await,
+            End::Error(note) => there.tier.fail(&name, token, &note).await,
+        };
         there.marks.end(&name);
+        // Only now: a load that begins when this is over stands on marks from after the word.
+        drop(given_back);
     });
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.give_back(false);
+        self.give_back(End::Free);
     }
 }
 
@@ -353,10 +436,18 @@ impl<'a> Pledge<'a> {
         self.is_open = false;
     }
 
-    pub(crate) fn granted(mut self, name: Name, claim: Claim, since: Option<(Moment, Arc<Mark>)>) -> Lease {
+    /// The generations of the tags are kept for `keep` from before the question on.
+    pub(crate) fn granted(
+        mut self,
+        name: Name,
+        claim: Claim,
+        keep: Duration,
+        since: Option<(Moment, Arc<Mark>)>,
+    ) -> Lease {
         self.is_open = false;
         let (shared, token) = (self.shared.clone(), self.token);
-        Lease { shared, name, token, claim, since, keeper: None, is_over: false }
+        let tags_kept = claim.checked.saturating_add(nanos(keep));
+        Lease { shared, name, token, claim, since, tags_kept, keeper: None, is_over: false }
     }
 }
 
@@ -365,6 +456,6 @@ impl Drop for Pledge<'_> {
         if !self.is_open {
             return;
         }
-        give_back_later(self.shared, self.name.to_owned(), self.token, false);
+        give_back_later(self.shared, self.name.to_owned(), self.token, End::Free);
     }
 }

@@ -1,12 +1,16 @@
 //! The runtime of `cached-aside`: depend on that crate.
 
 mod arrival;
+mod aside;
 mod background;
+mod budget;
 mod builder;
 mod cache;
 mod call;
+mod cause;
 mod claim;
 mod clock;
+mod close;
 mod codec;
 mod control;
 mod counter;
@@ -33,9 +37,11 @@ mod l1;
 mod landing;
 mod latency;
 mod lease;
+mod leaving;
 mod line;
 mod load;
 mod marks;
+mod note;
 mod notice;
 mod observe;
 mod pattern;
@@ -43,16 +49,22 @@ mod pending;
 mod places;
 mod planted;
 mod policy;
+mod program;
+mod reap;
 mod renew;
 mod replay;
+mod returning;
 mod said;
 mod seek;
 mod shape;
 mod shared;
+mod shared_error;
 mod site;
 mod slot;
 mod span;
+mod standing;
 mod stats;
+mod sweeps;
 mod sync;
 mod tags;
 pub mod testing;
@@ -65,9 +77,11 @@ mod warming;
 #[path = "private/mod.rs"]
 pub mod __private;
 
+pub use budget::Budget;
 pub use builder::CacheBuilder;
 pub use cache::{Cache, Mode};
 pub use cached_macros::{cached, invalidates};
+pub use cause::{CertificateFault, TierCause};
 pub use clock::Clock;
 pub use codec::{Codec, Format, Target, erased_serde};
 pub use control::{CacheControl, CacheOutcome, Layer, LoadRule, MayLoad, OnlyIfCached, Reason, Reply};
@@ -86,12 +100,14 @@ pub use key::{Blake3, KeyHasher, KeyPart, KeyedBlake3};
 pub use keyspace::{Keyspace, LoadError};
 pub use latency::Latency;
 pub use line::Line;
+pub use shared_error::SharedLoadError;
 #[cfg(feature = "tracing")]
 pub use span::{SPANS, SpanInfo};
 pub use stats::{FunctionStats, Stats};
+pub use tags::Tag;
 pub use tier::{
-    Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Record, Seen, Stamp, Stored,
-    TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
+    Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Note, Record, Seen, Stamp,
+    Stored, TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
 };
 pub use timeout::LoadTimeout;
 pub use warm::{Warm, WarmList, WarmOutcome, WarmReport, WarmSource, WarmStream, Warmed, warm, warm_from};

@@ -26,6 +26,8 @@ pub struct Line {
     /// Every change up to this moment is known.
     proven: AtomicU64,
     watches: bool,
+    /// It is nobody's own: whatever is said of it is about no connection.
+    is_fixed: bool,
     /// Whether other processes know that this one may serve for a while without a proof.
     has_grace: AtomicBool,
     is_over: AtomicBool,
@@ -36,14 +38,19 @@ pub struct Line {
 
 impl Line {
     fn new(proven: Nanos, watches: bool) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::plain(proven, watches))
+    }
+
+    fn plain(proven: Nanos, watches: bool) -> Self {
+        Self {
             proven: AtomicU64::new(proven),
             watches,
+            is_fixed: false,
             has_grace: AtomicBool::new(true),
             is_over: AtomicBool::new(false),
             over: Notify::new(),
             parts: Box::default(),
-        })
+        }
     }
 
     /// A connection that watches what is read over it, and has proven nothing yet.
@@ -57,8 +64,11 @@ impl Line {
     }
 
     /// No connection, or one that tells nothing: what is read over it holds for the bound of the cache, and no longer.
+    ///
+    /// There is one for all caches of the process, which stays as it is: [`prove`](Self::prove), [`allow_grace`](Self::allow_grace)
+    /// and [`end`](Self::end) do nothing to it. A connection that tells nothing and can end is [`deaf`](Self::deaf).
     pub fn silent() -> Arc<Self> {
-        lazy!(static SILENT: Arc<Line> = Line::new(0, false));
+        lazy!(static SILENT: Arc<Line> = Arc::new(Line { is_fixed: true, ..Line::plain(0, false) }));
         SILENT.clone()
     }
 
@@ -87,6 +97,7 @@ impl Line {
             _ => Arc::new(Self {
                 proven: AtomicU64::new(Nanos::MAX),
                 watches: parts.iter().all(|part| part.watches),
+                is_fixed: false,
                 has_grace: AtomicBool::new(true),
                 is_over: AtomicBool::new(false),
                 over: Notify::new(),
@@ -115,17 +126,24 @@ impl Line {
     }
 
     pub(crate) fn prove_until(&self, moment: Nanos) {
-        self.proven.store(moment, Ordering::Release);
+        if !self.is_fixed {
+            self.proven.store(moment, Ordering::Release);
+        }
     }
 
     /// Whether entries may be served for the grace of an outage after this line was lost. Default: yes. A tier that
     /// could not register with the others says no, so that [`confirm`](crate::Tier::confirm) stays true.
     pub fn allow_grace(&self, is_allowed: bool) {
-        self.has_grace.store(is_allowed, Ordering::Release);
+        if !self.is_fixed {
+            self.has_grace.store(is_allowed, Ordering::Release);
+        }
     }
 
     /// The connection is gone: whoever waits for a change has to look again.
     pub fn end(&self) {
+        if self.is_fixed {
+            return;
+        }
         self.is_over.store(true, Ordering::Release);
         self.over.notify_waiters();
     }
@@ -217,6 +235,18 @@ mod tests {
         assert!(both.has(&one) && both.has(&two) && !both.has(&three) && one.has(&one));
         assert!(Arc::ptr_eq(&Line::joined([one.clone(), one.clone()]), &one));
         assert!(Arc::ptr_eq(&Line::joined([]), &Line::silent()));
+    }
+
+    /// It is that of all caches, and a tier may do with its lines what it likes.
+    #[test]
+    fn the_silent_line_stays_as_it_is() {
+        let line = Line::silent();
+        line.prove(Instant::now());
+        line.prove_until(Nanos::MAX);
+        line.allow_grace(false);
+        line.end();
+        assert_eq!((line.proven(), line.has_grace()), (0, true));
+        assert!(!line.is_over.load(Ordering::Acquire) && !line.is_live());
     }
 
     #[test]

@@ -15,7 +15,8 @@ use tokio::sync::{Notify, futures::Notified};
 
 use crate::{
     pattern,
-    sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, shards},
+    reap::Fallen,
+    sync::{AtomicBool, Mutex, MutexGuard, Ordering, shards},
 };
 
 type Shard = HashMap<Arc<str>, Weak<Mark>, foldhash::fast::RandomState>;
@@ -24,6 +25,8 @@ const SHARDS: usize = shards(32);
 
 /// The living marks of a cache, by name.
 pub(crate) struct Marks {
+    /// What stood on marks that this process has ended itself.
+    pub(crate) fallen: Fallen,
     shards: Box<[Mutex<Shard>]>,
     hasher: foldhash::fast::RandomState,
 }
@@ -32,17 +35,25 @@ pub(crate) struct Marks {
 pub(crate) struct Mark {
     name: Arc<str>,
     is_dead: AtomicBool,
-    /// How many loads stand on it, and have to be told.
-    loads: AtomicUsize,
+    /// The loads that stand on it.
+    loads: Mutex<Option<Box<Loads>>>,
     /// It died, or was nudged.
     moved: Notify,
     marks: Weak<Marks>,
 }
 
+/// What stands on marks, and falls when one of them ends.
+pub(crate) trait Stands: Send + Sync {
+    /// One of its marks has ended. It is told so under no lock of the marks.
+    fn fall(self: Arc<Self>);
+}
+
+struct Loads(Vec<Weak<dyn Stands>>);
+
 impl Marks {
     pub(crate) fn new() -> Arc<Self> {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Arc::new(Self { shards, hasher: foldhash::fast::RandomState::default() })
+        Arc::new(Self { fallen: Fallen::default(), shards, hasher: foldhash::fast::RandomState::default() })
     }
 
     /// The living mark of a name: all who read it meanwhile share it.
@@ -55,7 +66,7 @@ impl Marks {
         let mark = Arc::new(Mark {
             name: name.clone(),
             is_dead: AtomicBool::new(false),
-            loads: AtomicUsize::new(0),
+            loads: Mutex::default(),
             moved: Notify::new(),
             marks: Arc::downgrade(self),
         });
@@ -63,10 +74,12 @@ impl Marks {
         mark
     }
 
-    /// Something was said about `name`. Returns whether a load stood on it.
-    pub(crate) fn end(&self, name: &str) -> bool {
+    /// Something was said about `name`: the loads that stand on it fall.
+    pub(crate) fn end(&self, name: &str) {
         let mark = self.shard(name).remove(name);
-        mark.and_then(|mark| mark.upgrade()).is_some_and(|mark| mark.end())
+        if let Some(mark) = mark.and_then(|mark| mark.upgrade()) {
+            mark.end();
+        }
     }
 
     /// Something happened to `name` that nobody says to this process, because this process did it: those who wait look
@@ -78,26 +91,34 @@ impl Marks {
         }
     }
 
+    /// As [`end`](Self::end), for a tag that this process invalidates, with all that stands on it.
+    pub(crate) fn end_tag(&self, tag: &str) {
+        let mark = self.shard(tag).remove(tag);
+        if let Some(mark) = mark.and_then(|mark| mark.upgrade()) {
+            self.fallen.add(Arc::strong_count(&mark) - 1);
+            mark.end();
+        }
+    }
+
     /// As [`end`](Self::end), for every name that matches.
-    pub(crate) fn end_matching(&self, pattern: &str) -> bool {
-        self.end_where(|name| pattern::matches(pattern, name.strip_suffix('\0').unwrap_or(name)))
+    pub(crate) fn end_matching(&self, pattern: &str) {
+        self.end_where(|name| pattern::matches(pattern, name.strip_suffix('\0').unwrap_or(name)));
     }
 
     /// As [`end`](Self::end), for every name.
-    pub(crate) fn end_all(&self) -> bool {
-        self.end_where(|_| true)
+    pub(crate) fn end_all(&self) {
+        self.end_where(|_| true);
     }
 
-    fn end_where(&self, is_meant: impl Fn(&str) -> bool) -> bool {
-        let mut carried = false;
+    fn end_where(&self, is_meant: impl Fn(&str) -> bool) {
         for shard in &self.shards {
             // A mark that is dropped locks its shard, so none may be dropped in here.
             let ended: Vec<_> = lock(shard).extract_if(|name, _| is_meant(name)).collect();
+            self.fallen.add(ended.len());
             for mark in ended.iter().filter_map(|(_, mark)| mark.upgrade()) {
-                carried |= mark.end();
+                mark.end();
             }
         }
-        carried
     }
 
     /// How many names are watched.
@@ -110,8 +131,8 @@ impl Marks {
     }
 }
 
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Marks {
@@ -130,21 +151,31 @@ impl Mark {
         !self.is_dead.load(Ordering::SeqCst)
     }
 
-    /// From now on, whoever ends this mark tells the loads; until [`put_down`](Self::put_down).
-    pub(crate) fn carry_load(&self) {
-        self.loads.fetch_add(1, Ordering::SeqCst);
+    /// From now on, the end of this mark is told to the load; until [`put_down`](Self::put_down).
+    pub(crate) fn carry(&self, load: &Weak<dyn Stands>) {
+        lock(&self.loads).get_or_insert_with(|| Box::new(Loads(Vec::new()))).0.push(load.clone());
     }
 
     /// The load is over.
-    pub(crate) fn put_down(&self) {
-        self.loads.fetch_sub(1, Ordering::SeqCst);
+    pub(crate) fn put_down(&self, load: &Weak<dyn Stands>) {
+        let mut loads = lock(&self.loads);
+        let Some(Loads(list)) = loads.as_deref_mut() else { return };
+        if let Some(at) = list.iter().position(|other| other.ptr_eq(load)) {
+            list.swap_remove(at);
+        }
+        if list.is_empty() {
+            *loads = None;
+        }
     }
 
-    fn end(&self) -> bool {
+    fn end(&self) {
         // One of these two and a load that begins see each other.
         self.is_dead.store(true, Ordering::SeqCst);
         self.moved.notify_waiters();
-        self.loads.load(Ordering::SeqCst) > 0
+        let loads = lock(&self.loads).take();
+        for load in loads.into_iter().flat_map(|loads| loads.0).filter_map(|load| load.upgrade()) {
+            load.fall();
+        }
     }
 
     /// Begins to listen for what happens to the name: to be called before one looks.
@@ -190,6 +221,8 @@ impl fmt::Debug for Mark {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
 
     #[test]
@@ -220,24 +253,48 @@ mod tests {
         let (a, b) = (marks.of("ns:user:7:x"), marks.of("ns:user:8:x"));
         marks.end_matching("ns:user:7:*");
         assert!(!a.is_alive() && b.is_alive());
-        b.carry_load();
-        assert!(marks.end_all());
+        marks.end_all();
         assert!(!b.is_alive());
         assert_eq!(marks.len(), 0);
     }
 
+    #[derive(Default)]
+    struct Load(AtomicUsize);
+
+    impl Stands for Load {
+        fn fall(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Of all loads under way, a word is for those that stand on its name and are not over, and looks at no other.
     #[test]
-    fn only_loads_that_are_not_over_are_to_be_told() {
-        let marks = Marks::new();
-        let mark = marks.of("ns:a");
-        mark.carry_load();
-        mark.carry_load();
-        mark.put_down();
-        assert!(marks.end("ns:a"));
-        let mark = marks.of("ns:a");
-        mark.carry_load();
-        mark.put_down();
-        assert!(!marks.end("ns:a"));
+    fn a_word_is_told_to_the_loads_that_stand_on_it_and_to_no_other() {
+        let (marks, loads) = (Marks::new(), [(); 100].map(|()| Arc::<Load>::default()));
+        let weak: Vec<Weak<dyn Stands>> = loads
+            .iter()
+            .map(|load| -> Weak<dyn Stands> { Arc::downgrade(&(load.clone() as Arc<dyn Stands>)) })
+            .collect();
+        let (tag, names) =
+            (marks.of("ns:tag"), (0..100).map(|n| marks.of(&format!("ns:{n}"))).collect::<Vec<_>>());
+        for ((number, load), name) in weak.iter().enumerate().zip(&names) {
+            name.carry(load);
+            if number < 3 {
+                tag.carry(load);
+            }
+        }
+        let told = || loads.iter().map(|load| load.0.load(Ordering::SeqCst)).collect::<Vec<_>>();
+        tag.put_down(&weak[1]);
+        marks.end("ns:tag");
+        assert_eq!((&told()[..4], told().iter().sum()), (&[1, 0, 1, 0][..], 2));
+        marks.end("ns:99");
+        assert_eq!((told()[99], told().iter().sum()), (1, 3));
+        names[50].put_down(&weak[50]);
+        marks.end("ns:50");
+        marks.end("ns:tag");
+        assert_eq!(told().iter().sum::<usize>(), 3);
+        marks.end_matching("ns:1*");
+        assert_eq!(told().iter().sum::<usize>(), 3 + 11);
     }
 
     #[test]

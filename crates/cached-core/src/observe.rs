@@ -3,6 +3,7 @@
 use std::{future::Future, sync::Arc, thread, time::Duration};
 
 use crate::{
+    budget::Budget,
     cache::Cache,
     clock::{Clock, Nanos},
     functions::Function,
@@ -56,38 +57,59 @@ impl Drop for Step {
 pub(crate) struct Loading {
     step: Step,
     function: Arc<Function>,
+    /// It was counted as a load.
+    has_begun: bool,
 }
 
 impl Loading {
     pub(crate) fn new(cache: &Cache, site: &Site) -> Self {
         let step = Step::begin(Span::load(site.template()), cache.clock());
-        Self { step, function: cache.function(site).clone() }
+        Self { step, function: cache.function(site).clone(), has_begun: false }
+    }
+
+    /// The load begins now. What was waited for until then is no part of the time that it takes.
+    pub(crate) fn begin(&mut self) {
+        self.step.began = self.step.clock.now();
+        self.has_begun = true;
+    }
+
+    /// The load goes on in a task of its own.
+    pub(crate) fn leave_caller(&mut self) {
+        self.step.span.leave_caller();
     }
 
     pub(crate) fn around<F: Future>(&self, load: F) -> impl Future<Output = F::Output> + use<F> {
         self.step.around(load)
     }
 
-    pub(crate) fn ended(self, is_error: bool) {
-        if is_error {
+    pub(crate) fn ended(mut self, is_error: bool) {
+        if is_error && self.has_begun {
             self.function.add(Count::LoadError);
         }
-        self.end(if is_error { "error" } else { "ok" });
+        let took = self.end(if is_error { "error" } else { "ok" });
+        if let Some(took) = took.filter(|_| !is_error) {
+            self.function.costs(took);
+        }
     }
 
     /// It is not known whether with an error.
-    pub(crate) fn returned(self) {
+    pub(crate) fn returned(mut self) {
         self.end("returned");
     }
 
-    pub(crate) fn panicked(self) {
+    pub(crate) fn panicked(mut self) {
         self.function.add(Count::LoadPanic);
         self.end("panic");
     }
 
-    fn end(mut self, outcome: &'static str) {
+    /// How long it took, if it has begun.
+    fn end(&mut self, outcome: &'static str) -> Option<Nanos> {
         let took = self.step.end(outcome);
+        if !self.has_begun {
+            return None;
+        }
         self.function.load().record(took);
+        Some(took)
     }
 }
 
@@ -96,10 +118,11 @@ pub(crate) async fn look_at(
     shared: &Shared,
     function: &Function,
     key: &str,
+    budget: Budget,
     began: Nanos,
 ) -> (Result<(Record, Arc<Line>), TierError>, Nanos) {
     let mut step = Step::since(began, Span::look(function.name()), &shared.clock);
-    let seen = step.around(shared.tier.look_at(key)).await;
+    let seen = step.around(shared.tier.look_at_within(key, budget)).await;
     let took = step.end(outcome(seen.as_ref().map(|(record, _)| Some(record))));
     function.look().record(took);
     (seen, began.saturating_add(took))
@@ -111,9 +134,10 @@ pub(crate) async fn look(
     function: &Function,
     asks: &[Ask<'_>],
     tags: &[String],
+    budget: Budget,
 ) -> Result<Seen, TierError> {
     let mut step = Step::begin(Span::look(function.name()), &shared.clock);
-    let seen = step.around(shared.tier.look(asks, tags)).await;
+    let seen = step.around(shared.tier.look_within(asks, tags, budget)).await;
     let took = step.end(outcome(seen.as_ref().map(|seen| seen.records.last())));
     function.look().record(took);
     seen
@@ -123,7 +147,7 @@ fn outcome(seen: Result<Option<&Record>, &TierError>) -> &'static str {
     match seen {
         Err(_) => "error",
         Ok(Some(Record::Leased { .. })) => "leased",
-        Ok(Some(Record::Absent | Record::Failed)) => "absent",
+        Ok(Some(Record::Absent | Record::Failed | Record::Error(_))) => "absent",
         Ok(_) => "value",
     }
 }

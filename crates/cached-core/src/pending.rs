@@ -3,24 +3,28 @@
 //! What they are about is not read from the tier by this process, and they are told again until it knows. There is a bound
 //! to what is remembered one by one: beyond it, everything counts as invalidated.
 
-use std::{
-    collections::HashMap,
-    sync::PoisonError,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, mem, sync::PoisonError, time::Duration};
 
 use tokio::sync::Notify;
 
 use crate::{
+    background::Job,
     pattern, planted,
-    sync::{AtomicUsize, Mutex, MutexGuard, Ordering},
+    sync::{AtomicUsize, Instant, Mutex, MutexGuard, Ordering},
 };
 
-/// Whoever tells shows more often than this that he is there.
+/// The task that tells shows more often than this that it goes on, whatever it waits for: see [`SIGN`].
 const GONE: Duration = Duration::from_secs(5);
+
+/// How often it does.
+pub(crate) const SIGN: Duration = Duration::from_secs(1);
 
 /// More than this are not told apart.
 const MOST: usize = 10_000;
+
+/// Nor are more patterns than this: each has the tier look at all of its keys, and each is compared with every name that is
+/// read meanwhile.
+const MOST_PATTERNS: usize = 16;
 
 /// The invalidations, by what they are about.
 #[derive(Debug, Default)]
@@ -28,16 +32,22 @@ pub(crate) struct Pending {
     table: Mutex<Table>,
     len: AtomicUsize,
     turn: Mutex<Turn>,
-    /// Whoever waits to tell again need not wait any longer.
-    pub(crate) passed: Notify,
+    /// The task that waits to tell again need not wait any longer.
+    pub(crate) urged: Notify,
 }
 
-/// Who tells.
+/// Which task tells.
 #[derive(Debug, Default)]
 struct Turn {
     number: u64,
-    /// When he showed that he is there; `None` if nobody tells.
+    /// When it showed that it goes on; `None` if there is none.
     sign: Option<Instant>,
+    /// It failed, and waits to try again.
+    is_waiting: bool,
+    /// The tier came back while it told.
+    is_urged: bool,
+    /// What a flush waits for.
+    job: Option<Job>,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +61,33 @@ struct Table {
 impl Table {
     fn len(&self) -> usize {
         self.keys.len() + self.patterns.len()
+    }
+
+    fn add(&mut self, word: Word, everything: &str) {
+        self.last += 1;
+        let number = self.last;
+        let is_new = !self.like(&word).contains_key(word.text());
+        if is_new && self.len() >= MOST {
+            // That is about the entries of tags as well.
+            self.keys.clear();
+            self.patterns = HashMap::from([(everything.to_owned(), number)]);
+        }
+        match word {
+            Word::Key(key) => {
+                self.keys.insert(key, number);
+            }
+            // It is a part of everything, which has to be removed anew, or there are too many.
+            Word::Matching(pattern)
+                if pattern == everything
+                    || self.patterns.contains_key(everything)
+                    || (is_new && self.patterns.len() >= MOST_PATTERNS) =>
+            {
+                self.patterns = HashMap::from([(everything.to_owned(), number)]);
+            }
+            Word::Matching(pattern) => {
+                self.patterns.insert(pattern, number);
+            }
+        }
     }
 
     /// The words like this one.
@@ -72,11 +109,6 @@ pub(crate) enum Word {
 }
 
 impl Word {
-    fn into_text(self) -> String {
-        let (Self::Key(text) | Self::Matching(text)) = self;
-        text
-    }
-
     /// The key, or the pattern.
     pub(crate) fn text(&self) -> &str {
         let (Self::Key(text) | Self::Matching(text)) = self;
@@ -88,15 +120,8 @@ impl Pending {
     /// Remembers a word, of which the newest counts. `everything` takes the place of too many.
     pub(crate) fn add(&self, word: Word, everything: &str) {
         let mut table = self.table();
-        table.last += 1;
-        let number = table.last;
-        if table.len() >= MOST && !table.like(&word).contains_key(word.text()) {
-            // That is about the entries of tags as well.
-            table.keys.clear();
-            table.patterns = HashMap::from([(everything.to_owned(), number)]);
-        }
         if !planted!("no-replay") {
-            table.like(&word).insert(word.into_text(), number);
+            table.add(word, everything);
         }
         self.len.store(table.len(), Ordering::SeqCst);
     }
@@ -120,13 +145,17 @@ impl Pending {
         self.len.load(Ordering::SeqCst)
     }
 
-    /// Up to `most` words with their numbers.
+    /// What is to be told next, with its numbers: up to `most` keys, which cost little, and if there are none, the pattern
+    /// that has waited for the longest time.
     pub(crate) fn some(&self, most: usize) -> Vec<(Word, u64)> {
         let table = self.table();
         let keys = table.keys.iter().map(|(key, number)| (Word::Key(key.clone()), *number));
-        let patterns =
-            table.patterns.iter().map(|(pattern, number)| (Word::Matching(pattern.clone()), *number));
-        keys.chain(patterns).take(most).collect()
+        let keys: Vec<_> = keys.take(most).collect();
+        if !keys.is_empty() {
+            return keys;
+        }
+        let oldest = table.patterns.iter().min_by_key(|(_, number)| **number);
+        oldest.map(|(pattern, number)| (Word::Matching(pattern.clone()), *number)).into_iter().collect()
     }
 
     /// The tier was told, unless the same was said again meanwhile.
@@ -139,37 +168,69 @@ impl Pending {
         self.len.store(table.len(), Ordering::SeqCst);
     }
 
-    /// Only one tells at a time, and goes on until nothing is left; `None` if there is one. It returns his number.
-    pub(crate) fn begin_telling(&self) -> Option<u64> {
+    /// One task tells at a time, and goes on until nothing is left; `None` if there is one. It returns the number of its turn.
+    /// While it tells, and until it has failed, a flush waits for the `job`.
+    pub(crate) fn begin_telling(&self, job: impl FnOnce() -> Option<Job>) -> Option<u64> {
         let mut turn = self.turn();
-        // His runtime may stand still.
+        // The runtime of that task may stand still.
         if turn.sign.is_some_and(|sign| sign.elapsed() < GONE) {
             return None;
         }
-        *turn = Turn { number: turn.number + 1, sign: Some(Instant::now()) };
-        Some(turn.number)
+        let (number, job) = (turn.number + 1, job());
+        let before = mem::replace(
+            &mut *turn,
+            Turn { number, sign: Some(Instant::now()), is_waiting: false, is_urged: false, job },
+        );
+        drop(turn);
+        drop(before);
+        Some(number)
     }
 
-    /// He is there; whether it is still his turn.
+    /// The task of this turn goes on; whether it is still its turn.
     pub(crate) fn go_on_telling(&self, number: u64) -> bool {
         let mut turn = self.turn();
-        let is_his = turn.number == number;
-        if is_his {
+        let is_its = turn.number == number && turn.sign.is_some();
+        if is_its {
             turn.sign = Some(Instant::now());
+            turn.is_waiting = false;
         }
-        is_his
+        is_its
     }
 
-    /// The next one who comes tells, and whoever does now ends.
-    pub(crate) fn pass_turn(&self) {
-        self.turn().sign = None;
-        self.passed.notify_waiters();
+    /// The task of this turn has failed, and may wait before it tries again, unless the tier came back meanwhile.
+    pub(crate) fn may_wait(&self, number: u64) -> bool {
+        let mut turn = self.turn();
+        if turn.number != number || mem::take(&mut turn.is_urged) {
+            return false;
+        }
+        turn.is_waiting = true;
+        let job = turn.job.take();
+        drop(turn);
+        drop(job);
+        true
+    }
+
+    /// The tier came back. A task that waits is relieved by the next one that begins; one that tells goes on, and tries again
+    /// at once if it fails. A flush waits for the `job` of that one.
+    pub(crate) fn urge(&self, job: impl FnOnce() -> Option<Job>) {
+        let mut turn = self.turn();
+        if turn.is_waiting {
+            turn.sign = None;
+        } else if turn.sign.is_some() {
+            turn.is_urged = true;
+            turn.job = turn.job.take().or_else(job);
+        }
+        drop(turn);
+        self.urged.notify_waiters();
     }
 
     pub(crate) fn end_telling(&self, number: u64) {
         let mut turn = self.turn();
         if turn.number == number {
             turn.sign = None;
+            let job = turn.job.take();
+            drop(turn);
+            drop(job);
         }
     }
 
@@ -185,6 +246,7 @@ impl Pending {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::background::Background;
 
     fn about(pending: &Pending, name: &str) -> bool {
         pending.is_about([name].into_iter())
@@ -212,15 +274,88 @@ mod tests {
         }
         assert!(pending.len() <= MOST + 1);
         assert!(about(&pending, "ns:0") && about(&pending, "ns:never said"));
-        assert!(pending.some(usize::MAX).iter().any(|(word, _)| *word == Word::Matching("ns:*".to_owned())));
+        let keys = pending.some(usize::MAX);
+        for (word, number) in &keys {
+            pending.told(word, *number);
+        }
+        assert!(matches!(&pending.some(usize::MAX)[..], [(Word::Matching(all), _)] if all == "ns:*"));
     }
 
     #[test]
-    fn one_tells_at_a_time() {
+    fn so_do_more_patterns_than_a_few_and_those_that_are_a_part_of_it() {
         let pending = Pending::default();
-        let telling = pending.begin_telling().unwrap();
-        assert!(pending.begin_telling().is_none() && pending.go_on_telling(telling));
+        let pattern = |number: usize| Word::Matching(format!("ns:{number}:*"));
+        let add = |word| pending.add(word, "ns:*");
+        (0..MOST_PATTERNS).for_each(|number| add(pattern(number)));
+        (0..MOST_PATTERNS).for_each(|number| add(pattern(number)));
+        assert_eq!(pending.len(), MOST_PATTERNS);
+        assert!(!about(&pending, "ns:other"));
+        add(Word::Key("ns:key".to_owned()));
+        add(pattern(MOST_PATTERNS));
+        assert_eq!(pending.len(), 2);
+        assert!(about(&pending, "ns:other"));
+        pending.some(1).iter().for_each(|(word, number)| pending.told(word, *number));
+
+        // Said again while everything is removed, so that has to be done anew.
+        let everything = pending.some(1);
+        add(pattern(0));
+        for (word, number) in &everything {
+            pending.told(word, *number);
+        }
+        assert!(pending.len() == 1 && about(&pending, "ns:0:x"));
+        let everything = pending.some(1);
+        add(Word::Matching("ns:*".to_owned()));
+        for (word, number) in &everything {
+            pending.told(word, *number);
+        }
+        assert!(about(&pending, "ns:0:x"));
+    }
+
+    #[test]
+    fn keys_are_told_before_patterns_and_those_in_their_order() {
+        let pending = Pending::default();
+        pending.add(Word::Matching("ns:b:*".to_owned()), "ns:*");
+        pending.add(Word::Matching("ns:a:*".to_owned()), "ns:*");
+        pending.add(Word::Key("ns:key".to_owned()), "ns:*");
+        let mut told = Vec::new();
+        while let [(word, number)] = &pending.some(9)[..] {
+            pending.told(word, *number);
+            told.push(word.text().to_owned());
+        }
+        assert_eq!(told, ["ns:key", "ns:b:*", "ns:a:*"]);
+    }
+
+    #[test]
+    fn one_tells_at_a_time_also_when_the_tier_comes_back() {
+        let (pending, none) = (Pending::default(), || None);
+        let telling = pending.begin_telling(none).unwrap();
+        assert!(pending.begin_telling(none).is_none() && pending.go_on_telling(telling));
+        pending.urge(none);
+        assert!(pending.begin_telling(none).is_none() && pending.go_on_telling(telling));
+        assert!(!pending.may_wait(telling), "the tier came back while it told");
+        assert!(pending.may_wait(telling) && pending.begin_telling(none).is_none());
+        pending.urge(none);
+        let next = pending.begin_telling(none).unwrap();
+        assert!(!pending.go_on_telling(telling) && !pending.may_wait(telling), "it was relieved");
         pending.end_telling(telling);
-        assert!(pending.begin_telling().is_some());
+        assert!(pending.go_on_telling(next));
+        pending.end_telling(next);
+        assert!(!pending.go_on_telling(next) && pending.begin_telling(none).is_some());
+    }
+
+    #[test]
+    fn a_flush_waits_for_one_that_tells_and_not_for_one_that_waits() {
+        let (pending, background) = (Pending::default(), Background::new());
+        let job = || Some(background.begin());
+        let telling = pending.begin_telling(job).unwrap();
+        assert_eq!(background.len(), 1);
+        assert!(pending.may_wait(telling));
+        assert_eq!(background.len(), 0);
+        assert!(pending.go_on_telling(telling));
+        pending.urge(job);
+        pending.urge(job);
+        assert_eq!(background.len(), 1);
+        pending.end_telling(telling);
+        assert_eq!(background.len(), 0);
     }
 }

@@ -6,15 +6,15 @@ use tokio::runtime::Handle;
 
 use crate::{
     cache::Looked,
-    call::Desk,
+    call::{Asked, Desk},
     clock::nanos,
     control::Reply,
-    either::within,
-    flight::{Arrival, Follower, Landing, Leader, Role},
+    flight::{Arrival, Follower, Landing, Leader, Panic, Role},
     join::arrive,
     kept::Kept,
     landing::Lander,
     load::{Load, LoadTask, Panicked},
+    places::Turn,
     seek::Wants,
 };
 
@@ -70,8 +70,8 @@ impl<R> Desk<R> {
         {
             return Ok(reply);
         }
-        let in_time = within(patience.unwrap_or_default(), &mut loading).await;
-        let ended = match in_time {
+        let clock = self.cache.clock();
+        let ended = match clock.within(patience.unwrap_or_default(), &mut loading).await {
             Some(ended) => ended,
             None => match self.spare(&kept) {
                 Some(reply) => return Ok(reply),
@@ -83,6 +83,28 @@ impl<R> Desk<R> {
             Ok(landed) => self.settle(landed, Some(&kept)),
             Err(end) => Err(end.try_into_panic().map_or(Panicked::Lost, Panicked::Here)),
         }
+    }
+
+    /// As [`ask`](Self::ask), for a load that is to run in a caller that has `kept`. That is served when others would have to be waited
+    /// for, a place or another process, for longer than the caller waits for a fresh value.
+    pub(crate) async fn ask_beside(
+        &self,
+        leader: &Leader,
+        suspect: Option<Arc<Kept>>,
+        turn: &mut Turn,
+        kept: &Arc<Kept>,
+    ) -> Result<Result<Asked<R>, Panic>, Reply<R>> {
+        if let Some(patience) = self.site.patience() {
+            let asked = self.ask(leader, suspect.clone(), turn);
+            if let Some(asked) = self.cache.clock().within(patience, asked).await {
+                return Ok(asked);
+            }
+            if let Some(reply) = self.spare(kept) {
+                return Err(reply);
+            }
+            // It was invalidated meanwhile, or its time is over.
+        }
+        Ok(self.ask(leader, suspect, turn).await)
     }
 
     async fn spare_or_miss<F: Future<Output = R>>(
@@ -98,7 +120,7 @@ impl<R> Desk<R> {
 
     /// The fresh value of a load under way, if it comes in time.
     async fn wait_for(&self, follower: Follower, patience: Option<Duration>) -> Option<Reply<R>> {
-        match within(patience?, arrive(follower)).await? {
+        match self.cache.clock().within(patience?, arrive(follower)).await? {
             Arrival::Landed(Landing::Shared(slot)) if self.shape.is_value(&*slot) => {
                 self.fresh_enough(slot.meta().age(self.cache.clock().now()))?.reply_joined(&*slot, false)
             }

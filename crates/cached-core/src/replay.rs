@@ -1,6 +1,8 @@
 //! Telling the shared tier what it could not be told when it was said.
 
 use std::{
+    future::Future,
+    pin::pin,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -10,10 +12,13 @@ use tokio::runtime::Handle;
 use crate::{
     cache::Cache,
     either::within,
+    event::SharedObservers,
     flight::Flights,
-    pending::{Pending, Word},
+    functions::Functions,
+    pending::{Pending, SIGN, Word},
     shared::Shared,
-    tier::{Tier, TierError, Watcher},
+    standing::Standing,
+    tier::{TierError, Watcher},
 };
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
@@ -27,55 +32,74 @@ const BATCH: usize = 256;
 pub(crate) struct Ears {
     shared: Weak<Shared>,
     flights: Arc<Flights>,
+    functions: Arc<Functions>,
+    standing: Standing,
 }
 
 impl Ears {
-    pub(crate) fn new(shared: &Arc<Shared>, flights: Arc<Flights>) -> Self {
-        Self { shared: Arc::downgrade(shared), flights }
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        flights: Arc<Flights>,
+        functions: Arc<Functions>,
+        observers: SharedObservers,
+    ) -> Self {
+        Self { shared: Arc::downgrade(shared), flights, functions, standing: Standing::new(observers) }
     }
 }
 
 impl Watcher for Ears {
     fn changed(&self, key: &[u8]) {
-        let (Some(shared), Ok(name)) = (self.shared.upgrade(), std::str::from_utf8(key)) else { return };
-        if shared.marks.end(name) {
-            self.flights.supersede_fallen();
+        if let (Some(shared), Ok(name)) = (self.shared.upgrade(), std::str::from_utf8(key)) {
+            shared.marks.end(name);
         }
     }
 
     fn all_changed(&self) {
-        let Some(shared) = self.shared.upgrade() else { return };
-        if shared.marks.end_all() {
-            self.flights.supersede_fallen();
+        if let Some(shared) = self.shared.upgrade() {
+            shared.marks.end_all();
         }
     }
 
     fn restored(&self) {
         if let Some(shared) = self.shared.upgrade() {
-            // At once, and whoever flushes waits for it.
-            shared.pending.pass_turn();
-            tell_again(&shared, &self.flights);
+            if shared.pending.is_empty() {
+                return;
+            }
+            // At once, and a flush waits for it.
+            shared.pending.urge(|| Some(shared.background.begin()));
+            tell_again(&shared);
         }
+    }
+
+    fn standing_changed(&self) {
+        // That a cache which takes leave has no connection any more is no news.
+        if let Some(shared) = self.shared.upgrade()
+            && !*shared.leaving.borrow()
+        {
+            self.standing.look(&shared);
+        }
+    }
+
+    fn served(&self) -> Option<u64> {
+        (self.flights.len() == 0).then(|| self.functions.served())
     }
 }
 
 impl Cache {
     /// Begins to tell, unless that goes on already.
     pub(crate) fn tell_again(&self) {
-        tell_again(self.shared(), self.flights());
+        tell_again(self.shared());
     }
 }
 
-fn tell_again(shared: &Arc<Shared>, flights: &Arc<Flights>) {
+fn tell_again(shared: &Arc<Shared>) {
     if shared.pending.is_empty() {
         return;
     }
     let Ok(runtime) = Handle::try_current() else { return };
-    // Whoever tells goes on until nothing is left. One task for each word would be many in a long outage.
+    // It goes on until nothing is left. One task for each word would be many in a long outage.
     let Some(mut turn) = Turn::begin(shared) else { return };
-    // Whoever flushes waits for the first try, and not for a tier to come back.
-    let mut job = Some(shared.background.begin());
-    let (shared, flights) = (Arc::downgrade(shared), flights.clone());
+    let shared = Arc::downgrade(shared);
     runtime.spawn(async move {
         let mut pause = SHORTEST_PAUSE;
         // Upgraded anew in each round, so that a cache which is gone ends this.
@@ -91,16 +115,17 @@ fn tell_again(shared: &Arc<Shared>, flights: &Arc<Flights>) {
                     None => return,
                 }
             }
-            if !shared.pending.go_on_telling(turn.number) {
-                return;
+            match turn.keep(&shared, tell_some(&shared)).await {
+                None => return,
+                Some(Ok(())) => pause = SHORTEST_PAUSE,
+                Some(Err(_)) => {
+                    let urged = shared.pending.urged.notified();
+                    if shared.pending.may_wait(turn.number) {
+                        within(pause, urged).await;
+                        pause = (pause * 2).min(LONGEST_PAUSE);
+                    }
+                }
             }
-            if tell_some(&shared, &flights).await.is_ok() {
-                pause = SHORTEST_PAUSE;
-                continue;
-            }
-            drop(job.take());
-            within(pause, shared.pending.passed.notified()).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     });
 }
@@ -112,9 +137,24 @@ struct Turn {
 }
 
 impl Turn {
+    /// A flush waits for the first try, and not for a tier to come back.
     fn begin(shared: &Arc<Shared>) -> Option<Self> {
-        let number = shared.pending.begin_telling()?;
+        let number = shared.pending.begin_telling(|| Some(shared.background.begin()))?;
         Some(Self { shared: Arc::downgrade(shared), number })
+    }
+
+    /// Shows that the task goes on while it works, however long that takes. `None` if another one has taken the turn, which
+    /// this one finds when its runtime stood still: then it goes no further.
+    async fn keep<T>(&self, shared: &Shared, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        loop {
+            if !shared.pending.go_on_telling(self.number) {
+                return None;
+            }
+            if let Some(done) = within(SIGN, work.as_mut()).await {
+                return Some(done);
+            }
+        }
     }
 }
 
@@ -126,34 +166,26 @@ impl Drop for Turn {
     }
 }
 
-async fn tell_some(shared: &Shared, flights: &Flights) -> Result<(), TierError> {
+/// What costs little first, and one pattern at a time, so that keys need not wait for several.
+async fn tell_some(shared: &Shared) -> Result<(), TierError> {
     // Whether it is worth a read or not: a tier that cannot be reached fails at once.
     let words = shared.pending.some(BATCH);
-    let (keys, patterns): (Vec<_>, Vec<_>) =
-        words.into_iter().partition(|(word, _)| matches!(word, Word::Key(_)));
-    let names: Vec<_> = keys.iter().map(|(word, _)| word.text().to_owned()).collect();
-    if !names.is_empty() {
-        shared.delete(names).await?;
-        settle(shared, flights, &keys);
+    if let [(Word::Matching(pattern), _)] = &words[..] {
+        shared.sweep(pattern).await?;
+    } else {
+        shared.delete(words.iter().map(|(word, _)| word.text().to_owned()).collect()).await?;
     }
-    for pattern in patterns {
-        shared.tier.delete_matching(pattern.0.text()).await?;
-        settle(shared, flights, &[pattern]);
-    }
+    settle(shared, &words);
     Ok(())
 }
 
 /// What was read before the tier knew must not stay, as nobody tells of one's own words.
-fn settle(shared: &Shared, flights: &Flights, told: &[(Word, u64)]) {
-    let mut has_fallen = false;
+fn settle(shared: &Shared, told: &[(Word, u64)]) {
     for (word, number) in told {
-        has_fallen |= match word {
+        match word {
             Word::Key(key) => shared.marks.end(key),
             Word::Matching(pattern) => shared.marks.end_matching(pattern),
-        };
+        }
         Pending::told(&shared.pending, word, *number);
-    }
-    if has_fallen {
-        flights.supersede_fallen();
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::PoisonError};
 use crate::sync::{Mutex, MutexGuard};
 
 /// More tags than this are not told apart: those that were invalidated first are forgotten.
-const MOST: usize = 8192;
+const MOST: usize = 65_536;
 
 #[derive(Debug, Default)]
 pub(crate) struct Said(Mutex<Table>);

@@ -1,14 +1,16 @@
 //! The dialog of a miss with the shared tier: a value, or the right to load it.
 
 use std::{
+    collections::{HashMap, HashSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::{
+    budget::Budget,
     cache::{Cache, Entry},
     claim::Claim,
-    clock::Nanos,
+    clock::{Nanos, nanos},
     either::{either, within},
     envelope::{TagGeneration, Unreadable, created_ms},
     functions::Function,
@@ -16,18 +18,26 @@ use crate::{
     lease::{Lease, Pledge},
     line::Line,
     marks::{Listener, Mark},
+    note,
     observe::{look, look_at},
+    places::{Came, Turn},
     planted,
     shape::Shape,
     shared::{Opened, OpenedValue, Shared},
+    shared_error::SharedLoadError,
     site::Site,
     slot::{Meta, Slot},
     stats::Count,
-    tier::{Ask, Grant, LeaseClaim, Moment, Record, Seen, Stamp, Stored, TagAsk, Take, Tier},
+    sync::Instant,
+    tier::{Ask, Grant, LeaseClaim, Moment, Note, Record, Seen, Stamp, Stored, TagAsk, Take, Tier},
 };
 
-/// How long a call waits for the load of another process, however often that is renewed.
+/// How long a call waits for the load of another process, however often that is renewed, if its function has no `load_timeout`.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A lease that was not renewed for so many times its length has lost its holder, however far ahead its end is: the server's
+/// clock may have been set back since it was taken. Holders renew each third of it.
+const SILENT_LEASES: u32 = 3;
 
 /// How long after the end of a lease one looks again.
 const MARGIN: Duration = Duration::from_millis(5);
@@ -41,13 +51,23 @@ const ROUNDS: usize = 32;
 /// A value of another version of the program is left to that one for so long, or two would load in turns for ever.
 const OTHERS_TURN: Duration = Duration::from_secs(60);
 
+/// The generations of tags are kept so much longer than a value is wanted, because the value is yet to be loaded. A load
+/// that takes longer renews them.
+const LOADS: Duration = Duration::from_secs(60);
+
+/// How long they are kept for a value that only tells itself how long it is fresh, where no fill can prolong them.
+const UNKNOWN: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A miss.
 pub(crate) struct Seek<'a, R> {
     pub(crate) shared: &'a Arc<Shared>,
     pub(crate) entry: &'a Entry,
     pub(crate) shape: &'a dyn Shape<R>,
     pub(crate) function: &'a Function,
+    pub(crate) budget: Budget,
     pub(crate) max_age: Option<Duration>,
+    /// How long a value is to be fresh, instead of what the function says.
+    pub(crate) ttl: Option<Duration>,
     /// Whether to wait for the loads of other processes.
     pub(crate) coalesce: bool,
     pub(crate) cache: &'a Cache,
@@ -75,6 +95,7 @@ impl<R> Seek<'_, R> {
         entries: &[&Entry],
         shape: &dyn Shape<R>,
         function: &Function,
+        budget: Budget,
     ) -> Vec<Option<Found>> {
         let nothing = || entries.iter().map(|_| None).collect();
         if !shared.tier.ready() {
@@ -85,7 +106,7 @@ impl<R> Seek<'_, R> {
         let claims: Vec<_> = entries.iter().map(|entry| name(entry)).collect();
         let asks: Vec<_> =
             entries.iter().map(|entry| Ask { key: entry.name.text.as_str(), known: None }).collect();
-        let asked: Result<Seen, _> = look(shared, function, &asks, &[]).await;
+        let asked: Result<Seen, _> = look(shared, function, &asks, &[], budget).await;
         let Ok(Seen { records, line, .. }) = asked else {
             function.add(Count::SharedReadError);
             return nothing();
@@ -128,6 +149,8 @@ pub(crate) enum Answer {
     Stub(Stub),
     /// Load, as the tier cannot be asked; this is what the load stands on.
     Alone(Claim),
+    /// The load of another process, for which this call waited, has failed with this.
+    Failed(SharedLoadError),
 }
 
 /// A value of the shared tier, and what an entry of it stands on.
@@ -157,6 +180,8 @@ enum State {
     Takeable(Take),
     /// The same, because a load came to nothing that could be shared.
     Failed,
+    /// The same, because a load has failed; the text of its error, if this function can make one of it.
+    Error(Option<SharedLoadError>),
     /// Somebody loads it.
     Busy {
         left: Duration,
@@ -171,6 +196,14 @@ enum State {
     Unknown,
     /// There is another value than the one that was known.
     Moved,
+}
+
+/// What a load needs before it begins, and has its turn for.
+enum Right {
+    /// A lease, and whether not to wait for another one.
+    Lease(Take, bool),
+    /// None, as nothing is stored.
+    Stub(Claim, Stamp),
 }
 
 impl<R> Seek<'_, R> {
@@ -189,14 +222,16 @@ impl<R> Seek<'_, R> {
         None
     }
 
-    /// The value, or the right to load it; waits while another process does.
-    pub(crate) async fn run(&self, mut suspect: Option<Arc<Kept>>) -> Answer {
-        // When it began to wait.
-        let mut began = None;
-        let mut is_patient = || began.get_or_insert_with(Instant::now).elapsed() < PATIENCE;
+    /// The value, or the right to load it; waits while another process does. The right is taken in its turn: a lease that
+    /// waits in a queue of this process would keep all others from loading.
+    pub(crate) async fn run(&self, mut suspect: Option<Arc<Kept>>, turn: &mut Turn) -> Answer {
+        // From when it first had to wait.
+        let mut patience = None;
+        let mut holder = Holder::new(self.shared.lease);
         let mut known = suspect.clone();
         let mut has_waited = false;
         let mut rounds = 0;
+        self.shared.returning.wait(&self.entry.name.text, &self.shared.marks).await;
         while rounds < ROUNDS {
             let mark = self.shared.mark(&self.entry.name.text);
             let listener = mark.listen();
@@ -205,25 +240,38 @@ impl<R> Seek<'_, R> {
                 // Whatever was said: the entry is confirmed by now, or it is outdated.
                 suspect = None;
             }
-            let (take, is_impatient) = match state {
+            let right = match state {
                 State::Found(found) => return Answer::Hit(Found { was_awaited: has_waited, ..found }),
-                State::Takeable(take) => (take, false),
-                State::Failed => (Take::Free, has_waited),
-                // Those who waited for a load that failed do not wait for each other as well.
-                State::Busy { left, is_retry, claim }
-                    if self.coalesce && !(is_retry && has_waited) && is_patient() =>
+                State::Takeable(take) => Right::Lease(take, false),
+                State::Failed => Right::Lease(Take::Free, has_waited),
+                State::Error(Some(error)) if has_waited => return Answer::Failed(error),
+                // Processes whose callers need an error of their own load one after the other: the backend is failing.
+                State::Error(_) => {
+                    // Each of these is a load that has ended, and not the same thing again.
+                    rounds = 0;
+                    Right::Lease(Take::Free, false)
+                }
+                State::Busy { left, .. }
+                    if self.coalesce && holder.is_lost(left, self.shared.clock.now()) =>
                 {
-                    rounds += Box::pin(wait(listener, &claim.line, left)).await;
+                    Right::Lease(Take::Force, false)
+                }
+                // Processes that waited for a value that is not kept do not wait for each other as well.
+                State::Busy { left, is_retry, claim }
+                    if self.coalesce && !(is_retry && has_waited) && self.is_patient(&mut patience) =>
+                {
+                    turn.pass();
+                    rounds += Box::pin(self.wait(listener, &claim.line, left, patience)).await;
                     has_waited = true;
                     known = None;
                     continue;
                 }
                 // A tag has no number, so nobody would tell of it: whoever asks for the lease gives it one.
                 State::Busy { claim, .. } if !claim.line.watches() && !self.entry.tags.is_empty() => {
-                    (Take::Free, true)
+                    Right::Lease(Take::Free, true)
                 }
                 State::Busy { claim, .. } | State::Others(claim) => return Answer::Beside(claim),
-                State::Stub(claim, stamp) => return Box::pin(self.beside_stub(claim, stamp)).await,
+                State::Stub(claim, stamp) => Right::Stub(claim, stamp),
                 State::Moved => {
                     known = None;
                     rounds += 1;
@@ -231,10 +279,33 @@ impl<R> Seek<'_, R> {
                 }
                 State::Unknown => return self.without_tier(suspect.as_ref()),
             };
+            match turn.come_now().await {
+                Some(Came::TooLate) => return Answer::Beside(self.silent_claim()),
+                Some(Came::InTime) => {}
+                None => {
+                    // Another process may load it meanwhile.
+                    rounds += Box::pin(wait_for_turn(turn, listener)).await;
+                    known = None;
+                    continue;
+                }
+            }
+            let (take, is_impatient) = match right {
+                Right::Lease(take, is_impatient) => (take, is_impatient),
+                Right::Stub(claim, stamp) => return Box::pin(self.beside_stub(claim, stamp)).await,
+            };
             match Box::pin(self.lease(take)).await {
                 Leasing::Held(lease) => return Answer::Lease(lease),
-                Leasing::Busy(left, claim) if self.coalesce && !is_impatient && is_patient() => {
-                    rounds += Box::pin(wait(listener, &claim.line, left)).await;
+                Leasing::Busy(left, _) if self.coalesce && holder.is_lost(left, self.shared.clock.now()) => {
+                    match Box::pin(self.lease(Take::Force)).await {
+                        Leasing::Held(lease) => return Answer::Lease(lease),
+                        _ => rounds += 1,
+                    }
+                }
+                Leasing::Busy(left, claim)
+                    if self.coalesce && !is_impatient && self.is_patient(&mut patience) =>
+                {
+                    turn.pass();
+                    rounds += Box::pin(self.wait(listener, &claim.line, left, patience)).await;
                     has_waited = true;
                 }
                 Leasing::Busy(_, claim) => return Answer::Beside(claim),
@@ -248,7 +319,10 @@ impl<R> Seek<'_, R> {
     }
 
     /// The right to load, whatever the tier has and whoever loads.
-    pub(crate) async fn force(&self) -> Answer {
+    pub(crate) async fn force(&self, turn: &mut Turn) -> Answer {
+        if turn.come().await == Came::TooLate {
+            return Answer::Beside(self.silent_claim());
+        }
         match self.lease(Take::Force).await {
             Leasing::Held(lease) => Answer::Lease(lease),
             Leasing::Busy(..) | Leasing::Moved | Leasing::Unknown => self.without_tier(None),
@@ -294,12 +368,12 @@ impl<R> Seek<'_, R> {
             return State::Unknown;
         }
         let asked = if known.is_none() && tags.is_empty() {
-            let (asked, now) = look_at(shared, self.function, name, claim.checked).await;
+            let (asked, now) = look_at(shared, self.function, name, self.budget, claim.checked).await;
             asked.map(|(record, line)| (Some(record), Vec::new(), line, now))
         } else {
             let ask = Ask { key: name, known: known.map(|kept| kept.stamp) };
             // Boxed, as everything that a plain hit has no need of: its future is to be small.
-            let asked = Box::pin(look(shared, self.function, &[ask], &tags)).await;
+            let asked = Box::pin(look(shared, self.function, &[ask], &tags, self.budget)).await;
             asked.map(|Seen { mut records, generations, line }| {
                 (records.pop(), generations, line, shared.clock.now())
             })
@@ -315,6 +389,7 @@ impl<R> Seek<'_, R> {
         match record {
             Some(Record::Absent) => State::Takeable(Take::Free),
             Some(Record::Failed) => State::Failed,
+            Some(Record::Error(note)) => State::Error(self.read_note(&note)),
             Some(Record::Leased { left, is_retry }) => State::Busy { left, is_retry, claim },
             Some(Record::Unchanged) => match known {
                 Some(kept) if kept.claim.generations().map(Some).eq(generations) => {
@@ -344,6 +419,10 @@ impl<R> Seek<'_, R> {
             }
             None => State::Unknown,
         }
+    }
+
+    fn read_note(&self, note: &Note) -> Option<SharedLoadError> {
+        note::open(&note.0, &self.entry.name.check).filter(|_| self.shape.can_revive())
     }
 
     fn is_pending(&self, tags: &[String]) -> bool {
@@ -396,7 +475,7 @@ impl<R> Seek<'_, R> {
         claim: Claim,
         generations: &[Option<u64>],
     ) -> Option<Claim> {
-        let told = self.shape.value_tags(slot)?;
+        let told = self.shape.value_tags(slot, &*self.shared.hasher)?;
         if then.is_empty() && claim.tags.is_empty() && told.is_empty() {
             return Some(claim);
         }
@@ -404,32 +483,30 @@ impl<R> Seek<'_, R> {
         let mut now: Vec<_> =
             known.map(|((tag, _), now)| Some((tag.clone(), (*now)?))).collect::<Option<_>>()?;
         let mut line = claim.line.clone();
-        let told: Vec<String> = told.iter().map(|tag| self.shared.tag_key(tag)).collect();
-        let told: Vec<String> =
-            told.into_iter().filter(|tag| now.iter().all(|(known, _)| **known.name() != **tag)).collect();
+        let told: Vec<String> = {
+            let known: HashSet<&str> = now.iter().map(|(tag, _)| &**tag.name()).collect();
+            let told = told.iter().map(|tag| self.shared.tag_key(tag));
+            told.filter(|tag| !known.contains(tag.as_str())).collect()
+        };
         if !told.is_empty() {
             let marks: Vec<_> = told.iter().map(|tag| self.shared.mark(tag)).collect();
             if self.is_pending(&told) {
                 return None;
             }
-            let seen = look(self.shared, self.function, &[], &told).await.ok()?;
+            let seen = look(self.shared, self.function, &[], &told, self.budget).await.ok()?;
             line = Line::joined([line, seen.line]);
             for (tag, generation) in marks.into_iter().zip(seen.generations) {
                 now.push((tag, generation?));
             }
         }
-        let is_current = |(tag, now): &(Arc<Mark>, u64)| {
-            let digest = self.shared.tag_digest(tag.name());
-            then.iter().any(|then| then.tag == digest && then.generation == *now)
-        };
-        // A tag that this call does not know, as it is another function's: nobody can tell whether it is current.
-        let is_known =
-            |then: &TagGeneration| now.iter().any(|(tag, _)| self.shared.tag_digest(tag.name()) == then.tag);
-        (now.iter().all(is_current) && then.iter().all(is_known)).then(|| Claim {
-            tags: now.into(),
-            line,
-            ..claim
-        })
+        // A tag is hashed once, however many there are.
+        let digest = |(tag, now): &(Arc<Mark>, u64)| (self.shared.tag_digest(tag.name()), *now);
+        let current: HashMap<u64, u64> = now.iter().map(digest).collect();
+        let stood_on: HashSet<u64> = then.iter().map(|then| then.tag).collect();
+        // Of a tag that this call does not know, as it is another function's, it cannot be told whether it is current.
+        let is_current = then.iter().all(|then| current.get(&then.tag) == Some(&then.generation));
+        let is_tagged = current.keys().all(|tag| stood_on.contains(tag));
+        (is_current && is_tagged).then(|| Claim { tags: now.into(), line, ..claim })
     }
 
     fn unreadable(&self, unreadable: Unreadable, stored: &Stored, claim: Claim) -> State {
@@ -454,13 +531,22 @@ impl<R> Seek<'_, R> {
         if keys.is_empty() && any_tag.is_none() {
             return Answer::Stub(Stub { claim, stamp, since: None });
         }
-        let ask = TagAsk { keys, keep: self.shape.ttl_hint(), more: any_tag.is_some() };
-        let Ok(leased) = shared.tier.lease(&[], ask).await else {
+        let ask = TagAsk { keys, keep: self.keep_tags(UNKNOWN), more: any_tag.is_some() };
+        let Ok(leased) = shared.tier.lease_within(&[], ask, self.budget).await else {
             self.function.add(Count::SharedReadError);
             return self.without_tier(None);
         };
         let claim = claim.with_generations(leased.generations);
         Answer::Stub(Stub { claim, stamp, since: leased.moment.zip(any_tag) })
+    }
+
+    /// How long the generations of tags are to be kept that a load stands on; `unknown` where only the value tells how long it
+    /// is fresh.
+    fn keep_tags(&self, unknown: Duration) -> Duration {
+        // That of a load which is for one process is not renewed.
+        let load = self.shared.lease_length(!self.coalesce, self.function).max(LOADS);
+        let ttl = self.ttl.or_else(|| self.shape.ttl_hint()).unwrap_or(unknown);
+        ttl.saturating_add(self.shape.stale()).saturating_add(load)
     }
 
     async fn lease(&self, take: Take) -> Leasing {
@@ -474,16 +560,23 @@ impl<R> Seek<'_, R> {
         let any_tag = self.shape.has_value_tags().then(|| shared.mark(&shared.journal()));
         let pledge = Pledge::new(shared, &name.text);
         let token = pledge.token();
-        let wanted = LeaseClaim { key: &name.text, token, lease: shared.lease_length(!self.coalesce), take };
-        let ask = TagAsk { keys: tags, keep: self.shape.ttl_hint(), more: any_tag.is_some() };
-        let Ok(leased) = shared.tier.lease(&[wanted], ask).await else {
+        let wanted = LeaseClaim {
+            key: &name.text,
+            token,
+            lease: shared.lease_length(!self.coalesce, self.function),
+            take,
+        };
+        // The fill prolongs them.
+        let keep = self.keep_tags(Duration::ZERO);
+        let ask = TagAsk { keys: tags, keep, more: any_tag.is_some() };
+        let Ok(leased) = shared.tier.lease_within(&[wanted], ask, self.budget).await else {
             self.function.add(Count::SharedReadError);
             return Leasing::Unknown;
         };
         let claim = Claim { line: leased.line, ..claim }.with_generations(leased.generations);
         match leased.grants.first() {
             Some(Grant::Held) => {
-                Leasing::Held(pledge.granted(name.clone(), claim, leased.moment.zip(any_tag)))
+                Leasing::Held(pledge.granted(name.clone(), claim, keep, leased.moment.zip(any_tag)))
             }
             Some(Grant::Busy(left)) => {
                 pledge.refused();
@@ -498,19 +591,88 @@ impl<R> Seek<'_, R> {
     }
 }
 
+impl<R> Seek<'_, R> {
+    /// Whether there is time left to wait for the load of another process.
+    fn is_patient(&self, patience: &mut Option<Patience>) -> bool {
+        let clock = &self.shared.clock;
+        let limit = |limit| clock.now().saturating_add(nanos(limit));
+        let begin = || Patience { began: Instant::now(), until: self.shape.load_timeout().map(limit) };
+        let patience = patience.get_or_insert_with(begin);
+        patience.began.elapsed() < PATIENCE && patience.until.is_none_or(|until| clock.now() < until)
+    }
+
+    /// Waits until something happens to the key, its lease ends, or the line is gone; no longer than for a lease, and not beyond the
+    /// patience. Returns how many rounds that counts for: one that took its time counts for none, as it is the patience that bounds
+    /// those.
+    async fn wait(
+        &self,
+        listener: Listener<'_>,
+        line: &Line,
+        left: Duration,
+        patience: Option<Patience>,
+    ) -> usize {
+        let began = Instant::now();
+        let longest =
+            if line.watches() { left.min(self.shared.lease).saturating_add(MARGIN) } else { left.min(POLL) };
+        let patience_left =
+            patience.map_or(PATIENCE, |patience| PATIENCE.saturating_sub(patience.began.elapsed()));
+        let changed = within(longest.min(patience_left), either(listener.moved(), line.ended()));
+        match patience.and_then(|patience| patience.until) {
+            Some(until) => _ = self.shared.clock.by(until, changed).await,
+            None => _ = changed.await,
+        }
+        usize::from(began.elapsed() < 2 * MARGIN)
+    }
+}
+
+/// Since when a call waits for other processes, and until when it does at most, by the clock of the cache.
+#[derive(Clone, Copy)]
+struct Patience {
+    began: Instant,
+    until: Option<Nanos>,
+}
+
+/// The holder of a lease that is waited for, as far as it shows that it lives: the end of its lease moves on.
+struct Holder {
+    lease: Duration,
+    /// How much was left of the lease, and when.
+    last: Option<(Nanos, Duration)>,
+    renewed: Nanos,
+}
+
+impl Holder {
+    fn new(lease: Duration) -> Self {
+        Self { lease, last: None, renewed: 0 }
+    }
+
+    /// Whether the lease, of which so much is left, has stood still for too long.
+    fn is_lost(&mut self, left: Duration, now: Nanos) -> bool {
+        /// Of a lease: what the end seems to move by although it stands still, as the server's clock is known up to a round trip.
+        const UNCERTAIN: u32 = 10;
+
+        let stood_still = self.last.is_some_and(|(then, before)| {
+            let passed = Duration::from_nanos(now.saturating_sub(then));
+            left.saturating_add(passed) <= before.saturating_add(self.lease / UNCERTAIN)
+        });
+        if !stood_still {
+            self.renewed = now;
+        }
+        self.last = Some((now, left));
+        Duration::from_nanos(now.saturating_sub(self.renewed)) >= SILENT_LEASES * self.lease
+    }
+}
+
+/// Waits until the turn has come, or something happens to the key. Returns how many rounds that counts for, as for a lease.
+async fn wait_for_turn(turn: &mut Turn, listener: Listener<'_>) -> usize {
+    let began = Instant::now();
+    either(turn.come(), listener.moved()).await;
+    usize::from(began.elapsed() < 2 * MARGIN)
+}
+
 enum Leasing {
     Held(Lease),
     Busy(Duration, Claim),
     /// There is a value now.
     Moved,
     Unknown,
-}
-
-/// Waits until something happens to the key, its lease ends, or the line is gone. Returns how many rounds that counts for:
-/// one that took its time counts for none, as it is the patience that bounds those.
-async fn wait(listener: Listener<'_>, line: &Line, left: Duration) -> usize {
-    let began = Instant::now();
-    let longest = if line.watches() { left.saturating_add(MARGIN) } else { left.min(POLL) };
-    within(longest, either(listener.moved(), line.ended())).await;
-    usize::from(began.elapsed() < 2 * MARGIN)
 }

@@ -17,9 +17,11 @@ use crate::{
     clock::{Clock, Nanos},
     codec::{Format, Written},
     envelope::schema_fingerprint,
-    key::weigh,
+    key::{KeyHasher, weigh},
+    shared_error::SharedLoadError,
     site::{Owner, Site},
     slot::{Failure, Meta, Slot, Value},
+    tags::Tag,
 };
 
 /// A function's return type with its policies, for code that does not know the types of its value and error.
@@ -51,11 +53,11 @@ pub trait Shape<R>: Send + Sync {
     /// Whether values tell tags.
     fn has_value_tags(&self) -> bool;
 
-    /// The tags that a value tells; `None` if it cannot.
-    fn value_tags(&self, slot: &dyn Slot) -> Option<Vec<String>>;
+    /// The names of the tags that a value tells; `None` if it cannot.
+    fn value_tags(&self, slot: &dyn Slot, hasher: &dyn KeyHasher) -> Option<Vec<String>>;
 
-    /// How long values are wanted, as far as this is known without one.
-    fn ttl_hint(&self) -> Duration;
+    /// How long a value is fresh; `None` if only the value tells.
+    fn ttl_hint(&self) -> Option<Duration>;
 
     /// How long after it was fresh a value may be served.
     fn stale(&self) -> Duration;
@@ -68,6 +70,15 @@ pub trait Shape<R>: Send + Sync {
 
     /// Whether what the function returned is an error.
     fn has_failed(&self, out: R) -> bool;
+
+    /// The text of an error in a slot of this function; `None` if it has none.
+    fn describe(&self, slot: &dyn Slot) -> Option<SharedLoadError>;
+
+    /// Whether an error can be made of text.
+    fn can_revive(&self) -> bool;
+
+    /// Parts an error of another process into the caller's own and the others' share; `None` if it cannot be made of text.
+    fn revive(&self, error: SharedLoadError, now: Nanos) -> Option<Settled<R>>;
 
     /// How long a load may take.
     fn load_timeout(&self) -> Option<Duration>;
@@ -142,23 +153,70 @@ type TooLate<E> = fn(LoadTimeout) -> E;
 type Encode<V> = fn(&Format, &V, bool, &mut Vec<u8>) -> Result<Written, Error>;
 type Decode<V> = fn(&Format, &[u8]) -> Result<V, Error>;
 
-/// How an error that can be cloned goes into a slot and comes out again.
-pub struct Sharing<E> {
-    pack: fn(&E, Meta) -> Arc<dyn Slot>,
-    unpack: fn(&dyn Slot) -> Option<E>,
+/// How an error gets to the followers.
+pub struct Sharing<E>(Way<E>);
+
+enum Way<E> {
+    /// In copies.
+    Copies { copy: fn(&E) -> E, pack: fn(E, Meta) -> Arc<dyn Slot>, peek: Peek<E> },
+    /// As text.
+    Words(Words<E>),
+}
+
+type Peek<E> = fn(&dyn Slot) -> Option<&E>;
+
+impl<E: Send + Sync + 'static> Sharing<E> {
+    /// What is in the slot is a copy as well: the caller of the load keeps the error itself.
+    pub(crate) fn by(copy: fn(&E) -> E) -> Self {
+        Self(Way::Copies { copy, pack: |error, meta| Arc::new(Failure { meta, error }), peek: peek::<E> })
+    }
+}
+
+fn peek<E: 'static>(slot: &dyn Slot) -> Option<&E> {
+    (slot as &dyn Any).downcast_ref::<Failure<E>>().map(|failure| &failure.error)
 }
 
 impl<E: Clone + Send + Sync + 'static> Sharing<E> {
     pub(crate) fn by_clone() -> Self {
-        Self {
-            pack: |error, meta| Arc::new(Failure { meta, error: error.clone() }),
-            unpack: |slot| {
-                let Failure { error, .. } = (slot as &dyn Any).downcast_ref::<Failure<E>>()?;
-                Some(error.clone())
-            },
+        Self::by(E::clone)
+    }
+}
+
+impl<E> Sharing<E> {
+    fn pack(&self, error: &E, meta: Meta) -> Arc<dyn Slot> {
+        match &self.0 {
+            Way::Copies { copy, pack, .. } => pack(copy(error), meta),
+            Way::Words(words) => Arc::new(Failure { meta, error: (words.read)(error) }),
+        }
+    }
+
+    fn unpack(&self, slot: &dyn Slot) -> Option<E> {
+        match &self.0 {
+            Way::Copies { copy, peek, .. } => peek(slot).map(copy),
+            Way::Words(words) => peek::<SharedLoadError>(slot).cloned().map(words.make),
         }
     }
 }
+
+/// How an error is turned into text, and made of text.
+pub struct Words<E> {
+    read: fn(&E) -> SharedLoadError,
+    make: fn(SharedLoadError) -> E,
+}
+
+impl<E: From<SharedLoadError>> Words<E> {
+    pub(crate) fn read_by(read: fn(&E) -> SharedLoadError) -> Self {
+        Self { read, make: E::from }
+    }
+}
+
+impl<E> Clone for Words<E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<E> Copy for Words<E> {}
 
 /// The shape of a function that returns an `R`: either the value `V` itself, or a `Result<V, E>`.
 pub struct Typed<V, E, R> {
@@ -166,7 +224,7 @@ pub struct Typed<V, E, R> {
     join: fn(Result<V, E>) -> R,
     ttl: fn() -> Duration,
     ttl_from: Option<fn(&V) -> Duration>,
-    tags_from: Option<fn(&V) -> Vec<String>>,
+    tags_from: Option<fn(&V) -> Vec<Tag>>,
     jitter: f64,
     stale: Option<fn() -> Duration>,
     refresh_ahead: Option<f64>,
@@ -177,6 +235,7 @@ pub struct Typed<V, E, R> {
     keep_empty: bool,
     cache_err: Option<(Duration, Which<E>)>,
     sharing: Option<Sharing<E>>,
+    words: Option<Words<E>>,
     heap: fn(&V) -> usize,
     wire: Option<(Encode<V>, Decode<V>)>,
     marker: PhantomData<fn() -> R>,
@@ -200,6 +259,7 @@ impl<V, E, R> Typed<V, E, R> {
             keep_empty: false,
             cache_err: None,
             sharing: None,
+            words: None,
             heap: |_| 0,
             wire: None,
             marker: PhantomData,
@@ -238,7 +298,7 @@ impl<V, E, R> Typed<V, E, R> {
 
     /// Tags, from the value.
     #[must_use]
-    pub fn tags_from(self, tags_from: fn(&V) -> Vec<String>) -> Self {
+    pub fn tags_from(self, tags_from: fn(&V) -> Vec<Tag>) -> Self {
         Self { tags_from: Some(tags_from), ..self }
     }
 
@@ -296,10 +356,20 @@ impl<V, E, R> Typed<V, E, R> {
         Self { is_empty, ..self }
     }
 
-    /// How to hand an error to those who waited.
+    /// How the followers get an error: as a copy, or else as text. Other processes get text only.
     #[must_use]
-    pub fn share_errors(self, sharing: Option<Sharing<E>>) -> Self {
-        Self { sharing, ..self }
+    pub fn share_errors(self, sharing: Option<Sharing<E>>, words: Option<Words<E>>) -> Self {
+        let in_words = || words.map(|words| Sharing(Way::Words(words)));
+        Self { sharing: sharing.or_else(in_words), words, ..self }
+    }
+
+    /// How an error is copied for the followers, instead. The text for other processes is that of the copy.
+    #[must_use]
+    pub fn share_err(self, copy: fn(&E) -> E) -> Self
+    where
+        E: Send + Sync + 'static,
+    {
+        Self { sharing: Some(Sharing::by(copy)), ..self }
     }
 
     /// How to estimate what a value holds on the heap.
@@ -369,7 +439,7 @@ where
 {
     fn restore(&self, slot: &dyn Slot) -> Option<R> {
         self.restore_value(slot).or_else(|| {
-            let error = (self.sharing.as_ref()?.unpack)(slot)?;
+            let error = self.sharing.as_ref()?.unpack(slot)?;
             Some((self.join)(Err(error)))
         })
     }
@@ -388,7 +458,10 @@ where
                 let wanted = self.cache_err.filter(|_| terms.ttl.is_none_or(|ttl| !ttl.is_zero()));
                 let ttl = wanted.and_then(|(ttl, which)| which(&error).then_some(ttl));
                 let meta = Meta::new(terms.now, Duration::ZERO, ttl.unwrap_or_default(), size_of::<E>());
-                let slot = self.sharing.as_ref().map(|sharing| (sharing.pack)(&error, meta));
+                // It is the user's code, and what it does must not take the error from its caller.
+                let pack =
+                    |sharing: &Sharing<E>| catch_unwind(AssertUnwindSafe(|| sharing.pack(&error, meta))).ok();
+                let slot = self.sharing.as_ref().and_then(pack);
                 Settled { out: (self.join)(Err(error)), slot, ttl, is_error: true }
             }
         }
@@ -440,20 +513,19 @@ where
         self.tags_from.is_some()
     }
 
-    fn value_tags(&self, slot: &dyn Slot) -> Option<Vec<String>> {
+    fn value_tags(&self, slot: &dyn Slot, hasher: &dyn KeyHasher) -> Option<Vec<String>> {
         let Some(tags_from) = self.tags_from else { return Some(Vec::new()) };
         // An error has no value.
         let Some(Value { value, .. }) = (slot as &dyn Any).downcast_ref::<Value<V>>() else {
             return Some(Vec::new());
         };
         // It is the user's code.
-        catch_unwind(AssertUnwindSafe(|| tags_from(value))).ok()
+        let told = catch_unwind(AssertUnwindSafe(|| tags_from(value))).ok()?;
+        told.iter().map(|tag| tag.name(hasher).ok()).collect()
     }
 
-    fn ttl_hint(&self) -> Duration {
-        const UNKNOWN: Duration = Duration::from_secs(24 * 60 * 60);
-        let ttl = if self.ttl_from.is_some() { UNKNOWN } else { (self.ttl)() };
-        ttl.saturating_add(self.longest_stale())
+    fn ttl_hint(&self) -> Option<Duration> {
+        self.ttl_from.is_none().then(|| (self.ttl)().max(self.empty_ttl.unwrap_or_default()))
     }
 
     fn stale(&self) -> Duration {
@@ -470,6 +542,32 @@ where
 
     fn has_failed(&self, out: R) -> bool {
         (self.split)(out).is_err()
+    }
+
+    fn describe(&self, slot: &dyn Slot) -> Option<SharedLoadError> {
+        let words = self.words?;
+        let describe = || match &self.sharing.as_ref()?.0 {
+            Way::Copies { peek, .. } => peek(slot).map(words.read),
+            Way::Words(_) => peek::<SharedLoadError>(slot).cloned(),
+        };
+        // It is the user's code.
+        catch_unwind(AssertUnwindSafe(describe)).ok()?
+    }
+
+    fn can_revive(&self) -> bool {
+        self.words.is_some()
+    }
+
+    fn revive(&self, error: SharedLoadError, now: Nanos) -> Option<Settled<R>> {
+        let words = self.words?;
+        let meta = Meta::new(now, Duration::ZERO, Duration::ZERO, size_of::<E>());
+        let out = (words.make)(error.clone());
+        let slot: Arc<dyn Slot> = match &self.sharing.as_ref()?.0 {
+            Way::Copies { copy, pack, .. } => pack(copy(&out), meta),
+            // Its own text, and not that of the error that was made of it.
+            Way::Words(_) => Arc::new(Failure { meta, error }),
+        };
+        Some(Settled { out: (self.join)(Err(out)), slot: Some(slot), ttl: None, is_error: true })
     }
 
     fn load_timeout(&self) -> Option<Duration> {

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::watch;
+
 use crate::{
     Error,
     background::Background,
@@ -14,17 +16,23 @@ use crate::{
     clock::{Clock, Nanos, millis},
     codec::{Format, Written},
     envelope::{self, Expect, Header, Limits, TagGeneration, Unreadable},
+    functions::Function,
     guard::Guarded,
     key::KeyHasher,
     line::Line,
     marks::{Mark, Marks},
     pending::Pending,
     planted,
+    returning::Returning,
     said::Said,
     shape::{Dates, Encoded, Encoder, Shape},
     slot::{Meta, Slot},
+    sweeps::Sweeps,
     tier::{Stored, Tier, TierError, Token},
 };
+
+/// The age of a value that lives longer is read from wall clocks, which do not differ by much of that.
+const LONGEST_COUNTED: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The shared tier of one cache.
 #[derive(Debug)]
@@ -39,8 +47,12 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) marks: Arc<Marks>,
     pub(crate) pending: Pending,
+    pub(crate) sweeps: Sweeps,
     pub(crate) said: Said,
     pub(crate) background: Arc<Background>,
+    /// Whether leases are given back, because the cache is closed. Each one that is renewed listens to it.
+    pub(crate) leaving: watch::Sender<bool>,
+    pub(crate) returning: Arc<Returning>,
     /// How long a lease lasts unless it is renewed.
     pub(crate) lease: Duration,
     /// Over which this process tells itself.
@@ -115,6 +127,11 @@ impl Shared {
         self.tier.delete(&keys, &tags).await
     }
 
+    /// Removes whatever has a name that matches.
+    pub(crate) async fn sweep(&self, pattern: &str) -> Result<(), TierError> {
+        self.sweeps.sweep(&self.tier, pattern).await
+    }
+
     /// A pattern of all names of this cache.
     pub(crate) fn everything(&self) -> String {
         format!("{}:*", self.namespace)
@@ -166,15 +183,20 @@ impl Shared {
     ) -> Result<Option<Opened>, Unreadable> {
         let expect = Expect { schema: name.schema, check: name.check };
         let opened = envelope::open(&stored.bytes, &expect, &self.limits)?;
-        let age = Duration::from_millis(self.clock.wall_ms().saturating_sub(opened.header.created_ms));
-        // The wall clocks of two machines differ, so what the tier itself counts down decides, if it does; but a value
-        // that is replaced between the two readings of one round trip must not borrow the other's time.
+        // The wall clocks of two machines differ, so what the tier itself counts down decides, if it does, for the age as well; but a
+        // value that is replaced between the two readings of one round trip must not borrow the other's time.
         let stale_for = Duration::from_millis(opened.header.stale_ms);
         let spare = Duration::from_millis(opened.header.spare_ms);
         let life = Duration::from_millis(opened.header.fresh_ms).saturating_add(stale_for);
-        let left = match stored.remaining {
-            Some(remaining) => remaining.saturating_sub(spare).min(life),
-            None => life.saturating_sub(age),
+        let wall_age =
+            || Duration::from_millis(self.clock.wall_ms().saturating_sub(opened.header.created_ms));
+        let (left, age) = match stored.remaining {
+            Some(remaining) => {
+                let left = remaining.saturating_sub(spare).min(life);
+                // A tier may hold for less what would live longer.
+                (left, if life <= LONGEST_COUNTED { life.saturating_sub(left) } else { wall_age() })
+            }
+            None => (life.saturating_sub(wall_age()), wall_age()),
         };
         if left.is_zero() {
             return Ok(None);
@@ -224,10 +246,18 @@ impl Shared {
     }
 
     /// How long a lease lasts unless it is renewed. Nobody waits for that of a function which loads in each process, so it
-    /// need not be renewed, which would be a word to everyone.
-    pub(crate) fn lease_length(&self, coalesces_here: bool) -> Duration {
+    /// need not be renewed, which would be a word to everyone; but while it lasts, nothing of the key is shared if its process
+    /// dies. So it is a multiple of what loads of the function take, as far as that is known.
+    pub(crate) fn lease_length(&self, coalesces_here: bool, function: &Function) -> Duration {
         const UNRENEWED: u32 = 30;
-        if coalesces_here { UNRENEWED * self.lease } else { self.lease }
+        const LOADS: u32 = 10;
+
+        if !coalesces_here {
+            return self.lease;
+        }
+        let longest = self.lease.saturating_mul(UNRENEWED);
+        let price = function.price();
+        price.map_or(longest, |price| price.saturating_mul(LOADS).clamp(self.lease, longest))
     }
 
     /// Waiting to be stored does not make a value live longer.

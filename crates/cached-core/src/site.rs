@@ -21,6 +21,7 @@ pub struct Site {
     coalesces_here: bool,
     soft_timeout: Option<Duration>,
     max_loads: Option<u32>,
+    tier_timeout: Option<Duration>,
     keep_warm: u32,
 }
 
@@ -62,6 +63,7 @@ impl Site {
             coalesces_here: false,
             soft_timeout: None,
             max_loads: None,
+            tier_timeout: None,
             keep_warm: 0,
         }
     }
@@ -145,6 +147,13 @@ impl Site {
         self
     }
 
+    /// How long a caller waits for each answer of the shared tier.
+    #[must_use]
+    pub const fn tier_timeout(mut self, limit: Duration) -> Self {
+        self.tier_timeout = Some(limit);
+        self
+    }
+
     /// How many of its most used keys are loaded again before they expire.
     #[must_use]
     pub const fn keep_warm(mut self, keys: u32) -> Self {
@@ -163,6 +172,10 @@ impl Site {
 
     pub(crate) const fn load_cap(&self) -> Option<u32> {
         self.max_loads
+    }
+
+    pub(crate) const fn own_budget(&self) -> Option<Duration> {
+        self.tier_timeout
     }
 
     pub(crate) const fn own_bound(&self) -> Option<Nanos> {

@@ -52,19 +52,40 @@ mod on {
     use super::{Duration, millionths};
 
     /// A span, begun.
-    pub(crate) struct Span(tracing::Span);
+    pub(crate) struct Span {
+        own: tracing::Span,
+        /// The one to enter where nobody wants ours, for a step that leaves its caller.
+        caller: Option<tracing::Span>,
+    }
 
     macro_rules! span {
         ($level:ident, $name:literal, $function:ident) => {
-            Self(tracing::span!(
-                target: "cached_aside",
-                tracing::Level::$level,
-                $name,
-                function = $function,
-                outcome = Empty,
-                duration_us = Empty,
-            ))
+            Self {
+                own: tracing::span!(
+                    target: "cached_aside",
+                    tracing::Level::$level,
+                    $name,
+                    function = $function,
+                    outcome = Empty,
+                    duration_us = Empty,
+                ),
+                caller: None,
+            }
         };
+    }
+
+    /// The span that is the current one at some place.
+    pub(crate) struct Entered(tracing::Span);
+
+    impl Entered {
+        pub(crate) fn here() -> Self {
+            Self(tracing::Span::current())
+        }
+
+        /// Enters it where it is not the current one.
+        pub(crate) fn again(self) -> Option<tracing::span::EnteredSpan> {
+            (self.0.id() != tracing::Span::current().id()).then(|| self.0.entered())
+        }
     }
 
     /// Each is a child of the caller's current span.
@@ -85,12 +106,17 @@ mod on {
             span!(DEBUG, "cached_aside.invalidate", function)
         }
 
+        /// The step leaves its caller: what it does is a child of the caller's span, whether or not a subscriber wants ours.
+        pub(crate) fn leave_caller(&mut self) {
+            self.caller = self.own.is_disabled().then(tracing::Span::current);
+        }
+
         pub(crate) fn around<F: Future>(&self, step: F) -> impl Future<Output = F::Output> + use<F> {
-            step.instrument(self.0.clone())
+            step.instrument(self.caller.as_ref().unwrap_or(&self.own).clone())
         }
 
         pub(crate) fn record(&self, outcome: &'static str, took: Duration) {
-            self.0.record("outcome", outcome).record("duration_us", millionths(took));
+            self.own.record("outcome", outcome).record("duration_us", millionths(took));
         }
     }
 }
@@ -100,6 +126,19 @@ mod on {
     use super::Duration;
 
     pub(crate) struct Span;
+
+    pub(crate) struct Entered;
+
+    impl Entered {
+        pub(crate) fn here() -> Self {
+            Self
+        }
+
+        #[allow(clippy::unused_self, reason = "with the feature there is something in it")]
+        pub(crate) fn again(self) -> Option<()> {
+            None
+        }
+    }
 
     #[allow(clippy::unused_self, reason = "with the feature there is something in it")]
     impl Span {
@@ -119,6 +158,8 @@ mod on {
             Self
         }
 
+        pub(crate) fn leave_caller(&mut self) {}
+
         pub(crate) fn around<F>(&self, step: F) -> F {
             step
         }
@@ -127,7 +168,7 @@ mod on {
     }
 }
 
-pub(crate) use on::Span;
+pub(crate) use on::{Entered, Span};
 
 #[cfg(feature = "tracing")]
 fn millionths(took: Duration) -> u64 {

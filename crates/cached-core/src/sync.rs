@@ -1,8 +1,8 @@
 //! What the core locks and shares between threads with.
 //!
 //! It stands here alone because `crates/model` compiles the core once more with another module in this place, whose
-//! locks and atomics run through every order of steps. So what decides between threads comes from here; counters and the
-//! like do not.
+//! locks and atomics run through every order of steps, and whose time stands still. So what decides between threads, and what
+//! is decided by how much time has passed, comes from here; counters and the like do not.
 
 pub(crate) use std::{
     sync::{
@@ -10,6 +10,7 @@ pub(crate) use std::{
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread_local,
+    time::Instant,
 };
 
 /// A static that is made when it is first used.

@@ -5,6 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use crate::{
+    budget::Budget,
+    cause::TierCause,
     health::{TierHealth, TierState},
     line::Line,
 };
@@ -15,7 +17,7 @@ use crate::{
 /// by its [`Token`]. Only the load whose lease is still there may [`fill`](Self::fill): whatever removes the key, here or
 /// by another program, takes the lease with it, and so no load that began before can store what it found.
 ///
-/// A tier MUST bound the time of every operation by itself and MUST NOT panic: the call path awaits it while a
+/// A tier MUST bound the time of every operation by itself (where it is given a [`Budget`], by that, if it can) and MUST NOT panic: the call path awaits it while a
 /// caller waits. It SHOULD fail at once while it knows that it cannot be reached, and then answer `false` from
 /// [`ready`](Tier::ready). An operation that failed may still take effect later, but none that changes a value may do so
 /// when the key was deleted meanwhile. The tier stores opaque bytes; freshness, checksums and schemas are its caller's
@@ -37,6 +39,12 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
         TierHealth::new(if self.ready() { TierState::Up } else { TierState::Down })
     }
 
+    /// Has the tier connect, if it does that at all, and waits for the outcome of its first attempt: no longer than the tier
+    /// takes for one. What is known already is said at once. `Err` says why there is no connection.
+    async fn connected(&self) -> Result<(), TierCause> {
+        Ok(())
+    }
+
     /// What is under each key, and the generation of each tag (`None` if it has none), in one round trip. What it finds,
     /// or does not find, is watched from then on, if the tier can.
     async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError>;
@@ -46,6 +54,40 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
     async fn look_at(&self, key: &str) -> Result<(Record, Arc<Line>), TierError> {
         let Seen { mut records, line, .. } = self.look(&[Ask { key, known: None }], &[]).await?;
         Ok((records.pop().ok_or(TierError::Unavailable)?, line))
+    }
+
+    /// As [`look`](Self::look), within a budget that follows what a load costs. A tier with a fixed budget leaves it as it is.
+    async fn look_within(
+        &self,
+        asks: &[Ask<'_>],
+        tags: &[String],
+        budget: Budget,
+    ) -> Result<Seen, TierError> {
+        let _ = budget;
+        self.look(asks, tags).await
+    }
+
+    /// As [`look_at`](Self::look_at), within a budget.
+    async fn look_at_within(&self, key: &str, budget: Budget) -> Result<(Record, Arc<Line>), TierError> {
+        let _ = budget;
+        self.look_at(key).await
+    }
+
+    /// As [`lease`](Self::lease), within a budget.
+    async fn lease_within(
+        &self,
+        claims: &[LeaseClaim<'_>],
+        tags: TagAsk<'_>,
+        budget: Budget,
+    ) -> Result<Leased, TierError> {
+        let _ = budget;
+        self.lease(claims, tags).await
+    }
+
+    /// As [`fill`](Self::fill), within a budget: a value that was dear is given more time.
+    async fn fill_within(&self, fills: Vec<TierFill>, budget: Budget) -> Result<Filled, TierError> {
+        let _ = budget;
+        self.fill(fills).await
     }
 
     /// Takes a lease under each key, as each claim says, and gives each tag a new generation if it has none: in one round
@@ -67,6 +109,13 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
     /// moment that there will be none ([`Record::Failed`]).
     async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError>;
 
+    /// As [`release`](Self::release), after a load that ended in an error: for some seconds the key holds the note
+    /// ([`Record::Error`]), unless it holds a value. By default it is `release`, for tiers that cannot hold notes.
+    async fn fail(&self, key: &str, token: Token, note: &Note) -> Result<bool, TierError> {
+        let _ = note;
+        self.release(key, token, true).await
+    }
+
     /// Removes what is under these keys, values and leases alike, and the generations of these tags, in one round trip. That
     /// the tags are invalid is noted before that, for [`adopt`](Self::adopt).
     async fn delete(&self, keys: &[String], tags: &[String]) -> Result<(), TierError>;
@@ -83,6 +132,9 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
 
     /// Whether there is a value.
     async fn exists(&self, key: &str) -> Result<bool, TierError>;
+
+    /// The cache is closed: takes leave of the others, ends the connection, and fails at once from then on.
+    async fn close(&self) {}
 
     /// Adds `by` to the counter under `key`, which starts at 0, and returns the sum. `ttl` applies from the
     /// moment the counter comes into being and is not extended by later additions.
@@ -114,15 +166,31 @@ pub trait Watcher: Send + Sync + fmt::Debug + 'static {
 
     /// The tier can be reached again.
     fn restored(&self);
+
+    /// The state of the tier, or its cause, may be another one: its [`health`](Tier::health) says how it is. The tier holds no
+    /// lock meanwhile that a call of its own needs.
+    fn standing_changed(&self) {}
+
+    /// How often values were served from memory until now; `None` while callers wait, or if it is not known. While this stays the
+    /// same, [proofs](Line::prove) are of no use, and a tier may do without: then the next call asks it first.
+    fn served(&self) -> Option<u64> {
+        None
+    }
 }
 
-/// A question about one key.
-#[derive(Clone, Copy, Debug)]
+/// A question about one key. `Debug` does not show it, as it holds the arguments of a call.
+#[derive(Clone, Copy)]
 pub struct Ask<'a> {
     /// The key.
     pub key: &'a str,
     /// Of a value that the asker has already: if it is still this one, its bytes are not sent again.
     pub known: Option<Stamp>,
+}
+
+impl fmt::Debug for Ask<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ask").field("known", &self.known.is_some()).finish_non_exhaustive()
+    }
 }
 
 /// What a tier found.
@@ -151,11 +219,23 @@ pub enum Record {
     Leased {
         /// How long the lease lasts unless it is renewed.
         left: Duration,
-        /// The load before this one failed.
+        /// The load before this one had nothing to [share](Self::Failed).
         is_retry: bool,
     },
     /// Somebody loaded it, and has nothing to share.
     Failed,
+    /// A load ended in an error.
+    Error(Note),
+}
+
+/// What a load that ended in an error left in the key: opaque bytes. They are empty if the error has no text.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Note(pub Vec<u8>);
+
+impl fmt::Debug for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Note").field("len", &self.0.len()).finish_non_exhaustive()
+    }
 }
 
 /// A value under a key.
@@ -199,8 +279,8 @@ impl fmt::Debug for Token {
     }
 }
 
-/// A lease that somebody wants.
-#[derive(Clone, Copy, Debug)]
+/// A lease that somebody wants. `Debug` does not show the key, as it holds the arguments of a call.
+#[derive(Clone, Copy)]
 pub struct LeaseClaim<'a> {
     /// The key.
     pub key: &'a str,
@@ -210,6 +290,16 @@ pub struct LeaseClaim<'a> {
     pub lease: Duration,
     /// In whose place.
     pub take: Take,
+}
+
+impl fmt::Debug for LeaseClaim<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LeaseClaim")
+            .field("token", &self.token)
+            .field("lease", &self.lease)
+            .field("take", &self.take)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a lease may be taken over. A value stays where it is, and is served, until the fill.
@@ -223,8 +313,8 @@ pub enum Take {
     Force,
 }
 
-/// Tags of a load that begins.
-#[derive(Clone, Copy, Debug)]
+/// Tags of a load that begins. `Debug` shows how many, as their keys hold arguments of a call.
+#[derive(Clone, Copy)]
 pub struct TagAsk<'a> {
     /// Their keys.
     pub keys: &'a [String],
@@ -232,6 +322,16 @@ pub struct TagAsk<'a> {
     pub keep: Duration,
     /// Whether the value will tell further ones, so that the [moment](Leased::moment) is wanted.
     pub more: bool,
+}
+
+impl fmt::Debug for TagAsk<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TagAsk")
+            .field("keys", &self.keys.len())
+            .field("keep", &self.keep)
+            .field("more", &self.more)
+            .finish()
+    }
 }
 
 /// Leases, and generations of tags.
@@ -288,6 +388,9 @@ pub struct TierFill {
     pub bytes: Vec<u8>,
     /// How long to keep it; not zero.
     pub ttl: Duration,
+    /// Tags of the value whose generations may end before it: those that are still there are kept for as long as the value,
+    /// and none is made.
+    pub tags: Vec<String>,
 }
 
 impl fmt::Debug for TierFill {
@@ -380,5 +483,29 @@ impl Tier for NoTier {
 
     async fn incr(&self, _: &str, _: i64, _: Option<Duration>) -> Result<i64, TierError> {
         Err(TierError::Unavailable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tier of one's own may trace what it is asked for.
+    #[test]
+    fn no_question_shows_what_it_is_about() {
+        let (key, keys) = ("ns:user:ada@example.org", ["ns:%tag:ada@example.org".to_owned()]);
+        let (token, lease) = (Token([7; 16]), Duration::from_secs(10));
+        let shown = [
+            format!("{:?}", Ask { key, known: Some(7) }),
+            format!("{:?}", LeaseClaim { key, token, lease, take: Take::Free }),
+            format!("{:?}", TagAsk { keys: &keys, keep: lease, more: false }),
+            format!("{:?}", Stored { bytes: key.into(), remaining: None, stamp: 7 }),
+            format!(
+                "{:?}",
+                TierFill { key: key.to_owned(), token, bytes: key.into(), ttl: lease, tags: keys.to_vec() }
+            ),
+        ];
+        assert!(shown.iter().all(|text| !text.contains("ada")), "{shown:?}");
+        assert!(shown[1].contains("10s") && shown[2].contains("keys: 1"), "{shown:?}");
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Function {
     pub(crate) outer: Vec<Attribute>,
     /// For the one with the body.
     pub(crate) inner: Vec<Attribute>,
+    /// The lint levels among them, for what stands beside it.
+    pub(crate) levels: Vec<Attribute>,
     pub(crate) vis: Visibility,
     pub(crate) sig: Signature,
     pub(crate) body: Group,
@@ -46,6 +48,26 @@ pub(crate) struct Argument {
     pub(crate) ty: Type,
 }
 
+impl Argument {
+    /// The names that its pattern binds, if it has no name of its own.
+    pub(crate) fn bound(&self) -> Vec<Ident> {
+        struct Names(Vec<Ident>);
+
+        impl<'ast> Visit<'ast> for Names {
+            fn visit_pat_ident(&mut self, pat: &'ast PatIdent) {
+                self.0.push(pat.ident.clone());
+                visit::visit_pat_ident(self, pat);
+            }
+        }
+
+        let mut names = Names(Vec::new());
+        if !self.is_named {
+            names.visit_pat(&self.pattern);
+        }
+        names.0
+    }
+}
+
 impl Function {
     /// Reads the item under the attribute of this name.
     pub(crate) fn parse(attribute: &str, item: TokenStream) -> Result<Self> {
@@ -70,10 +92,12 @@ impl Function {
             }
         };
         let (outer, inner) = share_out(attributes.clone());
+        let is_level = |attribute: &&Attribute| LEVELS.iter().any(|level| attribute.path().is_ident(level));
+        let levels = outer.iter().filter(is_level).cloned().collect();
         let (kind, output) = output(&sig);
         let arguments =
             sig.inputs.iter().enumerate().filter_map(|(index, input)| argument(index, input)).collect();
-        Ok(Self { attributes, outer, inner, vis, sig, body, kind, output, arguments })
+        Ok(Self { attributes, outer, inner, levels, vis, sig, body, kind, output, arguments })
     }
 
     pub(crate) fn has_self(&self) -> bool {
@@ -98,20 +122,7 @@ impl Function {
 
     /// The names that patterns bind.
     pub(crate) fn bound(&self) -> impl Iterator<Item = Ident> + '_ {
-        struct Names(Vec<Ident>);
-
-        impl<'ast> Visit<'ast> for Names {
-            fn visit_pat_ident(&mut self, pat: &'ast PatIdent) {
-                self.0.push(pat.ident.clone());
-                visit::visit_pat_ident(self, pat);
-            }
-        }
-
-        self.arguments.iter().filter(|argument| !argument.is_named).flat_map(|argument| {
-            let mut names = Names(Vec::new());
-            names.visit_pat(&argument.pattern);
-            names.0
-        })
+        self.arguments.iter().flat_map(Argument::bound)
     }
 
     /// The type of the values, as far as tokens tell.
@@ -128,15 +139,17 @@ impl Function {
     }
 }
 
-/// Which attributes go where: what callers see stays on the function that they call, lint levels hold for both, and
-/// everything else, such as `#[instrument]`, is about the load.
+const LEVELS: [&str; 4] = ["allow", "warn", "deny", "forbid"];
+
+/// Which attributes go where, when all macros among them are expanded: what callers see stays on the function that they call,
+/// lint levels hold for both, and everything else, such as `#[cold]`, is about the body.
 fn share_out(attributes: Vec<Attribute>) -> (Vec<Attribute>, Vec<Attribute>) {
     let (mut outer, mut inner) = (Vec::new(), Vec::new());
     for mut attribute in attributes {
         let name = attribute.path().get_ident().map(Ident::to_string).unwrap_or_default();
         match name.as_str() {
             "doc" | "must_use" | "deprecated" => outer.push(attribute),
-            "cfg" | "cfg_attr" | "allow" | "warn" | "deny" | "forbid" => {
+            "allow" | "warn" | "deny" | "forbid" => {
                 outer.push(attribute.clone());
                 inner.push(attribute);
             }

@@ -11,6 +11,7 @@ mod function;
 mod holder;
 mod invalidates;
 mod options;
+mod order;
 mod template;
 mod value;
 
@@ -30,32 +31,55 @@ use proc_macro::TokenStream;
 /// | `cache_if = \|v\| ..` | which values are kept. Default: all but the `None` of an `Option` |
 /// | `ttl_from = \|v\| ..` | the ttl, from the value; zero keeps nothing |
 /// | `cache_none`, or `cache_none = "10s"` | keeps a `None` as well, as long as a value or for this long |
-/// | `cache_err = "5s" if \|e\| ..` | which errors are kept, in this process, and for how long. Default: none |
+/// | `cache_err = "5s" if \|e\| ..` | which errors are kept, in this process, and for how long. Its type has to be one that is shared, see `share_err`. Default: none |
+/// | `share_err = \|e\| ..` | makes the error for the callers that waited for a failed load: from `&E`, another `E`, which is `Send + Sync`. It is called once with the error of the load, and once for each waiting caller with what it returned then. The caller that loaded gets the error itself. Default: a copy if `E` is `Clone`; else what its `From<SharedLoadError>` makes of the error's text; else the waiting callers load one after the other |
 /// | `stale = "10m"`, seconds, or a `Duration` expression | how long after its ttl a value may still be served: while it is loaded again, and when that fails. A load that failed is tried again after a tenth of this (1 s to 30 s). Default: not at all |
-/// | `soft_timeout = "200ms"` | how long a caller waits for a fresh value before it takes a stale one. Default: not at all, where the load has a task of its own |
+/// | `soft_timeout = "200ms"` | how long a caller waits for a fresh value before it takes a stale one: for a load, for a place under `max_loads`, or for another process. Only a load that runs in its caller (see `detach`) is not left once it has begun. By the clock of the cache. Default: not at all, where the load has a task of its own |
 /// | `refresh_ahead = 0.8` | a hit after this part of the ttl begins to load the value again, beside the caller. Default: not before the ttl is over |
-/// | `load_timeout = "30s"` | a load that takes longer is dropped, and ends in an error of the function, which implements `From<LoadTimeout>`. Default: none |
-/// | `max_loads = 8` | how many loads of this function go on at a time in the process; others wait. Loads inside of loads do not count. Default: as many as there are |
+/// | `load_timeout = "30s"` | a load that takes longer is dropped, and ends in an error of the function, which implements `From<LoadTimeout>`. Waiting is no part of that time, and is bounded as well: a call waits for a place (`max_loads`) for as long again and then gets the error, for another process for as long again and then loads itself, and for a load that another call has begun for twice this and then gets the error. By the clock of the cache. Default: none; then a call waits for another process for 5 min |
+/// | `max_loads = 8` | how many loads of this function go on at a time in the process; others wait, and leave their keys to other processes until their turn has come. Loads inside of loads do not count. Default: as many as there are |
+/// | `tier_timeout = "500ms"` | how long a caller waits for each answer of the shared tier before it goes on without: there are one or two before a load. A value that was loaded is given at least as long to be stored. Default: the tier's own (50 ms for Redis) or, where loads of the function have lately taken longer than that in this process, about as long as they did, and 2 s at most. While the tier is known to be in trouble, no call waits |
 /// | `keep_warm = 100` | up to 10000: so many of the keys that this process uses most are loaded again before they expire (or before `refresh_ahead`), although nobody asks in that moment. Keys are kept from their second use on, with copies of their arguments, and no longer when nobody has used them since their last two renewals. Not for methods and functions that are generic or not async. Default: 0 |
 /// | `jitter = 0.1` | shortens each ttl by a random share of up to this. Default: 0 |
 /// | `tags = ["note:{note_id}"]` | up to 32 names under which the entry can be invalidated together with others: by `#[invalidates]`, or `Cache::invalidate_tag`. Placeholders are as in the prefix, and name what is part of the key. Default: none |
-/// | `tags_from = \|v\| ..` | further tags, from the value, as a `Vec<String>`, as they are: make them of numbers, or of ASCII letters, digits and `-_.@`, because everything else that an argument brings into a template is escaped there |
+/// | `tags_from = \|v\| ..` | further tags, from the value, as a `Vec<Tag>`: `vec![tag!("author:{}", v.author)]`, whose parts are written as placeholders are. A value with a tag that cannot be written, such as one with a NaN, is not kept |
 /// | `bound = "200ms"`, or seconds | how old the proof may be that a value in this process still holds; `0` asks the shared tier at every hit. Default: the cache's `staleness_bound` |
 /// | `coalesce = local`, `cluster` | whether calls at one time share a load in this process only, or over all that have the shared tier. Default: `cluster` |
 /// | `max_entries = 1000` | bounds the entries of this function in the process. Default: only the bytes of all are bounded |
 /// | `cache = expr` | the cache: anything that dereferences to a `Cache`. Default: the process default |
-/// | `handle = name` | for methods: generates a method of this name that returns a `Call` |
-/// | `detach = true`, `false` | whether a load runs in a task of its own. Default: if its arguments can be copied and its future is `Send` |
+/// | `companions = name` | for free functions: the name under which the companions stand, where that of the function is taken by a module, a type or a crate. Default: the name of the function |
+/// | `handle = name` | for methods: generates a method of this name that returns a `Call`. Not in the `impl` of a trait: give the handle to an inherent method, and call that from the one of the trait |
+/// | `detach = true`, `false` | whether a load runs in a task of its own, where `tokio::task_local!` values of the caller are not set and `spawn_local` panics; `false` keeps it in its caller. Default: if its arguments can be copied and its future is `Send` |
 /// | `method` | says of a function without `self` that it stands in an `impl` |
 /// | `crate = path` | where the runtime is re-exported. Default: `::cached_aside` |
+///
+/// An argument in a template is readable in the keys of the shared tier; `{hash(arg)}` shows a digest.
+/// `-0.0` is the same argument as `0.0`. The keys of methods and of generic functions contain digests of type names: while two
+/// builds that name a type differently run beside each other, the one does not find, and by key does not invalidate, what the
+/// other has stored.
 ///
 /// All calls that share an entry give it the same tags, so a tag names no argument that is skipped. Of an argument that
 /// is in the key by one field, a tag may name others: the field says which one it is.
 ///
 /// A free function gets companions under its own name: `f::invalidate`, `f::refresh`, `f::warm`, `f::peek`,
-/// `f::with` and `f::key`.
+/// `f::with` and `f::key`. They stand on a type of that name. Where a module or a type has it (E0428, E0255), or where it hides a
+/// crate that is used beside the function (E0223), `companions = f_cache` gives them another one: `f_cache::invalidate`, and
+/// `#[invalidates(f_cache(..))]`.
 ///
-/// Attributes above `#[cached]` see the whole call; those below it, such as `#[instrument]`, see the load.
+/// # Other attributes
+///
+/// `#[cached]` is expanded last, wherever it stands among the attributes of the function. Every other one sees the function as
+/// it is written, in its place, with its name and its `async`; what it puts around the body is around the load, once:
+///
+/// ```text
+/// #[cached("account:{id}", ttl = "1m")]
+/// #[tracing::instrument(err)] // a span `account` for each load, and none for a hit; above `#[cached]` it is the same
+/// async fn account(id: u64) -> Result<Account, Error> { .. }
+/// ```
+///
+/// `#[must_use]`, `#[deprecated]` and the documentation are about the function that callers see, and lint levels about both.
+/// For a span around the whole call, hits included, make it where the function is called: `account(7).instrument(span).await`.
+/// An attribute that does not hand on those below it loses `#[cached]` as well.
 #[proc_macro_attribute]
 pub fn cached(options: TokenStream, item: TokenStream) -> TokenStream {
     expand::cached(options.into(), &item.into()).into()
@@ -68,7 +92,7 @@ pub fn cached(options: TokenStream, item: TokenStream) -> TokenStream {
 /// | `syllabus(exam)` | the entry of this call of a cached function. The arguments are expressions: what the body is to consume is cloned |
 /// | `self.name_entry(id)` | that of a cached method, by its `handle` |
 /// | `tags = ["note:{note_id}"]` | every entry with one of these tags. Placeholders name any argument of the function, and are as in `#[cached]` |
-/// | `prefix = "analytics:{user_id}:"`, or a list | every entry of the shared tier whose name begins so. A `*` stands for anything. The tier looks through all of its keys for it, where a tag costs nothing |
+/// | `prefix = "analytics:{user_id}:"`, or a list | every entry whose name begins so. A `*` stands for anything. The shared tier looks through all of its keys for it, where a tag costs one round trip: prefer a tag |
 /// | `clear` | every entry |
 /// | `cache = expr` | where `tags`, `prefix` and `clear` look: anything that dereferences to a `Cache`. Default: the process default. A cached function knows its own |
 /// | `crate = path` | where the runtime is re-exported. Default: `::cached_aside` |

@@ -56,6 +56,16 @@ impl Batch {
         self.add_next(command, None);
     }
 
+    /// Adds all commands of another one.
+    pub(crate) fn append(&mut self, other: Self) {
+        if let Some(command) = other.single {
+            self.add(command);
+        }
+        for (command, script) in other.pipeline.cmd_iter().zip(other.scripts) {
+            self.add_next(command.clone(), script);
+        }
+    }
+
     fn add_next(&mut self, command: Cmd, script: Option<&'static Script>) {
         if let Some(first) = self.single.take() {
             self.pipeline.add_command(first);
@@ -80,6 +90,19 @@ impl Batch {
         }
         command.arg(args);
         self.add_next(command, Some(script));
+    }
+
+    /// As [`add_script`](Self::add_script) without arguments, with the whole of a short script: one round trip, whether the
+    /// server knows it or not.
+    pub(crate) fn add_source(&mut self, script: &'static LazyLock<Script>, key: &str) {
+        let mut command = redis::cmd("EVAL");
+        command.arg(script.source);
+        if key.is_empty() {
+            command.arg(0);
+        } else {
+            command.arg(1).arg(key);
+        }
+        self.add_next(command, None);
     }
 
     /// The commands, by what must come after what.

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::backoff::Backoff;
+use crate::{
+    awaited::{self, Vigil},
+    backoff::Backoff,
+};
 
 /// How many of the last answers are judged.
 const WINDOW: u32 = 8;
@@ -27,6 +30,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
 ///   answers at all, four callers in a row are the last ones to pay. A hung server costs one after the other
 ///   200 ms in all with the default budget, and then nothing.
 ///
+/// The budget is that of the call: one that may wait for two seconds, as its load takes a minute, is not slow after one. And a process
+/// that was late itself says nothing of the server, whatever time has passed: see [`Vigil`]. If it is always late, the heartbeats find
+/// out whether the server answers.
+///
 /// A refusal is an answer. So is none that the connection broke before: that costs nobody his budget, and the
 /// connection is replaced. What a caller did not wait for says nothing.
 ///
@@ -36,7 +43,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
 /// tried by all callers over and over.
 #[derive(Debug)]
 pub(crate) struct Breaker {
-    /// What takes longer is bad.
+    /// A probe that takes longer is bad.
     slow: Duration,
     /// The last answers, one bit each, 1 for a bad one.
     answers: u32,
@@ -47,6 +54,30 @@ pub(crate) struct Breaker {
     calm: Duration,
     backoff: Backoff,
     opened: u64,
+}
+
+/// A caller that has stopped to wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waited {
+    /// With an answer, or without.
+    pub(crate) is_answered: bool,
+    pub(crate) began: Instant,
+    pub(crate) ended: Instant,
+    /// What takes longer is bad.
+    pub(crate) slow: Duration,
+    /// The process itself was late.
+    pub(crate) was_late: bool,
+}
+
+impl Waited {
+    pub(crate) fn new(is_answered: bool, vigil: &Vigil, ended: Instant) -> Self {
+        let (began, slow) = (vigil.began(), vigil.slow());
+        Self { is_answered, began, ended, slow, was_late: vigil.was_late(ended) }
+    }
+
+    pub(crate) fn is_slow(&self) -> bool {
+        self.ended.saturating_duration_since(self.began) > self.slow
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +93,7 @@ impl Breaker {
     pub(crate) fn new(budget: Duration, retry_min: Duration, retry_max: Duration, now: Instant) -> Self {
         let longest = (retry_max / 2).min(LONGEST_PAUSE);
         Self {
-            slow: budget / 5 * 4,
+            slow: awaited::slow(budget),
             answers: 0,
             state: State::Closed,
             since: now,
@@ -81,11 +112,6 @@ impl Breaker {
         self.answers != 0
     }
 
-    /// What takes longer is bad.
-    pub(crate) fn slow(&self) -> Duration {
-        self.slow
-    }
-
     /// How often it has opened.
     pub(crate) fn opened(&self) -> u64 {
         self.opened
@@ -99,10 +125,13 @@ impl Breaker {
         }
     }
 
-    /// A caller began to wait at `began` and has stopped at `now`, with an answer or without. Whether this opens it.
-    pub(crate) fn waited(&mut self, is_answered: bool, began: Instant, now: Instant) -> bool {
-        let is_bad = now.saturating_duration_since(began) > self.slow;
-        (is_bad || is_answered) && self.note(is_bad, began, now)
+    /// A caller has stopped to wait. Whether this opens it.
+    pub(crate) fn waited(&mut self, waited: &Waited) -> bool {
+        let is_bad = waited.is_slow();
+        if is_bad && waited.was_late {
+            return false;
+        }
+        (is_bad || waited.is_answered) && self.note(is_bad, waited.began, waited.ended)
     }
 
     /// A caller was turned away because too many wait already. Whether this opens it.
@@ -156,6 +185,32 @@ mod tests {
     const MIN: Duration = Duration::from_millis(50);
     const MAX: Duration = Duration::from_secs(1);
 
+    /// Of a process that is in time.
+    fn waited(is_answered: bool, began: Instant, ended: Instant) -> Waited {
+        Waited { is_answered, began, ended, slow: awaited::slow(BUDGET), was_late: false }
+    }
+
+    #[test]
+    fn a_process_that_was_late_does_not_open_it() {
+        let mut run = Run::new();
+        let (began, ended) = (run.now, run.now + 10 * BUDGET);
+        for is_answered in [true, false] {
+            let late = Waited { was_late: true, ..waited(is_answered, began, ended) };
+            assert!(![(); 8].map(|()| run.breaker.waited(&late)).contains(&true));
+        }
+        assert!(!run.breaker.has_bad());
+    }
+
+    #[test]
+    fn a_call_that_may_wait_for_longer_is_slow_later() {
+        let mut run = Run::new();
+        let (began, ended) = (run.now, run.now + 2 * BUDGET);
+        let patient = Waited { slow: awaited::slow(4 * BUDGET), ..waited(true, began, ended) };
+        assert!(![(); 8].map(|()| run.breaker.waited(&patient)).contains(&true));
+        let opens = [(); 4].map(|()| run.breaker.waited(&waited(true, began, ended)));
+        assert_eq!(opens, [false, false, false, true]);
+    }
+
     /// A breaker and its clock.
     struct Run {
         breaker: Breaker,
@@ -171,7 +226,7 @@ mod tests {
         fn wait(&mut self, time: Duration) -> bool {
             let began = self.now;
             self.now += time;
-            self.breaker.waited(time < BUDGET, began, self.now)
+            self.breaker.waited(&waited(time < BUDGET, began, self.now))
         }
 
         fn probe(&mut self, time: Duration) -> bool {
@@ -236,7 +291,7 @@ mod tests {
         let now = run.now;
         for _ in 0..3 {
             run.wait(BUDGET);
-            assert!(![(); 8].map(|()| run.breaker.waited(false, now, now)).contains(&true));
+            assert!(![(); 8].map(|()| run.breaker.waited(&waited(false, now, now))).contains(&true));
         }
         assert!(run.wait(BUDGET), "what says nothing does not take the place of what does");
     }
@@ -290,11 +345,11 @@ mod tests {
         run.until_due();
         run.probe(MS);
         for _ in 0..8 {
-            assert!(!run.breaker.waited(false, began, run.now));
+            assert!(!run.breaker.waited(&waited(false, began, run.now)));
         }
         let now = run.now;
         run.now += BUDGET;
-        let opens = [(); 4].map(|()| run.breaker.waited(false, now, run.now));
+        let opens = [(); 4].map(|()| run.breaker.waited(&waited(false, now, run.now)));
         assert_eq!(opens, [false, false, false, true]);
     }
 

@@ -1,15 +1,15 @@
 //! The settings as the user gives them.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use cached_core::Error;
 
 use crate::{
     cluster::Cluster,
-    endpoint::{Endpoint, Target},
-    settings::Settings,
+    credentials::CredentialsProvider,
+    endpoint::{Endpoint, Given, Target},
+    settings::{Addresses, Settings},
     tier::RedisTier,
-    tls::Certificates,
     way::Way,
 };
 
@@ -18,8 +18,8 @@ use crate::{
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct RedisTierBuilder {
     url: String,
-    certificates: Certificates,
-    sentinel_password: Option<String>,
+    given: Given,
+    addresses: Addresses,
     operation_timeout: Duration,
     write_timeout: Duration,
     connect_timeout: Duration,
@@ -32,8 +32,8 @@ impl RedisTierBuilder {
     pub(crate) fn new(url: String) -> Self {
         Self {
             url,
-            certificates: Certificates::default(),
-            sentinel_password: None,
+            given: Given::default(),
+            addresses: Addresses::default(),
             operation_timeout: Duration::from_millis(50),
             write_timeout: Duration::from_secs(1),
             connect_timeout: Duration::from_secs(1),
@@ -45,8 +45,13 @@ impl RedisTierBuilder {
 
     /// The total time of one operation that comes before a load: `look`, `lease` and `exists`. Default: 50 ms.
     ///
-    /// A caller waits for it, so it should be short against what a load takes. A lease that exceeds it may still be
-    /// taken, and then lasts as long as if its holder had gone.
+    /// A caller waits for it, so it should be short against what a load takes, and longer than a round trip to Redis: with a
+    /// Redis that is farther away than that, the breaker opens and stays open, and [`health`](RedisTier::health) says
+    /// [`Slow`](cached_core::TierCause::Slow). A lease that exceeds it may still be taken, and then lasts as long as if its
+    /// holder had gone. In the URL it is `?read_timeout=200ms`, which overrules this.
+    ///
+    /// Operations that come before the outcome of the very first attempt to connect is known wait for that, for at
+    /// most [`connect_timeout`](Self::connect_timeout), and have what is left of that besides.
     pub fn operation_timeout(mut self, timeout: Duration) -> Self {
         self.operation_timeout = timeout;
         self
@@ -55,14 +60,19 @@ impl RedisTierBuilder {
     /// The total time of one operation that writes: `fill`, `renew`, `release`, `delete` and `incr`, and of each
     /// step of `delete_matching` and `confirm`. Default: 1 s.
     ///
-    /// A write that exceeds it may still take effect; a fill does only if its lease is still there.
+    /// A write that exceeds it may still take effect; a fill does only if its lease is still there. In the URL it is
+    /// `?write_timeout=2s`.
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.write_timeout = timeout;
         self
     }
 
     /// The time from the start of a connection attempt until the server has answered over it, and the time
-    /// that the server has to answer each later check of the connection. Default: 1 s.
+    /// that the server has to answer each later check of the connection. Default: 1 s. In the URL it is
+    /// `?connect_timeout=3s`.
+    ///
+    /// The first operations of a process wait for its first attempt, so that they can already hit, and so this is what a
+    /// server that hangs at that moment costs them. One that refuses costs nothing, and after the first attempt none waits.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
@@ -100,7 +110,7 @@ impl RedisTierBuilder {
     /// ```
     #[cfg(feature = "tls")]
     pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.certificates.roots.push(pem.into());
+        self.given.certificates.roots.push(pem.into());
         self
     }
 
@@ -120,7 +130,85 @@ impl RedisTierBuilder {
         certificate_pem: impl Into<Vec<u8>>,
         key_pem: impl Into<Vec<u8>>,
     ) -> Self {
-        self.certificates.own = Some((certificate_pem.into(), key_pem.into()));
+        self.given.certificates.own = Some((certificate_pem.into(), key_pem.into()));
+        self
+    }
+
+    /// What the certificate of the server must be about, instead of the host of the URL: for a tunnel, or an address that is in
+    /// no certificate. It is also the name that the server is told (SNI). It is for the sentinels and all servers of a
+    /// cluster as well. Only for `rediss://`.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let tier = cached_redis::RedisTier::builder("rediss://localhost:6380")
+    ///     .server_name("cache.internal")
+    ///     .root_certificate(std::fs::read("ca.pem")?)
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn server_name(mut self, name: impl Into<String>) -> Self {
+        self.given.certificates.server_name = Some(name.into());
+        self
+    }
+
+    /// Accepts the certificate with this SHA-256 and no other, whatever authority signed it, whatever host it is about and however
+    /// old it is: for a server with a certificate of its own making. May be called more than once, as before a certificate is
+    /// replaced. `openssl x509 -in server.pem -outform der | sha256sum` shows it. Only for `rediss://`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), cached_core::Error> {
+    /// # let print = [7; 32];
+    /// let tier = cached_redis::RedisTier::builder("rediss://cache.internal:6379").certificate_pin(print).build()?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn certificate_pin(mut self, sha256: [u8; 32]) -> Self {
+        self.given.certificates.pins.push(sha256);
+        self
+    }
+
+    /// Accepts any certificate of the server. **Anything between this process and Redis can then read and change all that is
+    /// cached, and learns the password.** A [pin](Self::certificate_pin) is as little work, and has none of that. A line on
+    /// stderr says so once in a process. Only for `rediss://`.
+    #[cfg(feature = "tls")]
+    pub fn dangerous_accept_any_certificate(mut self) -> Self {
+        self.given.certificates.is_unverified = true;
+        self
+    }
+
+    /// Where the login of this process comes from at each connection attempt, instead of the URL: for tokens that live for a
+    /// short time, and for passwords and client certificates that are rotated. See [`CredentialsProvider`] for an example.
+    pub fn credentials(mut self, provider: impl CredentialsProvider) -> Self {
+        self.given.credentials = Some(Arc::new(provider));
+        self
+    }
+
+    /// Where the servers of a cluster are for this process, which may not be where they say: behind NAT, or port mappings of a
+    /// container. It is called with each host and port that a server announces, and says where that is; `None` is there.
+    /// Only for `redis-cluster://`, whose own addresses stay as they are.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), cached_core::Error> {
+    /// let tier = cached_redis::RedisTier::builder("redis-cluster://127.0.0.1:17000")
+    ///     .cluster_address_map(|_host, port| Some(("127.0.0.1".to_owned(), port + 10_000)))
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "cluster")]
+    pub fn cluster_address_map(
+        mut self,
+        map: impl Fn(&str, u16) -> Option<(String, u16)> + Send + Sync + 'static,
+    ) -> Self {
+        self.addresses = Addresses(Some(Arc::new(map)));
+        self
+    }
+
+    /// The user as which this process logs in at the sentinels, if it is not their default user. It needs a
+    /// [`sentinel_password`](Self::sentinel_password) as well.
+    #[cfg(feature = "sentinel")]
+    pub fn sentinel_username(mut self, username: impl Into<String>) -> Self {
+        self.given.sentinel_username = Some(username.into());
         self
     }
 
@@ -136,7 +224,7 @@ impl RedisTierBuilder {
     /// ```
     #[cfg(feature = "sentinel")]
     pub fn sentinel_password(mut self, password: impl Into<String>) -> Self {
-        self.sentinel_password = Some(password.into());
+        self.given.sentinel_password = Some(password.into());
         self
     }
 
@@ -148,10 +236,14 @@ impl RedisTierBuilder {
     /// used, when a duration is zero, when nothing may be in flight, or when the shortest pause exceeds the longest. No error contains any part of the
     /// URL or of a PEM.
     pub fn build(self) -> Result<RedisTier, Error> {
+        let (target, query) = Endpoint::parse(&self.url, &self.given)?;
+        let read_timeout = query.read_timeout.unwrap_or(self.operation_timeout);
+        let write_timeout = query.write_timeout.unwrap_or(self.write_timeout);
+        let connect_timeout = query.connect_timeout.unwrap_or(self.connect_timeout);
         for (name, duration) in [
-            ("operation_timeout", self.operation_timeout),
-            ("write_timeout", self.write_timeout),
-            ("connect_timeout", self.connect_timeout),
+            ("operation_timeout", read_timeout),
+            ("write_timeout", write_timeout),
+            ("connect_timeout", connect_timeout),
             ("retry", self.retry_min),
         ] {
             if duration.is_zero() {
@@ -164,12 +256,16 @@ impl RedisTierBuilder {
         if self.max_in_flight == 0 {
             return Err(Error::config("max_in_flight: nothing could ever be asked"));
         }
-        let target = Endpoint::parse(&self.url, &self.certificates, self.sentinel_password.as_deref())?;
+        if self.addresses.0.is_some() && matches!(target, Target::One(_)) {
+            return Err(Error::config("cluster_address_map: it is for redis-cluster:// only"));
+        }
         let settings = |endpoint| Settings {
             endpoint,
-            read_timeout: self.operation_timeout,
-            write_timeout: self.write_timeout,
-            connect_timeout: self.connect_timeout,
+            protocol: query.protocol.unwrap_or_default(),
+            addresses: self.addresses.clone(),
+            read_timeout,
+            write_timeout,
+            connect_timeout,
             retry_min: self.retry_min,
             retry_max: self.retry_max,
             max_in_flight: self.max_in_flight,
@@ -178,7 +274,7 @@ impl RedisTierBuilder {
             Target::One(endpoint) => Way::to_one(settings(endpoint)),
             Target::Cluster(seeds) => Way::Many(Cluster::new(settings, seeds)?),
         };
-        Ok(RedisTier { way })
+        Ok(RedisTier { way: Arc::new(way), confirms: Arc::default() })
     }
 }
 

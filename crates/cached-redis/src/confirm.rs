@@ -1,170 +1,307 @@
 //! Waiting until nobody serves what was changed.
+//!
+//! One task of a process asks for all that wait: those that begin before it changes the poke share the poke, and what the slowest
+//! member has handled answers all of them.
 
-use std::{iter, slice, sync::Arc, time::Duration};
+use std::{
+    slice,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use cached_core::{Line, TierError, planted};
-use redis::RedisResult;
-use tokio::time::sleep;
+use cached_core::{Budget, Line, TierError, planted};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, oneshot},
+    time::timeout,
+};
 
 use crate::{
     batch::{Batch, Replies},
     heartbeat::{KEEP_MEMBERS, number},
-    scripts::{POKE, REGISTER},
+    scripts::{POKE, SLOWEST},
     settings::millis,
     tier::RedisTier,
     watch::Post,
+    way::Way,
 };
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
-const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// Who waits in this process.
+#[derive(Debug, Default)]
+pub(crate) struct Confirms {
+    queue: Mutex<Queue>,
+    /// Somebody came.
+    came: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// Those for whom nothing was asked yet.
+    waiting: Vec<Waiting>,
+    /// Whether a task asks.
+    is_served: bool,
+}
+
+type Waiting = oneshot::Sender<Result<(), TierError>>;
 
 impl RedisTier {
     /// Asks every process that is registered whether it has handled all changes up to now, and waits until each has
     /// said so or may not serve any more. This process has evicted what it changed before it asks. The connections
     /// must last.
     pub(crate) async fn confirm_all(&self) -> Result<(), TierError> {
-        let Some(attached) = self.way.attached() else { return Ok(()) };
-        let reach = attached.reach(self.way.settings().connect_timeout);
-        let mut open = self.way.posts();
-        let (mut pokes, line) = self.poke(&open, reach).await?;
-        if planted!("confirm-without-waiting") {
+        if self.way.attached().is_none() {
             return Ok(());
         }
-        let mut pause = SHORTEST_PAUSE;
+        let runtime = Handle::try_current().map_err(|_| TierError::Unavailable)?;
         loop {
-            let (registers, now) = self.registers(&open).await?;
-            if !line.covers(&now) {
-                return Err(TierError::Unavailable);
+            let (sender, answer) = oneshot::channel();
+            if self.confirms.enqueue(sender) {
+                let (way, confirms) = (Arc::clone(&self.way), Arc::clone(&self.confirms));
+                runtime.spawn(Asker { way, confirms, is_over: false }.run());
             }
-            let mut waiting = Vec::new();
-            for ((post, poke), register) in open.into_iter().zip(pokes).zip(registers) {
-                if register.poke < poke {
-                    // It was lost with all that Redis had, so who has not read it yet never will.
-                    let (again, _) = self.poke(slice::from_ref(&post), reach).await?;
-                    waiting.push((post, again.first().copied().unwrap_or(poke)));
-                    continue;
-                }
-                let myself = self.way.member_at(post.number);
-                let is_own = |id: &str| self.way.is_own(id);
-                if !register.has_handled(poke, myself.as_deref(), is_own, millis(reach)) {
-                    waiting.push((post, poke));
-                }
+            // Without an answer, the task has ended with its runtime.
+            if let Ok(answer) = answer.await {
+                return answer;
             }
-            if waiting.is_empty() {
-                return Ok(());
-            }
-            (open, pokes) = waiting.into_iter().unzip();
-            sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+impl Confirms {
+    /// Whether a task has to be begun.
+    fn enqueue(&self, waiting: Waiting) -> bool {
+        let mut queue = self.queue();
+        queue.waiting.push(waiting);
+        let is_served = std::mem::replace(&mut queue.is_served, true);
+        drop(queue);
+        if is_served {
+            self.came.notify_one();
+        }
+        !is_served
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The task that asks.
+struct Asker {
+    way: Arc<Way>,
+    confirms: Arc<Confirms>,
+    is_over: bool,
+}
+
+/// Those who wait for the same pokes.
+struct Round {
+    waiting: Vec<Waiting>,
+    /// Over which the pokes were changed.
+    line: Arc<Line>,
+    /// Where not everybody has said the number yet.
+    open: Vec<(Post, u64)>,
+}
+
+impl Round {
+    fn end(self, outcome: &Result<(), TierError>) {
+        for waiting in self.waiting {
+            // Who went away does not want to know.
+            let _ = waiting.send(outcome.clone());
         }
     }
 
+    /// Forgets those who went away; whether anybody is left.
+    fn is_wanted(&mut self) -> bool {
+        self.waiting.retain(|waiting| !waiting.is_closed());
+        !self.waiting.is_empty()
+    }
+}
+
+/// What a post says.
+struct Said {
+    /// Nobody can say a greater number.
+    poke: u64,
+    /// What the slowest of those who may serve has handled.
+    slowest: u64,
+}
+
+impl Asker {
+    async fn run(mut self) {
+        let mut rounds = Vec::new();
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            let waiting = std::mem::take(&mut self.confirms.queue().waiting);
+            if !waiting.is_empty() {
+                pause = SHORTEST_PAUSE;
+                rounds.extend(self.begin(waiting).await);
+            }
+            rounds.retain_mut(Round::is_wanted);
+            if rounds.is_empty() && self.ends() {
+                return;
+            }
+            if !rounds.is_empty() {
+                // Nobody has answered before that.
+                let _ = timeout(pause, self.confirms.came.notified()).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                rounds = self.look(rounds).await;
+            }
+        }
+    }
+
+    /// Whether nobody came meanwhile. Whoever comes later begins another task.
+    fn ends(&mut self) -> bool {
+        let mut queue = self.confirms.queue();
+        queue.is_served = !queue.waiting.is_empty();
+        self.is_over = !queue.is_served;
+        self.is_over
+    }
+
+    /// Changes the pokes for all of these.
+    async fn begin(&self, waiting: Vec<Waiting>) -> Option<Round> {
+        let posts = match self.posts().await {
+            Ok(posts) => posts,
+            Err(error) => {
+                let line = Line::silent();
+                Round { waiting, line, open: Vec::new() }.end(&Err(error));
+                return None;
+            }
+        };
+        let (outcome, line, open) = match self.poke(&posts).await {
+            Ok((pokes, line)) => (Ok(()), line, posts.into_iter().zip(pokes).collect()),
+            Err(error) => (Err(error), Line::silent(), Vec::new()),
+        };
+        let round = Round { waiting, line, open };
+        if outcome.is_err() || round.open.is_empty() || planted!("confirm-without-waiting") {
+            round.end(&outcome);
+            return None;
+        }
+        Some(round)
+    }
+
+    /// Where anybody is registered. In a cluster that is one of the posts for each server, as a rule.
+    async fn posts(&self) -> Result<Vec<Post>, TierError> {
+        let posts = self.way.posts();
+        if posts.len() == 1 {
+            return Ok(posts);
+        }
+        let mut batch = Batch::new();
+        for post in &posts {
+            batch.add(redis::cmd("EXISTS").arg(&post.members).clone());
+        }
+        // One that should be there is asked for, whether it is there or not: then it was lost.
+        let is_own = |post: &Post| self.way.member_at(post.number).is_some();
+        let read = |mut replies: Replies| {
+            let all =
+                posts.iter().map(|post| Ok((replies.next::<bool>()? || is_own(post)).then(|| post.clone())));
+            all.collect::<redis::RedisResult<Vec<_>>>()
+        };
+        let (posts, _) = self.way.understand(self.way.change(&batch, Budget::Own).await?, read)?;
+        Ok(posts.into_iter().flatten().collect())
+    }
+
     /// Asks everybody to say what he has handled; returns the numbers that they will say.
-    async fn poke(&self, posts: &[Post], reach: Duration) -> Result<(Vec<u64>, Arc<Line>), TierError> {
-        let keep = millis(reach.saturating_add(KEEP_MEMBERS));
+    async fn poke(&self, posts: &[Post]) -> Result<(Vec<u64>, Arc<Line>), TierError> {
+        let keep = millis(self.reach().saturating_add(KEEP_MEMBERS));
         let mut batch = Batch::new();
         for post in posts {
             batch.add_script(&POKE, &post.poke, keep);
         }
-        self.change(batch, |mut replies| posts.iter().map(|_| replies.next()).collect()).await
+        let answers = self.way.change(&batch, Budget::Own).await?;
+        self.way.understand(answers, |mut replies| posts.iter().map(|_| replies.next()).collect())
     }
 
-    async fn registers(&self, posts: &[Post]) -> Result<(Vec<Register>, Arc<Line>), TierError> {
+    /// Looks once for all rounds, and returns those that are not over.
+    async fn look(&self, rounds: Vec<Round>) -> Vec<Round> {
+        let mut posts: Vec<Post> = Vec::new();
+        for (post, _) in rounds.iter().flat_map(|round| &round.open) {
+            if !posts.iter().any(|known| known.number == post.number) {
+                posts.push(post.clone());
+            }
+        }
+        let (said, now) = match self.ask(&posts).await {
+            Ok(said) => said,
+            Err(error) => {
+                for round in rounds {
+                    round.end(&Err(error.clone()));
+                }
+                return Vec::new();
+            }
+        };
+        let mut left = Vec::new();
+        for mut round in rounds {
+            let all = if round.line.covers(&now) {
+                self.settle(&mut round.open, &posts, &said).await
+            } else {
+                Err(TierError::Unavailable)
+            };
+            match all {
+                Ok(()) if !round.open.is_empty() => left.push(round),
+                outcome => round.end(&outcome),
+            }
+        }
+        left
+    }
+
+    /// Takes out what everybody has said.
+    async fn settle(
+        &self,
+        open: &mut Vec<(Post, u64)>,
+        posts: &[Post],
+        said: &[Said],
+    ) -> Result<(), TierError> {
+        for (post, poke) in open.iter_mut() {
+            let place = posts.iter().position(|asked| asked.number == post.number);
+            let Some(said) = place.and_then(|place| said.get(place)) else { continue };
+            if said.poke < *poke {
+                // It was lost with all that Redis had, so who has not read it yet never will.
+                let (again, _) = self.poke(slice::from_ref(post)).await?;
+                *poke = again.first().copied().unwrap_or(*poke);
+            } else if said.slowest >= *poke {
+                *poke = 0;
+            }
+        }
+        open.retain(|(_, poke)| *poke != 0);
+        Ok(())
+    }
+
+    async fn ask(&self, posts: &[Post]) -> Result<(Vec<Said>, Arc<Line>), TierError> {
+        let reach = millis(self.reach());
         let mut batch = Batch::new();
         for post in posts {
             batch.add(redis::cmd("GET").arg(&post.poke).clone());
-            batch.add_script(&REGISTER, &post.members, &[""; 0]);
+            // If it is not there, the register was lost, and its next heartbeat says since when.
+            let expected = self.way.member_at(post.number).unwrap_or_default();
+            let own = self.way.own_begin();
+            batch.add_script(&SLOWEST, &post.members, (own, expected, reach));
         }
-        let read = |mut replies: Replies| posts.iter().map(|_| Register::read(&mut replies)).collect();
-        self.change(batch, read).await
+        let read = |mut replies: Replies| {
+            let said = posts.iter().map(|_| {
+                let poke = number(replies.next()?);
+                let slowest = replies.next::<String>()?.parse().unwrap_or_default();
+                Ok(Said { poke, slowest })
+            });
+            said.collect()
+        };
+        self.way.understand(self.way.change(&batch, Budget::Own).await?, read)
+    }
+
+    fn reach(&self) -> Duration {
+        let settings = self.way.settings();
+        self.way
+            .attached()
+            .map_or(settings.connect_timeout, |attached| attached.reach(settings.connect_timeout))
     }
 }
 
-/// The members, as they stand in Redis.
-#[derive(Debug)]
-struct Register {
-    /// The server's clock, in milliseconds.
-    now: u64,
-    /// Nobody can say a greater number.
-    poke: u64,
-    fields: Vec<(String, String)>,
-}
-
-impl Register {
-    fn read(replies: &mut Replies) -> RedisResult<Self> {
-        let poke = number(replies.next()?);
-        let (now, fields): (u64, Vec<String>) = replies.next()?;
-        let mut fields = fields.into_iter();
-        let pairs = iter::from_fn(|| fields.next().zip(fields.next()));
-        Ok(Self { now, poke, fields: pairs.collect() })
-    }
-
-    /// Whether every member but the asker has handled `poke` or may not serve any more. `expected` is the asker, if
-    /// he stands in the register unless that was lost; then it is not known who else did, and `reach` must pass, in
-    /// milliseconds.
-    fn has_handled(
-        &self,
-        poke: u64,
-        expected: Option<&str>,
-        is_asker: impl Fn(&str) -> bool,
-        reach: u64,
-    ) -> bool {
-        let is_there = |id| self.fields.iter().any(|(field, _)| field == id);
-        // His next heartbeat says since when it is lost.
-        if expected.is_some_and(|id| !is_there(id)) {
-            return false;
+/// Whoever waits for a task that ended asks again.
+impl Drop for Asker {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let mut queue = self.confirms.queue();
+            queue.is_served = false;
+            queue.waiting.clear();
         }
-        self.fields.iter().filter(|(field, _)| !is_asker(field)).all(|(field, value)| {
-            let standing = standing(field, value, reach);
-            standing.is_none_or(|(until, handled)| until < self.now || handled >= poke)
-        })
-    }
-}
-
-/// Until when, and what was handled. Who was in the register before it was lost has handled nothing.
-fn standing(field: &str, value: &str, reach: u64) -> Option<(u64, u64)> {
-    if field == "lost" {
-        return Some((value.parse::<u64>().ok()?.saturating_add(reach), 0));
-    }
-    let (until, handled) = value.split_once(':')?;
-    Some((until.parse().ok()?, handled.parse().ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn register(fields: &[(&str, &str)]) -> Register {
-        let fields = fields.iter().map(|&(field, value)| (field.to_owned(), value.to_owned())).collect();
-        Register { now: 1000, poke: 7, fields }
-    }
-
-    fn has_handled(fields: &[(&str, &str)]) -> bool {
-        register(fields).has_handled(7, Some("me"), |id| id == "me", 100)
-    }
-
-    #[test]
-    fn everybody_else_must_have_handled_it_or_be_gone() {
-        assert!(has_handled(&[("me", "2000:0")]));
-        assert!(has_handled(&[("me", "2000:0"), ("a", "2000:7"), ("b", "999:0"), ("c", "2000:8")]));
-        assert!(!has_handled(&[("me", "2000:0"), ("a", "2000:7"), ("b", "2000:6")]));
-        assert!(!has_handled(&[("me", "2000:0"), ("b", "1000:6")]));
-    }
-
-    #[test]
-    fn a_register_that_was_lost_is_not_believed() {
-        assert!(!has_handled(&[]));
-        assert!(!has_handled(&[("a", "2000:7")]));
-        assert!(!has_handled(&[("me", "2000:0"), ("lost", "901")]));
-        assert!(has_handled(&[("me", "2000:0"), ("lost", "899")]));
-        assert!(
-            register(&[]).has_handled(7, None, |id| id == "me", 100),
-            "whoever never registered misses nothing"
-        );
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_nobody() {
-        assert!(has_handled(&[("me", "2000:0"), ("a", ""), ("b", "x:y"), ("c", "2000"), ("lost", "x")]));
     }
 }

@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
-use redis::{AsyncConnectionConfig, ErrorKind, ProtocolVersion, RedisError, aio::SendError};
+use cached_core::TierCause;
+use redis::{AsyncConnectionConfig, ProtocolVersion, aio::SendError};
 
 use crate::{
+    cause::{self, Stage},
     cluster::Territory,
     connection::Connection,
+    credentials::Identity,
+    endpoint::Unopened,
+    query::Protocol,
     settings::Settings,
     tracking::Tracking,
     watch::{Ear, Watch},
@@ -22,18 +27,28 @@ pub(crate) struct Connected {
     pub(crate) ear: Arc<Ear>,
     /// What the server tracks of it.
     pub(crate) tracking: Tracking,
+    /// Why it tells nothing, if it does not.
+    pub(crate) deaf: Option<TierCause>,
+    /// Whether another connection may speak a newer protocol.
+    pub(crate) is_makeshift: bool,
     /// What the server has of its cluster, if it is in one.
     pub(crate) territory: Option<Territory>,
 }
 
 /// A new connection: the server has answered over it.
-pub(crate) async fn connect(settings: &Settings, watch: &Arc<Watch>) -> Option<Connected> {
+pub(crate) async fn connect(
+    settings: &Settings,
+    watch: &Arc<Watch>,
+    protocol: Protocol,
+    stage: &Stage,
+) -> Result<Connected, TierCause> {
     let endpoint = &settings.endpoint;
+    let identity = Identity::ask(endpoint.credentials(), stage).await?;
     // At each attempt: it may have moved.
-    let server = endpoint.locate(settings.connect_timeout).await?;
+    let server = endpoint.locate(&identity, settings.connect_timeout, stage).await?;
     let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(settings.connect_timeout))
-        // Whoever asks has a budget already, and need not pay for a second timer.
+        // An attempt as a whole has a budget, and so has each operation.
+        .set_connection_timeout(None)
         .set_response_timeout(None)
         .set_pipeline_buffer_size(QUEUE);
     let ear = Arc::new(Ear::new(Arc::clone(watch)));
@@ -43,36 +58,40 @@ pub(crate) async fn connect(settings: &Settings, watch: &Arc<Watch>) -> Option<C
         Ok::<_, SendError>(())
     });
     // In RESP3 the server may say something unasked.
-    let (mut connection, can_track) = match endpoint.open(&server, ProtocolVersion::RESP3, &listening).await {
-        Ok(connection) => (connection, true),
-        Err(error) if is_too_old(&error) => {
-            (endpoint.open(&server, ProtocolVersion::RESP2, &config).await.ok()?, false)
+    let newest = match protocol {
+        Protocol::Resp2 => None,
+        Protocol::Any | Protocol::Resp3 => {
+            match endpoint.open(&server, &identity, ProtocolVersion::RESP3, &listening, stage).await {
+                Ok(connection) => Some(connection),
+                Err(Unopened { knows_no_resp3: true, .. }) if protocol == Protocol::Any => None,
+                Err(Unopened { cause, .. }) => return Err(cause),
+            }
         }
-        Err(_) => return None,
     };
-    if !endpoint.confirm(&server, &mut connection).await {
-        return None;
-    }
+    let speaks_resp3 = newest.is_some();
+    let mut connection = match newest {
+        Some(connection) => connection,
+        None => {
+            let opened = endpoint.open(&server, &identity, ProtocolVersion::RESP2, &config, stage).await;
+            opened.map_err(|unopened| unopened.cause)?
+        }
+    };
+    endpoint.confirm(&server, &mut connection).await?;
     let mut territory = watch.scout.as_ref().map(Territory::new);
     let post = match &mut territory {
         None => watch.attached().map(|attached| attached.post.clone()),
         Some(territory) => {
-            territory.survey(&mut connection).await.ok()?;
+            territory.survey(&mut connection).await.map_err(|error| cause::of_survey(&error))?;
             territory.post()
         }
     };
     let echo = post.as_ref().map(|post| post.echo.as_str());
-    let tracking =
-        if can_track { Tracking::start(&mut connection, &ear, echo).await.ok()? } else { Tracking::Off };
-    Some(Connected { connection, ear, tracking, territory })
-}
-
-/// Whether the server answered, and did not understand or does not allow the new protocol. Of a wrong password it
-/// would say the same again.
-fn is_too_old(error: &RedisError) -> bool {
-    if error.kind() == ErrorKind::RESP3NotSupported {
-        return true;
-    }
-    let errors = error.clone().into_server_errors();
-    errors.is_some_and(|errors| errors.iter().all(|(_, error)| error.code() != "WRONGPASS"))
+    let (tracking, deaf) = if speaks_resp3 {
+        let started = Tracking::start(&mut connection, &ear, echo).await;
+        started.map_err(|error| cause::of_error(&error))?
+    } else {
+        (Tracking::Off, Some(TierCause::NoResp3))
+    };
+    let is_makeshift = !speaks_resp3 && protocol == Protocol::Any;
+    Ok(Connected { connection, ear, tracking, deaf, is_makeshift, territory })
 }

@@ -1,6 +1,9 @@
 //! A connection, however it was made.
 
-use std::ops::{Deref, DerefMut};
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
 use redis::aio::MultiplexedConnection;
 
@@ -8,31 +11,18 @@ use redis::aio::MultiplexedConnection;
 #[derive(Clone)]
 pub(crate) struct Connection {
     connection: MultiplexedConnection,
-    #[cfg(feature = "tls")]
-    _driver: Option<std::sync::Arc<Driver>>,
+    _driver: Arc<Driver>,
 }
 
 impl Connection {
     /// The driver of a connection over a stream of ours is ours as well. By itself it ends when it has written all that
     /// it was given, and a server that hangs does not take it.
-    #[cfg(feature = "tls")]
     pub(crate) fn driven(
         connection: MultiplexedConnection,
         driver: impl Future<Output = ()> + Send + 'static,
     ) -> Self {
         let driver = Driver(tokio::spawn(driver));
-        Self { connection, _driver: Some(std::sync::Arc::new(driver)) }
-    }
-}
-
-/// One that drives itself.
-impl From<MultiplexedConnection> for Connection {
-    fn from(connection: MultiplexedConnection) -> Self {
-        Self {
-            connection,
-            #[cfg(feature = "tls")]
-            _driver: None,
-        }
+        Self { connection, _driver: Arc::new(driver) }
     }
 }
 
@@ -51,10 +41,8 @@ impl DerefMut for Connection {
 }
 
 /// The task that reads and writes.
-#[cfg(feature = "tls")]
 struct Driver(tokio::task::JoinHandle<()>);
 
-#[cfg(feature = "tls")]
 impl Drop for Driver {
     fn drop(&mut self) {
         self.0.abort();

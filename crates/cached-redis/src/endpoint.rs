@@ -2,15 +2,18 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use cached_core::Error;
+use cached_core::{Error, TierCause};
 use redis::{
-    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
-    RedisConnectionInfo, RedisResult,
+    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion,
+    RedisConnectionInfo,
 };
 
 use crate::{
+    cause::{self, Stage},
     connection::Connection,
+    credentials::{CredentialsProvider, Identity},
     dialer::Dialer,
+    query::Query,
     sentinel::{Sentinels, Told},
     tls::{Certificates, Tls},
 };
@@ -21,8 +24,25 @@ pub(crate) struct Endpoint {
     place: Place,
     login: RedisConnectionInfo,
     dialer: Arc<Dialer>,
+    credentials: Option<Arc<dyn CredentialsProvider>>,
     /// The address for people: without user and password.
     label: String,
+}
+
+/// What is given besides the URL.
+#[derive(Clone, Default)]
+pub(crate) struct Given {
+    pub(crate) certificates: Certificates,
+    pub(crate) credentials: Option<Arc<dyn CredentialsProvider>>,
+    pub(crate) sentinel_username: Option<String>,
+    pub(crate) sentinel_password: Option<String>,
+}
+
+/// A connection that did not come about.
+pub(crate) struct Unopened {
+    pub(crate) cause: TierCause,
+    /// It may come about in an older protocol.
+    pub(crate) knows_no_resp3: bool,
 }
 
 /// What a URL names.
@@ -66,44 +86,55 @@ enum Kind {
 
 impl Endpoint {
     /// Every error text is fixed: the parser's own texts may quote the URL, and with it the password.
-    pub(crate) fn parse(
-        url: &str,
-        certificates: &Certificates,
-        sentinel_password: Option<&str>,
-    ) -> Result<Target, Error> {
+    pub(crate) fn parse(url: &str, given: &Given) -> Result<(Target, Query), Error> {
         let (scheme, rest) = url.split_once("://").unwrap_or_default();
         let scheme = Scheme::of(scheme)?;
-        check(rest)?;
-        let dialer = Arc::new(Dialer { tls: tls(scheme.is_secret, certificates)? });
-        if sentinel_password.is_some() && scheme.kind != Kind::Sentinels {
-            return Err(Error::config("sentinel_password: it is for redis-sentinel:// only"));
+        check(rest, scheme.is_socket())?;
+        let (rest, query) = Query::split(rest, scheme.is_socket())?;
+        let dialer = Arc::new(Dialer { tls: tls(scheme.is_secret, &given.certificates)? });
+        let is_for_sentinel = given.sentinel_username.is_some() || given.sentinel_password.is_some();
+        if is_for_sentinel && scheme.kind != Kind::Sentinels {
+            return Err(Error::config(
+                "sentinel_username and sentinel_password: they are for redis-sentinel:// only",
+            ));
         }
-        Ok(match scheme.kind {
-            Kind::Server => Target::One(Self::one(&format!("{}://{rest}", scheme.plain), scheme, dialer)?),
-            Kind::Sentinels => Target::One(Self::watched(rest, sentinel_password, scheme, dialer)?),
+        let mut target = match scheme.kind {
+            Kind::Server => {
+                let url = format!("{}://{rest}{}", scheme.plain, query.of_socket);
+                Target::One(Self::one(&url, scheme, dialer)?)
+            }
+            Kind::Sentinels => Target::One(Self::watched(rest, given, scheme, dialer)?),
             Kind::Cluster => Target::Cluster(Self::several(rest, scheme, &dialer)?),
-        })
+        };
+        if let Some(credentials) = &given.credentials {
+            let endpoints = match &mut target {
+                Target::One(endpoint) => std::slice::from_mut(endpoint),
+                Target::Cluster(seeds) => seeds,
+            };
+            for endpoint in endpoints {
+                if endpoint.login.username().is_some() || endpoint.login.password().is_some() {
+                    return Err(Error::config("credentials: the URL must not hold a login as well"));
+                }
+                endpoint.credentials = Some(Arc::clone(credentials));
+            }
+        }
+        Ok((target, query))
     }
 
     fn one(url: &str, scheme: Scheme, dialer: Arc<Dialer>) -> Result<Self, Error> {
         let info = info(url)?;
         let (login, address) = (info.redis_settings().clone(), info.addr().clone());
         let label = label(&address, scheme.is_secret)?;
-        Ok(Self { place: Place::Fixed(address), login, dialer, label })
+        Ok(Self { place: Place::Fixed(address), login, dialer, credentials: None, label })
     }
 
-    fn watched(
-        rest: &str,
-        password: Option<&str>,
-        scheme: Scheme,
-        dialer: Arc<Dialer>,
-    ) -> Result<Self, Error> {
-        let (sentinels, login) = watched(rest, password)?;
+    fn watched(rest: &str, given: &Given, scheme: Scheme, dialer: Arc<Dialer>) -> Result<Self, Error> {
+        let (sentinels, login) = watched(rest, given)?;
         for sentinel in sentinels.addresses() {
             label(sentinel, scheme.is_secret)?;
         }
         let label = sentinels.label();
-        Ok(Self { place: Place::Watched(Arc::new(sentinels)), login, dialer, label })
+        Ok(Self { place: Place::Watched(Arc::new(sentinels)), login, dialer, credentials: None, label })
     }
 
     /// Takes `[[user]:password@]host[:port][,host[:port]…]`, each with the same login.
@@ -121,7 +152,7 @@ impl Endpoint {
             authority.rsplit_once('@').map_or((None, authority), |(login, hosts)| (Some(login), hosts));
         let login = login.map(|login| format!("{login}@")).unwrap_or_default();
         let one = |host: &str| {
-            if host.is_empty() || host.contains('?') {
+            if host.is_empty() {
                 return Err(malformed());
             }
             Self::one(&format!("redis://{login}{host}"), scheme, Arc::clone(dialer)).map_err(|_| malformed())
@@ -147,11 +178,26 @@ impl Endpoint {
         }
     }
 
+    /// Where the login comes from, if it is not in the URL.
+    pub(crate) fn credentials(&self) -> Option<&Arc<dyn CredentialsProvider>> {
+        self.credentials.as_ref()
+    }
+
     /// Finds out where the server is, well within `patience`.
-    pub(crate) async fn locate(&self, patience: Duration) -> Option<Server<'_>> {
+    pub(crate) async fn locate(
+        &self,
+        identity: &Identity,
+        patience: Duration,
+        stage: &Stage,
+    ) -> Result<Server<'_>, TierCause> {
         match &self.place {
-            Place::Fixed(address) => Some(Server::Fixed(address)),
-            Place::Watched(sentinels) => sentinels.ask(&self.dialer, patience).await.map(Server::Told),
+            Place::Fixed(address) => Ok(Server::Fixed(address)),
+            Place::Watched(sentinels) => {
+                stage.is(TierCause::NoSentinel);
+                let told = sentinels.ask(&self.dialer, identity, patience).await?;
+                stage.is(TierCause::Timeout);
+                Ok(Server::Told(told))
+            }
         }
     }
 
@@ -159,18 +205,36 @@ impl Endpoint {
     pub(crate) async fn open(
         &self,
         server: &Server<'_>,
+        identity: &Identity,
         protocol: ProtocolVersion,
         config: &AsyncConnectionConfig,
-    ) -> RedisResult<Connection> {
-        let login = self.login.clone().set_protocol(protocol);
-        self.dialer.open(server.address(), &login, config).await
+        stage: &Stage,
+    ) -> Result<Connection, Unopened> {
+        let unreached = |cause| Unopened { cause, knows_no_resp3: false };
+        let stream = self.dialer.dial(server.address(), identity, stage).await.map_err(unreached)?;
+        let login = identity.login(&self.login).set_protocol(protocol);
+        stream.log_in(&login, config).await.map_err(|error| {
+            // What speaks another language is no Redis, or expects TLS.
+            let hung_up = cause::has_hung_up(&error) || error.kind() == ErrorKind::Parse;
+            let knows_no_resp3 = cause::knows_no_resp3(&error);
+            let cause = match () {
+                () if hung_up => TierCause::HungUp,
+                () if knows_no_resp3 => TierCause::NoResp3,
+                () => cause::of_error(&error),
+            };
+            Unopened { cause, knows_no_resp3 }
+        })
     }
 
     /// Whether the server is the one that was looked for.
-    pub(crate) async fn confirm(&self, server: &Server<'_>, connection: &mut Connection) -> bool {
+    pub(crate) async fn confirm(
+        &self,
+        server: &Server<'_>,
+        connection: &mut Connection,
+    ) -> Result<(), TierCause> {
         match (&self.place, server) {
             (Place::Watched(sentinels), Server::Told(told)) => sentinels.confirm(told, connection).await,
-            (_, _) => true,
+            (_, _) => Ok(()),
         }
     }
 }
@@ -192,6 +256,10 @@ impl Server<'_> {
 }
 
 impl Scheme {
+    fn is_socket(self) -> bool {
+        self.plain == "unix"
+    }
+
     fn of(scheme: &str) -> Result<Self, Error> {
         let (plain, is_secret, kind) = match scheme {
             "redis" | "valkey" => ("redis", false, Kind::Server),
@@ -207,16 +275,20 @@ impl Scheme {
     }
 }
 
-fn check(rest: &str) -> Result<(), Error> {
+fn check(rest: &str, is_socket: bool) -> Result<(), Error> {
     // A password with a raw `/`, `?` or `#` ends the authority early, and its first half would be taken for
-    // the host or the port, which are shown.
-    if rest.split_once(['/', '?', '#']).is_some_and(|(_, tail)| tail.contains('@')) {
+    // the host or the port, which are shown. A socket has a path only, in which an `@` is nothing special.
+    if is_socket && !rest.starts_with('/') {
+        return Err(Error::config("redis url: a socket is unix:///path[?user=user&pass=password&db=number]"));
+    }
+    if !is_socket && rest.split_once(['/', '?', '#']).is_some_and(|(_, tail)| tail.contains('@')) {
         return Err(Error::config("redis url: `/`, `?`, `#` and `@` must be percent-encoded in a password"));
     }
     // Some clients take `#insecure` as leave not to verify the server. Nobody shall believe that it was granted.
     match rest.split_once('#') {
         Some((_, "insecure")) => Err(Error::config(
-            "redis url: #insecure is refused, as the server is always verified: give its CA with root_certificate",
+            "redis url: #insecure is refused: give the server's CA with root_certificate, or its certificate with \
+             certificate_pin",
         )),
         Some(_) => Err(Error::config("redis url: nothing is known that follows a `#`")),
         None => Ok(()),
@@ -234,14 +306,12 @@ fn tls(is_secret: bool, certificates: &Certificates) -> Result<Option<Tls>, Erro
 }
 
 /// Takes `[[user]:password@]sentinels/name[/database]`.
-fn watched(rest: &str, password: Option<&str>) -> Result<(Sentinels, RedisConnectionInfo), Error> {
-    if rest.contains('?') {
-        return Err(Error::config("redis url: nothing is known that follows a `?`"));
-    }
+fn watched(rest: &str, given: &Given) -> Result<(Sentinels, RedisConnectionInfo), Error> {
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (name, database) = path.split_once('/').unwrap_or((path, ""));
     let (login, hosts) = authority.rsplit_once('@').map_or(("", authority), |(login, hosts)| (login, hosts));
-    let sentinels = Sentinels::parse(hosts, name, password)?;
+    let login_there = (given.sentinel_username.as_deref(), given.sentinel_password.as_deref());
+    let sentinels = Sentinels::parse(hosts, name, login_there)?;
     // The login is that of the primary, wherever it is.
     let login = if login.is_empty() { String::new() } else { format!("{login}@") };
     let info = info(&format!("redis://{login}primary/{database}"))?;
@@ -270,7 +340,7 @@ mod tests {
     use super::*;
 
     fn parse(url: &str) -> Endpoint {
-        match Endpoint::parse(url, &Certificates::default(), None).unwrap() {
+        match Endpoint::parse(url, &Given::default()).unwrap().0 {
             Target::One(endpoint) => endpoint,
             Target::Cluster(_) => panic!("a cluster"),
         }
@@ -287,6 +357,19 @@ mod tests {
     fn a_unix_socket_is_shown_without_its_query() {
         let endpoint = parse("unix:///run/redis.sock?pass=canary&db=1");
         assert_eq!(format!("{endpoint:?}"), "/run/redis.sock");
+        assert_eq!((endpoint.login.db(), endpoint.login.password()), (1, Some("canary")));
+    }
+
+    #[test]
+    fn the_path_of_a_socket_may_hold_an_at() {
+        let endpoint = parse("unix:///run/redis@6379/redis.sock?db=3&read_timeout=1s");
+        assert_eq!(
+            (format!("{endpoint:?}"), endpoint.login.db()),
+            ("/run/redis@6379/redis.sock".to_owned(), 3)
+        );
+        for url in ["unix://run/redis.sock", "unix://user:canary@/run/redis.sock", "unix://"] {
+            assert!(Endpoint::parse(url, &Given::default()).is_err(), "{url}");
+        }
     }
 
     #[test]

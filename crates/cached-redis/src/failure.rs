@@ -1,7 +1,7 @@
 //! What an error of redis-rs means to the caller, and what it says about the connection.
 
 use cached_core::TierError;
-use redis::RedisError;
+use redis::{RedisError, ServerError};
 
 /// Codes that speak of the server's state, not of the command. Another connection may lead to a server in
 /// another state: the address may have moved after a failover, and a new connection logs in again.
@@ -35,7 +35,7 @@ impl From<RedisError> for Failure {
         // Only the first word of what the server says: the rest may repeat keys and values.
         match error
             .into_server_errors()
-            .and_then(|errors| errors.first().map(|(_, first)| code(first.code())))
+            .and_then(|errors| errors.first().map(|(_, first)| code(words(first).0)))
         {
             Some(code) => {
                 let verdict = Verdict::of_code(&code);
@@ -48,14 +48,32 @@ impl From<RedisError> for Failure {
 }
 
 impl Verdict {
+    /// What a refusal says.
+    pub(crate) fn of(refusal: &ServerError) -> Self {
+        Self::of_code(words(refusal).0)
+    }
+
     /// What the code of a refusal says.
     pub(crate) fn of_code(code: &str) -> Self {
         if STATES.contains(&code) { Self::Refusing } else { Self::Sound }
     }
 }
 
+/// The code of a refusal, and what follows it. Before Redis 7, what a script was refused stands behind the place in the
+/// script, under the general code.
+pub(crate) fn words(refusal: &ServerError) -> (&str, &str) {
+    let (general, details) = (refusal.code(), refusal.details().unwrap_or_default());
+    let of_script = details.starts_with("Error running script").then(|| details.rsplit_once("@user_script"));
+    let Some(Some((_, said))) = of_script else { return (general, details) };
+    let said = said.trim_start_matches(|c: char| c.is_ascii_digit() || ": -".contains(c));
+    match said.split_once(' ') {
+        Some((word, rest)) if code(word) == word => (word, rest),
+        _ => (general, said),
+    }
+}
+
 /// The error code, if it looks like one.
-fn code(word: &str) -> String {
+pub(crate) fn code(word: &str) -> String {
     let like_a_code = word.len() <= 32 && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
     if like_a_code && !word.is_empty() { word.to_owned() } else { "ERR".to_owned() }
 }
@@ -87,6 +105,20 @@ mod tests {
     fn a_refused_command_says_nothing_about_the_connection() {
         for code in ["ERR", "WRONGTYPE", "OOM", "NOPERM", "NOSCRIPT", "BUSY", "MISCONF"] {
             assert_eq!(server_error(&format!("-{code} details\r\n")), refused(code, Verdict::Sound));
+        }
+    }
+
+    #[test]
+    fn what_a_script_was_refused_is_found_where_older_servers_say_it() {
+        for (said, code, verdict) in [
+            ("@user_script:1: WRONGTYPE Operation against a key", "WRONGTYPE", Verdict::Sound),
+            ("@user_script:1: @user_script: 1: -OOM command not allowed", "OOM", Verdict::Sound),
+            ("@user_script:1: @user_script: 1: -READONLY You can't write", "READONLY", Verdict::Refusing),
+            ("@user_script:1: @user_script: 1: The user executing the script can't", "ERR", Verdict::Sound),
+            ("canary", "ERR", Verdict::Sound),
+        ] {
+            let reply = format!("-ERR Error running script (call to f_0): {said}\r\n");
+            assert_eq!(server_error(&reply), refused(code, verdict), "{said}");
         }
     }
 

@@ -5,12 +5,12 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use cached_core::TierError;
 
-use crate::breaker::Breaker;
+use crate::breaker::{Breaker, Waited};
 
 /// Stands before the connection.
 ///
@@ -28,8 +28,6 @@ pub(crate) struct Gate {
     is_open: AtomicBool,
     /// Whether any of the answers that it judges by was bad.
     has_bad: AtomicBool,
-    /// What takes longer is bad.
-    slow: Duration,
     reads: AtomicUsize,
     writes: AtomicUsize,
     most: usize,
@@ -42,7 +40,6 @@ impl Gate {
         Self {
             is_open: AtomicBool::new(breaker.is_open()),
             has_bad: AtomicBool::new(breaker.has_bad()),
-            slow: breaker.slow(),
             breaker: Mutex::new(breaker),
             reads: AtomicUsize::new(0),
             writes: AtomicUsize::new(0),
@@ -73,14 +70,14 @@ impl Gate {
         Place::take(&self.writes, self.most).ok_or(TierError::Unavailable)
     }
 
-    /// A read that began then has ended, with an answer or without. Whether that opened the breaker.
-    pub(crate) fn waited(&self, is_answered: bool, began: Instant, ended: Instant) -> bool {
+    /// A read has ended. Whether that opened the breaker.
+    pub(crate) fn waited(&self, waited: &Waited) -> bool {
         // As a rule, all answers are good, and then a further one changes nothing: no lock for it.
-        let is_good = is_answered && ended.saturating_duration_since(began) <= self.slow;
+        let is_good = waited.is_answered && !waited.is_slow();
         if is_good && !self.has_bad.load(Ordering::Acquire) {
             return false;
         }
-        self.change(|breaker| breaker.waited(is_answered, began, ended))
+        self.change(|breaker| breaker.waited(waited))
     }
 
     /// A heartbeat that was sent then was answered now. Whether that closed the breaker.

@@ -1,5 +1,8 @@
 //! Counters and facts about the connection, for a health check to show.
 
+use std::time::Duration;
+
+use cached_core::TierCause;
 use serde::{Deserialize, Serialize};
 
 use crate::{node::Node, state::RedisState, tier::RedisTier};
@@ -10,6 +13,8 @@ use crate::{node::Node, state::RedisState, tier::RedisTier};
 pub struct RedisHealth {
     /// How it stands.
     pub state: RedisState,
+    /// Why it is not [`Up`](RedisState::Up), if it is not, and was tried.
+    pub cause: Option<TierCause>,
     /// Whether Redis is not asked before a load, because it hangs or is slow.
     pub breaker_open: bool,
     /// How often that began.
@@ -20,6 +25,9 @@ pub struct RedisHealth {
     pub reconnects: u64,
     /// How many milliseconds ago Redis last answered, refusals included. `None` if it never did.
     pub last_answer_ms: Option<u64>,
+    /// How many milliseconds the last check of the connection took, which is about a round trip and what the server was at.
+    /// `None` before the first one.
+    pub round_trip_ms: Option<u64>,
     /// Whether Redis tells over the present connection what changes.
     pub tracking: bool,
     /// Whether this process stands in the register of those that share the namespace. A tier without a cache
@@ -47,14 +55,16 @@ impl Node {
     pub(crate) fn health(&self) -> RedisHealth {
         let (gate, condition) = (self.gate(), self.condition());
         let facts = condition.facts();
-        let last_answer = condition.silence().map(|silence| silence.as_millis());
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         RedisHealth {
             state: condition.state(),
+            cause: facts.cause(),
             breaker_open: gate.is_open(),
             breaker_opened: gate.opened(),
             shed: gate.shed(),
             reconnects: condition.connections().saturating_sub(1),
-            last_answer_ms: last_answer.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
+            last_answer_ms: condition.silence().map(millis),
+            round_trip_ms: condition.last_round_trip().map(millis),
             tracking: facts.tracking == Some(true),
             registered: self.member.registered_at().is_some(),
         }

@@ -26,15 +26,18 @@
 //! The path of an operation is `tier` → `way` → (`cluster`) → `node` → `gate` → `link` → `batch` or `reads` → Redis; `supervisor` runs beside
 //! it and owns the connection, `heartbeat` proves that what was read over it still holds, and `watch` hears what does not.
 
+mod awaited;
 mod backoff;
 mod batch;
 mod breaker;
 mod builder;
+mod cause;
 #[cfg_attr(not(feature = "cluster"), path = "no_cluster.rs")]
 mod cluster;
 mod confirm;
 mod connect;
 mod connection;
+mod credentials;
 mod dialer;
 mod echo;
 mod endpoint;
@@ -45,6 +48,7 @@ mod heartbeat;
 mod journal;
 mod link;
 mod node;
+mod query;
 mod random;
 mod readings;
 mod reads;
@@ -65,6 +69,7 @@ mod watch;
 mod way;
 
 pub use builder::RedisTierBuilder;
+pub use credentials::{Credentials, CredentialsError, CredentialsProvider};
 pub use health::RedisHealth;
 pub use state::{RedisState, RedisStateWatch};
 pub use tier::RedisTier;

@@ -4,15 +4,16 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use cached_core::{Line, TierError};
+use cached_core::{Line, TierCause, TierError};
 use tokio::sync::{Notify, watch};
 
 use crate::{
+    breaker::Waited,
     connection::Connection,
     failure::Verdict,
     gate::{Gate, Place},
@@ -31,12 +32,25 @@ pub(crate) struct Link {
     /// When the supervisor last showed that it runs, in microseconds after `began`.
     last_sign: AtomicU64,
     began: Instant,
+    /// Until when operations need not wait for a heartbeat, in microseconds after `began`.
+    tended: AtomicU64,
+    has_tended: Notify,
+    use_of: Use,
     last_end: Mutex<Option<Instant>>,
     /// Lines that are over, while what was read over them may still be served in an outage.
     graced: Mutex<Vec<Weak<Line>>>,
     pub(crate) gate: Gate,
     pub(crate) reads: Reads,
     pub(crate) condition: Condition,
+}
+
+/// Whether anything is asked over the connection.
+#[derive(Debug, Default)]
+struct Use {
+    /// Since the heartbeat last looked.
+    is_used: AtomicBool,
+    /// Whether the heartbeat wants to know at once.
+    is_calm: AtomicBool,
 }
 
 /// The state of the connection, and the supervisor that last had the right to set it.
@@ -53,8 +67,8 @@ pub(crate) enum State {
     Connecting,
     /// Connected.
     Up(Arc<Session>),
-    /// Not connected: an operation fails at once.
-    Down,
+    /// Not connected, for this reason: an operation fails at once.
+    Down(TierCause),
 }
 
 /// A connection, and its number among all connections of this link.
@@ -65,6 +79,8 @@ pub(crate) struct Session {
     pub(crate) line: Arc<Line>,
     /// Whether the server tells over it what changed.
     pub(crate) is_tracking: bool,
+    /// Why it does not.
+    deaf: Option<TierCause>,
     pub(crate) clock: Arc<ServerClock>,
     /// Whether it goes on over the connection of the one before.
     is_renewed: bool,
@@ -87,6 +103,9 @@ impl Link {
             reported: Notify::new(),
             last_sign: AtomicU64::new(0),
             began: Instant::now(),
+            tended: AtomicU64::new(0),
+            has_tended: Notify::new(),
+            use_of: Use::default(),
             last_end: Mutex::new(None),
             graced: Mutex::default(),
             gate,
@@ -100,14 +119,14 @@ impl Link {
     }
 
     pub(crate) fn is_down(&self) -> bool {
-        matches!(self.current.borrow().state, State::Down)
+        matches!(self.current.borrow().state, State::Down(_))
     }
 
     /// The current connection; waits only while the first attempt is under way.
     pub(crate) async fn session(&self) -> Option<Arc<Session>> {
         match self.state() {
             State::Up(session) => return Some(session),
-            State::Down => return None,
+            State::Down(_) => return None,
             State::Connecting => {}
         }
         let mut current = self.current.subscribe();
@@ -115,12 +134,38 @@ impl Link {
             current.wait_for(|published| !matches!(published.state, State::Connecting)).await.ok()?;
         match &settled.state {
             State::Up(session) => Some(session.clone()),
-            State::Connecting | State::Down => None,
+            State::Connecting | State::Down(_) => None,
+        }
+    }
+
+    /// Notes what the server refuses, and tells the supervisor if that is for a state that it is in.
+    pub(crate) fn refused(&self, session: &Session, cause: TierCause, verdict: Verdict) {
+        if verdict == Verdict::Refusing && self.is_current(session) {
+            self.condition.update(|facts| {
+                facts.refusing = true;
+                facts.why.refusing = Some(cause);
+            });
+        }
+        self.note(session, verdict);
+    }
+
+    /// The server was to have all keys, and says that another one has some.
+    pub(crate) fn misled(&self, session: &Session) {
+        if self.is_current(session) {
+            self.condition.update(|facts| facts.why.moved = true);
         }
     }
 
     /// Tells the supervisor what an operation found out about its connection.
     pub(crate) fn report(&self, session: &Session, verdict: Verdict) {
+        self.note(session, verdict);
+        if verdict == Verdict::Refusing && self.is_current(session) {
+            self.condition.update(|facts| facts.refusing = true);
+        }
+    }
+
+    /// As [`report`](Self::report), and how it stands remains as it is: another connection may be better.
+    pub(crate) fn note(&self, session: &Session, verdict: Verdict) {
         {
             let mut reports = lock(&self.reports);
             let newest = match verdict {
@@ -129,9 +174,6 @@ impl Link {
                 Verdict::Broken => &mut reports.broken,
             };
             *newest = session.id.max(*newest);
-        }
-        if verdict == Verdict::Refusing && self.is_current(session) {
-            self.condition.update(|facts| facts.refusing = true);
         }
         self.reported.notify_one();
     }
@@ -159,9 +201,9 @@ impl Link {
         })
     }
 
-    /// A read that began and ended then has ended, with an answer or without. Whether the breaker is open now, and was not before.
-    pub(crate) fn waited(&self, is_answered: bool, began: Instant, ended: Instant) -> bool {
-        let has_opened = self.gate.waited(is_answered, began, ended);
+    /// A read has ended, with an answer or without. Whether the breaker is open now, and was not before.
+    pub(crate) fn waited(&self, waited: &Waited) -> bool {
+        let has_opened = self.gate.waited(waited);
         if has_opened {
             self.show_breaker();
         }
@@ -176,6 +218,7 @@ impl Link {
     /// A heartbeat that was sent then was answered. Whether the breaker is closed now, and was not before.
     pub(crate) fn beaten(&self, sent: Instant) -> bool {
         self.condition.answered();
+        self.condition.round_trip(sent.elapsed());
         let has_closed = self.gate.probed(sent);
         if has_closed {
             self.show_breaker();
@@ -198,7 +241,7 @@ impl Link {
 
     /// Takes the right to set the state from every supervisor: there is no connection any more.
     pub(crate) fn close(&self) {
-        self.hand_over(State::Down);
+        self.hand_over(State::Down(TierCause::Lost));
     }
 
     /// Has the connection replaced, if there is one; operations wait for the next.
@@ -211,6 +254,7 @@ impl Link {
             }
             abandoned.is_some()
         });
+        self.condition.tell();
         if let Some(session) = abandoned {
             self.report(&session, Verdict::Broken);
         }
@@ -223,6 +267,7 @@ impl Link {
             self.replace(published, state);
             published.supervisor = supervisor;
         });
+        self.condition.tell();
         supervisor
     }
 
@@ -238,6 +283,7 @@ impl Link {
             }
             allowed
         });
+        self.condition.tell();
         is_restored
     }
 
@@ -247,14 +293,16 @@ impl Link {
             *lock(&self.last_end) = Some(Instant::now());
             session.line.end();
             self.reads.replaced();
+            self.has_tended.notify_waiters();
             let mut graced = lock(&self.graced);
             graced.retain(|line| line.strong_count() > 0);
             graced.push(Arc::downgrade(&session.line));
         }
         match &published.state {
             State::Up(session) if session.is_renewed => {}
-            State::Up(session) => self.condition.connected(session.is_tracking),
-            State::Connecting | State::Down => self.condition.disconnected(),
+            State::Up(session) => self.condition.connected(session.deaf.clone()),
+            State::Connecting => self.condition.disconnected(None),
+            State::Down(cause) => self.condition.disconnected(Some(cause.clone())),
         }
     }
 
@@ -271,16 +319,18 @@ impl Link {
         *lock(&self.last_end)
     }
 
-    /// Numbers a new connection.
-    pub(crate) fn open(&self, connection: Connection, is_tracking: bool) -> Session {
+    /// Numbers a new connection, over which nothing is told of changes if there is a cause for that.
+    pub(crate) fn open(&self, connection: Connection, deaf: Option<TierCause>) -> Session {
+        let is_tracking = deaf.is_none();
         let line = if is_tracking { Line::watching() } else { Line::deaf() };
         let id = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
-        Session { connection, line, is_tracking, clock: Arc::new(ServerClock::new()), is_renewed: false, id }
+        let clock = Arc::new(ServerClock::new());
+        Session { connection, line, is_tracking, deaf, clock, is_renewed: false, id }
     }
 
     /// The same connection with another number and another line.
     pub(crate) fn renew(&self, session: &Session) -> Session {
-        let renewed = self.open(session.connection.clone(), session.is_tracking);
+        let renewed = self.open(session.connection.clone(), session.deaf.clone());
         Session { is_renewed: true, clock: session.clock.clone(), ..renewed }
     }
 
@@ -309,6 +359,57 @@ impl Link {
         }
     }
 
+    /// Something is asked over the connection; whether the heartbeat wants to know at once.
+    pub(crate) fn note_use(&self) -> bool {
+        let Use { is_used, is_calm } = &self.use_of;
+        // Of many callers, one writes.
+        if is_used.load(Ordering::SeqCst) {
+            return false;
+        }
+        is_used.store(true, Ordering::SeqCst);
+        is_calm.load(Ordering::SeqCst)
+    }
+
+    /// Whether anything was asked since the heartbeat last looked.
+    pub(crate) fn take_use(&self) -> bool {
+        self.use_of.is_used.swap(false, Ordering::SeqCst)
+    }
+
+    /// Whether the heartbeat wants to know at once when something is asked. It looks after it has said so.
+    pub(crate) fn set_calm(&self, is_calm: bool) {
+        self.use_of.is_calm.store(is_calm, Ordering::SeqCst);
+    }
+
+    /// Until then, operations need not wait for a heartbeat.
+    pub(crate) fn tend(&self, until: Instant) {
+        self.tended.store(self.passed(until), Ordering::Release);
+        self.has_tended.notify_waiters();
+    }
+
+    /// From now on, operations wait for a heartbeat.
+    pub(crate) fn untend(&self) {
+        self.tended.store(0, Ordering::Release);
+    }
+
+    /// Whether the others know that this process may read over the connection now, and serve what it reads.
+    pub(crate) fn is_tended(&self, now: Instant) -> bool {
+        self.passed(now) < self.tended.load(Ordering::Acquire)
+    }
+
+    /// The current connection, when the others know that it is used; `None` if there is none.
+    pub(crate) async fn tended_session(&self, ask: impl Fn()) -> Option<Arc<Session>> {
+        loop {
+            let mut tended = std::pin::pin!(self.has_tended.notified());
+            tended.as_mut().enable();
+            let session = self.session().await?;
+            if self.is_tended(Instant::now()) {
+                return Some(session);
+            }
+            ask();
+            tended.await;
+        }
+    }
+
     /// Notes that the supervisor runs.
     pub(crate) fn give_sign(&self) {
         self.last_sign.store(self.passed(Instant::now()), Ordering::Release);
@@ -332,7 +433,7 @@ impl Link {
     pub(crate) fn current(&self) -> Option<Arc<Session>> {
         match &self.current.borrow().state {
             State::Up(session) => Some(Arc::clone(session)),
-            State::Connecting | State::Down => None,
+            State::Connecting | State::Down(_) => None,
         }
     }
 }
@@ -354,7 +455,7 @@ impl fmt::Debug for State {
         f.write_str(match self {
             Self::Connecting => "Connecting",
             Self::Up(_) => "Up",
-            Self::Down => "Down",
+            Self::Down(_) => "Down",
         })
     }
 }
@@ -374,9 +475,9 @@ mod tests {
         let breaker = Breaker::new(second, second, second, Instant::now());
         let link = Link::new(Gate::new(breaker, 1));
         let (old, new) = (link.begin(), link.begin());
-        link.publish(old, State::Down);
+        link.publish(old, State::Down(TierCause::Lost));
         assert!(!link.is_down());
-        link.publish(new, State::Down);
+        link.publish(new, State::Down(TierCause::Lost));
         assert!(link.is_down());
         link.begin();
         assert!(!link.is_down(), "operations wait for the first attempt of each supervisor");

@@ -1,8 +1,8 @@
 //! In the place of `cluster` where it is not compiled in.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use cached_core::{Attachment, Error, TierError};
+use cached_core::{Attachment, Error, TierCause, TierError};
 use redis::RedisResult;
 use tokio::sync::watch;
 
@@ -48,15 +48,15 @@ impl Cluster {
         match *self {}
     }
 
-    pub(crate) async fn read(&self, _: &Batch) -> Result<Answers, TierError> {
+    pub(crate) async fn read(&self, _: &Batch, _: Duration) -> Result<Answers, TierError> {
         match *self {}
     }
 
-    pub(crate) async fn change(&self, _: &Batch) -> Result<Answers, TierError> {
+    pub(crate) async fn change(&self, _: &Batch, _: Duration) -> Result<Answers, TierError> {
         match *self {}
     }
 
-    pub(crate) fn nodes(&self) -> Vec<Arc<Node>> {
+    pub(crate) fn nodes(&self) -> Arc<[Arc<Node>]> {
         match *self {}
     }
 
@@ -72,11 +72,15 @@ impl Cluster {
         match *self {}
     }
 
-    pub(crate) fn is_own(&self, _: &str) -> bool {
+    pub(crate) fn identity(&self) -> &str {
         match *self {}
     }
 
     pub(crate) fn state(&self) -> RedisState {
+        match *self {}
+    }
+
+    pub(crate) async fn connected(&self) -> Result<(), TierCause> {
         match *self {}
     }
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use cached_core::Error;
+use cached_core::{Error, TierCause};
 use redis::ConnectionAddr;
 
-use crate::{connection::Connection, dialer::Dialer};
+use crate::{connection::Connection, credentials::Identity, dialer::Dialer};
 
 /// There are none.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(crate) struct Told {
 }
 
 impl Sentinels {
-    pub(crate) fn parse(_: &str, _: &str, _: Option<&str>) -> Result<Self, Error> {
+    pub(crate) fn parse(_: &str, _: &str, _: (Option<&str>, Option<&str>)) -> Result<Self, Error> {
         Err(Error::config(
             "redis url: Sentinel is not compiled in: redis-sentinel:// needs the feature `sentinel`",
         ))
@@ -32,11 +32,11 @@ impl Sentinels {
         match *self {}
     }
 
-    pub(crate) async fn ask(&self, _: &Dialer, _: Duration) -> Option<Told> {
+    pub(crate) async fn ask(&self, _: &Dialer, _: &Identity, _: Duration) -> Result<Told, TierCause> {
         match *self {}
     }
 
-    pub(crate) async fn confirm(&self, _: &Told, _: &mut Connection) -> bool {
+    pub(crate) async fn confirm(&self, _: &Told, _: &mut Connection) -> Result<(), TierCause> {
         match *self {}
     }
 }

@@ -1,9 +1,11 @@
 //! In the place of `tls` where it is not compiled in.
 
-use cached_core::Error;
-use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisResult};
+use std::io;
 
-use crate::connection::Connection;
+use cached_core::{Error, TierCause};
+use tokio::net::TcpStream;
+
+use crate::credentials::Identity;
 
 /// There are none to give.
 #[derive(Clone, Default)]
@@ -20,6 +22,9 @@ impl Certificates {
 #[derive(Debug)]
 pub(crate) enum Tls {}
 
+/// Never made.
+pub(crate) type TlsStream = TcpStream;
+
 impl Tls {
     pub(crate) fn new(_: &Certificates) -> Result<Self, Error> {
         Err(Error::config("redis url: TLS is not compiled in: rediss:// needs the feature `tls`"))
@@ -29,13 +34,12 @@ impl Tls {
         false
     }
 
-    pub(crate) async fn connect(
-        &self,
-        _: &str,
-        _: u16,
-        _: &RedisConnectionInfo,
-        _: AsyncConnectionConfig,
-    ) -> RedisResult<Connection> {
+    pub(crate) async fn secure(&self, _: &str, _: TcpStream, _: &Identity) -> Result<TlsStream, TierCause> {
         match *self {}
     }
+}
+
+/// No error is one of TLS.
+pub(crate) fn cause(_: &io::Error) -> Option<TierCause> {
+    None
 }

@@ -5,22 +5,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{Attachment, Line, TierError};
+use cached_core::{Attachment, Line, TierCause, TierError};
 use tokio::{
     runtime::Handle,
     time::{timeout, timeout_at},
 };
 
 use crate::{
+    awaited::{Vigil, within},
     batch::{Batch, Replies},
-    breaker::Breaker,
+    breaker::{Breaker, Waited},
+    cause,
     failure::{Failure, Verdict},
     gate::{Gate, Place},
     heartbeat::Member,
     link::{Link, Session},
     reads::{Got, Reading, Reads},
-    settings::{LONGEST, Settings},
-    state::Condition,
+    settings::Settings,
+    state::{Condition, RedisState},
     supervisor::Supervision,
     watch::Watch,
 };
@@ -74,7 +76,7 @@ impl Node {
     pub(crate) fn ready(&self) -> bool {
         let is_worth_asking = !self.link.is_down() && !self.link.gate.is_open();
         // When the task has ended with its runtime, only an operation can start it again.
-        is_worth_asking || !self.supervision.is_running()
+        !self.supervision.is_closed() && (is_worth_asking || !self.supervision.is_running())
     }
 
     /// Has the background task run on the current runtime.
@@ -84,40 +86,64 @@ impl Node {
 
     /// The current connection, if it can be counted on.
     fn current(&self, began: Instant) -> Option<Arc<Session>> {
-        // A background task that ends leaves no connection behind; one that nobody drives any more is silent.
-        self.link.current().filter(|_| self.link.silence_at(began) < self.settings.sign_of_life())
+        if self.link.note_use() {
+            self.watch.pulse.notify_one();
+        }
+        // A background task that ends leaves no connection behind; one that nobody drives any more is silent. And while nothing is
+        // asked, the others may have forgotten this process.
+        let is_driven = self.link.silence_at(began) < self.settings.sign_of_life();
+        self.link.current().filter(|_| is_driven && self.link.is_tended(began))
     }
 
-    /// The current connection, within what is left of `budget`.
-    async fn session(&self, began: Instant, budget: Duration) -> Result<Arc<Session>, TierError> {
-        match self.current(began) {
+    /// The current connection, within what is left of the budget.
+    async fn session(&self, vigil: &mut Vigil) -> Result<Arc<Session>, TierError> {
+        match self.current(vigil.began()) {
             Some(session) => {
                 Handle::try_current().map_err(|_| TierError::Unavailable)?;
                 Ok(session)
             }
-            None => Box::pin(self.next_session(budget)).await,
+            None => Box::pin(self.next_session(vigil)).await,
         }
     }
 
     /// The next connection, once there is one.
-    async fn next_session(&self, budget: Duration) -> Result<Arc<Session>, TierError> {
+    async fn next_session(&self, vigil: &mut Vigil) -> Result<Arc<Session>, TierError> {
+        // A process that asks at once, or asks only once, is to get what is there, however far away that is. So the first
+        // connection is waited for as long as it may take, and what is left of that time belongs to the operation.
+        let is_first = self.condition().is_untried();
         self.ensure()?;
-        let session = timeout(budget, self.link.session()).await;
+        if is_first {
+            let first = self.settings.connect_timeout;
+            // The attempt ends by itself, and its outcome is to be known when it does.
+            let patience = vigil.budget().max(first.saturating_mul(2));
+            let _ = timeout(patience, self.link.session()).await;
+            vigil.begin_after_the_first_connection(first);
+        }
+        let ask = || self.watch.pulse.notify_one();
+        let session = timeout_at(vigil.deadline().into(), self.link.tended_session(ask)).await;
         session.ok().flatten().ok_or(TierError::Unavailable)
     }
 
-    /// Sends a batch and returns the answers, within `budget`; and when they came.
-    async fn run(
-        &self,
-        batch: &Batch,
-        began: Instant,
-        budget: Duration,
-    ) -> Result<(Answers, Instant), TierError> {
-        let session = self.session(began, budget).await?;
+    /// Has the connection made, and waits for the outcome of the first attempt.
+    pub(crate) async fn connected(&self) -> Result<(), TierCause> {
+        self.ensure().map_err(|_| TierCause::NoRuntime)?;
+        // The attempt itself takes no longer.
+        let patience = self.settings.connect_timeout.saturating_mul(2);
+        let _ = timeout(patience, self.link.session()).await;
+        match self.condition().state() {
+            RedisState::Up | RedisState::Degraded => Ok(()),
+            RedisState::Untried => Err(TierCause::Timeout),
+            RedisState::Down => Err(self.condition().facts().cause().unwrap_or(TierCause::Lost)),
+        }
+    }
+
+    /// Sends a batch and returns the answers, within its budget; and when they came. `vigil` is how they were waited for.
+    async fn run(&self, batch: &Batch, vigil: &mut Vigil) -> Result<(Answers, Instant), TierError> {
+        let session = self.session(vigil).await?;
         let mut connection = session.connection.clone();
-        let deadline = began.checked_add(budget).unwrap_or_else(|| began + LONGEST);
-        let answers = timeout_at(deadline.into(), batch.send(&mut connection)).await;
-        let mut replies = answers.map_err(|_| TierError::Timeout)?.map_err(|error| {
+        let answers;
+        (answers, *vigil) = within(batch.send(&mut connection), vigil.began(), vigil.budget()).await;
+        let mut replies = answers.ok_or(TierError::Timeout)?.map_err(|error| {
             let Failure { error, verdict } = error.into();
             self.link.report(&session, verdict);
             error
@@ -125,7 +151,7 @@ impl Node {
         let now = Instant::now();
         self.condition().answered_at(now);
         for refusal in replies.refusals() {
-            self.link.report(&session, Verdict::of_code(refusal.code()));
+            self.refused(&session, cause::of_refusal(refusal), Verdict::of(refusal));
         }
         replies.came_at(session.clock.at(now));
         Ok((Answers { replies, line: session.line.clone() }, now))
@@ -143,61 +169,69 @@ impl Node {
     /// Runs what somebody waits for before he has a value, unless he would wait in vain.
     pub(crate) async fn read(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
         let _place = self.admit()?;
-        let began = Instant::now();
-        let (outcome, ended) = match self.run(batch, began, budget).await {
+        let mut vigil = Vigil::new(Instant::now(), budget);
+        let (outcome, ended) = match self.run(batch, &mut vigil).await {
             Ok((answers, now)) => (Ok(answers), now),
             Err(error) => (Err(error), Instant::now()),
         };
-        self.waited(&outcome, began, ended);
+        self.waited(&outcome, &vigil, ended);
         outcome
     }
 
-    /// A read that began and ended then has ended.
-    fn waited<T>(&self, outcome: &Result<T, TierError>, began: Instant, ended: Instant) {
+    /// The server has refused something.
+    fn refused(&self, session: &Session, cause: TierCause, verdict: Verdict) {
+        if cause == TierCause::IsCluster && self.watch.scout.is_none() {
+            self.link.misled(session);
+        }
+        self.link.refused(session, cause, verdict);
+    }
+
+    /// A read has ended.
+    fn waited<T>(&self, outcome: &Result<T, TierError>, vigil: &Vigil, ended: Instant) {
         let is_answered = matches!(outcome, Ok(_) | Err(TierError::Refused(_)));
-        let has_opened = self.link.waited(is_answered, began, ended);
+        let has_opened = self.link.waited(&Waited::new(is_answered, vigil, ended));
         // A connection that has become mute is found out at once, and not when its next heartbeat is due.
         let is_late = matches!(outcome, Err(TierError::Timeout));
-        if has_opened || is_late && self.link.is_unchecked(began, ended) {
+        if has_opened || is_late && self.link.is_unchecked(vigil.began(), ended) {
             self.watch.pulse.notify_one();
         }
     }
 
     /// What is under one key: as [`read`](Self::read), with others if many ask.
-    pub(crate) async fn get(&self, key: &str) -> Result<Got, TierError> {
+    pub(crate) async fn get(&self, key: &str, budget: Duration) -> Result<Got, TierError> {
         let place = self.admit()?;
         if self.link.reads.are_many(place.others)
-            && let Some(reading) = self.join(key)
+            && let Some(reading) = self.join(key, budget)
         {
             return reading.await;
         }
-        let began = Instant::now();
-        let (outcome, ended) = match Box::pin(self.get_alone(key, began)).await {
+        let mut vigil = Vigil::new(Instant::now(), budget);
+        let (outcome, ended) = match Box::pin(self.get_alone(key, &mut vigil)).await {
             Ok((got, now)) => (Ok(got), now),
             Err(error) => (Err(error), Instant::now()),
         };
-        self.waited(&outcome, began, ended);
+        self.waited(&outcome, &vigil, ended);
         outcome
     }
 
     /// A seat beside others.
-    fn join(&self, key: &str) -> Option<Reading> {
+    fn join(&self, key: &str, budget: Duration) -> Option<Reading> {
         let runtime = Handle::try_current().ok()?;
-        self.link.reads.join(key, &runtime).or_else(|| {
-            let (session, budget) = (self.current(Instant::now())?, self.settings.read_timeout);
+        self.link.reads.join(key, budget, &runtime).or_else(|| {
+            let session = self.current(Instant::now())?;
             Reads::begin(&self.link, &self.watch, key, session, budget, &runtime)
         })
     }
 
-    async fn get_alone(&self, key: &str, began: Instant) -> Result<(Got, Instant), TierError> {
-        let budget = self.settings.read_timeout;
-        let session = self.session(began, budget).await?;
+    async fn get_alone(&self, key: &str, vigil: &mut Vigil) -> Result<(Got, Instant), TierError> {
+        let session = self.session(vigil).await?;
         let mut connection = session.connection.clone();
         let mut command = redis::Cmd::with_capacity(2, "GET".len() + key.len());
         command.arg("GET").arg(key);
-        let deadline = began.checked_add(budget).unwrap_or_else(|| began + LONGEST);
-        let answer = timeout_at(deadline.into(), connection.send_packed_command(&command)).await;
-        let answer = answer.map_err(|_| TierError::Timeout)?;
+        let answer;
+        (answer, *vigil) =
+            within(connection.send_packed_command(&command), vigil.began(), vigil.budget()).await;
+        let answer = answer.ok_or(TierError::Timeout)?;
         let now = Instant::now();
         let got = answer.map_err(Failure::from).and_then(|answer| {
             self.condition().answered_at(now);
@@ -207,7 +241,10 @@ impl Node {
             self.link.reads.got(bytes.len());
         }
         let got = got.map_err(|Failure { error, verdict }| {
-            self.link.report(&session, verdict);
+            match &error {
+                TierError::Refused(code) => self.refused(&session, cause::of_code(code), verdict),
+                _ => self.link.report(&session, verdict),
+            }
             error
         })?;
         Ok((got, now))
@@ -216,11 +253,44 @@ impl Node {
     /// Runs what writes.
     pub(crate) async fn change(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
         let _place = self.link.gate.write()?;
-        self.run(batch, Instant::now(), budget).await.map(|(answers, _)| answers)
+        self.run(batch, &mut Vigil::new(Instant::now(), budget)).await.map(|(answers, _)| answers)
+    }
+
+    /// Ends the connection for ever. The others need not wait for this process any more.
+    pub(crate) async fn close(&self) {
+        let leave = self.leave();
+        // Before it takes leave: it registers this process.
+        self.supervision.close().await;
+        if let Some(leave) = leave {
+            leave.await;
+        }
+        self.link.close();
+    }
+
+    /// Removes this process from the register: nothing that it holds is served any more.
+    fn leave(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
+        let session = self.link.current()?;
+        let command = self.member.leave()?;
+        let limit = self.settings.connect_timeout;
+        Some(async move {
+            let mut connection = session.connection.clone();
+            let _ = timeout(limit, connection.send_packed_command(&command)).await;
+        })
     }
 
     /// What came over this line does not fit the questions: if it is the current one, the connection is replaced.
     pub(crate) fn distrust(&self, line: &Line) {
         self.link.distrust(line);
+    }
+}
+
+/// A process that ends in an orderly way does not have the others wait until it may not serve any more.
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Ok(runtime) = Handle::try_current()
+            && let Some(leave) = self.leave()
+        {
+            runtime.spawn(leave);
+        }
     }
 }

@@ -12,6 +12,8 @@ pub(crate) struct Readings {
     handled: u64,
     /// A later number, and when it was read.
     pending: Option<(u64, Instant)>,
+    /// The latest one that was read while that one waits. A connection that tells is not asked for it again.
+    next: Option<(u64, Instant)>,
 }
 
 /// What delays a reading.
@@ -29,10 +31,14 @@ impl Readings {
         if number <= self.handled {
             // It starts again below only when the server's clock was set back: then the old one says nothing.
             self.handled = number;
-            self.pending = None;
-        } else if self.pending.is_none() {
+            (self.pending, self.next) = (None, None);
+            return;
+        }
+        match self.pending {
             // One that waits is not replaced by a later one, or it would never be said.
-            self.pending = Some((number, now));
+            Some((pending, _)) if number != pending => self.next = Some((number, now)),
+            Some(_) => {}
+            None => self.pending = Some((number, now)),
         }
     }
 
@@ -42,6 +48,7 @@ impl Readings {
             && let Some((number, _)) = self.pending.take()
         {
             self.handled = number;
+            self.pending = self.next.take();
         }
         self.handled
     }
@@ -92,6 +99,18 @@ mod tests {
         readings.read(7, now);
         assert_eq!(readings.handled(delay, now + BOUND / 2), 0);
         assert_eq!(readings.handled(delay, now + BOUND), 7);
+    }
+
+    #[test]
+    fn a_later_number_is_said_after_the_one_that_waits() {
+        let (mut readings, now) = (Readings::default(), Instant::now());
+        let delay = Delay { last_end: Some(now), ..TRACKING };
+        readings.read(7, now);
+        readings.read(8, now + BOUND / 2);
+        assert_eq!(readings.handled(delay, now + BOUND), 7);
+        assert_eq!(readings.due(delay), Some(now + BOUND));
+        assert_eq!(readings.handled(delay, now + BOUND), 8);
+        assert_eq!(readings.due(delay), None);
     }
 
     #[test]

@@ -21,16 +21,14 @@ use std::{
 
 use cached_core::{Line, TierError};
 use redis::{Arg, Cmd, ServerError, Value};
-use tokio::{
-    runtime::{Handle, Id},
-    time::timeout_at,
-};
+use tokio::runtime::{Handle, Id};
 
 use crate::{
+    awaited::{Vigil, within},
     batch::Batch,
+    breaker::Waited,
     failure::{Failure, Verdict},
     link::{Link, Session},
-    settings::LONGEST,
     watch::Watch,
 };
 
@@ -96,6 +94,8 @@ fn bytes(answer: Value) -> Result<Option<Vec<u8>>, Failure> {
 struct Round {
     /// Who waits in another runtime must not depend on this one.
     runtime: Id,
+    /// Of each of them.
+    budget: Duration,
     session: Arc<Session>,
     most: usize,
     state: Mutex<State>,
@@ -128,8 +128,8 @@ impl Reads {
     }
 
     /// A seat in the next round, if there is one to go with.
-    pub(crate) fn join(&self, key: &str, runtime: &Handle) -> Option<Reading> {
-        let seated = lock(&self.traffic).seat(key, runtime)?;
+    pub(crate) fn join(&self, key: &str, budget: Duration, runtime: &Handle) -> Option<Reading> {
+        let seated = lock(&self.traffic).seat(key, budget, runtime)?;
         Some(seated.go())
     }
 
@@ -147,10 +147,10 @@ impl Reads {
         ask.arg("MGET");
         let state = State { ask, seats: Vec::with_capacity(most), clock: None, driver: None };
         let state = Mutex::new(state);
-        let round = Arc::new(Round { runtime: runtime.id(), session, most, state });
+        let round = Arc::new(Round { runtime: runtime.id(), budget, session, most, state });
         let mut traffic = lock(&link.reads.traffic);
         // Another thread may have been faster.
-        if let Some(seated) = traffic.seat(key, runtime) {
+        if let Some(seated) = traffic.seat(key, budget, runtime) {
             drop(traffic);
             return Some(seated.go());
         }
@@ -163,7 +163,7 @@ impl Reads {
             waker.wake();
         }
         let ride = Ride { round, link: link.clone(), watch: watch.clone() };
-        runtime.spawn(ride.run(budget));
+        runtime.spawn(ride.run());
         // The task that a thread has spawned last is its own, and no other thread takes it. If this one is blocked from now on,
         // those of other threads who come along must not wait for it.
         runtime.spawn(async {});
@@ -225,8 +225,9 @@ impl Reads {
 
 impl Traffic {
     /// Of the open round, before that can set off.
-    fn seat(&self, key: &str, runtime: &Handle) -> Option<Seated> {
-        self.open.as_ref().filter(|round| round.runtime == runtime.id())?.seat(key)
+    fn seat(&self, key: &str, budget: Duration, runtime: &Handle) -> Option<Seated> {
+        let open = self.open.as_ref()?;
+        if open.runtime == runtime.id() && open.budget == budget { open.seat(key) } else { None }
     }
 
     /// How many this one waits for: what a connection of before, or a runtime that stands still, has left under way is nothing
@@ -356,15 +357,11 @@ struct Ride {
 }
 
 impl Ride {
-    async fn run(self, budget: Duration) {
+    async fn run(self) {
         // Not when it was made: a runtime may stand still before it runs this, and then take in others.
         let began = Instant::now();
-        let deadline = began.checked_add(budget).unwrap_or_else(|| began + LONGEST);
-        let answers = match timeout_at(deadline.into(), self.go()).await {
-            Ok(answers) => answers,
-            Err(_) => Err(TierError::Timeout.into()),
-        };
-        self.settle(answers, began);
+        let (answers, vigil) = within(self.go(), began, self.round.budget).await;
+        self.settle(answers.unwrap_or_else(|| Err(TierError::Timeout.into())), &vigil);
     }
 
     async fn go(&self) -> Result<Vec<Value>, Failure> {
@@ -401,7 +398,7 @@ impl Ride {
         }
     }
 
-    fn settle(&self, answers: Result<Vec<Value>, Failure>, began: Instant) {
+    fn settle(&self, answers: Result<Vec<Value>, Failure>, vigil: &Vigil) {
         let Self { round, link, watch } = self;
         link.reads.end(round);
         let now = Instant::now();
@@ -429,11 +426,12 @@ impl Ride {
             }
         };
         let mut has_opened = false;
+        let wait = Waited::new(is_answered, vigil, now);
         // Each has waited for it.
         for _ in 0..waited {
-            has_opened |= link.waited(is_answered, began, now);
+            has_opened |= link.waited(&wait);
         }
-        if has_opened || is_late && link.is_unchecked(began, now) {
+        if has_opened || is_late && link.is_unchecked(vigil.began(), now) {
             watch.pulse.notify_one();
         }
     }

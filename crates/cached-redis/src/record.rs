@@ -10,12 +10,14 @@
 //! | 16..24 | when the lease ends, in milliseconds of the server's clock, big-endian; 0 if there is none |
 //! | 24..32 | the stamp of the value, little-endian; 0 if there is no value, or another program wrote it |
 //! | 32..40 | when the value ends, as above; 0 if there is no value, or another program wrote it |
-//! | 40 | 0: no lease, 1: leased, 2: a load failed, 3: leased after one that failed |
+//! | 40 | 0: no lease, 1: leased, 2: a load had nothing to share, 3: leased after one of these, 4: a load failed |
 //! | 41..48 | [`MAGIC`] |
+//!
+//! Before a trailer that says that a load failed stands no value, but what the load left to say of its error.
 
 use std::{ops::Range, time::Duration};
 
-use cached_core::{Record, Stamp, Stored};
+use cached_core::{Note, Record, Stamp, Stored};
 
 /// The length of a trailer.
 pub(crate) const TRAILER: usize = 48;
@@ -42,8 +44,9 @@ pub(crate) struct Trailer {
 pub(crate) enum State {
     Idle,
     Leased,
-    Failed,
+    Unshared,
     LeasedAgain,
+    Failed,
 }
 
 impl Trailer {
@@ -56,8 +59,9 @@ impl Trailer {
         let state = match trailer[STATE] {
             0 => State::Idle,
             1 => State::Leased,
-            2 => State::Failed,
+            2 => State::Unshared,
             3 => State::LeasedAgain,
+            4 => State::Failed,
             _ => return None,
         };
         let stamp = trailer[STAMP].try_into().map_or(0, Stamp::from_le_bytes);
@@ -65,19 +69,25 @@ impl Trailer {
         Some(Self { state, stamp, lease_end: moment(LEASE_END), end: moment(END) })
     }
 
-    fn without_value(self, left: Duration) -> Record {
+    fn without_value(self, bytes: Vec<u8>, left: Duration) -> Record {
         match self.state {
             State::Leased | State::LeasedAgain => {
                 Record::Leased { left, is_retry: self.state == State::LeasedAgain }
             }
-            State::Failed => Record::Failed,
+            State::Unshared => Record::Failed,
+            State::Failed => Record::Error(Note(without_trailer(bytes))),
             State::Idle => Record::Absent,
         }
     }
 
+    /// Whether the value that it is of has ended, and only a lease over it keeps it.
+    pub(crate) fn is_over(self, now: u64) -> bool {
+        self.end != 0 && self.end <= now
+    }
+
     /// Of a string of `length` bytes, whether it holds a value. One of no bytes is told by its stamp.
     pub(crate) fn has_value(self, length: usize) -> bool {
-        length > TRAILER || self.stamp != 0
+        self.state != State::Failed && (length > TRAILER || self.stamp != 0)
     }
 }
 
@@ -93,10 +103,10 @@ pub(crate) fn seal(bytes: &mut Vec<u8>, stamp: Stamp) {
 /// What a string says when the server's clock shows `now`; `None` if it holds a value and does not say when that ends.
 pub(crate) fn open(bytes: Vec<u8>, now: u64) -> Option<Record> {
     let trailer = Trailer::of(&bytes)?;
-    if trailer.has_value(bytes.len()) {
+    if trailer.has_value(bytes.len()) && !trailer.is_over(now) {
         return (trailer.end != 0).then(|| value(bytes, trailer.stamp, Some(left(trailer.end, now))));
     }
-    Some(trailer.without_value(left(trailer.lease_end, now)))
+    Some(trailer.without_value(bytes, left(trailer.lease_end, now)))
 }
 
 /// The same, with what `PTTL` had answered before that.
@@ -106,13 +116,17 @@ pub(crate) fn open_with_life(left: i64, bytes: Option<Vec<u8>>) -> Record {
         None => Record::Value(Stored { bytes, remaining: remaining(left), stamp: 0 }),
         Some(trailer) if trailer.has_value(bytes.len()) => value(bytes, trailer.stamp, remaining(left)),
         // One that does not expire is none of ours; whoever claims it learns how long it lasts.
-        Some(trailer) => trailer.without_value(remaining(left).unwrap_or_default()),
+        Some(trailer) => trailer.without_value(bytes, remaining(left).unwrap_or_default()),
     }
 }
 
-fn value(mut bytes: Vec<u8>, stamp: Stamp, remaining: Option<Duration>) -> Record {
-    bytes.truncate(bytes.len() - TRAILER);
-    Record::Value(Stored { bytes, remaining, stamp })
+fn value(bytes: Vec<u8>, stamp: Stamp, remaining: Option<Duration>) -> Record {
+    Record::Value(Stored { bytes: without_trailer(bytes), remaining, stamp })
+}
+
+fn without_trailer(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.truncate(bytes.len().saturating_sub(TRAILER));
+    bytes
 }
 
 /// What the answer to `GETRANGE` of the trailer says to somebody who has a value.
@@ -181,7 +195,9 @@ mod tests {
             for state in 0..=3 {
                 let bytes = [content, &trailer(STAMPED, state)].concat();
                 assert_eq!(open(bytes.clone(), 1000), Some(value(content, STAMPED, 5)), "{state}");
-                assert_eq!(open(bytes.clone(), 1006), Some(value(content, STAMPED, 0)), "{state}");
+                // Its time is over, and it is there for a lease only.
+                let over = [Record::Absent, leased(0, false), Record::Failed, leased(0, true)];
+                assert_eq!(open(bytes.clone(), 1006).as_ref(), over.get(usize::from(state)), "{state}");
                 assert_eq!(open_with_life(7, Some(bytes)), value(content, STAMPED, 7), "{state}");
             }
         }
@@ -189,9 +205,13 @@ mod tests {
 
     #[test]
     fn a_trailer_alone_is_no_value() {
-        for (state, record) in
-            [(0, Record::Absent), (1, leased(5, false)), (2, Record::Failed), (3, leased(5, true))]
-        {
+        for (state, record) in [
+            (0, Record::Absent),
+            (1, leased(5, false)),
+            (2, Record::Failed),
+            (3, leased(5, true)),
+            (4, Record::Error(Note::default())),
+        ] {
             assert_eq!(open(trailer(0, state), 1000), Some(record.clone()));
             assert_eq!(open_with_life(5, Some(trailer(0, state))), record);
         }
@@ -202,9 +222,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_failed_load_left_is_no_value() {
+        for left in [&b"note"[..], b"", MAGIC, &trailer(7, 4)] {
+            let bytes = [left, &trailer(0, 4)].concat();
+            assert_eq!(open(bytes.clone(), 1000), Some(Record::Error(Note(left.to_vec()))));
+            assert_eq!(open_with_life(5, Some(bytes.clone())), Record::Error(Note(left.to_vec())));
+            assert!(!Trailer::of(&bytes).unwrap().has_value(bytes.len()));
+            assert_eq!(compare(&bytes, 7), Record::Changed);
+        }
+    }
+
+    #[test]
     fn what_others_wrote_is_all_value_and_does_not_say_when_it_ends() {
         let mut unknown_state = trailer(1, 0);
-        unknown_state[STATE] = 4;
+        unknown_state[STATE] = 5;
         let mut next_version = trailer(1, 0);
         next_version[TRAILER - 1] = 3;
         let cut = trailer(1, 0)[1..].to_vec();

@@ -36,14 +36,18 @@ macro_rules! on_record {
             "local key, none, magic = KEYS[1], string.rep('\\0', 8), '\\255aside\\2' ",
             "local size = redis.call('STRLEN', key) ",
             "local tail = redis.call('GETRANGE', key, -48, -1) ",
-            "local ours = #tail == 48 and string.byte(tail, 41) <= 3 and string.sub(tail, 42) == magic ",
+            "local ours = #tail == 48 and string.byte(tail, 41) <= 4 and string.sub(tail, 42) == magic ",
             "local state, stamp, token, ends, value_ends = 0, none, '', 0, none ",
             "if ours then ",
             "  state, stamp, token = string.byte(tail, 41), string.sub(tail, 25, 32), string.sub(tail, 1, 16) ",
             "  ends, value_ends = struct.unpack('>I8', string.sub(tail, 17, 24)), string.sub(tail, 33, 40) ",
             "end ",
             "local is_leased = state == 1 or state == 3 ",
-            "local has_value = size > 0 and (not ours or size > 48 or stamp ~= none) ",
+            // What stands before the trailer of an error is its note.
+            "local has_value = size > 0 and (not ours or state ~= 4 and (size > 48 or stamp ~= none)) ",
+            // One that is over may be there because of a lease.
+            "local function value_left() return struct.unpack('>I8', value_ends) - now end ",
+            "if value_ends ~= none and value_left() <= 0 then has_value, stamp, value_ends = false, none, none end ",
             "local function trailer(token, ends, state) ",
             "  return token .. struct.pack('>I8', ends) .. stamp .. value_ends .. string.char(state) .. magic ",
             "end ",
@@ -52,10 +56,14 @@ macro_rules! on_record {
             "  if ours then redis.call('SETRANGE', key, size - 48, trailer) ",
             "  else redis.call('APPEND', key, trailer) end ",
             "end ",
-            // With a value that ends before its lease, the lease would end as well. Such a value is given up.
+            // With a value that ends before its lease, the lease would end as well. So the key of such a value lives longer, and
+            // the value says itself when it ends.
             "local function hold(token, state, lease) ",
             "  local left = redis.call('PTTL', key) ",
-            "  if left >= 0 and left <= tonumber(lease) then has_value, stamp, value_ends = false, none, none end ",
+            "  if has_value and left >= 0 and left <= tonumber(lease) then ",
+            "    if value_ends == none then value_ends = struct.pack('>I8', now + left) end ",
+            "    redis.call('PEXPIRE', key, lease) ",
+            "  end ",
             "  local mine = trailer(token, now + lease, state) ",
             "  if has_value then write(mine) else redis.call('SET', key, mine, 'PX', lease) end ",
             "  redis.call('STRLEN', key) ",
@@ -74,8 +82,8 @@ pub(crate) static LEASE: LazyLock<Script> = on_record!(
     "  if has_value and (take == 'free' or stamp ~= ARGV[4]) then return -1 end ",
     "  if is_leased and token ~= ARGV[1] and ends > now then return math.max(1, ends - now) end ",
     "end ",
-    // Whoever waited for a load that failed can tell that this is the next one.
-    "hold(ARGV[1], state >= 2 and 3 or 1, ARGV[2]) ",
+    // A process that waited for a load that had nothing to share can tell that this is the next one.
+    "hold(ARGV[1], (state == 2 or state == 3) and 3 or 1, ARGV[2]) ",
     "return 0",
 );
 
@@ -102,9 +110,24 @@ pub(crate) static RENEW: LazyLock<Script> = on_record!(
 pub(crate) static RELEASE: LazyLock<Script> = on_record!(
     "if not is_leased or token ~= ARGV[1] then return 0 end ",
     "local idle = none .. none ",
-    "if has_value then write(trailer(idle, 0, 0)) ",
+    "if has_value then ",
+    "  write(trailer(idle, 0, 0)) ",
+    // Without a lease, it need not live longer than the value.
+    "  if value_ends ~= none and redis.call('PTTL', key) > value_left() then ",
+    "    redis.call('PEXPIRE', key, value_left()) ",
+    "  end ",
     "elseif ARGV[2] == 'failed' then redis.call('SET', key, trailer(idle, 0, 2), 'PX', 1000) ",
     "else redis.call('DEL', key) end ",
+    "redis.call('STRLEN', key) ",
+    "return 1",
+);
+
+/// The same of a load that ended in an error. If there is no value, the note `ARGV[2]` is there for `ARGV[3]` milliseconds.
+pub(crate) static FAIL: LazyLock<Script> = on_record!(
+    "if not is_leased or token ~= ARGV[1] then return 0 end ",
+    "local idle = none .. none ",
+    "if has_value then write(trailer(idle, 0, 0)) ",
+    "else redis.call('SET', key, ARGV[2] .. trailer(idle, 0, 4), 'PX', ARGV[3]) end ",
     "redis.call('STRLEN', key) ",
     "return 1",
 );
@@ -128,6 +151,17 @@ pub(crate) static SEED: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
+/// Keeps the generation of the tag `KEYS[1]`, if there is one, for at least `ARGV[1]` milliseconds from now on. When it has
+/// not that long, it is kept for `ARGV[2]`, as by [`SEED`].
+pub(crate) static KEEP: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local left = redis.call('PTTL', KEYS[1]) \
+         if left >= 0 and left < tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end \
+         redis.call('STRLEN', KEYS[1]) \
+         return left",
+    )
+});
+
 /// Adds `ARGV[1]` to the counter `KEYS[1]`, and lets it expire after `ARGV[2]` milliseconds, if given and if
 /// the counter is new. Returns the sum as text: a number of Lua is exact only up to 2^53.
 pub(crate) static INCR: LazyLock<Script> = LazyLock::new(|| {
@@ -141,7 +175,8 @@ pub(crate) static INCR: LazyLock<Script> = LazyLock::new(|| {
 
 /// Registers the member `ARGV[1]` in the hash `KEYS[1]`: it may serve for `ARGV[2]` milliseconds, and has handled
 /// everything up to the poke `ARGV[3]`. If it should have been there before (`ARGV[4]` is 1) and was not, others
-/// may be missing as well, and the field `lost` says since when. The hash is kept for `ARGV[5]` milliseconds.
+/// may be missing as well, and the field `lost` says since when. The hash is kept for `ARGV[5]` milliseconds from now
+/// on if `ARGV[6]` is 1, or if the member is new. Returns the time, as `TIME` does.
 ///
 /// Who is new forgets those who may not serve for a minute now, so that the register does not grow with every process
 /// that ever was. Otherwise it reads nothing: whoever reads is told of the next change, and here that is the next beat of
@@ -159,8 +194,8 @@ pub(crate) static BEAT: LazyLock<Script> = timed!(
     "if is_new == 1 and ARGV[4] == '1' then ",
     "  redis.call('HSET', KEYS[1], 'lost', string.format('%.0f', now)) ",
     "end ",
-    "redis.call('PEXPIRE', KEYS[1], ARGV[5]) ",
-    "return is_new",
+    "if is_new == 1 or ARGV[6] == '1' then redis.call('PEXPIRE', KEYS[1], ARGV[5]) end ",
+    "return time",
 );
 
 /// Sets `KEYS[1]` to a number greater than any before, for `ARGV[1]` milliseconds, and returns it. It follows the
@@ -176,8 +211,26 @@ pub(crate) static POKE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// The server's clock in milliseconds, and all fields and values of the hash `KEYS[1]`.
-pub(crate) static REGISTER: LazyLock<Script> = timed!("return {now, redis.call('HGETALL', KEYS[1])}");
+/// The least number that any member in the hash `KEYS[1]` has handled which may still serve, as text; a great one if there is
+/// none. Those whose names begin with `ARGV[1]` are the asker's own. `ARGV[2]` is the one of them that stands there unless the
+/// register was lost; then it is not known who else did. Who was in the register before it was lost has handled nothing, and may
+/// serve for `ARGV[3]` milliseconds from then on.
+pub(crate) static SLOWEST: LazyLock<Script> = timed!(
+    "local own, expected, reach = ARGV[1], ARGV[2], tonumber(ARGV[3]) ",
+    "local fields = redis.call('HGETALL', KEYS[1]) ",
+    "local is_there, slowest = expected == '', 9007199254740991 ",
+    "for i = 1, #fields, 2 do ",
+    "  local id, value = fields[i], fields[i + 1] ",
+    "  if id == expected then is_there = true end ",
+    "  if string.sub(id, 1, #own) ~= own then ",
+    "    local ends, handled = string.match(value, '^(%d+):(%d+)$') ",
+    "    if id == 'lost' and string.match(value, '^%d+$') then ends, handled = value + reach, 0 end ",
+    "    if ends and tonumber(ends) >= now then slowest = math.min(slowest, tonumber(handled)) end ",
+    "  end ",
+    "end ",
+    "if not is_there then slowest = 0 end ",
+    "return string.format('%.0f', slowest)",
+);
 
 /// How many keys the server has evicted, as text. It touches no key at all.
 pub(crate) static EVICTED: LazyLock<Script> =
@@ -205,10 +258,59 @@ mod tests {
     use super::*;
     use crate::record::{MAGIC, TRAILER};
 
+    /// What the slowest member has handled, of these, for a process with two names that begin with `me`.
+    fn slowest(fields: &[(&str, &str)], expected: &str, reach: &str) -> String {
+        let server = redis_harness::RedisServer::start();
+        let clock: u64 = server.cli(&["TIME"]).split('\n').next().unwrap().parse().unwrap();
+        for (field, value) in fields {
+            let value = value.replace("PAST", &format!("{}", (clock - 60) * 1000));
+            server.cli(&[
+                "HSET",
+                "members",
+                field,
+                &value.replace("SOON", &format!("{}", (clock + 60) * 1000)),
+            ]);
+        }
+        server.cli(&["EVAL", SLOWEST.source, "1", "members", "me.", expected, reach])
+    }
+
+    #[test]
+    fn the_slowest_of_those_who_may_serve_counts() {
+        const NOBODY: &str = "9007199254740991";
+        type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
+        let cases: [Case<'_>; 10] = [
+            (&[("me.1", "SOON:0")], "me.1", NOBODY),
+            (
+                &[("me.1", "SOON:0"), ("a", "SOON:7"), ("b", "PAST:0"), ("c", "SOON:1700000000000001")],
+                "me.1",
+                "7",
+            ),
+            (
+                &[("me.1", "SOON:0"), ("me.2", "SOON:0"), ("c", "SOON:1700000000000001")],
+                "me.1",
+                "1700000000000001",
+            ),
+            // Lost, and not known how much of it.
+            (&[], "me.1", "0"),
+            (&[("a", "SOON:7")], "me.1", "0"),
+            (&[], "", NOBODY),
+            (&[("me.1", "SOON:0"), ("lost", "PAST")], "me.1", NOBODY),
+            (&[("me.1", "SOON:0"), ("lost", "SOON")], "me.1", "0"),
+            // What cannot be read is nobody.
+            (&[("me.1", "SOON:0"), ("a", ""), ("b", "x:y"), ("c", "SOON"), ("lost", "x")], "me.1", NOBODY),
+            (&[("me.1", "SOON:0"), ("d", "SOON:9:9"), ("e", "-1:5")], "me.1", NOBODY),
+        ];
+        for (fields, expected, result) in cases {
+            assert_eq!(slowest(fields, expected, "100"), result, "{fields:?}");
+        }
+        // A minute ago, and the reach is two.
+        assert_eq!(slowest(&[("me.1", "SOON:0"), ("lost", "PAST")], "me.1", "120000"), "0");
+    }
+
     #[test]
     fn the_scripts_and_the_record_agree_on_the_layout() {
         assert_eq!((TRAILER, MAGIC), (48, b"\xffaside\x02"));
-        for script in [&LEASE, &FILL, &RENEW, &RELEASE] {
+        for script in [&LEASE, &FILL, &RENEW, &RELEASE, &FAIL] {
             assert!(script.source.contains(r"magic = KEYS[1], string.rep('\0', 8), '\255aside\2'"));
             assert!(script.source.contains("'GETRANGE', key, -48, -1"));
         }

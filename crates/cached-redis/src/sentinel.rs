@@ -5,14 +5,19 @@ use std::{
     time::Duration,
 };
 
-use cached_core::Error;
+use cached_core::{Error, TierCause};
 use redis::{
     AsyncConnectionConfig, ConnectionAddr, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo,
     RedisResult, Value,
 };
 use tokio::time::timeout;
 
-use crate::{connection::Connection, dialer::Dialer};
+use crate::{
+    cause::{self, Stage},
+    connection::Connection,
+    credentials::Identity,
+    dialer::Dialer,
+};
 
 /// The port of a sentinel that is given without one.
 const PORT: u16 = 26_379;
@@ -38,7 +43,11 @@ pub(crate) struct Told {
 
 impl Sentinels {
     /// Takes `host[:port][,host[:port]…]` and the primary's name. No error text quotes anything.
-    pub(crate) fn parse(hosts: &str, name: &str, password: Option<&str>) -> Result<Self, Error> {
+    pub(crate) fn parse(
+        hosts: &str,
+        name: &str,
+        (username, password): (Option<&str>, Option<&str>),
+    ) -> Result<Self, Error> {
         // What Sentinel allows in a name.
         let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if name.is_empty() || !name.chars().all(is_name) {
@@ -46,8 +55,14 @@ impl Sentinels {
         }
         let addresses = hosts.split(',').map(sentinel).collect::<Result<_, _>>()?;
         let mut login = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP2);
+        if username.is_some() && password.is_none() {
+            return Err(Error::config("sentinel_username: there must be a sentinel_password as well"));
+        }
         if let Some(password) = password {
             login = login.set_password(password);
+        }
+        if let Some(username) = username {
+            login = login.set_username(username);
         }
         Ok(Self { addresses, name: name.to_owned(), login, first: AtomicUsize::new(0) })
     }
@@ -64,36 +79,62 @@ impl Sentinels {
 
     /// Asks one after the other, and believes the first that answers. They have `patience` together, and leave a share of
     /// it for the connection to the primary.
-    pub(crate) async fn ask(&self, dialer: &Dialer, patience: Duration) -> Option<Told> {
+    pub(crate) async fn ask(
+        &self,
+        dialer: &Dialer,
+        identity: &Identity,
+        patience: Duration,
+    ) -> Result<Told, TierCause> {
+        let mut cause = TierCause::NoSentinel;
         let count = self.addresses.len();
         let share = patience / u32::try_from(count + 1).unwrap_or(u32::MAX);
         let first = self.first.load(Ordering::Relaxed);
         for by in (first..first + count).map(|place| place % count) {
             // Until it turns out to be so: what hangs because of it must not hang again the next time.
             self.first.store((by + 1) % count, Ordering::Relaxed);
-            if let Ok(Ok(Some((host, port)))) = timeout(share, self.ask_one(by, dialer)).await {
-                return Some(Told { primary: ConnectionAddr::Tcp(host, port), by });
+            match timeout(share, self.ask_one(by, dialer, identity)).await {
+                Ok(Ok(Some((host, port)))) => {
+                    return Ok(Told { primary: ConnectionAddr::Tcp(host, port), by });
+                }
+                Ok(Ok(None)) => cause = TierCause::NoPrimary,
+                Ok(Err(TierCause::AuthenticationRequired | TierCause::WrongPassword)) => {
+                    cause = TierCause::SentinelPassword;
+                }
+                // That of the last one, unless it only was not there.
+                Ok(Err(
+                    TierCause::Refused | TierCause::Unreachable | TierCause::HungUp | TierCause::Lost,
+                ))
+                | Err(_) => {}
+                Ok(Err(other)) => cause = other,
             }
         }
-        None
+        Err(cause)
     }
 
-    async fn ask_one(&self, by: usize, dialer: &Dialer) -> RedisResult<Option<(String, u16)>> {
+    async fn ask_one(
+        &self,
+        by: usize,
+        dialer: &Dialer,
+        identity: &Identity,
+    ) -> Result<Option<(String, u16)>, TierCause> {
+        let of_error = |error| cause::of_error(&error);
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let mut connection = dialer.open(&self.addresses[by], &self.login, &config).await?;
+        let stream = dialer.dial(&self.addresses[by], identity, &Stage::new()).await?;
+        let mut connection = stream.log_in(&self.login, &config).await.map_err(of_error)?;
         let mut command = redis::cmd("SENTINEL");
         command.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.name);
-        command.query_async(&mut *connection).await
+        command.query_async(&mut *connection).await.map_err(of_error)
     }
 
     /// Asks the server itself whether it is the primary. A sentinel may be behind the times.
-    pub(crate) async fn confirm(&self, told: &Told, connection: &mut Connection) -> bool {
+    pub(crate) async fn confirm(&self, told: &Told, connection: &mut Connection) -> Result<(), TierCause> {
         let role: RedisResult<Vec<Value>> = redis::cmd("ROLE").query_async(&mut **connection).await;
-        let is_primary = matches!(role.as_deref(), Ok([Value::BulkString(role), ..]) if role == b"master");
-        if is_primary {
-            self.first.store(told.by, Ordering::Relaxed);
+        let role = role.map_err(|error| cause::of_error(&error))?;
+        if !matches!(&role[..], [Value::BulkString(role), ..] if role == b"master") {
+            return Err(TierCause::NoPrimary);
         }
-        is_primary
+        self.first.store(told.by, Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -113,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_port_of_a_sentinel_may_be_left_out() {
-        let label = |hosts: &str| Sentinels::parse(hosts, "a-primary.1", None).unwrap().label();
+        let label = |hosts: &str| Sentinels::parse(hosts, "a-primary.1", (None, None)).unwrap().label();
         assert_eq!(label("one"), "a-primary.1 of one:26379");
         assert_eq!(label("one,two:7,[::1],[::2]:8"), "a-primary.1 of one:26379,two:7,::1:26379,::2:8");
     }

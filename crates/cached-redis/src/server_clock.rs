@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-/// What the clock of a server shows. Each heartbeat asks for it.
+/// What the clock of a server shows. It is asked for with each registration.
 ///
 /// Values and leases say when they end by this clock, so that a hit need not ask how much time is left. It was read after it
 /// was asked for, so what this tells is never behind it: a value may seem to end a round trip too early, and never too late.

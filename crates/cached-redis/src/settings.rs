@@ -1,8 +1,8 @@
 //! What the other modules need to know, checked.
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
-use crate::endpoint::Endpoint;
+use crate::{endpoint::Endpoint, query::Protocol};
 
 /// How often a connection is checked at least.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -15,6 +15,9 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 6
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) endpoint: Endpoint,
+    pub(crate) protocol: Protocol,
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "only a cluster has several"))]
+    pub(crate) addresses: Addresses,
     /// Budget of an operation that somebody waits for before he has a value.
     pub(crate) read_timeout: Duration,
     /// Budget of an operation that writes.
@@ -25,6 +28,29 @@ pub(crate) struct Settings {
     pub(crate) retry_max: Duration,
     /// How many reads, and how many writes, may be under way at the same time.
     pub(crate) max_in_flight: usize,
+}
+
+/// Where the servers of a cluster are for this process, by what they announce.
+#[derive(Clone, Default)]
+pub(crate) struct Addresses(pub(crate) Option<Arc<AddressMap>>);
+
+pub(crate) type AddressMap = dyn Fn(&str, u16) -> Option<(String, u16)> + Send + Sync;
+
+#[cfg(feature = "cluster")]
+impl Addresses {
+    /// Where the server is that announces this; as `host:port`.
+    pub(crate) fn of(&self, host: &str, port: u16) -> String {
+        match self.0.as_ref().and_then(|map| map(host, port)) {
+            Some((host, port)) => format!("{host}:{port}"),
+            None => format!("{host}:{port}"),
+        }
+    }
+}
+
+impl fmt::Debug for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Addresses").field(&self.0.is_some()).finish()
+    }
 }
 
 impl Settings {

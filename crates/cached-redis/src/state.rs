@@ -5,11 +5,12 @@ use std::{
     future::pending,
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use cached_core::TierCause;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -21,24 +22,28 @@ use crate::tier::RedisTier;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RedisState {
+    /// Not known yet: nothing was asked, or the first attempt to connect has not ended.
+    Untried,
     /// Connected, and everything works.
     Up,
     /// Connected, but not everything works. At least one of these is so:
     ///
     /// * Redis hangs or is slow, so it is not asked before a load: the breaker is open.
-    /// * It refuses to write, or to answer at all (`READONLY`, `LOADING`, `MASTERDOWN`, `NOAUTH`).
+    /// * It refuses to write, or to answer at all (`READONLY`, `LOADING`, `MASTERDOWN`, `NOAUTH`), or has not all of the keys
+    ///   (`MOVED`).
     /// * It does not tell what changes: it is older than 6, the user may not use `CLIENT TRACKING`, or something in
     ///   between swallows what it tells.
     /// * This process could not register with the others, as when Redis is full: without a connection it
     ///   would have no grace.
     Degraded,
-    /// Not connected, or not yet.
+    /// Not connected. [`RedisHealth::cause`](crate::RedisHealth) says why, in this state and in the one before.
     Down,
 }
 
 impl fmt::Display for RedisState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Untried => "untried",
             Self::Up => "up",
             Self::Degraded => "degraded",
             Self::Down => "down",
@@ -109,7 +114,11 @@ pub(crate) struct Condition {
     began: Instant,
     /// When something was last answered, in milliseconds after `began` and one more; 0 if nothing was.
     answered: AtomicU64,
+    /// How long the last heartbeat took, in microseconds and one more; 0 if there was none.
+    round_trip: AtomicU64,
     told: Told,
+    /// Something has changed, and nothing was told of it.
+    is_untold: AtomicBool,
 }
 
 /// Who is told of each change.
@@ -122,7 +131,7 @@ impl fmt::Debug for Told {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
     /// Whether the connection tells what changes; `None` without a connection.
     pub(crate) tracking: Option<bool>,
@@ -130,16 +139,53 @@ pub(crate) struct Facts {
     pub(crate) refusing: bool,
     /// `None` if there is nobody to register with.
     pub(crate) registered: Option<bool>,
+    /// Whether an attempt to connect has ended.
+    pub(crate) is_tried: bool,
+    pub(crate) why: Why,
+}
+
+/// Why something is not as it should be; the last word on each of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Why {
+    /// There is no connection.
+    pub(crate) down: Option<TierCause>,
+    /// Some keys are another server's, and this one was to be used as one that is alone.
+    pub(crate) moved: bool,
+    /// It does not tell what changes.
+    pub(crate) deaf: Option<TierCause>,
+    /// The server refuses.
+    pub(crate) refusing: Option<TierCause>,
+    /// This process is not registered with the others.
+    pub(crate) unregistered: Option<TierCause>,
 }
 
 impl Facts {
-    fn state(self) -> RedisState {
-        let Self { tracking, breaker_open, refusing, registered } = self;
+    fn state(&self) -> RedisState {
+        let Self { tracking, breaker_open, refusing, registered, is_tried, why: Why { moved, .. } } = *self;
         match tracking {
-            None => RedisState::Down,
-            Some(true) if !breaker_open && !refusing && registered != Some(false) => RedisState::Up,
+            None if is_tried => RedisState::Down,
+            None => RedisState::Untried,
+            Some(true) if !breaker_open && !refusing && !moved && registered != Some(false) => RedisState::Up,
             Some(_) => RedisState::Degraded,
         }
+    }
+
+    /// Why it is not up: what weighs most, if it is several things.
+    pub(crate) fn cause(&self) -> Option<TierCause> {
+        let why = &self.why;
+        match self.state() {
+            RedisState::Untried | RedisState::Up => None,
+            RedisState::Down => why.down.clone(),
+            RedisState::Degraded if why.moved => Some(TierCause::IsCluster),
+            RedisState::Degraded if self.refusing => why.refusing.clone(),
+            RedisState::Degraded if self.breaker_open => Some(TierCause::Slow),
+            RedisState::Degraded if self.tracking == Some(false) => why.deaf.clone(),
+            RedisState::Degraded => why.unregistered.clone(),
+        }
+    }
+
+    fn standing(&self) -> (RedisState, Option<TierCause>) {
+        (self.state(), self.cause())
     }
 }
 
@@ -147,16 +193,17 @@ impl Condition {
     pub(crate) fn new() -> Self {
         Self {
             facts: Mutex::default(),
-            state: watch::Sender::new(RedisState::Down),
+            state: watch::Sender::new(RedisState::Untried),
             connections: AtomicU64::new(0),
             began: Instant::now(),
             answered: AtomicU64::new(0),
+            round_trip: AtomicU64::new(0),
             told: Told::default(),
+            is_untold: AtomicBool::new(false),
         }
     }
 
-    /// Has `tell` called after each change. Once.
-    #[cfg(feature = "cluster")]
+    /// Has `tell` called after each change of the state or of its cause. Once.
     pub(crate) fn on_change(&self, tell: impl Fn() + Send + Sync + 'static) {
         let _ = self.told.0.set(Box::new(tell));
     }
@@ -170,31 +217,73 @@ impl Condition {
     }
 
     pub(crate) fn facts(&self) -> Facts {
-        *self.lock()
+        self.lock().clone()
+    }
+
+    /// Whether no attempt to connect has ended yet.
+    pub(crate) fn is_untried(&self) -> bool {
+        !self.lock().is_tried
     }
 
     /// Something is otherwise now, or may be.
     pub(crate) fn update(&self, change: impl FnOnce(&mut Facts)) {
+        self.change(change);
+        self.tell();
+    }
+
+    /// As [`update`](Self::update), for a caller that holds a lock and calls [`tell`](Self::tell) when it is free.
+    fn change(&self, change: impl FnOnce(&mut Facts)) {
         let mut facts = self.lock();
+        let before = facts.standing();
         change(&mut facts);
-        let now = facts.state();
+        let now = facts.standing();
+        if before == now {
+            return;
+        }
+        self.is_untold.store(true, Ordering::Release);
         // Under the lock, so that the last one to change something is the last one to tell.
-        let has_changed = self.state.send_if_modified(|state| std::mem::replace(state, now) != now);
-        drop(facts);
-        if let Some(tell) = self.told.0.get().filter(|_| has_changed) {
+        self.state.send_if_modified(|state| std::mem::replace(state, now.0) != now.0);
+    }
+
+    /// Tells of changes that nothing was told of. The caller holds no lock, as what is told may ask anything.
+    pub(crate) fn tell(&self) {
+        if self.is_untold.swap(false, Ordering::AcqRel)
+            && let Some(tell) = self.told.0.get()
+        {
             tell();
         }
     }
 
-    /// A connection serves.
-    pub(crate) fn connected(&self, is_tracking: bool) {
+    /// A connection serves; over which nothing is told of changes, if there is a cause for that.
+    pub(crate) fn connected(&self, deaf: Option<TierCause>) {
         self.connections.fetch_add(1, Ordering::Relaxed);
-        self.update(|facts| facts.tracking = Some(is_tracking));
+        self.change(|facts| {
+            facts.tracking = Some(deaf.is_none());
+            (facts.is_tried, facts.why.moved) = (true, false);
+            (facts.why.deaf, facts.why.down) = (deaf, None);
+        });
     }
 
-    /// None does.
-    pub(crate) fn disconnected(&self) {
-        self.update(|facts| facts.tracking = None);
+    /// None does, for this reason if there is a new one.
+    pub(crate) fn disconnected(&self, cause: Option<TierCause>) {
+        self.change(|facts| {
+            facts.tracking = None;
+            facts.is_tried |= cause.is_some();
+            if cause.is_some() {
+                facts.why.down = cause;
+            }
+        });
+    }
+
+    /// A heartbeat has taken so long.
+    pub(crate) fn round_trip(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).saturating_add(1);
+        self.round_trip.store(micros, Ordering::Relaxed);
+    }
+
+    /// How long the last one took.
+    pub(crate) fn last_round_trip(&self) -> Option<Duration> {
+        self.round_trip.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_micros)
     }
 
     /// How many connections have served.
@@ -231,22 +320,85 @@ impl Condition {
 mod tests {
     use super::*;
 
-    const FINE: Facts =
-        Facts { tracking: Some(true), breaker_open: false, refusing: false, registered: Some(true) };
+    fn fine() -> Facts {
+        Facts { tracking: Some(true), registered: Some(true), is_tried: true, ..Facts::default() }
+    }
 
     #[test]
     fn everything_must_work_for_it_to_be_up() {
-        assert_eq!(FINE.state(), RedisState::Up);
-        assert_eq!(Facts { registered: None, ..FINE }.state(), RedisState::Up);
+        assert_eq!(fine().state(), RedisState::Up);
+        assert_eq!(Facts { registered: None, ..fine() }.state(), RedisState::Up);
         for facts in [
-            Facts { breaker_open: true, ..FINE },
-            Facts { refusing: true, ..FINE },
-            Facts { tracking: Some(false), ..FINE },
-            Facts { registered: Some(false), ..FINE },
+            Facts { breaker_open: true, ..fine() },
+            Facts { refusing: true, ..fine() },
+            Facts { why: Why { moved: true, ..Why::default() }, ..fine() },
+            Facts { tracking: Some(false), ..fine() },
+            Facts { registered: Some(false), ..fine() },
         ] {
             assert_eq!(facts.state(), RedisState::Degraded, "{facts:?}");
             assert_eq!(Facts { tracking: None, ..facts }.state(), RedisState::Down);
         }
+    }
+
+    #[test]
+    fn what_was_not_tried_is_neither_up_nor_down() {
+        let condition = Condition::new();
+        assert_eq!((condition.state(), condition.facts().cause()), (RedisState::Untried, None));
+        // A supervisor begins.
+        condition.disconnected(None);
+        assert_eq!((condition.state(), condition.is_untried()), (RedisState::Untried, true));
+        condition.disconnected(Some(TierCause::Refused));
+        assert_eq!((condition.state(), condition.is_untried()), (RedisState::Down, false));
+        // The next one does.
+        condition.disconnected(None);
+        assert_eq!(condition.facts().cause(), Some(TierCause::Refused));
+        condition.connected(None);
+        assert_eq!((condition.state(), condition.facts().cause()), (RedisState::Up, None));
+    }
+
+    #[test]
+    fn of_several_causes_the_one_that_weighs_most_is_shown() {
+        let why = Why {
+            down: Some(TierCause::Refused),
+            deaf: Some(TierCause::NoResp3),
+            refusing: Some(TierCause::ReadOnly),
+            unregistered: Some(TierCause::Full),
+            moved: true,
+        };
+        let mut facts = Facts { why, tracking: Some(false), registered: Some(false), ..fine() };
+        (facts.breaker_open, facts.refusing) = (true, true);
+        assert_eq!(facts.cause(), Some(TierCause::IsCluster));
+        facts.why.moved = false;
+        assert_eq!(facts.cause(), Some(TierCause::ReadOnly));
+        facts.refusing = false;
+        assert_eq!(facts.cause(), Some(TierCause::Slow));
+        facts.breaker_open = false;
+        assert_eq!(facts.cause(), Some(TierCause::NoResp3));
+        facts.tracking = Some(true);
+        assert_eq!(facts.cause(), Some(TierCause::Full));
+        facts.tracking = None;
+        assert_eq!(facts.cause(), Some(TierCause::Refused));
+    }
+
+    #[test]
+    fn a_change_is_told_once_and_so_is_another_cause() {
+        use std::sync::{Arc, atomic::AtomicUsize};
+
+        let (condition, told) = (Condition::new(), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&told);
+        condition.on_change(move || _ = count.fetch_add(1, Ordering::SeqCst));
+        let told = || told.load(Ordering::SeqCst);
+        condition.disconnected(Some(TierCause::Refused));
+        assert_eq!(told(), 0, "not under a lock");
+        condition.tell();
+        condition.tell();
+        assert_eq!(told(), 1);
+        condition.disconnected(Some(TierCause::Refused));
+        condition.tell();
+        assert_eq!(told(), 1, "nothing has changed");
+        condition.disconnected(Some(TierCause::WrongPassword));
+        condition.tell();
+        assert_eq!(told(), 2);
     }
 
     #[tokio::test]
@@ -254,10 +406,10 @@ mod tests {
         let condition = Condition::new();
         let mut watch = RedisStateWatch(condition.state.subscribe());
         condition.update(|facts| facts.breaker_open = true);
-        condition.update(|facts| *facts = FINE);
+        condition.update(|facts| *facts = fine());
         assert_eq!(watch.changed().await, RedisState::Up);
         condition.update(|facts| facts.registered = None);
-        condition.disconnected();
+        condition.disconnected(Some(TierCause::Lost));
         assert_eq!(watch.changed().await, RedisState::Down);
         drop(condition);
         assert_eq!(watch.state(), RedisState::Down);

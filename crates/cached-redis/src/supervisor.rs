@@ -1,14 +1,17 @@
 //! The task that connects, watches the connection and replaces it.
 
 use std::{
-    future::poll_fn,
+    future::{pending, poll_fn},
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Poll,
     time::{Duration, Instant},
 };
 
-use cached_core::TierError;
+use cached_core::{TierCause, TierError};
 use tokio::{
     runtime::Handle,
     task::JoinHandle,
@@ -17,14 +20,22 @@ use tokio::{
 
 use crate::{
     backoff::Backoff,
+    cause::Stage,
     connect::{Connected, connect},
+    echo::Echo,
     failure::Verdict,
-    heartbeat::{End, Heartbeat, Member},
+    heartbeat::{End, Heartbeat, Member, Times},
     link::{Link, Session, State},
+    query::Protocol,
     readings::Readings,
     settings::Settings,
     watch::Watch,
 };
+
+/// How long a connection in an older protocol serves before it is tried again whether the server knows a newer one. The
+/// pause doubles up to the longest one, as what is in between may never know it.
+const TRY_RESP3: Duration = Duration::from_secs(3);
+const LONGEST_TRY: Duration = Duration::from_secs(60);
 
 /// Keeps one supervisor running: on the runtime of the first operation, or, when that has ended or stands
 /// still, on the runtime of a later one. Dropping it ends the task.
@@ -35,6 +46,8 @@ pub(crate) struct Supervision {
     watch: Arc<Watch>,
     member: Arc<Member>,
     task: Mutex<Option<JoinHandle<()>>>,
+    /// It is over for ever.
+    is_closed: AtomicBool,
 }
 
 impl Supervision {
@@ -44,7 +57,7 @@ impl Supervision {
         watch: Arc<Watch>,
         member: Arc<Member>,
     ) -> Self {
-        Self { settings, link, watch, member, task: Mutex::new(None) }
+        Self { settings, link, watch, member, task: Mutex::new(None), is_closed: AtomicBool::new(false) }
     }
 
     /// Starts the supervisor on the current runtime unless it runs.
@@ -53,6 +66,9 @@ impl Supervision {
     pub(crate) fn ensure(&self) -> Result<(), TierError> {
         let runtime = Handle::try_current().map_err(|_| TierError::Unavailable)?;
         let mut task = self.task();
+        if self.is_closed() {
+            return Err(TierError::Unavailable);
+        }
         if self.works(task.as_ref()) {
             return Ok(());
         }
@@ -68,6 +84,23 @@ impl Supervision {
         };
         *task = Some(runtime.spawn(supervisor.run()));
         Ok(())
+    }
+
+    /// Ends it for ever. Returns when it has ended, unless its runtime stands still.
+    pub(crate) async fn close(&self) {
+        let task = {
+            let mut task = self.task();
+            self.is_closed.store(true, Ordering::Release);
+            task.take()
+        };
+        if let Some(task) = task {
+            task.abort();
+            let _ = timeout(self.settings.connect_timeout, task).await;
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
     }
 
     /// Whether the supervisor has been started and still runs.
@@ -107,18 +140,22 @@ impl Supervisor {
         let mut backoff = Backoff::new(self.settings.retry_min, self.settings.retry_max);
         loop {
             self.link.give_sign();
-            if let Some(heartbeat) = self.connect().await {
-                let since = Instant::now();
-                Box::pin(self.serve(heartbeat)).await;
-                // A connection that lived is replaced at once. One that broke early counts as a failed attempt,
-                // or a server that accepts and then hangs up would be hammered.
-                if since.elapsed() > self.settings.retry_max {
-                    backoff.reset();
-                    self.publish(State::Down);
-                    continue;
+            let cause = match self.connect(self.settings.protocol).await {
+                Ok(heartbeat) => {
+                    let since = Instant::now();
+                    Box::pin(self.serve(heartbeat)).await;
+                    // A connection that lived is replaced at once. One that broke early counts as a failed attempt,
+                    // or a server that accepts and then hangs up would be hammered.
+                    if since.elapsed() > self.settings.retry_max {
+                        backoff.reset();
+                        self.publish(State::Down(TierCause::Lost));
+                        continue;
+                    }
+                    TierCause::Lost
                 }
-            }
-            self.publish(State::Down);
+                Err(cause) => cause,
+            };
+            self.publish(State::Down(cause));
             self.link.give_sign();
             sleep(backoff.pause()).await;
         }
@@ -128,11 +165,12 @@ impl Supervisor {
     async fn serve(&self, mut heartbeat: Heartbeat) {
         let mut rest = Duration::ZERO;
         loop {
-            let session = heartbeat.session.clone();
+            let (session, is_makeshift) = (heartbeat.session.clone(), heartbeat.is_makeshift);
             self.publish(State::Up(Arc::new(session.clone())));
             let ended = async { Err(heartbeat.keep().await) };
             let replaced = async { self.replacement(&session, rest).await.ok_or(End::Broken) };
-            match Box::pin(first(ended, replaced)).await {
+            let better = async { Ok(self.better(is_makeshift).await) };
+            match Box::pin(first(ended, first(replaced, better))).await {
                 Ok(replacement) => heartbeat = replacement,
                 Err(End::Broken) => return,
                 Err(End::Moved) => {
@@ -153,9 +191,8 @@ impl Supervisor {
             match self.link.trouble(session).await {
                 Verdict::Broken => return None,
                 Verdict::Refusing => {
-                    let replacement = self.connect().await;
-                    if replacement.is_some() {
-                        return replacement;
+                    if let Ok(replacement) = self.connect(self.settings.protocol).await {
+                        return Some(replacement);
                     }
                     sleep(self.settings.retry_max).await;
                 }
@@ -164,30 +201,55 @@ impl Supervisor {
         }
     }
 
+    /// In place of a connection that speaks an older protocol only because the server did not know the newer one: one that
+    /// speaks that. A refusal may have been a passing one, and a proxy may be replaced.
+    async fn better(&self, is_makeshift: bool) -> Heartbeat {
+        if !is_makeshift {
+            return pending().await;
+        }
+        let mut pause = TRY_RESP3;
+        loop {
+            sleep(pause).await;
+            if let Ok(heartbeat) = self.connect(Protocol::Resp3).await {
+                return heartbeat;
+            }
+            pause = (pause * 2).min(LONGEST_TRY);
+        }
+    }
+
     /// A connection over which the server has answered.
-    async fn connect(&self) -> Option<Heartbeat> {
+    async fn connect(&self, protocol: Protocol) -> Result<Heartbeat, TierCause> {
+        let stage = Stage::new();
         let attempt = async {
-            let Connected { connection, ear, tracking, territory } =
-                connect(&self.settings, &self.watch).await?;
+            let Connected { connection, ear, tracking, deaf, is_makeshift, territory } =
+                connect(&self.settings, &self.watch, protocol, &stage).await?;
             let mut heartbeat = Heartbeat {
                 settings: Arc::clone(&self.settings),
                 link: Arc::clone(&self.link),
                 watch: Arc::clone(&self.watch),
                 member: Arc::clone(&self.member),
-                session: self.link.open(connection, tracking.is_on()),
+                session: self.link.open(connection, deaf),
                 ear,
+                may_narrow: tracking.is_partial(),
                 tracking,
+                echo: Echo::default(),
+                times: Times::new(Instant::now()),
                 last_try: Instant::now(),
                 readings: Readings::default(),
                 is_blind: false,
                 is_first: true,
                 territory,
                 post: None,
+                is_makeshift,
+                refusal: None,
             };
             // The system accepts connections for a process that stands still.
-            heartbeat.beat().await.ok().map(|()| heartbeat)
+            // One that hung up on the greeting, and does so again, does not even know the older protocol.
+            let lost = if is_makeshift { TierCause::HungUp } else { TierCause::Lost };
+            heartbeat.beat().await.map_err(|_| lost)?;
+            Ok(heartbeat)
         };
-        timeout(self.settings.connect_timeout, attempt).await.ok().flatten()
+        timeout(self.settings.connect_timeout, attempt).await.unwrap_or_else(|_| Err(stage.cause()))
     }
 
     fn publish(&self, state: State) {
@@ -200,7 +262,7 @@ impl Supervisor {
 /// When the task ends with its runtime, so does the connection.
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        self.link.publish(self.number, State::Down);
+        self.link.publish(self.number, State::Down(TierCause::NoRuntime));
     }
 }
 

@@ -54,7 +54,7 @@ impl RedisTier {
                 return Err(TierError::Unavailable);
             }
             let read = |mut replies: Replies| replies.next::<(u64, Vec<Vec<u8>>)>();
-            let ((next, mut keys), _) = self.understand(answers, read)?;
+            let ((next, mut keys), _) = self.way.understand(answers, read)?;
             keys.retain(|key| reserved.is_none_or(|reserved| !key.starts_with(reserved)));
             if !keys.is_empty() {
                 removed += self.unlink(&keys).await?;

@@ -1,11 +1,11 @@
 //! The operations.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cached_core::{
-    Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Line, Moment, Record, Seen, TagAsk, Take,
-    Tier, TierError, TierFill, TierHealth, TierState, Token, planted,
+    Adopted, Ask, Attachment, Budget, Filled, Grant, LeaseClaim, Leased, Line, Moment, Note, Record, Seen,
+    TagAsk, Take, Tier, TierCause, TierError, TierFill, TierHealth, TierState, Token, planted,
 };
 use redis::RedisResult;
 
@@ -13,38 +13,43 @@ use crate::{
     batch::{Batch, Replies},
     builder::RedisTierBuilder,
     cluster::all,
-    failure::{Failure, Verdict},
+    confirm::Confirms,
     journal::{self, NOTE, OPEN, SINCE},
-    node::Answers,
     random,
     reads::Got,
     record::{self, TRAILER, Trailer},
-    scripts::{FILL, INCR, LEASE, RELEASE, RENEW, SEED},
+    scripts::{FAIL, FILL, INCR, KEEP, LEASE, RELEASE, RENEW, SEED},
     settings::millis,
     state::RedisState,
     watch::Attached,
     way::Way,
 };
 
-/// How much longer than asked for, besides once more the time asked for, a tag's generation is kept.
-const SPARE: Duration = Duration::from_secs(60 * 60);
+/// A tag's generation is kept once more for the time that is asked for, but not for less or more than this, so that it need
+/// not be prolonged often, and does not outlive its values for long.
+const SPARE: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(60 * 60);
 
 /// A journal of tags that nobody asked for in so long is forgotten. Loads are shorter.
 const KEEP_JOURNAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long the note of a failed load stays: longer than a waiting process takes to ask, however busy it is.
+const NOTE_LIFE: Duration = Duration::from_secs(5);
 
 /// A shared tier in Redis.
 ///
 /// It holds one connection, made in the background from the first operation on and replaced when it breaks.
 /// While there is none, every operation fails at once with [`TierError::Unavailable`]; only operations that
-/// come during the very first attempt wait for it, within their budgets. No operation takes longer than its
-/// budget ([`operation_timeout`](RedisTierBuilder::operation_timeout),
-/// [`write_timeout`](RedisTierBuilder::write_timeout)).
+/// come during the very first attempt wait for it, so that the first call of a program can already hit: for at most
+/// [`connect_timeout`](RedisTierBuilder::connect_timeout), and a server that refuses does not have them wait. No operation
+/// takes longer than its budget otherwise ([`operation_timeout`](RedisTierBuilder::operation_timeout),
+/// [`write_timeout`](RedisTierBuilder::write_timeout)), which the cache [stretches](Budget) where a load costs more; by half as long
+/// again if this process itself comes late to look at the answer.
 ///
 /// While Redis hangs or is slow, `look`, `lease` and `exists` fail at once as well, so that nobody pays for it before he loads:
 /// a breaker opens when four of the last eight took more than four fifths of their budget. One heartbeat at a time
 /// finds out when it closes, within [`retry`](RedisTierBuilder::retry)'s longest pause after Redis is as fast as before.
 /// Writes go on trying. [`state`](Self::state), [`watch_state`](Self::watch_state) and [`health`](Self::health) say
-/// how it stands.
+/// how it stands, and [`RedisHealth::cause`](crate::RedisHealth) why.
 ///
 /// Operations need a tokio runtime with time and I/O enabled; outside of any runtime they are
 /// [`TierError::Unavailable`]. The background task lives on the runtime of the operation that started it; when
@@ -55,7 +60,8 @@ const KEEP_JOURNAL: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// `Debug` shows the server's address and the state of the connection, and never a user or a password.
 pub struct RedisTier {
-    pub(crate) way: Way,
+    pub(crate) way: Arc<Way>,
+    pub(crate) confirms: Arc<Confirms>,
 }
 
 impl RedisTier {
@@ -64,7 +70,13 @@ impl RedisTier {
     ///
     /// The port defaults to 6379 and the database to 0. `valkey://` means the same; `unix:///path` is a socket.
     /// `rediss://` and `valkeys://` are TLS (feature `tls`): the server must have a certificate for the host of the URL, signed
-    /// by a root of the system or by one that was [given](RedisTierBuilder::root_certificate). There is no way not to verify it.
+    /// by a root of the system or by one that was [given](RedisTierBuilder::root_certificate), or be the one that was
+    /// [pinned](RedisTierBuilder::certificate_pin).
+    ///
+    /// Behind a `?` there may be settings, which overrule those of the builder: `read_timeout=200ms` (this is
+    /// [`operation_timeout`](RedisTierBuilder::operation_timeout)), `write_timeout=2s`, `connect_timeout=3s`, and `protocol=resp2`
+    /// for a proxy that does not know RESP3 and hangs up, or `protocol=resp3` to accept nothing else. In RESP2 the server
+    /// tells nothing of changes. Anything else behind the `?` is an error.
     ///
     /// `redis-sentinel://[[user]:password@]host[:port][,host[:port]…]/name[/database number]` names sentinels (feature
     /// `sentinel`; port 26379) and the primary that they watch over: each connection attempt asks them where it is, one
@@ -87,10 +99,11 @@ impl RedisTier {
     async fn read<T>(
         &self,
         batch: Batch,
+        budget: Budget,
         read: impl FnOnce(Replies) -> RedisResult<T> + Send,
     ) -> Result<(T, Arc<Line>), TierError> {
-        let answers = self.way.read(&batch).await?;
-        self.understand(answers, read)
+        let answers = self.way.read(&batch, budget).await?;
+        self.way.understand(answers, read)
     }
 
     /// Runs what writes.
@@ -99,8 +112,18 @@ impl RedisTier {
         batch: Batch,
         read: impl FnOnce(Replies) -> RedisResult<T> + Send,
     ) -> Result<(T, Arc<Line>), TierError> {
-        let answers = self.way.change(&batch).await?;
-        self.understand(answers, read)
+        self.change_within(batch, Budget::Own, read).await
+    }
+
+    /// The same for a caller that can wait for so long.
+    async fn change_within<T>(
+        &self,
+        batch: Batch,
+        budget: Budget,
+        read: impl FnOnce(Replies) -> RedisResult<T> + Send,
+    ) -> Result<(T, Arc<Line>), TierError> {
+        let answers = self.way.change(&batch, budget).await?;
+        self.way.understand(answers, read)
     }
 
     /// Runs one that writes, and has one answer.
@@ -109,27 +132,16 @@ impl RedisTier {
         Ok(outcome.0)
     }
 
-    pub(crate) fn understand<T>(
-        &self,
-        answers: Answers,
-        read: impl FnOnce(Replies) -> RedisResult<T>,
-    ) -> Result<(T, Arc<Line>), TierError> {
-        let Answers { replies, line } = answers;
-        let understood = read(replies).map_err(|error| {
-            let Failure { error, verdict } = error.into();
-            if verdict == Verdict::Broken {
-                self.way.distrust(&line);
-            }
-            error
-        })?;
-        Ok((understood, line))
-    }
-
     /// Asks each server for what it holds. If one does not answer, nothing is found there.
-    async fn look_apart(&self, asks: &[Ask<'_>], groups: Vec<Vec<usize>>) -> Result<Seen, TierError> {
+    async fn look_apart(
+        &self,
+        asks: &[Ask<'_>],
+        groups: Vec<Vec<usize>>,
+        budget: Budget,
+    ) -> Result<Seen, TierError> {
         let look = async |group: Vec<usize>| {
             let own: Vec<_> = group.iter().map(|&place| asks[place]).collect();
-            self.look_together(&own, &[]).await.map(|seen| (group, seen))
+            self.look_together(&own, &[], budget).await.map(|seen| (group, seen))
         };
         let mut records = vec![Record::Absent; asks.len()];
         let (mut lines, mut error) = (Vec::new(), None);
@@ -150,7 +162,12 @@ impl RedisTier {
         }
     }
 
-    async fn look_together(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
+    async fn look_together(
+        &self,
+        asks: &[Ask<'_>],
+        tags: &[String],
+        budget: Budget,
+    ) -> Result<Seen, TierError> {
         let batch = questions(asks, tags, |ask| [question(ask)]);
         let read = |mut replies: Replies| {
             let generations = generations(&mut replies, tags)?;
@@ -161,16 +178,21 @@ impl RedisTier {
                 generations,
             ))
         };
-        let ((records, generations), line) = self.read(batch, read).await?;
+        let ((records, generations), line) = self.read(batch, budget, read).await?;
         match records {
             Some(records) => Ok(Seen { records, generations, line }),
-            None => Box::pin(self.look_at_lives(asks, tags)).await,
+            None => Box::pin(self.look_at_lives(asks, tags, budget)).await,
         }
     }
 
     /// The same where a value does not say when it ends, as one that another program wrote, or where the server does not say what
     /// time it is.
-    async fn look_at_lives(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
+    async fn look_at_lives(
+        &self,
+        asks: &[Ask<'_>],
+        tags: &[String],
+        budget: Budget,
+    ) -> Result<Seen, TierError> {
         // The other order would give a value the life of its successor.
         let batch = questions(asks, tags, |ask| [command("PTTL", ask.key), question(ask)]);
         let read = |mut replies: Replies| {
@@ -184,7 +206,7 @@ impl RedisTier {
             });
             Ok((records.collect::<RedisResult<Vec<Record>>>()?, generations))
         };
-        let ((records, generations), line) = self.read(batch, read).await?;
+        let ((records, generations), line) = self.read(batch, budget, read).await?;
         Ok(Seen { records, generations, line })
     }
 }
@@ -237,41 +259,70 @@ impl Tier for RedisTier {
     fn health(&self) -> TierHealth {
         let health = RedisTier::health(self);
         let state = match health.state {
+            RedisState::Untried => TierState::Untried,
             RedisState::Up => TierState::Up,
             RedisState::Degraded => TierState::Degraded,
             RedisState::Down => TierState::Down,
         };
-        TierHealth::new(state).reconnects(health.reconnects).breaker_open(health.breaker_open)
+        let word = TierHealth::new(state).cause(health.cause);
+        word.reconnects(health.reconnects).breaker_open(health.breaker_open)
+    }
+
+    async fn connected(&self) -> Result<(), TierCause> {
+        self.way.connected().await
+    }
+
+    async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
+        self.look_within(asks, tags, Budget::Own).await
     }
 
     /// A value says itself when it ends, by the server's clock. One key of another type makes the whole call fail.
-    async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
+    async fn look_within(
+        &self,
+        asks: &[Ask<'_>],
+        tags: &[String],
+        budget: Budget,
+    ) -> Result<Seen, TierError> {
         if asks.is_empty() && tags.is_empty() {
             return Ok(Seen { records: Vec::new(), generations: Vec::new(), line: Line::silent() });
         }
         if tags.is_empty()
             && let Some(groups) = self.way.by_server(asks.iter().map(|ask| ask.key))
         {
-            return Box::pin(self.look_apart(asks, groups)).await;
+            return Box::pin(self.look_apart(asks, groups, budget)).await;
         }
-        self.look_together(asks, tags).await
+        self.look_together(asks, tags, budget).await
+    }
+
+    async fn look_at(&self, key: &str) -> Result<(Record, Arc<Line>), TierError> {
+        self.look_at_within(key, Budget::Own).await
     }
 
     /// Of those that many callers ask for at the same time, several go in one round trip.
-    async fn look_at(&self, key: &str) -> Result<(Record, Arc<Line>), TierError> {
+    async fn look_at_within(&self, key: &str, budget: Budget) -> Result<(Record, Arc<Line>), TierError> {
         let ask = [Ask { key, known: None }];
-        let Way::One(node) = &self.way else {
-            return Box::pin(self.look_together(&ask, &[])).await.and_then(only);
+        let Way::One(node) = &*self.way else {
+            return Box::pin(self.look_together(&ask, &[], budget)).await.and_then(only);
         };
-        let Got { bytes, clock, line } = node.get(key).await?;
+        let read_timeout = node.settings.read_timeout;
+        let Got { bytes, clock, line } = node.get(key, budget.of_read(read_timeout)).await?;
         let Some(bytes) = bytes else { return Ok((Record::Absent, line)) };
         match clock.map(|now| record::open(bytes, now)) {
             Some(Some(record)) => Ok((record, line)),
-            _ => Box::pin(self.look_at_lives(&ask, &[])).await.and_then(only),
+            _ => Box::pin(self.look_at_lives(&ask, &[], budget)).await.and_then(only),
         }
     }
 
     async fn lease(&self, claims: &[LeaseClaim<'_>], tags: TagAsk<'_>) -> Result<Leased, TierError> {
+        self.lease_within(claims, tags, Budget::Own).await
+    }
+
+    async fn lease_within(
+        &self,
+        claims: &[LeaseClaim<'_>],
+        tags: TagAsk<'_>,
+        budget: Budget,
+    ) -> Result<Leased, TierError> {
         if claims.is_empty() && tags.keys.is_empty() && !tags.more {
             let (grants, generations, line) = (Vec::new(), Vec::new(), Line::silent());
             return Ok(Leased { grants, generations, moment: None, line });
@@ -297,7 +348,7 @@ impl Tier for RedisTier {
             let grants = claims.iter().map(|_| replies.next().map(grant));
             Ok((grants.collect::<RedisResult<Vec<Grant>>>()?, generations, moment))
         };
-        let ((grants, generations, moment), line) = self.read(batch, read).await?;
+        let ((grants, generations, moment), line) = self.read(batch, budget, read).await?;
         Ok(Leased { grants, generations, moment, line })
     }
 
@@ -315,14 +366,21 @@ impl Tier for RedisTier {
         Ok(Adopted { generations: is_current.then_some(generations), line })
     }
 
-    /// When one fill is refused, others may have been stored.
     async fn fill(&self, fills: Vec<TierFill>) -> Result<Filled, TierError> {
+        self.fill_within(fills, Budget::Own).await
+    }
+
+    /// When one fill is refused, others may have been stored.
+    async fn fill_within(&self, fills: Vec<TierFill>, budget: Budget) -> Result<Filled, TierError> {
         if fills.is_empty() {
             return Ok(Filled { stored: Vec::new(), line: Line::silent() });
         }
         let mut batch = Batch::new();
-        let count = fills.len();
-        for TierFill { key, token, mut bytes, ttl } in fills {
+        let kept: Vec<_> = fills.iter().map(|fill| fill.tags.len()).collect();
+        for TierFill { key, token, mut bytes, ttl, tags } in fills {
+            for tag in &tags {
+                batch.add_script(&KEEP, tag, (millis(ttl), millis(longer(ttl))));
+            }
             if planted!("fill-without-lease-compare") {
                 record::seal(&mut bytes, token.stamp());
                 let mut set = command("SET", &key);
@@ -337,11 +395,15 @@ impl Tier for RedisTier {
         }
         let read = |mut replies: Replies| {
             if planted!("fill-without-lease-compare") {
-                return Ok(vec![true; count]);
+                return Ok(vec![true; kept.len()]);
             }
-            (0..count).map(|_| replies.next()).collect()
+            let stored = |tags: &usize| {
+                (0..*tags).try_for_each(|_| replies.next::<i64>().map(|_| ()))?;
+                replies.next()
+            };
+            kept.iter().map(stored).collect()
         };
-        let (stored, line) = self.change(batch, read).await?;
+        let (stored, line) = self.change_within(batch, budget, read).await?;
         Ok(Filled { stored, line })
     }
 
@@ -352,6 +414,10 @@ impl Tier for RedisTier {
     async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError> {
         let end = if is_failed { "failed" } else { "free" };
         self.write(Batch::of_script(&RELEASE, key, (&token.0[..], end))).await
+    }
+
+    async fn fail(&self, key: &str, token: Token, note: &Note) -> Result<bool, TierError> {
+        self.write(Batch::of_script(&FAIL, key, (&token.0[..], &note.0[..], millis(NOTE_LIFE)))).await
     }
 
     async fn delete(&self, keys: &[String], tags: &[String]) -> Result<(), TierError> {
@@ -383,13 +449,21 @@ impl Tier for RedisTier {
         self.confirm_all().await
     }
 
+    async fn close(&self) {
+        self.way.close().await;
+    }
+
     async fn exists(&self, key: &str) -> Result<bool, TierError> {
         let mut batch = Batch::of(command("EXISTS", key));
         batch.add(command("STRLEN", key));
         batch.add(tail(key));
-        let read = |mut replies: Replies| Ok((replies.next()?, replies.next()?, replies.next::<Vec<u8>>()?));
-        let ((exists, length, tail), _) = self.read(batch, read).await?;
-        Ok(exists && Trailer::of(&tail).is_none_or(|trailer| trailer.has_value(length)))
+        let read = |mut replies: Replies| {
+            Ok((replies.next()?, replies.next()?, replies.next::<Vec<u8>>()?, replies.clock()))
+        };
+        let ((exists, length, tail, now), _) = self.read(batch, Budget::Own, read).await?;
+        let has_value =
+            |trailer: Trailer| trailer.has_value(length) && !now.is_some_and(|now| trailer.is_over(now));
+        Ok(exists && Trailer::of(&tail).is_none_or(has_value))
     }
 
     async fn incr(&self, key: &str, by: i64, ttl: Option<Duration>) -> Result<i64, TierError> {
@@ -430,11 +504,15 @@ fn generation(bytes: Option<Vec<u8>>) -> Option<u64> {
 
 /// Asks for the generations of tags, and makes those that there are not.
 fn seed(batch: &mut Batch, tags: &[String], keep: Duration) {
-    let longer = keep.saturating_mul(2).saturating_add(SPARE);
     for tag in tags {
         let fresh = if planted!("tag-seeded-constant") { 7 } else { random::number() };
-        batch.add_script(&SEED, tag, (format!("{fresh:016x}"), millis(keep), millis(longer)));
+        batch.add_script(&SEED, tag, (format!("{fresh:016x}"), millis(keep), millis(longer(keep))));
     }
+}
+
+/// How long a generation is kept that is made, or would not last for as long as is asked for.
+fn longer(keep: Duration) -> Duration {
+    keep.saturating_add(keep.clamp(*SPARE.start(), *SPARE.end()))
 }
 
 /// The answers.

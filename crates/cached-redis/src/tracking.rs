@@ -5,12 +5,19 @@
 //! with `NOLOOP` that one is not told, and from then on not told either what others do to the key. So `NOLOOP` is
 //! used only as long as the server can be seen not to evict anything. Where it does, what this process wrote itself
 //! comes back to it as a change, which costs it one more question.
+//!
+//! To see that nothing was evicted is a question of its own in each heartbeat. So `NOLOOP` is also let go while nothing is
+//! written: a process that is asked for nothing but hits in memory has no words of its own that could come back.
 
-use redis::{Cmd, RedisError, RedisResult, aio::MultiplexedConnection};
+use std::time::Instant;
+
+use cached_core::TierCause;
+use redis::{Cmd, RedisError, RedisResult, Value, aio::MultiplexedConnection};
 
 use crate::{
     batch::{Batch, Replies},
-    echo,
+    cause,
+    echo::{Asked, Echo},
     scripts::EVICTED,
     watch::Ear,
 };
@@ -27,30 +34,31 @@ pub(crate) enum Tracking {
 }
 
 impl Tracking {
-    /// Starts it, as well as the server allows; `Err` if it does not answer. With a key of one's own, it is off as well if
-    /// nothing arrives of what the server tells.
+    /// Starts it, as well as the server allows, and says why if it does not; `Err` if it does not answer. With a key of one's
+    /// own, a mode in which nothing arrives of what the server tells is not used, and it is off if there is no other.
     pub(crate) async fn start(
         connection: &mut MultiplexedConnection,
         ear: &Ear,
         echo: Option<&str>,
-    ) -> RedisResult<Self> {
-        // Before the first key is tracked.
-        let mut replies = Batch::of_script(&EVICTED, "", &[""; 0]).send(connection).await?;
-        let evicted = answered(replies.next::<String>())?;
-        let mode = evicted.map_or(Self::All, Self::Others);
-        if answered(mode.command().exec_async(connection).await)?.is_none() {
-            return Ok(Self::Off);
-        }
-        let Some(key) = echo else { return Ok(mode) };
+    ) -> RedisResult<(Self, Option<TierCause>)> {
+        // As a rule the server says what it evicts and is heard under `NOLOOP`, and all of it is one round trip.
         let mut batch = Batch::new();
-        echo::ask(&mut batch, &mode, key);
-        ear.forget();
+        // Before the first key is tracked.
+        batch.add_source(&EVICTED, "");
+        let others = Trial::begin(Self::Others(String::new()), ear, echo, &mut batch);
         let mut replies = batch.send(connection).await?;
-        if echo::is_due(&mut replies, &mode) && !ear.has_echoed() {
-            answered(Self::Off.command().exec_async(connection).await)?;
-            return Ok(Self::Off);
+        if let Ok(evicted) = answered(replies.next::<String>())?
+            && others.outcome(&mut replies, connection).await?.is_ok()
+        {
+            return Ok((Self::Others(evicted), None));
         }
-        Ok(mode)
+        let mut batch = Batch::new();
+        let all = Trial::begin(Self::All, ear, echo, &mut batch);
+        let mut replies = batch.send(connection).await?;
+        // Nothing asks less of the server than this mode, so what it lacks for this one is the cause.
+        let Err(cause) = all.outcome(&mut replies, connection).await? else { return Ok((Self::All, None)) };
+        answered(Self::Off.command().exec_async(connection).await)?.ok();
+        Ok((Self::Off, Some(cause)))
     }
 
     /// What brings it about.
@@ -93,13 +101,98 @@ impl Tracking {
         *self = Self::All;
         Ok(())
     }
+
+    /// Asks for the other mode at the end of a batch.
+    pub(crate) fn ask_to_turn(&self, batch: &mut Batch) {
+        if self.is_partial() {
+            batch.add(Self::All.command());
+            // Also what the server has evicted in the name of the command before.
+            Self::ask(batch);
+        } else {
+            Self::ask(batch);
+            batch.add(Self::Others(String::new()).command());
+        }
+    }
+
+    /// Reads the answers; whether some changes may not have been told until then.
+    pub(crate) fn turn(&mut self, replies: &mut Replies) -> bool {
+        match self {
+            Self::Off => false,
+            Self::Others(before) => {
+                let is_all = replies.next::<Value>().is_ok();
+                let has_missed = replies.next::<String>().ok().as_ref() != Some(before);
+                if is_all {
+                    *self = Self::All;
+                }
+                has_missed
+            }
+            Self::All => {
+                let evicted = replies.next::<String>();
+                if replies.next::<Value>().is_ok() {
+                    // Without an answer, the next heartbeat finds another one.
+                    *self = Self::Others(evicted.unwrap_or_default());
+                }
+                false
+            }
+        }
+    }
 }
 
-/// `None` if the server refuses.
-fn answered<T>(answer: RedisResult<T>) -> Result<Option<T>, RedisError> {
+/// A mode that is tried on a new connection.
+struct Trial<'a> {
+    mode: Tracking,
+    ear: &'a Ear,
+    proof: Option<Proof<'a>>,
+}
+
+/// What shows that the server is heard.
+struct Proof<'a> {
+    key: &'a str,
+    echo: Echo,
+    asked: Asked,
+}
+
+impl<'a> Trial<'a> {
+    /// Asks for the mode, and for a message in it.
+    fn begin(mode: Tracking, ear: &'a Ear, key: Option<&'a str>, batch: &mut Batch) -> Self {
+        batch.add(mode.command());
+        let proof = key.map(|key| {
+            let echo = Echo::default();
+            ear.forget();
+            let asked = echo.ask(batch, &mode, key, true, Instant::now());
+            Proof { key, echo, asked }
+        });
+        Self { mode, ear, proof }
+    }
+
+    /// Whether the server tracks in this mode now, and what it tells arrives; or why not.
+    async fn outcome(
+        self,
+        replies: &mut Replies,
+        connection: &mut MultiplexedConnection,
+    ) -> RedisResult<Result<(), TierCause>> {
+        if let Err(cause) = answered(replies.next::<Value>())? {
+            return Ok(Err(cause));
+        }
+        let Self { mode, ear, proof: Some(Proof { key, mut echo, asked }) } = self else { return Ok(Ok(())) };
+        // In which state the server is, is for the heartbeat to say.
+        let mut is_due = echo.is_due(replies, &asked).unwrap_or(false);
+        if !is_due && !echo.runs_scripts() {
+            // A user who may not run scripts is found out by the first question.
+            let mut batch = Batch::new();
+            ear.forget();
+            let asked = echo.ask(&mut batch, &mode, key, true, Instant::now());
+            is_due = echo.is_due(&mut batch.send(connection).await?, &asked).unwrap_or(false);
+        }
+        Ok(if is_due && !ear.has_echoed() { Err(TierCause::NoTracking) } else { Ok(()) })
+    }
+}
+
+/// The cause if the server refuses.
+fn answered<T>(answer: RedisResult<T>) -> Result<Result<T, TierCause>, RedisError> {
     match answer {
-        Ok(answer) => Ok(Some(answer)),
-        Err(error) if error.clone().into_server_errors().is_some() => Ok(None),
+        Ok(answer) => Ok(Ok(answer)),
+        Err(error) if error.clone().into_server_errors().is_some() => Ok(Err(cause::of_error(&error))),
         Err(error) => Err(error),
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -18,6 +18,9 @@ use crate::{
     settings::{HEARTBEAT, LONGEST},
 };
 
+/// How long a registration stands before it is renewed, where the bound is a second.
+const LONGEST_TERM: Duration = Duration::from_secs(5);
+
 /// The shortest pause between two heartbeats, however small the bound.
 const SHORTEST_BEAT: Duration = Duration::from_millis(5);
 
@@ -27,6 +30,12 @@ pub(crate) struct Watch {
     attached: OnceLock<Attached>,
     /// A heartbeat is due at once.
     pub(crate) pulse: Notify,
+    /// How much use the cache had made of proofs when that was last asked.
+    served: AtomicU64,
+    /// It was told that another process wants to know what was handled.
+    is_poked: AtomicBool,
+    /// It was told that the register is lost.
+    is_lost: AtomicBool,
     /// Whom to tell what this server knows of its cluster, if it is in one.
     pub(crate) scout: Option<Scout>,
 }
@@ -105,10 +114,38 @@ impl Watch {
         self.attached.get()
     }
 
-    /// How often a connection is checked, and proven to be fresh.
+    /// How often a connection is checked, and proven to be fresh, while that is of use: often enough that a proof is there
+    /// before the one before it is too old, if the answer takes no longer than a quarter of the bound.
     pub(crate) fn interval(&self) -> Duration {
         self.attached()
-            .map_or(HEARTBEAT, |attached| (attached.attachment.bound / 4).clamp(SHORTEST_BEAT, HEARTBEAT))
+            .map_or(HEARTBEAT, |attached| (attached.bound() * 3 / 4).clamp(SHORTEST_BEAT, HEARTBEAT))
+    }
+
+    /// Whether the cache has made use of proofs since this was asked, or does so in any case.
+    pub(crate) fn take_use(&self) -> bool {
+        let Some(attached) = self.attached() else { return false };
+        let served = attached.attachment.watcher.served();
+        served.is_none_or(|served| self.served.swap(served, Ordering::Relaxed) != served)
+    }
+
+    /// Whether loads are under way, or it is not known.
+    pub(crate) fn has_loads(&self) -> bool {
+        self.attached().is_some_and(|attached| attached.attachment.watcher.served().is_none())
+    }
+
+    /// Whether another process wants to know what was handled, and was not answered yet.
+    pub(crate) fn is_poked(&self) -> bool {
+        self.is_poked.load(Ordering::Acquire)
+    }
+
+    /// The same; from now on it counts as answered.
+    pub(crate) fn take_poke(&self) -> bool {
+        self.is_poked.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether the register was lost since this was asked.
+    pub(crate) fn take_loss(&self) -> bool {
+        self.is_lost.swap(false, Ordering::AcqRel)
     }
 
     /// The connection is there again.
@@ -127,6 +164,10 @@ impl Watch {
 
     /// Hands on what was told, and says whether the echo was a part of it.
     fn hear(&self, push: &PushInfo) -> bool {
+        if push.kind == PushKind::Disconnection {
+            // While nothing is asked, nothing else would find out.
+            self.pulse.notify_one();
+        }
         let (Some(attached), PushKind::Invalidate) = (self.attached(), &push.kind) else { return false };
         let mut has_echo = false;
         match push.data.first() {
@@ -142,17 +183,23 @@ impl Watch {
             // The whole database was emptied, and with it the register of members.
             _ => {
                 self.all_changed();
-                self.pulse.notify_one();
+                self.is_lost.store(true, Ordering::Release);
+                self.poke();
                 has_echo = true;
             }
         }
         has_echo
     }
 
+    fn poke(&self) {
+        self.is_poked.store(true, Ordering::Release);
+        self.pulse.notify_one();
+    }
+
     fn changed(&self, attached: &Attached, key: &[u8]) {
         let is_own = [&attached.members, &attached.echo].iter().any(|own| key.starts_with(own.as_bytes()));
         if key.starts_with(attached.poke.as_bytes()) {
-            self.pulse.notify_one();
+            self.poke();
         } else if !is_own && !planted!("push-ignored") {
             attached.attachment.watcher.changed(key);
         }
@@ -192,10 +239,15 @@ impl Attached {
         self.attachment.bound.min(LONGEST)
     }
 
-    /// How long after a heartbeat this process may serve what it has read. Until the connection is found broken, it
+    /// How long a registration stands before it is renewed.
+    pub(crate) fn term(&self) -> Duration {
+        (self.bound() * 5).clamp(HEARTBEAT, LONGEST_TERM)
+    }
+
+    /// How long after a registration this process may serve what it has read. Until the next one, or until that has failed, it
     /// may have read something; and then that holds for the bound and the grace.
     pub(crate) fn reach(&self, connect_timeout: Duration) -> Duration {
-        let terms = [self.attachment.grace, HEARTBEAT, connect_timeout];
+        let terms = [self.attachment.grace, self.term(), connect_timeout];
         terms.into_iter().fold(self.bound(), Duration::saturating_add).min(LONGEST)
     }
 }

@@ -2,12 +2,14 @@
 
 use std::{ops::Deref, sync::Arc};
 
-use cached_core::{Attachment, Line, TierError};
+use cached_core::{Attachment, Budget, Line, TierCause, TierError};
+use redis::RedisResult;
 use tokio::sync::watch;
 
 use crate::{
-    batch::Batch,
+    batch::{Batch, Replies},
     cluster::{Cluster, Survey},
+    failure::{Failure, Verdict},
     health::RedisHealth,
     heartbeat::{Member, identity},
     node::{Answers, Node},
@@ -60,7 +62,11 @@ impl Way {
 
     pub(crate) fn attach(&self, attachment: Attachment) {
         match self {
-            Self::One(node) => node.attach(attachment),
+            Self::One(node) => {
+                let watcher = Arc::clone(&attachment.watcher);
+                node.condition().on_change(move || watcher.standing_changed());
+                node.attach(attachment);
+            }
             Self::Many(cluster) => cluster.attach(&attachment),
         }
     }
@@ -79,19 +85,29 @@ impl Way {
         }
     }
 
-    /// Runs what somebody waits for before he has a value, unless he would wait in vain.
-    pub(crate) async fn read(&self, batch: &Batch) -> Result<Answers, TierError> {
+    /// Has it connected, and waits for the outcome of the first attempt.
+    pub(crate) async fn connected(&self) -> Result<(), TierCause> {
         match self {
-            Self::One(node) => node.read(batch, node.settings.read_timeout).await,
-            Self::Many(cluster) => Box::pin(cluster.read(batch)).await,
+            Self::One(node) => node.connected().await,
+            Self::Many(cluster) => cluster.connected().await,
+        }
+    }
+
+    /// Runs what somebody waits for before he has a value, unless he would wait in vain.
+    pub(crate) async fn read(&self, batch: &Batch, budget: Budget) -> Result<Answers, TierError> {
+        let budget = budget.of_read(self.settings().read_timeout);
+        match self {
+            Self::One(node) => node.read(batch, budget).await,
+            Self::Many(cluster) => Box::pin(cluster.read(batch, budget)).await,
         }
     }
 
     /// Runs what writes.
-    pub(crate) async fn change(&self, batch: &Batch) -> Result<Answers, TierError> {
+    pub(crate) async fn change(&self, batch: &Batch, budget: Budget) -> Result<Answers, TierError> {
+        let budget = budget.of_write(self.settings().write_timeout);
         match self {
-            Self::One(node) => node.change(batch, node.settings.write_timeout).await,
-            Self::Many(cluster) => cluster.change(batch).await,
+            Self::One(node) => node.change(batch, budget).await,
+            Self::Many(cluster) => cluster.change(batch, budget).await,
         }
     }
 
@@ -104,7 +120,7 @@ impl Way {
     pub(crate) fn nodes(&self) -> Vec<Visited<'_>> {
         match self {
             Self::One(node) => vec![Visited::One(node)],
-            Self::Many(cluster) => cluster.nodes().into_iter().map(Visited::Many).collect(),
+            Self::Many(cluster) => cluster.nodes().iter().cloned().map(Visited::Many).collect(),
         }
     }
 
@@ -145,12 +161,36 @@ impl Way {
         member.map(|node| node.member.id.clone())
     }
 
-    /// Whether this is a name of this process in a register.
-    pub(crate) fn is_own(&self, id: &str) -> bool {
+    /// What the names of this process begin with in a register.
+    pub(crate) fn own_begin(&self) -> &str {
         match self {
-            Self::One(node) => node.member.id == id,
-            Self::Many(cluster) => cluster.is_own(id),
+            Self::One(node) => &node.member.id,
+            Self::Many(cluster) => cluster.identity(),
         }
+    }
+
+    /// Takes leave of the other processes, and of the servers.
+    pub(crate) async fn close(&self) {
+        for node in self.nodes() {
+            node.close().await;
+        }
+    }
+
+    /// What the answers say, and over which line.
+    pub(crate) fn understand<T>(
+        &self,
+        answers: Answers,
+        read: impl FnOnce(Replies) -> RedisResult<T>,
+    ) -> Result<(T, Arc<Line>), TierError> {
+        let Answers { replies, line } = answers;
+        let understood = read(replies).map_err(|error| {
+            let Failure { error, verdict } = error.into();
+            if verdict == Verdict::Broken {
+                self.distrust(&line);
+            }
+            error
+        })?;
+        Ok((understood, line))
     }
 
     pub(crate) fn state(&self) -> RedisState {

@@ -3,7 +3,12 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{check::Promise, faults::FaultMix, run::Plan};
+use crate::{
+    check::Promise,
+    faults::FaultMix,
+    run::{Plan, Roles},
+    worker::Mix,
+};
 
 /// A bug.
 #[derive(Debug)]
@@ -56,19 +61,19 @@ pub(crate) const PLANTS: &[Plant] = &[
         name: "l1-fill-before-verdict",
         what: "core, the landing: L1 is filled, and followers are served, before Redis has accepted the fill",
         breaks: &[Fence],
-        suit: short_loads_on_slow_lines,
+        suit: held_loads,
     },
     Plant {
         name: "followers-take-rejected-value",
         what: "core, the landing: a flight whose fill was refused lands as if it was accepted",
         breaks: &[Fence],
-        suit: short_loads_on_slow_lines,
+        suit: held_loads,
     },
     Plant {
         name: "kept-beside-unasked",
         what: "core, the landing: a load beside another one's lease is kept without asking Redis once more",
         breaks: &[Fence],
-        suit: short_loads_on_slow_lines,
+        suit: held_loads_beside,
     },
     Plant {
         name: "tag-generation-after-load",
@@ -152,7 +157,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         name: "proof-before-drain",
         what: "redis, the heartbeat: the line is proven when it is sent, before its reply has brought the pushes",
         breaks: &[Bound],
-        suit: strict_silence,
+        suit: silence_for_all,
     },
     Plant {
         name: "lease-not-renewed",
@@ -218,12 +223,15 @@ fn slow_loads(plan: &mut Plan) {
     plan.mix.very_slow = 150_000;
 }
 
-/// Many loads are longer than a lease.
+/// All loads are longer than a lease, and there are always callers who wait for them. Between two writes of a key there is the
+/// time for more than one load, so most loads have nothing but the end of a lease as a cause.
 fn long_loads(plan: &mut Plan) {
-    slow_loads(plan);
-    plan.tasks = 24;
-    plan.mix.slow = 100_000;
-    plan.mix.very_slow = 500_000;
+    quiet(plan);
+    plan.operations = u64::MAX;
+    plan.roles = Some(Roles { writes: 10, late: 0 });
+    (plan.rate, plan.tasks) = (4_000, 24);
+    plan.mix = Mix { very_slow: 1_000_000, slow: 0, fail: 0, panic: 0, ..plan.mix };
+    plan.faults = FaultMix::NONE;
 }
 
 fn tags(plan: &mut Plan) {
@@ -250,17 +258,24 @@ fn slow_lines(plan: &mut Plan) {
     plan.faults = FaultMix { slow: 1, calm: (10, 50), ..plan.faults };
 }
 
-/// Loads end all the time when their invalidation is known to Redis, and not yet here.
-fn short_loads_on_slow_lines(plan: &mut Plan) {
+/// One worker writes a key again and again. Half of the loads of it by the others end when such a write was acknowledged, and
+/// before they are told; and a call of it begins just then.
+fn held_loads(plan: &mut Plan) {
     quiet(plan);
-    plan.tasks = 24;
-    plan.rate = 16_000;
-    plan.operations = 80_000;
-    plan.mix.write = 100_000;
-    plan.mix.seasons = [1, 1, 1];
-    plan.mix.slow = 1_000_000;
-    plan.mix.very_slow = 0;
-    plan.faults = FaultMix { slow: 1, calm: (10, 50), ..plan.faults };
+    plan.operations = u64::MAX;
+    plan.settings.bound = 100;
+    plan.roles = Some(Roles { writes: 25, late: 8 });
+    plan.only = Some(1);
+    (plan.rate, plan.tasks, plan.burst) = (2_000, 16, 1);
+    // The other half is stored, so that nobody waits for long.
+    plan.mix = Mix { slow: 0, very_slow: 0, fail: 0, panic: 0, held: 500_000, ..plan.mix };
+    plan.faults = FaultMix::NONE;
+}
+
+/// As [`held_loads`], of a key that each process loads for itself, so that most do it beside another one's lease.
+fn held_loads_beside(plan: &mut Plan) {
+    held_loads(plan);
+    plan.only = Some(5);
 }
 
 /// Connections go silent for longer than the grace.
@@ -270,18 +285,18 @@ fn silence(plan: &mut Plan) {
     plan.faults = FaultMix { swallow: 2, refuse: 1, redis_freeze: 1, longest: 1_500, ..plan.faults };
 }
 
-/// As [`silence`], and there is no grace. A proof that is given too early is so by a quarter of the bound: that is
-/// made long.
-fn strict_silence(plan: &mut Plan) {
-    silence(plan);
-    plan.rate = 20_000;
-    plan.operations = 240_000;
-    plan.longest = Some(Duration::from_secs(12));
-    // What a worker invalidates itself shows nothing, and what it has must last for the bound.
-    plan.mix.write = 2_000;
+/// All connections go silent at once, and then another program writes and deletes all keys. Nobody else writes, so everyone has
+/// them in memory by then, and there is no grace. A proof that is given too early is so by a quarter of the bound, or by what is
+/// left of it: that is made long, and each of the workers is at another point of it.
+fn silence_for_all(plan: &mut Plan) {
+    quiet(plan);
+    plan.operations = u64::MAX;
+    plan.longest = Some(Duration::from_secs(8));
     plan.settings.bound = 1_000;
     plan.settings.grace = 0;
-    plan.faults = FaultMix { refuse: 0, redis_freeze: 0, longest: 1_600, ..plan.faults };
+    plan.rate = 4_000;
+    plan.mix = plan.mix.reading();
+    plan.faults = FaultMix { silence: 1, calm: (500, 900), longest: 1_500, ..FaultMix::NONE };
 }
 
 fn reconnects(plan: &mut Plan) {

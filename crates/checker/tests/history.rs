@@ -10,6 +10,9 @@ fn a_million_operations_break_no_promise() {
         .expect("the checker starts");
     let told = String::from_utf8_lossy(&checker.stdout);
     let errors = String::from_utf8_lossy(&checker.stderr);
+    for seed in told.lines().filter_map(|line| line.strip_prefix("seed: ")) {
+        println!("again: cargo run -p checker -- --ops 1_000_000 --seed {seed}");
+    }
     assert!(checker.status.success() && errors.is_empty(), "{told}\n{errors}");
     assert!(told.lines().any(|line| line == "violations: 0"), "{told}");
 }

@@ -8,6 +8,7 @@
 //! | `burst KEY CALLERS MS` | `loading` when a load begins, which takes so long; then `VALUES LOADS LONGEST`: how many different values the callers got, how many loads there were here, and how many ms the longest call took |
 //! | `invalidate KEY` | `done`, or the error |
 //! | `stats` | the cache's counters as JSON |
+//! | `stats off` | that it runs, without a look at the cache |
 
 use std::{
     collections::HashSet,
@@ -89,6 +90,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 Ok(()) => println!("done"),
                 Err(error) => println!("{error}"),
             },
+            Some(("stats", _)) => println!("no cache was asked for"),
             _ => println!("{}", serde_json::to_string(&default_cache().stats())?),
         }
     }

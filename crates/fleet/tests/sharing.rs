@@ -1,11 +1,14 @@
 //! Processes that share one Redis, or none.
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Read, Write},
+    path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    time::Instant,
 };
 
-use redis_harness::{RedisServer, eventually};
+use redis_harness::{Pulse, RedisServer, eventually};
 
 struct Worker {
     child: Child,
@@ -15,7 +18,11 @@ struct Worker {
 
 impl Worker {
     fn start(environment: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_worker"))
+        Self::start_program(Path::new(env!("CARGO_BIN_EXE_worker")), environment)
+    }
+
+    fn start_program(program: &Path, environment: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(program)
             .env_remove("REDIS_URL")
             .env_remove("CACHED_ASIDE")
             .env_remove("CACHED_ASIDE_NAMESPACE")
@@ -130,12 +137,14 @@ fn when_the_process_that_loads_is_killed_one_other_loads_and_nobody_waits_longer
     for worker in &mut others {
         worker.tell(&format!("burst cold 100 {LOAD}"));
     }
+    let (pulse, killed) = (Pulse::start(), Instant::now());
     holder.child.kill().expect("it runs");
     let ends = others.each_mut().map(Worker::hear_burst);
     assert_eq!(ends.iter().map(|(_, loads, _)| loads).sum::<u64>(), 1, "{ends:?}");
-    // The holder renewed its lease for the last time before it was killed. The rest is for a busy machine.
+    // The holder renewed its lease for the last time before it was killed. The rest is for what 100 callers take.
     let longest = ends.iter().map(|(.., longest)| *longest).max();
-    assert!(longest <= Some(LEASE + LOAD + 1000), "{ends:?}");
+    let late = u64::try_from(pulse.late(killed, Instant::now()).as_millis()).expect("it is not long");
+    assert!(longest <= Some(LEASE + LOAD + 1000 + late), "{ends:?}, and {late} ms late");
 }
 
 #[test]
@@ -172,8 +181,8 @@ fn a_redis_that_is_killed_costs_nothing_but_sharing() {
     let mut number = 0;
     eventually("Redis is filled again", || {
         number += 1;
-        a.say(&format!("ask {number}"));
-        redis.cli(&["EXISTS", &format!("fleet:answer:{number}")]).trim() == "1"
+        a.say(&format!("ask n{number}"));
+        redis.cli(&["EXISTS", &format!("fleet:answer:n{number}")]).trim() == "1"
     });
 }
 
@@ -202,17 +211,63 @@ fn the_environment_can_turn_it_off() {
 
 #[test]
 fn a_bad_environment_is_said_once_without_its_secrets_and_stops_nothing() {
-    for (name, value) in [
-        ("REDIS_URL", "redis://user:canary@localhost:notaport"),
-        ("REDIS_URL", "canary"),
-        ("CACHED_ASIDE", "canary"),
-        ("CACHED_ASIDE_NAMESPACE", "can ary"),
-    ] {
-        let mut worker = Worker::start(&[(name, value)]);
-        assert!(worker.say("ask x").ends_with("Miss"));
-        assert!(worker.say("ask x").contains("tier: L1"));
+    let said_once = |worker: Worker, begin: &str| {
         let said = worker.end();
-        assert!(said.starts_with("cached-aside: ") && said.lines().count() == 1, "{said}");
+        assert!(said.starts_with(begin) && said.lines().count() == 1, "{said}");
         assert!(!said.contains("canary"), "{said}");
+    };
+    // Where there was to be a Redis, a cache of its own would hear of no invalidation; and a word that may have been meant to
+    // turn it off does.
+    let redis = ("REDIS_URL", "redis://127.0.0.1:1");
+    for environment in [
+        &[("REDIS_URL", "redis://user:canary@localhost:notaport")][..],
+        &[("REDIS_URL", "redis://user:canary@localhost/?canary=1")],
+        &[("REDIS_URL", "canary")],
+        &[("CACHED_ASIDE", "canary")],
+        &[("CACHED_ASIDE_NAMESPACE", "can ary"), redis],
+        &[("CACHED_ASIDE_NAMESPACE", "shop:canary"), redis],
+    ] {
+        let mut worker = Worker::start(environment);
+        for _ in 0..2 {
+            assert!(worker.say("ask x").contains("Bypass(Off)"), "{environment:?}");
+        }
+        said_once(worker, "cached-aside: CACHING IS OFF: ");
     }
+    // Alone, it shares nothing in any case.
+    let mut worker = Worker::start(&[("CACHED_ASIDE_NAMESPACE", "can ary")]);
+    assert!(worker.say("ask x").ends_with("Miss"));
+    assert!(worker.say("ask x").contains("tier: L1"));
+    said_once(worker, "cached-aside: ");
+}
+
+#[test]
+fn a_program_whose_file_was_replaced_shares_with_the_one_in_its_place() {
+    let redis = RedisServer::start();
+    let worker = Path::new(env!("CARGO_BIN_EXE_worker"));
+    let directory = worker.with_file_name(format!("fleet-{}", std::process::id()));
+    fs::create_dir_all(&directory).expect("a directory for a program");
+    let program = directory.join("shop");
+    let start = || {
+        // A copy could not be run while another thread starts a process, which inherits the file that is written.
+        fs::hard_link(worker, &program).expect("the program can have another name");
+        Worker::start_program(&program, &[("REDIS_URL", &redis.url())])
+    };
+    let mut old = start();
+    // It says so when it reads its input, so it runs; and it has not asked for its name yet.
+    old.tell("stats off");
+    assert!(old.hear().starts_with("no "));
+    fs::remove_file(&program).expect("the program can be removed");
+    let mut new = start();
+    for (worker, key) in [(&mut old, "x"), (&mut new, "y")] {
+        let asked = format!("ask {key}");
+        assert_eq!(worker.say(&asked), format!("{} Miss", worker.own(key)));
+        assert_eq!(
+            redis.cli(&["EXISTS", &format!("shop:answer:{key}")]),
+            "1",
+            "{}",
+            redis.cli(&["KEYS", "*"])
+        );
+    }
+    drop((old, new));
+    fs::remove_dir_all(&directory).expect("the directory can be removed");
 }

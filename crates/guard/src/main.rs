@@ -1,4 +1,5 @@
-//! `guard FUNCTION HITS`: fills a cache, and then asks it so often, for `tests/instructions.rs` to count.
+//! `guard FUNCTION HITS`: fills a cache, and then asks it so often, for `tests/instructions.rs` to count. `guard fib DEPTH` calls a
+//! function that calls itself so deep, in a thread, and prints how many bytes of stack a level takes, for `tests/depth.rs`.
 
 use std::{
     env,
@@ -6,7 +7,9 @@ use std::{
     hint::black_box,
     pin::pin,
     process::ExitCode,
+    sync::atomic::{AtomicUsize, Ordering},
     task::{Context, Poll, Waker},
+    thread,
 };
 
 use cached_aside::cached;
@@ -31,6 +34,19 @@ async fn prompt(text: &str) -> u64 {
     text.len() as u64
 }
 
+/// Where the frames of these two levels are.
+const NOTED: [u64; 2] = [100, 200];
+static FRAMES: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
+
+#[cached("fib", ttl = "1h", local)]
+fn fib(n: u64) -> u64 {
+    if let Some(level) = NOTED.iter().position(|noted| *noted == n) {
+        let here = 0_u8;
+        FRAMES[level].store(std::ptr::from_ref(black_box(&here)).addr(), Ordering::SeqCst);
+    }
+    if n < 2 { n } else { fib(n - 1).wrapping_add(fib(n - 2)) }
+}
+
 /// Keys that take turns. With so few, not one in a million tables has a set that is too small for those that fall to it.
 const KEYS: u64 = 10;
 
@@ -50,12 +66,24 @@ fn main() -> ExitCode {
         "name" => ask(hits, |n| now(by_name(name(n), 7))),
         "square" => ask(hits, square),
         "prompt" => ask(hits, |n| now(prompt(text(n)))),
+        "fib" => return descend(hits),
         _ => {
             eprintln!("there is no function `{function}`");
             return ExitCode::FAILURE;
         }
     }
     ExitCode::SUCCESS
+}
+
+/// In a thread with the stack that the standard library gives one.
+fn descend(depth: u64) -> ExitCode {
+    let thread = thread::Builder::new().stack_size(2 << 20).spawn(move || fib(depth));
+    if thread.is_ok_and(|thread| thread.join().is_ok()) {
+        let [low, high] = FRAMES.each_ref().map(|frame| frame.load(Ordering::SeqCst));
+        println!("{}", low.abs_diff(high) / 100);
+        return ExitCode::SUCCESS;
+    }
+    ExitCode::FAILURE
 }
 
 /// Each key once to load it and a few times to have it at hand, and then so many hits.

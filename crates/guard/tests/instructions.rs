@@ -1,11 +1,11 @@
 //! How many instructions a hit takes: they repeat, whatever else the machine does, and so can be held to.
 #![cfg(target_os = "linux")]
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::Path, process::Command};
+
+use program::build;
+
+mod program;
 
 /// What each function's hit took when it was last measured, with the loop around it. A change that makes it better lowers
 /// the figure.
@@ -30,22 +30,6 @@ fn a_hit_takes_no_more_instructions_than_it_did() {
         }
     }
     assert!(too_many.is_empty(), "{}", too_many.join("; "));
-}
-
-/// As users build it, which the test itself is not.
-fn build() -> PathBuf {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("release");
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--locked", "--manifest-path"])
-        .arg(manifest)
-        .arg("--target-dir")
-        .arg(&target)
-        // What was asked for the tests is not for this.
-        .env_remove("RUSTFLAGS")
-        .status();
-    assert!(built.is_ok_and(|status| status.success()), "the program could not be built");
-    target.join("release/guard")
 }
 
 /// Of a whole run, by callgrind.

@@ -37,20 +37,28 @@ pub use timer::Delay;
 
 // What the model has its own of: Moka frees values when it likes, and that may be in another execution.
 mod l1;
+// And of what leaves: nothing in here has code of its own.
+mod leaving;
 
 // The core itself.
 #[path = "../../cached-core/src/private/mod.rs"]
 pub mod __private;
 #[path = "../../cached-core/src/arrival.rs"]
 mod arrival;
+#[path = "../../cached-core/src/aside.rs"]
+mod aside;
 #[path = "../../cached-core/src/background.rs"]
 mod background;
+#[path = "../../cached-core/src/budget.rs"]
+mod budget;
 #[path = "../../cached-core/src/builder.rs"]
 mod builder;
 #[path = "../../cached-core/src/cache.rs"]
 mod cache;
 #[path = "../../cached-core/src/call.rs"]
 mod call;
+#[path = "../../cached-core/src/cause.rs"]
+mod cause;
 #[path = "../../cached-core/src/claim.rs"]
 mod claim;
 #[path = "../../cached-core/src/clock.rs"]
@@ -107,6 +115,8 @@ mod line;
 mod load;
 #[path = "../../cached-core/src/marks.rs"]
 mod marks;
+#[path = "../../cached-core/src/note.rs"]
+mod note;
 #[path = "../../cached-core/src/notice.rs"]
 mod notice;
 #[path = "../../cached-core/src/observe.rs"]
@@ -121,10 +131,16 @@ mod places;
 mod planted;
 #[path = "../../cached-core/src/policy/mod.rs"]
 mod policy;
+#[path = "../../cached-core/src/program.rs"]
+mod program;
+#[path = "../../cached-core/src/reap.rs"]
+mod reap;
 #[path = "../../cached-core/src/renew.rs"]
 mod renew;
 #[path = "../../cached-core/src/replay.rs"]
 mod replay;
+#[path = "../../cached-core/src/returning.rs"]
+mod returning;
 #[path = "../../cached-core/src/said.rs"]
 mod said;
 #[path = "../../cached-core/src/seek.rs"]
@@ -133,14 +149,20 @@ mod seek;
 mod shape;
 #[path = "../../cached-core/src/shared.rs"]
 mod shared;
+#[path = "../../cached-core/src/shared_error.rs"]
+mod shared_error;
 #[path = "../../cached-core/src/site.rs"]
 mod site;
 #[path = "../../cached-core/src/slot.rs"]
 mod slot;
 #[path = "../../cached-core/src/span.rs"]
 mod span;
+#[path = "../../cached-core/src/standing.rs"]
+mod standing;
 #[path = "../../cached-core/src/stats.rs"]
 mod stats;
+#[path = "../../cached-core/src/sweeps.rs"]
+mod sweeps;
 #[path = "../../cached-core/src/tags.rs"]
 mod tags;
 #[path = "../../cached-core/src/testing/mod.rs"]
@@ -156,6 +178,7 @@ mod warming;
 
 pub use builder::CacheBuilder;
 pub use cache::{Cache, Mode};
+pub use cause::{CertificateFault, TierCause};
 pub use clock::Clock;
 pub use codec::{Codec, Format, Target, erased_serde};
 pub use control::{CacheControl, CacheOutcome, Layer, LoadRule, MayLoad, OnlyIfCached, Reason, Reply};
@@ -168,9 +191,11 @@ pub use key::{Blake3, KeyHasher, KeyPart, KeyedBlake3};
 pub use keyspace::{Keyspace, LoadError};
 pub use latency::Latency;
 pub use line::Line;
+pub use shared_error::SharedLoadError;
 pub use stats::{FunctionStats, Stats};
+pub use tags::Tag;
 pub use tier::{
-    Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Record, Seen, Stamp, Stored,
-    TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
+    Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Note, Record, Seen, Stamp,
+    Stored, TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
 };
 pub use timeout::LoadTimeout;

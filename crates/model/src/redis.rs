@@ -18,8 +18,8 @@ use crate::{
     line::Line,
     sync::{Mutex, MutexGuard},
     tier::{
-        Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, Record, Seen, Stamp, Stored,
-        TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
+        Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, Note, Record, Seen, Stamp,
+        Stored, TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
     },
 };
 
@@ -56,6 +56,7 @@ struct Entry {
     value: Option<(Vec<u8>, Stamp)>,
     lease: Option<Token>,
     has_failed: bool,
+    error: Option<Note>,
 }
 
 /// One process's connection.
@@ -152,6 +153,7 @@ impl Data {
                 Record::Leased { left: long, is_retry: *has_failed }
             }
             Some(Entry { has_failed: true, .. }) => Record::Failed,
+            Some(Entry { error: Some(note), .. }) => Record::Error(note.clone()),
             _ => Record::Absent,
         }
     }
@@ -166,7 +168,7 @@ impl Data {
             (Some((_, stamp)), Take::Over(seen)) if *stamp != seen => return Grant::Changed,
             _ => {}
         }
-        entry.lease = Some(claim.token);
+        (entry.lease, entry.error) = (Some(claim.token), None);
         Grant::Held
     }
 
@@ -197,6 +199,21 @@ impl Connection {
             self.redis.said.notify_all();
         }
         result
+    }
+
+    /// Ends a lease; whether it was there.
+    fn give_back(&self, key: &str, token: Token, leave: impl FnOnce(&mut Entry)) -> Result<bool, TierError> {
+        let by = self.number;
+        self.write(|data| {
+            let held = data.entries.get_mut(key).filter(|entry| entry.lease == Some(token));
+            let is_held = held.is_some();
+            if let Some(entry) = held {
+                entry.lease = None;
+                leave(entry);
+                data.changed(key, by);
+            }
+            is_held
+        })
     }
 
     fn write<T>(&self, act: impl FnOnce(&mut Data) -> T) -> Result<T, TierError> {
@@ -289,16 +306,14 @@ impl Tier for Connection {
     }
 
     async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError> {
-        let by = self.number;
-        self.write(|data| {
-            let held = data.entries.get_mut(key).filter(|entry| entry.lease == Some(token));
-            let is_held = held.is_some();
-            if let Some(entry) = held {
-                entry.lease = None;
-                entry.has_failed = is_failed && entry.value.is_none();
-                data.changed(key, by);
+        self.give_back(key, token, |entry| entry.has_failed = is_failed && entry.value.is_none())
+    }
+
+    async fn fail(&self, key: &str, token: Token, note: &Note) -> Result<bool, TierError> {
+        self.give_back(key, token, |entry| {
+            if entry.value.is_none() {
+                (entry.has_failed, entry.error) = (false, Some(note.clone()));
             }
-            is_held
         })
     }
 

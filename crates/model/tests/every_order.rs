@@ -13,7 +13,8 @@ models! {
         no_load_from_before_an_invalidation_is_kept
         no_load_from_before_a_clearing_is_kept
         a_dropped_leader_is_followed_by_another
-        a_failed_load_is_tried_once_more
+        after_a_failed_load_each_follower_has_its_turn
+        a_follower_that_has_its_turn_may_go_away
         a_load_that_panicked_is_tried_once_more
         a_follower_may_go_away_at_any_time
         loads_do_not_wait_in_a_circle;

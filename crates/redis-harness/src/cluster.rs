@@ -69,8 +69,10 @@ impl RedisCluster {
     fn form(&self, shares: &[Option<RangeInclusive<u16>>]) {
         for ((number, server), slots) in (1..).zip(&self.servers).zip(shares) {
             if let Some(slots) = slots {
-                let [first, last] = [slots.start(), slots.end()].map(ToString::to_string);
-                server.cli(&["CLUSTER", "ADDSLOTSRANGE", &first, &last]);
+                // Redis 6 knows no ranges.
+                let slots: Vec<_> = slots.clone().map(|slot| slot.to_string()).collect();
+                let command = ["CLUSTER", "ADDSLOTS"].into_iter().chain(slots.iter().map(String::as_str));
+                server.cli(&command.collect::<Vec<_>>());
             }
             server.cli(&["CLUSTER", "SET-CONFIG-EPOCH", &format!("{number}")]);
         }
@@ -256,8 +258,11 @@ impl RedisCluster {
 
 fn server(options: &[&str]) -> RedisServer {
     let bus = port::free().to_string();
-    let own = ["--cluster-enabled", "yes", "--cluster-node-timeout", NODE_TIMEOUT, "--cluster-port", &bus];
-    RedisServer::start_with(&[&own[..], options].concat())
+    let own = ["--cluster-enabled", "yes", "--cluster-node-timeout", NODE_TIMEOUT];
+    // Before Redis 7 it has its distance from the other port.
+    let bus = ["--cluster-port", &bus];
+    let bus = if RedisServer::major_version() < 7 { &bus[..0] } else { &bus[..] };
+    RedisServer::start_with(&[&own[..], bus, options].concat())
 }
 
 fn thirds() -> impl Iterator<Item = RangeInclusive<u16>> {

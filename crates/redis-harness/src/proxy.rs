@@ -13,7 +13,11 @@ use std::{
 
 use socket2::SockRef;
 
-use crate::{frames::Frames, port};
+use crate::{
+    frames::Frames,
+    port,
+    requests::{Deafness, Requests},
+};
 
 /// What a [`Proxy`] does with connections, both those it has and those to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +33,10 @@ pub enum Mode {
     /// Forwards everything but the pushes of RESP3, in which a server tells what nobody has asked for. A push that has
     /// begun when this mode begins is dropped from there on, which a client cannot understand.
     DropPushes,
+    /// The server tracks nothing while `NOLOOP` is on, as Dragonfly.
+    DeafUnderNoLoop,
+    /// The server tracks nothing that a script reads.
+    DeafInScripts,
     /// Accepts and reads, and never answers. A connection that was open in this mode stays mute for ever, as
     /// after the loss of a router's state; only connections opened later are answered again.
     Swallow,
@@ -36,6 +44,9 @@ pub enum Mode {
     Refuse,
     /// Resets what is open, and new connections as soon as they send something.
     Reset,
+    /// Answers a client that greets (`HELLO`) with these bytes, or not at all if there are none, and closes its connection; all
+    /// else is forwarded. So does a proxy that does not know RESP3, and a server that refuses for a while.
+    Greet(&'static [u8]),
     /// Cuts the next answer of each connection after this many bytes and closes the connection.
     Truncate(usize),
     /// Cuts the next answer of each connection after this many bytes and resets the connection.
@@ -53,6 +64,14 @@ impl Mode {
                 least + most.saturating_sub(least) * (*random >> 16) / 0xffff
             }
             _ => Duration::ZERO,
+        }
+    }
+
+    fn deafness(self) -> Option<Deafness> {
+        match self {
+            Self::DeafUnderNoLoop => Some(Deafness::NoLoop),
+            Self::DeafInScripts => Some(Deafness::Scripts),
+            _ => None,
         }
     }
 
@@ -263,12 +282,22 @@ struct Link {
 impl Link {
     fn pump_requests(&self, proxy: &Inner) {
         let mut buffer = vec![0; 64 * 1024];
+        // Followed in every mode, as the answers are.
+        let mut requests = Requests::default();
         while let Some(chunk) = read(&self.client, &mut buffer) {
             self.count_request(&proxy.counts, chunk);
-            if proxy.mode() == Mode::Reset {
-                return self.reset();
+            let mode = proxy.mode();
+            match mode {
+                Mode::Reset => return self.reset(),
+                Mode::Greet(answer) if chunk.windows(5).any(|word| word == b"HELLO") => {
+                    let _ = (&self.client).write_all(answer);
+                    self.close();
+                    break;
+                }
+                _ => {}
             }
-            if !self.mute.load(Ordering::SeqCst) && (&self.upstream).write_all(chunk).is_err() {
+            let request = requests.edit(chunk, mode.deafness());
+            if !self.mute.load(Ordering::SeqCst) && (&self.upstream).write_all(&request).is_err() {
                 break;
             }
         }

@@ -1,11 +1,16 @@
 //! A `redis-server` process.
 
 use std::{
+    env,
+    ffi::OsString,
     fs,
     io::ErrorKind,
     path::PathBuf,
     process::{self, Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -13,6 +18,9 @@ use std::{
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::{cli, port, wait::PATIENCE};
+
+/// Names another server in the environment, such as another version: a path to its program.
+const BINARY: &str = "CACHED_ASIDE_REDIS_SERVER";
 
 const MISSING: &str = "redis-server is not installed, and these tests need it. Install it with one of\n  \
      sudo apt-get install redis-server\n  sudo dnf install redis\n  brew install redis\nor run scripts/test.sh";
@@ -39,7 +47,8 @@ impl RedisServer {
     /// Starts a server on a free port, and returns when it answers.
     ///
     /// # Panics
-    /// When `redis-server` is not installed (the message says how to install it) or does not answer.
+    /// When `redis-server` is not installed (the message says how to install it) or does not answer. The environment's
+    /// `CACHED_ASIDE_REDIS_SERVER` may name another program in its place.
     #[must_use]
     pub fn start() -> Self {
         Self::start_with(&[])
@@ -91,6 +100,20 @@ impl RedisServer {
         panic!("redis-server did not start on any of {ATTEMPTS} ports; its log: {}", server.log());
     }
 
+    /// That of the servers that are started, such as 7; of Valkey as well, which began with 7.
+    ///
+    /// # Panics
+    /// When the program cannot be run, or does not say it.
+    pub fn major_version() -> u32 {
+        static VERSION: LazyLock<u32> = LazyLock::new(|| {
+            let said = Command::new(binary()).arg("--version").output().expect(MISSING).stdout;
+            let said = String::from_utf8_lossy(&said).into_owned();
+            let version = said.split_once("v=").and_then(|(_, rest)| rest.split_once('.'));
+            version.and_then(|(major, _)| major.parse().ok()).expect("a server says its version")
+        });
+        *VERSION
+    }
+
     /// The address without a password: `redis://127.0.0.1:port/`.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
@@ -110,7 +133,7 @@ impl RedisServer {
     pub(crate) fn bus_port(&self) -> u16 {
         let place = self.options.iter().position(|option| option == "--cluster-port");
         let port = place.and_then(|place| self.options.get(place + 1));
-        port.and_then(|port| port.parse().ok()).expect("the server is in a cluster")
+        port.and_then(|port| port.parse().ok()).unwrap_or(self.port + 10_000)
     }
 
     /// The port for TLS, as lasting as the other one.
@@ -192,7 +215,7 @@ impl RedisServer {
 
     /// Starts the process; `false` if it ended before it answered, as when its port is taken.
     fn launch(&mut self) -> bool {
-        let mut command = Command::new("redis-server");
+        let mut command = Command::new(binary());
         if let Some(configuration) = self.sentinel.take() {
             // It writes to this file as well.
             fs::write(self.configuration(), configuration).expect("writing the configuration of a sentinel");
@@ -288,11 +311,16 @@ impl Drop for RedisServer {
     }
 }
 
+/// The program that is run.
+fn binary() -> OsString {
+    env::var_os(BINARY).unwrap_or_else(|| "redis-server".into())
+}
+
 /// A new directory for one server.
 fn directory() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!("cached-aside-redis-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let path = std::env::temp_dir().join(name);
+    let path = env::temp_dir().join(name);
     // An earlier process with the same id may have been killed before it could clean up.
     let _ = fs::remove_dir_all(&path);
     fs::create_dir_all(&path).expect("creating a directory for redis-server");

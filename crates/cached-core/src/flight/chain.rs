@@ -14,6 +14,13 @@ pub(super) struct Link {
     outer: Option<Arc<Link>>,
 }
 
+impl Link {
+    /// Whether its load is inside of another one.
+    pub(super) fn is_nested(&self) -> bool {
+        self.outer.is_some()
+    }
+}
+
 thread_local!(static INNERMOST: RefCell<Option<Arc<Link>>> = const { RefCell::new(None) });
 
 /// The chain of the current code with one more load.
@@ -35,14 +42,25 @@ pub(super) fn flights() -> Vec<Arc<Flight>> {
     })
 }
 
-/// Whether the current code is inside of a load that is inside of another one.
-pub(crate) fn is_nested() -> bool {
-    INNERMOST.with_borrow(|innermost| innermost.as_ref().is_some_and(|link| link.outer.is_some()))
-}
-
 /// Whether the current code is inside of a load.
 pub(crate) fn is_inside() -> bool {
     INNERMOST.with_borrow(Option::is_some)
+}
+
+/// Which loads some code is inside of.
+pub(crate) struct Inside(Option<Arc<Link>>);
+
+impl Inside {
+    /// Those of the current code.
+    pub(crate) fn here() -> Self {
+        Self(INNERMOST.with_borrow(Option::clone))
+    }
+
+    /// Runs `f` as code inside of them.
+    pub(crate) fn run<T>(self, f: impl FnOnce() -> T) -> T {
+        let _restore = Restore(INNERMOST.replace(self.0));
+        f()
+    }
 }
 
 struct Restore(Option<Arc<Link>>);

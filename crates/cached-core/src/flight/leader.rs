@@ -5,26 +5,38 @@ use std::{
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
-    sync::Arc,
+    sync::{Arc, Weak},
     task::{Context, Poll, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{Flight, Flights, Landing, Phase, chain, lock, pulse::Pulse, wake};
 use crate::{
     claim::{Carried, Claim},
+    leaving::Leaving,
+    marks::Stands,
     slot::Slot,
-    sync::Ordering,
+    sync::{Instant, Ordering},
 };
 
 /// Leads a flight until it [lands](Leader::land) or [fails](Leader::fail). Dropped before, it hands the lead to a
 /// follower.
 pub(crate) struct Leader {
     flights: Arc<Flights>,
-    flight: Arc<Flight>,
+    pub(super) flight: Arc<Flight>,
     pulse: Arc<Pulse>,
     link: Arc<chain::Link>,
     landed: bool,
+}
+
+/// How a leader leaves its flight without a result for all.
+enum End {
+    /// It was dropped.
+    Gone,
+    /// With an error that is its own.
+    Unshared,
+    /// If the second try fails as well, this is for all.
+    Failed(Landing),
 }
 
 /// What a panic carries.
@@ -67,6 +79,11 @@ impl Leader {
                 wanted.await;
             }
         }
+    }
+
+    /// Whether its load is inside of another one.
+    pub(crate) fn is_nested(&self) -> bool {
+        self.link.is_nested()
     }
 
     /// From now on this waits for a poll, as does a load that was handed to a runtime.
@@ -115,6 +132,7 @@ impl Leader {
 
     /// `settle` is told whether the flight was not overtaken, and says whether those who follow may have the slot.
     fn end(mut self, slot: Arc<dyn Slot>, settle: impl FnOnce(bool) -> bool) -> bool {
+        let _leaving = Leaving::begin();
         let mut shard = self.flights.shard(&self.flight.key);
         let current = self.flight.is_in(&shard);
         let is_shared = settle(current);
@@ -141,11 +159,24 @@ impl Leader {
         claim.is_intact()
     }
 
+    /// What is said about what it stood on until now is not about this flight any more.
+    pub(crate) fn stand_down(&self) {
+        let before = lock(&self.flight.ground).take();
+        drop(before);
+    }
+
+    /// What the load stands on has fallen: those who follow start over, and its result is not stored.
+    pub(crate) fn fall(&self) {
+        self.flight.clone().fall();
+    }
+
     /// Does the same later.
     pub(crate) fn standing(&self) -> impl Fn(&Claim) + Send + use<> {
         let flight = self.flight.clone();
         move |claim| {
-            let before = lock(&flight.ground).replace(Carried::new(claim.clone()));
+            let load: Weak<Flight> = Arc::downgrade(&flight);
+            let ground = Carried::new(claim.clone(), load);
+            let before = lock(&flight.ground).replace(ground);
             // Outside of the lock: it may take that of a mark.
             drop(before);
         }
@@ -171,38 +202,58 @@ impl Leader {
     /// follower gets `landing`.
     pub(crate) fn fail(mut self, landing: Landing) {
         self.landed = true;
-        self.vacate(Some(landing));
+        self.vacate(End::Failed(landing));
     }
 
-    fn vacate(&self, landing: Option<Landing>) {
+    /// Ends the load with an error that the followers cannot share. They lead one after the other, until one has something
+    /// for all. Returns whether there were any.
+    pub(crate) fn hand_on(mut self) -> bool {
+        self.landed = true;
+        self.vacate(End::Unshared)
+    }
+
+    /// Returns whether there are followers.
+    fn vacate(&self, end: End) -> bool {
         let mut shard = self.flights.shard(&self.flight.key);
         let mut state = self.flight.state();
         let was_overtaken = !Arc::ptr_eq(&state.pulse, &self.pulse);
         if was_overtaken || matches!(state.phase, Phase::Done(_)) {
-            return;
+            return state.followers > 0;
         }
-        state.phase = match landing {
-            Some(landing) if state.spent || state.followers == 0 => Phase::Done(landing),
-            failed => {
-                state.spent |= failed.is_some();
-                Phase::Vacant
+        let is_followed = state.followers > 0;
+        let mut is_over = !is_followed;
+        let wakers = match end {
+            End::Failed(landing) if state.spent || !is_followed => {
+                state.phase = Phase::Done(landing);
+                is_over = true;
+                state.take_wakers()
+            }
+            end => {
+                state.phase = Phase::Vacant;
+                state.spent |= matches!(end, End::Failed(_));
+                if matches!(end, End::Unshared) {
+                    state.is_serial = true;
+                    // One is enough, and so are a thousand wakes for a thousand loads.
+                    vec![state.take_waker()]
+                } else {
+                    state.take_wakers()
+                }
             }
         };
-        let over = matches!(state.phase, Phase::Done(_)) || state.followers == 0;
-        let wakers = state.take_wakers();
         drop(state);
-        if over && self.flight.is_in(&shard) {
+        if is_over && self.flight.is_in(&shard) {
             shard.remove(&self.flight.key);
         }
         drop(shard);
         wake(wakers);
+        is_followed
     }
 }
 
 impl Drop for Leader {
     fn drop(&mut self) {
         if !self.landed {
-            self.vacate(None);
+            self.vacate(End::Gone);
         }
     }
 }

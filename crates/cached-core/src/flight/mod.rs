@@ -19,12 +19,13 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::{Arc, PoisonError},
+    ptr,
+    sync::{Arc, PoisonError, Weak},
     task::{Context, Poll, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-pub(crate) use chain::{is_inside, is_nested};
+pub(crate) use chain::{Inside, is_inside};
 pub(crate) use leader::{Leader, Panic};
 use pulse::Pulse;
 use tokio::sync::Notify;
@@ -32,8 +33,10 @@ use tokio::sync::Notify;
 use crate::{
     claim::Carried,
     key::{BuildPrehashed, Key},
+    leaving::Leaving,
+    marks::Stands,
     slot::Slot,
-    sync::{AtomicBool, Mutex, MutexGuard, Ordering, shards},
+    sync::{AtomicBool, Instant, Mutex, MutexGuard, Ordering, shards},
 };
 
 type Shard = HashMap<Key, Arc<Flight>, BuildPrehashed>;
@@ -47,8 +50,8 @@ pub(crate) struct Flights {
 
 /// One load and those who wait for it.
 pub(crate) struct Flight {
-    /// Tells apart the flights of two caches.
-    home: usize,
+    /// Among which it is: tells apart the flights of two caches.
+    home: Weak<Flights>,
     key: Key,
     state: Mutex<State>,
     /// The flights that its load waits for.
@@ -69,8 +72,10 @@ struct State {
     superseded: bool,
     /// The load has ended, and it is being found out whether its value may be kept.
     landing: Option<Instant>,
-    /// A load failed in a way that the followers cannot share, and one of them was given a second try.
+    /// A load panicked, and one of the followers was given a second try.
     spent: bool,
+    /// A load ended in an error that is its caller's own, so the followers load one after the other.
+    is_serial: bool,
     /// Of the leader that counts. One that was overtaken has another.
     pulse: Arc<Pulse>,
 }
@@ -84,10 +89,8 @@ enum Phase {
 /// How a flight ended.
 #[derive(Clone)]
 pub(crate) enum Landing {
-    /// A value, or an error that can be cloned.
+    /// A value, or an error for all.
     Shared(Arc<dyn Slot>),
-    /// Two loads ended in errors that cannot be cloned.
-    Unshared,
     /// Two loads panicked.
     Panicked,
 }
@@ -105,13 +108,15 @@ impl Flights {
         Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
     }
 
-    /// Follows the flight of `key`, or leads a new one. A `patient` follower stays with a flight that was
-    /// superseded while it waited.
+    /// Follows the flight of `key`, or leads a new one. A `patient` follower stays with a flight that
+    /// was superseded while it waited.
     pub(crate) fn join(self: &Arc<Self>, key: &Key, patient: bool) -> Role {
         let mut shard = self.shard(key);
         let Some(flight) = shard.get(key) else {
             // It would wait for the lease of a load that it is inside of, and that was superseded.
-            if chain::flights().iter().any(|outer| outer.home == self.address() && outer.key == *key) {
+            let is_own =
+                |outer: &Arc<Flight>| ptr::eq(outer.home.as_ptr(), Arc::as_ptr(self)) && outer.key == *key;
+            if chain::flights().iter().any(is_own) {
                 return Role::Recurse;
             }
             return Role::Lead(self.depart_in(&mut shard, key));
@@ -155,10 +160,11 @@ impl Flights {
             superseded: false,
             landing: None,
             spent: false,
+            is_serial: false,
             pulse: pulse.clone(),
         };
         let flight = Arc::new(Flight {
-            home: self.address(),
+            home: Arc::downgrade(self),
             key: key.clone(),
             state: Mutex::new(state),
             waits_for: Mutex::default(),
@@ -172,6 +178,7 @@ impl Flights {
 
     /// The fence: once this returns, no load of `key` that began before is stored. `act` runs inside it.
     pub(crate) fn supersede<T>(&self, key: &Key, act: impl FnOnce() -> T) -> T {
+        let _leaving = Leaving::begin();
         let mut shard = self.shard(key);
         let flight = shard.remove(key);
         let result = act();
@@ -194,24 +201,9 @@ impl Flights {
         }
     }
 
-    /// As [`supersede`](Self::supersede) for every load that has nothing to stand on any more.
-    pub(crate) fn supersede_fallen(&self) {
-        for shard in &self.shards {
-            let fallen: Vec<_> = lock(shard).extract_if(|_, flight| flight.has_fallen()).collect();
-            for (_, flight) in fallen {
-                let wakers = flight.state().supersede();
-                wake(wakers);
-            }
-        }
-    }
-
     /// How many loads are under way.
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).len()).sum()
-    }
-
-    fn address(self: &Arc<Self>) -> usize {
-        Arc::as_ptr(self).addr()
     }
 
     /// How many callers follow them.
@@ -238,12 +230,22 @@ impl Flight {
         lock(&self.state)
     }
 
-    fn has_fallen(&self) -> bool {
-        lock(&self.ground).as_ref().is_some_and(|ground| !ground.is_intact())
-    }
-
     fn is_in(self: &Arc<Self>, shard: &Shard) -> bool {
         shard.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, self))
+    }
+}
+
+impl Stands for Flight {
+    /// As [`Flights::supersede`], of this one.
+    fn fall(self: Arc<Self>) {
+        let Some(flights) = self.home.upgrade() else { return };
+        let mut shard = flights.shard(&self.key);
+        if self.is_in(&shard) {
+            shard.remove(&self.key);
+        }
+        let wakers = self.state().supersede();
+        drop(shard);
+        wake(wakers);
     }
 }
 
@@ -275,10 +277,17 @@ impl State {
         })
     }
 
+    /// A flight that has ended is not overtaken any more: its followers were there before the invalidation, and have yet to be
+    /// polled.
     #[must_use = "the wakers are to be woken outside of the locks"]
     fn supersede(&mut self) -> Vec<Option<Waker>> {
-        self.superseded = true;
+        self.superseded |= !matches!(self.phase, Phase::Done(_));
         self.take_wakers()
+    }
+
+    /// Of the follower that has waited longest, as a rule.
+    fn take_waker(&mut self) -> Option<Waker> {
+        self.wakers.iter_mut().find_map(Option::take)
     }
 
     /// Followers that are still there register anew when they are polled.
@@ -328,6 +337,12 @@ impl Follower {
         let parked = matches!(state.phase, Phase::Running) && idle >= patience;
         parked.then(|| state.promote(&self.flights, &self.flight))
     }
+
+    /// Whether loads fail here, one after the other.
+    pub(crate) fn loads_fail(&self) -> impl Fn() -> bool + Send + use<> {
+        let flight = self.flight.clone();
+        move || flight.state().is_serial
+    }
 }
 
 impl Future for Follower {
@@ -362,8 +377,14 @@ impl Drop for Follower {
             state.wakers[seat] = None;
             state.free_seats.push(seat);
         }
-        let deserted = matches!(state.phase, Phase::Vacant) && state.followers == 0;
+        let is_vacant = matches!(state.phase, Phase::Vacant);
+        let deserted = is_vacant && state.followers == 0;
+        // It may have been the one that was woken to take the lead.
+        let next = if is_vacant { state.take_waker() } else { None };
         drop(state);
+        if let Some(next) = next {
+            next.wake();
+        }
         if deserted {
             self.flights.remove_deserted(&self.flight);
         }

@@ -3,8 +3,10 @@
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Wake, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use crate::sync::Instant;
 
 /// Stands between a leader's future and its waker, and notes wakes that no poll followed.
 ///

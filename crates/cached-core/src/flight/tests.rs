@@ -159,6 +159,18 @@ fn what_was_superseded_is_not_stored_and_wakes_its_followers() {
 }
 
 #[test]
+fn followers_of_a_flight_that_has_landed_have_its_slot_whatever_is_said_later() {
+    let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
+    let leader = lead(&flights, &key);
+    let flight = leader.flight.clone();
+    let mut followers = [follow(&flights, &key), follow(&flights, &key)];
+    assert!(leader.land(slot(), || ()));
+    assert!(matches!(poll(&mut followers[0], &bell), Poll::Ready(Arrival::Landed(_))));
+    flight.fall();
+    assert!(matches!(poll(&mut followers[1], &bell), Poll::Ready(Arrival::Landed(_))));
+}
+
+#[test]
 fn everything_can_be_superseded_at_once() {
     let flights = Arc::new(Flights::new());
     let leaders: Vec<_> = (0..200).map(|n| lead(&flights, &key(&n.to_string()))).collect();
@@ -201,7 +213,7 @@ fn threads_lead_one_after_the_other_and_never_together() {
                             Arrival::Lead(leader) => {
                                 assert!(!inside.swap(true, Ordering::SeqCst), "two lead");
                                 inside.store(false, Ordering::SeqCst);
-                                leader.fail(Landing::Unshared);
+                                leader.hand_on();
                             }
                             Arrival::Landed(_) => {}
                             Arrival::Superseded => panic!("nobody invalidates"),

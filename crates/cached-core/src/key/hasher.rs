@@ -13,23 +13,28 @@ use std::fmt;
 /// hard to collide by itself, and neither may be derived from the other. Where arguments come from people one does
 /// not trust, both MUST be.
 ///
+/// It does not keep two caches apart: the name of a template such as `"user:{id}"` has no digest in it, so two caches with
+/// two hashers use one key and take each other's place there, without ever being served each other's value. What keeps them
+/// apart is the [namespace](crate::CacheBuilder::namespace).
+///
 /// # Examples
 ///
 /// ```
 /// # extern crate cached_core as cached_aside;
 /// use cached_aside::{Blake3, KeyHasher};
 ///
-/// /// Keeps the keys of two tenants apart.
+/// /// BLAKE3 of the bytes and a word of the application: what another application with the same functions and arguments has
+/// /// stored in the same namespace is a miss.
 /// #[derive(Debug)]
-/// struct Tenant(u64);
+/// struct Salted(&'static [u8]);
 ///
-/// impl KeyHasher for Tenant {
+/// impl KeyHasher for Salted {
 ///     fn hash(&self, bytes: &[u8]) -> [u8; 32] {
-///         Blake3.hash(&[self.0.to_le_bytes().as_slice(), bytes].concat())
+///         Blake3.hash(&[self.0, bytes].concat())
 ///     }
 /// }
 ///
-/// assert_ne!(Tenant(1).hash(b"question"), Tenant(2).hash(b"question"));
+/// assert_ne!(Salted(b"shop").hash(b"question"), Salted(b"blog").hash(b"question"));
 /// ```
 pub trait KeyHasher: Send + Sync + fmt::Debug + 'static {
     /// The digest of `bytes`.

@@ -7,6 +7,7 @@ mod bytes;
 mod encode;
 mod hasher;
 mod parts;
+mod template;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -21,7 +22,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use encode::{Append, Compare, Refusal};
+pub(crate) use encode::Refusal;
+use encode::{Append, Compare};
 use equivalent::Equivalent;
 use foldhash::quality::RandomState;
 #[cfg(feature = "sha256")]
@@ -32,6 +34,7 @@ pub use hasher::{Blake3, KeyHasher, KeyedBlake3};
 pub(crate) use parts::{Digest, Part, Parts, WriteKey, Writer};
 pub use parts::{Literal, Scope, ScopeValue};
 use serde::Serialize;
+pub use template::flaw;
 pub(crate) use weigh::weigh;
 
 use crate::{Error, site::Site};
@@ -197,7 +200,23 @@ impl Hasher for Prehashed {
 /// Writes the text of a name: the key of an entry in the shared tier, a tag, or a pattern.
 pub struct NameWriter<'a> {
     text: &'a mut String,
-    hasher: &'a dyn KeyHasher,
+    digests: Digests<'a>,
+}
+
+/// What becomes of bytes in whose place a digest stands.
+enum Digests<'a> {
+    Now(&'a dyn KeyHasher),
+    /// The hasher is not known yet: each with its place in the text.
+    Later(&'a mut Vec<(usize, Vec<u8>)>),
+}
+
+impl NameWriter<'_> {
+    fn push_digest(&mut self, bytes: Vec<u8>) {
+        match &mut self.digests {
+            Digests::Now(hasher) => text::digest_text(&hasher.hash(&bytes), self.text),
+            Digests::Later(digests) => digests.push((self.text.len(), bytes)),
+        }
+    }
 }
 
 /// It cannot come out of an argument: there `%` is always followed by another letter.
@@ -209,19 +228,22 @@ impl Writer for NameWriter<'_> {
     }
 
     fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
-        text::text(value, self.hasher, self.text)
+        if let Some(bytes) = text::text(value, self.text)? {
+            self.push_digest(bytes);
+        }
+        Ok(())
     }
 
     fn digest<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
         let mut bytes = Vec::new();
         encode::encode(value, &mut bytes)?;
-        text::digest_text(&self.hasher.hash(&bytes), self.text);
+        self.push_digest(bytes);
         Ok(())
     }
 
     fn scope(&mut self, type_name: &'static str) -> Result<(), Refusal> {
         self.text.push_str(SCOPE);
-        text::digest_text(&self.hasher.hash(type_name.as_bytes()), self.text);
+        self.push_digest(type_name.as_bytes().to_vec());
         Ok(())
     }
 
@@ -251,24 +273,58 @@ impl NameWriter<'_> {
         write: impl FnOnce(&mut NameWriter<'_>) -> Result<(), E>,
     ) -> Result<String, E> {
         let mut text = String::new();
-        write(&mut NameWriter { text: &mut text, hasher })?;
+        write(&mut NameWriter { text: &mut text, digests: Digests::Now(hasher) })?;
         Ok(text)
     }
 
-    /// `template` with the parts in the places of its `{}`.
-    pub(crate) fn fill_in(&mut self, template: &str, parts: &[&(dyn KeyPart + Sync)]) -> Result<(), Error> {
-        let texts = template.split("{}");
-        if texts.clone().count() != parts.len() + 1 {
-            return Err(Error::key("a template has one `{}` for each part"));
-        }
-        let mut parts = parts.iter();
-        for text in texts {
-            self.text.push_str(text);
-            if let Some(part) = parts.next() {
-                part.write(self)?;
+    /// `template` with the parts in the places of its `{}`, if it has no [flaw].
+    pub(crate) fn fill_in<'p>(
+        &mut self,
+        template: &str,
+        parts: impl IntoIterator<Item = &'p dyn KeyPart>,
+    ) -> Result<(), Refusal> {
+        let (mut parts, mut rest) = (parts.into_iter(), template);
+        while let Some(at) = rest.find(['{', '}']) {
+            self.text.push_str(&rest[..at]);
+            let (two, after) = rest[at..].split_at_checked(2).unwrap_or((&rest[at..], ""));
+            let part = if two == "{}" { parts.next() } else { None };
+            match part {
+                Some(part) => part.write(self)?,
+                // A brace that is doubled.
+                None => self.text.push_str(&two[..1]),
             }
+            rest = after;
         }
+        self.text.push_str(rest);
         Ok(())
+    }
+}
+
+/// The text of a name before anybody knows which hasher its digests are made with.
+#[derive(Clone, Default)]
+pub(crate) struct Draft {
+    text: String,
+    digests: Vec<(usize, Vec<u8>)>,
+}
+
+impl Draft {
+    /// What `write` writes.
+    pub(crate) fn new<E>(write: impl FnOnce(&mut NameWriter<'_>) -> Result<(), E>) -> Result<Self, E> {
+        let mut draft = Self::default();
+        write(&mut NameWriter { text: &mut draft.text, digests: Digests::Later(&mut draft.digests) })?;
+        Ok(draft)
+    }
+
+    /// The name.
+    pub(crate) fn name(&self, hasher: &dyn KeyHasher) -> String {
+        let (mut name, mut done) = (String::with_capacity(self.text.len()), 0);
+        for (at, bytes) in &self.digests {
+            name.push_str(&self.text[done..*at]);
+            text::digest_text(&hasher.hash(bytes), &mut name);
+            done = *at;
+        }
+        name.push_str(&self.text[done..]);
+        name
     }
 }
 
@@ -309,7 +365,7 @@ pub(crate) fn name(
     name.push_str(namespace);
     name.push(':');
     if site.is_template() {
-        parts.name(&mut NameWriter { text: &mut name, hasher })?;
+        parts.name(&mut NameWriter { text: &mut name, digests: Digests::Now(hasher) })?;
     } else {
         name.push_str(site.template());
         name.push(':');

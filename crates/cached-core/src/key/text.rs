@@ -6,7 +6,7 @@
 //! |---|---|
 //! | integer, `bool` | `-5`, `true` |
 //! | float | `0.5`, `1.0`; `-0.0` is `0.0`; NaN is refused |
-//! | string, `char`, unit variant | escaped |
+//! | string, `char`, unit variant | escaped; `%S` and the text if that reads as one of the above |
 //! | `None`, `()` | `%N`, `%U` |
 //! | `Some(x)`, newtype struct | as its content |
 //! | sequence, map, struct, bytes, variant with content, `Some(None)` | `%H` and a digest |
@@ -17,27 +17,21 @@
 //! the key, nor any of the marks above: `N`, `U`, `H` and `S` are not hex digits.
 //!
 //! A type that is sometimes a number and sometimes a string, such as a JSON value, must keep `1` and `"1"` apart. A
-//! string that reads as a number or a `bool` therefore begins with `%S`, unless it is a `str`, `String` or `char`
-//! itself, which are never anything else. What a human-readable format such as JSON writes alike, for example a unit
-//! variant and a string of the same letters in one untagged enum, has the same text.
+//! string that reads as a number or a `bool` therefore begins with `%S`. Every such string does, whatever its type: a
+//! `&str`, a newtype of a `String` and a string type of another crate have one text, so what one of them named, another one
+//! invalidates. Which types could also be a number cannot be told from a value. What a human-readable format such as JSON
+//! writes alike, for example a unit variant and a string of the same letters in one untagged enum, has the same text.
 //!
 //! The digest is the first half of the hash of the [canonical bytes](super::encode).
 
-use std::{
-    any::type_name,
-    fmt::{self, Write},
-};
+use std::fmt::{self, Write};
 
 use serde::{
     Serialize, Serializer,
     ser::{self, Impossible},
 };
 
-use super::{
-    encode::{Refusal, encode},
-    hasher::KeyHasher,
-    types,
-};
+use super::encode::{Refusal, encode};
 
 #[cfg(test)]
 mod tests;
@@ -45,28 +39,40 @@ mod tests;
 /// A longer text is replaced by a digest.
 const LONGEST: usize = 64;
 
-/// Appends the text of `value`.
+/// Appends the text of `value`. Where that ends in a digest, which is still to be appended, it returns what of.
 ///
 /// # Errors
 ///
 /// Those of [`encode`]. `out` is then as it was.
-pub(crate) fn text<T: Serialize + ?Sized>(
-    value: &T,
-    hasher: &dyn KeyHasher,
-    out: &mut String,
-) -> Result<(), Refusal> {
+pub(crate) fn text<T: Serialize + ?Sized>(value: &T, out: &mut String) -> Result<Option<Vec<u8>>, Refusal> {
     let start = out.len();
-    let scalar = Scalar { start, of: type_name::<T>(), inside_some: false, out };
-    if value.serialize(scalar).is_ok() && out.len() - start <= LONGEST {
-        return Ok(());
+    let mut content = Content::Unknown;
+    if value.serialize(Scalar { start, inside_some: false, content: &mut content, out }).is_ok() {
+        return Ok(None);
     }
     // Either a digest is due, or the value is refused: then `encode` says why.
     out.truncate(start);
+    let bytes = match content {
+        Content::OfSome(bytes) => bytes?,
+        Content::Unknown | Content::Whole => encoded(value)?,
+    };
+    out.push_str("%H");
+    Ok(Some(bytes))
+}
+
+fn encoded<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Refusal> {
     let mut bytes = Vec::new();
     encode(value, &mut bytes)?;
-    out.push_str("%H");
-    digest_text(&hasher.hash(&bytes), out);
-    Ok(())
+    Ok(bytes)
+}
+
+/// What a digest is made of, where a value has no readable text.
+enum Content {
+    Unknown,
+    /// Of the value in a `Some`, as its text would be.
+    OfSome(Result<Vec<u8>, Refusal>),
+    /// It is a `None` in a `Some`, which `None` is not.
+    Whole,
 }
 
 /// Appends the first half of a digest, as 32 lower-case hex digits.
@@ -81,9 +87,13 @@ fn push_hex(bytes: &[u8], digits: &[u8; 16], out: &mut String) {
     }
 }
 
-/// Whether a number or a `bool` could have this text.
+/// Whether a number or a `bool` could have this text: digits, perhaps after a `-`, and perhaps with a point between them.
+/// It is decided here and not by a parser of numbers, because another answer would be another name.
 fn reads_as_scalar(text: &str) -> bool {
-    matches!(text, "true" | "false") || text.parse::<f64>().is_ok()
+    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.strip_prefix('-').unwrap_or(text);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    matches!(text, "true" | "false" | "inf" | "-inf") || (is_digits(whole) && is_digits(fraction))
 }
 
 /// Escapes what is written, and refuses to go on when a digest will replace it anyway.
@@ -138,8 +148,7 @@ impl From<fmt::Error> for Stop {
 struct Scalar<'a> {
     out: &'a mut String,
     start: usize,
-    /// The name of the type that is being serialised.
-    of: &'static str,
+    content: &'a mut Content,
     /// `Some(x)` is written as `x`, so `None` is `%N` only outside of it.
     inside_some: bool,
 }
@@ -160,17 +169,21 @@ impl Scalar<'_> {
         if float.is_finite() && !self.out[self.start..].contains('.') {
             self.out.push_str(".0");
         }
-        Ok(())
+        fits(self.out, self.start)
     }
 
     fn string(self, v: impl fmt::Display) -> Result<(), Stop> {
-        let Self { out, start, of, .. } = self;
+        let Self { out, start, .. } = self;
         write!(Escape { out, start }, "{v}")?;
-        if !types::is_string(of) && reads_as_scalar(&out[start..]) {
+        if reads_as_scalar(&out[start..]) {
             out.insert_str(start, "%S");
         }
-        Ok(())
+        fits(out, start)
     }
+}
+
+fn fits(out: &str, start: usize) -> Result<(), Stop> {
+    if out.len() - start <= LONGEST { Ok(()) } else { Err(Stop) }
 }
 
 macro_rules! scalars {
@@ -224,6 +237,7 @@ impl Serializer for Scalar<'_> {
 
     fn serialize_none(self) -> Result<(), Stop> {
         if self.inside_some {
+            *self.content = Content::Whole;
             return Err(Stop);
         }
         self.out.push_str("%N");
@@ -231,7 +245,12 @@ impl Serializer for Scalar<'_> {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, v: &T) -> Result<(), Stop> {
-        v.serialize(Self { of: type_name::<T>(), inside_some: true, ..self })
+        let Self { out, start, content, .. } = self;
+        let written = v.serialize(Scalar { out, start, content: &mut *content, inside_some: true });
+        if written.is_err() && matches!(content, Content::Unknown) {
+            *content = Content::OfSome(encoded(v));
+        }
+        written
     }
 
     fn serialize_unit(self) -> Result<(), Stop> {
@@ -252,7 +271,7 @@ impl Serializer for Scalar<'_> {
     where
         T: Serialize + ?Sized,
     {
-        v.serialize(Self { of: type_name::<T>(), ..self })
+        v.serialize(self)
     }
 
     fn serialize_newtype_variant<T>(self, _: &'static str, _: u32, _: &'static str, _: &T) -> Result<(), Stop>

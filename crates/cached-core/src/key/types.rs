@@ -1,16 +1,13 @@
 //! What the name of a type says that its `Serialize` implementation does not.
 //!
-//! serde shows a `HashSet` and a `Vec` as the same sequence, and a `String` and a `Uuid` as the same string.
-//! [`type_name`](std::any::type_name) tells them apart where a value is handed to us with its type. The name is for
-//! people and may change with the compiler or stay hidden (behind `dyn Serialize`, `#[serde(transparent)]`,
-//! `#[serde(with)]`), so only decisions that are safe to miss may rest on it: an unrecognised set costs misses, an
-//! unrecognised string a less readable key. Nothing but a crate called `std`, `alloc`, `hashbrown` or `indexmap` can
+//! serde shows a `HashSet` and a `Vec` as the same sequence. [`type_name`](std::any::type_name) tells them apart where a
+//! value is handed to us with its type. The name is for people and may change with the compiler or stay hidden (behind
+//! `dyn Serialize`, `#[serde(transparent)]`, `#[serde(with)]`), so only decisions that are safe to miss may rest on it:
+//! an unrecognised set costs misses. Nothing but a crate called `std`, `alloc`, `hashbrown` or `indexmap` can
 //! be mistaken for these types, because whole paths are compared.
 
 const SETS: [&str; 3] =
     ["std::collections::hash::set::HashSet<", "hashbrown::set::HashSet<", "indexmap::set::IndexSet<"];
-
-const STRINGS: [&str; 3] = ["str", "alloc::string::String", "char"];
 
 /// References and smart pointers, all of which serialise as what they point to.
 const POINTERS: [&str; 6] =
@@ -20,11 +17,6 @@ const POINTERS: [&str; 6] =
 pub(super) fn is_set(type_name: &str) -> bool {
     let name = pointee(type_name);
     SETS.iter().any(|set| name.starts_with(set))
-}
-
-/// Whether this is a `str`, `String` or `char`, possibly behind pointers.
-pub(super) fn is_string(type_name: &str) -> bool {
-    STRINGS.contains(&pointee(type_name).trim_end_matches('>'))
 }
 
 fn pointee(mut name: &str) -> &str {
@@ -66,18 +58,4 @@ mod tests {
         assert!(!is_set(type_name::<HashSet2>()));
         assert!(!is_set("mine::HashSet<u8>"));
     }
-
-    #[test]
-    fn strings_are_recognised_behind_pointers() {
-        assert!(is_string(type_name::<str>()));
-        assert!(is_string(type_name::<&&str>()));
-        assert!(is_string(type_name::<Arc<String>>()));
-        assert!(is_string(type_name::<Cow<'_, str>>()));
-        assert!(is_string(type_name::<Box<char>>()));
-        assert!(!is_string(type_name::<Vec<str2>>()));
-        assert!(!is_string(type_name::<[char; 2]>()));
-    }
-
-    #[allow(non_camel_case_types)]
-    struct str2;
 }

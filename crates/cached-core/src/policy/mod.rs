@@ -157,6 +157,14 @@ impl<T: Resident> Policy<T> {
         self.queues.clear()
     }
 
+    /// Those in `many` places from `from` on, and where to go on; `None` at the end.
+    pub(crate) fn some(&self, from: usize, many: usize) -> (Vec<T>, Option<usize>)
+    where
+        T: Clone,
+    {
+        self.queues.some(from, many)
+    }
+
     #[cfg(test)]
     fn set_capacity(&mut self, capacity: u64) {
         self.is_full &= capacity <= self.capacity;

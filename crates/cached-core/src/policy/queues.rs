@@ -96,6 +96,19 @@ impl<T> Queues<T> {
         before.nodes.into_iter().filter_map(|node| node.item)
     }
 
+    /// Those in `many` nodes from `from` on, and where to go on; `None` at the end.
+    pub(super) fn some(&self, from: usize, many: usize) -> (Vec<T>, Option<usize>)
+    where
+        T: Clone,
+    {
+        let next = from.saturating_add(many);
+        let nodes = self.nodes.get(from..next.min(self.nodes.len())).unwrap_or_default();
+        (
+            nodes.iter().filter_map(|node| node.item.clone()).collect(),
+            (next < self.nodes.len()).then_some(next),
+        )
+    }
+
     pub(super) fn find(&self, ticket: Ticket) -> Option<u32> {
         let node = self.nodes.get(ticket.index as usize)?;
         (node.turn == ticket.turn && node.item.is_some()).then_some(ticket.index)

@@ -148,7 +148,7 @@ impl<R, F: Future<Output = R>> Outdated for Call<R, F> {
 }
 
 #[diagnostic::do_not_recommend]
-impl<R, F: Future<Output = R>> Outdated for SyncCall<R, F> {
+impl<R, F: FnOnce() -> R> Outdated for SyncCall<R, F> {
     fn __cached_invalidation(self) -> Invalidation {
         self.invalidation()
     }

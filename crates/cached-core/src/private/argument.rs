@@ -55,13 +55,13 @@ pub trait MadeOf<T: ?Sized> {}
 pub trait RefuseTag<T: ?Sized>: Sized {
     fn __cached_part(self)
     where
-        Tag: SpelledBy<T>,
+        TagPart: SpelledBy<T>,
     {
     }
 
     fn __cached_digest(self)
     where
-        Tag: SpelledBy<T>,
+        TagPart: SpelledBy<T>,
     {
     }
 }
@@ -69,7 +69,7 @@ pub trait RefuseTag<T: ?Sized>: Sized {
 impl<T: ?Sized> RefuseTag<T> for KeyArg<'_, T> {}
 
 /// Stands for tags and patterns in a message.
-pub enum Tag {}
+pub enum TagPart {}
 
 /// Implemented for nothing: it carries the message.
 #[diagnostic::on_unimplemented(

@@ -33,6 +33,11 @@ where
     Detached(Box::pin(future), |runtime, lander, future| runtime.spawn(lander.land(future)))
 }
 
+/// Stands for what a body returns, where only its type is needed.
+pub fn edge<R>() -> R {
+    unreachable!("it is not called")
+}
+
 /// Arguments, and what makes a load of them, with the marks of its holders.
 pub struct Place<A, C>(A, C);
 

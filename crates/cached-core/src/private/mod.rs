@@ -24,10 +24,11 @@ pub use argument::{
     Arg, Hold, HoldOption, KeyArg, LendArg, OptionArg, RefuseArg, RefuseKey, RefuseTag, mark,
 };
 pub use keep::{Again, Copies, KeepArg, KeepCopy, RefuseKeep};
-pub use load::{Detached, Inline, detached, place};
+pub use load::{Detached, Inline, detached, edge, place};
 pub use probe::{
-    AnyHeap, NeverEmpty, NeverHit, NoArgumentsHere, NoError, NoOption, PlainKind, Probe, RefuseShared,
-    RefuseTimeout, RefuseValue, SureValue, Unshared, UnsharedError, error_of, value_of,
+    AnyHeap, KeepsTarget, KeepsWords, NeverEmpty, NeverHit, NoArgumentsHere, NoError, NoErrorToShare,
+    NoOption, NoWords, PlainKind, Probe, RefuseShared, RefuseTimeout, RefuseValue, SureValue, Unshared,
+    UnsharedError, WordsOfTarget, WordsOfText, error_of, value_of,
 };
 pub use scope::{free_scope, method_scope, name_of};
 
@@ -39,15 +40,20 @@ pub use crate::{
     function::{Call, Intent, Started, SyncCall},
     invalidation::Invalidation,
     keep_warm::Recipe,
-    key::{Literal, Scope, ScopeValue},
+    key::{KeyPart, Literal, Scope, ScopeValue, flaw},
     landing::Lander,
     load::{Landed, Load, LoadTask, Spawn},
-    shape::{Dates, Encoder, Settled, Settling, Shape, Sharing, Typed},
+    shape::{Dates, Encoder, Settled, Settling, Shape, Sharing, Typed, Words},
     site::Site,
     slot::{Failure, Meta, Slot, Value},
-    tags::Tags,
+    tags::{Tag, Tags},
     warm::Warmed,
 };
+
+/// What `tag!` makes of a template without a flaw.
+pub fn tag(template: &str, parts: &[&dyn KeyPart]) -> Tag {
+    Tag::new(template, parts)
+}
 
 /// The process default where nobody says what it is: an in-process cache.
 #[inline]

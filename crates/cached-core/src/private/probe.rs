@@ -2,17 +2,19 @@
 //!
 //! The attribute sees tokens: to it, an alias of `Result` is any type. So it asks the compiler, by calling a method
 //! that exists twice: as an inherent method for the special type, which is preferred, and as a trait's for every
-//! other. Their names begin with `__cached_`, because a trait of the user's may have methods for every type. A method
-//! that exists in order to be refused has a bound that nothing meets, with the message.
+//! other. Where there are more than two answers, it calls the method on a reference: then what takes `&Probe` is
+//! preferred, before what takes `&&Probe`, and that before what takes `Probe`. Their names begin with `__cached_`,
+//! because a trait of the user's may have methods for every type. A method that exists in order to be refused has a
+//! bound that nothing meets, with the message.
 
-use std::{convert::Infallible, marker::PhantomData, sync::Arc};
+use std::{convert::Infallible, error::Error, marker::PhantomData, ops::Deref, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    LoadTimeout,
+    LoadTimeout, SharedLoadError,
     key::weigh,
-    shape::{Shape, Sharing, Typed},
+    shape::{Shape, Sharing, Typed, Words},
     slot::Slot,
 };
 
@@ -25,6 +27,15 @@ impl<T> Probe<T> {
         Self(PhantomData)
     }
 }
+
+/// A method that takes a probe by value can be called on a reference.
+impl<T> Clone for Probe<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Probe<T> {}
 
 /// The type of the values.
 pub fn value_of<V, E, R>(_: &Typed<V, E, R>) -> Probe<V> {
@@ -111,7 +122,7 @@ impl<T> NoError<T> for Probe<T> {}
 )]
 pub trait IsResult {}
 
-/// Can the error be handed to those who waited?
+/// Can the followers get a copy of the error?
 pub trait Unshared<E> {
     fn __cached_sharing(self) -> Option<Sharing<E>>;
 }
@@ -127,12 +138,93 @@ impl<E: Clone + Send + Sync + 'static> Probe<E> {
         Some(Sharing::by_clone())
     }
 
-    pub fn __cached_needs_clone(self) {}
+    pub fn __cached_keeps_error(&self) {}
+}
+
+/// Can it be turned into text, and made of text? Called on a reference.
+impl<E: Error + From<SharedLoadError> + 'static> Probe<E> {
+    pub fn __cached_words(&self) -> Option<Words<E>> {
+        Some(Words::read_by(|error| SharedLoadError::new(error)))
+    }
+}
+
+/// A `String` is its own text.
+pub trait WordsOfText {
+    fn __cached_words(&self) -> Option<Words<String>>;
+}
+
+impl WordsOfText for Probe<String> {
+    fn __cached_words(&self) -> Option<Words<String>> {
+        Some(Words::read_by(|text| SharedLoadError::of_text(text)))
+    }
+}
+
+/// `anyhow::Error` and its like have the text of what they dereference to.
+pub trait WordsOfTarget<E> {
+    fn __cached_words(&self) -> Option<Words<E>>;
+}
+
+impl<E: Deref<Target: AnyError> + From<SharedLoadError>> WordsOfTarget<E> for &Probe<E> {
+    fn __cached_words(&self) -> Option<Words<E>> {
+        Some(Words::read_by(|error| SharedLoadError::new(error.as_error())))
+    }
+}
+
+/// Errors whose type is erased.
+pub trait AnyError {
+    fn as_error(&self) -> &(dyn Error + 'static);
+}
+
+impl AnyError for dyn Error {
+    fn as_error(&self) -> &(dyn Error + 'static) {
+        self
+    }
+}
+
+impl AnyError for dyn Error + Send {
+    fn as_error(&self) -> &(dyn Error + 'static) {
+        self
+    }
+}
+
+impl AnyError for dyn Error + Send + Sync {
+    fn as_error(&self) -> &(dyn Error + 'static) {
+        self
+    }
+}
+
+/// All other types.
+pub trait NoWords<E> {
+    fn __cached_words(self) -> Option<Words<E>>;
+}
+
+impl<E> NoWords<E> for Probe<E> {
+    fn __cached_words(self) -> Option<Words<E>> {
+        None
+    }
+}
+
+/// `cache_err` on an error that is kept as text. Called on a reference.
+pub trait KeepsWords {
+    fn __cached_keeps_error(&self);
+}
+
+impl<E: Error + From<SharedLoadError> + 'static> KeepsWords for Probe<E> {
+    fn __cached_keeps_error(&self) {}
+}
+
+/// The same of `anyhow::Error` and its like.
+pub trait KeepsTarget {
+    fn __cached_keeps_error(&self);
+}
+
+impl<E: Deref<Target: AnyError> + From<SharedLoadError>> KeepsTarget for &Probe<E> {
+    fn __cached_keeps_error(&self) {}
 }
 
 /// `cache_err` on an error that cannot be kept.
 pub trait UnsharedError<E>: Sized {
-    fn __cached_needs_clone(self)
+    fn __cached_keeps_error(self)
     where
         Memory: KeepsError<E>,
     {
@@ -140,6 +232,28 @@ pub trait UnsharedError<E>: Sized {
 }
 
 impl<E> UnsharedError<E> for Probe<E> {}
+
+/// `share_err` on a function that returns no `Result`.
+pub trait NoErrorToShare<T>: Sized {
+    fn __cached_has_error(self)
+    where
+        T: MayShareError,
+    {
+    }
+}
+
+impl<T> NoErrorToShare<T> for Probe<T> {}
+
+impl<T, E> Probe<Result<T, E>> {
+    pub fn __cached_has_error(self) {}
+}
+
+/// Implemented for nothing: it carries the message.
+#[diagnostic::on_unimplemented(
+    message = "`share_err` is about functions that return a `Result`",
+    label = "this function returns no error: leave `share_err` out"
+)]
+pub trait MayShareError {}
 
 /// `load_timeout` on a function that returns no `Result`.
 pub trait SureValue<T>: Sized {
@@ -280,8 +394,8 @@ pub enum SharedTier {}
 #[diagnostic::on_unimplemented(
     message = "`{V}` cannot be cached",
     label = "this value is not `Clone + Send + Sync + 'static`",
-    note = "a hit hands out a clone, perhaps in another thread: derive `Clone` for it, or return it in an `Arc`; a type \
-            parameter needs the bounds"
+    note = "a hit hands out a clone, perhaps in another thread: derive `Clone` for it, or return it in an `Arc` (without `local`, \
+            that needs serde's feature `rc`); a type parameter needs the bounds"
 )]
 pub trait Keeps<V> {}
 
@@ -290,15 +404,17 @@ pub trait Keeps<V> {}
     message = "`{V}` cannot go to a shared tier",
     label = "this value is not `serde::Serialize + serde::de::DeserializeOwned`",
     note = "derive `serde::Serialize` and `serde::Deserialize` for it and for what it is made of, or add `local` to keep \
-            it in this process; a type parameter needs the bounds"
+            it in this process; a type parameter needs the bounds",
+    note = "an `Arc` needs serde's feature `rc` besides: `features = [\"derive\", \"rc\"]`"
 )]
 pub trait Stores<V> {}
 
 /// Implemented for nothing: it carries the message.
 #[diagnostic::on_unimplemented(
     message = "`cache_err` keeps errors, and `{E}` cannot be kept",
-    label = "the error is not `Clone + Send + Sync + 'static`",
-    note = "derive `Clone` for it, or return it in an `Arc`"
+    label = "the error is not `Clone + Send + Sync + 'static`, nor `Error + From<cached_aside::SharedLoadError>`",
+    note = "derive `Clone` for it, return it in an `Arc`, write `impl From<cached_aside::SharedLoadError> for` it, or say \
+            with `share_err = |e| ..` what others get instead"
 )]
 pub trait KeepsError<E> {}
 

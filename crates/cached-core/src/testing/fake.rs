@@ -20,13 +20,16 @@ use crate::{
     line::Line,
     pattern,
     tier::{
-        Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, Record, Seen, Stamp, Stored,
-        TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
+        Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, Note, Record, Seen, Stamp,
+        Stored, TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
     },
 };
 
 /// How long those who wait are told of a load that had nothing to share.
 const FAILED_FOR: Duration = Duration::from_secs(1);
+
+/// And of one that ended in an error.
+const ERROR_FOR: Duration = Duration::from_secs(5);
 
 /// A shared tier in memory, with switches that make it fail. Clones share what they hold, and each is another connection
 /// to it: two caches with clones of one tier are like two processes with one Redis.
@@ -66,6 +69,7 @@ struct Entry {
     deadline: Option<Nanos>,
     lease: Option<(Token, Nanos)>,
     has_failed: bool,
+    error: Option<Note>,
 }
 
 /// Without what it holds: it stands in the `Debug` of a cache.
@@ -204,6 +208,32 @@ impl FakeTier {
         Ok(self.server.entries())
     }
 
+    /// What is gone after a while.
+    fn for_now(&self, time: Duration) -> Entry {
+        let deadline = self.server.clock.now().saturating_add(nanos(time));
+        Entry { deadline: Some(deadline), ..Entry::default() }
+    }
+
+    /// Ends a lease. Where there is no value, this is there instead.
+    fn give_back(&self, key: &str, token: Token, word: Option<Entry>) -> Result<bool, TierError> {
+        {
+            let mut entries = self.open()?;
+            let entry = entries.get_mut(key);
+            let held = entry.filter(|entry| entry.lease.is_some_and(|(other, _)| other == token));
+            let Some(entry) = held else { return Ok(false) };
+            entry.lease = None;
+            if entry.value.is_none() {
+                match word {
+                    Some(word) => *entry = word,
+                    None => _ = entries.remove(key),
+                }
+            }
+        }
+        self.tell(key);
+        self.watch(key);
+        Ok(true)
+    }
+
     fn line(&self) -> Arc<Line> {
         lock(&self.connection.line).clone()
     }
@@ -257,6 +287,7 @@ impl Server {
                 Record::Value(Stored { bytes: bytes.clone(), remaining, stamp: *stamp })
             }
             (None, None) if entry.has_failed => Record::Failed,
+            (None, None) if entry.error.is_some() => Record::Error(entry.error.clone().unwrap_or_default()),
             (None, Some((_, deadline))) => {
                 Record::Leased { left: left(deadline), is_retry: entry.has_failed }
             }
@@ -279,7 +310,7 @@ impl Server {
             (None, _) => {
                 let has_failed = entry.has_failed;
                 let lease = Some((claim.token, deadline));
-                *entry = Entry { lease, deadline: Some(deadline), has_failed, value: None };
+                *entry = Entry { lease, deadline: Some(deadline), has_failed, ..Entry::default() };
             }
         }
         Grant::Held
@@ -448,30 +479,13 @@ impl Tier for FakeTier {
     }
 
     async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError> {
-        let held = {
-            let mut entries = self.open()?;
-            let deadline = self.server.clock.now().saturating_add(nanos(FAILED_FOR));
-            let entry = entries.get_mut(key);
-            let held = entry.filter(|entry| entry.lease.is_some_and(|(other, _)| other == token));
-            let is_held = held.is_some();
-            let is_empty = held.is_some_and(|entry| {
-                entry.lease = None;
-                if is_failed && entry.value.is_none() {
-                    entry.has_failed = true;
-                    entry.deadline = Some(deadline);
-                }
-                entry.value.is_none() && !is_failed
-            });
-            if is_empty {
-                entries.remove(key);
-            }
-            is_held
-        };
-        if held {
-            self.tell(key);
-            self.watch(key);
-        }
-        Ok(held)
+        let word = Entry { has_failed: true, ..self.for_now(FAILED_FOR) };
+        self.give_back(key, token, is_failed.then_some(word))
+    }
+
+    async fn fail(&self, key: &str, token: Token, note: &Note) -> Result<bool, TierError> {
+        let word = Entry { error: Some(note.clone()), ..self.for_now(ERROR_FOR) };
+        self.give_back(key, token, Some(word))
     }
 
     async fn delete(&self, keys: &[String], tags: &[String]) -> Result<(), TierError> {

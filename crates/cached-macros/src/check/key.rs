@@ -1,7 +1,7 @@
 //! What the key is made of.
 
 use quote::ToTokens;
-use syn::{Expr, GenericParam, Ident, ext::IdentExt};
+use syn::{Expr, GenericParam, Ident, Pat, ext::IdentExt};
 
 use super::{changed, is_skipped, names};
 use crate::{
@@ -34,11 +34,16 @@ pub(super) fn check(
         let is_known = if name == "self" { function.has_self() } else { function.argument(name).is_some() };
         if !is_known {
             let near = names::nearest_in(&name.to_string(), function.names());
-            errors.at(
-                name,
-                format!("`{name}` is no argument of this function{}", did_you_mean(near.as_deref())),
-            );
-            meant.extend(near);
+            let is_bound = function.bound().any(|bound| bound.unraw() == name.unraw());
+            let why = if is_bound {
+                format!(
+                    "`{name}` is bound by a pattern, and arguments are skipped as a whole: give the argument a name"
+                )
+            } else {
+                format!("`{name}` is no argument of this function{}", did_you_mean(near.as_deref()))
+            };
+            errors.at(name, why);
+            meant.extend(if is_bound { Some(name.unraw().to_string()) } else { near });
         }
     }
     let is_settled = |name: &str| is_skipped(options, name) || options.is_broken("skip");
@@ -66,8 +71,9 @@ pub(super) fn check(
     }
     if let Some(template) = template {
         for placeholder in template.placeholders() {
-            let names = function.names().collect();
-            meant.extend(names::check(placeholder, template, names, errors));
+            let bound = names::check_bound(placeholder, template, function, errors);
+            let names = || function.names().collect();
+            meant.extend(bound.or_else(|| names::check(placeholder, template, names(), errors)));
             let skipped = options.skip.iter().find(|skipped| skipped.unraw() == placeholder.argument.unraw());
             if let Some(skipped) = skipped {
                 errors
@@ -90,6 +96,17 @@ pub(super) fn check(
                         "`{name}` is neither in the template nor skipped: calls that differ only in it would share a \
                          value; add `{{{name}}}` or `skip({name})`"
                     ),
+                );
+            }
+        }
+        for argument in &function.arguments {
+            let is_nothing = argument.is_named || matches!(argument.pattern, Pat::Wild(_));
+            let is_known = argument.bound().iter().any(|bound| meant.contains(&bound.unraw().to_string()));
+            if !is_nothing && !is_known {
+                errors.at(
+                    &argument.pattern,
+                    "this argument is neither in the template nor skipped, for both of which it needs a name: give it one, and take \
+                     it apart in the body",
                 );
             }
         }

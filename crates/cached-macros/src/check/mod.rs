@@ -140,6 +140,15 @@ fn check_options(options: &Options, function: &Function, errors: &mut Errors) {
             ),
         );
     }
+    if let Some(companions) = options.companions.as_ref().filter(|_| is_method) {
+        errors.at(
+            companions,
+            format!(
+                "a method has no companions: a handle stands beside it, such as `handle = {name}_entry`",
+                name = function.sig.ident.unraw()
+            ),
+        );
+    }
     for (expr, hint) in [
         (options.ttl.as_ref().and_then(Time::expr), "; `CacheControl::ttl` sets it for one call"),
         (options.stale.as_ref().and_then(Time::expr), ""),
@@ -147,6 +156,7 @@ fn check_options(options: &Options, function: &Function, errors: &mut Errors) {
         (options.cache_if.as_ref(), ""),
         (options.tags_from.as_ref(), "; `tags` takes fields of it"),
         (options.cache_err.as_ref().and_then(|cache_err| cache_err.which.as_ref()), ""),
+        (options.share_err.as_ref().map(|share_err| &share_err.copy), ""),
     ] {
         if let Some(own) = expr.and_then(|expr| mentions_self(expr.to_token_stream())) {
             errors.at(own, format!("this holds for every call, so there is no `self` here{hint}"));
@@ -167,6 +177,12 @@ fn check_sharing(options: &Options, errors: &mut Errors) {
             &bound.name,
             "with `local`, values stay in this process, and what invalidates them is known here at once: leave `bound` \
              out",
+        );
+    }
+    if let Some(limit) = &options.tier_timeout {
+        errors.at(
+            &limit.name,
+            "with `local`, values stay in this process, and there is no shared tier to wait for: leave `tier_timeout` out",
         );
     }
     if let Some(coalesce) = options.coalesce.as_ref().filter(|coalesce| !coalesce.is_local) {

@@ -4,6 +4,7 @@ use syn::{Ident, ext::IdentExt};
 
 use crate::{
     errors::{Errors, did_you_mean, nearest},
+    function::Function,
     template::{Placeholder, Role, Template},
 };
 
@@ -36,6 +37,26 @@ pub(crate) fn check(
         ),
     );
     near
+}
+
+/// Refuses a placeholder that names a part of an argument by what a pattern binds it to: a key, and its tags, are made of
+/// arguments before the pattern is. Returns that name.
+pub(super) fn check_bound(
+    placeholder: &Placeholder,
+    template: &Template,
+    function: &Function,
+    errors: &mut Errors,
+) -> Option<String> {
+    let name = function.bound().find(|bound| bound.unraw() == placeholder.argument.unraw())?.unraw();
+    errors.at(
+        &template.literal,
+        format!(
+            "the {} names `{name}`, which a pattern binds, and it is made of whole arguments: give the argument a name, such as \
+             `path: Path<u64>`, name its field here, such as `{{path.0}}`, and take it apart in the body",
+            template.role.noun()
+        ),
+    );
+    Some(name.to_string())
 }
 
 /// The one of the names that is near.

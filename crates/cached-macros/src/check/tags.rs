@@ -16,7 +16,9 @@ pub(super) fn check(options: &Options, function: &Function, errors: &mut Errors)
     let tags: Vec<_> = tags.collect();
     for tag in &tags {
         for placeholder in tag.placeholders() {
-            names::check(placeholder, tag, function.names().collect(), errors);
+            if names::check_bound(placeholder, tag, function, errors).is_none() {
+                names::check(placeholder, tag, function.names().collect(), errors);
+            }
             check_keyed(placeholder, tag, options, errors);
         }
     }

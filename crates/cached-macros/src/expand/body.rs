@@ -1,7 +1,7 @@
 //! A body that stays where it is, as a future.
 
-use proc_macro2::{Span, TokenStream};
-use quote::quote_spanned;
+use proc_macro2::{Group, Span, TokenStream, TokenTree};
+use quote::{quote, quote_spanned};
 use syn::{
     Ident, Type,
     visit_mut::{self, VisitMut},
@@ -10,8 +10,13 @@ use syn::{
 use crate::function::{Function, Kind};
 
 /// The body, which only runs when this is awaited. `return` and `?` leave it, and go no further.
-pub(crate) fn in_place(function: &Function, bindings: &TokenStream, at: Span) -> TokenStream {
-    let body = &function.body;
+pub(crate) fn in_place(
+    krate: &TokenStream,
+    function: &Function,
+    bindings: &TokenStream,
+    at: Span,
+) -> TokenStream {
+    let body = block(&function.body);
     match function.kind {
         Kind::Sync | Kind::Async => {
             let span = Span::mixed_site().located_at(function.value_span());
@@ -19,12 +24,8 @@ pub(crate) fn in_place(function: &Function, bindings: &TokenStream, at: Span) ->
             let output = nameable(&function.output);
             // Never run: it tells `?` and `return` what the body's type is.
             let edge = quote_spanned! {span=>
-                #[allow(unknown_lints, unreachable_code, deprecated, clippy::diverging_sub_expression,
-                    clippy::empty_loop, clippy::let_unit_value, clippy::let_with_type_underscore,
-                    clippy::needless_return, clippy::unreachable, clippy::items_after_statements,
-                    clippy::type_complexity)]
                 if false {
-                    let #out: #output = loop {};
+                    let #out: #output = #krate::__private::edge();
                     return #out;
                 }
             };
@@ -37,6 +38,33 @@ pub(crate) fn in_place(function: &Function, bindings: &TokenStream, at: Span) ->
             }
         },
     }
+}
+
+/// The body of a function, to which these arguments are known as used.
+pub(super) fn used<'a>(body: &Group, names: impl Iterator<Item = &'a Ident>) -> Group {
+    let mut tokens = body.stream().into_iter().peekable();
+    let mut attributes = TokenStream::new();
+    // `#![..]` comes first.
+    while let Some(TokenTree::Punct(hash)) = tokens.peek()
+        && hash.as_char() == '#'
+    {
+        let mut ahead = tokens.clone().skip(1);
+        if !matches!(ahead.next(), Some(TokenTree::Punct(bang)) if bang.as_char() == '!') {
+            break;
+        }
+        attributes.extend(tokens.by_ref().take(3));
+    }
+    let rest: TokenStream = tokens.collect();
+    let mut group = Group::new(body.delimiter(), quote!(#attributes #(let _ = &#names;)* #rest));
+    group.set_span(body.span());
+    group
+}
+
+/// The body as a block in an expression: no style of the user's, so nobody is to be blamed for its braces.
+pub(super) fn block(body: &Group) -> Group {
+    let mut block = Group::new(body.delimiter(), body.stream());
+    block.set_span(Span::mixed_site().located_at(body.span()));
+    block
 }
 
 /// The type with `_` for what has no name.

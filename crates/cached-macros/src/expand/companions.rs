@@ -5,50 +5,51 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::{Attribute, Signature, ext::IdentExt};
+use syn::{Signature, ext::IdentExt};
 
-use super::{Input, lints, load, local, typed};
+use super::{Input, body, generated, generated_vis, lints, load, local};
 use crate::{
     function::{Function, Kind, mentions},
     template::Template,
 };
 
 pub(super) fn free_function(input: &Input) -> TokenStream {
-    let Function { outer, inner, vis, sig, body, .. } = &input.function;
+    let Function { outer, inner, levels, vis, sig, body, .. } = &input.function;
     let krate = &input.krate;
-    let name = &sig.ident;
-    let cfgs = cfgs(input);
+    let name = input.holder_name();
     let lints = lints();
     let names = input.argument_names();
     let turbofish = input.turbofish();
-    let plain = quote!(#name::__cached_call #turbofish(#krate::__private::Intent::Plain, #(#names),*));
+    let (hidden, taken) = (hidden_name(), taken_name());
+    let plain = quote!(#name::#hidden #turbofish(#krate::__private::Intent::Plain, #(#names),*));
     let make = input.make(&plain);
     let outer_sig = input.outer_signature();
 
     let intent = local("__cached_intent");
-    let hidden_sig = hidden_signature(input, &input.future_type());
+    let hidden_sig = hidden_signature(input, &input.load_type());
     let call = input.call(&quote!(#intent));
     let mut body_sig: Signature = sig.clone();
-    body_sig.ident = format_ident!("__cached_body", span = name.span());
-    for (param, argument) in typed(&mut body_sig).zip(&input.function.arguments) {
-        if input.option_uses(&argument.name) {
-            param.attrs.push(syn::parse_quote!(#[allow(unused_variables)]));
-        }
-    }
+    body_sig.ident = format_ident!("__cached_body", span = sig.ident.span());
+    let used = input.argument_names().into_iter().filter(|name| input.option_uses(name));
+    let body = body::used(body, used);
     let helpers = load::helpers(input);
     let companions = companions(input);
     let holder = holder(input);
 
     quote! {
+        const _: () = #name::#taken;
+
         #(#outer)*
         #[allow(clippy::used_underscore_binding)]
         #vis #outer_sig { #make }
 
         #holder
 
-        #(#cfgs)*
         #lints
+        #(#levels)*
         impl #name {
+            const #taken: () = ();
+
             #companions
 
             #[doc(hidden)]
@@ -58,8 +59,6 @@ pub(super) fn free_function(input: &Input) -> TokenStream {
             #helpers
         }
 
-        #(#cfgs)*
-        #[allow(dead_code)]
         impl #name {
             #(#inner)*
             // It is async for its callers, whatever it does. What its signature is blamed for, it was blamed for above.
@@ -74,19 +73,17 @@ pub(super) fn free_function(input: &Input) -> TokenStream {
 
 /// The companions alone, with nothing behind them.
 pub(super) fn stubs(input: &Input) -> TokenStream {
-    let krate = &input.krate;
-    let output = &input.function.output;
-    let name = &input.function.sig.ident;
-    let (holder, companions, cfgs, lints) = (holder(input), companions(input), cfgs(input), lints());
-    let hidden = hidden_signature(input, &quote!(#krate::__private::Ready<#output>));
+    let name = input.holder_name();
+    let (holder, companions, lints) = (holder(input), companions(input), lints());
+    let hidden = hidden_signature(input, &input.no_load_type());
+    let names = input.argument_names();
     quote! {
         #holder
 
-        #(#cfgs)*
         #lints
         impl #name {
             #companions
-            #hidden { loop {} }
+            #hidden { #(let _ = &#names;)* loop {} }
         }
     }
 }
@@ -94,27 +91,30 @@ pub(super) fn stubs(input: &Input) -> TokenStream {
 /// The struct.
 fn holder(input: &Input) -> TokenStream {
     let Function { vis, sig, .. } = &input.function;
-    let name = &sig.ident;
-    let (cfgs, lints) = (cfgs(input), lints());
-    let doc = format!("What can be done with the cache entries of [`{name}`](fn@{name}).");
+    let (name, vis) = (generated(input.holder_name()), generated_vis(vis));
+    let lints = lints();
+    let doc = format!("What can be done with the cache entries of [`{of}`](fn@{of}).", of = sig.ident);
     quote! {
-        #(#cfgs)*
         #[doc = #doc]
         #lints
         #vis struct #name {}
     }
 }
 
-fn cfgs(input: &Input) -> Vec<&Attribute> {
-    input.function.outer.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect()
+fn hidden_name() -> Ident {
+    Ident::new("__cached_call", Span::mixed_site())
+}
+
+/// If a module has the name of the function, the compiler says that it does not find this in it.
+fn taken_name() -> Ident {
+    Ident::new("__cached_needs_this_name__or_the_option_companions", Span::mixed_site())
 }
 
 /// The function that makes a call out of arguments.
 fn hidden_signature(input: &Input, future: &TokenStream) -> Signature {
     let krate = &input.krate;
     let intent = local("__cached_intent");
-    let hidden = format_ident!("__cached_call");
-    input.signature(&hidden, &quote!(#intent: #krate::__private::Intent), &input.call_type(future))
+    input.signature(&hidden_name(), &quote!(#intent: #krate::__private::Intent), &input.call_type(future))
 }
 
 impl Input {
@@ -183,14 +183,14 @@ fn companions(input: &Input) -> TokenStream {
 /// For `#[invalidates]`, which does not know whether the function is async.
 fn hidden_invalidation(input: &Input, invalidation: &TokenStream) -> TokenStream {
     let krate = &input.krate;
-    let vis = &input.function.vis;
+    let vis = generated_vis(&input.function.vis);
     let sig = input.signature(&format_ident!("__cached_invalidation"), &TokenStream::new(), invalidation);
-    let (names, turbofish) = (input.argument_names(), input.turbofish());
+    let (names, turbofish, hidden) = (input.argument_names(), input.turbofish(), hidden_name());
     quote! {
         #[doc(hidden)]
         #vis #sig {
             #krate::__private::invalidation(
-                Self::__cached_call #turbofish(#krate::__private::Intent::Beside, #(#names),*),
+                Self::#hidden #turbofish(#krate::__private::Intent::Beside, #(#names),*),
             )
         }
     }
@@ -206,10 +206,10 @@ fn companion(
     is_async: bool,
 ) -> TokenStream {
     let krate = &input.krate;
-    let vis = &input.function.vis;
+    let vis = generated_vis(&input.function.vis);
     let span = Span::mixed_site();
     let method = Ident::new(name, span);
-    let ident = Ident::new(name, input.function.sig.ident.span());
+    let ident = Ident::new(name, span.located_at(input.function.sig.ident.span()));
     let mut sig = input.signature(&ident, first, returns);
     if !generic.is_empty() {
         sig.generics.params.push(syn::parse_quote!(#generic));
@@ -219,9 +219,10 @@ fn companion(
     let awaiting = is_async.then(|| quote!(.await));
     let names = input.argument_names();
     let turbofish = input.turbofish();
+    let hidden = hidden_name();
     let control = (!first.is_empty()).then(|| quote!(__cached_control));
     let call = quote_spanned! {span=>
-        Self::__cached_call #turbofish(#krate::__private::Intent::Beside, #(#names),*).#method(#control)#awaiting
+        Self::#hidden #turbofish(#krate::__private::Intent::Beside, #(#names),*).#method(#control)#awaiting
     };
     quote! {
         #[doc = #doc]

@@ -28,6 +28,10 @@ pub(super) fn site(input: &Input) -> TokenStream {
         quote!(.soft_timeout(#limit))
     });
     let max_loads = input.options.max_loads.map(|loads| quote!(.max_loads(#loads)));
+    let tier_timeout = input.options.tier_timeout.as_ref().map(|limit| {
+        let limit = duration(krate, limit.time);
+        quote!(.tier_timeout(#limit))
+    });
     let keep_warm = input.options.keep_warm.as_ref().map(|keep_warm| {
         let keys = keep_warm.keys;
         quote!(.keep_warm(#keys))
@@ -57,7 +61,8 @@ pub(super) fn site(input: &Input) -> TokenStream {
         }
     };
     quote! {
-        #krate::__private::Site::#base #owner #version #max_entries #is_local #bound #coalesce #soft_timeout #max_loads #keep_warm
+        #krate::__private::Site::#base #owner #version #max_entries #is_local #bound #coalesce #soft_timeout #max_loads
+            #tier_timeout #keep_warm
     }
 }
 

@@ -11,6 +11,22 @@ use crate::{
     options::KeepWarm,
 };
 
+/// The body of a function that is not async.
+pub(super) fn body_here(input: &Input) -> TokenStream {
+    let names = input.argument_names();
+    let turbofish = input.turbofish();
+    if !input.is_method() {
+        return quote!(move || Self::__cached_body #turbofish(#(#names),*));
+    }
+    let output = &input.function.output;
+    let (bindings, body) = (bindings(input), body::block(&input.function.body));
+    if bindings.is_empty() {
+        quote!(move || -> #output #body)
+    } else {
+        quote!(move || -> #output { #bindings #body })
+    }
+}
+
 /// What makes the `Load` of a call, when there is no value.
 pub(super) fn load(input: &Input) -> TokenStream {
     let krate = &input.krate;
@@ -65,18 +81,22 @@ impl Input {
 fn free_body(input: &Input, at: Span) -> TokenStream {
     let names = input.argument_names();
     let turbofish = input.turbofish();
-    let awaiting = (input.function.kind != Kind::Sync).then(|| quote!(.await));
-    quote_spanned!(at=> async move { Self::__cached_body #turbofish(#(#names),*) #awaiting })
+    quote_spanned!(at=> async move { Self::__cached_body #turbofish(#(#names),*).await })
 }
 
-/// The body of a method, in place. A pattern is bound inside, as it would be in the function.
+/// The body of a method, in place.
 fn method_body(input: &Input, at: Span) -> TokenStream {
+    body::in_place(&input.krate, &input.function, &bindings(input), at)
+}
+
+/// A pattern is bound inside, as it would be in the function.
+fn bindings(input: &Input) -> TokenStream {
     let bindings = input.function.arguments.iter().filter_map(|argument| {
         let Argument { name, pattern, .. } = argument;
         let is_same = *name == pattern.to_token_stream().to_string();
         (!is_same).then(|| quote!(let #pattern = #name;))
     });
-    body::in_place(&input.function, &bindings.collect(), at)
+    bindings.collect()
 }
 
 /// The holders of all arguments; `None` if one of them cannot leave the call.
@@ -161,7 +181,6 @@ fn detached(input: &Input, holders: &[Holder<'_>], detach: &Detach) -> TokenStre
     };
     quote! {
         fn __cached_detached<#(#lifetimes),*>(#(#names: #types),*) -> #returns {
-            #[allow(unused_imports)]
             use #krate::__private::{#traits};
             #body
         }
@@ -228,7 +247,6 @@ fn recipe(input: &Input, holders: &[Holder<'_>], keep_warm: &KeepWarm) -> TokenS
     let held = quote_spanned!(at=> Self::__cached_held(#(#again),*));
     quote! {
         fn __cached_recipe<#(#lifetimes),*>(#(#names: #types),*) -> #krate::__private::Recipe<#output> {
-            #[allow(unused_imports)]
             use #krate::__private::{KeepCopy as _, RefuseArg as _, RefuseKeep as _};
             #bindings
             #(#kept)*

@@ -7,15 +7,16 @@ mod load;
 mod shape;
 pub(crate) mod write;
 
-use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
-use syn::{Expr, FnArg, GenericParam, Path, Signature, ext::IdentExt, spanned::Spanned};
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::{Expr, FnArg, GenericParam, Path, Signature, Visibility, ext::IdentExt, spanned::Spanned};
 
 use crate::{
     check::{self, Checked, key::Key},
     errors::Errors,
     function::{Function, Kind, Mentions},
     options::Options,
+    order,
     template::Template,
 };
 
@@ -31,8 +32,20 @@ struct Input {
 
 pub(crate) fn cached(options: TokenStream, item: &TokenStream) -> TokenStream {
     let mut errors = Errors::default();
-    let options = Options::parse(options, &mut errors);
-    let input = errors.take(Function::parse("cached", item.clone())).map(|function| {
+    let (is_last, tokens) = order::is_last(options);
+    let options = Options::parse(tokens.clone(), &mut errors);
+    let function = errors.take(Function::parse("cached", item.clone()));
+    if let Some(second) = function.as_ref().and_then(|function| order::second(&function.attributes)) {
+        errors.at(second, "a function is cached once: leave one of the two `#[cached]` out");
+        let error = errors.finish().err().map(syn::Error::into_compile_error);
+        return quote!(#error #item);
+    }
+    if let (Some(function), true, false) = (&function, errors.is_empty(), is_last)
+        && order::are_open(&function.attributes)
+    {
+        return order::put_last(&runtime(options.krate.as_ref()), &tokens, item);
+    }
+    let input = function.map(|function| {
         let Checked { template, key, tags } = check::check(&options, &function, &mut errors);
         let krate = runtime(options.krate.as_ref());
         Input { options, function, template, key, tags, krate }
@@ -51,7 +64,15 @@ pub(crate) fn cached(options: TokenStream, item: &TokenStream) -> TokenStream {
 
 /// Where the runtime is.
 pub(crate) fn runtime(path: Option<&Path>) -> TokenStream {
-    path.map_or_else(|| quote!(::cached_aside), |path| quote!(#path))
+    let Some(path) = path else { return quote!(::cached_aside) };
+    let each = |mut token: TokenTree| {
+        // `$crate` is what it is by its span.
+        if !matches!(&token, TokenTree::Ident(ident) if ident == "$crate") {
+            token.set_span(Span::call_site().located_at(token.span()));
+        }
+        token
+    };
+    path.to_token_stream().into_iter().map(each).collect()
 }
 
 /// What code elsewhere may name, so that an error here is the only one.
@@ -62,25 +83,25 @@ fn stubs(input: &Input) -> TokenStream {
     } else if !input.is_method() {
         companions::stubs(input)
     } else {
-        let krate = &input.krate;
-        let output = &input.function.output;
         let vis = &input.function.vis;
-        let lints = lints();
+        let (lints, vis) = (lints(), generated_vis(vis));
         let handle = input.options.handle.as_ref().filter(|handle| **handle != input.function.sig.ident);
         let handle = handle.map(|handle| {
-            input.signature(
-                handle,
-                &TokenStream::new(),
-                &input.call_type(&quote!(#krate::__private::Ready<#output>)),
-            )
+            input.signature(handle, &TokenStream::new(), &input.call_type(&input.no_load_type()))
         });
-        handle.map(|handle| quote!(#lints #vis #handle { loop {} })).unwrap_or_default()
+        let names = input.argument_names();
+        handle.map(|handle| quote!(#lints #vis #handle { #(let _ = &#names;)* loop {} })).unwrap_or_default()
     }
 }
 
 impl Input {
     fn is_method(&self) -> bool {
         self.function.names_self() || self.options.method.is_some()
+    }
+
+    /// The struct that the companions of a free function stand on.
+    fn holder_name(&self) -> &Ident {
+        self.options.companions.as_ref().unwrap_or(&self.function.sig.ident)
     }
 
     /// `::<T, N>`, so that parameters which no argument determines reach the generated functions.
@@ -138,11 +159,25 @@ impl Input {
         quote!(#krate::__private::#name<#output, #future>)
     }
 
-    /// The future of the load. `impl` captures the lifetimes of the arguments, as the edition of this crate has it.
-    fn future_type(&self) -> TokenStream {
+    /// The future of the load, or its body. `impl` captures the lifetimes of the arguments, as the edition of this crate has it.
+    fn load_type(&self) -> TokenStream {
         let krate = &self.krate;
         let output = &self.function.output;
-        quote_spanned!(Span::mixed_site()=> impl #krate::__private::Future<Output = #output>)
+        let at = Span::mixed_site();
+        match self.function.kind {
+            Kind::Sync => quote_spanned!(at=> impl ::core::ops::FnOnce() -> #output),
+            _ => quote_spanned!(at=> impl #krate::__private::Future<Output = #output>),
+        }
+    }
+
+    /// One of them, for a call that is never made.
+    fn no_load_type(&self) -> TokenStream {
+        let krate = &self.krate;
+        let output = &self.function.output;
+        match self.function.kind {
+            Kind::Sync => quote!(fn() -> #output),
+            _ => quote!(#krate::__private::Ready<#output>),
+        }
     }
 
     /// A call with its arguments: the key is written, and L1 was asked if `intent` is a plain call.
@@ -154,10 +189,18 @@ impl Input {
         let tags = self.tag();
         let plan = shape::plan(self);
         let restore = shape::restore(self);
-        let load = load::load(self);
+        let load = match self.function.kind {
+            Kind::Sync => {
+                let body = load::body_here(self);
+                quote!(body(#body))
+            }
+            _ => {
+                let load = load::load(self);
+                quote!(load(#load))
+            }
+        };
         let keep = load::keep(self);
         let new = Ident::new(if keep.is_empty() { "new" } else { "counted" }, Span::mixed_site());
-        let wrap = (self.function.kind == Kind::Sync).then(|| quote!(#krate::__private::SyncCall::new));
         let (cache_ref, started) = (local("__cached_cache"), local("__cached_started"));
         // Outside of an `impl` the option `method` is wrong, and this says so.
         let in_impl = self
@@ -172,7 +215,7 @@ impl Input {
                 let #cache_ref: &#krate::__private::Cache = #cache;
                 #bindings
                 let #started = #krate::__private::Started::#new(#intent, #plan, #cache_ref, #parts, #restore) #tags #keep;
-                #wrap(#started.load(#load))
+                #started.#load
             }
         }
     }
@@ -224,9 +267,11 @@ fn method(input: &Input) -> TokenStream {
     let mut sig = input.outer_signature();
     let Some(handle) = &input.options.handle else {
         let call = input.call(&quote!(#krate::__private::Intent::Plain));
+        // In a closure, what makes the call has no place in the frame under a body that is not async.
+        let call = if input.function.kind == Kind::Sync { quote!((|| #call)()) } else { call };
         let make = input.make(&call);
         // The body becomes a block in an expression, which is no style of the user's.
-        return quote!(#(#outer)* #(#inner)* #[allow(unused_braces)] #vis #sig { #make });
+        return quote!(#(#outer)* #(#inner)* #vis #sig { #make });
     };
     let names = input.argument_names();
     let hidden = format_ident!("__cached_call_{}", sig.ident.unraw(), span = handle.span());
@@ -240,7 +285,7 @@ fn method(input: &Input) -> TokenStream {
             quote!(Self::#hidden #turbofish)
         }
     };
-    let call_type = input.call_type(&input.future_type());
+    let call_type = input.call_type(&input.load_type());
     let intent = local("__cached_intent");
     let mut hidden_sig = input.signature(&hidden, &quote!(#intent: #krate::__private::Intent), &call_type);
     let mut handle_sig = input.signature(handle, &TokenStream::new(), &call_type);
@@ -252,25 +297,36 @@ fn method(input: &Input) -> TokenStream {
     }
     // In the `impl` of a trait there is no place for them. The handle is to blame, because it was asked for.
     for sig in [&mut hidden_sig, &mut handle_sig] {
-        sig.fn_token.span = handle.span();
+        sig.fn_token.span = Span::mixed_site().located_at(handle.span());
     }
+    handle_sig.ident = generated(handle);
     let call = input.call(&quote!(#intent));
     let make = input.make(&quote!(#receiver(#krate::__private::Intent::Plain, #(#names),*)));
-    let beside = braced(&quote!(#receiver(#krate::__private::Intent::Beside, #(#names),*)), handle.span());
-    let call = braced(&call, handle.span());
-    let lints = lints();
+    let at = Span::mixed_site().located_at(handle.span());
+    let beside = braced(&quote!(#receiver(#krate::__private::Intent::Beside, #(#names),*)), at);
+    let call = braced(&call, at);
+    let (lints, levels, shown) = (lints(), &input.function.levels, generated_vis(vis));
     let doc = format!("The cache entry of [`{name}`](Self::{name}) for these arguments.", name = sig.ident);
+    // In the `impl` of a trait, the compiler says that this is no member of it.
+    let place = format_ident!(
+        "__cached_handles_go_on_an_inherent_method_that_the_method_of_the_trait_calls__{}",
+        handle.unraw(),
+        span = at
+    );
     quote! {
+        #[doc(hidden)]
+        const #place: () = ();
+
         #(#outer)* #vis #sig { #make }
 
         #[doc = #doc]
         #lints
-        #vis #handle_sig #beside
+        #(#levels)*
+        #shown #handle_sig #beside
 
         #(#inner)*
         #[allow(clippy::too_many_arguments)]
         #[doc(hidden)]
-        #[allow(unused_braces)]
         #[inline]
         #hidden_sig #call
     }
@@ -296,6 +352,24 @@ pub(crate) fn local(name: &str) -> Ident {
     Ident::new(name, Span::mixed_site())
 }
 
+/// A name of the user's on something that we make: the compiler blames nobody for what the lints say of it. It is not for what
+/// an expression of the user's refers to, such as an argument.
+fn generated(name: &Ident) -> Ident {
+    let mut name = name.clone();
+    name.set_span(Span::mixed_site().located_at(name.span()));
+    name
+}
+
+/// The same for a visibility.
+fn generated_vis(vis: &Visibility) -> TokenStream {
+    let each = |token: TokenTree| match token {
+        // A path between the parentheses stays as it is.
+        TokenTree::Ident(ident) if ident == "pub" => TokenTree::Ident(generated(&ident)),
+        token => token,
+    };
+    vis.to_token_stream().into_iter().map(each).collect()
+}
+
 /// The typed arguments.
 fn typed(sig: &mut Signature) -> impl Iterator<Item = &mut syn::PatType> {
     sig.inputs.iter_mut().filter_map(|input| match input {
@@ -304,13 +378,8 @@ fn typed(sig: &mut Signature) -> impl Iterator<Item = &mut syn::PatType> {
     })
 }
 
-/// What is generated follows no style of the user's.
+/// What is generated follows no style of the user's. The compiler's own lints do not look at what a macro has made, as far as its
+/// tokens say so; they may be forbidden, so they are not allowed here.
 fn lints() -> TokenStream {
-    quote! {
-        #[allow(
-            dead_code, unused_variables, unused_mut, unused_qualifications, unreachable_pub, private_interfaces,
-            private_bounds, nonstandard_style, missing_debug_implementations, missing_copy_implementations,
-            clippy::all, clippy::pedantic, clippy::nursery
-        )]
-    }
+    quote!(#[allow(clippy::all, clippy::pedantic, clippy::nursery)])
 }

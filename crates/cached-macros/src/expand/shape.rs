@@ -4,7 +4,7 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{Expr, spanned::Spanned};
 
-use super::{Input, local};
+use super::{Input, generated, local};
 use crate::{
     function::mentions,
     options::CacheNone,
@@ -27,19 +27,20 @@ pub(super) fn restore(input: &Input) -> TokenStream {
     let slot = local("__cached_slot");
     quote! {
         |#slot| {
-            #[allow(unused_imports)]
             use #krate::__private::{NeverHit as _, PlainKind as _};
             #krate::__private::Probe::<#output>::new().__cached_kind().__cached_hit(#slot)
         }
     }
 }
 
+#[allow(clippy::too_many_lines, reason = "one option after the other")]
 fn shape(input: &Input) -> TokenStream {
     let krate = &input.krate;
     let options = &input.options;
     let output = &input.function.output;
     let shape = local("__cached_shape");
     let (empty, sharing, heap) = (local("__cached_empty"), local("__cached_sharing"), local("__cached_heap"));
+    let words = local("__cached_words");
 
     // Each option's tokens stand where its value does: there is the mistake, if the types do not fit.
     let policy = |name: &str, policy: &TokenStream, at: Span| {
@@ -86,6 +87,13 @@ fn shape(input: &Input) -> TokenStream {
             let #shape = #shape.load_timeout(#time, #too_late);
         }
     });
+    let share_err = options.share_err.as_ref().map(|share_err| {
+        let copy = policy("share_err", &share_err.copy.to_token_stream(), share_err.copy.span());
+        quote_spanned! {share_err.name.span()=>
+            #krate::__private::Probe::<#output>::new().__cached_has_error();
+            #copy
+        }
+    });
     let cache_err = options.cache_err.as_ref().map(|cache_err| {
         let ttl = cache_err.ttl.tokens(krate);
         let (which, at) = match &cache_err.which {
@@ -93,9 +101,16 @@ fn shape(input: &Input) -> TokenStream {
             None => (quote!(|_| true), cache_err.name.span()),
         };
         let policy = policy("cache_err", &quote!(#ttl, #which), at);
+        // With `share_err`, what is kept is what that returns.
+        let keeps = options.share_err.is_none().then(|| {
+            let at = Span::mixed_site().located_at(cache_err.name.span());
+            quote_spanned! {at=>
+                (&#krate::__private::error_of(&#shape)).__cached_keeps_error();
+            }
+        });
         quote_spanned! {cache_err.name.span()=>
             #krate::__private::Probe::<#output>::new().__cached_needs_error();
-            #krate::__private::error_of(&#shape).__cached_needs_clone();
+            #keeps
             #policy
         }
     });
@@ -111,16 +126,17 @@ fn shape(input: &Input) -> TokenStream {
     let boxed = Ident::new("__cached_boxed", input.function.value_span());
     let arguments = absent_arguments(input);
     quote! {
-        #[allow(unused_imports)]
         use #krate::__private::{
-            AnyHeap as _, NeverEmpty as _, NoError as _, NoOption as _, PlainKind as _, RefuseShared as _,
-            RefuseTimeout as _, RefuseValue as _, SureValue as _, Unshared as _, UnsharedError as _,
+            AnyHeap as _, KeepsTarget as _, KeepsWords as _, NeverEmpty as _, NoError as _, NoErrorToShare as _,
+            NoOption as _, NoWords as _, PlainKind as _, RefuseShared as _, RefuseTimeout as _, RefuseValue as _,
+            SureValue as _, Unshared as _, UnsharedError as _, WordsOfTarget as _, WordsOfText as _,
         };
         #arguments
         let #shape = #krate::__private::Probe::<#output>::new().__cached_kind();
         let #empty = #krate::__private::value_of(&#shape).__cached_empty();
         let #sharing = #krate::__private::error_of(&#shape).__cached_sharing();
-        let #shape = #shape.empty_if(#empty).share_errors(#sharing);
+        let #words = (&#krate::__private::error_of(&#shape)).__cached_words();
+        let #shape = #shape.empty_if(#empty).share_errors(#sharing, #words);
         #ttl
         #ttl_from
         #stale
@@ -130,6 +146,7 @@ fn shape(input: &Input) -> TokenStream {
         #cache_if
         #tags_from
         #cache_none
+        #share_err
         #cache_err
         #values
         #shape.#boxed()
@@ -149,12 +166,12 @@ fn absent_arguments(input: &Input) -> TokenStream {
         .chain(&options.cache_if)
         .chain(&options.tags_from)
         .chain(which)
+        .chain(options.share_err.as_ref().map(|share_err| &share_err.copy))
         .collect();
     let is_named = |name: &Ident| exprs.iter().any(|expr| mentions(expr.to_token_stream(), name));
-    let names = input.argument_names().into_iter().filter(|name| is_named(name));
+    let names = input.argument_names().into_iter().filter(|name| is_named(name)).map(generated);
     quote! {
         #(
-            #[allow(dead_code, non_snake_case)]
             fn #names(_: #krate::__private::NoArgumentsHere) {}
         )*
     }

@@ -15,7 +15,6 @@ pub(crate) fn parts(krate: &TokenStream, refuse: &Ident, parts: &[TokenStream]) 
     let chain = parts.iter().rev().fold(quote!(()), |after, part| quote!((#part, #after)));
     quote! {
         &{
-            #[allow(unused_imports)]
             use #krate::__private::#refuse as _;
             #chain
         }

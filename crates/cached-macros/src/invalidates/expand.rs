@@ -18,11 +18,10 @@ pub(super) fn expand(targets: &Targets, function: &Function, templates: &Templat
     let krate = &runtime(targets.krate.as_ref());
     let (after, settle, out) = (local("__cached_after"), local("__cached_settle"), local("__cached_out"));
     let noted = note(targets, function, templates, krate);
-    let body = body::in_place(function, &TokenStream::new(), Span::mixed_site());
+    let body = body::in_place(krate, function, &TokenStream::new(), Span::mixed_site());
     let run = quote! {
         let #after = { #noted };
         let #settle = {
-            #[allow(unused_imports)]
             use #krate::__private::Always as _;
             match #krate::__private::Outcome(#body.await, #after).__cached_settle() {
                 #krate::__private::Result::Ok(#settle) => #settle,

@@ -37,6 +37,7 @@ pub(crate) struct Options {
     pub(crate) cache_if: Option<Expr>,
     pub(crate) cache_none: Option<CacheNone>,
     pub(crate) cache_err: Option<CacheErr>,
+    pub(crate) share_err: Option<ShareErr>,
     pub(crate) jitter: Option<LitFloat>,
     pub(crate) tags: Vec<LitStr>,
     pub(crate) tags_from: Option<Expr>,
@@ -47,10 +48,12 @@ pub(crate) struct Options {
     pub(crate) soft_timeout: Option<Timed>,
     pub(crate) load_timeout: Option<Timed>,
     pub(crate) max_loads: Option<u32>,
+    pub(crate) tier_timeout: Option<Timed>,
     pub(crate) keep_warm: Option<KeepWarm>,
     pub(crate) cache: Option<Expr>,
     pub(crate) krate: Option<Path>,
     pub(crate) handle: Option<Ident>,
+    pub(crate) companions: Option<Ident>,
     pub(crate) detach: Option<LitBool>,
     /// Options that were meant, but have an error. What would follow from their absence is not reported.
     broken: Vec<String>,
@@ -61,6 +64,12 @@ pub(crate) struct CacheErr {
     pub(crate) name: Ident,
     pub(crate) ttl: Time,
     pub(crate) which: Option<Expr>,
+}
+
+/// `share_err = |e| …`.
+pub(crate) struct ShareErr {
+    pub(crate) name: Ident,
+    pub(crate) copy: Expr,
 }
 
 /// `cache_none`, `cache_none = "10s"`.
@@ -108,13 +117,15 @@ const KNOWN: Known = Known(&[
     ("cache_if", "cache_if = |v| !v.is_empty()"),
     ("cache_none", "cache_none"),
     ("cache_err", "cache_err = \"5s\" if |e| e.is_temporary()"),
+    ("share_err", "share_err = |e| DbError::Other(e.to_string())"),
     ("jitter", "jitter = 0.1"),
     ("cache", "cache = self.cache"),
     ("crate", "crate = ::my_crate::cached_aside"),
     ("handle", "handle = user_entry"),
+    ("companions", "companions = user_cache"),
     ("detach", "detach = false"),
     ("tags", "tags = [\"note:{note_id}\"]"),
-    ("tags_from", "tags_from = |v| vec![format!(\"author:{}\", v.author)]"),
+    ("tags_from", "tags_from = |v| vec![tag!(\"author:{}\", v.author)]"),
     ("bound", "bound = \"200ms\""),
     ("coalesce", "coalesce = local"),
     ("stale", "stale = \"10m\""),
@@ -123,6 +134,7 @@ const KNOWN: Known = Known(&[
     ("load_timeout", "load_timeout = \"30s\""),
     ("max_loads", "max_loads = 8"),
     ("keep_warm", "keep_warm = 100"),
+    ("tier_timeout", "tier_timeout = \"500ms\""),
 ]);
 
 impl Options {
@@ -197,6 +209,9 @@ impl Options {
             "cache_if" => self.cache_if = Some(after_eq()?.parse()?),
             "cache_none" => self.cache_none = Some(CacheNone::parse(name, input)?),
             "cache_err" => self.cache_err = Some(CacheErr::parse(name, after_eq()?)?),
+            "share_err" => {
+                self.share_err = Some(ShareErr { name: name.clone(), copy: after_eq()?.parse()? });
+            }
             "jitter" => self.jitter = Some(share(after_eq()?)?),
             "tags" => self.tags = tags(name, after_eq()?)?,
             "tags_from" => self.tags_from = Some(after_eq()?.parse()?),
@@ -211,6 +226,9 @@ impl Options {
             "load_timeout" => {
                 self.load_timeout = Some(Timed { name: name.clone(), time: limit(after_eq()?)? });
             }
+            "tier_timeout" => {
+                self.tier_timeout = Some(Timed { name: name.clone(), time: limit(after_eq()?)? });
+            }
             "max_loads" => self.max_loads = Some(loads(after_eq()?)?),
             "keep_warm" => {
                 self.keep_warm = Some(KeepWarm { name: name.clone(), keys: warm_keys(after_eq()?)? });
@@ -219,6 +237,9 @@ impl Options {
             "cache" => self.cache = Some(after_eq()?.parse()?),
             "crate" => self.krate = Some(runtime(after_eq()?)?),
             "handle" => self.handle = Some(of(after_eq()?, "a name, such as `handle = user_entry`")?),
+            "companions" => {
+                self.companions = Some(of(after_eq()?, "a name, such as `companions = user_cache`")?);
+            }
             "detach" => self.detach = Some(of(after_eq()?, "`true` or `false`")?),
             _ => return Err(KNOWN.refuse(name)),
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use redis::Value;
 
 use super::slots::SLOTS;
+use crate::settings::Addresses;
 
 /// `host:port`.
 pub(crate) type Address = Arc<str>;
@@ -29,9 +30,10 @@ struct Range {
 
 impl SlotMap {
     /// Reads the answer to `CLUSTER SLOTS`. A server that does not know its own host is where it was asked.
-    pub(crate) fn read(epoch: u64, answer: &Value, asked: &str) -> Option<Self> {
+    pub(crate) fn read(epoch: u64, answer: &Value, asked: &str, addresses: &Addresses) -> Option<Self> {
         let Value::Array(rows) = answer else { return None };
-        let mut ranges = rows.iter().map(|row| Range::read(row, asked)).collect::<Option<Vec<_>>>()?;
+        let mut ranges =
+            rows.iter().map(|row| Range::read(row, asked, addresses)).collect::<Option<Vec<_>>>()?;
         ranges.sort_by_key(|range| range.first);
         Some(Self { epoch, ranges })
     }
@@ -68,13 +70,13 @@ impl SlotMap {
 }
 
 impl Range {
-    fn read(row: &Value, asked: &str) -> Option<Self> {
+    fn read(row: &Value, asked: &str, addresses: &Addresses) -> Option<Self> {
         let Value::Array(row) = row else { return None };
         let [first, last, Value::Array(server), ..] = &row[..] else { return None };
         let [host, port, id, ..] = &server[..] else { return None };
         let host = text(host).filter(|host| !host.is_empty() && host != "?");
         let port = number(port)?;
-        let address = format!("{}:{port}", host.as_deref().unwrap_or(asked)).into();
+        let address = addresses.of(host.as_deref().unwrap_or(asked), port).into();
         let (first, last) = (number(first)?, number(last)?);
         (first <= last && last < SLOTS).then_some(Self { first, last, address, id: text(id)? })
     }
@@ -118,7 +120,8 @@ mod tests {
             let server = Value::Array(vec![bulk(host), Value::Int(7000), bulk(&format!("id of {host}"))]);
             Value::Array(vec![Value::Int(first), Value::Int(last), server])
         };
-        SlotMap::read(1, &Value::Array(rows.iter().map(row).collect()), "asked").unwrap()
+        SlotMap::read(1, &Value::Array(rows.iter().map(row).collect()), "asked", &Addresses::default())
+            .unwrap()
     }
 
     #[test]
@@ -148,8 +151,9 @@ mod tests {
             Value::Array(vec![Value::Int(1)]),
             Value::Array(vec![Value::Array(vec![Value::Int(0), Value::Int(1), Value::Array(vec![])])]),
         ] {
-            assert_eq!(SlotMap::read(1, &answer, "asked"), None);
+            assert_eq!(SlotMap::read(1, &answer, "asked", &Addresses::default()), None);
         }
-        assert_eq!(SlotMap::read(0, &Value::Array(vec![]), "asked"), Some(SlotMap::default()));
+        let empty = SlotMap::read(0, &Value::Array(vec![]), "asked", &Addresses::default());
+        assert_eq!(empty, Some(SlotMap::default()));
     }
 }

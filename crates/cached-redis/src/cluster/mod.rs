@@ -12,6 +12,7 @@ mod territory;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    pin::pin,
     sync::{
         Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -19,7 +20,8 @@ use std::{
     time::Duration,
 };
 
-use cached_core::{Attachment, Error, TierError};
+use cached_core::{Attachment, Error, TierCause, TierError};
+use futures_util::future::{Either, select};
 use tokio::{runtime::Handle, sync::watch, time::timeout};
 
 use crate::{
@@ -28,7 +30,7 @@ use crate::{
     health::RedisHealth,
     heartbeat::{Member, identity},
     node::{Answers, Node},
-    settings::Settings,
+    settings::{Addresses, Settings},
     state::RedisState,
     watch::{Attached, Post, Watch},
 };
@@ -52,7 +54,7 @@ struct Shared {
     settings: Arc<Settings>,
     /// Those that were given; they know the others.
     seeds: Vec<Endpoint>,
-    nodes: RwLock<HashMap<Address, Arc<Node>>>,
+    nodes: RwLock<Nodes>,
     map: watch::Sender<Option<Arc<SlotMap>>>,
     /// No server could be reached: the next map is believed, whatever its epoch.
     is_lost: AtomicBool,
@@ -69,11 +71,20 @@ struct Shared {
     past: AtomicU64,
 }
 
+/// The servers that are known.
+#[derive(Debug, Default)]
+struct Nodes {
+    by_address: HashMap<Address, Arc<Node>>,
+    /// All of them: each operation looks at them.
+    all: Arc<[Arc<Node>]>,
+}
+
 /// What a server tells of the cluster, and to whom.
 #[derive(Clone, Debug)]
 pub(crate) struct Scout {
     cluster: Weak<Shared>,
     host: String,
+    addresses: Addresses,
 }
 
 impl Cluster {
@@ -90,7 +101,7 @@ impl Cluster {
             attached: OnceLock::new(),
             identity: identity(),
             count: AtomicU64::new(0),
-            state: watch::Sender::new(RedisState::Down),
+            state: watch::Sender::new(RedisState::Untried),
             showing: Mutex::default(),
             past: AtomicU64::new(0),
         };
@@ -122,16 +133,16 @@ impl Cluster {
         nodes.is_empty() || nodes.iter().any(|node| node.ready())
     }
 
-    pub(crate) async fn read(&self, batch: &Batch) -> Result<Answers, TierError> {
-        self.0.send(batch, Kind::Read, self.0.settings.read_timeout).await
+    pub(crate) async fn read(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
+        self.0.send(batch, Kind::Read, budget).await
     }
 
-    pub(crate) async fn change(&self, batch: &Batch) -> Result<Answers, TierError> {
-        self.0.send(batch, Kind::Change, self.0.settings.write_timeout).await
+    pub(crate) async fn change(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
+        self.0.send(batch, Kind::Change, budget).await
     }
 
     /// Everybody that is known.
-    pub(crate) fn nodes(&self) -> Vec<Arc<Node>> {
+    pub(crate) fn nodes(&self) -> Arc<[Arc<Node>]> {
         self.0.all()
     }
 
@@ -166,12 +177,27 @@ impl Cluster {
         self.0.posts()
     }
 
-    pub(crate) fn is_own(&self, id: &str) -> bool {
-        id.starts_with(&self.0.identity)
+    /// What the names of this process begin with in every register.
+    pub(crate) fn identity(&self) -> &str {
+        &self.0.identity
     }
 
     pub(crate) fn state(&self) -> RedisState {
         *self.0.state.borrow()
+    }
+
+    /// Has the cluster connected, and waits for the outcome of its first attempt.
+    pub(crate) async fn connected(&self) -> Result<(), TierCause> {
+        Handle::try_current().map_err(|_| TierCause::NoRuntime)?;
+        self.0.reach_out();
+        let mut state = self.watch_state();
+        let settled = state.wait_for(|state| *state != RedisState::Untried);
+        let _ = timeout(self.0.settings.connect_timeout, settled).await;
+        let health = self.health();
+        match health.state {
+            RedisState::Up | RedisState::Degraded => Ok(()),
+            RedisState::Untried | RedisState::Down => Err(health.cause.unwrap_or(TierCause::Timeout)),
+        }
     }
 
     pub(crate) fn watch_state(&self) -> watch::Receiver<RedisState> {
@@ -181,9 +207,18 @@ impl Cluster {
     pub(crate) fn health(&self) -> RedisHealth {
         let nodes = self.nodes();
         let all: Vec<_> = nodes.iter().map(|node| node.health()).collect();
+        let state = self.state();
+        // In an order of its own, so that it is the same one as long as nothing changes.
+        let causes = all.iter().filter_map(|health| health.cause.clone());
+        let cause = match state {
+            RedisState::Up | RedisState::Untried => None,
+            _ => causes.min_by_key(TierCause::name).or(Some(TierCause::Connecting)),
+        };
         // The first connection to each server is none that came again.
         RedisHealth {
-            state: self.state(),
+            state,
+            cause,
+            round_trip_ms: all.iter().filter_map(|health| health.round_trip_ms).max(),
             breaker_open: all.iter().any(|health| health.breaker_open),
             breaker_opened: all.iter().map(|health| health.breaker_opened).sum(),
             shed: all.iter().map(|health| health.shed).sum(),
@@ -197,13 +232,24 @@ impl Cluster {
 }
 
 impl Shared {
-    fn nodes(&self) -> RwLockReadGuard<'_, HashMap<Address, Arc<Node>>> {
+    fn nodes(&self) -> RwLockReadGuard<'_, Nodes> {
         self.nodes.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Every server. They are asked for nothing under the lock: a server that tells how it stands wants it as well.
-    fn all(&self) -> Vec<Arc<Node>> {
-        self.nodes().values().cloned().collect()
+    fn all(&self) -> Arc<[Arc<Node>]> {
+        Arc::clone(&self.nodes().all)
+    }
+
+    /// What `change` has added or removed is known from then on.
+    fn change_nodes<T>(&self, change: impl FnOnce(&mut HashMap<Address, Arc<Node>>) -> T) -> T {
+        let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
+        let before = nodes.by_address.len();
+        let changed = change(&mut nodes.by_address);
+        if nodes.by_address.len() != before {
+            nodes.all = nodes.by_address.values().cloned().collect();
+        }
+        changed
     }
 
     /// Who holds something by the map; makes those that are missing.
@@ -230,9 +276,18 @@ impl Shared {
             return Err(TierError::Unavailable);
         }
         let mut said = self.map.subscribe();
-        let said = timeout(budget, said.wait_for(Option::is_some)).await;
-        let map = said.ok().and_then(Result::ok).and_then(|map| map.clone());
-        map.ok_or(TierError::Unavailable)
+        let is_first = *self.state.borrow() == RedisState::Untried;
+        let patience = if is_first { budget.max(self.settings.connect_timeout) } else { budget };
+        let mut state = self.state.subscribe();
+        let gone = state.wait_for(|state| *state == RedisState::Down);
+        // When all attempts have failed there will be none.
+        let either = async {
+            match select(pin!(said.wait_for(Option::is_some)), pin!(gone)).await {
+                Either::Left((said, _)) => said.ok().and_then(|map| map.clone()),
+                Either::Right(_) => None,
+            }
+        };
+        timeout(patience, either).await.ok().flatten().ok_or(TierError::Unavailable)
     }
 
     /// When no server can be reached, those that were given may know others by now, and of a cluster that was made anew.
@@ -248,7 +303,7 @@ impl Shared {
 
     /// The server at an address.
     fn node(self: &Arc<Self>, address: &Address) -> Option<Arc<Node>> {
-        if let Some(node) = self.nodes().get(address) {
+        if let Some(node) = self.nodes().by_address.get(address) {
             return Some(Arc::clone(node));
         }
         let endpoint = self.seeds.first()?.at(address)?;
@@ -256,11 +311,10 @@ impl Shared {
     }
 
     fn node_at(self: &Arc<Self>, address: &Address, endpoint: Endpoint) -> Arc<Node> {
-        let node = {
-            let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
+        let node = self.change_nodes(|nodes| {
             let new = || self.new_node(endpoint);
             Arc::clone(nodes.entry(Address::clone(address)).or_insert_with(new))
-        };
+        });
         // At once, so that the first who asks need not wait for the connection. Outside of a runtime nobody can ask.
         let _ = node.ensure();
         node
@@ -268,7 +322,8 @@ impl Shared {
 
     fn new_node(self: &Arc<Self>, endpoint: Endpoint) -> Arc<Node> {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
-        let scout = Scout { cluster: Arc::downgrade(self), host: endpoint.host() };
+        let addresses = self.settings.addresses.clone();
+        let scout = Scout { cluster: Arc::downgrade(self), host: endpoint.host(), addresses };
         let watch = Watch::of_cluster(scout);
         let settings = Settings { endpoint, ..(*self.settings).clone() };
         let member = Member::new(format!("{}.{number}", self.identity));
@@ -299,10 +354,8 @@ impl Shared {
         for owner in &owners {
             self.node(owner);
         }
-        let gone: Vec<_> = {
-            let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
-            nodes.extract_if(|address, _| !owners.contains(address)).collect()
-        };
+        let gone: Vec<_> =
+            self.change_nodes(|nodes| nodes.extract_if(|address, _| !owners.contains(address)).collect());
         // Not under the lock: it tells how it stands when its connection ends.
         for (_, node) in gone {
             let again = node.condition().connections().saturating_sub(1);
@@ -313,22 +366,35 @@ impl Shared {
 
     /// It is up when all servers are, and down when all are.
     fn show_state(&self) {
-        // Who looks last is to show last.
-        let _turn = self.showing.lock().unwrap_or_else(PoisonError::into_inner);
-        let states: Vec<_> = self.all().iter().map(|node| node.condition().state()).collect();
-        let all = |wanted| states.iter().all(|state| *state == wanted);
-        let state = match () {
-            () if all(RedisState::Down) => RedisState::Down,
-            () if all(RedisState::Up) && self.map.borrow().is_some() => RedisState::Up,
-            () => RedisState::Degraded,
-        };
-        self.state.send_if_modified(|shown| std::mem::replace(shown, state) != state);
+        {
+            // What looks last is to show last.
+            let _turn = self.showing.lock().unwrap_or_else(PoisonError::into_inner);
+            let states: Vec<_> = self.all().iter().map(|node| node.condition().state()).collect();
+            let all = |wanted| states.iter().all(|state| *state == wanted);
+            let has_untried = states.contains(&RedisState::Untried);
+            let is_known = self.map.borrow().is_some();
+            let state = match () {
+                () if all(RedisState::Down) => RedisState::Down,
+                () if all(RedisState::Up) && is_known => RedisState::Up,
+                // The servers of the first map are tried once it is there.
+                () if has_untried && *self.state.borrow() == RedisState::Untried => RedisState::Untried,
+                () => RedisState::Degraded,
+            };
+            self.state.send_if_modified(|shown| std::mem::replace(shown, state) != state);
+        }
+        if let Some(attached) = self.attached.get() {
+            attached.attachment().watcher.standing_changed();
+        }
     }
 }
 
 impl Scout {
     fn host(&self) -> &str {
         &self.host
+    }
+
+    fn addresses(&self) -> &Addresses {
+        &self.addresses
     }
 
     fn tell(&self, map: SlotMap, is_anew: bool) {

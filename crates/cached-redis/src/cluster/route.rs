@@ -14,6 +14,7 @@ use super::{Shared, map::Address, slots::slot};
 use crate::{
     batch::{Batch, Piece, Replies},
     node::{Answers, Node},
+    settings::Addresses,
 };
 
 /// How often a command is sent on. A slot moves from one server to another, and rarely on at once.
@@ -42,6 +43,8 @@ impl Shared {
         kind: Kind,
         budget: Duration,
     ) -> Result<Answers, TierError> {
+        // After the wait for the very first one, the operation has its whole budget.
+        self.map(budget).await?;
         let began = Instant::now();
         let mut values: Vec<(Value, Option<u64>)> = Vec::new();
         let mut lines = Vec::new();
@@ -118,16 +121,16 @@ fn sent_on(value: &Value, node: &Node) -> Option<Target> {
         // The map is old.
         node.watch.pulse.notify_one();
     }
-    let address = address(error.details()?, &node.settings.endpoint.host())?;
+    let address = address(error.details()?, &node.settings.endpoint.host(), &node.settings.addresses)?;
     Some(Target { address, is_asking })
 }
 
 /// Out of `slot host:port`. Whoever does not know a host means his own.
-fn address(details: &str, own: &str) -> Option<Address> {
+fn address(details: &str, own: &str, addresses: &Addresses) -> Option<Address> {
     let address = details.split_ascii_whitespace().nth(1)?;
     let (host, port) = address.rsplit_once(':')?;
     let host = if matches!(host, "" | "?") { own } else { host };
-    Some(format!("{host}:{port}").into())
+    Some(addresses.of(host, port.parse().ok()?).into())
 }
 
 #[cfg(test)]
@@ -136,7 +139,8 @@ mod tests {
 
     #[test]
     fn a_command_is_sent_on_to_where_it_says() {
-        let to = |details: &str| address(details, "own").map(|address| address.to_string());
+        let to =
+            |details: &str| address(details, "own", &Addresses::default()).map(|address| address.to_string());
         assert_eq!(to("449 10.0.0.2:7001").as_deref(), Some("10.0.0.2:7001"));
         assert_eq!(to("449 fe80::1:7001").as_deref(), Some("fe80::1:7001"));
         assert_eq!(to("449 :7001").as_deref(), Some("own:7001"));

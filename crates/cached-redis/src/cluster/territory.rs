@@ -66,7 +66,9 @@ impl Territory {
         let mut replies = batch.send(connection).await?;
         let (_, epoch, digest) = replies.next::<(String, u64, String)>()?;
         let (slots, id) = (replies.next::<Value>()?, replies.next::<String>()?);
-        let Some(map) = SlotMap::read(epoch, &slots, self.scout.host()) else { return Err(nothing()) };
+        let Some(map) = SlotMap::read(epoch, &slots, self.scout.host(), self.scout.addresses()) else {
+            return Err(nothing());
+        };
         let held = map.held_by(&id);
         self.scout.tell(map, epoch < self.epoch);
         let has_lost = !held.has_all(&self.held);

@@ -1,13 +1,16 @@
 //! A server that hangs or is slow costs its callers nothing, after the first ones.
 
 use std::{
+    future::{Future, poll_fn},
+    pin::pin,
     sync::{Arc, atomic::Ordering},
+    task::Poll,
     time::{Duration, Instant},
 };
 
-use cached_core::{Take, Tier, TierError};
+use cached_core::{Ask, Budget, Record, Take, Tier, TierError};
 use cached_redis::{RedisHealth, RedisState, RedisTier, RedisTierBuilder};
-use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
+use redis_harness::{Mode, Proxy, Pulse, RedisServer, eventually_async};
 use tokio::task::JoinSet;
 
 use crate::support::{
@@ -22,7 +25,11 @@ fn builder(url: &str) -> RedisTierBuilder {
 }
 
 async fn connected(url: &str) -> (Arc<RedisTier>, Arc<Recorder>) {
-    let (tier, recorder) = (Arc::new(builder(url).build().unwrap()), Arc::new(Recorder::default()));
+    connected_as(builder(url)).await
+}
+
+async fn connected_as(builder: RedisTierBuilder) -> (Arc<RedisTier>, Arc<Recorder>) {
+    let (tier, recorder) = (Arc::new(builder.build().unwrap()), Arc::new(Recorder::default()));
     attach(&tier, recorder.clone());
     up(&tier).await;
     (tier, recorder)
@@ -34,42 +41,41 @@ struct Calls {
     answered: usize,
     /// They waited for their budget, and got nothing.
     paid: usize,
-    /// They failed at once.
+    /// They were not sent.
     turned_away: usize,
 }
 
 impl Calls {
     /// `callers` at a time make `each` calls one after the other.
     async fn make(tier: &Arc<RedisTier>, callers: usize, each: usize) -> Self {
-        let mut tasks = JoinSet::new();
+        let (mut tasks, shed) = (JoinSet::new(), tier.health().shed);
         for _ in 0..callers {
             let tier = tier.clone();
             tasks.spawn(async move {
-                let mut calls = Self::default();
+                let mut answered = 0;
                 for _ in 0..each {
-                    calls.make_one(&tier).await;
+                    answered += usize::from(get(&tier, "key").await.is_ok());
                 }
-                calls
+                answered
             });
         }
-        let mut all = Self::default();
-        while let Some(calls) = tasks.join_next().await {
-            let calls = calls.unwrap();
-            all.answered += calls.answered;
-            all.paid += calls.paid;
-            all.turned_away += calls.turned_away;
+        let mut answered = 0;
+        while let Some(more) = tasks.join_next().await {
+            answered += more.unwrap();
         }
-        all
+        let turned_away = usize::try_from(tier.health().shed - shed).unwrap();
+        Self { answered, paid: callers * each - answered - turned_away, turned_away }
     }
+}
 
-    async fn make_one(&mut self, tier: &RedisTier) {
-        let began = Instant::now();
-        match get(tier, "key").await {
-            Ok(_) => self.answered += 1,
-            Err(TierError::Unavailable) if began.elapsed() < BUDGET / 2 => self.turned_away += 1,
-            Err(_) => self.paid += 1,
-        }
-    }
+/// What a call gives that has nothing to wait for.
+async fn at_once<T>(call: impl Future<Output = T>) -> T {
+    let mut call = pin!(call);
+    poll_fn(|cx| {
+        let Poll::Ready(output) = call.as_mut().poll(cx) else { panic!("it waits") };
+        Poll::Ready(output)
+    })
+    .await
 }
 
 /// Reads until the breaker is open.
@@ -99,9 +105,9 @@ async fn callers_one_after_the_other_pay_for_a_frozen_server_four_times() {
 
     server.thaw();
     closed(&tier).await;
-    assert!(tier.ready());
+    let (pulse, began) = (Pulse::start(), Instant::now());
     let calls = Calls::make(&tier, 1, 100).await;
-    assert_eq!((calls.answered, tier.health().breaker_opened), (100, 1));
+    assert!((calls.answered, tier.health().breaker_opened) == (100, 1) || pulse.was_slow(began), "{calls:?}");
 }
 
 #[tokio::test]
@@ -120,9 +126,11 @@ async fn a_server_that_is_frozen_from_the_start_is_not_waited_for_by_everybody()
     let server = RedisServer::start();
     server.freeze();
     let tier = Arc::new(builder(&server.url()).build().unwrap());
-    // The attempt to connect lasts as long as the server is frozen.
-    let calls = Calls::make(&tier, 1, 1000).await;
-    assert_eq!((calls.paid, calls.turned_away), (4, 996));
+    // Only a call from before the outcome of the first attempt waits, and here one comes after the other.
+    assert_eq!(get(&tier, "key").await, Err(TierError::Unavailable));
+    for _ in 0..999 {
+        assert_eq!(at_once(get(&tier, "key")).await, Err(TierError::Unavailable));
+    }
     assert_eq!(tier.state(), RedisState::Down);
     server.thaw();
     up_again(&tier).await;
@@ -145,16 +153,12 @@ async fn while_it_is_open_nothing_is_sent_and_nobody_waits() {
 
     let shed = tier.health().shed;
     proxy.take_round_trips();
-    let began = Instant::now();
     for _ in 0..1000 {
-        assert_eq!(get(&tier, "canary").await, Err(TierError::Unavailable));
-        assert_eq!(tier.exists("canary").await, Err(TierError::Unavailable));
+        assert_eq!(at_once(get(&tier, "canary")).await, Err(TierError::Unavailable));
+        assert_eq!(at_once(tier.exists("canary")).await, Err(TierError::Unavailable));
         let claim = claim("canary", token(), Take::Free);
-        assert_eq!(lease(&tier, claim).await, Err(TierError::Unavailable));
+        assert_eq!(at_once(lease(&tier, claim)).await, Err(TierError::Unavailable));
     }
-    let mean = began.elapsed() / 3000;
-    println!("turned away in {mean:?} each");
-    assert!(mean < Duration::from_millis(1), "{mean:?}");
     assert_eq!(tier.health().shed, shed + 3000);
     let sent = proxy.take_round_trips().concat();
     assert!(!String::from_utf8_lossy(&sent).contains("canary"));
@@ -202,11 +206,12 @@ async fn with_the_defaults_it_closes_within_a_second() {
     .await;
     assert!(tier.health().breaker_open);
 
-    let began = Instant::now();
+    let (pulse, began) = (Pulse::start(), Instant::now());
     proxy.set_mode(Mode::Pass);
     closed(&tier).await;
-    println!("closed after {:?}", began.elapsed());
-    assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+    let took = pulse.took_since(began);
+    println!("closed after {took:?}");
+    assert!(took < Duration::from_millis(1500), "{took:?}");
 }
 
 #[tokio::test]
@@ -231,6 +236,7 @@ async fn with_the_defaults_a_mute_connection_is_replaced_within_two_seconds() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = RedisTier::builder(proxy.url()).build().unwrap();
+    let pulse = Pulse::start();
     // Heartbeats are a second apart: the reads have to find out.
     up(&tier).await;
     proxy.set_mode(Mode::Swallow);
@@ -242,8 +248,9 @@ async fn with_the_defaults_a_mute_connection_is_replaced_within_two_seconds() {
         proxy.connections() > 1 && get(&tier, "key").await.is_ok()
     })
     .await;
-    println!("replaced after {:?}", began.elapsed());
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    let took = pulse.took_since(began);
+    println!("replaced after {took:?}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
     assert_eq!(tier.health().reconnects, 1);
 }
 
@@ -251,7 +258,7 @@ async fn with_the_defaults_a_mute_connection_is_replaced_within_two_seconds() {
 async fn a_read_that_times_out_has_the_connection_checked() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
-    let tier = builder(&proxy.url()).build().unwrap();
+    let (tier, pulse) = (builder(&proxy.url()).build().unwrap(), Pulse::start());
     up(&tier).await;
     let pings = || {
         let sent = proxy.take_round_trips().concat();
@@ -262,7 +269,8 @@ async fn a_read_that_times_out_has_the_connection_checked() {
     let began = Instant::now();
     assert_eq!(get(&tier, "key").await, Err(TierError::Timeout));
     eventually_async("a heartbeat follows", async || pings() > 0).await;
-    assert!(began.elapsed() < Duration::from_millis(700), "without it, the next one came after a second");
+    let took = pulse.took_since(began);
+    assert!(took < Duration::from_millis(700), "without it, the next one came after a second");
 }
 
 #[tokio::test]
@@ -320,7 +328,7 @@ async fn too_many_writes_are_not_taken_for_done_and_do_not_open_it() {
 #[tokio::test]
 async fn a_server_that_refuses_does_not_open_it() {
     let server = RedisServer::start();
-    let (tier, _) = connected(&server.url()).await;
+    let (tier, _) = connected_as(crate::support::builder(&server.url())).await;
     server.cli(&["CONFIG", "SET", "replica-serve-stale-data", "no"]);
     server.cli(&["REPLICAOF", "127.0.0.1", "1"]);
     for _ in 0..100 {
@@ -356,10 +364,12 @@ async fn a_healthy_server_never_opens_it() {
     let tier = Arc::new(RedisTier::builder(server.url()).build().unwrap());
     attach(&tier, Arc::new(Recorder::default()));
     up(&tier).await;
+    let (pulse, began) = (Pulse::start(), Instant::now());
     let calls = Calls::make(&tier, 4, 5000).await;
     let health = tier.health();
-    assert_eq!((health.breaker_opened, health.shed, health.reconnects), (0, 0, 0), "{calls:?}");
-    assert_eq!(calls.answered, 20_000);
+    let met = (health.breaker_opened, health.shed, health.reconnects, calls.answered);
+    // On a machine that is late, it is not healthy.
+    assert!(met == (0, 0, 0, 20_000) || pulse.was_slow(began), "{health:?} {calls:?}");
 }
 
 #[tokio::test]
@@ -368,7 +378,7 @@ async fn what_happens_is_told_in_order() {
     let tier = builder(&server.url()).build().unwrap();
     attach(&tier, Arc::new(Recorder::default()));
     let mut watch = tier.watch_state();
-    assert_eq!((watch.state(), tier.health().last_answer_ms), (RedisState::Down, None));
+    assert_eq!((watch.state(), tier.health().last_answer_ms), (RedisState::Untried, None));
     up(&tier).await;
     assert_eq!(watch.changed().await, RedisState::Up);
     let health = tier.health();
@@ -400,7 +410,7 @@ async fn what_happens_is_told_in_order() {
 #[tokio::test]
 async fn a_server_that_tells_nothing_is_degraded() {
     let server = RedisServer::start();
-    server.cli(&["ACL", "SETUSER", "default", "-client|tracking"]);
+    server.cli(&["ACL", "SETUSER", "default", "-client"]);
     let (tier, _) = connected(&server.url()).await;
     assert_eq!(tier.state(), RedisState::Degraded);
     assert!(!tier.health().tracking);
@@ -409,7 +419,7 @@ async fn a_server_that_tells_nothing_is_degraded() {
 #[tokio::test]
 async fn without_messages_an_open_breaker_ends_the_registration() {
     let server = RedisServer::start();
-    server.cli(&["ACL", "SETUSER", "default", "-client|tracking"]);
+    server.cli(&["ACL", "SETUSER", "default", "-client"]);
     let proxy = Proxy::start(server.port());
     let (tier, _) = connected(&proxy.url()).await;
     proxy.take_round_trips();
@@ -436,7 +446,7 @@ async fn without_messages_an_open_breaker_ends_the_registration() {
 fn health_can_be_stored_and_shows_no_password() {
     let tier = RedisTier::builder("redis://user:canary@localhost:1/").build().unwrap();
     let json = serde_json::to_string(&tier.health()).unwrap();
-    assert!(json.contains(r#""state":"down""#) && !json.contains("canary"), "{json}");
+    assert!(json.contains(r#""state":"untried""#) && !json.contains("canary"), "{json}");
     assert_eq!(serde_json::from_str::<RedisHealth>(&json).unwrap(), tier.health());
 }
 
@@ -445,9 +455,11 @@ async fn a_refusal_is_an_answer() {
     let server = RedisServer::start();
     server.cli(&["RPUSH", "list", "someone else's"]);
     let proxy = Proxy::start(server.port());
-    let (tier, _) = connected(&proxy.url()).await;
+    // An answer that is in time is so on a busy machine as well.
+    let budget = Duration::from_secs(1);
+    let (tier, _) = connected_as(builder(&proxy.url()).operation_timeout(budget)).await;
     let wait_in_vain = async |times: usize| {
-        proxy.set_mode(Mode::Delay(2 * BUDGET));
+        proxy.set_mode(Mode::Delay(2 * budget));
         for _ in 0..times {
             assert_eq!(get(&tier, "key").await, Err(TierError::Timeout));
         }
@@ -461,4 +473,55 @@ async fn a_refusal_is_an_answer() {
     }
     wait_in_vain(1).await;
     assert!(!tier.health().breaker_open, "only one of the last eight had none");
+}
+
+/// Each caller keeps the only thread of its runtime for longer than a budget, after each answer.
+#[tokio::test]
+async fn a_process_that_is_busy_itself_does_not_hold_it_against_redis() {
+    const KEYS: usize = 16;
+
+    let server = RedisServer::start();
+    let (tier, _) = connected(&server.url()).await;
+    for key in 0..KEYS {
+        put(&tier, &key.to_string(), vec![7], MINUTE).await.unwrap();
+    }
+    let opened = tier.health().breaker_opened;
+    let mut tasks = JoinSet::new();
+    for key in 0..KEYS {
+        let tier = tier.clone();
+        tasks.spawn(async move {
+            for _ in 0..3 {
+                assert!(get(&tier, &key.to_string()).await.unwrap().is_some());
+                std::thread::sleep(BUDGET * 6 / 5);
+            }
+        });
+    }
+    while let Some(task) = tasks.join_next().await {
+        task.unwrap();
+    }
+    assert_eq!(tier.health().breaker_opened, opened);
+}
+
+/// A server that takes longer than its own budget is asked by those who can wait for it, and is not too slow for them.
+#[tokio::test]
+async fn a_call_whose_load_costs_more_waits_for_longer() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let (tier, _) = connected(&proxy.url()).await;
+    put(&tier, "key", vec![7], MINUTE).await.unwrap();
+    proxy.set_mode(Mode::Delay(BUDGET));
+    for _ in 0..8 {
+        for budget in [Budget::AtLeast(AMPLE), Budget::Exactly(AMPLE)] {
+            let (record, _) = tier.look_at_within("key", budget).await.unwrap();
+            assert!(matches!(record, Record::Value(_)));
+            let asks = [Ask { key: "key", known: None }];
+            assert_eq!(tier.look_within(&asks, &[], budget).await.unwrap().records.len(), 1);
+        }
+    }
+    let health = tier.health();
+    assert!(!health.breaker_open && health.breaker_opened == 0, "{health:?}");
+    assert_eq!(
+        tier.look_at_within("key", Budget::Exactly(BUDGET / 10)).await.unwrap_err(),
+        TierError::Timeout
+    );
 }

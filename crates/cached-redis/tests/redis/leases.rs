@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cached_core::{Ask, Grant, LeaseClaim, Record, Stored, Take, Tier, TierError, Token};
+use cached_core::{Ask, Grant, LeaseClaim, Note, Record, Stored, Take, Tier, TierError, Token};
 use cached_redis::RedisTier;
 use redis_harness::{RedisServer, eventually_async};
 
@@ -131,25 +131,69 @@ async fn a_value_is_served_while_it_is_replaced() {
     assert!(left(&server, "key") > 60_000);
 }
 
+/// Or the lease would end with it, and the load that it is for would be refused.
 #[tokio::test]
-async fn a_value_that_would_end_before_its_lease_is_given_up() {
+async fn a_value_that_ends_before_its_lease_is_served_until_then() {
     let server = RedisServer::start();
-    let tier = tier(&server.url());
-    // With it, the lease would end, and the load that it is for would be refused.
+    let (tier, other) = (tier(&server.url()), tier(&server.url()));
+    let remaining = async |longest: Duration| {
+        let stored = get(&other, "key").await.unwrap().expect("it is served");
+        assert!(stored.remaining.is_some_and(|left| !left.is_zero() && left <= longest), "{stored:?}");
+    };
     put(&tier, "key", b"old".to_vec(), MINUTE / 2).await.unwrap();
     let (old, mine) = (stamp(&tier, "key").await, token());
     assert_eq!(lease(&tier, claim("key", mine, Take::Over(old))).await, Ok(Grant::Held));
-    assert!(matches!(look(&tier, "key").await, Ok(Record::Leased { .. })));
-    assert!(left(&server, "key") > 30_000);
-    assert_eq!(fill(&tier, value("key", mine, b"new".to_vec(), MINUTE)).await, Ok(true));
+    assert_eq!(bytes(&other, "key").await, Some(b"old".to_vec()));
+    remaining(MINUTE / 2).await;
+    assert!(left(&server, "key") > 30_000, "the lease lasts longer");
+    assert_eq!(tier.renew("key", mine, 2 * MINUTE).await, Ok(true));
+    remaining(MINUTE / 2).await;
+    assert!(left(&server, "key") > 60_000);
 
-    // So it is when the lease is renewed.
-    let (new, next) = (stamp(&tier, "key").await, token());
-    assert_eq!(lease(&tier, short("key", next, Take::Over(new))).await, Ok(Grant::Held));
-    assert_eq!(bytes(&tier, "key").await, Some(b"new".to_vec()));
-    assert_eq!(tier.renew("key", next, 2 * MINUTE).await, Ok(true));
-    assert!(matches!(look(&tier, "key").await, Ok(Record::Leased { .. })));
-    assert_eq!(fill(&tier, value("key", next, b"newer".to_vec(), MINUTE)).await, Ok(true));
+    // A lease that was given back leaves the value as it was.
+    assert_eq!(tier.release("key", mine, false).await, Ok(true));
+    remaining(MINUTE / 2).await;
+    assert!(left(&server, "key") <= 30_000);
+    let next = token();
+    assert_eq!(lease(&tier, claim("key", next, Take::Force)).await, Ok(Grant::Held));
+    assert_eq!(fill(&tier, value("key", next, b"new".to_vec(), MINUTE)).await, Ok(true));
+    assert_eq!(bytes(&other, "key").await, Some(b"new".to_vec()));
+}
+
+#[tokio::test]
+async fn a_value_that_has_ended_under_a_lease_is_none() {
+    let server = RedisServer::start();
+    let (tier, other) = (tier(&server.url()), tier(&server.url()));
+    for is_failed in [false, true] {
+        put(&tier, "key", b"old".to_vec(), Duration::from_millis(200)).await.unwrap();
+        let mine = token();
+        assert_eq!(lease(&tier, claim("key", mine, Take::Force)).await, Ok(Grant::Held));
+        eventually_async("the value has ended", async || {
+            matches!(look(&other, "key").await, Ok(Record::Leased { .. }))
+        })
+        .await;
+        assert_eq!(other.exists("key").await, Ok(false));
+        // The server's clock may be a little behind what its clients make of it.
+        eventually_async("the server finds so too", async || {
+            matches!(lease(&other, claim("key", token(), Take::Free)).await, Ok(Grant::Busy(_)))
+        })
+        .await;
+        assert_eq!(tier.release("key", mine, is_failed).await, Ok(true));
+        let left = if is_failed { Record::Failed } else { Record::Absent };
+        assert_eq!(look(&other, "key").await, Ok(left));
+    }
+}
+
+/// Another program's value does not say when it ends: the lease does.
+#[tokio::test]
+async fn a_foreign_value_under_a_lease_lasts_no_longer() {
+    let server = RedisServer::start();
+    let tier = tier(&server.url());
+    server.cli(&["SET", "key", "theirs", "PX", "30000"]);
+    assert_eq!(lease(&tier, claim("key", token(), Take::Force)).await, Ok(Grant::Held));
+    let stored = get(&tier, "key").await.unwrap().unwrap();
+    assert_eq!(stored.bytes, b"theirs");
+    assert!(stored.remaining.is_some_and(|left| left <= MINUTE / 2), "{stored:?}");
 }
 
 #[tokio::test]
@@ -277,6 +321,45 @@ async fn a_failed_load_says_so_for_a_moment() {
     delete(&tier, "key").await.unwrap();
     lease(&tier, claim("key", token(), Take::Free)).await.unwrap();
     assert!(matches!(look(&tier, "key").await, Ok(Record::Leased { is_retry: false, .. })));
+}
+
+#[tokio::test]
+async fn what_a_load_failed_with_is_there_for_some_seconds_and_is_no_value() {
+    let server = RedisServer::start();
+    let (tier, other) = (tier(&server.url()), tier(&server.url()));
+    for note in [&b"no"[..], b"", &[0xff; 4096]] {
+        let (mine, next) = (token(), token());
+        let note = Note(note.to_vec());
+        lease(&tier, claim("key", mine, Take::Free)).await.unwrap();
+        assert_eq!(tier.fail("key", token(), &note).await, Ok(false), "another load's");
+        assert_eq!(tier.fail("key", mine, &note).await, Ok(true));
+        assert_eq!(look(&other, "key").await, Ok(Record::Error(note.clone())));
+        assert_eq!(other.exists("key").await, Ok(false));
+        assert!((1..=5000).contains(&left(&server, "key")));
+        assert_eq!(fill(&tier, value("key", mine, vec![1], MINUTE)).await, Ok(false));
+        assert_eq!(tier.renew("key", mine, MINUTE).await, Ok(false));
+
+        // The next load is one as any other.
+        assert_eq!(lease(&other, claim("key", next, Take::Free)).await, Ok(Grant::Held));
+        assert!(matches!(look(&tier, "key").await, Ok(Record::Leased { is_retry: false, .. })));
+        assert_eq!(tier.fail("key", mine, &note).await, Ok(false));
+        assert_eq!(fill(&other, value("key", next, vec![1], MINUTE)).await, Ok(true));
+        assert_eq!(bytes(&tier, "key").await, Some(vec![1]));
+        delete(&tier, "key").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_value_stays_when_the_load_that_was_to_replace_it_fails() {
+    let server = RedisServer::start();
+    let tier = tier(&server.url());
+    put(&tier, "key", vec![1], MINUTE).await.unwrap();
+    let (old, mine) = (stamp(&tier, "key").await, token());
+    lease(&tier, claim("key", mine, Take::Over(old))).await.unwrap();
+    assert_eq!(tier.fail("key", mine, &Note(b"no".to_vec())).await, Ok(true));
+    assert_eq!((bytes(&tier, "key").await, stamp(&tier, "key").await), (Some(vec![1]), old));
+    assert!(left(&server, "key") > 50_000);
+    assert_eq!(lease(&tier, claim("key", token(), Take::Over(old))).await, Ok(Grant::Held));
 }
 
 #[tokio::test]

@@ -1,14 +1,19 @@
 //! The tier against real servers and a misbehaving network.
 
+mod access;
 mod breaker;
+mod causes;
 #[cfg(feature = "cluster")]
 mod cluster;
+mod credentials;
 mod crowds;
 mod faults;
+mod first_call;
 mod leases;
 mod members;
 mod outages;
 mod patterns;
+mod quiet;
 mod round_trips;
 mod runtimes;
 #[cfg(feature = "sentinel")]

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use cached_core::{Tier, Watcher};
+use cached_core::{Tier, TierError, Watcher};
 use cached_redis::RedisTier;
 use redis_harness::{RedisServer, eventually, eventually_async};
 use tokio::runtime::Runtime;
@@ -300,14 +300,15 @@ async fn a_connection_that_breaks_ends_the_wait() {
     attach_with(&there, Arc::new(Recorder::default()), MINUTE, MINUTE);
     up(&here).await;
     up(&there).await;
-    drop(there);
+    // Outside of a runtime it cannot take leave.
+    thread::spawn(move || drop(there)).join().unwrap();
     let asked = inquiries(&server);
     let kill = async {
         eventually_async("it waits", async || inquiries(&server) > asked + 3).await;
         server.kill();
     };
     let (outcome, ()) = tokio::join!(here.confirm(), kill);
-    assert_eq!(outcome, Err(cached_core::TierError::Unavailable));
+    assert_eq!(outcome, Err(TierError::Unavailable));
 }
 
 #[tokio::test]
@@ -323,7 +324,7 @@ async fn a_server_that_cannot_be_poked_confirms_nothing() {
 #[tokio::test]
 async fn a_silent_member_takes_the_bound() {
     let server = RedisServer::start();
-    let rules = "ACL SETUSER worker on >secret ~* &* +@all -client|tracking";
+    let rules = "ACL SETUSER worker on >secret ~* &* +@all -client";
     server.cli(&rules.split(' ').collect::<Vec<_>>());
     let there = builder(&format!("redis://worker:secret@127.0.0.1:{}/", server.port())).build().unwrap();
     attach(&there, Arc::new(Recorder::default()));
@@ -361,4 +362,94 @@ async fn who_is_new_forgets_those_who_are_gone_for_long() {
     let (_tier, _) = watched(&server.url()).await;
     eventually_async("it has registered", async || members(&server).len() == 4).await;
     assert_eq!(members(&server).get("gone"), None);
+}
+
+#[tokio::test]
+async fn a_tier_that_is_dropped_or_closed_is_waited_for_by_nobody() {
+    let server = RedisServer::start();
+    let (here, _) = watched(&server.url()).await;
+    for is_closed in [false, true] {
+        let (there, _) = watched(&server.url()).await;
+        put(&there, "key", vec![1], MINUTE).await.unwrap();
+        assert_eq!(members(&server).len(), 2);
+        if is_closed {
+            there.close().await;
+            assert_eq!(members(&server).len(), 1, "it has left");
+            assert!(!there.ready());
+            assert_eq!(there.exists("key").await, Err(TierError::Unavailable));
+        } else {
+            drop(there);
+            eventually_async("it has left", async || members(&server).len() == 1).await;
+        }
+        let begin = std::time::Instant::now();
+        delete(&here, "key").await.unwrap();
+        here.confirm().await.unwrap();
+        // It might have served for a minute.
+        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    }
+}
+
+/// How many commands were run since the last reset, those of scripts included.
+fn commands(server: &RedisServer) -> u64 {
+    let stats = server.cli(&["INFO", "commandstats"]);
+    let lines = stats.lines().filter(|line| !line.starts_with("cmdstat_config") && !line.contains("setinfo"));
+    lines.filter_map(|line| line.split_once("calls=")?.1.split(',').next()?.parse::<u64>().ok()).sum()
+}
+
+#[tokio::test]
+async fn those_who_wait_in_one_process_share_a_question() {
+    const PROCESSES: u64 = 50;
+    const CALLS: u64 = 40;
+    let server = RedisServer::start();
+    let mut tiers = Vec::new();
+    for _ in 0..PROCESSES {
+        tiers.push(watched(&server.url()).await.0);
+    }
+    let here = &tiers[0];
+    // Heartbeats of the same time.
+    let begin = std::time::Instant::now();
+    server.cli(&["CONFIG", "RESETSTAT"]);
+    for _ in 0..10 {
+        here.confirm().await.unwrap();
+    }
+    let one_by_one = commands(&server);
+    let beats = (begin.elapsed().as_secs() * 4 / 3 + 2) * PROCESSES * 10;
+    println!("{one_by_one} commands for 10, of which at most {beats} are heartbeats");
+    assert!(one_by_one.saturating_sub(beats) <= 10 * PROCESSES * 7, "{one_by_one} commands");
+
+    server.cli(&["CONFIG", "RESETSTAT"]);
+    let begin = std::time::Instant::now();
+    let here = Arc::new(tiers.swap_remove(0));
+    let mut all = tokio::task::JoinSet::new();
+    for _ in 0..CALLS {
+        let here = here.clone();
+        all.spawn(async move { here.confirm().await });
+    }
+    while let Some(confirmed) = all.join_next().await {
+        confirmed.unwrap().unwrap();
+    }
+    let together = commands(&server);
+    let beats = (begin.elapsed().as_secs() * 4 / 3 + 2) * PROCESSES * 10;
+    println!("{together} commands for {CALLS} at once, of which at most {beats} are heartbeats");
+    assert!(together.saturating_sub(beats) <= 3 * PROCESSES * 7, "{together} commands");
+}
+
+#[tokio::test]
+async fn who_waits_longer_does_not_keep_others_waiting() {
+    let server = RedisServer::start();
+    let (tier, _) = watched(&server.url()).await;
+    // One who may serve for a minute and never says anything.
+    let until = clock(&server) + 60_000;
+    server.cli(&["HSET", "ns:%members", "gone", &format!("{until}:0")]);
+    let gone = tokio::time::timeout(Duration::from_millis(50), tier.confirm()).await;
+    assert!(gone.is_err(), "nobody has said it");
+    let tier = Arc::new(tier);
+    let waiting = tokio::spawn({
+        let tier = tier.clone();
+        async move { tier.confirm().await }
+    });
+    eventually_async("it was asked for", async || inquiries(&server) > 5).await;
+    server.cli(&["HDEL", "ns:%members", "gone"]);
+    waiting.await.unwrap().unwrap();
+    tier.confirm().await.unwrap();
 }

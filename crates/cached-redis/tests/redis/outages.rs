@@ -117,10 +117,14 @@ async fn a_server_that_hangs_is_noticed_and_found_again() {
 }
 
 #[tokio::test]
-async fn operations_during_the_first_attempt_wait_no_longer_than_their_budget() {
+async fn operations_during_the_first_attempt_wait_no_longer_than_that() {
     let server = RedisServer::start();
     server.freeze();
-    let tier = builder(&server.url()).operation_timeout(Duration::from_millis(50)).build().unwrap();
+    let tier = builder(&server.url())
+        .operation_timeout(Duration::from_millis(50))
+        .connect_timeout(Duration::from_millis(200))
+        .build()
+        .unwrap();
     let begin = Instant::now();
     assert_eq!(get(&tier, "key").await, Err(TierError::Unavailable));
     assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
@@ -142,13 +146,11 @@ async fn a_password_opens_the_server_and_a_wrong_one_does_not() {
 }
 
 #[tokio::test]
-async fn a_server_that_asks_for_a_password_is_refusing_and_recovers() {
+async fn a_server_that_asks_for_a_password_is_not_used_and_recovers() {
     let server = RedisServer::start_with(&["--requirepass", "secret"]);
     let tier = tier(&server.url());
-    for _ in 0..3 {
-        assert_eq!(get(&tier, "key").await, Err(refused("NOAUTH")));
-        assert!(tier.ready());
-    }
+    all_unavailable(&tier).await;
+    assert!(!tier.ready());
 
     let admin = format!("redis://:secret@127.0.0.1:{}/", server.port());
     let mut admin = redis::Client::open(admin).unwrap().get_connection().unwrap();

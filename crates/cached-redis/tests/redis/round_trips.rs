@@ -1,6 +1,6 @@
 //! How often each operation waits for the server, counted where the bytes pass.
 
-use cached_core::{Ask, LeaseClaim, Take, Tier};
+use cached_core::{Ask, LeaseClaim, Note, Take, Tier};
 use redis_harness::{Proxy, RedisServer};
 
 use crate::support::{MINUTE, ask, claim, delete, fill, get, lease, put, tier, token, up, value};
@@ -32,6 +32,7 @@ async fn each_operation_is_one_round_trip() {
     tier.lease(&[], ask(&tags, MINUTE)).await.unwrap();
     tier.renew("key", token(), MINUTE).await.unwrap();
     tier.release("key", token(), true).await.unwrap();
+    tier.fail("key", token(), &Note::default()).await.unwrap();
     tier.incr("counter", 1, None).await.unwrap();
     round_trips(&proxy);
 
@@ -54,6 +55,8 @@ async fn each_operation_is_one_round_trip() {
     assert_eq!(round_trips(&proxy).len(), 1, "fill");
     tier.release("another", mine, true).await.unwrap();
     assert_eq!(round_trips(&proxy).len(), 1, "release");
+    tier.fail("another", mine, &Note(vec![7; 100])).await.unwrap();
+    assert_eq!(round_trips(&proxy).len(), 1, "fail");
     delete(&tier, "key").await.unwrap();
     assert_eq!(round_trips(&proxy).len(), 1, "delete");
     tier.lease(&claims, ask(&tags, MINUTE)).await.unwrap();

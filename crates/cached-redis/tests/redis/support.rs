@@ -101,7 +101,7 @@ pub(crate) async fn lease(tier: &RedisTier, claim: LeaseClaim<'_>) -> Result<Gra
 }
 
 pub(crate) fn value(key: &str, token: Token, bytes: Vec<u8>, ttl: Duration) -> TierFill {
-    TierFill { key: key.to_owned(), token, bytes, ttl }
+    TierFill { key: key.to_owned(), token, bytes, ttl, tags: Vec::new() }
 }
 
 pub(crate) async fn fill(tier: &RedisTier, fill: TierFill) -> Result<bool, TierError> {
@@ -154,12 +154,18 @@ pub(crate) struct Recorder {
     keys: Mutex<Vec<String>>,
     pub(crate) all: AtomicUsize,
     pub(crate) restored: AtomicUsize,
+    standing: AtomicUsize,
 }
 
 impl Recorder {
     /// Takes the keys that were noted.
     pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.keys.lock().unwrap())
+    }
+
+    /// How often it was told that the state or its cause may be another one.
+    pub(crate) fn standing(&self) -> usize {
+        self.standing.load(Ordering::SeqCst)
     }
 
     /// Waits until it is told that `key` has changed, and forgets it.
@@ -185,6 +191,10 @@ impl Watcher for Recorder {
 
     fn restored(&self) {
         self.restored.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn standing_changed(&self) {
+        self.standing.fetch_add(1, Ordering::SeqCst);
     }
 }
 

@@ -1,10 +1,12 @@
 //! Generations of tags.
 
-use cached_core::{Ask, Grant, Moment, TagAsk, Take, Tier};
+use std::time::Duration;
+
+use cached_core::{Ask, Grant, Moment, TagAsk, Take, Tier, TierFill};
 use cached_redis::RedisTier;
 use redis_harness::RedisServer;
 
-use crate::support::{MINUTE, ask, claim, delete, tier, token, watched};
+use crate::support::{MINUTE, ask, bytes, claim, delete, fill, lease, tier, token, value, watched};
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
 
@@ -62,22 +64,49 @@ async fn what_is_no_generation_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_generation_outlives_what_was_read_with_it() {
+async fn a_generation_outlives_what_was_read_with_it_and_not_by_much() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     let left = || server.cli(&["PTTL", "ns:%tag:a"]).parse::<i64>().unwrap();
-    seed(&tier, &["a"]).await;
-    assert!(left() > HOUR_MS + 110_000 && left() <= HOUR_MS + 120_000, "{}", left());
+    for (keep, longest) in [(1, 61), (60, 120), (600, 1200), (7200, 10_800)] {
+        server.cli(&["DEL", "ns:%tag:a"]);
+        let seconds = Duration::from_secs(keep);
+        tier.lease(&[], ask(&tags(&["a"]), seconds)).await.unwrap();
+        assert!(left() > (longest - 10) * 1000 && left() <= longest * 1000, "{keep} s: {}", left());
+    }
 
     server.cli(&["PEXPIRE", "ns:%tag:a", "70000"]);
     seed(&tier, &["a"]).await;
     assert!(left() <= 70_000, "it was long enough");
     server.cli(&["PEXPIRE", "ns:%tag:a", "50000"]);
     seed(&tier, &["a"]).await;
-    assert!(left() > HOUR_MS);
+    assert!(left() > 110_000);
     server.cli(&["PERSIST", "ns:%tag:a"]);
     seed(&tier, &["a"]).await;
     assert_eq!(left(), -1);
+}
+
+#[tokio::test]
+async fn a_fill_keeps_its_tags_for_as_long_as_its_value_and_makes_none() {
+    let server = RedisServer::start();
+    let tier = tier(&server.url());
+    let names = tags(&["short", "long", "none"]);
+    let before = seed(&tier, &["short", "long"]).await;
+    server.cli(&["PEXPIRE", "ns:%tag:short", "50000"]);
+    server.cli(&["PEXPIRE", "ns:%tag:long", "9000000"]);
+    // Also on a server that has forgotten the scripts.
+    for key in ["one", "other"] {
+        let token = token();
+        lease(&tier, claim(key, token, Take::Free)).await.unwrap();
+        server.cli(&["SCRIPT", "FLUSH"]);
+        let value = TierFill { tags: names.clone(), ..value(key, token, vec![1], MINUTE * 60) };
+        assert!(fill(&tier, value).await.unwrap());
+        assert_eq!(bytes(&tier, key).await.unwrap(), [1]);
+    }
+    let left = |tag: &str| server.cli(&["PTTL", tag]).parse::<i64>().unwrap();
+    assert!((HOUR_MS..=2 * HOUR_MS).contains(&left("ns:%tag:short")), "{}", left("ns:%tag:short"));
+    assert!(left("ns:%tag:long") > 2 * HOUR_MS);
+    assert_eq!(read(&tier, &["short", "long", "none"]).await, [Some(before[0]), Some(before[1]), None]);
 }
 
 #[tokio::test]
@@ -157,20 +186,73 @@ async fn a_full_server_acknowledges_the_invalidation_of_a_tag() {
     assert_eq!(adopt(&tier, &["b"], since).await, None, "nobody knows any more");
 }
 
+/// Puts many tags into the journal, as if each had been invalidated so many microseconds ago.
+fn note_many(server: &RedisServer, count: u32, ago: u64) {
+    let script = "local time = redis.call('TIME') \
+                  for i = 1, ARGV[1] do \
+                    local number = time[1] * 1000000 + time[2] - ARGV[2] + i \
+                    redis.call('ZADD', KEYS[1], string.format('%.0f', number), 'ns:%tag:many' .. i) \
+                  end";
+    server.cli(&["EVAL", script, "1", "ns:%tags", &count.to_string(), &ago.to_string()]);
+}
+
+fn noted(server: &RedisServer) -> usize {
+    server.cli(&["ZCARD", "ns:%tags"]).parse::<usize>().unwrap() - 1
+}
+
 #[tokio::test]
 async fn of_many_tags_the_last_ones_are_told_apart() {
     let server = RedisServer::start();
     let (tier, _) = watched(&server.url()).await;
     let since = moment(&tier).await;
-    let many: Vec<_> = (0..10_000).map(|number| format!("ns:%tag:{number}")).collect();
-    tier.delete(&[], &many).await.unwrap();
-    assert!(adopt(&tier, &["other"], since).await.is_some());
-    assert_eq!(adopt(&tier, &["0"], since).await, None);
-    let later = moment(&tier).await;
+    note_many(&server, 249_999, 249_999);
     tier.delete(&[], &tags(&["one more"])).await.unwrap();
-    assert_eq!(adopt(&tier, &["other"], since).await, None);
+    assert_eq!(noted(&server), 250_000);
+    assert!(adopt(&tier, &["other"], since).await.is_some());
+    assert_eq!(adopt(&tier, &["many1"], since).await, None);
+    assert_eq!(adopt(&tier, &["one more"], since).await, None);
+    let later = moment(&tier).await;
+    tier.delete(&[], &tags(&["two more"])).await.unwrap();
+    assert_eq!(noted(&server), 250_000);
+    assert_eq!(adopt(&tier, &["other"], since).await, None, "it may have been the one that was forgotten");
     assert!(adopt(&tier, &["other"], later).await.is_some());
-    assert_eq!(server.cli(&["ZCARD", "ns:%tags"]), "10001");
+    assert_eq!(adopt(&tier, &["two more"], later).await, None);
+}
+
+/// Some at each invalidation, so that none of these takes long.
+#[tokio::test]
+async fn tags_that_were_invalidated_long_ago_are_forgotten_by_and_by() {
+    let server = RedisServer::start();
+    let (tier, _) = watched(&server.url()).await;
+    let since = moment(&tier).await;
+    note_many(&server, 300, 601_000_000);
+    let later = moment(&tier).await;
+    assert!(adopt(&tier, &["other"], since).await.is_some(), "none is forgotten yet");
+    tier.delete(&[], &tags(&["new 1"])).await.unwrap();
+    assert!((1..300).contains(&noted(&server)), "{}", noted(&server));
+    assert_eq!(adopt(&tier, &["other"], since).await, None);
+    for number in 2..5 {
+        tier.delete(&[], &tags(&[&format!("new {number}")])).await.unwrap();
+    }
+    assert_eq!(noted(&server), 4);
+    assert!(adopt(&tier, &["other", "many300"], later).await.is_some());
+    assert_eq!(adopt(&tier, &["other"], Moment { number: later.number - 1, ..later }).await, None);
+    assert_eq!(adopt(&tier, &["new 2"], later).await, None);
+}
+
+/// Its clock may be set back.
+#[tokio::test]
+async fn numbers_grow_whatever_the_clock_of_the_server_shows() {
+    let server = RedisServer::start();
+    let (tier, _) = watched(&server.url()).await;
+    moment(&tier).await;
+    server.cli(&["ZADD", "ns:%tags", "4102444800000000", "ns:%tag:of 2100"]);
+    let since = moment(&tier).await;
+    assert_eq!(since.number, 4_102_444_800_000_000);
+    tier.delete(&[], &tags(&["a", "b"])).await.unwrap();
+    assert_eq!(moment(&tier).await.number, since.number + 2);
+    assert_eq!(adopt(&tier, &["a"], since).await, None);
+    assert!(adopt(&tier, &["of 2100"], since).await.is_some());
 }
 
 /// Or a value could be adopted between the two, and the note would come too late.

@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use cached_core::{Take, Tier, TierError};
-use cached_redis::{RedisTier, RedisTierBuilder};
+use cached_core::{CertificateFault, Take, Tier, TierCause, TierError};
+use cached_redis::{Credentials, RedisTier, RedisTierBuilder};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use redis_harness::{Proxy, RedisServer, eventually, eventually_async};
 
@@ -97,7 +97,6 @@ fn options(authority: &Authority, folder: &Folder, name: &str, asks: bool) -> Ve
 pub(crate) struct Secured {
     pub(crate) server: RedisServer,
     pub(crate) authority: Authority,
-    #[cfg_attr(not(feature = "sentinel"), expect(dead_code, reason = "it lasts as long as the server"))]
     folder: Folder,
 }
 
@@ -321,12 +320,12 @@ fn what_is_no_pem_is_refused_without_being_quoted() {
 }
 
 #[test]
-fn the_server_is_always_verified() {
+fn no_url_turns_the_verification_off() {
     for fragment in ["#insecure", "/0#insecure", "/#", "/#anything"] {
         let url = format!("rediss://canaryuser:canarypass@localhost{fragment}");
         let error = refused(RedisTier::builder(url));
         assert_error_is_silent(&error);
-        assert_eq!(error.to_string().contains("always verified"), fragment.contains("insecure"), "{error}");
+        assert_eq!(error.to_string().contains("certificate_pin"), fragment.contains("insecure"), "{error}");
     }
 }
 
@@ -354,4 +353,107 @@ fn a_host_that_no_certificate_can_be_about_is_refused() {
         let url = format!("rediss://canaryuser:canarypass@{host}/");
         assert_error_is_silent(&refused(RedisTier::builder(url).root_certificate(authority.pem)));
     }
+}
+
+/// SHA-256 of the certificate that the server has.
+fn print(secured: &Secured) -> [u8; 32] {
+    use tokio_rustls::rustls::{
+        SupportedCipherSuite,
+        crypto::{hash::HashAlgorithm, ring},
+        pki_types::{CertificateDer, pem::PemObject},
+    };
+
+    let pem = fs::read(secured.folder.0.join("server.pem")).unwrap();
+    let certificate = CertificateDer::from_pem_slice(&pem).unwrap();
+    let suites = ring::default_provider().cipher_suites;
+    let mut hashes = suites.iter().filter_map(|suite| match suite {
+        SupportedCipherSuite::Tls13(suite) => Some(suite.common.hash_provider),
+        SupportedCipherSuite::Tls12(_) => None,
+    });
+    let sha256 = hashes.find(|hash| hash.algorithm() == HashAlgorithm::SHA256).unwrap();
+    sha256.hash(&certificate).as_ref().try_into().unwrap()
+}
+
+async fn why_not(builder: RedisTierBuilder) -> TierCause {
+    let tier = builder.build().unwrap();
+    let cause = tier.connected().await.expect_err("it must not come about");
+    assert_eq!(tier.health().cause.as_ref(), Some(&cause));
+    cause
+}
+
+#[tokio::test]
+async fn the_certificate_may_be_about_another_name_than_the_address() {
+    let secured = Secured::start("cache.internal", false);
+    let tier = secured.builder().server_name("cache.internal").build().unwrap();
+    up(&tier).await;
+    let wrong_name = TierCause::Certificate(CertificateFault::WrongName);
+    assert_eq!(why_not(secured.builder()).await, wrong_name);
+    assert_eq!(why_not(secured.builder().server_name("another.internal")).await, wrong_name);
+    assert_error_is_silent(&refused(secured.builder().server_name("canary pass")));
+    assert_error_is_silent(&refused(RedisTier::builder("redis://localhost").server_name("cache.internal")));
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_pinned_needs_no_authority_and_no_name() {
+    let secured = Secured::start("cache.internal", false);
+    let right = print(&secured);
+    let wrong = [7; 32];
+    for pins in [&[right][..], &[wrong, right]] {
+        let builder = pins.iter().fold(builder(&secured.url()), |builder, pin| builder.certificate_pin(*pin));
+        let tier = builder.build().unwrap();
+        up(&tier).await;
+        put(&tier, "key", vec![1], MINUTE).await.unwrap();
+    }
+    let not_pinned = TierCause::Certificate(CertificateFault::NotPinned);
+    assert_eq!(why_not(builder(&secured.url()).certificate_pin(wrong)).await, not_pinned);
+    refused(secured.builder().certificate_pin(right));
+    refused(RedisTier::builder("redis://localhost").certificate_pin(right));
+}
+
+#[tokio::test]
+async fn no_verification_has_to_be_asked_for_by_its_name() {
+    let secured = Secured::start("cache.internal", false);
+    let tier = builder(&secured.url()).dangerous_accept_any_certificate().build().unwrap();
+    up(&tier).await;
+    refused(secured.builder().dangerous_accept_any_certificate());
+    refused(RedisTier::builder("redis://localhost").dangerous_accept_any_certificate());
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_certificate_is_said() {
+    let (secured, other) = (Secured::start("127.0.0.1", false), Authority::new());
+    let unknown = builder(&secured.url()).root_certificate(&*other.pem);
+    assert_eq!(why_not(unknown).await, TierCause::Certificate(CertificateFault::UnknownIssuer));
+
+    let asking = Secured::start("127.0.0.1", true);
+    assert_eq!(why_not(asking.builder()).await, TierCause::ClientCertificate);
+    let stranger = other.sign("a client");
+    let stranger = asking.builder().client_certificate(&*stranger.certificate, &*stranger.key);
+    assert_eq!(why_not(stranger).await, TierCause::ClientCertificate);
+
+    // Each side may wait for the other one.
+    let brief = |url: String| builder(&url).connect_timeout(Duration::from_millis(500));
+    let plain = format!("rediss://127.0.0.1:{}/", secured.server.port());
+    assert_eq!(why_not(brief(plain).root_certificate(&*secured.authority.pem)).await, TierCause::Tls);
+    let secret = format!("redis://127.0.0.1:{}/", secured.server.tls_port());
+    assert_eq!(why_not(brief(secret)).await, TierCause::HungUp);
+}
+
+#[tokio::test]
+async fn a_certificate_of_this_process_is_asked_for_at_each_connection() {
+    let secured = Secured::start("127.0.0.1", true);
+    let (stranger, known) = (Authority::new().sign("a client"), secured.authority.sign("a client"));
+    let current = std::sync::Arc::new(std::sync::Mutex::new(stranger));
+    let given = current.clone();
+    let provider = move || {
+        let current = given.lock().unwrap();
+        let credentials = Credentials::new().client_certificate(&*current.certificate, &*current.key);
+        async move { Ok(credentials) }
+    };
+    let tier = secured.builder().credentials(provider).build().unwrap();
+    assert_eq!(tier.connected().await, Err(TierCause::ClientCertificate));
+    *current.lock().unwrap() = known;
+    up(&tier).await;
+    let no_pem = || async { Ok(Credentials::new().client_certificate("canarypass", "canarypass")) };
+    assert_eq!(why_not(secured.builder().credentials(no_pem)).await, TierCause::Credentials);
 }

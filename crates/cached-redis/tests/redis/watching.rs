@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use cached_core::{Ask, Take, Tier};
+use cached_core::{Ask, Note, Take, Tier};
 use cached_redis::{RedisState, RedisTier};
 use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
 
@@ -155,6 +155,10 @@ async fn what_this_process_wrote_is_watched() {
         assert_eq!(tier.release("key", mine, is_failed).await, Ok(true));
         assert_watched(&server, &recorder, "key").await;
     }
+
+    take(Take::Free).await;
+    assert_eq!(tier.fail("key", mine, &Note(b"no".to_vec())).await, Ok(true));
+    assert_watched(&server, &recorder, "key").await;
 
     take(Take::Free).await;
     assert_eq!(fill(&tier, value("key", mine, vec![1], MINUTE)).await, Ok(true));
@@ -387,7 +391,7 @@ async fn assert_silent(server: &RedisServer, tier: &RedisTier) {
 #[tokio::test]
 async fn without_leave_to_track_the_line_is_silent() {
     let server = RedisServer::start();
-    let rules = "ACL SETUSER worker on >secret ~* &* +@all -client|tracking";
+    let rules = "ACL SETUSER worker on >secret ~* &* +@all -client";
     server.cli(&rules.split(' ').collect::<Vec<_>>());
     let tier = tier(&format!("redis://worker:secret@127.0.0.1:{}/", server.port()));
     attach(&tier, Arc::new(Recorder::default()));
@@ -416,6 +420,49 @@ async fn messages_that_do_not_arrive_are_noticed() {
     assert_eq!(shown(&line, "watches"), "true");
     eventually_async("it proves again", async || proven(&line) > 0).await;
     assert_eq!(proxy.connections(), 3, "one that heard, one that did not, and one that does");
+}
+
+/// Dragonfly takes `NOLOOP` and tells nothing then. Without it, it does.
+#[tokio::test]
+async fn a_server_that_tells_nothing_under_noloop_is_tracked_without() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    proxy.set_mode(Mode::DeafUnderNoLoop);
+    let (tier, recorder) = watched(&proxy.url()).await;
+    assert_eq!(tier.state(), RedisState::Up);
+    assert_eq!(shown(&*line(&tier).await, "watches"), "true");
+    put(&tier, "key", vec![1], MINUTE).await.unwrap();
+    recorder.take();
+    server.cli(&["DEL", "key"]);
+    recorder.hears("key").await;
+    assert_eq!(proxy.connections(), 1);
+}
+
+/// The key that shows whether the server tells is read as values are.
+#[tokio::test]
+async fn a_server_that_tells_nothing_of_what_scripts_read_is_silent() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    proxy.set_mode(Mode::DeafInScripts);
+    let (tier, _) = watched(&proxy.url()).await;
+    assert_eq!(tier.state(), RedisState::Degraded);
+    assert!(!tier.health().tracking);
+    assert_silent(&server, &tier).await;
+}
+
+/// What can be read only by commands is tracked as those are.
+#[tokio::test]
+async fn without_leave_to_run_scripts_what_commands_read_shows_whether_the_server_tells() {
+    let server = RedisServer::start();
+    let rules = "ACL SETUSER worker on >secret ~* &* +@all -eval -evalsha";
+    server.cli(&rules.split(' ').collect::<Vec<_>>());
+    let proxy = Proxy::start(server.port());
+    let url = format!("redis://worker:secret@127.0.0.1:{}/", proxy.port());
+    for (mode, watches) in [(Mode::Pass, "true"), (Mode::DropPushes, "false")] {
+        proxy.set_mode(mode);
+        let (tier, _) = watched(&url).await;
+        assert_eq!(shown(&*line(&tier).await, "watches"), watches, "{mode:?}");
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,9 @@
 //! so it counts for longer.
 //!
 //! Only pairs are judged that lie wholly in a time in which nobody was in an outage, or had not recovered from one:
-//! then no lease ran out, no fill was lost and nobody loaded without a lease. The ttl is longer than a run.
+//! then no fill was lost and nobody loaded without a lease. Nor did a lease run out, unless the machine was a little late again
+//! and again: a lease is taken some time after the call and renewed for the first time when the load has gone on for a third of
+//! it. So a first load that began too long after its call is not judged. The ttl is longer than a run.
 
 use super::{Findings, Prepared, Promise};
 use crate::{
@@ -87,6 +89,10 @@ fn judge(prepared: &Prepared<'_>, causes: &Causes, first: usize, second: usize, 
     if prepared.outages.calm_everywhere_since(b.end) >= leased {
         return;
     }
+    let lease = ms(prepared.history.settings.lease);
+    if a.began.saturating_sub(lease_of(a)) + lease / 3 + SLOW >= lease {
+        return;
+    }
     findings.count(Promise::OneLoad, 1);
     if !causes.meets(leased, b.began) {
         findings.report(Promise::OneLoad, &[second, first], || {
@@ -161,6 +167,15 @@ mod tests {
         story.invalidate(0, Form::Key, 0, (4_980, 4_990), 2);
         story.read(0, 0, Answer::Miss, (4_995, 5_011), (1, 5_000));
         assert_eq!(broken(&story), 1);
+    }
+
+    #[test]
+    fn a_lease_may_have_run_out_before_its_load_could_renew_it() {
+        for (called, is_one_too_many) in [(4_930, true), (4_910, false)] {
+            let mut story = twice();
+            story.read(0, 0, Answer::Miss, (called, 5_011), (1, 5_000));
+            assert_eq!(broken(&story), u64::from(is_one_too_many));
+        }
     }
 
     #[test]

@@ -33,6 +33,10 @@ impl Injector {
             (FaultKind::WorkerKill, Target::Slot(slot)) => fleet.replace(slot),
             (FaultKind::WorkerFreeze, Target::Slot(slot)) => fleet.worker(slot).freeze(),
             (kind, Target::Slot(slot)) => set_mode(fleet, slot, mode(kind)),
+            (FaultKind::Swallow, Target::Everyone) => {
+                fleet.redis.proxies().iter().for_each(|proxy| proxy.set_mode(Mode::Swallow));
+                (0..fleet.keys()).for_each(|key| foreign_delete(fleet, key));
+            }
             (_, Target::Everyone) => {}
         }
         Self { planned, from }
@@ -51,6 +55,9 @@ impl Injector {
             (FaultKind::RedisFreeze, _) => fleet.redis.pick(self.planned.key).thaw(),
             (FaultKind::DenyDelete, _) => allow_delete(fleet, '+'),
             (FaultKind::WorkerFreeze, Target::Slot(slot)) => fleet.worker(slot).thaw(),
+            (FaultKind::Swallow, Target::Everyone) => {
+                fleet.redis.proxies().iter().for_each(|proxy| proxy.set_mode(Mode::Pass));
+            }
             (FaultKind::WorkerKill, _) | (_, Target::Everyone) => {}
             (_, Target::Slot(slot)) => set_mode(fleet, slot, Mode::Pass),
         }

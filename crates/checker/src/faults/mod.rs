@@ -31,7 +31,8 @@ pub(crate) enum FaultKind {
     Delay(u64),
     /// A worker's connections are reset.
     Reset,
-    /// A worker's connections go silent, and those that were open stay so.
+    /// A worker's connections go silent, and those that were open stay so. If it hits everyone, another program writes and
+    /// deletes all keys when it has begun.
     Swallow,
     /// A worker cannot connect.
     Refuse,

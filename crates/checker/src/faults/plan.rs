@@ -18,6 +18,7 @@ pub(crate) struct FaultMix {
     pub(crate) very_slow: u32,
     pub(crate) reset: u32,
     pub(crate) swallow: u32,
+    pub(crate) silence: u32,
     pub(crate) refuse: u32,
     pub(crate) truncate: u32,
     /// Shortest and longest calm between two steps, in milliseconds.
@@ -41,6 +42,7 @@ impl FaultMix {
         very_slow: 0,
         reset: 0,
         swallow: 0,
+        silence: 0,
         refuse: 0,
         truncate: 0,
         calm: (800, 3_500),
@@ -79,7 +81,7 @@ impl FaultMix {
         ..Self::NONE
     };
 
-    fn weights(&self) -> [u32; 14] {
+    fn weights(&self) -> [u32; 15] {
         [
             self.redis_kill,
             self.redis_freeze,
@@ -95,6 +97,7 @@ impl FaultMix {
             self.truncate,
             self.deny_delete,
             self.slot_move,
+            self.silence,
         ]
     }
 }
@@ -157,6 +160,7 @@ impl Schedule {
             10 => (FaultKind::Refuse, slot, hold(50, 3_000)),
             11 => (FaultKind::Truncate, slot, hold(50, 500)),
             13 => (FaultKind::SlotMove, Target::Everyone, 0),
+            14 => (FaultKind::Swallow, Target::Everyone, self.mix.longest),
             _ => (FaultKind::DenyDelete, Target::Everyone, hold(100, 1_000)),
         };
         Some(Planned { kind, target, hold, key })

@@ -10,9 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis_harness::RedisServer;
+use redis_harness::{Mode, RedisServer};
 
-use super::{Plan, servers::Servers, worker::Worker};
+use super::{Plan, Roles, servers::Servers, worker::Worker};
 use crate::{
     clock::now,
     history::{Event, Mark, Process},
@@ -36,6 +36,10 @@ pub(crate) struct Fleet {
 impl Fleet {
     pub(super) fn start(plan: &Plan) -> Self {
         let redis = Servers::start(plan.is_cluster, plan.workers);
+        if let Some(Roles { late, .. }) = plan.roles {
+            let readers = redis.proxies().iter().skip(1);
+            readers.for_each(|proxy| proxy.set_mode(Mode::Delay(Duration::from_millis(late))));
+        }
         let truth = RedisServer::start();
         let mut fleet = Self {
             workers: Vec::new(),
@@ -57,17 +61,25 @@ impl Fleet {
         let plan = &self.plan;
         let life = self.processes.iter().filter(|process| process.slot == slot).count() as u64;
         let process = u16::try_from(self.processes.len()).expect("fewer processes than 65,535");
+        let everyones = (plan.mix, plan.rate / plan.workers as u64, plan.tasks);
+        let (mix, rate, tasks) = match plan.roles {
+            None => everyones,
+            Some(Roles { writes, .. }) if slot == 0 => (plan.mix.writing(), writes, 1),
+            Some(_) => (plan.mix.reading(), everyones.1, everyones.2),
+        };
         let job = Job {
             settings: plan.settings,
-            mix: plan.mix,
+            mix,
             seed: plan.seed,
             slot,
             life,
             process,
             keys: plan.keys,
-            tasks: plan.tasks,
+            tasks,
             threads: plan.threads,
-            rate: plan.rate / plan.workers as u64,
+            rate,
+            burst: plan.burst,
+            only: plan.only,
             url: self.redis.url(slot),
             servers: self.redis.each_url(slot),
             truth: self.truth.url(),
@@ -79,6 +91,11 @@ impl Fleet {
     /// How many operations there were so far.
     pub(super) fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
+    }
+
+    /// How many keys there are.
+    pub(crate) fn keys(&self) -> u32 {
+        self.plan.keys
     }
 
     pub(crate) fn worker(&self, slot: usize) -> &Worker {

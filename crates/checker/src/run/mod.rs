@@ -11,7 +11,7 @@ use std::{
 };
 
 pub(crate) use fleet::Fleet;
-pub(crate) use plan::Plan;
+pub(crate) use plan::{Plan, Roles};
 pub(crate) use worker::SUBCOMMAND;
 
 use crate::{
@@ -67,7 +67,8 @@ fn pass(time: Duration, fleet: &Fleet, is_over: &impl Fn(&Fleet) -> bool) {
 }
 
 /// The end of a run: one worker is cut off and writes, the others only read, so that its invalidations are the last
-/// word. Then all is healed, and after everyone had the time to be told, every worker reads every key.
+/// word. Then all is healed, every worker tells what it could not tell before, and after everyone had the time to be told, each
+/// reads every key.
 ///
 /// # Errors
 /// A worker that did not come so far.

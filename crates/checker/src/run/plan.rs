@@ -20,6 +20,13 @@ pub(crate) struct Plan {
     pub(crate) keys: u32,
     /// Operations a second, of all workers.
     pub(crate) rate: u64,
+    /// How many operations of a task come at once, at most.
+    pub(crate) burst: u64,
+    /// The only key that all is about, if there is one.
+    pub(crate) only: Option<u32>,
+    /// Whether the first worker writes and the others read, each of their answers being late by so many milliseconds: what is
+    /// acknowledged to the one is not known to the others yet. Otherwise all do the same.
+    pub(crate) roles: Option<Roles>,
     pub(crate) settings: Settings,
     pub(crate) mix: Mix,
     pub(crate) faults: FaultMix,
@@ -29,6 +36,16 @@ pub(crate) struct Plan {
     pub(crate) plant: Option<&'static Plant>,
     /// Where all events are to be written to.
     pub(crate) history: Option<PathBuf>,
+}
+
+/// A worker that writes, and others that read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Roles {
+    /// Writes a second.
+    pub(crate) writes: u64,
+    /// By how many milliseconds answers to those who read are late. It is a [slow network](crate::faults::HARMLESS_DELAY) and
+    /// no outage.
+    pub(crate) late: u64,
 }
 
 impl Default for Plan {
@@ -42,6 +59,9 @@ impl Default for Plan {
             threads: 2,
             keys: 8,
             rate: 12_000,
+            burst: 31,
+            only: None,
+            roles: None,
             settings: Settings::default(),
             mix: Mix::default(),
             faults: FaultMix::ALL,

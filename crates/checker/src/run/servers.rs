@@ -47,7 +47,7 @@ impl Servers {
         }
     }
 
-    pub(super) fn proxies(&self) -> &[Proxy] {
+    pub(crate) fn proxies(&self) -> &[Proxy] {
         match self {
             Self::One(_, proxies) => proxies,
             Self::Cluster(_) => &[],

@@ -132,6 +132,11 @@ pub(super) async fn invalidate(key: u32, form: Form, strength: Strength) -> Resu
     }
 }
 
+/// Whether there are invalidations that Redis was not told of yet.
+pub(super) fn has_untold() -> bool {
+    default_cache().stats().pending_invalidations > 0
+}
+
 pub(super) async fn set(key: u32, value: Value) -> Result<(), Error> {
     stored()?.set(&key, value).await
 }

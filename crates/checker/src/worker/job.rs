@@ -24,6 +24,10 @@ pub(crate) struct Job {
     pub(crate) threads: usize,
     /// Operations a second, of all its tasks.
     pub(crate) rate: u64,
+    /// How many of them a task performs at once, at most.
+    pub(crate) burst: u64,
+    /// The only key that they are about, if there is one.
+    pub(crate) only: Option<u32>,
     /// The worker's own way to Redis.
     pub(crate) url: String,
     /// Each server behind it.
@@ -51,6 +55,21 @@ pub(crate) struct Mix {
     pub(crate) very_slow: u32,
     pub(crate) fail: u32,
     pub(crate) panic: u32,
+    /// Of a million loads, how many end when what they have read is superseded: a write that came after it was acknowledged. A call
+    /// of the key begins just before.
+    pub(crate) held: u32,
+}
+
+impl Mix {
+    /// Writes only, by key.
+    pub(crate) fn writing(self) -> Self {
+        Self { write: 1_000_000, seasons: [1; 3], forms: [1, 0, 0, 0], refresh: 0, cancel: 0, ..self }
+    }
+
+    /// Reads only.
+    pub(crate) fn reading(self) -> Self {
+        Self { write: 0, refresh: 0, cancel: 0, ..self }
+    }
 }
 
 impl Default for Mix {
@@ -66,6 +85,7 @@ impl Default for Mix {
             very_slow: 15_000,
             fail: 5_000,
             panic: 2_000,
+            held: 0,
         }
     }
 }

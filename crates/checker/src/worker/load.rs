@@ -2,15 +2,17 @@
 
 use std::{error, fmt, panic, sync::Arc, time::Duration};
 
+use cached_aside::{Tag, tag};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use super::{
     job::{LONGEST_LOAD, Mix},
-    state::{State, published},
+    operations,
+    state::{Phase, State, published},
 };
 use crate::{
-    clock::now,
+    clock::{ms, now},
     history::{Event, LoadEnd, What},
     rng::Rng,
     universe::group,
@@ -29,8 +31,8 @@ pub(super) struct Value {
 
 impl Value {
     /// Those of its group.
-    pub(super) fn tags(&self) -> Vec<String> {
-        vec![format!("t:{}", group(self.key))]
+    pub(super) fn tags(&self) -> Vec<Tag> {
+        vec![tag!("t:{}", group(self.key))]
     }
 }
 
@@ -67,6 +69,13 @@ pub(super) async fn load(key: u32) -> Loaded {
     if !is_late && !pause.is_zero() {
         sleep(pause).await;
     }
+    if let Ok(version) = version
+        && state.job.only == Some(key)
+        && state.phase() < Phase::Stop
+        && rng.chance(state.job.mix.held)
+    {
+        hold(state, key, version).await;
+    }
     if rng.chance(state.job.mix.panic) {
         entry.end = LoadEnd::Panicked;
         drop(entry);
@@ -81,6 +90,19 @@ pub(super) async fn load(key: u32) -> Loaded {
     };
     (entry.version, entry.end) = (version, LoadEnd::Done);
     Ok(Value { key, version, began, load: name })
+}
+
+/// Waits until what was read is superseded, so that the load ends after an acknowledgement and just then, and a call begins in
+/// between. It gives up when nobody writes.
+async fn hold(state: &Arc<State>, key: u32, version: u64) {
+    let began = now();
+    while !state.is_superseded(key, version).await {
+        if now() - began > ms(LONGEST_LOAD) {
+            return;
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+    operations::begin_to_read(state, key).await;
 }
 
 fn pause(mix: &Mix, rng: &mut Rng) -> Duration {

@@ -47,6 +47,7 @@ async fn work(job: Job) -> Result<(), Box<dyn Error>> {
     while let Some(ended) = tasks.join_next().await {
         ended?;
     }
+    operations::tell_all(&state).await;
     mark(&state, Mark::Stopped);
 
     state.wait_for(Phase::Final).await;

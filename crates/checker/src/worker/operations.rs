@@ -3,14 +3,17 @@
 use std::{
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::Poll,
     time::Duration,
 };
 
 use cached_aside::{CacheOutcome, Error, Layer};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep, sleep_until, timeout},
+};
 
 use super::{
     functions::{self, Found},
@@ -21,11 +24,11 @@ use crate::{
     clock::now,
     history::{Ack, Answer, Event, Strength, What},
     rng::Rng,
-    universe::{Flavor, Form, flavor},
+    universe::{Flavor, Form, flavor, reaches},
 };
 
-/// A burst has at most so many operations.
-const BURST: u64 = 32;
+/// Between two looks whether something is left to be told.
+const AGAIN: Duration = Duration::from_millis(10);
 /// So many operations of a task make a season.
 const SEASON: u64 = 300;
 
@@ -36,12 +39,17 @@ pub(super) async fn perform(state: Arc<State>, task: u64) {
     let mut rng = Rng::derive(job.seed, &[job.slot as u64, job.life, task]);
     let each = Duration::from_secs(1) * u32::try_from(job.tasks).unwrap_or(1)
         / u32::try_from(job.rate).unwrap_or(1).max(1);
-    let mut next = Instant::now() + each.mul_f64(f64::from(u32::try_from(rng.below(BURST)).unwrap_or(0)));
+    // Tasks do not begin in step.
+    let first = f64::from(u32::try_from(rng.below(1_000_000)).unwrap_or(0))
+        * 1e-6
+        * f64::from(u32::try_from(job.burst).unwrap_or(0));
+    let mut next = Instant::now() + each.mul_f64(first);
     let mut done = 0;
     loop {
         sleep_until(next).await;
-        let count = rng.between(1, BURST);
+        let count = rng.between(1, 1 + job.burst);
         let keys = [0; 2].map(|_: u32| u32::try_from(rng.below(u64::from(job.keys))).unwrap_or_default());
+        let keys = job.only.map_or(keys, |only| [only; 2]);
         for _ in 0..count {
             if state.phase() >= Phase::Stop {
                 return;
@@ -56,6 +64,27 @@ pub(super) async fn perform(state: Arc<State>, task: u64) {
         // Who is late does not hurry: operations that wait for Redis are what is to be seen.
         next = Instant::now().max(next + each * u32::try_from(count).unwrap_or(1));
     }
+}
+
+/// Reads until this process has told what it could not tell before: a call has it told again. How long that takes is the
+/// machine's, and what is read for the last time comes after it.
+pub(super) async fn tell_all(state: &State) {
+    while functions::has_untold() {
+        for key in 0..state.job.keys {
+            read(state, key, What::Read).await;
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+/// Ends when another task begins to read a key. It is boxed because loads are a part of reads, and this of loads.
+pub(super) fn begin_to_read(state: &Arc<State>, key: u32) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let (state, (begins, has_begun)) = (state.clone(), oneshot::channel());
+    tokio::spawn(async move {
+        let _ = begins.send(());
+        read(&state, key, What::Read).await;
+    });
+    Box::pin(async move { _ = has_begun.await })
 }
 
 /// Reads every key for the last time.
@@ -149,8 +178,12 @@ async fn write(state: &State, key: u32, form: Form, strength: Strength) {
     let Ok(version) = state.write(key).await else { return };
     let start = now();
     let ack = ack(functions::invalidate(key, form, strength).await);
+    let end = now();
+    if ack == Ack::Done && reaches(form, key, key) {
+        state.acknowledge(key, version).await;
+    }
     let what = What::Invalidate(form, strength, ack);
-    let event = Event { process: 0, what, key, start, end: now(), version, began: 0, load: 0 };
+    let event = Event { process: 0, what, key, start, end, version, began: 0, load: 0 };
     state.log.write(&event);
 }
 

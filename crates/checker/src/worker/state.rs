@@ -72,6 +72,23 @@ impl State {
         Ok(version.unwrap_or(0))
     }
 
+    /// Tells loads that are held that a write was acknowledged.
+    pub(super) async fn acknowledge(&self, key: u32, version: u64) {
+        if self.job.mix.held > 0 {
+            let mut command = redis::cmd("SET");
+            command.arg(format!("a:{key}")).arg(version);
+            let _ = command.query_async::<()>(&mut self.truth.clone()).await;
+        }
+    }
+
+    /// Whether a write after `version` was acknowledged, as far as anybody has [said so](Self::acknowledge).
+    pub(super) async fn is_superseded(&self, key: u32, version: u64) -> bool {
+        let mut command = redis::cmd("GET");
+        command.arg(format!("a:{key}"));
+        let acknowledged = command.query_async::<Option<u64>>(&mut self.truth.clone()).await;
+        acknowledged.is_ok_and(|acknowledged| acknowledged.is_some_and(|newer| newer > version))
+    }
+
     /// Another name for a load or a `set`: no process has it twice.
     pub(super) fn name(&self) -> u64 {
         let number = 1 + self.loads.fetch_add(1, Ordering::Relaxed);

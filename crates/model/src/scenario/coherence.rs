@@ -47,7 +47,7 @@ impl World {
     }
 
     fn process(&self) -> Process {
-        self.with_cache(Cache::builder().tier(self.redis.connect()).lease(HOUR))
+        self.with_cache(Cache::builder().namespace("cached-aside").tier(self.redis.connect()).lease(HOUR))
     }
 
     fn with_cache(&self, builder: CacheBuilder) -> Process {
@@ -118,7 +118,7 @@ impl Process {
     fn call_telling(&self) -> u64 {
         let (shape, site) = (Typed::<u64, Infallible, u64>::plain().shared(), Site::prefix("telling"));
         let call = Prepared::new(&self.cache, &site, &Part(&7), || 1);
-        self.run(call, shape.tags_from(|_| vec!["1".to_owned()]))
+        self.run(call, shape.tags_from(|_| vec![crate::tag!("{}", 1)]))
     }
 
     fn run(&self, call: Prepared, shape: Typed<u64, Infallible, u64>) -> u64 {

@@ -2,11 +2,14 @@
 
 use std::{
     any::Any,
+    future::Future,
     panic::resume_unwind,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Waker},
     time::Duration,
 };
 
@@ -174,7 +177,7 @@ enum End {
 fn end(leader: Leader, how: End) {
     match how {
         End::Dropped => drop(leader),
-        End::Failed => leader.fail(Landing::Unshared),
+        End::Failed => _ = leader.hand_on(),
         End::Panicked => {
             // Not `panic!`, which would say so each time.
             let load = leader.watch(async { resume_unwind(Box::new("no")) });
@@ -230,10 +233,33 @@ pub fn a_dropped_leader_is_followed_by_another() {
     });
 }
 
-/// Of those who wait for a load that failed, one tries again, and then it is enough.
-pub fn a_failed_load_is_tried_once_more() {
-    explore("a failed load is tried once more", Orders::Preemptions(4), || {
-        assert!(losers([Some(End::Failed); 3]) <= 1);
+/// The followers of a load whose error is not shared load one after the other, and none is forgotten.
+pub fn after_a_failed_load_each_follower_has_its_turn() {
+    explore("after a failed load each follower has its turn", Orders::Preemptions(4), || {
+        losers([Some(End::Failed); 3]);
+    });
+}
+
+/// The same where one of them goes away just when it has its turn.
+pub fn a_follower_that_has_its_turn_may_go_away() {
+    explore("a follower that has its turn may go away", Orders::Preemptions(4), || {
+        let process = Process::new();
+        let (leading, going, staying) = (process.clone(), process.clone(), process.clone());
+        together([
+            Box::new(move || {
+                if let Role::Lead(leader) = leading.flights.join(&leading.key, false) {
+                    leader.hand_on();
+                }
+            }),
+            Box::new(move || {
+                if let Role::Follow(follower) = going.flights.join(&going.key, false) {
+                    let mut follower = follower;
+                    let _ = Pin::new(&mut follower).poll(&mut Context::from_waker(Waker::noop()));
+                }
+            }),
+            Box::new(move || assert_eq!(staying.call(), 1)),
+        ]);
+        assert_eq!(process.flights.len(), 0);
     });
 }
 

@@ -93,12 +93,8 @@ pub fn a_load_hears_of_a_word_or_is_overtaken() {
             })
         };
         let say = |name: &'static str| -> Act {
-            let (marks, flights) = (marks.clone(), flights.clone());
-            Box::new(move || {
-                if marks.end(name) {
-                    flights.supersede_fallen();
-                }
-            })
+            let marks = marks.clone();
+            Box::new(move || marks.end(name))
         };
         together([begin, say(TAG), say(NAME)]);
         let (stands, leader) = result.lock().expect("nobody panics").take().expect("it has begun");

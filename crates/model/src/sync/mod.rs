@@ -1,12 +1,14 @@
 //! In the place of `cached_core::sync`, and of `tokio::sync`.
 
 mod atomic;
+mod instant;
 mod local;
 mod notify;
 mod semaphore;
 pub mod watch;
 
 pub(crate) use atomic::{AtomicBool, AtomicU64, AtomicUsize};
+pub(crate) use instant::Instant;
 pub(crate) use local::{Local, thread_local};
 pub(crate) use loom::sync::{Mutex, MutexGuard, atomic::Ordering};
 pub use notify::Notify;

@@ -1,6 +1,6 @@
 //! In the place of `tokio::sync::watch`. The models neither flush nor hold a tier, so nobody waits for a change.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A value.
 #[derive(Debug)]
@@ -16,7 +16,11 @@ impl<T: Copy> Sender<T> {
     }
 
     pub fn send_replace(&self, value: T) -> T {
-        std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), value)
+        std::mem::replace(&mut *self.borrow(), value)
+    }
+
+    pub fn borrow(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn subscribe(&self) -> Receiver {
@@ -29,7 +33,8 @@ impl Receiver {
         Err(())
     }
 
+    /// The models close no cache, so what is waited for does not come.
     pub async fn wait_for(&mut self, _: impl FnMut(&bool) -> bool) -> Result<(), ()> {
-        Err(())
+        std::future::pending().await
     }
 }

@@ -6,12 +6,22 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::{super::hasher::Blake3, *};
+use super::{
+    super::hasher::{Blake3, KeyHasher},
+    *,
+};
 use crate::Error;
+
+fn put<T: Serialize + ?Sized>(value: &T, out: &mut String) -> Result<(), Refusal> {
+    if let Some(bytes) = text(value, out)? {
+        digest_text(&Blake3.hash(&bytes), out);
+    }
+    Ok(())
+}
 
 fn of<T: Serialize + ?Sized>(value: &T) -> String {
     let mut out = String::new();
-    text(value, &Blake3, &mut out).expect("a value that has a text");
+    put(value, &mut out).expect("a value that has a text");
     out
 }
 
@@ -169,10 +179,8 @@ fn scalars_are_readable() {
     assert_eq!(of(&true), "true");
     assert_eq!(of(&'x'), "x");
     assert_eq!(of("upsc"), "upsc");
-    assert_eq!(of("42"), "42");
     assert_eq!(of(""), "");
-    assert_eq!(of(&Id("42".into())), "42");
-    assert_eq!(of(&Cow::Borrowed("42")), "42");
+    assert_eq!(of(&Id("upsc".into())), "upsc");
     assert_eq!(of("me@x.org_1-2"), "me@x.org_1-2");
     assert_eq!(of("übung中"), "%C3%BCbung%E4%B8%AD");
     assert_eq!(of(&Level::Low), "Low");
@@ -212,6 +220,8 @@ fn everything_else_is_a_digest() {
     assert_eq!(of(&BTreeMap::from([(1, 2)])), digest(&HashMap::from([(1, 2)])));
     assert_eq!(of(&Level::Exactly(1)), digest(&Level::Exactly(1)));
     assert_eq!(of(&Some(None::<u8>)), digest(&Some(None::<u8>)));
+    assert_eq!(of(&Some(Some((1, 2)))), digest(&(1, 2)), "as its content");
+    assert_ne!(of(&Some(Some(None::<u8>))), of(&Some(None::<Option<u8>>)));
     let set = || (0..100_u8).collect::<HashSet<_>>();
     assert_eq!(of(&set()), of(&set()));
 }
@@ -223,6 +233,52 @@ fn a_long_text_is_a_digest() {
     assert_eq!(of(&long), digest(&long));
     assert_eq!(of(&":".repeat(21)).len(), 63);
     assert_eq!(of(&":".repeat(22)), digest(&":".repeat(22)));
+}
+
+/// A string type of another crate: its name says nothing.
+struct Foreign(&'static str);
+
+impl Serialize for Foreign {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0)
+    }
+}
+
+#[test]
+fn a_text_has_one_name_whatever_type_it_has() {
+    const LONG: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+    for text in
+        ["", "x", "42", "-1.50", "true", "inf", "NaN", "1e5", "007", "a:b", "Ada Lovelace", "%S1", "7", LONG]
+    {
+        let name = of(text);
+        assert_eq!(of(&text.to_owned()), name);
+        assert_eq!(of(&Id(text.to_owned())), name);
+        assert_eq!(of(&Transparent(text.to_owned())), name);
+        assert_eq!(of(&Foreign(text)), name);
+        assert_eq!(of(&Some(Foreign(text))), name);
+        assert_eq!(of(&Cow::Borrowed(text)), name);
+        assert_eq!(of(&Box::<str>::from(text)), name);
+        assert_eq!(of(&Loose::Text(text.to_owned())), name);
+        assert_eq!(of(&serde_json::json!(text)), name);
+        assert_eq!(of(&format_args!("{text}")), name);
+        if let (Some(c), 1) = (text.chars().next(), text.len()) {
+            assert_eq!(of(&c), name);
+        }
+    }
+}
+
+#[test]
+fn what_a_number_could_be_called_is_marked_and_nothing_else() {
+    for text in
+        ["0", "-0", "42", "007", "1.0", "-1.25", "18446744073709551616", "true", "false", "inf", "-inf"]
+    {
+        assert_eq!(of(text), format!("%S{text}"));
+    }
+    for text in
+        ["", "-", ".", "1.", ".5", "--1", "1.2.3", "1e5", "NaN", "nan", "infinity", "True", "0x1", "1_000"]
+    {
+        assert_eq!(of(text), text);
+    }
 }
 
 #[test]
@@ -240,17 +296,13 @@ fn a_string_that_could_be_a_number_is_marked() {
 #[test]
 fn a_refused_value_leaves_the_text_as_it_was() {
     let mut out = String::from("prefix:");
-    for error in [
-        text(&f64::NAN, &Blake3, &mut out),
-        text(&Some(f32::NAN), &Blake3, &mut out),
-        text(&("a", f64::NAN), &Blake3, &mut out),
-    ] {
+    for error in [put(&f64::NAN, &mut out), put(&Some(f32::NAN), &mut out), put(&("a", f64::NAN), &mut out)] {
         assert!(error.is_err_and(|refusal| Error::from(refusal).is_key()));
         assert_eq!(out, "prefix:");
     }
-    text(&1, &Blake3, &mut out).expect("a number");
-    text("1", &Blake3, &mut out).expect("a string");
-    assert_eq!(out, "prefix:11", "each text is appended");
+    put(&1, &mut out).expect("a number");
+    put("1", &mut out).expect("a string");
+    assert_eq!(out, "prefix:1%S1", "each text is appended");
 }
 
 /// A change here gives every key that is in use another name.

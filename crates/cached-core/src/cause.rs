@@ -1,0 +1,232 @@
+//! Why a shared tier is not used, or only in part.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a shared tier is not used, or only in part.
+///
+/// It holds no address, no name of a user and no password. `Display` says in one line what is wrong and what to look at;
+/// [`name`](Self::name) is a short word that does not change. More causes may come.
+///
+/// ```
+/// # extern crate cached_core as cached_aside;
+/// use cached_aside::TierCause;
+///
+/// let cause = TierCause::NotPermitted("client|tracking".to_owned());
+/// assert_eq!(cause.name(), "not_permitted");
+/// assert_eq!(cause.to_string(), "the user may not run `client|tracking`: the documentation lists the needed rights");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum TierCause {
+    /// No task may be spawned here, or the runtime on which the connection was made has ended.
+    NoRuntime,
+    /// A server is not connected yet, as one that has just joined a cluster.
+    Connecting,
+    /// The host's name cannot be resolved.
+    UnknownHost,
+    /// Nothing listens at the address.
+    Refused,
+    /// There is no way to the address.
+    Unreachable,
+    /// The server did not answer within the connect timeout.
+    Timeout,
+    /// The connection was closed, or made no sense any more.
+    Lost,
+    /// The server accepted the connection, and closed it instead of answering.
+    HungUp,
+    /// TLS could not be agreed on, as when the port does not speak it.
+    Tls,
+    /// The certificate of the server was not accepted.
+    Certificate(CertificateFault),
+    /// The server did not accept the certificate of this process, or asked for one that was not there.
+    ClientCertificate,
+    /// The provider of credentials returned an error, or took too long.
+    Credentials,
+    /// The server does not know the user, or the password is wrong.
+    WrongPassword,
+    /// The server asks for a password, and none was given.
+    AuthenticationRequired,
+    /// The server takes connections of its own machine only.
+    ProtectedMode,
+    /// The server has as many clients as it takes.
+    TooManyClients,
+    /// There is no database of this number.
+    NoSuchDatabase,
+    /// The user may not run this command, which is named in lower case, or `keys` if it may run it, but not on these keys.
+    NotPermitted(String),
+    /// The server is a part of a cluster, and was to be used as one that is alone.
+    IsCluster,
+    /// The server is no part of a cluster, and was to be used as one.
+    NoCluster,
+    /// No sentinel answered.
+    NoSentinel,
+    /// The sentinels want a password, or another one.
+    SentinelPassword,
+    /// The sentinels do not know a primary of this name, or what they name is none.
+    NoPrimary,
+    /// The server does not speak RESP3, in which it could tell what changes.
+    NoResp3,
+    /// The server does not tell what changes, although it was asked to, or what it tells does not arrive.
+    NoTracking,
+    /// The server takes no writes: it is a replica.
+    ReadOnly,
+    /// The server still loads its data.
+    Loading,
+    /// The server is a replica whose primary is away.
+    PrimaryDown,
+    /// The cluster does not have all of its slots, or the server is cut off from the others.
+    ClusterDown,
+    /// The server has no memory left for what is written.
+    Full,
+    /// Answers take longer than a caller waits: the server hangs, is slow, or is far away.
+    Slow,
+    /// The server refused with this error code.
+    Code(String),
+}
+
+/// What is wrong with a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum CertificateFault {
+    /// It was not signed by an authority that is trusted.
+    UnknownIssuer,
+    /// It is about another host.
+    WrongName,
+    /// Its time is over.
+    Expired,
+    /// Its time has not come, or a clock is wrong.
+    NotYetValid,
+    /// It is none of those that were pinned.
+    NotPinned,
+    /// Anything else.
+    Unusable,
+}
+
+impl TierCause {
+    /// A short name that does not change, for labels and alerts, such as `wrong_password`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NoRuntime => "no_runtime",
+            Self::Connecting => "connecting",
+            Self::UnknownHost => "unknown_host",
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Lost => "lost",
+            Self::HungUp => "hung_up",
+            Self::Tls => "tls",
+            Self::Certificate(_) => "certificate",
+            Self::ClientCertificate => "client_certificate",
+            Self::Credentials => "credentials",
+            Self::WrongPassword => "wrong_password",
+            Self::AuthenticationRequired => "authentication_required",
+            Self::ProtectedMode => "protected_mode",
+            Self::TooManyClients => "too_many_clients",
+            Self::NoSuchDatabase => "no_such_database",
+            Self::NotPermitted(_) => "not_permitted",
+            Self::IsCluster => "is_cluster",
+            Self::NoCluster => "no_cluster",
+            Self::NoSentinel => "no_sentinel",
+            Self::SentinelPassword => "sentinel_password",
+            Self::NoPrimary => "no_primary",
+            Self::NoResp3 => "no_resp3",
+            Self::NoTracking => "no_tracking",
+            Self::ReadOnly => "read_only",
+            Self::Loading => "loading",
+            Self::PrimaryDown => "primary_down",
+            Self::ClusterDown => "cluster_down",
+            Self::Full => "full",
+            Self::Slow => "slow",
+            Self::Code(_) => "code",
+        }
+    }
+}
+
+impl fmt::Display for TierCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoRuntime => "its connection needs a tokio runtime with time and I/O, and there is none",
+            Self::Connecting => "one of its servers is not connected yet",
+            Self::UnknownHost => "the host's name cannot be resolved",
+            Self::Refused => "the connection is refused: nothing listens at this address",
+            Self::Unreachable => "there is no route to the address",
+            Self::Timeout => "the server did not answer within the connect timeout",
+            Self::Lost => "the connection was lost",
+            Self::HungUp => {
+                "the server closed the connection instead of answering: is it Redis, and does the port expect TLS?"
+            }
+            Self::Tls => "TLS could not be agreed on: does the port expect TLS?",
+            Self::Certificate(fault) => return write!(f, "the server's certificate is not accepted: {fault}"),
+            Self::ClientCertificate => "the server does not accept this process' certificate, or misses it",
+            Self::Credentials => "the provider of credentials returned an error, or took too long",
+            Self::WrongPassword => "the user or the password is wrong",
+            Self::AuthenticationRequired => "the server asks for a password, and none was given",
+            Self::ProtectedMode => "the server is in protected mode: it needs a password, or a `bind` address",
+            Self::TooManyClients => "the server has as many clients as its `maxclients` allows",
+            Self::NoSuchDatabase => "there is no database of this number",
+            Self::NotPermitted(what) if what == "keys" => {
+                "the user may not use these keys: it needs the pattern `namespace:*`"
+            }
+            Self::NotPermitted(command) => {
+                return write!(f, "the user may not run `{command}`: the documentation lists the needed rights");
+            }
+            Self::IsCluster => "the server is a part of a cluster: use redis-cluster://",
+            Self::NoCluster => "the server is no part of a cluster: use redis://",
+            Self::NoSentinel => "no sentinel answered",
+            Self::SentinelPassword => "the sentinels ask for a password, or for another one",
+            Self::NoPrimary => "the sentinels name no server under this name that is a primary",
+            Self::NoResp3 => "the connection speaks RESP2, over which the server cannot tell what changes",
+            Self::NoTracking => "what the server tells about changes does not arrive",
+            Self::ReadOnly => "the server is a replica and takes no writes",
+            Self::Loading => "the server still loads its data",
+            Self::PrimaryDown => "the server is a replica whose primary is away",
+            Self::ClusterDown => "the cluster does not have all of its slots, or the server is cut off from it",
+            Self::Full => "the server has no memory left (`maxmemory`)",
+            Self::Slow => {
+                "answers take longer than a caller waits: the server hangs, is slow, or is farther away than the read timeout allows"
+            }
+            Self::Code(code) => return write!(f, "the server refused with {code}"),
+        })
+    }
+}
+
+/// So that `?` carries it on.
+impl std::error::Error for TierCause {}
+
+impl fmt::Display for CertificateFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UnknownIssuer => "it was signed by an authority that is not trusted",
+            Self::WrongName => "it is about another host",
+            Self::Expired => "it has expired",
+            Self::NotYetValid => "it is not valid yet",
+            Self::NotPinned => "it is none of those that were pinned",
+            Self::Unusable => "it cannot be used",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_name_is_the_one_that_serde_writes() {
+        for cause in [
+            TierCause::HungUp,
+            TierCause::NoResp3,
+            TierCause::Certificate(CertificateFault::WrongName),
+            TierCause::NotPermitted("eval".to_owned()),
+            TierCause::Code("MISCONF".to_owned()),
+        ] {
+            let written = serde_json::to_value(&cause).unwrap();
+            let name = written.as_str().or_else(|| written.as_object()?.keys().next().map(String::as_str));
+            assert_eq!(name, Some(cause.name()));
+            assert_eq!(serde_json::from_value::<TierCause>(written.clone()).unwrap(), cause);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! What this program is called, for those that share a tier and were given no namespace.
+
+use std::{env, ffi::OsStr, fmt::Write as _, path::Path};
+
+/// A namespace made of the name of the program: the name itself if it can be one. `None` if it cannot be found out.
+pub(crate) fn namespace() -> Option<String> {
+    of_path(&env::current_exe().ok()?)
+}
+
+fn of_path(path: &Path) -> Option<String> {
+    let name = path.file_name()?.as_encoded_bytes();
+    // What Linux says once the file was replaced, as by a deployment: processes from before and after it are one program.
+    let name = name.strip_suffix(b" (deleted)").unwrap_or(name);
+    let name = String::from_utf8_lossy(name);
+    let stem = Path::new(OsStr::new(&*name)).file_stem()?.to_str()?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if stem.chars().all(fits) {
+        return Some(stem.to_owned());
+    }
+    // Two names that differ only in what is left out stay apart.
+    let mut namespace: String = stem.chars().map(|c| if fits(c) { c } else { '-' }).collect();
+    for byte in &blake3::hash(stem.as_bytes()).as_bytes()[..4] {
+        let _ = write!(namespace, "{byte:02x}");
+    }
+    Some(namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(path: &str) -> String {
+        of_path(Path::new(path)).unwrap()
+    }
+
+    #[test]
+    fn a_program_that_was_replaced_keeps_its_name() {
+        assert_eq!(of("/srv/shop"), "shop");
+        assert_eq!(of("/srv/shop (deleted)"), "shop");
+        assert_eq!(of("/srv/shop.exe"), "shop");
+    }
+
+    #[test]
+    fn names_that_can_be_no_namespace_stay_apart() {
+        let (one, other) = (of("/srv/my shop"), of("/srv/my:shop"));
+        assert!(one.starts_with("my-shop") && one.len() == "my-shop".len() + 8, "{one}");
+        assert_ne!(one, other);
+        assert_eq!(of("/srv/my shop (deleted)"), one);
+    }
+}

@@ -1,0 +1,301 @@
+//! Why Redis is not used, as it can be read.
+
+use std::{sync::Arc, time::Duration};
+
+use cached_core::{Tier, TierCause, TierHealth, TierState};
+use cached_redis::{RedisState, RedisTier};
+use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
+
+use crate::{
+    settings::assert_silent,
+    support::{AMPLE, MINUTE, Recorder, attach, builder, down, get, put, tier, up},
+};
+
+/// The cause is that of the first attempt, and nothing of what it was configured with is in it.
+async fn why_not(tier: &RedisTier) -> TierCause {
+    let cause = tier.connected().await.expect_err("there is no connection");
+    let health = tier.health();
+    assert_eq!((health.state, health.cause.as_ref()), (RedisState::Down, Some(&cause)));
+    assert_eq!(Tier::health(tier), TierHealth::new(TierState::Down).cause(Some(cause.clone())));
+    assert_silent(&format!("{cause} {cause:?} {health:?}"));
+    cause
+}
+
+async fn not_at(url: &str) -> TierCause {
+    why_not(&tier(url)).await
+}
+
+#[tokio::test]
+async fn what_was_not_tried_has_no_cause() {
+    let server = RedisServer::start();
+    let tier = tier(&server.url());
+    assert_eq!(Tier::health(&tier), TierHealth::new(TierState::Untried));
+    assert!(TierState::Untried.is_well() && tier.ready());
+    assert_eq!(tier.connected().await, Ok(()));
+    assert_eq!(Tier::health(&tier), TierHealth::new(TierState::Up));
+    assert!(tier.health().round_trip_ms.is_some());
+}
+
+#[tokio::test]
+async fn an_address_at_which_there_is_nothing_is_told_from_a_name_that_is_none() {
+    let mut server = RedisServer::start();
+    server.stop();
+    assert_eq!(not_at(&server.url()).await, TierCause::Refused);
+    assert_eq!(not_at("unix:///nowhere/redis.sock").await, TierCause::Refused);
+    assert_eq!(not_at("redis://nowhere.invalid").await, TierCause::UnknownHost);
+}
+
+#[tokio::test]
+async fn a_login_that_fails_says_how() {
+    let server = RedisServer::start_with(&["--requirepass", "canarypass"]);
+    let at = |login: &str| format!("redis://{login}127.0.0.1:{}/", server.port());
+    assert_eq!(not_at(&at("")).await, TierCause::AuthenticationRequired);
+    assert_eq!(not_at(&at(":wrong@")).await, TierCause::WrongPassword);
+    assert_eq!(not_at(&at("canaryuser:canarypass@")).await, TierCause::WrongPassword);
+    let database = format!("redis://:canarypass@127.0.0.1:{}/99", server.port());
+    assert_eq!(not_at(&database).await, TierCause::NoSuchDatabase);
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_the_greeting_says_why() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    for (answer, cause) in [
+        (&b"-ERR max number of clients reached\r\n"[..], TierCause::TooManyClients),
+        (b"-DENIED Redis is running in protected mode because ..\r\n", TierCause::ProtectedMode),
+        (b"-LOADING Redis is loading the dataset in memory\r\n", TierCause::Loading),
+        (b"-SOMETHING canarypass\r\n", TierCause::Code("SOMETHING".to_owned())),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", TierCause::HungUp),
+    ] {
+        proxy.set_mode(Mode::Greet(answer));
+        assert_eq!(not_at(&proxy.url()).await, cause);
+    }
+    proxy.set_mode(Mode::Reset);
+    assert_eq!(not_at(&proxy.url()).await, TierCause::HungUp);
+    proxy.set_mode(Mode::Swallow);
+    let mute = builder(&proxy.url()).connect_timeout(Duration::from_millis(100)).build().unwrap();
+    assert_eq!(why_not(&mute).await, TierCause::Timeout);
+}
+
+/// It is connected, and not everything works.
+async fn in_part(tier: &RedisTier, cause: TierCause) {
+    eventually_async(&format!("the cause is {cause:?}"), async || {
+        let health = tier.health();
+        assert_silent(&format!("{health:?}"));
+        (health.state, health.cause) == (RedisState::Degraded, Some(cause.clone()))
+    })
+    .await;
+    assert_eq!(tier.connected().await, Ok(()), "there is a connection");
+}
+
+fn attached(url: &str) -> RedisTier {
+    let tier = tier(url);
+    attach(&tier, Arc::new(Recorder::default()));
+    tier
+}
+
+#[tokio::test]
+async fn a_right_that_is_missing_is_named() {
+    let server = RedisServer::start();
+    let as_user = |name: &str, rights: &[&str]| {
+        let user = ["ACL", "SETUSER", name, "on", ">canarypass", "~*", "&*", "+@all"];
+        server.cli(&[&user[..], rights].concat());
+        attached(&format!("redis://{name}:canarypass@127.0.0.1:{}/", server.port()))
+    };
+    let not_permitted = |what: &str| TierCause::NotPermitted(what.to_owned());
+    // Before Redis 7, rights are those of whole commands.
+    let tracking = if RedisServer::major_version() < 7 { "client" } else { "client|tracking" };
+    let tier = as_user("canaryuser", &["-client"]);
+    tier.connected().await.unwrap();
+    in_part(&tier, not_permitted(tracking)).await;
+    let tier = as_user("canaryuser2", &["-evalsha"]);
+    tier.connected().await.unwrap();
+    in_part(&tier, not_permitted("evalsha")).await;
+    let tier = as_user("canaryuser3", &["resetkeys", "~other:*"]);
+    tier.connected().await.unwrap();
+    in_part(&tier, not_permitted("keys")).await;
+}
+
+#[tokio::test]
+async fn what_the_server_is_at_is_said() {
+    let server = RedisServer::start();
+    let tier = attached(&server.url());
+    up(&tier).await;
+    server.cli(&["REPLICAOF", "127.0.0.1", "1"]);
+    in_part(&tier, TierCause::ReadOnly).await;
+    server.cli(&["REPLICAOF", "NO", "ONE"]);
+    eventually_async("it is well again", async || tier.health().cause.is_none()).await;
+
+    server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
+    // A member that was registered before stays so until it has to be written anew.
+    let full = attached(&server.url());
+    full.connected().await.unwrap();
+    in_part(&full, TierCause::Full).await;
+    server.cli(&["CONFIG", "SET", "maxmemory", "0"]);
+    eventually_async("it is well again", async || full.health().cause.is_none()).await;
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_slow_and_then_lost() {
+    let server = RedisServer::start();
+    let tier = builder(&server.url()).operation_timeout(Duration::from_millis(20)).build().unwrap();
+    eventually_async("it is up", async || get(&tier, "key").await.is_ok()).await;
+    server.freeze();
+    eventually_async("the breaker is open", async || {
+        let _ = get(&tier, "key").await;
+        tier.health().breaker_open
+    })
+    .await;
+    in_part(&tier, TierCause::Slow).await;
+    server.thaw();
+    eventually_async("it is well again", async || tier.health().cause.is_none()).await;
+
+    let mut server = RedisServer::start();
+    let tier = builder(&server.url()).retry(AMPLE, AMPLE).build().unwrap();
+    up(&tier).await;
+    server.kill();
+    down(&tier).await;
+    assert_eq!(tier.health().cause, Some(TierCause::Lost));
+}
+
+#[tokio::test]
+async fn a_server_that_is_farther_away_than_a_read_waits_is_slow() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let tier = builder(&format!("{}?read_timeout=20ms", proxy.url())).build().unwrap();
+    eventually_async("it is up", async || get(&tier, "key").await.is_ok()).await;
+    proxy.set_mode(Mode::Delay(Duration::from_millis(60)));
+    eventually_async("the breaker is open", async || {
+        let _ = get(&tier, "key").await;
+        tier.health().breaker_open
+    })
+    .await;
+    in_part(&tier, TierCause::Slow).await;
+    eventually_async("how far it is can be seen", async || tier.health().round_trip_ms >= Some(60)).await;
+
+    let patient = builder(&format!("{}?read_timeout=30s", proxy.url())).build().unwrap();
+    for _ in 0..8 {
+        assert_eq!(get(&patient, "key").await, Ok(None));
+    }
+    assert_eq!(patient.health().cause, None);
+}
+
+#[tokio::test]
+async fn a_passing_refusal_is_no_reason_for_an_older_protocol() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    proxy.set_mode(Mode::Greet(b"-ERR max number of clients reached\r\n"));
+    let tier = attached(&proxy.url());
+    assert_eq!(why_not(&tier).await, TierCause::TooManyClients);
+    proxy.set_mode(Mode::Pass);
+    eventually_async("it is up", async || tier.state() == RedisState::Up).await;
+    assert!(tier.health().tracking);
+}
+
+#[tokio::test]
+async fn behind_a_proxy_that_knows_no_resp3_it_is_resp2_until_another_one_does() {
+    let server = RedisServer::start();
+    for answer in
+        [&b""[..], b"-ERR unknown command 'HELLO'\r\n", b"-NOPROTO unsupported protocol version\r\n"]
+    {
+        let proxy = Proxy::start(server.port());
+        proxy.set_mode(Mode::Greet(answer));
+        let tier = attached(&proxy.url());
+        tier.connected().await.unwrap();
+        in_part(&tier, TierCause::NoResp3).await;
+        put(&tier, "key", vec![1], MINUTE).await.unwrap();
+        proxy.set_mode(Mode::Pass);
+        eventually_async("it speaks RESP3", async || tier.state() == RedisState::Up).await;
+        assert!(tier.health().tracking && tier.health().cause.is_none());
+    }
+}
+
+#[tokio::test]
+async fn the_url_may_say_which_protocol_is_spoken() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let tier = attached(&format!("{}?protocol=resp2", proxy.url()));
+    tier.connected().await.unwrap();
+    in_part(&tier, TierCause::NoResp3).await;
+    put(&tier, "key", vec![1], MINUTE).await.unwrap();
+    let sent = proxy.take_round_trips().concat();
+    assert!(!String::from_utf8_lossy(&sent).contains("HELLO"));
+
+    proxy.set_mode(Mode::Greet(b"-ERR unknown command 'HELLO'\r\n"));
+    assert_eq!(not_at(&format!("{}?protocol=resp3", proxy.url())).await, TierCause::NoResp3);
+}
+
+#[tokio::test]
+async fn each_change_of_state_or_cause_is_told_to_the_cache() {
+    let mut server = RedisServer::start();
+    server.stop();
+    let (tier, recorder) = (tier(&server.url()), Arc::new(Recorder::default()));
+    attach(&tier, recorder.clone());
+    assert_eq!(recorder.standing(), 0);
+    assert_eq!(tier.connected().await, Err(TierCause::Refused));
+    assert_eq!(recorder.standing(), 1);
+    server.restart();
+    up(&tier).await;
+    eventually_async("it is told", async || recorder.standing() >= 2).await;
+    let before = recorder.standing();
+    for _ in 0..3 {
+        get(&tier, "key").await.unwrap();
+    }
+    assert_eq!(recorder.standing(), before, "nothing has changed");
+}
+
+#[cfg(feature = "cluster")]
+#[tokio::test]
+async fn a_node_of_a_cluster_is_no_server_that_is_alone() {
+    let cluster = redis_harness::RedisCluster::start();
+    let tier = attached(&cluster.servers[0].url());
+    tier.connected().await.unwrap();
+    eventually_async("a key is another server's", async || {
+        for number in 0..20 {
+            let _ = get(&tier, &format!("key {number}")).await;
+        }
+        tier.health().cause.is_some()
+    })
+    .await;
+    in_part(&tier, TierCause::IsCluster).await;
+
+    let server = RedisServer::start();
+    let url = format!("redis-cluster://127.0.0.1:{}", server.port());
+    let tier = builder(&url).build().unwrap();
+    assert_eq!(tier.connected().await, Err(TierCause::NoCluster));
+}
+
+#[cfg(feature = "cluster")]
+#[tokio::test]
+async fn a_cluster_says_what_is_wrong_with_it() {
+    let mut cluster = redis_harness::RedisCluster::start();
+    for server in &cluster.servers {
+        server.cli(&[
+            "ACL",
+            "SETUSER",
+            "app",
+            "on",
+            ">canarypass",
+            "~*",
+            "&*",
+            "+@all",
+            "-cluster",
+            "+cluster|slots",
+            "+cluster|myid",
+            "+cluster|nodes",
+        ]);
+    }
+    let url = cluster.url().replace("//", "//app:canarypass@");
+    let tier = builder(&url).build().unwrap();
+    assert_eq!(Tier::health(&tier).state, TierState::Untried);
+    let cause = tier.connected().await.unwrap_err();
+    // Which of the two, some versions do not say of a script.
+    assert!(matches!(&cause, TierCause::NotPermitted(what) if what.contains("cluster|info")), "{cause:?}");
+
+    let tier = builder(&cluster.url()).build().unwrap();
+    assert_eq!(tier.connected().await, Ok(()));
+    eventually_async("all are up", async || tier.state() == RedisState::Up).await;
+    cluster.servers[2].kill();
+    eventually_async("one is missed", async || tier.state() == RedisState::Degraded).await;
+    eventually_async("it is said why", async || tier.health().cause == Some(TierCause::Refused)).await;
+}

@@ -1,0 +1,133 @@
+//! The first call of a process gets what is there.
+
+use std::time::{Duration, Instant};
+
+use cached_core::{Tier, TierCause, TierError};
+use cached_redis::{RedisState, RedisTier};
+use redis_harness::{Mode, Proxy, RedisServer};
+
+use crate::support::{AMPLE, AT_ONCE, MINUTE, Recorder, attach, builder, bytes, get, put, tier, up};
+
+/// So much longer takes each round trip.
+const FAR: Duration = Duration::from_millis(60);
+
+/// With the default budget of a read, which is shorter than one round trip.
+fn impatient(url: &str) -> RedisTier {
+    RedisTier::builder(url).connect_timeout(AMPLE).build().unwrap()
+}
+
+#[tokio::test]
+async fn a_process_that_asks_at_once_hits_however_far_away_the_server_is() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let near = tier(&server.url());
+    put(&near, "key", vec![7], MINUTE).await.unwrap();
+
+    proxy.set_mode(Mode::Delay(FAR));
+    let first = impatient(&proxy.url());
+    attach(&first, std::sync::Arc::new(Recorder::default()));
+    assert_eq!(bytes(&first, "key").await, Some(vec![7]));
+
+    // So do many that ask at once.
+    let several = std::sync::Arc::new(impatient(&proxy.url()));
+    let calls: Vec<_> = (0..50)
+        .map(|_| {
+            let several = several.clone();
+            tokio::spawn(async move { bytes(&several, "key").await })
+        })
+        .collect();
+    for call in calls {
+        assert_eq!(call.await.unwrap(), Some(vec![7]));
+    }
+}
+
+#[cfg(feature = "cluster")]
+#[tokio::test]
+async fn so_does_one_of_a_cluster() {
+    let cluster = redis_harness::RedisCluster::start();
+    let near = tier(&cluster.url());
+    let keys: Vec<_> = (0..20).map(|number| format!("key {number}")).collect();
+    for key in &keys {
+        put(&near, key, vec![7], MINUTE).await.unwrap();
+    }
+    for key in &keys {
+        // The budget alone is not enough for anything.
+        let first = RedisTier::builder(cluster.url())
+            .connect_timeout(AMPLE)
+            .operation_timeout(Duration::from_nanos(1))
+            .build()
+            .unwrap();
+        assert_eq!(bytes(&first, key).await, Some(vec![7]), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_made_in_few_round_trips() {
+    let server = RedisServer::start();
+    for expected in [
+        // The greeting, what is tracked, the first heartbeat, and the script that it runs.
+        4, // The server knows the script.
+        3,
+    ] {
+        // Of the tier before, something may be on its way.
+        let proxy = Proxy::start(server.port());
+        let tier = tier(&proxy.url());
+        attach(&tier, std::sync::Arc::new(Recorder::default()));
+        assert_eq!(tier.connected().await, Ok(()));
+        drop(tier);
+        let trips = proxy.take_round_trips();
+        let said: Vec<_> = trips.iter().map(|sent| String::from_utf8_lossy(sent)).collect();
+        let first = said.iter().position(|sent| sent.contains("TIME\r\n*")).expect("a heartbeat");
+        // The second one may have begun when it is connected. It does not ask for the time again.
+        let second = said[first + 1..].iter().position(|sent| sent.contains(":%echo:"));
+        let end = second.map_or(said.len(), |place| first + 1 + place);
+        assert_eq!(end, expected, "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_known_to_be_away_is_not_waited_for() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    proxy.set_mode(Mode::Swallow);
+    let tier = builder(&proxy.url())
+        .operation_timeout(Duration::from_millis(1))
+        .connect_timeout(Duration::from_millis(300))
+        .build()
+        .unwrap();
+    let began = Instant::now();
+    assert_eq!(get(&tier, "key").await, Err(TierError::Unavailable));
+    assert!(began.elapsed() >= Duration::from_millis(300), "the first attempt is waited for");
+    assert_eq!(tier.state(), RedisState::Down);
+    assert!(!tier.ready(), "and none after it is");
+    assert_eq!(tier.connected().await, Err(TierCause::Timeout));
+
+    let mut gone = RedisServer::start();
+    gone.stop();
+    let tier = crate::support::tier(&gone.url());
+    let began = Instant::now();
+    assert_eq!(get(&tier, "key").await, Err(TierError::Unavailable));
+    assert!(began.elapsed() < AT_ONCE, "a server that refuses is not waited for");
+}
+
+#[tokio::test]
+async fn who_wants_to_know_waits_for_the_first_attempt() {
+    let mut server = RedisServer::start();
+    let tier = tier(&server.url());
+    assert_eq!(tier.connected().await, Ok(()));
+    server.kill();
+    crate::support::down(&tier).await;
+    tier.connected().await.expect_err("it is known already");
+    server.restart();
+    up(&tier).await;
+    assert_eq!(tier.connected().await, Ok(()));
+}
+
+#[test]
+fn outside_of_a_runtime_there_is_a_cause_as_well() {
+    let tier = tier("redis://127.0.0.1:1");
+    let connected = std::pin::pin!(tier.connected());
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let outcome = connected.poll(&mut cx);
+    assert_eq!(outcome, std::task::Poll::Ready(Err(TierCause::NoRuntime)));
+}

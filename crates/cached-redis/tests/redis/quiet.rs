@@ -1,0 +1,203 @@
+//! What a heartbeat costs, and what is not asked while there is no use for it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use cached_core::{Tier, Watcher};
+use cached_redis::RedisTier;
+use redis_harness::{RedisServer, eventually_async};
+use tokio::time::sleep;
+
+use crate::{
+    members::clock,
+    support::{
+        AMPLE, MINUTE, Recorder, attach_with, builder, bytes, delete, get, line, now, proven, put, tier, up,
+    },
+};
+
+const BOUND: Duration = Duration::from_secs(1);
+
+/// A cache that serves from memory all the time, or never.
+#[derive(Debug, Default)]
+struct Served {
+    count: AtomicU64,
+    always: bool,
+    heard: Recorder,
+}
+
+impl Watcher for Served {
+    fn changed(&self, key: &[u8]) {
+        self.heard.changed(key);
+    }
+
+    fn all_changed(&self) {
+        self.heard.all_changed();
+    }
+
+    fn restored(&self) {}
+
+    fn served(&self) -> Option<u64> {
+        Some(self.count.fetch_add(u64::from(self.always), Ordering::SeqCst))
+    }
+}
+
+async fn serving(url: &str, always: bool, bound: Duration, grace: Duration) -> (RedisTier, Arc<Served>) {
+    let (tier, served) = (tier(url), Arc::new(Served { always, ..Served::default() }));
+    attach_with(&tier, served.clone(), bound, grace);
+    up(&tier).await;
+    (tier, served)
+}
+
+/// How many commands the server runs in this time, those of scripts included, and those that ask for that not.
+async fn commands_in(server: &RedisServer, time: Duration) -> u64 {
+    server.cli(&["CONFIG", "RESETSTAT"]);
+    sleep(time).await;
+    let stats = server.cli(&["INFO", "commandstats"]);
+    let calls = stats.lines().filter(|line| !line.starts_with("cmdstat_config"));
+    calls.filter_map(|line| line.split_once("calls=")?.1.split(',').next()?.parse::<u64>().ok()).sum()
+}
+
+async fn quiet(server: &RedisServer) {
+    eventually_async("nothing is asked any more", async || {
+        commands_in(server, Duration::from_millis(2500)).await == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_process_that_is_asked_for_nothing_asks_nothing() {
+    let server = RedisServer::start();
+    let mut tiers = Vec::new();
+    for _ in 0..50 {
+        tiers.push(serving(&server.url(), false, BOUND, AMPLE).await);
+    }
+    quiet(&server).await;
+    // A sign of life each 20 s.
+    let time = Duration::from_secs(22);
+    let count = commands_in(&server, time).await;
+    assert!(count <= 100, "{count} commands of 50 processes in {time:?}");
+    for (tier, _) in &tiers {
+        assert!(tier.ready());
+    }
+}
+
+#[tokio::test]
+async fn hits_in_memory_cost_at_most_four_commands_a_second() {
+    for processes in [1_u32, 50] {
+        let server = RedisServer::start();
+        let mut tiers = Vec::new();
+        for _ in 0..processes {
+            tiers.push(serving(&server.url(), true, BOUND, AMPLE).await.0);
+        }
+        let line = line(&tiers[0]).await;
+        // What was asked until now costs more for a while.
+        eventually_async("nothing is asked beside heartbeats", async || {
+            let time = Duration::from_secs(2);
+            commands_in(&server, time).await <= u64::from(processes) * 12
+        })
+        .await;
+        let begin = Instant::now();
+        let mut oldest = 0;
+        let watch = async {
+            while begin.elapsed() < Duration::from_secs(10) {
+                oldest = oldest.max(now().saturating_sub(proven(&line)));
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let (count, ()) = tokio::join!(commands_in(&server, Duration::from_secs(10)), watch);
+        // A heartbeat that registers, at the edge.
+        let most = u64::from(processes) * (4 * 10 + 7);
+        assert!(count <= most, "{count} commands of {processes} processes in 10 s");
+        if processes == 1 {
+            assert!(oldest < 1_000_000_000, "a proof was {oldest} ns old");
+        }
+    }
+}
+
+/// A process is registered before it has a value that it may serve.
+#[tokio::test]
+async fn the_first_question_after_a_pause_waits_for_a_registration() {
+    let server = RedisServer::start();
+    let marks = Arc::new(Served::default());
+    let tier = builder(&server.url()).connect_timeout(Duration::from_secs(1)).build().unwrap();
+    attach_with(&tier, marks, Duration::from_millis(200), Duration::from_millis(300));
+    up(&tier).await;
+    let until = || {
+        let member = server.cli(&["HVALS", "ns:%members"]);
+        member.split(':').next().unwrap().parse::<u64>().unwrap()
+    };
+    eventually_async("it is not registered any more", async || until() < clock(&server)).await;
+    assert!(!tier.health().registered);
+    assert_eq!(get(&tier, "key").await, Ok(None));
+    assert!(until() >= clock(&server) + 500, "what was read may be served for the bound and the grace");
+}
+
+#[tokio::test]
+async fn what_was_read_before_a_pause_is_watched_after_it() {
+    let server = RedisServer::start();
+    let (tier, marks) = serving(&server.url(), false, BOUND, AMPLE).await;
+    let other = self::tier(&server.url());
+    put(&tier, "key", vec![1], MINUTE).await.unwrap();
+    let line = line(&tier).await;
+    quiet(&server).await;
+    let pause = now();
+    assert!(proven(&line) < pause);
+    put(&other, "key", vec![2], MINUTE).await.unwrap();
+    marks.heard.hears("key").await;
+    // A call that finds the proof too old asks, and so do those that come after it.
+    assert_eq!(bytes(&tier, "key").await, Some(vec![2]));
+    assert!(proven(&line) > pause, "the question has waited for a proof");
+}
+
+/// What a process writes itself is not told to it while it writes.
+#[tokio::test]
+async fn what_is_written_after_a_pause_comes_back_at_most_once() {
+    let server = RedisServer::start();
+    let (tier, marks) = serving(&server.url(), true, BOUND, AMPLE).await;
+    // With `NOLOOP`, heartbeats cost more.
+    eventually_async("everything is tracked", async || {
+        commands_in(&server, Duration::from_secs(2)).await <= 12
+    })
+    .await;
+    get(&tier, "key").await.unwrap();
+    let begin = now();
+    let line = line(&tier).await;
+    eventually_async("there was a heartbeat", async || proven(&line) > begin).await;
+    marks.heard.take();
+    for number in 0..5 {
+        put(&tier, "key", vec![number], MINUTE).await.unwrap();
+    }
+    get(&tier, "another").await.unwrap();
+    assert_eq!(marks.heard.take(), Vec::<String>::new());
+    server.cli(&["DEL", "key"]);
+    marks.heard.hears("key").await;
+}
+
+#[tokio::test]
+async fn a_quiet_process_answers_who_wants_to_know_what_it_has_handled() {
+    let server = RedisServer::start();
+    let (tier, _) = serving(&server.url(), false, BOUND, MINUTE).await;
+    let (other, _) = serving(&server.url(), false, BOUND, MINUTE).await;
+    quiet(&server).await;
+    assert!(tier.health().registered);
+    let begin = Instant::now();
+    delete(&other, "key").await.unwrap();
+    other.confirm().await.unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_quiet_process_notices_at_once_that_its_connection_is_cut() {
+    let server = RedisServer::start();
+    let (tier, _) = serving(&server.url(), false, BOUND, AMPLE).await;
+    quiet(&server).await;
+    let begin = Instant::now();
+    server.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+    eventually_async("it is connected again", async || tier.health().reconnects == 1).await;
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+}

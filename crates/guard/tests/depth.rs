@@ -1,0 +1,24 @@
+//! How deep a function under `#[cached(local)]` may call itself, as users build it.
+
+use std::process::Command;
+
+use program::build;
+
+mod program;
+
+/// Levels that must fit into 2 MiB of stack.
+const DEPTH: usize = 1800;
+
+#[test]
+fn a_function_that_calls_itself_goes_deep_in_a_thread() {
+    let program = build();
+    let bytes = |depth: usize| {
+        let run = Command::new(&program).args(["fib", &depth.to_string()]).output().unwrap();
+        assert!(run.status.success(), "{depth} levels: {run:?}");
+        String::from_utf8_lossy(&run.stdout).trim().parse::<usize>().unwrap()
+    };
+    let each = bytes(300);
+    println!("{each} bytes of stack for each level");
+    assert!(each * DEPTH < (2 << 20) / 20 * 19, "{each} bytes of stack for each level");
+    bytes(DEPTH);
+}

@@ -1,0 +1,129 @@
+//! Commands of a client, as a server that tracks less would take them.
+
+use std::fmt::Write as _;
+
+use crate::frames::Frames;
+
+/// What a server tracks less than Redis does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deafness {
+    /// Nothing while `NOLOOP` is on.
+    NoLoop,
+    /// Nothing that a script reads.
+    Scripts,
+}
+
+/// Follows what a client sends over one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    frames: Frames,
+    /// What there is of a command whose end has not come yet.
+    command: Vec<u8>,
+    /// What the client has last said of tracking.
+    tracking: Vec<u8>,
+}
+
+impl Requests {
+    /// What the server is to get in the place of these bytes. Whole commands are rewritten, so the end of a chunk may be held
+    /// back until the rest of its command has come.
+    pub(crate) fn edit(&mut self, mut chunk: &[u8], deafness: Option<Deafness>) -> Vec<u8> {
+        let mut edited = Vec::with_capacity(chunk.len());
+        while !chunk.is_empty() {
+            let (length, _) = self.frames.take(chunk);
+            self.command.extend_from_slice(&chunk[..length]);
+            chunk = &chunk[length..];
+            if self.frames.is_between() {
+                let command = std::mem::take(&mut self.command);
+                self.rewrite(command, deafness, &mut edited);
+            }
+        }
+        // What is not rewritten is not held back.
+        if deafness.is_none() {
+            edited.append(&mut self.command);
+        }
+        edited
+    }
+
+    fn rewrite(&mut self, command: Vec<u8>, deafness: Option<Deafness>, edited: &mut Vec<u8>) {
+        let words = words(&command);
+        let is_tracking = is(&words, &["CLIENT", "TRACKING"]);
+        let is_script = is(&words, &["EVAL"]) || is(&words, &["EVALSHA"]);
+        let has_noloop = words.iter().any(|word| word.eq_ignore_ascii_case(b"NOLOOP"));
+        match deafness {
+            Some(Deafness::NoLoop) if is_tracking && has_noloop => {
+                edited.extend(encode(&["CLIENT", "TRACKING", "OFF"]));
+            }
+            Some(Deafness::Scripts) if is_script && !self.tracking.is_empty() => {
+                // `SKIP` takes away its own answer and the next one.
+                edited.extend(encode(&["CLIENT", "REPLY", "SKIP"]));
+                edited.extend(encode(&["CLIENT", "TRACKING", "OFF"]));
+                edited.extend_from_slice(&command);
+                edited.extend(encode(&["CLIENT", "REPLY", "SKIP"]));
+                edited.extend_from_slice(&self.tracking);
+            }
+            _ => edited.extend_from_slice(&command),
+        }
+        if is_tracking {
+            self.tracking = command;
+        }
+    }
+}
+
+/// Whether a command begins so.
+fn is(words: &[&[u8]], begin: &[&str]) -> bool {
+    words.len() >= begin.len()
+        && words.iter().zip(begin).all(|(word, wanted)| word.eq_ignore_ascii_case(wanted.as_bytes()))
+}
+
+/// The words of a command, without their lengths.
+fn words(command: &[u8]) -> Vec<&[u8]> {
+    let mut words = Vec::new();
+    let mut rest = command;
+    while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
+        let (line, after) = rest.split_at(end + 1);
+        rest = after;
+        if line.first() == Some(&b'$')
+            && let Ok(length) = String::from_utf8_lossy(&line[1..]).trim_end().parse::<usize>()
+            && rest.len() >= length + 2
+        {
+            words.push(&rest[..length]);
+            rest = &rest[length + 2..];
+        }
+    }
+    words
+}
+
+fn encode(words: &[&str]) -> Vec<u8> {
+    let mut command = format!("*{}\r\n", words.len());
+    for word in words {
+        let _ = write!(command, "${}\r\n{word}\r\n", word.len());
+    }
+    command.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edited(deafness: Option<Deafness>, piece: usize) -> String {
+        let mut requests = Requests::default();
+        let on = encode(&["CLIENT", "TRACKING", "ON", "NOLOOP"]);
+        let sent = [on, encode(&["GET", "NOLOOP\r\n"]), encode(&["evalsha", "x", "0"])].concat();
+        let edited: Vec<_> = sent.chunks(piece).flat_map(|chunk| requests.edit(chunk, deafness)).collect();
+        let words = words(&edited).into_iter().map(String::from_utf8_lossy);
+        words.collect::<Vec<_>>().join(" ").replace("\r\n", "")
+    }
+
+    #[test]
+    fn commands_are_rewritten_however_they_arrive() {
+        for piece in [1, 2, 7, 1000] {
+            assert_eq!(edited(None, piece), "CLIENT TRACKING ON NOLOOP GET NOLOOP evalsha x 0");
+            assert_eq!(edited(Some(Deafness::NoLoop), piece), "CLIENT TRACKING OFF GET NOLOOP evalsha x 0");
+            assert_eq!(
+                edited(Some(Deafness::Scripts), piece),
+                "CLIENT TRACKING ON NOLOOP GET NOLOOP CLIENT REPLY SKIP CLIENT TRACKING OFF evalsha x 0 \
+                 CLIENT REPLY SKIP CLIENT TRACKING ON NOLOOP"
+            );
+        }
+    }
+}

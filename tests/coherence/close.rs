@@ -1,0 +1,85 @@
+//! The orderly end of a process.
+
+use std::time::Duration;
+
+use cached_aside::{Cache, CacheControl, CacheOutcome, Mode, Reply, cached};
+use tokio::{spawn, task::JoinHandle};
+
+use crate::support::{Pair, Source, settle, until};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[cached("row:{id}", ttl = "1h", cache = cache, skip(cache, source))]
+async fn row(cache: &Cache, source: &Source, id: u32) -> usize {
+    let _ = id;
+    source.load().await
+}
+
+fn ask(cache: &Cache, source: &Source) -> JoinHandle<Reply<usize>> {
+    let (cache, source) = (cache.clone(), source.clone());
+    spawn(async move { row::with(CacheControl::new(), &cache, &source, 7).await })
+}
+
+#[tokio::test]
+async fn a_close_waits_for_loads_and_for_what_they_found() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let call = ask(&pair.a, &source);
+    until(|| source.runs() == 1).await;
+    let closing = spawn({
+        let cache = pair.a.clone();
+        async move { cache.close_within(HOUR).await }
+    });
+    settle().await;
+    assert!(!closing.is_finished());
+    source.let_through(1);
+    assert!(closing.await.unwrap(), "it was over in time");
+    assert_eq!(call.await.unwrap().value, 1);
+    assert_eq!(pair.tier_a.keys(), ["test:row:7"]);
+    assert!(matches!(ask(&pair.b, &source).await.unwrap().outcome, CacheOutcome::Hit { .. }));
+}
+
+/// Without that, the other one waits for the end of the lease, and on this clock it never comes.
+#[tokio::test]
+async fn those_who_wait_for_a_load_of_a_process_that_ends_go_on_at_once() {
+    let (pair, source) = (Pair::new(), Source::held());
+    let held = ask(&pair.a, &source);
+    until(|| source.runs() == 1).await;
+    let waiting = ask(&pair.b, &source);
+    settle().await;
+    assert_eq!(source.runs(), 1);
+    assert!(!pair.a.close_within(Duration::ZERO).await, "a load was not over");
+    until(|| source.runs() == 2).await;
+    source.let_through(2);
+    assert_eq!(waiting.await.unwrap().value, 1);
+    assert_eq!(held.await.unwrap().value, 1);
+}
+
+#[tokio::test]
+async fn a_closed_cache_stays_off() {
+    let (pair, source) = (Pair::new(), Source::open());
+    assert!(pair.a.close().await);
+    assert!(pair.a.close().await, "a second time");
+    pair.a.set_mode(Mode::On);
+    assert_eq!(pair.a.mode(), Mode::Off);
+    for run in 1..=2 {
+        assert!(matches!(ask(&pair.a, &source).await.unwrap().outcome, CacheOutcome::Bypass(_)));
+        assert_eq!(source.runs(), run);
+    }
+    // The others share as before.
+    ask(&pair.b, &source).await.unwrap();
+    pair.b.flush().await;
+    assert_eq!(pair.tier_b.keys(), ["test:row:7"]);
+}
+
+/// What was loaded on a runtime that nobody drives any more is never handed over.
+#[test]
+fn a_flush_does_not_wait_for_ever() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (pair, source, stopped) = (Pair::new(), Source::open(), runtime());
+    pair.tier_a.hold_writes(true);
+    assert_eq!(stopped.block_on(row(&pair.a, &source, 7)), 1);
+    assert!(!runtime().block_on(pair.a.flush_within(Duration::from_millis(20))));
+    pair.tier_a.hold_writes(false);
+    assert!(stopped.block_on(pair.a.flush_within(HOUR)));
+    assert_eq!(pair.tier_a.keys(), ["test:row:7"]);
+}

@@ -1,0 +1,130 @@
+//! Errors that are their callers' own.
+
+use std::time::Duration;
+
+use cached_aside::{Cache, LoadTimeout, cached};
+
+use crate::support::{Source, cache, wave};
+
+const CALLERS: usize = 100;
+
+/// Neither `Clone` nor made of words.
+#[derive(Debug, PartialEq)]
+enum Own {
+    Run(usize),
+    Late(Duration),
+}
+
+impl From<LoadTimeout> for Own {
+    fn from(late: LoadTimeout) -> Self {
+        Self::Late(late.limit)
+    }
+}
+
+/// The load with this number is the first that does not fail.
+#[cached("alone:{heal}", ttl = "1h", cache = cache, skip(cache, source))]
+async fn alone(cache: Cache, source: Source, heal: usize) -> Result<usize, Own> {
+    let run = source.run().await;
+    if run >= heal { Ok(run) } else { Err(Own::Run(run)) }
+}
+
+#[tokio::test]
+async fn one_loads_at_a_time_and_each_gets_its_own_error() {
+    let (cache, source) = (cache(), Source::held());
+    let call = || alone(cache.clone(), source.clone(), usize::MAX);
+    let results = wave(&cache, &source, CALLERS, call).await;
+    let mut runs: Vec<_> = results.iter().map(|result| result.as_ref().unwrap_err()).collect();
+    runs.sort_by_key(|own| match own {
+        Own::Run(run) => *run,
+        Own::Late(_) => usize::MAX,
+    });
+    let expected: Vec<_> = (1..=CALLERS).map(Own::Run).collect();
+    assert!(runs.into_iter().eq(&expected));
+    assert_eq!((source.runs(), source.most_at_once()), (CALLERS, 1));
+    assert_eq!((cache.stats().in_flight, cache.stats().waiting), (0, 0));
+}
+
+#[tokio::test]
+async fn the_first_that_does_not_fail_is_the_last() {
+    for heal in [2, 3, 50] {
+        let (cache, source) = (cache(), Source::held());
+        let results = wave(&cache, &source, CALLERS, || alone(cache.clone(), source.clone(), heal)).await;
+        assert_eq!((source.runs(), source.most_at_once()), (heal, 1));
+        let found = results.iter().filter(|result| **result == Ok(heal)).count();
+        assert_eq!(found, CALLERS - (heal - 1));
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_has_its_turn_may_go_away() {
+    let (cache, source) = (cache(), Source::held());
+    let call = || tokio::spawn(alone(cache.clone(), source.clone(), usize::MAX));
+    let calls: Vec<_> = (0..CALLERS).map(|_| call()).collect();
+    while cache.stats().waiting < CALLERS as u64 - 1 {
+        tokio::task::yield_now().await;
+    }
+    source.let_all_through();
+    // Most of them go, among them those that have waited longest.
+    for call in &calls[1..CALLERS - 10] {
+        call.abort();
+    }
+    for call in calls.into_iter().skip(CALLERS - 10) {
+        assert!(call.await.unwrap().is_err());
+    }
+    assert_eq!((source.most_at_once(), cache.stats().in_flight), (1, 0));
+}
+
+const LIMIT: Duration = Duration::from_millis(50);
+
+#[cached("late", ttl = "1h", load_timeout = "50ms", cache = cache, skip(cache, source))]
+async fn late(cache: Cache, source: Source) -> Result<usize, Own> {
+    Ok(source.run().await)
+}
+
+/// Their loads would take as long one after the other as there are callers.
+#[tokio::test]
+async fn no_call_waits_longer_for_the_loads_of_others_than_for_its_own() {
+    let (cache, source) = (cache(), Source::held());
+    let calls: Vec<_> = (0..CALLERS).map(|_| tokio::spawn(late(cache.clone(), source.clone()))).collect();
+    for call in calls {
+        assert_eq!(call.await.unwrap(), Err(Own::Late(LIMIT)));
+    }
+    // What began while the first one took too long has been waiting for as long by then.
+    assert!(source.runs() <= 3, "{} loads", source.runs());
+}
+
+#[cfg(feature = "tracing")]
+#[tokio::test]
+async fn the_log_names_the_function_once_and_the_option_that_helps() {
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let lines = Lines::default();
+    let written = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || written.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let cache = cache();
+    for heal in [usize::MAX, usize::MAX - 1] {
+        let source = Source::held();
+        wave(&cache, &source, 3, || alone(cache.clone(), source.clone(), heal)).await;
+    }
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let said: Vec<_> = text.lines().filter(|line| line.contains("share_err")).collect();
+    assert_eq!(said.len(), 1, "{text}");
+    assert!(said[0].contains("WARN") && said[0].contains("alone"), "{text}");
+}

@@ -1,0 +1,172 @@
+//! The same over several processes: caches with one redis-server.
+
+use std::{io, time::Duration};
+
+use cached_aside::{Cache, RedisTier, cached};
+use redis_harness::{RedisServer, eventually_async};
+use tokio::task::{JoinHandle, yield_now};
+
+use crate::support::{Closed, Source};
+
+/// So long that no result depends on how busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const CACHES: usize = 4;
+
+async fn fleet(redis: &RedisServer) -> Vec<Cache> {
+    let mut caches = Vec::new();
+    for _ in 0..CACHES {
+        let tier =
+            RedisTier::builder(redis.url()).operation_timeout(PATIENCE).write_timeout(PATIENCE).build();
+        let cache =
+            Cache::builder().namespace("test").tier(tier.unwrap()).lease(3 * PATIENCE).build().unwrap();
+        let counters = cache.clone();
+        eventually_async("Redis is reached", async || counters.incr("up", "", 1, None).await.is_ok()).await;
+        caches.push(cache);
+    }
+    caches
+}
+
+/// So many callers of one key in each process, all of which wait, and the first load has begun.
+async fn gather<T: Send + 'static, F>(
+    redis: &RedisServer,
+    source: &Source,
+    callers: usize,
+    call: impl Fn(Cache) -> F,
+) -> Vec<JoinHandle<T>>
+where
+    F: Future<Output = T> + Send + 'static,
+{
+    let mut calls = Vec::new();
+    for cache in fleet(redis).await {
+        calls.extend((0..callers).map(|_| tokio::spawn(call(cache.clone()))));
+        // The first one has the lease by then, and the leaders of the others have been told that it is taken.
+        let has_asked = || cache.stats_by_function().iter().any(|function| function.look.count > 0);
+        while cache.stats().waiting < callers as u64 - 1 || !has_asked() || source.runs() == 0 {
+            yield_now().await;
+        }
+    }
+    assert_eq!(source.runs(), 1);
+    calls
+}
+
+async fn join<T>(calls: Vec<JoinHandle<T>>) -> Vec<T> {
+    let mut results = Vec::new();
+    for call in calls {
+        results.push(call.await.unwrap());
+    }
+    results
+}
+
+/// The results of all callers, when the first load ends while all of them wait.
+async fn wave<T: Send + 'static, F>(source: &Source, callers: usize, call: impl Fn(Cache) -> F) -> Vec<T>
+where
+    F: Future<Output = T> + Send + 'static,
+{
+    let redis = RedisServer::start();
+    let calls = gather(&redis, source, callers, call).await;
+    source.let_all_through();
+    join(calls).await
+}
+
+#[cached("anyhow", ttl = "1h", cache = cache, skip(cache, source))]
+async fn of_anyhow(cache: Cache, source: Source) -> anyhow::Result<u32> {
+    source.run().await;
+    Err(anyhow::Error::new(Closed).context("no rate"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_in_words_is_one_load_over_all_processes() {
+    let source = Source::held();
+    let results = wave(&source, 1_000, |cache| of_anyhow(cache, source.clone())).await;
+    assert_eq!((results.len(), source.runs()), (4_000, 1));
+    for error in results.into_iter().map(Result::unwrap_err) {
+        assert_eq!(format!("{error:#}"), "no rate: the bank is closed");
+    }
+}
+
+#[cached("io", ttl = "1h", cache = cache, skip(cache, source))]
+async fn of_io(cache: Cache, source: Source) -> io::Result<u32> {
+    source.run().await;
+    Err(io::Error::new(io::ErrorKind::ConnectionRefused, "x".repeat(10_000)))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_kind_goes_along_and_what_is_long_is_cut() {
+    let source = Source::held();
+    let results = wave(&source, 10, |cache| of_io(cache, source.clone())).await;
+    assert_eq!(source.runs(), 1);
+    let mut whole = 0;
+    for error in results.into_iter().map(Result::unwrap_err) {
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        let message = error.to_string();
+        whole += usize::from(message.len() == 10_000);
+        assert!(message.len() == 10_000 || message.len() <= 4_096 && message.ends_with("xx…"));
+    }
+    assert_eq!(whole, 10, "in its own process it is whole");
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Busy(usize);
+
+/// The load with this number is the first that does not fail.
+#[cached("clone:{heal}", ttl = "1h", cache = cache, skip(cache, source))]
+async fn of_clone(cache: Cache, source: Source, heal: usize) -> Result<usize, Busy> {
+    let run = source.run().await;
+    if run >= heal { Ok(run) } else { Err(Busy(run)) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_that_has_no_words_is_one_load_at_a_time_over_all_processes() {
+    let source = Source::held();
+    let results = wave(&source, 1_000, |cache| of_clone(cache, source.clone(), usize::MAX)).await;
+    assert_eq!((results.len(), source.most_at_once()), (4_000, 1));
+    assert_eq!(source.runs(), CACHES, "each process has an error of its own");
+    let is_of_a_load =
+        |result: &Result<usize, Busy>| matches!(result, Err(Busy(run)) if *run <= source.runs());
+    assert!(results.iter().all(is_of_a_load));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_load_that_does_not_fail_is_the_last() {
+    let source = Source::held();
+    let results = wave(&source, 1_000, |cache| of_clone(cache, source.clone(), 2)).await;
+    assert_eq!((source.runs(), source.most_at_once()), (2, 1));
+    assert_eq!(results.iter().filter(|result| **result == Ok(2)).count(), 3_000);
+}
+
+#[derive(Debug)]
+struct Own;
+
+#[cached("own", ttl = "1h", cache = cache, skip(cache, source))]
+async fn of_its_own(cache: Cache, source: Source) -> Result<u32, Own> {
+    source.run().await;
+    Err(Own)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_that_is_its_callers_own_is_one_load_at_a_time_over_all() {
+    let source = Source::held();
+    let results = wave(&source, 2, |cache| of_its_own(cache, source.clone())).await;
+    assert!(results.iter().all(Result::is_err));
+    assert_eq!((source.runs(), source.most_at_once()), (2 * CACHES, 1));
+}
+
+/// A row that is not there.
+#[cached("none", ttl = "1h", cache = cache, skip(cache, source))]
+async fn of_none(cache: Cache, source: Source) -> Option<u32> {
+    source.run().await;
+    None
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_kept_has_not_failed() {
+    let source = Source::held();
+    let redis = RedisServer::start();
+    let calls = gather(&redis, &source, 10, |cache| of_none(cache, source.clone())).await;
+    source.let_through(1);
+    // No process waits for the load of another one a second time.
+    eventually_async("all others load", async || source.running() == CACHES - 1).await;
+    source.let_all_through();
+    assert_eq!(join(calls).await, vec![None; 10 * CACHES]);
+}

@@ -1,0 +1,199 @@
+//! What the callers that waited get, by the kind of the error, and after how many loads.
+
+use std::{error::Error, fmt, io};
+
+use cached_aside::{Cache, SharedLoadError, cached};
+
+use crate::support::{Closed, NoRate, Source, cache, chain, wave};
+
+const CALLERS: usize = 1_000;
+
+#[cached("anyhow", ttl = "1h", cache = cache, skip(cache, source))]
+async fn of_anyhow(cache: Cache, source: Source) -> anyhow::Result<u32> {
+    source.run().await;
+    Err(anyhow::Error::new(Closed).context("no rate"))
+}
+
+#[tokio::test]
+async fn anyhow_is_handed_on_with_its_causes() {
+    let (cache, source) = (cache(), Source::held());
+    let results = wave(&cache, &source, CALLERS, || of_anyhow(cache.clone(), source.clone())).await;
+    let errors: Vec<_> = results.into_iter().map(Result::unwrap_err).collect();
+    assert_eq!(source.runs(), 1);
+    assert!(errors.iter().all(|error| format!("{error:#}") == "no rate: the bank is closed"));
+    // The caller that loaded can do with it what it could without a cache.
+    let own = errors.iter().filter(|error| error.downcast_ref::<Closed>().is_some());
+    let shared = errors.iter().filter(|error| error.downcast_ref::<SharedLoadError>().is_some());
+    assert_eq!((own.count(), shared.count()), (1, CALLERS - 1));
+}
+
+#[cached("eyre", ttl = "1h", cache = cache, skip(cache, source))]
+async fn of_eyre(cache: Cache, source: Source) -> eyre::Result<u32> {
+    source.run().await;
+    Err(eyre::Report::new(Closed).wrap_err("no rate"))
+}
+
+#[tokio::test]
+async fn so_is_eyre() {
+    let (cache, source) = (cache(), Source::held());
+    let results = wave(&cache, &source, CALLERS, || of_eyre(cache.clone(), source.clone())).await;
+    assert_eq!(source.runs(), 1);
+    for error in results.into_iter().map(Result::unwrap_err) {
+        assert_eq!(format!("{error:#}"), "no rate: the bank is closed");
+    }
+}
+
+#[cached("boxed", ttl = "1h", cache = cache, skip(cache, source))]
+async fn of_box(cache: Cache, source: Source) -> Result<u32, Box<dyn Error + Send + Sync>> {
+    source.run().await;
+    Err(Box::new(NoRate(Closed)))
+}
+
+#[cached("boxed-here", ttl = "1h", cache = cache, skip(cache, source))]
+async fn of_box_that_stays(cache: Cache, source: Source) -> Result<u32, Box<dyn Error>> {
+    source.run().await;
+    Err(Box::new(NoRate(Closed)))
+}
+
+#[tokio::test]
+async fn so_is_a_box_whether_it_may_move_or_not() {
+    let (cache, source) = (cache(), Source::held());
+    let results = wave(&cache, &source, CALLERS, || of_box(cache.clone(), source.clone())).await;
+    assert_eq!(source.runs(), 1);
+    let errors: Vec<_> = results.into_iter().map(Result::unwrap_err).collect();
+    assert!(errors.iter().all(|error| chain(&**error) == "no rate: the bank is closed"));
+    assert_eq!(errors.iter().filter(|error| error.is::<NoRate>()).count(), 1);
+
+    let source = Source::held();
+    let results = wave(&cache, &source, CALLERS, || of_box_that_stays(cache.clone(), source.clone())).await;
+    assert_eq!(source.runs(), 1);
+    let errors: Vec<_> = results.into_iter().map(Result::unwrap_err).collect();
+    assert!(errors.iter().all(|error| chain(&**error) == "no rate: the bank is closed"));
+}
+
+#[cached("io", ttl = "1h", cache = cache, skip(cache, source))]
+async fn of_io(cache: Cache, source: Source) -> io::Result<u32> {
+    source.run().await;
+    Err(io::Error::new(io::ErrorKind::ConnectionRefused, NoRate(Closed)))
+}
+
+#[tokio::test]
+async fn so_is_an_io_error_with_its_kind() {
+    let (cache, source) = (cache(), Source::held());
+    let results = wave(&cache, &source, CALLERS, || of_io(cache.clone(), source.clone())).await;
+    assert_eq!(source.runs(), 1);
+    for error in results.into_iter().map(Result::unwrap_err) {
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(chain(&error), "no rate: the bank is closed");
+    }
+}
+
+/// It cannot be cloned, and can be made of what another one said.
+#[derive(Debug)]
+enum RateError {
+    Own(Closed),
+    Shared(SharedLoadError),
+}
+
+impl fmt::Display for RateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own(cause) => write!(f, "no rate, as {cause}"),
+            Self::Shared(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for RateError {}
+
+impl From<SharedLoadError> for RateError {
+    fn from(error: SharedLoadError) -> Self {
+        Self::Shared(error)
+    }
+}
+
+#[cached("own", ttl = "1h", cache = cache, skip(cache, source))]
+async fn of_its_own(cache: Cache, source: Source) -> Result<u32, RateError> {
+    source.run().await;
+    Err(RateError::Own(Closed))
+}
+
+#[tokio::test]
+async fn so_is_an_error_that_says_how() {
+    let (cache, source) = (cache(), Source::held());
+    let results = wave(&cache, &source, CALLERS, || of_its_own(cache.clone(), source.clone())).await;
+    assert_eq!(source.runs(), 1);
+    let errors: Vec<_> = results.into_iter().map(Result::unwrap_err).collect();
+    assert!(errors.iter().all(|error| error.to_string() == "no rate, as the bank is closed"));
+    let shared = errors.iter().filter(|error| matches!(error, RateError::Shared(_)));
+    assert_eq!(shared.count(), CALLERS - 1);
+}
+
+/// Neither an `Error` nor `Clone`.
+#[derive(Debug, PartialEq)]
+enum Plain {
+    Status(u16),
+}
+
+#[cached("said", ttl = "1h", cache = cache, skip(cache, source), share_err = |e| {
+    let Plain::Status(status) = e;
+    Plain::Status(*status)
+})]
+async fn of_an_option(cache: Cache, source: Source) -> Result<u32, Plain> {
+    source.run().await;
+    Err(Plain::Status(503))
+}
+
+#[cached("said-anyway", ttl = "1h", cache = cache, skip(cache, source), share_err = |e| format!("another's: {e}"))]
+async fn of_an_option_although_it_is_clone(cache: Cache, source: Source) -> Result<u32, String> {
+    source.run().await;
+    Err("closed".to_owned())
+}
+
+#[tokio::test]
+async fn the_option_says_it_for_every_other_and_goes_first() {
+    let (cache, source) = (cache(), Source::held());
+    let results = wave(&cache, &source, CALLERS, || of_an_option(cache.clone(), source.clone())).await;
+    assert_eq!(source.runs(), 1);
+    assert!(results.iter().all(|result| *result == Err(Plain::Status(503))));
+
+    let source = Source::held();
+    let call = || of_an_option_although_it_is_clone(cache.clone(), source.clone());
+    let results = wave(&cache, &source, CALLERS, call).await;
+    assert_eq!(source.runs(), 1);
+    assert_eq!(results.iter().filter(|result| **result == Err("closed".to_owned())).count(), 1);
+    let others = results.iter().filter_map(|result| result.as_ref().err());
+    assert!(others.filter(|error| *error != "closed").all(|error| error.starts_with("another's: ")));
+}
+
+/// Its text cannot be read.
+#[derive(Debug)]
+struct Mute;
+
+impl fmt::Display for Mute {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        panic!("it says nothing")
+    }
+}
+
+impl Error for Mute {}
+
+impl From<SharedLoadError> for Mute {
+    fn from(_: SharedLoadError) -> Self {
+        Self
+    }
+}
+
+#[cached("mute", ttl = "1h", cache = cache, skip(cache, source))]
+async fn of_one_that_panics(cache: Cache, source: Source) -> Result<u32, Mute> {
+    source.run().await;
+    Err(Mute)
+}
+
+#[tokio::test]
+async fn an_error_whose_display_panics_still_reaches_its_callers() {
+    let (cache, source) = (cache(), Source::held());
+    let results = wave(&cache, &source, 10, || of_one_that_panics(cache.clone(), source.clone())).await;
+    assert!(results.iter().all(Result::is_err));
+    assert_eq!((source.runs(), source.most_at_once()), (10, 1));
+}

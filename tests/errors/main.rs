@@ -1,0 +1,10 @@
+//! A load that fails, and the many callers that wait for it. Loads are counted.
+
+#![allow(unused_variables, reason = "an argument that only names the cache")]
+
+mod alone;
+#[cfg(feature = "redis")]
+mod fleet;
+mod kept;
+mod kinds;
+mod support;

@@ -1,0 +1,137 @@
+//! A backend that is in trouble, and crowds of callers.
+
+use std::{
+    error::Error,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+};
+
+use cached_aside::Cache;
+use tokio::{
+    sync::Semaphore,
+    task::{JoinSet, LocalSet, yield_now},
+};
+
+/// Loads that wait until they are let through, and are counted.
+#[derive(Clone)]
+pub(crate) struct Source(Arc<Inner>);
+
+struct Inner {
+    runs: AtomicUsize,
+    running: AtomicUsize,
+    most: AtomicUsize,
+    gate: Semaphore,
+}
+
+impl Source {
+    pub(crate) fn held() -> Self {
+        Self(Arc::new(Inner {
+            runs: AtomicUsize::new(0),
+            running: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
+            gate: Semaphore::new(0),
+        }))
+    }
+
+    /// The number of this run, from 1.
+    pub(crate) async fn run(&self) -> usize {
+        let run = self.0.runs.fetch_add(1, SeqCst) + 1;
+        let running = self.0.running.fetch_add(1, SeqCst) + 1;
+        self.0.most.fetch_max(running, SeqCst);
+        self.0.gate.acquire().await.unwrap().forget();
+        self.0.running.fetch_sub(1, SeqCst);
+        run
+    }
+
+    pub(crate) fn let_through(&self, loads: usize) {
+        self.0.gate.add_permits(loads);
+    }
+
+    pub(crate) fn let_all_through(&self) {
+        self.let_through(Semaphore::MAX_PERMITS / 2);
+    }
+
+    /// How many run now.
+    pub(crate) fn running(&self) -> usize {
+        self.0.running.load(SeqCst)
+    }
+
+    pub(crate) fn runs(&self) -> usize {
+        self.0.runs.load(SeqCst)
+    }
+
+    /// The most that ran at the same time.
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.0.most.load(SeqCst)
+    }
+}
+
+pub(crate) fn cache() -> Cache {
+    Cache::builder().build().unwrap()
+}
+
+/// So many callers of one key, all of which are there before the first load ends.
+pub(crate) async fn wave<T: 'static, F>(
+    cache: &Cache,
+    source: &Source,
+    callers: usize,
+    call: impl Fn() -> F,
+) -> Vec<T>
+where
+    F: Future<Output = T> + 'static,
+{
+    let begin = async {
+        let mut calls = JoinSet::new();
+        for _ in 0..callers {
+            calls.spawn_local(call());
+        }
+        while cache.stats().waiting < callers as u64 - 1 {
+            yield_now().await;
+        }
+        source.let_all_through();
+        calls.join_all().await
+    };
+    LocalSet::new().run_until(begin).await
+}
+
+/// Why loads fail.
+#[derive(Debug)]
+pub(crate) struct Closed;
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the bank is closed")
+    }
+}
+
+impl Error for Closed {}
+
+/// What that leads to.
+#[derive(Debug)]
+pub(crate) struct NoRate(pub(crate) Closed);
+
+impl fmt::Display for NoRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no rate")
+    }
+}
+
+impl Error for NoRate {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+/// All that an error says, as `{:#}` of `anyhow` has it.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut said = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        said = format!("{said}: {cause}");
+        next = cause.source();
+    }
+    said
+}

@@ -1,0 +1,37 @@
+//! Values of different sizes.
+
+use cached_aside::cached;
+use redis_harness::RedisServer;
+
+use crate::{
+    episode::{Episode, Limits},
+    source::Side,
+    table::Row,
+    world::World,
+};
+
+const LARGE: usize = 1024 * 1024;
+
+#[cached("large:{id}", ttl = "1h", cache = side.cache, skip(side))]
+async fn large(side: &Side, id: u64) -> String {
+    let _ = (side, id);
+    "x".repeat(LARGE)
+}
+
+/// One process reads large values from Redis all the time, over the connection that the small ones come over as well.
+pub(crate) async fn large_beside_small() -> Row {
+    let redis = RedisServer::start();
+    let world = World::direct(&redis).await;
+    let [writer, reader] = &world.sides;
+    for id in 0..4 {
+        large(writer, id).await;
+    }
+    writer.cache.flush().await;
+    let episode = Episode::disturbance(&world).await;
+    for id in (0..4).cycle().take(60) {
+        reader.cache.clear_local();
+        assert_eq!(large(reader, id).await.len(), LARGE);
+        episode.calls(10).await;
+    }
+    episode.end(Limits { all_told: true, ..Limits::default() }).await
+}
