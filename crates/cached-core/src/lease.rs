@@ -112,6 +112,7 @@ impl Lease {
                     match ask_tags_again(&shared, &claim).await {
                         Some(current) => claim = current,
                         None => {
+                            // Its value would be refused, so nothing is to wait for it.
                             give_up(&shared, &name, token).await;
                             return;
                         }
@@ -303,7 +304,7 @@ impl Lease {
     }
 }
 
-/// Gives back the lease of a load whose tags were invalidated: its value will be refused, so nothing waits for it any more.
+/// Gives back a lease, and ends what stood on it.
 async fn give_up(shared: &Shared, name: &str, token: Token) {
     let _ = shared.tier.release(name, token, false).await;
     shared.marks.end(name);
@@ -434,6 +435,12 @@ impl<'a> Pledge<'a> {
 
     pub(crate) fn refused(mut self) {
         self.is_open = false;
+    }
+
+    /// Gives it back at once, as another part of what was asked has been refused.
+    pub(crate) async fn withdraw(mut self) {
+        self.is_open = false;
+        give_up(self.shared, self.name, self.token).await;
     }
 
     /// The generations of the tags are kept for `keep` from before the question on.

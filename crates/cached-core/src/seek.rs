@@ -29,7 +29,9 @@ use crate::{
     slot::{Meta, Slot},
     stats::Count,
     sync::Instant,
-    tier::{Ask, Grant, LeaseClaim, Moment, Note, Record, Seen, Stamp, Stored, TagAsk, Take, Tier},
+    tier::{
+        Ask, Grant, LeaseClaim, Moment, Note, Record, Seen, Stamp, Stored, TagAsk, Take, Tier, TierError,
+    },
 };
 
 /// How long a call waits for the load of another process, however often that is renewed, if its function has no `load_timeout`.
@@ -569,9 +571,19 @@ impl<R> Seek<'_, R> {
         // The fill prolongs them.
         let keep = self.keep_tags(Duration::ZERO);
         let ask = TagAsk { keys: tags, keep, more: any_tag.is_some() };
-        let Ok(leased) = shared.tier.lease_within(&[wanted], ask, self.budget).await else {
-            self.function.add(Count::SharedReadError);
-            return Leasing::Unknown;
+        let leased = match shared.tier.lease_within(&[wanted], ask, self.budget).await {
+            Ok(leased) => leased,
+            Err(error) => {
+                self.function.add(Count::SharedReadError);
+                if matches!(error, TierError::Refused(_)) {
+                    // The load that comes now is not to be overtaken by the word of a lease that is given back.
+                    match ask {
+                        TagAsk { keys: [], more: false, .. } => pledge.refused(),
+                        _ => pledge.withdraw().await,
+                    }
+                }
+                return Leasing::Unknown;
+            }
         };
         let claim = Claim { line: leased.line, ..claim }.with_generations(leased.generations);
         match leased.grants.first() {

@@ -113,6 +113,9 @@ pub(crate) struct Heartbeat {
     pub(crate) readings: Readings,
     /// Whether the server does not let us read the poke. Who cannot say what he has handled must not register.
     pub(crate) is_blind: bool,
+    /// Whether the server did not take the last registration. It is tried again with each heartbeat, so that all is well soon after
+    /// it may be.
+    pub(crate) is_unregistered: bool,
     /// Whether nothing was asked over this connection yet.
     pub(crate) is_first: bool,
     /// What the server has of its cluster, if it is in one.
@@ -421,7 +424,8 @@ impl Heartbeat {
         let is_over = |last: Option<Instant>, pause| last.is_none_or(|last| now >= last + pause);
         let post = self.post(attached);
         let is_poked = self.watch.take_poke();
-        let is_full = is_over(self.times.full, attached.term()) || self.watch.take_loss();
+        let is_full =
+            is_over(self.times.full, attached.term()) || self.watch.take_loss() || self.is_unregistered;
         let is_tracking = self.session.is_tracking;
         let registers = post.is_some() && self.registers() && (is_full || self.has_news(now));
         let reads_poke = post.is_some() && (is_full || is_poked || !is_tracking);
@@ -551,6 +555,9 @@ impl Heartbeat {
             if self.session.is_tracking {
                 self.session.line.allow_grace(may_have_grace);
             }
+        }
+        if plan.registers {
+            self.is_unregistered = !is_registered;
         }
         if plan.is_full {
             self.times.full = Some(sent);

@@ -237,6 +237,7 @@ impl Supervisor {
                 last_try: Instant::now(),
                 readings: Readings::default(),
                 is_blind: false,
+                is_unregistered: false,
                 is_first: true,
                 territory,
                 post: None,
