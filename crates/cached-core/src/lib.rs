@@ -1,5 +1,10 @@
 //! The runtime of `cached-aside`: depend on that crate.
 
+#[cfg(all(target_family = "wasm", target_os = "unknown"))]
+compile_error!(
+    "cached-aside needs a monotonic clock and threads, and `wasm32-unknown-unknown` has neither; use a target with WASI"
+);
+
 mod arrival;
 mod aside;
 mod background;
