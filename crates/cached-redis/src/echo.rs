@@ -60,6 +60,11 @@ impl Echo {
         self.by_script
     }
 
+    /// The server has told of a change already, and does not tell of the next one before the key is read again.
+    pub(crate) fn is_told(&mut self) {
+        self.read = None;
+    }
+
     /// Has the server tell of a change of this key before the last of these commands is answered. From a `thorough` question on
     /// it is told because a script has read the key.
     pub(crate) fn ask(

@@ -56,6 +56,10 @@ impl Cluster {
         match *self {}
     }
 
+    pub(crate) async fn close(&self) {
+        match *self {}
+    }
+
     pub(crate) fn nodes(&self) -> Arc<[Arc<Node>]> {
         match *self {}
     }

@@ -121,7 +121,11 @@ impl Node {
         }
         let ask = || self.watch.pulse.notify_one();
         let session = timeout_at(vigil.deadline().into(), self.link.tended_session(ask)).await;
-        session.ok().flatten().ok_or(TierError::Unavailable)
+        let session = session.ok().flatten().ok_or(TierError::Unavailable)?;
+        if !is_first {
+            vigil.begin_after_a_pause();
+        }
+        Ok(session)
     }
 
     /// Has the connection made, and waits for the outcome of the first attempt.

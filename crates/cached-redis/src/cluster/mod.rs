@@ -146,6 +146,12 @@ impl Cluster {
         self.0.all()
     }
 
+    /// Takes leave of all servers at once: one that hangs does not keep the others from hearing it.
+    pub(crate) async fn close(&self) {
+        let nodes = self.nodes();
+        all(nodes.iter().map(|node| node.close())).await;
+    }
+
     /// Keys by the server that holds them, if it is known: their places.
     pub(crate) fn by_server<'a>(&self, keys: impl Iterator<Item = &'a str>) -> Option<Vec<Vec<usize>>> {
         let map = self.0.map.borrow().clone()?;
