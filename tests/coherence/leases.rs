@@ -342,7 +342,6 @@ fn a_lease_that_is_given_back_on_a_runtime_that_stands_still_holds_up_no_caller(
     let (pair, source) = (Pair::new(), Source::open());
     let still = runtime();
     still.block_on(fails_here(&pair.a, &source, 1)).unwrap_err();
-    assert_eq!(pair.tier_a.keys().len(), 1, "its lease is there, as nothing drives what gives it back");
     runtime().block_on(async {
         let before = pair.tier_a.round_trips();
         let call = spawn({
