@@ -230,7 +230,8 @@ impl Lease {
         let asked = self.shared.clock.now();
         // Only the value knew how long it would be kept, or the load took its time.
         let ends = asked.saturating_add(nanos(ttl));
-        let tags = if ends > self.tags_kept { self.claim.tag_keys() } else { Vec::new() };
+        let prolongs = ends > self.tags_kept && !planted!("tag-kept-for-load");
+        let tags = if prolongs { self.claim.tag_keys() } else { Vec::new() };
         let fill = TierFill { key: self.name.text.clone(), token: self.token, bytes, ttl, tags };
         let mut filled = self.shared.tier.fill_within(vec![fill], budget).await?;
         // Stored or not, the lease is no more.

@@ -561,6 +561,9 @@ impl<R> Seek<'_, R> {
     /// How long the generations of tags are to be kept that a load stands on; `unknown` where only the value tells how long it
     /// is fresh.
     fn keep_tags(&self, unknown: Duration) -> Duration {
+        if planted!("tag-kept-for-load") {
+            return self.shared.lease;
+        }
         // That of a load which is for one process is not renewed.
         let load = self.shared.lease_length(!self.coalesce, self.function).max(LOADS);
         let ttl = self.ttl.or_else(|| self.shape.ttl_hint()).unwrap_or(unknown);

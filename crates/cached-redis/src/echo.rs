@@ -8,6 +8,7 @@
 
 use std::time::{Duration, Instant};
 
+use cached_core::planted;
 use redis::{RedisResult, Value};
 
 use crate::{
@@ -80,11 +81,17 @@ impl Echo {
         let was_read = is_known && !tracking.is_partial();
         let mut roles = Vec::with_capacity(6);
         let read_by_script = |roles: &mut Vec<Role>| {
+            if planted!("proof-by-command") {
+                return roles.push(Role::ByCommand);
+            }
             roles.push(Role::ByScript);
             if !self.by_script {
                 roles.push(Role::ByCommand);
             }
         };
+        if planted!("proof-in-another-mode") && tracking.is_partial() {
+            roles.push(Role::Mode(Tracking::All));
+        }
         if !was_read {
             read_by_script(&mut roles);
         }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{Attachment, Line, TierCause, TierError};
+use cached_core::{Attachment, Line, TierCause, TierError, planted};
 use tokio::{
     runtime::Handle,
     time::{timeout, timeout_at},
@@ -273,6 +273,9 @@ impl Node {
 
     /// Removes this process from the register: nothing that it holds is served any more.
     fn leave(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
+        if planted!("member-stays") {
+            return None;
+        }
         let session = self.link.current()?;
         let command = self.member.leave()?;
         let limit = self.settings.connect_timeout;
