@@ -85,6 +85,10 @@ pub(crate) fn seal(error: &SharedLoadError, check: &[u8; 16]) -> Vec<u8> {
 
 /// What it says; `None` if it is none of ours, another key's, or says nothing.
 pub(crate) fn open(note: &[u8], check: &[u8; 16]) -> Option<SharedLoadError> {
+    // What is longer was not sealed here, and of empty messages the list would be many times as large.
+    if note.len() > MOST_BYTES {
+        return None;
+    }
     let mut levels = Vec::new();
     let mut rest = note.strip_prefix(&[VERSION])?.strip_prefix(check)?;
     while let Some((kind, after)) = rest.split_first() {
@@ -155,6 +159,15 @@ mod tests {
                 assert!(said[last].0.starts_with(cut));
             }
         }
+    }
+
+    /// The list of its levels would be many times as large.
+    #[test]
+    fn what_is_longer_than_a_note_is_none() {
+        let no_levels = |levels| [&[VERSION][..], &CHECK, &[0; 3].repeat(levels)].concat();
+        let most = (MOST_BYTES - 17) / 3;
+        assert!(open(&no_levels(most), &CHECK).is_some());
+        assert!(open(&no_levels(most + 1), &CHECK).is_none());
     }
 
     #[test]
