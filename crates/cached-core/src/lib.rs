@@ -29,6 +29,9 @@ mod flight;
 mod front;
 mod function;
 mod functions;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod health;
 mod hot;

@@ -87,6 +87,10 @@ pub(crate) fn seal(error: &SharedLoadError, name: &Name) -> Vec<u8> {
 
 /// What it says; `None` if it is none of ours, another key's, another function's or version's, or says nothing.
 pub(crate) fn open(note: &[u8], name: &Name) -> Option<SharedLoadError> {
+    // What is longer was not sealed here, and of empty messages the list would be many times as large.
+    if note.len() > MOST_BYTES {
+        return None;
+    }
     let mut levels = Vec::new();
     let rest = note.strip_prefix(&[VERSION])?.strip_prefix(&name.check)?;
     let mut rest = rest.strip_prefix(&name.schema.to_le_bytes())?;
@@ -160,6 +164,17 @@ mod tests {
                 assert!(said[last].0.starts_with(cut));
             }
         }
+    }
+
+    /// The list of its levels would be many times as large.
+    #[test]
+    fn what_is_longer_than_a_note_is_none() {
+        let no_levels = |levels| {
+            [&[VERSION][..], &name().check, &name().schema.to_le_bytes(), &[0; 3].repeat(levels)].concat()
+        };
+        let most = (MOST_BYTES - 25) / 3;
+        assert!(open(&no_levels(most), &name()).is_some());
+        assert!(open(&no_levels(most + 1), &name()).is_none());
     }
 
     #[test]

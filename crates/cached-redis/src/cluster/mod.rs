@@ -4,6 +4,8 @@
 //! the cluster is who is asked for what (`map`, `route`), and that each server's heartbeat looks whether it still has what was
 //! read over it (`territory`).
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod map;
 mod route;
 mod slots;
