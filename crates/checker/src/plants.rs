@@ -69,7 +69,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         name: "followers-take-rejected-value",
         what: "core, the landing: a flight whose fill was refused lands as if it was accepted",
         breaks: &[Fence],
-        suit: held_loads,
+        suit: held_loads_untold,
     },
     Plant {
         name: "kept-beside-unasked",
@@ -320,6 +320,14 @@ fn held_loads(plan: &mut Plan) {
     // The other half is stored, so that nobody waits for long.
     plan.mix = Mix { slow: 0, very_slow: 0, fail: 0, panic: 0, held: 500_000, ..plan.mix };
     plan.faults = FaultMix::NONE;
+}
+
+/// As [`held_loads`], and the server tells nothing of changes. Where it does, its word comes before the answer to the fill, and those
+/// who follow start over at that.
+fn held_loads_untold(plan: &mut Plan) {
+    held_loads(plan);
+    plan.roles = Some(Roles { writes: 25, late: 0 });
+    plan.usual = Mode::DropPushes;
 }
 
 /// As [`held_loads`], of a key that each process loads for itself, so that most do it beside another one's lease.

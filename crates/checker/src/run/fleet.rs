@@ -107,7 +107,7 @@ impl Fleet {
     pub(crate) fn heal(&self, slot: usize) {
         let Some(proxy) = self.redis.proxy(slot) else { return };
         proxy.set_mode(match self.plan.roles {
-            Some(Roles { late, .. }) if slot > 0 => Mode::Delay(Duration::from_millis(late)),
+            Some(Roles { late, .. }) if slot > 0 && late > 0 => Mode::Delay(Duration::from_millis(late)),
             _ => self.plan.usual,
         });
     }
