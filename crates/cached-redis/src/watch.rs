@@ -38,6 +38,8 @@ pub(crate) struct Watch {
     is_lost: AtomicBool,
     /// Whom to tell what this server knows of its cluster, if it is in one.
     pub(crate) scout: Option<Scout>,
+    /// It is for a connection over which nothing is told.
+    pub(crate) is_mute: bool,
 }
 
 /// The cache that the tier is a part of.
@@ -99,6 +101,11 @@ impl Ear {
 }
 
 impl Watch {
+    /// Of a connection that only carries values.
+    pub(crate) fn mute() -> Self {
+        Self { is_mute: true, ..Self::default() }
+    }
+
     /// Of a server in a cluster.
     #[cfg(feature = "cluster")]
     pub(crate) fn of_cluster(scout: Scout) -> Self {
@@ -227,6 +234,11 @@ impl Attached {
     #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "only a cluster tells several"))]
     pub(crate) fn attachment(&self) -> &Attachment {
         &self.attachment
+    }
+
+    /// No value of the cache has more bytes.
+    pub(crate) fn max_bytes(&self) -> usize {
+        self.attachment.max_bytes
     }
 
     /// Which tags were invalidated, in order.
