@@ -52,6 +52,37 @@ async fn a_load_of_one_is_not_awaited_by_the_other() {
     assert_eq!(asked.await.unwrap(), "email 1 1");
 }
 
+#[cached("rate:{id}", ttl = "1h", cache = cache, skip(cache, held))]
+async fn rate(cache: &Cache, held: &Source, id: u64) -> std::io::Result<u64> {
+    held.load().await;
+    Err(std::io::Error::other(format!("no rate {id}")))
+}
+
+#[cached("rate:{id}", ttl = "1h", cache = cache, skip(cache))]
+async fn rate_of_a_copy(cache: &Cache, id: u64) -> std::io::Result<u64> {
+    Ok(id)
+}
+
+#[tokio::test]
+async fn an_error_of_one_is_not_the_others() {
+    let (pair, held) = (Pair::new(), Source::held());
+    let loading = spawn({
+        let (cache, held) = (pair.a.clone(), held.clone());
+        async move { rate(&cache, &held, 1).await }
+    });
+    until(|| held.runs() == 1).await;
+    let trips = pair.tier_b.round_trips();
+    let asked = spawn({
+        let cache = pair.b.clone();
+        async move { rate_of_a_copy(&cache, 1).await }
+    });
+    // It has found the lease of the first one, and waits for that.
+    until(|| pair.tier_b.round_trips() > trips).await;
+    held.let_through(1);
+    assert_eq!(loading.await.unwrap().unwrap_err().to_string(), "no rate 1");
+    assert_eq!(asked.await.unwrap().unwrap(), 1);
+}
+
 #[tokio::test]
 async fn an_invalidation_of_one_is_one_of_the_name() {
     let (pair, source) = (Pair::new(), Source::open());

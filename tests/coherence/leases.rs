@@ -3,7 +3,7 @@
 use std::{future::poll_fn, task::Poll};
 
 use cached_aside::{Cache, CacheControl, CacheOutcome, Reply, cached};
-use tokio::{join, spawn, task::JoinHandle, task::yield_now};
+use tokio::{join, runtime::Builder, spawn, task::JoinHandle, task::yield_now};
 
 use crate::support::{Pair, SECOND, Source, until};
 
@@ -15,6 +15,12 @@ async fn row(cache: &Cache, source: &Source, id: u32) -> usize {
 
 #[cached("fails:{id}", ttl = "1h", cache = cache, skip(cache, source))]
 async fn fails(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
+    Err(format!("{id}: {}", source.load().await))
+}
+
+/// In its caller: when that returns, nothing else has run.
+#[cached("fails_here:{id}", ttl = "1h", detach = false, cache = cache, skip(cache, source))]
+async fn fails_here(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
     Err(format!("{id}: {}", source.load().await))
 }
 
@@ -310,4 +316,42 @@ async fn an_error_that_is_kept_is_its_processs_own_and_goes_with_an_invalidation
     pair.a.clear().await.unwrap();
     kept(&pair.a, &source, 7).await.unwrap_err();
     assert_eq!(source.runs(), 4);
+}
+
+/// It is given back, in case it was granted; the word of that is not about the load that came instead.
+#[tokio::test]
+async fn a_load_after_a_lease_whose_answer_was_lost_is_kept_here() {
+    let (pair, source) = (Pair::new(), Source::open());
+    pair.tier_a.lose_leases(true);
+    assert_eq!(row(&pair.a, &source, 1).await, 1);
+    assert_eq!(tagged(&pair.a, &source, 1).await, 1);
+    pair.flush().await;
+    assert_eq!((row(&pair.a, &source, 1).await, tagged(&pair.a, &source, 1).await), (1, 1));
+    assert_eq!(source.runs(), 2);
+    // In this process it can be recalled.
+    row::invalidate(&pair.a, &source, 1).await.unwrap();
+    pair.a.invalidate_tag("all", &[]).await.unwrap();
+    row(&pair.a, &source, 1).await;
+    tagged(&pair.a, &source, 1).await;
+    assert_eq!(source.runs(), 4);
+}
+
+#[test]
+fn a_lease_that_is_given_back_on_a_runtime_that_stands_still_holds_up_no_caller() {
+    let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
+    let (pair, source) = (Pair::new(), Source::open());
+    let still = runtime();
+    still.block_on(fails_here(&pair.a, &source, 1)).unwrap_err();
+    runtime().block_on(async {
+        let before = pair.tier_a.round_trips();
+        let call = spawn({
+            let (cache, source) = (pair.a.clone(), source.clone());
+            async move { fails_here(&cache, &source, 1).await }
+        });
+        until(|| pair.tier_a.round_trips() > before).await;
+        // It waits for that lease as for another process's.
+        pair.clock.advance(60 * SECOND);
+        call.await.unwrap().unwrap_err();
+    });
+    assert_eq!(source.runs(), 2);
 }

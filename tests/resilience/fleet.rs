@@ -68,5 +68,6 @@ pub(crate) async fn orderly_exits() -> Row {
         let took = world.pulse.took_since(began);
         assert!(took < BOUND, "it waits for a process that has ended: {took:?}");
     }
+    episode.calls(200).await;
     episode.end(Limits { all_told: true, ..Limits::default() }).await
 }

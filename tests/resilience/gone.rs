@@ -48,10 +48,14 @@ pub(crate) async fn killed() -> Row {
 }
 
 pub(crate) async fn loading() -> Row {
-    // 5 ms for each key that is loaded, until it is told to hurry, with an ear for clients in between.
-    let slow = ["--key-load-delay", "5000", "--loading-process-events-interval-bytes", "1024"];
-    let mut redis = RedisServer::start_with(&slow);
-    let fill = "for i = 1, 8000 do redis.call('SET', 'other:' .. i, string.rep('x', 100)) end";
+    // 5 ms for each key that is loaded, until it is told to hurry. It answers clients after each kilobyte, which is a key.
+    let slow = [
+        ["--key-load-delay", "5000"],
+        ["--loading-process-events-interval-bytes", "1024"],
+        ["--rdbcompression", "no"],
+    ];
+    let mut redis = RedisServer::start_with(slow.as_flattened());
+    let fill = "for i = 1, 8000 do redis.call('SET', 'other:' .. i, string.rep('x', 1024)) end";
     redis.cli(&["EVAL", fill, "0"]);
     let world = World::direct(&redis).await;
     redis.cli(&["SAVE"]);

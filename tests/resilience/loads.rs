@@ -152,7 +152,7 @@ pub(crate) async fn queue_for_a_place() -> Row {
     let first = call(0);
     BEGUN_QUEUED.acquire().await.expect("it is never closed").forget();
     let waiting: Vec<_> = (1..10).map(call).collect();
-    episode.calls(100).await;
+    episode.calls(200).await;
     for id in 1..10 {
         let found = timeout(PATIENCE, queued(&idle, id)).await;
         assert_eq!(found, Ok(id), "it waits for another process's place");

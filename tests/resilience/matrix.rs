@@ -53,6 +53,8 @@ matrix! {
     #[cfg(feature = "cluster")]
     slots_moved: cluster::slots_moved => "slots of a cluster move, one after the other",
     pushes_dropped: channel::pushes_dropped => "messages about changes are silently dropped",
+    deaf_under_noloop: channel::deaf_under_noloop => "the server takes `NOLOOP`, and tells nothing under it",
+    deaf_in_scripts: channel::deaf_in_scripts => "the server tells nothing of what scripts have read",
     messages_poisoned: poison::messages => "garbage comes as messages",
     values_poisoned: poison::values => "garbage and foreign types are under our keys",
     clock_steps: clocks::steps => "wall clocks step back and forth",

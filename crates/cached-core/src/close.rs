@@ -13,8 +13,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked whether all loads are over.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// How long it takes at most to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(2);
+/// How long it takes at most to give the leases back, and then to take leave.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 impl Cache {
     /// As [`close_within`](Self::close_within), with ten seconds.
@@ -54,12 +54,9 @@ impl Cache {
         self.turn_off();
         let leaving = &self.shared().leaving;
         leaving.send_replace(true);
-        let goodbye = async {
-            // Each lease that is renewed listens to it, until it was given back.
-            leaving.closed().await;
-            self.shared().tier.close().await;
-        };
-        within(GOODBYE, goodbye).await;
+        // Each lease that is renewed listens to it, until it was given back.
+        within(GOODBYE, leaving.closed()).await;
+        within(GOODBYE, self.shared().tier.close()).await;
         is_over
     }
 }

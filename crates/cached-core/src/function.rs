@@ -36,7 +36,7 @@ pub enum Intent {
 }
 
 /// A call whose key is written. From here on its arguments may go into the load.
-pub struct Started<R>(Stage<R, Missed<R>>);
+pub struct Started<R>(Stage<R, Box<Missed<R>>>);
 
 /// A call that has to go further than L1, or is none.
 struct Missed<R> {
@@ -66,8 +66,8 @@ enum Stage<R, M> {
     Hit(R),
     /// A hit that may make its key one of the most used.
     Hot(R, Box<(Missed<R>, Arc<Kept>)>),
-    /// Boxed, so that what a caller holds is small, whatever the body is.
-    Miss(Box<M>),
+    /// In boxes, so that what a caller holds is small.
+    Miss(M),
 }
 
 impl<R> Started<R> {
@@ -153,7 +153,7 @@ impl<R> Started<R> {
     pub fn load<F: Future<Output = R>>(self, load: impl FnOnce() -> Load<R, F>) -> Call<R, F> {
         Call(match self.0 {
             Stage::Hit(value) | Stage::Hot(value, _) => Stage::Hit(value),
-            Stage::Miss(missed) => Stage::Miss(Box::new((*missed, load()))),
+            Stage::Miss(missed) => Stage::Miss((missed, Box::new(load()))),
         })
     }
 
@@ -162,7 +162,7 @@ impl<R> Started<R> {
     pub fn body<F: FnOnce() -> R>(self, body: F) -> SyncCall<R, F> {
         SyncCall(match self.0 {
             Stage::Hit(value) | Stage::Hot(value, _) => Stage::Hit(value),
-            Stage::Miss(missed) => Stage::Miss(Box::new((*missed, body))),
+            Stage::Miss(missed) => Stage::Miss((missed, body)),
         })
     }
 }
@@ -172,7 +172,10 @@ impl<R> Started<R> {
 /// A method's handle returns it (`handle = …`), and the companions of a free function are shorthands for it:
 /// `f::invalidate(args)` is to `f` what `x.handle(args).invalidate()` is to `x.f`.
 #[must_use = "a call does nothing until one of its methods is used"]
-pub struct Call<R, F>(Stage<R, (Missed<R>, Load<R, F>)>);
+pub struct Call<R, F>(Stage<R, Miss<R, F>>);
+
+/// The two parts of a call that came at different times.
+type Miss<R, F> = (Box<Missed<R>>, Box<Load<R, F>>);
 
 impl<R, F: Future<Output = R>> Call<R, F> {
     /// Makes the call.
@@ -189,7 +192,7 @@ impl<R, F: Future<Output = R>> Call<R, F> {
     pub fn make(self) -> Result<R, impl Future<Output = R>> {
         match self.0 {
             Stage::Hit(value) | Stage::Hot(value, _) => Ok(value),
-            Stage::Miss(miss) => Err(Making(run(miss, Terms::default()))),
+            Stage::Miss((missed, load)) => Err(Making(run(missed, load, Terms::default()))),
         }
     }
 
@@ -215,9 +218,9 @@ impl<R, F: Future<Output = R>> Call<R, F> {
     pub async fn warm(self) -> Warmed {
         match self.0 {
             Stage::Hit(_) | Stage::Hot(..) => Warmed::Present,
-            Stage::Miss(miss) => {
-                let (Missed { plan, prepared, .. }, load) = *miss;
-                Box::pin(prepared.warm(Terms::default(), plan.shape, load)).await
+            Stage::Miss((missed, load)) => {
+                let Missed { plan, prepared, .. } = *missed;
+                Box::pin(prepared.warm(Terms::default(), plan.shape, *load)).await
             }
         }
     }
@@ -225,7 +228,7 @@ impl<R, F: Future<Output = R>> Call<R, F> {
     /// Removes the value from every tier, and lets no load that has begun store one. Await what it returns.
     pub fn invalidate(self) -> Invalidation {
         match self.0 {
-            Stage::Miss(miss) => miss.0.prepared.invalidate(),
+            Stage::Miss((missed, _)) => missed.prepared.invalidate(),
             Stage::Hit(_) | Stage::Hot(..) => Invalidation::nothing(),
         }
     }
@@ -236,7 +239,7 @@ impl<R, F: Future<Output = R>> Call<R, F> {
     /// [`is_key`](Error::is_key) if an argument cannot be part of a key.
     pub fn key(self) -> Result<String, Error> {
         match self.0 {
-            Stage::Miss(miss) => miss.0.prepared.entry.map(|entry| entry.name.text),
+            Stage::Miss((missed, _)) => missed.prepared.entry.map(|entry| entry.name.text),
             Stage::Hit(_) | Stage::Hot(..) => Err(Error::key("this call was made without a name")),
         }
     }
@@ -244,15 +247,17 @@ impl<R, F: Future<Output = R>> Call<R, F> {
     async fn run(self, terms: Terms) -> Reply<R> {
         match self.0 {
             Stage::Hit(value) | Stage::Hot(value, _) => at_once(value),
-            Stage::Miss(miss) => run(miss, terms).await.unwrap_or_else(|panicked| panicked.resume()),
+            Stage::Miss((missed, load)) => {
+                run(missed, load, terms).await.unwrap_or_else(|panicked| panicked.resume())
+            }
         }
     }
 
     async fn find(self, terms: Terms) -> Option<Reply<R>> {
         match self.0 {
             Stage::Hit(value) | Stage::Hot(value, _) => Some(at_once(value)),
-            Stage::Miss(miss) => {
-                let Missed { plan, prepared, .. } = miss.0;
+            Stage::Miss((missed, _)) => {
+                let Missed { plan, prepared, .. } = *missed;
                 Box::pin(prepared.find(terms, (plan.shape)())).await
             }
         }
@@ -266,13 +271,14 @@ fn at_once<R>(value: R) -> Reply<R> {
 
 /// The future is made here, so that it has no place in the frames of whoever polls it. Not a part of the hit's code.
 #[cold]
-#[allow(clippy::boxed_local, reason = "it comes in a box")]
+#[allow(clippy::boxed_local, reason = "they come in boxes")]
 fn run<R, F: Future<Output = R>>(
-    miss: Box<(Missed<R>, Load<R, F>)>,
+    missed: Box<Missed<R>>,
+    load: Box<Load<R, F>>,
     terms: Terms,
 ) -> Pin<Box<impl Future<Output = Result<Reply<R>, Panicked>>>> {
-    let (Missed { plan, prepared, .. }, load) = *miss;
-    Box::pin(prepared.run(terms, (plan.shape)(), load))
+    let Missed { plan, prepared, .. } = *missed;
+    Box::pin(prepared.run(terms, (plan.shape)(), *load))
 }
 
 /// A plain call that went further than L1.
@@ -289,7 +295,7 @@ impl<R, F: Future<Output = Result<Reply<R>, Panicked>>> Future for Making<F> {
 
 /// As [`Call`], of a function that is not async: its methods block.
 #[must_use = "a call does nothing until one of its methods is used"]
-pub struct SyncCall<R, F>(Stage<R, (Missed<R>, F)>);
+pub struct SyncCall<R, F>(Stage<R, (Box<Missed<R>>, F)>);
 
 impl<R, F: FnOnce() -> R> SyncCall<R, F> {
     /// Makes the call.
@@ -297,7 +303,7 @@ impl<R, F: FnOnce() -> R> SyncCall<R, F> {
     pub fn get(self) -> R {
         match self.0 {
             Stage::Hit(value) | Stage::Hot(value, _) => value,
-            Stage::Miss(miss) => get(miss),
+            Stage::Miss((missed, body)) => get(missed, body),
         }
     }
 
@@ -344,19 +350,16 @@ impl<R, F: FnOnce() -> R> SyncCall<R, F> {
     /// Blocks where the call would wait.
     fn drive<T, A: Future<Output = T>>(self, make: impl FnOnce(Call<R, Aside<R>>) -> A) -> T {
         match self.0 {
-            Stage::Miss(miss) => {
-                let (missed, body) = *miss;
-                aside::drive(body, |load| {
-                    Box::pin(make(Call(Stage::Miss(Box::new((missed, Load::Inline(load)))))))
-                })
-            }
+            Stage::Miss((missed, body)) => aside::drive(body, |load| {
+                Box::pin(make(Call(Stage::Miss((missed, Box::new(Load::Inline(load)))))))
+            }),
             Stage::Hit(value) | Stage::Hot(value, _) => block_on(make(Call(Stage::Hit(value)))),
         }
     }
 
     fn without_load(self) -> Call<R, Aside<R>> {
         Call(match self.0 {
-            Stage::Miss(miss) => Stage::Miss(Box::new((miss.0, Load::Inline(Aside::never())))),
+            Stage::Miss((missed, _)) => Stage::Miss((missed, Box::new(Load::Inline(Aside::never())))),
             Stage::Hit(value) | Stage::Hot(value, _) => Stage::Hit(value),
         })
     }
@@ -365,10 +368,8 @@ impl<R, F: FnOnce() -> R> SyncCall<R, F> {
 /// A function of its own, so that what a miss needs has no place in the frame of the caller.
 #[cold]
 #[inline(never)]
-#[allow(clippy::boxed_local, reason = "it comes in a box")]
-fn get<R, F: FnOnce() -> R>(miss: Box<(Missed<R>, F)>) -> R {
-    let (missed, body) = *miss;
-    let ended = aside::drive(body, |load| run(Box::new((missed, Load::Inline(load))), Terms::default()));
+fn get<R, F: FnOnce() -> R>(missed: Box<Missed<R>>, body: F) -> R {
+    let ended = aside::drive(body, |load| run(missed, Box::new(Load::Inline(load)), Terms::default()));
     match ended {
         Ok(reply) => reply.value,
         Err(panicked) => panicked.resume(),

@@ -357,8 +357,14 @@ where
         let store = Store { cache: self.cache.clone(), site: self.site };
         match Handle::try_current() {
             Ok(runtime) => {
-                let task = runtime.spawn(store.run(all));
-                task.await.unwrap_or(Err(Error::not_propagated(TierError::Unavailable)))
+                let meant: Vec<_> = all.iter().map(|one| one.entry.clone()).collect();
+                runtime.spawn(store.run(all)).await.unwrap_or_else(|_| {
+                    // Its runtime was shut down. What the tier has of these is not known.
+                    for entry in meant {
+                        self.cache.forget_shared(Some(entry));
+                    }
+                    Err(Error::not_propagated(TierError::Unavailable))
+                })
             }
             Err(_) => store.run(all).await,
         }

@@ -268,6 +268,13 @@ impl<R> Desk<R> {
 }
 
 impl Ground {
+    /// See [`Lease::begin_return`].
+    fn begin_return(&mut self) {
+        if let Self::Leased(lease) = self {
+            lease.begin_return();
+        }
+    }
+
     /// There is nothing to store.
     fn fail(self) {
         if let Self::Leased(lease) = self {
@@ -375,7 +382,8 @@ fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded: Loaded) -
 }
 
 /// To those who follow, and to nobody else. `outdates`: what there was before is older.
-fn pass_on(arrival: Arrival, ground: Ground, ended: Ended, outdates: bool) -> Option<Rest> {
+fn pass_on(arrival: Arrival, mut ground: Ground, ended: Ended, outdates: bool) -> Option<Rest> {
+    ground.begin_return();
     let (cache, target) =
         (arrival.cache.clone(), Target::Entry(arrival.site, Box::new(arrival.entry.clone())));
     let is_error = matches!(ended, Ended::Error(_));

@@ -21,6 +21,7 @@ use crate::{
     note,
     observe::Step,
     planted,
+    returning::Return,
     shared::{Fill, Name, Shared},
     shared_error::SharedLoadError,
     span::Span,
@@ -44,6 +45,8 @@ pub(crate) struct Lease {
     tags_kept: Nanos,
     keeper: Option<AbortHandle>,
     is_over: bool,
+    /// It is about to be given back.
+    given_back: Option<Return>,
 }
 
 /// What became of a value.
@@ -76,10 +79,19 @@ impl Lease {
     /// cannot be found out, the fill will.
     pub(crate) async fn reassured(mut self) -> Option<Self> {
         let Self { shared, name, token, claim, .. } = &self;
-        let are_tags_current = claim.tags.is_empty() || ask_tags_again(shared, claim).await.is_some();
-        if are_tags_current && shared.tier.renew(&name.text, *token, shared.lease).await.unwrap_or(true) {
+        // Its marks are from before the questions, so that what is said from now on is heard.
+        let renewed = if claim.tags.is_empty() {
+            Some(shared.silent_claim(&name.text, &[]))
+        } else {
+            ask_tags_again(shared, claim).await
+        };
+        if let Some(renewed) = renewed
+            && shared.tier.renew(&name.text, *token, shared.lease).await.unwrap_or(true)
+        {
+            self.claim = Claim { mark: renewed.mark, tags: renewed.tags, ..self.claim.clone() };
             return Some(self);
         }
+        let Self { shared, name, token, .. } = &self;
         // Before another one is asked for: what is said about the name then is not about that.
         let _ = shared.tier.release(&name.text, *token, false).await;
         shared.marks.end(&name.text);
@@ -112,6 +124,7 @@ impl Lease {
                     match ask_tags_again(&shared, &claim).await {
                         Some(current) => claim = current,
                         None => {
+                            // Its value would be refused, so nothing is to wait for it.
                             give_up(&shared, &name, token).await;
                             return;
                         }
@@ -218,7 +231,8 @@ impl Lease {
         let asked = self.shared.clock.now();
         // Only the value knew how long it would be kept, or the load took its time.
         let ends = asked.saturating_add(nanos(ttl));
-        let tags = if ends > self.tags_kept { self.claim.tag_keys() } else { Vec::new() };
+        let prolongs = ends > self.tags_kept && !planted!("tag-kept-for-load");
+        let tags = if prolongs { self.claim.tag_keys() } else { Vec::new() };
         let fill = TierFill { key: self.name.text.clone(), token: self.token, bytes, ttl, tags };
         let mut filled = self.shared.tier.fill_within(vec![fill], budget).await?;
         // Stored or not, the lease is no more.
@@ -267,7 +281,7 @@ impl Lease {
 
     /// The same after an error, with what there is to say of it.
     pub(crate) fn fail_with(mut self, error: Option<&SharedLoadError>) {
-        let note = error.map(|error| note::seal(error, &self.name.check));
+        let note = error.map(|error| note::seal(error, &self.name));
         self.give_back(End::Error(Note(note.unwrap_or_default())));
     }
 
@@ -289,9 +303,15 @@ impl Lease {
         Claim { mark, ..self.claim.silenced(self.shared.clock.now()) }
     }
 
+    /// Says that it is about to be given back, before those who follow have the result: one of them may call again at once.
+    pub(crate) fn begin_return(&mut self) {
+        self.given_back = Some(self.shared.returning.begin(&self.name.text, &self.shared.marks));
+    }
+
     fn give_back(&mut self, end: End) {
         if self.let_go() {
-            give_back_later(&self.shared, self.name.text.clone(), self.token, end);
+            let given_back = self.given_back.take();
+            give_back_later(&self.shared, self.name.text.clone(), self.token, end, given_back);
         }
     }
 
@@ -304,7 +324,7 @@ impl Lease {
     }
 }
 
-/// Gives back the lease of a load whose tags were invalidated: its value will be refused, so nothing waits for it any more.
+/// Gives back a lease, and ends what stood on it.
 async fn give_up(shared: &Shared, name: &str, token: Token) {
     let _ = shared.tier.release(name, token, false).await;
     shared.marks.end(name);
@@ -321,9 +341,9 @@ enum End {
 
 /// After that there may be nothing under the name, and nobody is told of the removal of nothing: what stood on that does
 /// not stand any more.
-fn give_back_later(shared: &Arc<Shared>, name: String, token: Token, end: End) {
+fn give_back_later(shared: &Arc<Shared>, name: String, token: Token, end: End, given_back: Option<Return>) {
     let there = shared.clone();
-    let given_back = shared.returning.begin(&name, &shared.marks);
+    let given_back = given_back.unwrap_or_else(|| shared.returning.begin(&name, &shared.marks));
     shared.background.spawn(async move {
         let _ = match end {
             End::Free => there.tier.release(&name, token, false).await,
@@ -437,6 +457,12 @@ impl<'a> Pledge<'a> {
         self.is_open = false;
     }
 
+    /// Gives it back at once, as another part of what was asked has been refused.
+    pub(crate) async fn withdraw(mut self) {
+        self.is_open = false;
+        give_up(self.shared, self.name, self.token).await;
+    }
+
     /// The generations of the tags are kept for `keep` from before the question on.
     pub(crate) fn granted(
         mut self,
@@ -448,7 +474,7 @@ impl<'a> Pledge<'a> {
         self.is_open = false;
         let (shared, token) = (self.shared.clone(), self.token);
         let tags_kept = claim.checked.saturating_add(nanos(keep));
-        Lease { shared, name, token, claim, since, tags_kept, keeper: None, is_over: false }
+        Lease { shared, name, token, claim, since, tags_kept, keeper: None, is_over: false, given_back: None }
     }
 }
 
@@ -457,6 +483,6 @@ impl Drop for Pledge<'_> {
         if !self.is_open {
             return;
         }
-        give_back_later(self.shared, self.name.to_owned(), self.token, End::Free);
+        give_back_later(self.shared, self.name.to_owned(), self.token, End::Free, None);
     }
 }

@@ -1,5 +1,10 @@
 //! The runtime of `cached-aside`: depend on that crate.
 
+#[cfg(all(target_family = "wasm", target_os = "unknown"))]
+compile_error!(
+    "cached-aside needs a monotonic clock and threads, and `wasm32-unknown-unknown` has neither; use a target with WASI"
+);
+
 mod arrival;
 mod aside;
 mod background;
@@ -24,6 +29,9 @@ mod flight;
 mod front;
 mod function;
 mod functions;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod health;
 mod hot;

@@ -4,11 +4,12 @@
 //! |---|---|
 //! | 0 | [`VERSION`] |
 //! | 1..17 | the half of the key's digest that is not in its name |
+//! | 17..25 | the schema: the type, the version and the function |
 //! | then, for each level from the outermost | the kind of an `io::Error` (1 byte, 0 if it was none), the length of the message (2 bytes, big-endian), and the message |
 
 use std::io::ErrorKind;
 
-use crate::shared_error::SharedLoadError;
+use crate::{shared::Name, shared_error::SharedLoadError};
 
 const VERSION: u8 = 1;
 
@@ -62,9 +63,10 @@ const KINDS: [ErrorKind; 39] = [
 ];
 
 /// The bytes, at most [`MOST_BYTES`].
-pub(crate) fn seal(error: &SharedLoadError, check: &[u8; 16]) -> Vec<u8> {
+pub(crate) fn seal(error: &SharedLoadError, name: &Name) -> Vec<u8> {
     let mut note = vec![VERSION];
-    note.extend_from_slice(check);
+    note.extend_from_slice(&name.check);
+    note.extend_from_slice(&name.schema.to_le_bytes());
     for (message, kind) in error.levels() {
         let room = MOST_BYTES.saturating_sub(note.len() + 3);
         let (message, cut) = if message.len() <= room {
@@ -83,10 +85,15 @@ pub(crate) fn seal(error: &SharedLoadError, check: &[u8; 16]) -> Vec<u8> {
     note
 }
 
-/// What it says; `None` if it is none of ours, another key's, or says nothing.
-pub(crate) fn open(note: &[u8], check: &[u8; 16]) -> Option<SharedLoadError> {
+/// What it says; `None` if it is none of ours, another key's, another function's or version's, or says nothing.
+pub(crate) fn open(note: &[u8], name: &Name) -> Option<SharedLoadError> {
+    // What is longer was not sealed here, and of empty messages the list would be many times as large.
+    if note.len() > MOST_BYTES {
+        return None;
+    }
     let mut levels = Vec::new();
-    let mut rest = note.strip_prefix(&[VERSION])?.strip_prefix(check)?;
+    let rest = note.strip_prefix(&[VERSION])?.strip_prefix(&name.check)?;
+    let mut rest = rest.strip_prefix(&name.schema.to_le_bytes())?;
     while let Some((kind, after)) = rest.split_first() {
         let (length, after) = after.split_first_chunk()?;
         let (message, after) = after.split_at_checked(u16::from_be_bytes(*length).into())?;
@@ -116,7 +123,9 @@ fn start_of(text: &str, most: usize) -> &str {
 mod tests {
     use super::*;
 
-    const CHECK: [u8; 16] = [7; 16];
+    fn name() -> Name {
+        Name { text: String::new(), check: [7; 16], schema: 9 }
+    }
 
     fn levels(error: &SharedLoadError) -> Vec<(String, Option<ErrorKind>)> {
         error.levels().map(|(message, kind)| (message.to_owned(), kind)).collect()
@@ -131,14 +140,14 @@ mod tests {
     fn every_level_and_every_kind_comes_back() {
         for kind in KINDS.map(Some).into_iter().chain([None]) {
             let said = error(&[("outer", None), ("", kind), ("ünner", None)]);
-            assert_eq!(levels(&open(&seal(&said, &CHECK), &CHECK).unwrap()), levels(&said));
+            assert_eq!(levels(&open(&seal(&said, &name()), &name()).unwrap()), levels(&said));
         }
     }
 
     #[test]
     fn the_bytes_stay_as_they_are() {
-        let note = seal(&error(&[("no", Some(ErrorKind::PermissionDenied))]), &CHECK);
-        assert_eq!(note, [&[1][..], &CHECK, &[2, 0, 2], b"no"].concat());
+        let note = seal(&error(&[("no", Some(ErrorKind::PermissionDenied))]), &name());
+        assert_eq!(note, [&[1][..], &[7; 16], &[9, 0, 0, 0, 0, 0, 0, 0], &[2, 0, 2], b"no"].concat());
     }
 
     #[test]
@@ -146,9 +155,9 @@ mod tests {
         for start in 0..4 {
             let long = "x".repeat(start) + &"ü€".repeat(4000);
             for said in [error(&[(&long, None)]), error(&[("short", None), (&long, None), ("lost", None)])] {
-                let note = seal(&said, &CHECK);
+                let note = seal(&said, &name());
                 assert!(note.len() <= MOST_BYTES && note.len() > MOST_BYTES - 8, "{}", note.len());
-                let (told, said) = (levels(&open(&note, &CHECK).unwrap()), levels(&said));
+                let (told, said) = (levels(&open(&note, &name()).unwrap()), levels(&said));
                 let last = told.len() - 1;
                 assert_eq!(told[..last], said[..last]);
                 let cut = told[last].0.strip_suffix(CUT).expect("it says that it was cut");
@@ -157,17 +166,29 @@ mod tests {
         }
     }
 
+    /// The list of its levels would be many times as large.
+    #[test]
+    fn what_is_longer_than_a_note_is_none() {
+        let no_levels = |levels| {
+            [&[VERSION][..], &name().check, &name().schema.to_le_bytes(), &[0; 3].repeat(levels)].concat()
+        };
+        let most = (MOST_BYTES - 25) / 3;
+        assert!(open(&no_levels(most), &name()).is_some());
+        assert!(open(&no_levels(most + 1), &name()).is_none());
+    }
+
     #[test]
     fn what_is_not_ours_says_nothing() {
-        let note = seal(&error(&[("no", None), ("way", None)]), &CHECK);
-        assert!(open(&note, &[8; 16]).is_none(), "another key's");
-        assert!(open(&[], &CHECK).is_none());
-        assert!(open(&note[..17], &CHECK).is_none(), "it says nothing");
-        for end in (0..note.len()).filter(|end| ![22].contains(end)) {
-            assert!(open(&note[..end], &CHECK).is_none(), "{end}");
+        let note = seal(&error(&[("no", None), ("way", None)]), &name());
+        assert!(open(&note, &Name { check: [8; 16], ..name() }).is_none(), "another key's");
+        assert!(open(&note, &Name { schema: 8, ..name() }).is_none(), "another function's or version's");
+        assert!(open(&[], &name()).is_none());
+        assert!(open(&note[..25], &name()).is_none(), "it says nothing");
+        for end in (0..note.len()).filter(|end| *end != 30) {
+            assert!(open(&note[..end], &name()).is_none(), "{end}");
         }
         let mut not_text = note;
-        not_text[20] = 0xff;
-        assert!(open(&not_text, &CHECK).is_none());
+        not_text[28] = 0xff;
+        assert!(open(&not_text, &name()).is_none());
     }
 }

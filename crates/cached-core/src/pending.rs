@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The task that tells shows more often than this that it goes on, whatever it waits for: see [`SIGN`].
-const GONE: Duration = Duration::from_secs(5);
+pub(crate) const GONE: Duration = Duration::from_secs(5);
 
 /// How often it does.
 pub(crate) const SIGN: Duration = Duration::from_secs(1);

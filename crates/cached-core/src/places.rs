@@ -13,14 +13,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{cache::Cache, clock::nanos, site::Site};
 
-/// Of each function that has a limit, the places that are free.
+/// Of each function that has a limit, by its site's print, the places that are free.
 #[derive(Debug, Default)]
-pub(crate) struct Places(RwLock<HashMap<&'static str, Arc<Semaphore>>>);
+pub(crate) struct Places(RwLock<HashMap<u64, Arc<Semaphore>>>);
 
 impl Places {
-    fn of(&self, function: &'static str, limit: u32) -> Arc<Semaphore> {
+    fn of(&self, function: u64, limit: u32) -> Arc<Semaphore> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(places) = known.get(function) {
+        if let Some(places) = known.get(&function) {
             return places.clone();
         }
         drop(known);
@@ -86,7 +86,7 @@ impl Cache {
             }
             None => Box::pin(pending()),
         };
-        let places = self.places().of(site.template(), cap);
+        let places = self.places().of(site.print(), cap);
         Turn(Some(Box::new(Queue { places, place: Place::None, wanted: Box::pin(wanted), limit })))
     }
 }

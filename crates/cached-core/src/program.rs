@@ -1,6 +1,6 @@
 //! What this program is called, for those that share a tier and were given no namespace.
 
-use std::{env, ffi::OsStr, fmt::Write as _, path::Path};
+use std::{env, fmt::Write as _, path::Path};
 
 /// A namespace made of the name of the program: the name itself if it can be one. `None` if it cannot be found out.
 pub(crate) fn namespace() -> Option<String> {
@@ -12,7 +12,7 @@ fn of_path(path: &Path) -> Option<String> {
     // What Linux says once the file was replaced, as by a deployment: processes from before and after it are one program.
     let name = name.strip_suffix(b" (deleted)").unwrap_or(name);
     let name = String::from_utf8_lossy(name);
-    let stem = Path::new(OsStr::new(&*name)).file_stem()?.to_str()?;
+    let stem = name.strip_suffix(".exe").unwrap_or(&name);
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if stem.chars().all(fits) {
         return Some(stem.to_owned());
@@ -38,6 +38,7 @@ mod tests {
         assert_eq!(of("/srv/shop"), "shop");
         assert_eq!(of("/srv/shop (deleted)"), "shop");
         assert_eq!(of("/srv/shop.exe"), "shop");
+        assert_eq!(of("/srv/shop.web"), "shop.web");
     }
 
     #[test]

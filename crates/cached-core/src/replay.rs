@@ -104,6 +104,10 @@ fn tell_again(shared: &Arc<Shared>) {
         let mut pause = SHORTEST_PAUSE;
         // Upgraded anew in each round, so that a cache which is gone ends this.
         while let Some(shared) = shared.upgrade() {
+            // Of a cache that was closed nothing is told any more.
+            if *shared.leaving.borrow() {
+                return;
+            }
             if shared.pending.is_empty() {
                 drop(turn);
                 // Asked when the turn is over: what is added later finds it free.

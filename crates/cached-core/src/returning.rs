@@ -7,9 +7,11 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, PoisonError},
+    time::Duration,
 };
 
 use crate::{
+    either::within,
     marks::Marks,
     sync::{AtomicUsize, Mutex, MutexGuard, Ordering},
 };
@@ -40,8 +42,15 @@ impl Returning {
         self.count.load(Ordering::SeqCst) > 0 && self.names().contains_key(name)
     }
 
-    /// Waits until no lease under `name` is being given back.
-    pub(crate) async fn wait(&self, name: &str, marks: &Arc<Marks>) {
+    /// Waits until no lease under `name` is being given back, but no longer than `limit`: the task that gives it back may be on
+    /// a runtime that stands still, and the tier may hang.
+    pub(crate) async fn wait(&self, name: &str, marks: &Arc<Marks>, limit: Duration) {
+        if self.is_under_way(name) {
+            within(limit, self.wait_on(name, marks)).await;
+        }
+    }
+
+    async fn wait_on(&self, name: &str, marks: &Arc<Marks>) {
         while self.is_under_way(name) {
             let mark = marks.of(name);
             let listener = mark.listen();

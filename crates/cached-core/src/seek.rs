@@ -29,7 +29,9 @@ use crate::{
     slot::{Meta, Slot},
     stats::Count,
     sync::Instant,
-    tier::{Ask, Grant, LeaseClaim, Moment, Note, Record, Seen, Stamp, Stored, TagAsk, Take, Tier},
+    tier::{
+        Ask, Grant, LeaseClaim, Moment, Note, Record, Seen, Stamp, Stored, TagAsk, Take, Tier, TierError,
+    },
 };
 
 /// How long a call waits for the load of another process, however often that is renewed, if its function has no `load_timeout`.
@@ -41,6 +43,9 @@ const SILENT_LEASES: u32 = 3;
 
 /// How long after the end of a lease one looks again.
 const MARGIN: Duration = Duration::from_millis(5);
+
+/// How long a call waits for a lease that its own process gives back, where its loads cost little.
+const RETURN: Duration = Duration::from_millis(50);
 
 /// How often one looks where no word comes.
 const POLL: Duration = Duration::from_millis(100);
@@ -104,6 +109,9 @@ impl<R> Seek<'_, R> {
         }
         let name = |entry: &Entry| shared.silent_claim(&entry.name.text, &[]);
         let claims: Vec<_> = entries.iter().map(|entry| name(entry)).collect();
+        // Asked before the tier is: an invalidation that it is told of meanwhile has not been heard of by what is read now.
+        let is_untold = |entry: &&Entry| shared.pending.is_about([entry.name.text.as_str()].into_iter());
+        let untold: Vec<_> = entries.iter().map(is_untold).collect();
         let asks: Vec<_> =
             entries.iter().map(|entry| Ask { size: function.size(), ..Ask::new(&entry.name.text) }).collect();
         let asked: Result<Seen, _> = look(shared, function, &asks, &[], budget).await;
@@ -111,10 +119,10 @@ impl<R> Seek<'_, R> {
             function.add(Count::SharedReadError);
             return nothing();
         };
-        let found = |((entry, claim), record): ((&&Entry, Claim), Record)| {
+        let found = |(((entry, claim), is_untold), record): (((&&Entry, Claim), bool), Record)| {
             let Record::Value(stored) = record else { return None };
             function.measures(stored.bytes.len());
-            if shared.pending.is_about([entry.name.text.as_str()].into_iter()) {
+            if is_untold {
                 return None;
             }
             let opened = shared
@@ -132,7 +140,7 @@ impl<R> Seek<'_, R> {
             let claim = Claim { line: line.clone(), ..claim };
             Some(Found { slot, claim, stamp: stored.stamp, at: now, was_awaited: false })
         };
-        entries.iter().zip(claims).zip(records).map(found).collect()
+        entries.iter().zip(claims).zip(untold).zip(records).map(found).collect()
     }
 }
 
@@ -232,7 +240,10 @@ impl<R> Seek<'_, R> {
         let mut known = suspect.clone();
         let mut has_waited = false;
         let mut rounds = 0;
-        self.shared.returning.wait(&self.entry.name.text, &self.shared.marks).await;
+        if self.shared.tier.ready() {
+            let limit = self.budget.of_read(RETURN);
+            Box::pin(self.shared.returning.wait(&self.entry.name.text, &self.shared.marks, limit)).await;
+        }
         while rounds < ROUNDS {
             let mark = self.shared.mark(&self.entry.name.text);
             let listener = mark.listen();
@@ -333,8 +344,15 @@ impl<R> Seek<'_, R> {
     fn without_tier(&self, suspect: Option<&Arc<Kept>>) -> Answer {
         match self.serve_alone(suspect) {
             Some(kept) => Answer::Kept(kept),
-            None => Answer::Alone(self.silent_claim()),
+            None => Answer::Alone(self.lonely_claim()),
         }
+    }
+
+    /// What a load stands on that has no lease, as the tier did not answer or refused. It cannot be recalled from elsewhere;
+    /// and the word of a lease that may have been granted, and is given back, is not about it.
+    fn lonely_claim(&self) -> Claim {
+        let mark = self.shared.own_mark(&self.entry.name.text);
+        self.shared.silent_claim_on(mark, &self.entry.tags)
     }
 
     fn silent_claim(&self) -> Claim {
@@ -424,7 +442,7 @@ impl<R> Seek<'_, R> {
     }
 
     fn read_note(&self, note: &Note) -> Option<SharedLoadError> {
-        note::open(&note.0, &self.entry.name.check).filter(|_| self.shape.can_revive())
+        note::open(&note.0, &self.entry.name).filter(|_| self.shape.can_revive())
     }
 
     fn is_pending(&self, tags: &[String]) -> bool {
@@ -545,6 +563,9 @@ impl<R> Seek<'_, R> {
     /// How long the generations of tags are to be kept that a load stands on; `unknown` where only the value tells how long it
     /// is fresh.
     fn keep_tags(&self, unknown: Duration) -> Duration {
+        if planted!("tag-kept-for-load") {
+            return self.shared.lease;
+        }
         // That of a load which is for one process is not renewed.
         let load = self.shared.lease_length(!self.coalesce, self.function).max(LOADS);
         let ttl = self.ttl.or_else(|| self.shape.ttl_hint()).unwrap_or(unknown);
@@ -571,9 +592,19 @@ impl<R> Seek<'_, R> {
         // The fill prolongs them.
         let keep = self.keep_tags(Duration::ZERO);
         let ask = TagAsk { keys: tags, keep, more: any_tag.is_some() };
-        let Ok(leased) = shared.tier.lease_within(&[wanted], ask, self.budget).await else {
-            self.function.add(Count::SharedReadError);
-            return Leasing::Unknown;
+        let leased = match shared.tier.lease_within(&[wanted], ask, self.budget).await {
+            Ok(leased) => leased,
+            Err(error) => {
+                self.function.add(Count::SharedReadError);
+                if matches!(error, TierError::Refused(_)) {
+                    // The load that comes now is not to be overtaken by the word of a lease that is given back.
+                    match ask {
+                        TagAsk { keys: [], more: false, .. } => pledge.refused(),
+                        _ => pledge.withdraw().await,
+                    }
+                }
+                return Leasing::Unknown;
+            }
         };
         let claim = Claim { line: leased.line, ..claim }.with_generations(leased.generations);
         match leased.grants.first() {

@@ -2,6 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
+#[cfg(not(feature = "tracing"))]
+use crate::notice::line;
 use crate::{
     cause::TierCause,
     event::{EventKind, SharedObservers},
@@ -59,8 +61,8 @@ fn write(namespace: &str, state: TierState, cause: Option<&TierCause>, _: bool) 
 fn write(namespace: &str, state: TierState, cause: Option<&TierCause>, was_well: bool) {
     let name = state.name();
     match cause {
-        Some(cause) => eprintln!("cached-aside: the shared tier of `{namespace}` is {name}: {cause}"),
+        Some(cause) => line(format_args!("the shared tier of `{namespace}` is {name}: {cause}")),
         None if was_well => {}
-        None => eprintln!("cached-aside: the shared tier of `{namespace}` is {name} again"),
+        None => line(format_args!("the shared tier of `{namespace}` is {name} again")),
     }
 }

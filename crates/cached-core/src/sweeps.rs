@@ -1,11 +1,13 @@
 //! Removing from the shared tier what matches a pattern, which has it look at all of its keys.
 
-use std::{collections::HashMap, sync::PoisonError};
+use std::{collections::HashMap, pin::pin, sync::PoisonError};
 
 use tokio::sync::Notify;
 
 use crate::{
-    sync::{Mutex, MutexGuard},
+    either::within,
+    pending::{GONE, SIGN},
+    sync::{Instant, Mutex, MutexGuard},
     tier::{Tier, TierError},
 };
 
@@ -25,7 +27,8 @@ pub(crate) struct Sweeps {
 struct Pattern {
     /// Calls that sweep, or wait for one that does.
     calls: usize,
-    is_swept: bool,
+    /// When the one under way has last shown that it goes on. One that is silent is on a runtime that stands still.
+    sign: Option<Instant>,
     /// How many have begun.
     begun: u64,
     /// The last one that went through all.
@@ -44,11 +47,17 @@ impl Sweeps {
             match call.next() {
                 Next::Over(outcome) => return outcome,
                 Next::Sweep(turn) => {
-                    let outcome = tier.delete_matching(pattern).await.map(|_| ());
+                    let mut sweeping = pin!(tier.delete_matching(pattern));
+                    let outcome = loop {
+                        match within(SIGN, sweeping.as_mut()).await {
+                            Some(outcome) => break outcome.map(|_| ()),
+                            None => turn.give_sign(),
+                        }
+                    };
                     turn.end(&outcome);
                     return outcome;
                 }
-                Next::Wait => ended.await,
+                Next::Wait => _ = within(GONE, ended).await,
             }
         }
     }
@@ -89,10 +98,10 @@ impl<'a> Call<'a> {
         }
         match &known.failed {
             Some((number, error)) if *number >= self.wanted => return Next::Over(Err(error.clone())),
-            _ if known.is_swept => return Next::Wait,
+            _ if known.sign.is_some_and(|sign| sign.elapsed() < GONE) => return Next::Wait,
             _ => {}
         }
-        known.is_swept = true;
+        known.sign = Some(Instant::now());
         known.begun += 1;
         Next::Sweep(Turn { sweeps: self.sweeps, pattern: self.pattern.to_owned(), number: known.begun })
     }
@@ -110,7 +119,7 @@ impl Drop for Call<'_> {
     }
 }
 
-/// The one sweep of a pattern. If it is dropped before its end, another call begins one.
+/// The one sweep of a pattern. If it is dropped before its end, or gives no sign any more, another call begins one.
 struct Turn<'a> {
     sweeps: &'a Sweeps,
     pattern: String,
@@ -118,10 +127,18 @@ struct Turn<'a> {
 }
 
 impl Turn<'_> {
+    fn give_sign(&self) {
+        if let Some(known) = self.sweeps.patterns().get_mut(&self.pattern)
+            && known.begun == self.number
+        {
+            known.sign = Some(Instant::now());
+        }
+    }
+
     fn end(self, outcome: &Result<(), TierError>) {
         if let Some(known) = self.sweeps.patterns().get_mut(&self.pattern) {
             match outcome {
-                Ok(()) => known.done = self.number,
+                Ok(()) => known.done = known.done.max(self.number),
                 Err(error) => known.failed = Some((self.number, error.clone())),
             }
         }
@@ -130,8 +147,10 @@ impl Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        if let Some(known) = self.sweeps.patterns().get_mut(&self.pattern) {
-            known.is_swept = false;
+        if let Some(known) = self.sweeps.patterns().get_mut(&self.pattern)
+            && known.begun == self.number
+        {
+            known.sign = None;
         }
         self.sweeps.ended.notify_waiters();
     }
@@ -186,6 +205,18 @@ mod tests {
         tier.set_down(true);
         let mut third = Box::pin(sweeps.sweep(&tier, "a:*"));
         assert_eq!(poll(third.as_mut()), Poll::Ready(Err(TierError::Unavailable)));
+    }
+
+    #[test]
+    fn a_sweep_that_gives_no_sign_is_done_by_another_call() {
+        let (tier, sweeps) = (FakeTier::new(&ManualClock::new()), Sweeps::default());
+        tier.hold_deletes(true);
+        let mut silent = Box::pin(sweeps.sweep(&tier, "a:*"));
+        assert!(poll(silent.as_mut()).is_pending());
+        sweeps.patterns().get_mut("a:*").unwrap().sign = Instant::now().checked_sub(GONE);
+        tier.hold_deletes(false);
+        assert_eq!(poll(pin!(sweeps.sweep(&tier, "a:*"))), Poll::Ready(Ok(())));
+        assert_eq!(poll(silent.as_mut()), Poll::Ready(Ok(())));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::{
     Error,
     key::{Draft, KeyHasher, KeyPart, NameWriter, Parts, Refusal},
+    planted,
     shared::Shared,
 };
 
@@ -22,7 +23,8 @@ impl Tag {
     }
 
     pub(crate) fn name(&self, hasher: &dyn KeyHasher) -> Result<String, Refusal> {
-        self.0.as_ref().map(|draft| draft.name(hasher)).map_err(|refusal| *refusal)
+        let name = self.0.as_ref().map(|draft| draft.name(hasher)).map_err(|refusal| *refusal)?;
+        Ok(if planted!("value-tag-unescaped") { name.replace("%20", " ") } else { name })
     }
 }
 

@@ -71,6 +71,12 @@ impl Vigil {
         *self = Self::new(now, self.budget.max(left));
     }
 
+    /// Begins anew when a heartbeat has registered this process after a pause: the question itself may take its whole budget, or a
+    /// server two round trips away would never be asked by a process that has few questions.
+    pub(crate) fn begin_after_a_pause(&mut self) {
+        *self = Self::new(Instant::now(), self.budget);
+    }
+
     pub(crate) fn slow(&self) -> Duration {
         slow(self.budget)
     }

@@ -8,7 +8,7 @@ use crate::{
     cluster::Cluster,
     credentials::CredentialsProvider,
     endpoint::{Endpoint, Given, Target},
-    settings::{Addresses, Settings},
+    settings::{Addresses, LONGEST, Settings},
     tier::RedisTier,
     way::Way,
 };
@@ -242,7 +242,7 @@ impl RedisTierBuilder {
         let (target, query) = Endpoint::parse(&self.url, &self.given)?;
         let read_timeout = query.read_timeout.unwrap_or(self.operation_timeout);
         let write_timeout = query.write_timeout.unwrap_or(self.write_timeout);
-        let connect_timeout = query.connect_timeout.unwrap_or(self.connect_timeout);
+        let connect_timeout = query.connect_timeout.unwrap_or(self.connect_timeout).min(LONGEST);
         for (name, duration) in [
             ("operation_timeout", read_timeout),
             ("write_timeout", write_timeout),

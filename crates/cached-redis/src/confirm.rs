@@ -4,9 +4,10 @@
 //! member has handled answers all of them.
 
 use std::{
+    pin::pin,
     slice,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cached_core::{Budget, Line, TierError, planted};
@@ -41,8 +42,18 @@ pub(crate) struct Confirms {
 struct Queue {
     /// Those for whom nothing was asked yet.
     waiting: Vec<Waiting>,
-    /// Whether a task asks.
-    is_served: bool,
+    /// When the task that asks has last shown that it goes on; `None` if there is none. One that is silent is on a runtime that
+    /// stands still.
+    sign: Option<Instant>,
+}
+
+/// A task that was silent for so long does not go on: it waits for no longer than a pause, or the answer to a write.
+const SILENT: Duration = Duration::from_secs(10);
+
+impl Queue {
+    fn is_served(&self) -> bool {
+        self.sign.is_some_and(|sign| sign.elapsed() < SILENT)
+    }
 }
 
 type Waiting = oneshot::Sender<Result<(), TierError>>;
@@ -62,9 +73,14 @@ impl RedisTier {
                 let (way, confirms) = (Arc::clone(&self.way), Arc::clone(&self.confirms));
                 runtime.spawn(Asker { way, confirms, is_over: false }.run());
             }
-            // Without an answer, the task has ended with its runtime.
-            if let Ok(answer) = answer.await {
-                return answer;
+            let mut answer = pin!(answer);
+            loop {
+                match timeout(SILENT, answer.as_mut()).await {
+                    Ok(Ok(answer)) => return answer,
+                    Err(_) if self.confirms.queue().is_served() => {}
+                    // It has ended with its runtime, or that stands still.
+                    Ok(Err(_)) | Err(_) => break,
+                }
             }
         }
     }
@@ -75,7 +91,10 @@ impl Confirms {
     fn enqueue(&self, waiting: Waiting) -> bool {
         let mut queue = self.queue();
         queue.waiting.push(waiting);
-        let is_served = std::mem::replace(&mut queue.is_served, true);
+        let is_served = queue.is_served();
+        if !is_served {
+            queue.sign = Some(Instant::now());
+        }
         drop(queue);
         if is_served {
             self.came.notify_one();
@@ -132,7 +151,11 @@ impl Asker {
         let mut rounds = Vec::new();
         let mut pause = SHORTEST_PAUSE;
         loop {
-            let waiting = std::mem::take(&mut self.confirms.queue().waiting);
+            let waiting = {
+                let mut queue = self.confirms.queue();
+                queue.sign = Some(Instant::now());
+                std::mem::take(&mut queue.waiting)
+            };
             if !waiting.is_empty() {
                 pause = SHORTEST_PAUSE;
                 rounds.extend(self.begin(waiting).await);
@@ -153,8 +176,10 @@ impl Asker {
     /// Whether nobody came meanwhile. Whoever comes later begins another task.
     fn ends(&mut self) -> bool {
         let mut queue = self.confirms.queue();
-        queue.is_served = !queue.waiting.is_empty();
-        self.is_over = !queue.is_served;
+        self.is_over = queue.waiting.is_empty();
+        if self.is_over {
+            queue.sign = None;
+        }
         self.is_over
     }
 
@@ -300,7 +325,7 @@ impl Drop for Asker {
     fn drop(&mut self) {
         if !self.is_over {
             let mut queue = self.confirms.queue();
-            queue.is_served = false;
+            queue.sign = None;
             queue.waiting.clear();
         }
     }

@@ -8,6 +8,7 @@
 
 use std::time::{Duration, Instant};
 
+use cached_core::planted;
 use redis::{RedisResult, Value};
 
 use crate::{
@@ -60,6 +61,11 @@ impl Echo {
         self.by_script
     }
 
+    /// The server has told of a change already, and does not tell of the next one before the key is read again.
+    pub(crate) fn is_told(&mut self) {
+        self.read = None;
+    }
+
     /// Has the server tell of a change of this key before the last of these commands is answered. From a `thorough` question on
     /// it is told because a script has read the key.
     pub(crate) fn ask(
@@ -75,11 +81,17 @@ impl Echo {
         let was_read = is_known && !tracking.is_partial();
         let mut roles = Vec::with_capacity(6);
         let read_by_script = |roles: &mut Vec<Role>| {
+            if planted!("proof-by-command") {
+                return roles.push(Role::ByCommand);
+            }
             roles.push(Role::ByScript);
             if !self.by_script {
                 roles.push(Role::ByCommand);
             }
         };
+        if planted!("proof-in-another-mode") && tracking.is_partial() {
+            roles.push(Role::Mode(Tracking::All));
+        }
         if !was_read {
             read_by_script(&mut roles);
         }

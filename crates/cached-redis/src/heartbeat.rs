@@ -45,6 +45,9 @@ const QUIET: Duration = Duration::from_secs(5);
 /// How often a connection is checked then.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
 
+/// How long reads go on over a connection whose server refuses, without another heartbeat that finds it so.
+const LONGEST_REFUSAL: Duration = Duration::from_secs(30);
+
 /// How long a connection that tells nothing serves until it is tried again whether it does.
 const TRY_AGAIN: Duration = Duration::from_secs(3);
 
@@ -113,6 +116,9 @@ pub(crate) struct Heartbeat {
     pub(crate) readings: Readings,
     /// Whether the server does not let us read the poke. Who cannot say what he has handled must not register.
     pub(crate) is_blind: bool,
+    /// Whether the server did not take the last registration. It is tried again with each heartbeat, so that all is well soon after
+    /// it may be.
+    pub(crate) is_unregistered: bool,
     /// Whether nothing was asked over this connection yet.
     pub(crate) is_first: bool,
     /// What the server has of its cluster, if it is in one.
@@ -360,10 +366,18 @@ impl Heartbeat {
         self.tell_beaten(sent);
         match self.territory.as_mut().map(|territory| territory.has_changed(&mut replies)) {
             Some(None) => {
+                if plan.turns {
+                    self.tracking.lose_turn();
+                }
                 self.refuse();
                 return Ok(());
             }
-            Some(Some(true)) => self.survey().await?,
+            Some(Some(true)) => {
+                if plan.turns {
+                    self.tracking.lose_turn();
+                }
+                self.survey().await?;
+            }
             Some(Some(false)) | None => {}
         }
         match attached {
@@ -428,16 +442,20 @@ impl Heartbeat {
         let is_poked = self.watch.take_poke();
         let is_full = is_over(self.times.full, attached.term())
             || self.watch.take_loss()
+            || self.is_unregistered
             || self.link.condition.runs_no_scripts();
         let is_tracking = self.session.is_tracking;
         let registers = post.is_some() && self.registers() && (is_full || self.has_news(now));
         let reads_poke = post.is_some() && (is_full || is_poked || !is_tracking);
-        // What only answers others need not prove anything, if that was done just now.
-        let is_answer =
-            !is_full && (is_poked || registers) && !is_over(self.times.heard, self.watch.interval());
-        let proves = is_tracking && !is_answer;
         let wants_other =
             if self.tracking.is_partial() { self.is_calm(now) } else { self.is_wide() && !self.is_calm(now) };
+        // What only answers others need not prove anything, if that was done just now. A question that waits for the other mode is
+        // not kept waiting by that.
+        let is_answer = !is_full
+            && (is_poked || registers)
+            && !(wants_other && self.is_wide())
+            && !is_over(self.times.heard, self.watch.interval());
+        let proves = is_tracking && !is_answer;
         if !is_answer {
             self.times.tried = now;
         }
@@ -461,6 +479,10 @@ impl Heartbeat {
         }
         let Some(post) = &plan.post else { return Plan { turns: false, ..plan } };
         if proves {
+            if self.ear.has_echoed() {
+                // Something else has changed the key, or everything, so that this connection is not told of the next change.
+                self.echo.is_told();
+            }
             self.ear.forget();
             plan.echo = Some(self.echo.ask(batch, &self.tracking, &post.echo, is_full, now));
         }
@@ -509,7 +531,10 @@ impl Heartbeat {
                 self.refuse();
                 return Ok(());
             }
-            Some(Ok(_)) => self.times.heard = Some(sent),
+            Some(Ok(_)) => {
+                self.times.heard = Some(sent);
+                self.ear.forget();
+            }
             None => {}
         }
         let beat = plan.registers.then(|| replies.next::<(u64, u64)>());
@@ -519,7 +544,10 @@ impl Heartbeat {
             territory.choose_another_post();
         }
         match poke.map(verdict) {
-            Some(Ok(poke)) => self.readings.read(number(poke), Instant::now()),
+            Some(Ok(poke)) => {
+                self.is_blind = false;
+                self.readings.read(number(poke), Instant::now());
+            }
             Some(Err(Verdict::Broken)) => return Err(End::Broken),
             Some(Err(Verdict::Sound)) => self.is_blind = !is_redirected,
             // It speaks of the server's state, and so does the other answer.
@@ -563,6 +591,9 @@ impl Heartbeat {
                 self.session.line.allow_grace(may_have_grace);
             }
         }
+        if plan.registers {
+            self.is_unregistered = !is_registered;
+        }
         if plan.is_full {
             self.times.full = Some(sent);
         }
@@ -571,8 +602,8 @@ impl Heartbeat {
             self.may_narrow = false;
         }
         // While the server tells what this process writes itself, a question waits until it does not: the word about a lease of
-        // one's own would overtake the load.
-        match self.times.full.filter(|_| !self.is_wide()) {
+        // one's own would overtake the load. Without a post the server has nothing to turn with.
+        match self.times.full.filter(|_| !self.is_wide() || post.is_none()) {
             Some(full) => self.link.tend(full + attached.term() + self.settings.connect_timeout),
             None => self.link.untend(),
         }
@@ -611,6 +642,8 @@ impl Heartbeat {
         if self.session.is_tracking {
             self.session.line.allow_grace(false);
         }
+        // It still answers reads. What they find is not proven, and so is served for the bound at most.
+        self.link.tend(Instant::now() + LONGEST_REFUSAL);
         self.link.condition.update(|facts| {
             facts.refusing = true;
             facts.why.refusing = self.refusal.clone().or(Some(TierCause::ClusterDown));

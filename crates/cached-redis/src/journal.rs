@@ -70,6 +70,7 @@ pub(crate) static NOTE: LazyLock<Script> = on_journal!(
     "local many = gone(oldest) ",
     "redis.call('ZREMRANGEBYRANK', key, 1, many) ",
     "if not note(oldest[2 * many], id) then return 0 end ",
+    "redis.call('ZCARD', key) ",
     "return 1",
 );
 

@@ -42,6 +42,9 @@ mod dialer;
 mod echo;
 mod endpoint;
 mod failure;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod health;
 mod heartbeat;

@@ -242,6 +242,7 @@ impl Link {
     /// Takes the right to set the state from every supervisor: there is no connection any more.
     pub(crate) fn close(&self) {
         self.hand_over(State::Down(TierCause::Lost));
+        self.condition.tell();
     }
 
     /// Has the connection replaced, if there is one; operations wait for the next.
@@ -267,7 +268,6 @@ impl Link {
             self.replace(published, state);
             published.supervisor = supervisor;
         });
-        self.condition.tell();
         supervisor
     }
 

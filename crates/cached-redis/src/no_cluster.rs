@@ -64,6 +64,10 @@ impl Cluster {
         match *self {}
     }
 
+    pub(crate) async fn close(&self) {
+        match *self {}
+    }
+
     pub(crate) fn nodes(&self) -> Arc<[Arc<Node>]> {
         match *self {}
     }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{Attachment, Line, TierCause, TierError};
+use cached_core::{Attachment, Line, TierCause, TierError, planted};
 use tokio::{
     runtime::Handle,
     time::{timeout, timeout_at},
@@ -137,7 +137,11 @@ impl Node {
         }
         let ask = || self.watch.pulse.notify_one();
         let session = timeout_at(vigil.deadline().into(), self.link.tended_session(ask)).await;
-        session.ok().flatten().ok_or(TierError::Unavailable)
+        let session = session.ok().flatten().ok_or(TierError::Unavailable)?;
+        if !is_first {
+            vigil.begin_after_a_pause();
+        }
+        Ok(session)
     }
 
     /// Has the connection made, and waits for the outcome of the first attempt.
@@ -288,6 +292,9 @@ impl Node {
 
     /// Removes this process from the register: nothing that it holds is served any more.
     fn leave(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
+        if planted!("member-stays") {
+            return None;
+        }
         let session = self.link.current()?;
         let command = self.member.leave()?;
         let limit = self.settings.connect_timeout;

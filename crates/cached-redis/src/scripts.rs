@@ -246,9 +246,16 @@ pub(crate) static SLOWEST: LazyLock<Script> = timed!(
     "return string.format('%.0f', slowest)",
 );
 
-/// How many keys the server has evicted, as text. It touches no key at all.
-pub(crate) static EVICTED: LazyLock<Script> =
-    LazyLock::new(|| Script::new("return string.match(redis.call('INFO', 'stats'), 'evicted_keys:(%d+)')"));
+/// How many keys the server has evicted, as text; or `full` if it tracks half as many as it does by default, and so may come to forget
+/// some. It touches no key at all.
+pub(crate) static EVICTED: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local stats = redis.call('INFO', 'stats') \
+         local tracked = string.match(stats, 'tracking_total_keys:(%d+)') \
+         if tracked and tonumber(tracked) >= 500000 then return 'full' end \
+         return string.match(stats, 'evicted_keys:(%d+)')",
+    )
+});
 
 /// The state of the cluster as the server sees it, its epoch, and a name for which server holds which slots: another name,
 /// another map. It touches no key, so a server that is cut off answers it as well.

@@ -83,6 +83,9 @@ impl Supervision {
             number: self.link.begin(),
         };
         *task = Some(runtime.spawn(supervisor.run()));
+        // Observers are told under no lock: they may ask how the tier is.
+        drop(task);
+        self.link.condition.tell();
         Ok(())
     }
 
@@ -237,6 +240,7 @@ impl Supervisor {
                 last_try: Instant::now(),
                 readings: Readings::default(),
                 is_blind: false,
+                is_unregistered: false,
                 is_first: true,
                 territory,
                 post: None,

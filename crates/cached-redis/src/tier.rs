@@ -590,6 +590,9 @@ fn seed(batch: &mut Batch, tags: &[String], keep: Duration) {
 
 /// How long a generation is kept that is made, or would not last for as long as is asked for.
 fn longer(keep: Duration) -> Duration {
+    if planted!("tag-kept-for-load") {
+        return keep;
+    }
     keep.saturating_add(keep.clamp(*SPARE.start(), *SPARE.end()))
 }
 

@@ -6,6 +6,9 @@
 //! used only as long as the server can be seen not to evict anything. Where it does, what this process wrote itself
 //! comes back to it as a change, which costs it one more question.
 //!
+//! The same is true of keys that the server forgets because it tracks too many (`tracking-table-max-keys`, a million by default). It does
+//! not count these, so `NOLOOP` is used only while it tracks less than half of that.
+//!
 //! To see that nothing was evicted is a question of its own in each heartbeat. So `NOLOOP` is also let go while nothing is
 //! written: a process that is asked for nothing but hits in memory has no words of its own that could come back.
 
@@ -21,6 +24,9 @@ use crate::{
     scripts::EVICTED,
     watch::Ear,
 };
+
+/// What the server answers when it tracks so many keys that it may come to forget some.
+const FULL: &str = "full";
 
 /// What is tracked on one connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +54,7 @@ impl Tracking {
         let others = Trial::begin(Self::Others(String::new()), ear, echo, &mut batch);
         let mut replies = batch.send(connection).await?;
         if let Ok(evicted) = answered(replies.next::<String>())?
+            && evicted != FULL
             && others.outcome(&mut replies, connection).await?.is_ok()
         {
             return Ok((Self::Others(evicted), None));
@@ -90,8 +97,16 @@ impl Tracking {
     /// one.
     pub(crate) fn has_missed(&self, replies: &mut Replies) -> bool {
         match self {
-            Self::Others(before) => replies.next::<String>().ok().as_ref() != Some(before),
+            Self::Others(before) => is_another(before, replies.next::<String>().ok()),
             Self::Off | Self::All => false,
+        }
+    }
+
+    /// Whether it may have turned to the other mode is not known, as the answers are lost.
+    pub(crate) fn lose_turn(&mut self) {
+        if *self == Self::All {
+            // The next heartbeat finds another answer.
+            *self = Self::Others(String::new());
         }
     }
 
@@ -109,7 +124,8 @@ impl Tracking {
             // Also what the server has evicted in the name of the command before.
             Self::ask(batch);
         } else {
-            Self::ask(batch);
+            // With its source: what a script that is not known is asked for again later would count as evicted before.
+            batch.add_source(&EVICTED, "");
             batch.add(Self::Others(String::new()).command());
         }
     }
@@ -120,7 +136,7 @@ impl Tracking {
             Self::Off => false,
             Self::Others(before) => {
                 let is_all = replies.next::<Value>().is_ok();
-                let has_missed = replies.next::<String>().ok().as_ref() != Some(before);
+                let has_missed = is_another(before, replies.next::<String>().ok());
                 if is_all {
                     *self = Self::All;
                 }
@@ -136,6 +152,11 @@ impl Tracking {
             }
         }
     }
+}
+
+/// Whether the server may have forgotten keys since it gave the first of these answers.
+fn is_another(before: &str, answer: Option<String>) -> bool {
+    before == FULL || answer.is_none_or(|answer| answer != before)
 }
 
 /// A mode that is tried on a new connection.

@@ -178,7 +178,7 @@ impl Watch {
         let (Some(attached), PushKind::Invalidate) = (self.attached(), &push.kind) else { return false };
         let mut has_echo = false;
         match push.data.first() {
-            Some(Value::Array(keys)) => {
+            Some(Value::Array(keys)) if keys.iter().all(|key| matches!(key, Value::BulkString(_))) => {
                 for key in keys {
                     if let Value::BulkString(key) = key {
                         has_echo |= key.starts_with(attached.echo.as_bytes());
@@ -187,7 +187,7 @@ impl Watch {
                 }
             }
             _ if planted!("flush-ignored") => {}
-            // The whole database was emptied, and with it the register of members.
+            // The whole database was emptied, and with it the register of members. Or it is not known which keys have changed.
             _ => {
                 self.all_changed();
                 self.is_lost.store(true, Ordering::Release);
@@ -261,5 +261,75 @@ impl Attached {
     pub(crate) fn reach(&self, connect_timeout: Duration) -> Duration {
         let terms = [self.attachment.grace, self.term(), connect_timeout];
         terms.into_iter().fold(self.bound(), Duration::saturating_add).min(LONGEST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use cached_core::Watcher;
+
+    use super::*;
+
+    #[derive(Debug, Default)]
+    struct Counter {
+        keys: AtomicUsize,
+        all: AtomicUsize,
+    }
+
+    impl Watcher for Counter {
+        fn changed(&self, _: &[u8]) {
+            self.keys.fetch_add(1, Ordering::SeqCst);
+        }
+
+        fn all_changed(&self) {
+            self.all.fetch_add(1, Ordering::SeqCst);
+        }
+
+        fn restored(&self) {}
+    }
+
+    /// How many keys changed, and how often everything did.
+    fn heard(kind: PushKind, data: Vec<Value>) -> (usize, usize) {
+        let (watch, counter) = (Watch::default(), Arc::new(Counter::default()));
+        watch.attach(Attachment {
+            watcher: counter.clone(),
+            namespace: "ns".to_owned(),
+            journal: "ns:%tags".to_owned(),
+            bound: HEARTBEAT,
+            grace: Duration::ZERO,
+        });
+        watch.hear(&PushInfo { kind, data });
+        (counter.keys.load(Ordering::SeqCst), counter.all.load(Ordering::SeqCst))
+    }
+
+    fn bulk(key: &str) -> Value {
+        Value::BulkString(key.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn each_key_is_told_but_those_of_the_processes() {
+        let keys =
+            vec![bulk("ns:a"), bulk("ns:%members"), bulk("ns:%poke"), bulk("ns:%echo:1"), bulk("ns:b")];
+        assert_eq!(heard(PushKind::Invalidate, vec![Value::Array(keys)]), (2, 0));
+        assert_eq!(heard(PushKind::Invalidate, vec![Value::Array(Vec::new())]), (0, 0));
+        assert_eq!(heard(PushKind::Message, vec![Value::Array(vec![bulk("ns:a")])]), (0, 0));
+    }
+
+    /// Which keys it is about is not known, so it is about all of them.
+    #[test]
+    fn changes_that_cannot_be_read_are_changes_of_everything() {
+        for data in [
+            vec![],
+            vec![Value::Nil],
+            vec![bulk("ns:a")],
+            vec![Value::Set(vec![bulk("ns:a")])],
+            vec![Value::Array(vec![bulk("ns:a"), Value::Int(7)])],
+            vec![Value::Array(vec![Value::SimpleString("ns:a".to_owned())])],
+            vec![Value::Array(vec![Value::Array(vec![bulk("ns:a")])])],
+        ] {
+            assert_eq!(heard(PushKind::Invalidate, data), (0, 1));
+        }
     }
 }

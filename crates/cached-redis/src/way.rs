@@ -187,8 +187,9 @@ impl Way {
 
     /// Takes leave of the other processes, and of the servers.
     pub(crate) async fn close(&self) {
-        for node in self.nodes() {
-            node.close().await;
+        match self {
+            Self::One(node) => node.close().await,
+            Self::Many(cluster) => cluster.close().await,
         }
     }
 

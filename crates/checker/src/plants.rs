@@ -3,6 +3,8 @@
 
 use std::{fmt, time::Duration};
 
+use redis_harness::Mode;
+
 use crate::{
     check::Promise,
     faults::FaultMix,
@@ -35,7 +37,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Plant> {
     PLANTS.iter().find(|plant| plant.name == name)
 }
 
-use Promise::{Acknowledged, Bound, Confirmed, Fence, OneLoad};
+use Promise::{Acknowledged, Answers, Bound, Confirmed, Deadline, Fence, OneLoad};
 
 /// All of them.
 pub(crate) const PLANTS: &[Plant] = &[
@@ -201,6 +203,54 @@ pub(crate) const PLANTS: &[Plant] = &[
         breaks: &[Confirmed],
         suit: confirmations,
     },
+    Plant {
+        name: "member-stays",
+        what: "redis, the end of a process: it stays in the register, and confirmations wait for it",
+        breaks: &[Deadline],
+        suit: orderly_exit,
+    },
+    Plant {
+        name: "proof-in-another-mode",
+        what: "redis, the echo: the key is read without `NOLOOP`, so a server that tells nothing under it is believed",
+        breaks: &[Bound],
+        suit: deaf_under_noloop,
+    },
+    Plant {
+        name: "proof-by-command",
+        what: "redis, the echo: the key is read by a command, so a server that tells nothing of what scripts read is believed",
+        breaks: &[Bound],
+        suit: deaf_in_scripts,
+    },
+    Plant {
+        name: "mark-by-type",
+        what: "core, the text of a part: a string that reads as a number is marked as one unless its type is a known string",
+        breaks: &[Fence],
+        suit: tags,
+    },
+    Plant {
+        name: "value-tag-unescaped",
+        what: "core, the tags of a value: their parts are not escaped, those of an invalidation are",
+        breaks: &[Fence],
+        suit: tags,
+    },
+    Plant {
+        name: "tag-kept-for-load",
+        what: "core and redis: the generation of a tag is kept for as long as a lease, and not for as long as the value",
+        breaks: &[OneLoad],
+        suit: read_only,
+    },
+    Plant {
+        name: "absence-written",
+        what: "core, the guard of a codec: `Some(None)` is passed on to JSON, which writes it as `null`",
+        breaks: &[Answers],
+        suit: quiet,
+    },
+    Plant {
+        name: "version-not-in-key",
+        what: "core, the hash of a key: without the function and its version, which share flights and entries then",
+        breaks: &[Answers],
+        suit: two_versions,
+    },
 ];
 
 /// A short run without faults, in which most keys are left alone for a while.
@@ -322,6 +372,49 @@ fn confirmations(plan: &mut Plan) {
     plan.mix.confirmed = 500_000;
     plan.mix.write = 8_000;
     plan.faults = FaultMix { very_slow: 2, swallow: 1, calm: (50, 100), ..plan.faults };
+}
+
+/// One worker ends in order and is replaced, while others ask for confirmations. A process that did not sign off may serve for
+/// longer than a confirmation may take, even where the machine is late now and then.
+fn orderly_exit(plan: &mut Plan) {
+    quiet(plan);
+    plan.operations = u64::MAX;
+    plan.longest = Some(Duration::from_millis(5_800));
+    plan.settings.grace = 8_000;
+    plan.rate = 4_000;
+    plan.mix.confirmed = 1_000_000;
+    plan.mix.write = 4_000;
+    plan.faults = FaultMix { worker_leave: 1, calm: (3_000, 3_400), ..FaultMix::NONE };
+}
+
+/// The server tells nothing while `NOLOOP` is on.
+fn deaf_under_noloop(plan: &mut Plan) {
+    quiet(plan);
+    plan.usual = Mode::DeafUnderNoLoop;
+    plan.faults = FaultMix::NONE;
+}
+
+/// The server tells nothing of what scripts read.
+fn deaf_in_scripts(plan: &mut Plan) {
+    deaf_under_noloop(plan);
+    plan.usual = Mode::DeafInScripts;
+}
+
+/// Everything is loaded once, and nothing is a cause for another load.
+fn read_only(plan: &mut Plan) {
+    quiet(plan);
+    plan.operations = u64::MAX;
+    plan.rate = 4_000;
+    plan.mix = Mix { fail: 0, panic: 0, ..plan.mix.reading() };
+    plan.faults = FaultMix::NONE;
+}
+
+/// Of the key whose function has two versions.
+fn two_versions(plan: &mut Plan) {
+    quiet(plan);
+    (plan.keys, plan.only) = (12, Some(9));
+    plan.rate = 4_000;
+    plan.faults = FaultMix::NONE;
 }
 
 #[cfg(test)]

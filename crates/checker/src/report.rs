@@ -68,7 +68,7 @@ fn answer_name(answer: Answer) -> &'static str {
         Answer::Failed => "the load failed",
         Answer::Panicked => "the load panicked",
         Answer::Cancelled => "cancelled",
-        Answer::Mixed => "another key's value",
+        Answer::Mixed => "another value",
     }
 }
 

@@ -20,6 +20,19 @@ pub(crate) enum Flavor {
     Valued,
     /// No function: a keyspace that values are put into.
     Stored,
+    /// Two versions of one function, whose values are under one name.
+    Twofold,
+}
+
+/// What a group is called where a function takes it. The type is not the one that invalidations write the name from: a tag has one
+/// name, whatever it is written from.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Label(pub(crate) String);
+
+/// What a group is called. Of even ones the name has a character that is escaped, and of odd ones it reads as a number.
+pub(crate) fn label(group: u32) -> String {
+    if group.is_multiple_of(2) { format!("group {group}") } else { group.to_string() }
 }
 
 /// What an invalidation is given.
@@ -51,6 +64,7 @@ pub(crate) fn group(key: u32) -> u32 {
 pub(crate) fn flavor(key: u32) -> Flavor {
     match (key % GROUP, group(key) % 2) {
         (0, _) => Flavor::Tagged,
+        (1, 0) if group(key) % 4 == 2 => Flavor::Twofold,
         (1, 0) => Flavor::Plain,
         (1, _) => Flavor::Own,
         (2, _) => Flavor::Checked,
@@ -64,7 +78,10 @@ pub(crate) fn reaches(form: Form, of: u32, key: u32) -> bool {
     let same_group = group(of) == group(key);
     match form {
         Form::Key | Form::ForeignKey => of == key,
-        Form::Tag => same_group && !matches!(flavor(key), Flavor::Plain | Flavor::Own | Flavor::Stored),
+        Form::Tag => {
+            let has_tag = matches!(flavor(key), Flavor::Tagged | Flavor::Checked | Flavor::Valued);
+            same_group && has_tag
+        }
         Form::Pattern => same_group && flavor(key) != Flavor::Stored,
         Form::Clear | Form::Flush => true,
     }
@@ -72,13 +89,16 @@ pub(crate) fn reaches(form: Form, of: u32, key: u32) -> bool {
 
 /// The name of a key in Redis, without the namespace; `None` for the keyspace's, whose names are digests.
 pub(crate) fn name(key: u32) -> Option<String> {
-    let group = group(key);
+    let group = label(group(key)).replace(' ', "%20");
+    let mark = if group.parse::<u32>().is_ok() { "%S" } else { "" };
+    let group = format!("{mark}{group}");
     Some(match flavor(key) {
         Flavor::Tagged => format!("k:{group}:tagged:{key}"),
         Flavor::Plain => format!("k:{group}:plain:{key}"),
         Flavor::Own => format!("k:{group}:own:{key}"),
         Flavor::Checked => format!("k:{group}:checked:{key}"),
         Flavor::Valued => format!("k:{group}:valued:{key}"),
+        Flavor::Twofold => format!("k:{group}:twofold:{key}"),
         Flavor::Stored => return None,
     })
 }
@@ -88,13 +108,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn eight_keys_have_every_flavor_and_each_form_reaches_its_own() {
-        let flavors: Vec<_> = (0..8).map(flavor).collect();
-        for flavor in
-            [Flavor::Tagged, Flavor::Plain, Flavor::Own, Flavor::Checked, Flavor::Valued, Flavor::Stored]
-        {
-            assert!(flavors.contains(&flavor), "{flavor:?}");
-        }
+    fn twelve_keys_have_every_flavor_and_each_form_reaches_its_own() {
+        use Flavor::{Checked, Own, Plain, Stored, Tagged, Twofold, Valued};
+
+        let flavors: Vec<_> = (0..12).map(flavor).collect();
+        let groups = [
+            [Tagged, Plain, Checked, Valued],
+            [Tagged, Own, Checked, Stored],
+            [Tagged, Twofold, Checked, Valued],
+        ];
+        assert_eq!(flavors, groups.concat());
         let reached = |form, of| (0..8).filter(|&key| reaches(form, of, key)).collect::<Vec<_>>();
         assert_eq!(reached(Form::Key, 5), [5]);
         assert_eq!(reached(Form::Tag, 1), [0, 2, 3]);
@@ -102,5 +125,11 @@ mod tests {
         assert_eq!(reached(Form::Pattern, 0), [0, 1, 2, 3]);
         assert_eq!(reached(Form::Pattern, 7), [4, 5, 6]);
         assert_eq!(reached(Form::Clear, 3).len(), 8);
+    }
+    #[test]
+    fn names_are_those_of_redis() {
+        assert_eq!(name(2).as_deref(), Some("k:group%200:checked:2"));
+        assert_eq!(name(5).as_deref(), Some("k:%S1:own:5"));
+        assert_eq!(name(7), None);
     }
 }

@@ -7,6 +7,7 @@
 //! | `ask KEY` | `VALUE OUTCOME` |
 //! | `burst KEY CALLERS MS` | `loading` when a load begins, which takes so long; then `VALUES LOADS LONGEST`: how many different values the callers got, how many loads there were here, and how many ms the longest call took |
 //! | `invalidate KEY` | `done`, or the error |
+//! | `confirm KEY` | the same, when no process has the value any more, and how many ms that took |
 //! | `stats` | the cache's counters as JSON |
 //! | `stats off` | that it runs, without a look at the cache |
 
@@ -90,6 +91,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 Ok(()) => println!("done"),
                 Err(error) => println!("{error}"),
             },
+            Some(("confirm", key)) => {
+                let began = Instant::now();
+                let outcome = answer::invalidate(key).confirmed().await;
+                let outcome = outcome.map_or_else(|error| error.to_string(), |()| "done".to_owned());
+                println!("{outcome} {}", began.elapsed().as_secs_f64() * 1e3);
+            }
             Some(("stats", _)) => println!("no cache was asked for"),
             _ => println!("{}", serde_json::to_string(&default_cache().stats())?),
         }

@@ -7,7 +7,7 @@ use program::build;
 mod program;
 
 /// Levels that must fit into 2 MiB of stack.
-const DEPTH: usize = 1800;
+const DEPTH: usize = 4500;
 
 #[test]
 fn a_function_that_calls_itself_goes_deep_in_a_thread() {

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Flight, Flights, Landing, Phase, chain, lock, pulse::Pulse, wake};
+use super::{Flight, Flights, Landing, Phase, Wakers, chain, lock, pulse::Pulse, wake};
 use crate::{
     claim::{Carried, Claim},
     leaving::Leaving,
@@ -190,7 +190,11 @@ impl Leader {
 
     /// The load has ended. From now on nobody takes the lead from this one.
     pub(crate) fn begin_landing(&self) {
-        self.flight.state().landing = Some(Instant::now());
+        let mut state = self.flight.state();
+        // Of one that was overtaken it does not count: another one loads.
+        if Arc::ptr_eq(&state.pulse, &self.pulse) {
+            state.landing = Some(Instant::now());
+        }
     }
 
     /// Ends the flight: its result is not stored, and those who follow start over.
@@ -222,6 +226,7 @@ impl Leader {
         }
         let is_followed = state.followers > 0;
         let mut is_over = !is_followed;
+        let mut heir = None;
         let wakers = match end {
             End::Failed(landing) if state.spent || !is_followed => {
                 state.phase = Phase::Done(landing);
@@ -234,7 +239,8 @@ impl Leader {
                 if matches!(end, End::Unshared) {
                     state.is_serial = true;
                     // One is enough, and so are a thousand wakes for a thousand loads.
-                    vec![state.take_waker()]
+                    heir = state.choose_heir();
+                    Wakers::new()
                 } else {
                     state.take_wakers()
                 }
@@ -246,6 +252,9 @@ impl Leader {
         }
         drop(shard);
         wake(wakers);
+        if let Some(heir) = heir {
+            heir.wake();
+        }
         is_followed
     }
 }

@@ -15,7 +15,7 @@ mod pulse;
 mod tests;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap, btree_map::Entry},
     fmt,
     future::Future,
     pin::Pin,
@@ -66,9 +66,13 @@ pub(crate) struct Flight {
 struct State {
     phase: Phase,
     followers: usize,
-    wakers: Vec<Option<Waker>>,
-    /// Seats that a follower has left.
-    free_seats: Vec<usize>,
+    /// Of the followers that wait, by their seats: the one that came first has the lowest.
+    wakers: BTreeMap<u64, Waker>,
+    /// How many seats were taken.
+    seats: u64,
+    /// The seat of the follower that the lead was handed to, while the flight is vacant. No other one takes it, or newcomers
+    /// would keep those that wait from their turn.
+    heir: Option<u64>,
     superseded: bool,
     /// The load has ended, and it is being found out whether its value may be kept.
     landing: Option<Instant>,
@@ -122,7 +126,7 @@ impl Flights {
             return Role::Lead(self.depart_in(&mut shard, key));
         };
         let mut state = flight.state();
-        if matches!(state.phase, Phase::Vacant) {
+        if matches!(state.phase, Phase::Vacant) && state.heir.is_none() {
             return Role::Lead(state.promote(self, flight));
         }
         let within = chain::flights();
@@ -155,8 +159,9 @@ impl Flights {
         let state = State {
             phase: Phase::Running,
             followers: 0,
-            wakers: Vec::new(),
-            free_seats: Vec::new(),
+            wakers: BTreeMap::new(),
+            seats: 0,
+            heir: None,
             superseded: false,
             landing: None,
             spent: false,
@@ -265,34 +270,36 @@ impl State {
     /// A follower takes the lead.
     fn promote(&mut self, flights: &Arc<Flights>, flight: &Arc<Flight>) -> Leader {
         self.phase = Phase::Running;
+        self.heir = None;
         self.landing = None;
         self.pulse = Arc::new(Pulse::new());
         Leader::new(flights.clone(), flight.clone(), self.pulse.clone())
     }
 
-    fn take_seat(&mut self) -> usize {
-        self.free_seats.pop().unwrap_or_else(|| {
-            self.wakers.push(None);
-            self.wakers.len() - 1
-        })
+    fn take_seat(&mut self) -> u64 {
+        self.seats += 1;
+        self.seats
+    }
+
+    /// Hands the lead to the follower that has waited longest.
+    #[must_use = "the waker is to be woken outside of the locks"]
+    fn choose_heir(&mut self) -> Option<Waker> {
+        let (seat, waker) = self.wakers.pop_first()?;
+        self.heir = Some(seat);
+        Some(waker)
     }
 
     /// A flight that has ended is not overtaken any more: its followers were there before the invalidation, and have yet to be
     /// polled.
     #[must_use = "the wakers are to be woken outside of the locks"]
-    fn supersede(&mut self) -> Vec<Option<Waker>> {
+    fn supersede(&mut self) -> Wakers {
         self.superseded |= !matches!(self.phase, Phase::Done(_));
         self.take_wakers()
     }
 
-    /// Of the follower that has waited longest, as a rule.
-    fn take_waker(&mut self) -> Option<Waker> {
-        self.wakers.iter_mut().find_map(Option::take)
-    }
-
     /// Followers that are still there register anew when they are polled.
-    fn take_wakers(&mut self) -> Vec<Option<Waker>> {
-        self.wakers.iter_mut().map(Option::take).collect()
+    fn take_wakers(&mut self) -> Wakers {
+        std::mem::take(&mut self.wakers)
     }
 }
 
@@ -300,8 +307,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn wake(wakers: Vec<Option<Waker>>) {
-    for waker in wakers.into_iter().flatten() {
+type Wakers = BTreeMap<u64, Waker>;
+
+fn wake(wakers: Wakers) {
+    for waker in wakers.into_values() {
         waker.wake();
     }
 }
@@ -312,7 +321,7 @@ pub(crate) struct Follower {
     flight: Arc<Flight>,
     /// The loads that it waits in.
     within: Vec<Arc<Flight>>,
-    seat: Option<usize>,
+    seat: Option<u64>,
     patient: bool,
     /// When the load ended, if it had when this one came.
     pub(crate) landing_since: Option<Instant>,
@@ -329,12 +338,17 @@ pub(crate) enum Arrival {
 
 impl Follower {
     /// Takes the lead if the leader could have gone on for `patience` and was not polled, as happens when its
-    /// caller holds it without polling, or its runtime is gone.
+    /// caller holds it without polling, or its runtime is gone; or if the lead is vacant, and the follower that it was handed to has
+    /// not taken it.
     pub(crate) fn overtake(&mut self, patience: Duration) -> Option<Leader> {
         let mut state = self.flight.state();
         // A landing takes milliseconds, unless nobody drives the runtime that it was handed to.
         let idle = state.landing.map_or_else(|| state.pulse.idle(), |since| since.elapsed());
-        let parked = matches!(state.phase, Phase::Running) && idle >= patience;
+        let parked = match state.phase {
+            Phase::Running => idle >= patience,
+            Phase::Vacant => true,
+            Phase::Done(_) => false,
+        };
         parked.then(|| state.promote(&self.flights, &self.flight))
     }
 
@@ -356,13 +370,15 @@ impl Future for Follower {
         }
         match &state.phase {
             Phase::Done(landing) => return Poll::Ready(Arrival::Landed(landing.clone())),
-            Phase::Vacant => return Poll::Ready(Arrival::Lead(state.promote(&self.flights, &flight))),
-            Phase::Running => {}
+            Phase::Vacant if state.heir.is_none() || state.heir == self.seat => {
+                return Poll::Ready(Arrival::Lead(state.promote(&self.flights, &flight)));
+            }
+            Phase::Vacant | Phase::Running => {}
         }
         let seat = *self.seat.get_or_insert_with(|| state.take_seat());
-        match &mut state.wakers[seat] {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
+        match state.wakers.entry(seat) {
+            Entry::Occupied(mut known) => known.get_mut().clone_from(cx.waker()),
+            Entry::Vacant(free) => _ = free.insert(cx.waker().clone()),
         }
         Poll::Pending
     }
@@ -374,13 +390,21 @@ impl Drop for Follower {
         let mut state = self.flight.state();
         state.followers -= 1;
         if let Some(seat) = self.seat {
-            state.wakers[seat] = None;
-            state.free_seats.push(seat);
+            state.wakers.remove(&seat);
         }
         let is_vacant = matches!(state.phase, Phase::Vacant);
         let deserted = is_vacant && state.followers == 0;
-        // It may have been the one that was woken to take the lead.
-        let next = if is_vacant { state.take_waker() } else { None };
+        let next = match state.heir {
+            _ if !is_vacant => None,
+            // The lead goes to the next one.
+            Some(_) if state.heir == self.seat => {
+                state.heir = None;
+                state.choose_heir()
+            }
+            Some(_) => None,
+            // All were woken, and this may have been the only one that came.
+            None => state.wakers.pop_first().map(|(_, waker)| waker),
+        };
         drop(state);
         if let Some(next) = next {
             next.wake();

@@ -1,4 +1,5 @@
 use std::{
+    collections::VecDeque,
     future::{pending, poll_fn},
     pin::pin,
     sync::atomic::{AtomicBool, Ordering},
@@ -168,6 +169,40 @@ fn followers_of_a_flight_that_has_landed_have_its_slot_whatever_is_said_later() 
     assert!(matches!(poll(&mut followers[0], &bell), Poll::Ready(Arrival::Landed(_))));
     flight.fall();
     assert!(matches!(poll(&mut followers[1], &bell), Poll::Ready(Arrival::Landed(_))));
+}
+
+#[test]
+fn the_lead_goes_to_the_follower_that_has_waited_longest() {
+    let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
+    let mut leader = lead(&flights, &key);
+    let mut waiting: VecDeque<_> = (0..3).map(|_| follow(&flights, &key)).collect();
+    for follower in &mut waiting {
+        assert!(poll(follower, &bell).is_pending());
+    }
+    for _ in 0..10 {
+        assert!(leader.hand_on());
+        // Newcomers follow, and do not take the lead from the one that was woken, whichever is polled first.
+        let mut newcomer = follow(&flights, &key);
+        assert!(poll(&mut newcomer, &bell).is_pending());
+        let mut heir = waiting.pop_front().unwrap();
+        for follower in &mut waiting {
+            assert!(poll(follower, &bell).is_pending());
+        }
+        let Poll::Ready(Arrival::Lead(next)) = poll(&mut heir, &bell) else { panic!("it does not lead") };
+        leader = next;
+        waiting.push_back(newcomer);
+    }
+    // One that goes away instead hands it on, and one that is not polled is passed over.
+    assert!(leader.hand_on());
+    drop(waiting.pop_front());
+    let mut heir = waiting.pop_front().unwrap();
+    assert!(poll(&mut waiting[0], &bell).is_pending());
+    let Poll::Ready(Arrival::Lead(leader)) = poll(&mut heir, &bell) else { panic!("it does not lead") };
+    waiting.push_back(follow(&flights, &key));
+    assert!(poll(&mut waiting[1], &bell).is_pending());
+    assert!(leader.hand_on());
+    let leader = waiting[1].overtake(INSTANTLY).expect("the lead is vacant");
+    assert!(leader.land(slot(), || ()));
 }
 
 #[test]

@@ -24,7 +24,10 @@
 //!
 //! The digest is the first half of the hash of the [canonical bytes](super::encode).
 
-use std::fmt::{self, Write};
+use std::{
+    any,
+    fmt::{self, Write},
+};
 
 use serde::{
     Serialize, Serializer,
@@ -32,6 +35,7 @@ use serde::{
 };
 
 use super::encode::{Refusal, encode};
+use crate::planted;
 
 #[cfg(test)]
 mod tests;
@@ -48,6 +52,11 @@ pub(crate) fn text<T: Serialize + ?Sized>(value: &T, out: &mut String) -> Result
     let start = out.len();
     let mut content = Content::Unknown;
     if value.serialize(Scalar { start, inside_some: false, content: &mut content, out }).is_ok() {
+        let is_text =
+            || any::type_name::<T>().ends_with("str") || any::type_name::<T>().ends_with("::String");
+        if planted!("mark-by-type") && out[start..].starts_with("%S") && is_text() {
+            out.replace_range(start..start + 2, "");
+        }
         return Ok(None);
     }
     // Either a digest is due, or the value is refused: then `encode` says why.

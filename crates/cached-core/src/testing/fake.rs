@@ -46,6 +46,7 @@ struct Server {
     invalidated: Mutex<Vec<String>>,
     generations: AtomicUsize,
     is_down: AtomicBool,
+    are_leases_lost: AtomicBool,
     fills_held: watch::Sender<bool>,
     deletes_held: watch::Sender<bool>,
     looks_held: watch::Sender<bool>,
@@ -89,6 +90,7 @@ impl FakeTier {
             invalidated: Mutex::default(),
             generations: AtomicUsize::new(0),
             is_down: AtomicBool::new(false),
+            are_leases_lost: AtomicBool::new(false),
             fills_held: watch::Sender::new(false),
             deletes_held: watch::Sender::new(false),
             looks_held: watch::Sender::new(false),
@@ -156,6 +158,12 @@ impl FakeTier {
     /// From now on, `delete` waits before it takes effect, or goes on.
     pub fn hold_deletes(&self, is_held: bool) {
         self.server.deletes_held.send_replace(is_held);
+    }
+
+    /// From now on, the answer to each `lease` is lost: it takes effect, and fails with [`TierError::Timeout`]. Or it is answered
+    /// again.
+    pub fn lose_leases(&self, are_lost: bool) {
+        self.server.are_leases_lost.store(are_lost, Ordering::SeqCst);
     }
 
     /// From now on, `look` waits before it looks, or goes on.
@@ -416,6 +424,9 @@ impl Tier for FakeTier {
         }
         if let (true, Some(journal)) = (ask.more, self.connection.journal.get()) {
             self.watch(journal);
+        }
+        if self.server.are_leases_lost.load(Ordering::SeqCst) {
+            return Err(TierError::Timeout);
         }
         let number = lock(&self.server.invalidated).len() as u64;
         let moment = ask.more.then_some(Moment { count: 1, number });

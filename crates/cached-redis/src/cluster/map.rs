@@ -35,7 +35,8 @@ impl SlotMap {
         let mut ranges =
             rows.iter().map(|row| Range::read(row, asked, addresses)).collect::<Option<Vec<_>>>()?;
         ranges.sort_by_key(|range| range.first);
-        Some(Self { epoch, ranges })
+        // A slot with two owners has none that could be asked.
+        ranges.is_sorted_by(|one, next| one.last < next.first).then_some(Self { epoch, ranges })
     }
 
     pub(crate) fn epoch(&self) -> u64 {
@@ -114,14 +115,17 @@ fn number(value: &Value) -> Option<u16> {
 mod tests {
     use super::*;
 
-    fn map(rows: &[(i64, i64, &str)]) -> SlotMap {
+    fn read(rows: &[(i64, i64, &str)]) -> Option<SlotMap> {
         let bulk = |text: &str| Value::BulkString(text.as_bytes().to_vec());
         let row = |&(first, last, host): &(i64, i64, &str)| {
             let server = Value::Array(vec![bulk(host), Value::Int(7000), bulk(&format!("id of {host}"))]);
             Value::Array(vec![Value::Int(first), Value::Int(last), server])
         };
         SlotMap::read(1, &Value::Array(rows.iter().map(row).collect()), "asked", &Addresses::default())
-            .unwrap()
+    }
+
+    fn map(rows: &[(i64, i64, &str)]) -> SlotMap {
+        read(rows).unwrap()
     }
 
     #[test]
@@ -142,6 +146,19 @@ mod tests {
         assert!(before.has_all(&after) && !after.has_all(&before) && before.has_all(&before));
         assert!(before.has(299) && !before.has(150));
         assert_eq!(map(&[(0, 99, "a")]).held_by("nobody"), Held::default());
+    }
+
+    #[test]
+    fn a_slot_with_two_owners_is_no_map() {
+        for rows in [
+            [(0, 16_383, "a"), (5, 5, "b")],
+            [(0, 10, "a"), (10, 20, "b")],
+            [(7, 7, "a"), (7, 7, "a")],
+            [(3, 9, "a"), (0, 3, "b")],
+        ] {
+            assert_eq!(read(&rows), None);
+        }
+        assert_eq!(map(&[(3, 9, "a"), (0, 2, "b")]).slots(), 10);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! the cluster is who is asked for what (`map`, `route`), and that each server's heartbeat looks whether it still has what was
 //! read over it (`territory`).
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod map;
 mod route;
 mod slots;
@@ -152,6 +154,12 @@ impl Cluster {
     /// Everybody that is known.
     pub(crate) fn nodes(&self) -> Arc<[Arc<Node>]> {
         self.0.all()
+    }
+
+    /// Takes leave of all servers at once: one that hangs does not keep the others from hearing it.
+    pub(crate) async fn close(&self) {
+        let nodes = self.nodes();
+        all(nodes.iter().map(|node| node.close())).await;
     }
 
     /// Keys by the server that holds them, if it is known: their places.

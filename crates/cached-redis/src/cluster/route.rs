@@ -131,7 +131,7 @@ fn sent_on(value: &Value, node: &Node) -> Option<Target> {
 }
 
 /// Out of `slot host:port`. Whoever does not know a host means his own.
-fn address(details: &str, own: &str, addresses: &Addresses) -> Option<Address> {
+pub(super) fn address(details: &str, own: &str, addresses: &Addresses) -> Option<Address> {
     let address = details.split_ascii_whitespace().nth(1)?;
     let (host, port) = address.rsplit_once(':')?;
     let host = if matches!(host, "" | "?") { own } else { host };

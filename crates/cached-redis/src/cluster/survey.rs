@@ -6,6 +6,7 @@ use cached_core::TierError;
 use futures_util::future::try_join_all;
 use redis::Value;
 
+use super::slots::SLOTS;
 use crate::{batch::Batch, node::Node};
 
 /// Who holds what at a moment, and what is on its way.
@@ -31,7 +32,7 @@ impl Survey {
 
     /// Those who were asked hold what they say.
     pub(crate) fn slots(&self) -> usize {
-        self.lines.iter().map(|line| line.split(' ').skip(2).map(size).sum::<usize>()).sum()
+        self.lines.iter().map(|line| slots_of(line)).sum()
     }
 
     /// Whether nothing has moved from here until `later`.
@@ -41,7 +42,7 @@ impl Survey {
 }
 
 /// What a server says of itself: its name, its epoch and its slots, and in brackets those that are on their way.
-fn own(nodes: &str) -> Option<String> {
+pub(super) fn own(nodes: &str) -> Option<String> {
     let line =
         nodes.lines().find(|line| line.split(' ').nth(2).is_some_and(|flags| flags.contains("myself")))?;
     let fields: Vec<_> = line.split(' ').collect();
@@ -49,11 +50,16 @@ fn own(nodes: &str) -> Option<String> {
     Some(format!("{id} {} {}", rest.first()?, rest.get(2..).unwrap_or_default().join(" ")))
 }
 
+/// How many slots a server holds that says this of itself.
+pub(super) fn slots_of(line: &str) -> usize {
+    line.split(' ').skip(2).map(size).sum()
+}
+
 /// How many slots `first-last` or `slot` are; one that is on its way stands in brackets, and is counted where it is.
 fn size(range: &str) -> usize {
     let (first, last) = range.split_once('-').unwrap_or((range, range));
-    match (first.parse::<usize>(), last.parse::<usize>()) {
-        (Ok(first), Ok(last)) if first <= last => last - first + 1,
+    match (first.parse::<u16>(), last.parse::<u16>()) {
+        (Ok(first), Ok(last)) if first <= last && last < SLOTS => usize::from(last - first) + 1,
         _ => 0,
     }
 }
@@ -69,5 +75,13 @@ mod tests {
         assert_eq!(survey.slots(), 101);
         assert!(!survey.is_calm_until(&survey), "one is on its way");
         assert_eq!(survey.lines, ["bb 5 0-99 200 [93->-cc]"]);
+    }
+
+    #[test]
+    fn slots_that_no_cluster_has_are_not_counted() {
+        for slots in ["0-18446744073709551615", "0-16384", "16384", "9-0", "-", "", "1-2-3", "-1"] {
+            assert_eq!(slots_of(&format!("bb 5 {slots} 7-8")), 2, "{slots}");
+        }
+        assert_eq!(slots_of("bb 5 0-16383"), 16_384);
     }
 }

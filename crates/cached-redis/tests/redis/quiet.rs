@@ -9,8 +9,8 @@ use std::{
 };
 
 use cached_core::{Tier, Watcher};
-use cached_redis::RedisTier;
-use redis_harness::{RedisServer, eventually_async};
+use cached_redis::{RedisState, RedisTier};
+use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
 use tokio::time::sleep;
 
 use crate::{
@@ -200,4 +200,37 @@ async fn a_quiet_process_notices_at_once_that_its_connection_is_cut() {
     server.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
     eventually_async("it is connected again", async || tier.health().reconnects == 1).await;
     assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+}
+
+/// The heartbeat that registers takes one round trip, and the question another one.
+#[tokio::test]
+async fn the_first_question_after_a_pause_has_its_budget_to_itself() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let tier = builder(&proxy.url()).operation_timeout(Duration::from_millis(500)).build().unwrap();
+    attach_with(&tier, Arc::new(Served::default()), BOUND, AMPLE);
+    up(&tier).await;
+    put(&tier, "key", vec![1], MINUTE).await.unwrap();
+    quiet(&server).await;
+    proxy.set_mode(Mode::Delay(Duration::from_millis(300)));
+    assert_eq!(bytes(&tier, "key").await, Some(vec![1]));
+}
+
+/// A replica answers reads, and registers nothing.
+#[tokio::test]
+async fn a_server_that_refuses_is_read_for_as_long_as_it_does() {
+    let server = RedisServer::start();
+    let tier = builder(&server.url()).connect_timeout(Duration::from_secs(4)).build().unwrap();
+    let (bound, grace) = (Duration::from_millis(200), Duration::from_millis(300));
+    attach_with(&tier, Arc::new(Served::default()), bound, grace);
+    up(&tier).await;
+    put(&tier, "key", vec![1], MINUTE).await.unwrap();
+    server.cli(&["REPLICAOF", "127.0.0.1", "1"]);
+    eventually_async("it is noticed", async || tier.state() == RedisState::Degraded).await;
+    // Longer than a registration counts.
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(7) {
+        assert_eq!(bytes(&tier, "key").await, Some(vec![1]));
+        sleep(Duration::from_millis(20)).await;
+    }
 }

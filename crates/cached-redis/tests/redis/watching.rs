@@ -91,6 +91,35 @@ async fn what_the_server_evicts_is_a_change_whoever_made_it_full() {
     assert_eq!(recorder.all.load(Ordering::SeqCst), 1);
 }
 
+/// A server forgets keys when it tracks too many, and with `NOLOOP` does not say so to the connection whose command made it do so.
+#[tokio::test]
+async fn while_the_server_may_forget_keys_this_process_is_told_everything() {
+    let server = RedisServer::start();
+    let (tier, recorder) = watched(&server.url()).await;
+    put(&tier, "key", vec![1], MINUTE).await.unwrap();
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut other = client.get_multiplexed_async_connection().await.unwrap();
+    redis::cmd("HELLO").arg(3).exec_async(&mut other).await.unwrap();
+    redis::cmd("CLIENT").arg("TRACKING").arg("ON").exec_async(&mut other).await.unwrap();
+    for part in 0..50 {
+        let mut command = redis::cmd("MGET");
+        (0..10_000).for_each(|number| _ = command.arg(format!("{part}:{number}")));
+        command.exec_async(&mut other).await.unwrap();
+    }
+    eventually_async("the change is told", async || recorder.all.load(Ordering::SeqCst) == 1).await;
+
+    let line = line(&tier).await;
+    let begin = now();
+    eventually_async("a later moment is proven", async || proven(&line) > begin).await;
+    recorder.take();
+    put(&tier, "key", vec![2], MINUTE).await.unwrap();
+    recorder.hears("key").await;
+    // A new connection does not begin with `NOLOOP` either.
+    let (tier, recorder) = watched(&server.url()).await;
+    put(&tier, "key", vec![3], MINUTE).await.unwrap();
+    recorder.hears("key").await;
+}
+
 #[tokio::test]
 async fn whoever_may_not_see_what_is_evicted_is_told_everything() {
     let server = RedisServer::start();

@@ -29,7 +29,7 @@ pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
                 .is_some_and(|&ended| ended <= event.end)
         };
         let why = match (event.what, event.answer()) {
-            (_, Some(Answer::Mixed)) => "the value was another key's",
+            (_, Some(Answer::Mixed)) => "the value was not one of this function and key, or was changed",
             (_, Some(Answer::Bypass)) => "the cache took no part",
             (_, Some(Answer::Failed)) if !waited_for(LoadEnd::Failed) => "an error that no load returned",
             (_, Some(Answer::Panicked)) if !waited_for(LoadEnd::Panicked) => "a panic that no load made",

@@ -2,8 +2,9 @@
 //!
 //! Every operation ends within its load's time and [`BUDGET`], not counting the time in which its own worker stood
 //! still or was starved. A call may wait for one load that is rejected and then load by itself, so two loads are
-//! allowed for. A confirmed invalidation may wait until a process that is gone has lost its right: the bound and
-//! the grace. If Redis loses everything meanwhile, nobody knows who is there, and that time begins again.
+//! allowed for. A confirmed invalidation may wait for a process that is cut off until it is back, and for one that was killed until
+//! that has lost its right: the bound and the grace at most. For one that has ended in order it does not wait. If Redis loses
+//! everything meanwhile, nobody knows who is there, and that time begins again.
 
 use super::{Findings, Prepared, Promise};
 use crate::{
@@ -21,10 +22,15 @@ pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
     }
     let settings = &prepared.history.settings;
     let losses = Losses::new(prepared);
+    let rights = Rights::new(prepared, &losses);
     for (index, event) in prepared.history.events.iter().enumerate() {
         let allowed = match event.what {
             What::Read(_) | What::FinalRead(_) | What::Refresh(_) => BUDGET + 2 * ms(LONGEST_LOAD),
-            What::Invalidate(_, Strength::Confirmed, _) => BUDGET + settings.outage_ns(),
+            What::Invalidate(_, Strength::Confirmed, _) => {
+                let is_unknown = rights.meets(event.start, event.end);
+                let trouble = prepared.outages.trouble(event.start, event.end);
+                BUDGET + if is_unknown { settings.outage_ns() } else { trouble.min(settings.outage_ns()) }
+            }
             What::Invalidate(..) | What::Set(_) => BUDGET,
             What::Load(_) | What::Stall | What::Mark(_) => continue,
         };
@@ -59,6 +65,26 @@ impl Losses {
     }
 }
 
+/// Since when processes that are gone, or that nobody knows of, have had a right to serve.
+struct Rights {
+    since: Vec<u64>,
+    length: u64,
+}
+
+impl Rights {
+    fn new(prepared: &Prepared<'_>, losses: &Losses) -> Self {
+        let history = prepared.history;
+        let killed = history.processes.iter().filter_map(|process| process.killed);
+        let since = killed.chain(losses.0.iter().copied()).collect();
+        Self { since, length: history.settings.outage_ns() + history.settings.recovery_ns() }
+    }
+
+    /// Whether one of them had it at any time from `from` to `to`.
+    fn meets(&self, from: u64, to: u64) -> bool {
+        self.since.iter().any(|since| *since <= to && from <= since + self.length)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::{
@@ -78,7 +104,7 @@ mod tests {
     fn who_waits_too_long_is_found_unless_it_stood_still() {
         let mut story = Story::new(1);
         story.read(0, 0, Answer::Miss, (1_000, 4_500), (1, 1_000));
-        story.confirmed(0, 0, (1_000, 6_200), 2);
+        story.confirmed(0, 0, (1_000, 4_000), 2);
         assert_eq!(broken(&story), 0);
         story.invalidate(0, Form::Key, 0, (1_000, 4_500), 2);
         assert_eq!(broken(&story), 1);
@@ -91,6 +117,29 @@ mod tests {
         story.fault(FaultKind::Flush, Target::Everyone, 12_000, 12_001);
         assert_eq!(broken(&story), 0);
         story.stick();
+        assert_eq!(broken(&story), 1);
+    }
+
+    #[test]
+    fn a_confirmation_waits_only_for_those_who_may_still_serve() {
+        let confirmed = || {
+            let mut story = Story::new(2);
+            story.confirmed(0, 0, (10_000, 15_200), 2);
+            story
+        };
+        assert_eq!(broken(&confirmed()), 1);
+        let causes: [fn(&mut Story); 3] = [
+            |story| story.kill(1, 8_000),
+            |story| story.fault(FaultKind::Flush, Target::Everyone, 8_000, 8_001),
+            |story| story.fault(FaultKind::Swallow, Target::Slot(1), 9_000, 11_000),
+        ];
+        for cause in causes {
+            let mut story = confirmed();
+            cause(&mut story);
+            assert_eq!(broken(&story), 0);
+        }
+        let mut story = confirmed();
+        story.fault(FaultKind::WorkerLeave, Target::Slot(1), 8_000, 8_010);
         assert_eq!(broken(&story), 1);
     }
 }

@@ -77,9 +77,9 @@ pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
     }
 }
 
-/// Whether all processes share its loads.
+/// Whether all processes share its loads. Two versions load beside each other.
 fn is_shared(key: u32) -> bool {
-    !matches!(flavor(key), Flavor::Own | Flavor::Stored)
+    !matches!(flavor(key), Flavor::Own | Flavor::Stored | Flavor::Twofold)
 }
 
 fn judge(prepared: &Prepared<'_>, causes: &Causes, first: usize, second: usize, findings: &mut Findings) {

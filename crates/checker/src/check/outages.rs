@@ -122,10 +122,15 @@ impl Outages {
         self.starved.get(usize::from(process)).map_or(0, |windows| windows.length(from, to))
     }
 
+    /// For how long, between two moments, any process was in an outage.
+    pub(crate) fn trouble(&self, from: u64, to: u64) -> u64 {
+        self.anywhere.length(from, to)
+    }
+
     /// The share of the time between two moments in which nothing was wrong anywhere, in percent.
     pub(crate) fn calm_percent(&self, from: u64, to: u64) -> u64 {
         let all = to.saturating_sub(from).max(1);
-        100 - self.anywhere.length(from, to) * 100 / all
+        100 - self.trouble(from, to) * 100 / all
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Fault, FaultKind, Planned, Target};
 use crate::{
     clock::now,
     history::{Ack, Event, FOREIGN, Strength, What},
-    run::Fleet,
+    run::{Fleet, Worker},
     universe::{Form, name},
     worker::{NAMESPACE, stored_name},
 };
@@ -30,7 +30,8 @@ impl Injector {
             (FaultKind::Flush, _) => foreign_flush(fleet),
             (FaultKind::ForeignDelete, _) => foreign_delete(fleet, planned.key),
             (FaultKind::SlotMove, _) => fleet.redis.move_slot_of(&shared_name(planned.key)),
-            (FaultKind::WorkerKill, Target::Slot(slot)) => fleet.replace(slot),
+            (FaultKind::WorkerKill, Target::Slot(slot)) => fleet.replace(slot, Worker::kill),
+            (FaultKind::WorkerLeave, Target::Slot(slot)) => fleet.replace(slot, Worker::leave),
             (FaultKind::WorkerFreeze, Target::Slot(slot)) => fleet.worker(slot).freeze(),
             (kind, Target::Slot(slot)) => set_mode(fleet, slot, mode(kind)),
             (FaultKind::Swallow, Target::Everyone) => {
@@ -56,10 +57,10 @@ impl Injector {
             (FaultKind::DenyDelete, _) => allow_delete(fleet, '+'),
             (FaultKind::WorkerFreeze, Target::Slot(slot)) => fleet.worker(slot).thaw(),
             (FaultKind::Swallow, Target::Everyone) => {
-                fleet.redis.proxies().iter().for_each(|proxy| proxy.set_mode(Mode::Pass));
+                (0..fleet.redis.proxies().len()).for_each(|slot| fleet.heal(slot));
             }
-            (FaultKind::WorkerKill, _) | (_, Target::Everyone) => {}
-            (_, Target::Slot(slot)) => set_mode(fleet, slot, Mode::Pass),
+            (FaultKind::WorkerKill | FaultKind::WorkerLeave, _) | (_, Target::Everyone) => {}
+            (_, Target::Slot(slot)) => fleet.heal(slot),
         }
         Fault { kind, target, from: self.from, to: now() }
     }

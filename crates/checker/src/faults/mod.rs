@@ -19,6 +19,8 @@ pub(crate) enum FaultKind {
     WorkerKill,
     /// A worker stands still.
     WorkerFreeze,
+    /// A worker ends in an orderly way, and another one takes its place.
+    WorkerLeave,
     /// Redis refuses to delete, and does everything else.
     DenyDelete,
     /// Another program empties Redis.
@@ -49,7 +51,9 @@ impl FaultKind {
     pub(crate) fn is_outage(self) -> bool {
         match self {
             Self::Delay(millis) => millis > HARMLESS_DELAY,
-            Self::Flush | Self::ForeignDelete | Self::SlotMove | Self::WorkerKill => false,
+            Self::Flush | Self::ForeignDelete | Self::SlotMove | Self::WorkerKill | Self::WorkerLeave => {
+                false
+            }
             _ => true,
         }
     }
@@ -60,6 +64,7 @@ impl FaultKind {
             Self::RedisFreeze => "redis frozen",
             Self::WorkerKill => "worker killed",
             Self::WorkerFreeze => "worker frozen",
+            Self::WorkerLeave => "worker left",
             Self::DenyDelete => "deletions denied",
             Self::Flush => "flushall",
             Self::ForeignDelete => "foreign del",

@@ -10,6 +10,7 @@ pub(crate) struct FaultMix {
     pub(crate) redis_freeze: u32,
     pub(crate) worker_kill: u32,
     pub(crate) worker_freeze: u32,
+    pub(crate) worker_leave: u32,
     pub(crate) deny_delete: u32,
     pub(crate) flush: u32,
     pub(crate) foreign_delete: u32,
@@ -34,6 +35,7 @@ impl FaultMix {
         redis_freeze: 0,
         worker_kill: 0,
         worker_freeze: 0,
+        worker_leave: 0,
         deny_delete: 0,
         flush: 0,
         foreign_delete: 0,
@@ -55,6 +57,7 @@ impl FaultMix {
         redis_freeze: 3,
         worker_kill: 3,
         worker_freeze: 3,
+        worker_leave: 2,
         deny_delete: 2,
         flush: 2,
         foreign_delete: 4,
@@ -73,6 +76,7 @@ impl FaultMix {
         redis_freeze: 3,
         worker_kill: 3,
         worker_freeze: 3,
+        worker_leave: 2,
         deny_delete: 2,
         flush: 2,
         foreign_delete: 4,
@@ -81,7 +85,7 @@ impl FaultMix {
         ..Self::NONE
     };
 
-    fn weights(&self) -> [u32; 15] {
+    fn weights(&self) -> [u32; 16] {
         [
             self.redis_kill,
             self.redis_freeze,
@@ -98,6 +102,7 @@ impl FaultMix {
             self.deny_delete,
             self.slot_move,
             self.silence,
+            self.worker_leave,
         ]
     }
 }
@@ -161,6 +166,7 @@ impl Schedule {
             11 => (FaultKind::Truncate, slot, hold(50, 500)),
             13 => (FaultKind::SlotMove, Target::Everyone, 0),
             14 => (FaultKind::Swallow, Target::Everyone, self.mix.longest),
+            15 => (FaultKind::WorkerLeave, slot, 0),
             _ => (FaultKind::DenyDelete, Target::Everyone, hold(100, 1_000)),
         };
         Some(Planned { kind, target, hold, key })
@@ -205,10 +211,10 @@ mod tests {
     fn every_fault_comes_and_none_when_none_is_wanted() {
         let steps = Schedule::new(3, FaultMix::ALL, 4, 8).take(500);
         let names: HashSet<_> = steps.flat_map(|step| step.faults).map(|fault| fault.kind.name()).collect();
-        assert_eq!(names.len(), 13, "{names:?}");
+        assert_eq!(names.len(), 14, "{names:?}");
         let steps = Schedule::new(3, FaultMix::CLUSTER, 4, 8).take(500);
         let names: HashSet<_> = steps.flat_map(|step| step.faults).map(|fault| fault.kind.name()).collect();
-        assert_eq!(names.len(), 8, "{names:?}");
+        assert_eq!(names.len(), 9, "{names:?}");
         assert!(Schedule::new(3, FaultMix::NONE, 4, 8).take(50).all(|step| step.faults.is_empty()));
     }
 

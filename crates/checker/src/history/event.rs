@@ -66,7 +66,7 @@ pub(crate) enum Answer {
     Panicked,
     /// The caller went away.
     Cancelled,
-    /// The value was another key's.
+    /// The value was another key's or another version's, or not the one that was stored.
     Mixed,
 }
 

@@ -12,7 +12,11 @@ use std::{
 
 use redis_harness::{Mode, RedisServer};
 
-use super::{Plan, Roles, servers::Servers, worker::Worker};
+use super::{
+    Plan, Roles,
+    servers::Servers,
+    worker::{Ended, Worker},
+};
 use crate::{
     clock::now,
     history::{Event, Mark, Process},
@@ -36,10 +40,6 @@ pub(crate) struct Fleet {
 impl Fleet {
     pub(super) fn start(plan: &Plan) -> Self {
         let redis = Servers::start(plan.is_cluster, plan.workers);
-        if let Some(Roles { late, .. }) = plan.roles {
-            let readers = redis.proxies().iter().skip(1);
-            readers.for_each(|proxy| proxy.set_mode(Mode::Delay(Duration::from_millis(late))));
-        }
         let truth = RedisServer::start();
         let mut fleet = Self {
             workers: Vec::new(),
@@ -51,6 +51,7 @@ impl Fleet {
             plan: plan.clone(),
         };
         for slot in 0..plan.workers {
+            fleet.heal(slot);
             let worker = fleet.launch(slot);
             fleet.workers.push(worker);
         }
@@ -102,13 +103,23 @@ impl Fleet {
         &self.workers[slot]
     }
 
-    /// Kills a worker, and starts another one in its place.
-    pub(crate) fn replace(&mut self, slot: usize) {
-        let living = self.processes.iter().rposition(|process| process.slot == slot);
-        self.processes[living.expect("each slot has a process")].killed = Some(now());
+    /// Has the proxy of a worker do what it does when nothing is wrong.
+    pub(crate) fn heal(&self, slot: usize) {
+        let Some(proxy) = self.redis.proxy(slot) else { return };
+        proxy.set_mode(match self.plan.roles {
+            Some(Roles { late, .. }) if slot > 0 => Mode::Delay(Duration::from_millis(late)),
+            _ => self.plan.usual,
+        });
+    }
+
+    /// Ends a worker, and starts another one in its place.
+    pub(crate) fn replace(&mut self, slot: usize, end: fn(Worker) -> Ended) {
+        let ended = self.processes.iter().rposition(|process| process.slot == slot);
+        let ended = ended.expect("each slot has a process");
         let successor = self.launch(slot);
-        let killed = mem::replace(&mut self.workers[slot], successor);
-        self.events.append(&mut killed.kill());
+        let Ended { mut events, killed } = end(mem::replace(&mut self.workers[slot], successor));
+        self.processes[ended].killed = killed;
+        self.events.append(&mut events);
     }
 
     /// Adds an event of another program.
@@ -143,7 +154,7 @@ impl Fleet {
     /// Ends everything.
     pub(super) fn end(mut self) -> (Vec<Event>, Vec<Process>) {
         for worker in mem::take(&mut self.workers) {
-            self.events.append(&mut worker.end());
+            self.events.append(&mut worker.end().events);
         }
         (mem::take(&mut self.events), mem::take(&mut self.processes))
     }

@@ -12,7 +12,7 @@ use std::{
 
 pub(crate) use fleet::Fleet;
 pub(crate) use plan::{Plan, Roles};
-pub(crate) use worker::SUBCOMMAND;
+pub(crate) use worker::{SUBCOMMAND, Worker};
 
 use crate::{
     clock::now,

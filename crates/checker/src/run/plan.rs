@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use redis_harness::Mode;
+
 use crate::{faults::FaultMix, plants::Plant, settings::Settings, worker::Mix};
 
 /// All that decides about a run, besides what the operating system does.
@@ -27,6 +29,8 @@ pub(crate) struct Plan {
     /// Whether the first worker writes and the others read, each of their answers being late by so many milliseconds: what is
     /// acknowledged to the one is not known to the others yet. Otherwise all do the same.
     pub(crate) roles: Option<Roles>,
+    /// What proxies do as long as no fault has them do something else.
+    pub(crate) usual: Mode,
     pub(crate) settings: Settings,
     pub(crate) mix: Mix,
     pub(crate) faults: FaultMix,
@@ -62,6 +66,7 @@ impl Default for Plan {
             burst: 31,
             only: None,
             roles: None,
+            usual: Mode::Pass,
             settings: Settings::default(),
             mix: Mix::default(),
             faults: FaultMix::ALL,

@@ -15,8 +15,9 @@ use std::{
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::{
+    clock::now,
     history::{Event, LENGTH, Mark, What, decode},
-    worker::Job,
+    worker::{Job, LEAVE},
 };
 
 /// How long it may take to end when it is told to.
@@ -32,6 +33,15 @@ pub(crate) struct Worker {
     stdin: Option<ChildStdin>,
     reader: Option<JoinHandle<Vec<Event>>>,
     marks: Arc<AtomicU8>,
+}
+
+/// A process that is no more.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// What it has written down.
+    pub(super) events: Vec<Event>,
+    /// When it was killed, if it was.
+    pub(super) killed: Option<u64>,
 }
 
 impl Worker {
@@ -81,20 +91,35 @@ impl Worker {
         kill_process(Pid::from_child(&self.child), signal).expect("signalling a worker");
     }
 
-    /// Kills it; what it has written down.
-    pub(super) fn kill(mut self) -> Vec<Event> {
+    /// Kills it.
+    pub(crate) fn kill(mut self) -> Ended {
+        let killed = Some(now());
         let _ = self.child.kill();
-        self.take_events()
+        Ended { events: self.take_events(), killed }
     }
 
-    /// Lets it end by itself, if it can; what it has written down.
-    pub(super) fn end(mut self) -> Vec<Event> {
+    /// Has it take leave of the others and end.
+    pub(crate) fn leave(mut self) -> Ended {
+        self.tell(LEAVE);
+        self.wait_or_kill()
+    }
+
+    /// Lets it end by itself.
+    pub(super) fn end(mut self) -> Ended {
         self.stdin = None;
+        self.wait_or_kill()
+    }
+
+    /// Kills it only if it does not end.
+    fn wait_or_kill(mut self) -> Ended {
         let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
+        while let Ok(None) = self.child.try_wait() {
+            if Instant::now() > deadline {
+                return self.kill();
+            }
             thread::sleep(Duration::from_millis(2));
         }
-        self.kill()
+        Ended { events: self.take_events(), killed: None }
     }
 
     fn take_events(&mut self) -> Vec<Event> {

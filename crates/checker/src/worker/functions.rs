@@ -1,16 +1,19 @@
 //! The cached functions, and all that touches the library under test.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use cached_aside::{Cache, CacheControl, CacheOutcome, Error, Keyspace, RedisTier, cached, default_cache};
 
 use super::{
     job::Job,
-    load::{Loaded, Value, load},
+    load::{FIRST, Loaded, SECOND, Value, load},
 };
 use crate::{
     history::Strength,
-    universe::{Flavor, Form, flavor, group},
+    universe::{Flavor, Form, Label, flavor, group, label},
 };
 
 /// Nothing expires in a run.
@@ -19,28 +22,39 @@ const TTL: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) const NAMESPACE: &str = "checker";
 
 #[cached("k:{group}:tagged:{key}", ttl = TTL, tags = ["t:{group}"])]
-async fn tagged(group: u32, key: u32) -> Loaded {
+async fn tagged(group: Label, key: u32) -> Loaded {
     load(key).await
 }
 
 #[cached("k:{group}:plain:{key}", ttl = TTL)]
-async fn plain(group: u32, key: u32) -> Loaded {
+async fn plain(group: Label, key: u32) -> Loaded {
     load(key).await
 }
 
 #[cached("k:{group}:own:{key}", ttl = TTL, coalesce = local)]
-async fn own(group: u32, key: u32) -> Loaded {
+async fn own(group: Label, key: u32) -> Loaded {
     load(key).await
 }
 
 #[cached("k:{group}:checked:{key}", ttl = TTL, tags = ["t:{group}"], bound = 0)]
-async fn checked(group: u32, key: u32) -> Loaded {
+async fn checked(group: Label, key: u32) -> Loaded {
     load(key).await
 }
 
 #[cached("k:{group}:valued:{key}", ttl = TTL, tags_from = |value| value.tags())]
-async fn valued(group: u32, key: u32) -> Loaded {
+async fn valued(group: Label, key: u32) -> Loaded {
     load(key).await
+}
+
+#[cached("k:{group}:twofold:{key}", ttl = TTL, version = 1)]
+async fn twofold(group: Label, key: u32) -> Loaded {
+    load(key).await
+}
+
+/// As another version of the program has it, whose values are others.
+#[cached("k:{group}:twofold:{key}", ttl = TTL, version = 2)]
+async fn twofold_next(group: Label, key: u32) -> Loaded {
+    load(key).await.map(|value| Value { edition: SECOND, ..value })
 }
 
 fn stored() -> Result<Keyspace<u32, Value>, Error> {
@@ -76,20 +90,26 @@ pub(super) fn install(job: &Job) -> Result<(), Error> {
 
 /// What a read says.
 pub(super) enum Found {
-    /// A cached function, which also says where the value came from.
-    Called(Loaded, CacheOutcome),
+    /// A cached function, which also says where the value came from; and the edition of its values.
+    Called(Loaded, CacheOutcome, u32),
     /// The keyspace, which has it or not.
     Looked(Option<Value>),
 }
 
 pub(super) async fn read(key: u32) -> Found {
-    let (group, control) = (group(key), CacheControl::new());
+    let (group, control) = (Label(label(group(key))), CacheControl::new());
+    let mut edition = FIRST;
     let reply = match flavor(key) {
         Flavor::Tagged => tagged::with(control, group, key).await,
         Flavor::Plain => plain::with(control, group, key).await,
         Flavor::Own => own::with(control, group, key).await,
         Flavor::Checked => checked::with(control, group, key).await,
         Flavor::Valued => valued::with(control, group, key).await,
+        Flavor::Twofold if is_next_of_two() => {
+            edition = SECOND;
+            twofold_next::with(control, group, key).await
+        }
+        Flavor::Twofold => twofold::with(control, group, key).await,
         Flavor::Stored => {
             return Found::Looked(match stored() {
                 Ok(stored) => stored.get(&key).await,
@@ -97,33 +117,43 @@ pub(super) async fn read(key: u32) -> Found {
             });
         }
     };
-    Found::Called(reply.value, reply.outcome)
+    Found::Called(reply.value, reply.outcome, edition)
+}
+
+/// Every other time.
+fn is_next_of_two() -> bool {
+    static TURN: AtomicBool = AtomicBool::new(false);
+
+    TURN.fetch_xor(true, Ordering::Relaxed)
 }
 
 /// Loads in any case; nothing for a key without a function.
 pub(super) async fn refresh(key: u32) -> Option<Loaded> {
-    let group = group(key);
+    let group = Label(label(group(key)));
     Some(match flavor(key) {
         Flavor::Tagged => tagged::refresh(group, key).await,
         Flavor::Plain => plain::refresh(group, key).await,
         Flavor::Own => own::refresh(group, key).await,
         Flavor::Checked => checked::refresh(group, key).await,
         Flavor::Valued => valued::refresh(group, key).await,
+        Flavor::Twofold => twofold::refresh(group, key).await,
         Flavor::Stored => return None,
     })
 }
 
 pub(super) async fn invalidate(key: u32, form: Form, strength: Strength) -> Result<(), Error> {
-    let group = group(key);
+    let text = label(group(key));
+    let group = Label(text.clone());
     let invalidation = match (form, flavor(key)) {
-        (Form::Tag, _) => default_cache().invalidate_tag("t:{}", &[&group]),
-        (Form::Pattern, _) => default_cache().invalidate_pattern("k:{}:*", &[&group]),
+        (Form::Tag, _) => default_cache().invalidate_tag("t:{}", &[&text]),
+        (Form::Pattern, _) => default_cache().invalidate_pattern("k:{}:*", &[&text]),
         (Form::Clear, _) => default_cache().clear(),
         (_, Flavor::Tagged) => tagged::invalidate(group, key),
         (_, Flavor::Plain) => plain::invalidate(group, key),
         (_, Flavor::Own) => own::invalidate(group, key),
         (_, Flavor::Checked) => checked::invalidate(group, key),
         (_, Flavor::Valued) => valued::invalidate(group, key),
+        (_, Flavor::Twofold) => twofold::invalidate(group, key),
         (_, Flavor::Stored) => stored()?.delete(&key),
     };
     match strength {
@@ -135,6 +165,11 @@ pub(super) async fn invalidate(key: u32, form: Form, strength: Strength) -> Resu
 /// Whether there are invalidations that Redis was not told of yet.
 pub(super) fn has_untold() -> bool {
     default_cache().stats().pending_invalidations > 0
+}
+
+/// Takes leave of the other processes.
+pub(super) async fn close() {
+    default_cache().close().await;
 }
 
 pub(super) async fn set(key: u32, value: Value) -> Result<(), Error> {

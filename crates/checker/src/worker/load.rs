@@ -15,7 +15,7 @@ use crate::{
     clock::{ms, now},
     history::{Event, LoadEnd, What},
     rng::Rng,
-    universe::group,
+    universe::{Flavor, Label, flavor, group, label},
 };
 
 /// What is cached.
@@ -27,12 +27,37 @@ pub(super) struct Value {
     pub(super) began: u64,
     /// The name of its load.
     pub(super) load: u64,
+    /// By which version of the function.
+    pub(super) edition: u32,
+    /// What JSON has no form for, in [some](blank) of them.
+    #[allow(clippy::option_option, reason = "it is what JSON has no form for")]
+    pub(super) blank: Option<Option<u8>>,
+}
+
+/// The editions of a function of which there are two; every other one has the first.
+pub(super) const FIRST: u32 = 1;
+pub(super) const SECOND: u32 = 2;
+
+/// The blank that the values of a key have. JSON would write it as `null`, and read that as `None`.
+#[allow(clippy::option_option, reason = "it is what JSON has no form for")]
+fn blank(key: u32) -> Option<Option<u8>> {
+    (flavor(key) == Flavor::Plain).then_some(None)
 }
 
 impl Value {
+    /// Of a load or a `set` of this name.
+    pub(super) fn new(key: u32, version: u64, began: u64, load: u64) -> Self {
+        Self { key, version, began, load, edition: FIRST, blank: blank(key) }
+    }
+
+    /// Whether a call of this key and edition may be given it.
+    pub(super) fn is_of(&self, key: u32, edition: u32) -> bool {
+        (self.key, self.edition, self.blank) == (key, edition, blank(key))
+    }
+
     /// Those of its group.
     pub(super) fn tags(&self) -> Vec<Tag> {
-        vec![tag!("t:{}", group(self.key))]
+        vec![tag!("t:{}", Label(label(group(self.key))))]
     }
 }
 
@@ -89,7 +114,7 @@ pub(super) async fn load(key: u32) -> Loaded {
         }
     };
     (entry.version, entry.end) = (version, LoadEnd::Done);
-    Ok(Value { key, version, began, load: name })
+    Ok(Value::new(key, version, began, name))
 }
 
 /// Waits until what was read is superseded, so that the load ends after an acknowledgement and just then, and a call begins in

@@ -23,6 +23,7 @@ use state::{Phase, State};
 
 /// What the orchestrator says on stdin, a word a line.
 pub(crate) const HUSH: &str = "hush";
+pub(crate) const LEAVE: &str = "leave";
 pub(crate) const STOP: &str = "stop";
 pub(crate) const FINAL: &str = "final";
 
@@ -48,6 +49,11 @@ async fn work(job: Job) -> Result<(), Box<dyn Error>> {
         ended?;
     }
     operations::tell_all(&state).await;
+    if state.is_leaving() {
+        functions::close().await;
+        state.log.flush();
+        process::exit(0);
+    }
     mark(&state, Mark::Stopped);
 
     state.wait_for(Phase::Final).await;
@@ -73,6 +79,7 @@ fn listen(state: Arc<State>) {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
             match line.as_str() {
                 HUSH => state.enter(Phase::Hush),
+                LEAVE => state.leave(),
                 STOP => state.enter(Phase::Stop),
                 FINAL => state.enter(Phase::Final),
                 _ => {}

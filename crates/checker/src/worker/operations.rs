@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     functions::{self, Found},
-    load::Value,
+    load::{FIRST, Value},
     state::{Phase, State},
 };
 use crate::{
@@ -126,15 +126,15 @@ async fn read(state: &State, key: u32, what: fn(Answer) -> What) {
 fn note(state: &State, key: u32, what: fn(Answer) -> What, start: u64, found: Option<&Found>) {
     let end = now();
     let (answer, value) = match found {
-        Some(Found::Called(reply, outcome)) => answer(key, reply.as_ref().ok(), *outcome),
-        Some(Found::Looked(Some(value))) => (checked(key, value, Answer::Found), Some(*value)),
+        Some(Found::Called(reply, outcome, edition)) => answer(key, *edition, reply.as_ref().ok(), *outcome),
+        Some(Found::Looked(Some(value))) => (checked(key, FIRST, value, Answer::Found), Some(*value)),
         Some(Found::Looked(None)) => (Answer::Absent, None),
         None => (Answer::Panicked, None),
     };
     record(state, what(answer), key, (start, end), value);
 }
 
-fn answer(key: u32, value: Option<&Value>, outcome: CacheOutcome) -> (Answer, Option<Value>) {
+fn answer(key: u32, edition: u32, value: Option<&Value>, outcome: CacheOutcome) -> (Answer, Option<Value>) {
     let answer = match outcome {
         CacheOutcome::Hit { tier: Layer::L1, .. } => Answer::L1,
         CacheOutcome::Hit { tier: Layer::L2, .. } => Answer::L2,
@@ -143,13 +143,13 @@ fn answer(key: u32, value: Option<&Value>, outcome: CacheOutcome) -> (Answer, Op
         _ => Answer::Bypass,
     };
     match value {
-        Some(value) => (checked(key, value, answer), Some(*value)),
+        Some(value) => (checked(key, edition, value, answer), Some(*value)),
         None => (Answer::Failed, None),
     }
 }
 
-fn checked(key: u32, value: &Value, answer: Answer) -> Answer {
-    if value.key == key { answer } else { Answer::Mixed }
+fn checked(key: u32, edition: u32, value: &Value, answer: Answer) -> Answer {
+    if value.is_of(key, edition) { answer } else { Answer::Mixed }
 }
 
 /// A call whose caller goes away, if it has to wait.
@@ -166,7 +166,7 @@ async fn refresh(state: &State, key: u32) {
     let found = catch(functions::refresh(key)).await;
     let end = now();
     let (answer, value) = match found {
-        Some(Some(Ok(value))) => (checked(key, &value, Answer::Miss), Some(value)),
+        Some(Some(Ok(value))) => (checked(key, FIRST, &value, Answer::Miss), Some(value)),
         Some(Some(Err(_))) => (Answer::Failed, None),
         Some(None) => return,
         None => (Answer::Panicked, None),
@@ -190,7 +190,7 @@ async fn write(state: &State, key: u32, form: Form, strength: Strength) {
 async fn set(state: &State, key: u32) {
     let Ok(version) = state.write(key).await else { return };
     let start = now();
-    let value = Value { key, version, began: start, load: state.name() };
+    let value = Value::new(key, version, start, state.name());
     let ack = ack(functions::set(key, value).await);
     record(state, What::Set(ack), key, (start, now()), Some(value));
 }

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -31,6 +31,7 @@ pub(super) struct State {
     truth: MultiplexedConnection,
     phase: watch::Sender<Phase>,
     loads: AtomicU64,
+    is_leaving: AtomicBool,
 }
 
 static STATE: OnceLock<Arc<State>> = OnceLock::new();
@@ -57,7 +58,14 @@ impl State {
         let client = Client::open(job.truth.as_str())?;
         let truth = client.get_multiplexed_async_connection_with_config(&patient).await?;
         let (phase, _) = watch::channel(Phase::Run);
-        Ok(Self { job, log: Log::start(), truth, phase, loads: AtomicU64::new(0) })
+        Ok(Self {
+            job,
+            log: Log::start(),
+            truth,
+            phase,
+            loads: AtomicU64::new(0),
+            is_leaving: AtomicBool::new(false),
+        })
     }
 
     /// Writes the next version of a key to the database.
@@ -97,6 +105,16 @@ impl State {
 
     pub(super) fn enter(&self, phase: Phase) {
         self.phase.send_replace(phase);
+    }
+
+    /// Ends the operations, and then the worker.
+    pub(super) fn leave(&self) {
+        self.is_leaving.store(true, Ordering::Release);
+        self.enter(Phase::Stop);
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Ordering::Acquire)
     }
 
     pub(super) fn phase(&self) -> Phase {

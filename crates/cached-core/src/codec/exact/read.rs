@@ -194,8 +194,9 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match self.peek()? {
             UNIT | NONE | SOME => self.deserialize_any(visitor),
-            // It was no `Option` when it was written.
-            _ => visitor.visit_some(self),
+            // It was no `Option` when it was written. It is a level all the same, as nothing is read here: a type that is an `Option` of
+            // itself would never come to an end.
+            _ => self.within(|reader| visitor.visit_some(reader)),
         }
     }
 

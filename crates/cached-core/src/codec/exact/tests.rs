@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{decode, encode};
+use super::{END, FALSE, MAP, NONE, SEQUENCE, SOME, TEXT, TRUE, decode, encode};
 
 fn encoded<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     let mut out = Vec::new();
@@ -232,4 +232,18 @@ fn messages_hold_no_values() {
     for error in errors {
         assert!(!format!("{error} {error:?}").contains("hunter2"));
     }
+}
+
+/// Nothing but levels, so that no byte need be taken for one.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Chain(Option<Box<Chain>>);
+
+#[test]
+fn a_type_that_is_all_options_ends() {
+    for byte in [FALSE, TRUE, TEXT, SEQUENCE, MAP, END, 255] {
+        assert!(decode::<Chain>(&[byte]).is_err(), "{byte}");
+        assert!(decode::<Chain>(&[SOME, byte]).is_err(), "{byte}");
+    }
+    let chain = Chain(Some(Box::new(Chain(Some(Box::new(Chain(None)))))));
+    assert_eq!(decode::<Chain>(&[SOME, SOME, NONE]).unwrap(), chain);
 }

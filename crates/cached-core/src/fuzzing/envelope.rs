@@ -1,0 +1,141 @@
+//! The bytes that the shared tier holds for a value.
+
+use allocation_counter::measure;
+use arbitrary::{Result, Unstructured};
+
+use crate::envelope::{Expect, Header, Limits, TagGeneration, Unreadable, created_ms, open, seal};
+
+/// Where the flags, the tag count and what they shift are.
+const FLAGS_AT: usize = 2;
+const TAG_COUNT_AT: usize = 3;
+const CHECK_AT: usize = 12;
+const LENGTHS_AT: usize = 44;
+
+/// No byte of an LZ4 block stands for more bytes than this.
+const MAX_EXPANSION: u64 = 255;
+
+/// Any bytes open without a panic and within the limits, and what was sealed opens as it was, unless a byte of it is another one.
+///
+/// # Panics
+/// When that does not hold.
+pub fn envelope(data: &[u8]) {
+    let mut input = Unstructured::new(data);
+    let _ = if data.len().is_multiple_of(2) { any_bytes(&mut input) } else { sealed(&mut input) };
+}
+
+fn any_bytes(input: &mut Unstructured<'_>) -> Result<()> {
+    let limits = limits(input)?;
+    let (is_expected, is_ours, is_forged) = input.arbitrary::<(bool, bool, bool)>()?;
+    let mut bytes = input.bytes(input.len())?.to_vec();
+    if let (true, Some(version)) = (is_ours, bytes.first_mut()) {
+        *version = 1;
+    }
+    if is_forged {
+        forge(&mut bytes);
+    }
+    // What the bytes say themselves, so that they are not refused for it.
+    let schema = bytes.get(4..CHECK_AT).and_then(|schema| schema.try_into().ok()).map(u64::from_le_bytes);
+    let check = bytes.get(CHECK_AT..28).and_then(|check| check.try_into().ok());
+    let own = schema.zip(check).filter(|_| is_expected).map(|(schema, check)| Expect { schema, check });
+    let expect = own.unwrap_or(Expect { schema: 7, check: [7; 16] });
+    let Some((header, payload)) = within(&bytes, &expect, &limits) else { return Ok(()) };
+    assert_eq!((header.schema, header.check), (expect.schema, expect.check));
+    assert_eq!(created_ms(&bytes), Some(header.created_ms));
+    // It is a value like any other.
+    let again = seal(&header, &payload, &limits).expect("within the limits");
+    assert!(within(&again, &expect, &limits).is_some_and(|again| again == (header, payload)));
+    Ok(())
+}
+
+/// What `open` makes of them; it takes no more memory than it may.
+fn within(bytes: &[u8], expect: &Expect, limits: &Limits) -> Option<(Header, Vec<u8>)> {
+    let mut opened = Err(Unreadable::Foreign);
+    let allocated = measure(|| opened = open(bytes, expect, limits)).bytes_max;
+    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    let limit = u64::try_from(limits.max_bytes).unwrap_or(u64::MAX);
+    let raw = limit.min((length + 1) * MAX_EXPANSION);
+    // The list of tags grows by doubling, and is at two places meanwhile.
+    assert!(allocated <= raw + 4 * length + 1024, "{allocated} bytes for {length} with a limit of {limit}");
+    let opened = opened.ok()?;
+    assert!(opened.payload.len() <= limits.max_bytes);
+    Some((opened.header, opened.payload.into_owned()))
+}
+
+fn sealed(input: &mut Unstructured<'_>) -> Result<()> {
+    let (header, limits) = (header(input)?, limits(input)?);
+    let (at, mask) = (input.arbitrary::<u32>()?, input.arbitrary::<u8>()?);
+    // As much as can be compressed, too.
+    let times = input.int_in_range(1..=40)?;
+    let payload = input.bytes(input.len())?.repeat(times);
+    let expect = Expect { schema: header.schema, check: header.check };
+    let Ok(mut bytes) = seal(&header, &payload, &limits) else {
+        assert!(payload.len() > limits.max_bytes);
+        return Ok(());
+    };
+    let whole = within(&bytes, &expect, &limits).expect("what was just sealed");
+    assert!(whole == (header, payload), "it came back as another one");
+    let place = usize::try_from(at).unwrap_or(0) % bytes.len();
+    bytes[place] ^= mask;
+    let flipped = within(&bytes, &expect, &limits);
+    // Where the fields shift, bytes of a payload that was made for it could stand in the place of a checksum: that is forgery, which a
+    // checksum does not find.
+    let shifts = [FLAGS_AT, TAG_COUNT_AT].contains(&place) || is_upper_tag_count(&whole.0, place);
+    assert!(shifts || flipped.is_none_or(|flipped| flipped == whole), "a flipped byte was not found");
+    Ok(())
+}
+
+fn is_upper_tag_count(header: &Header, place: usize) -> bool {
+    let is_longer = header.stale_ms > 0 || header.spare_ms > 0;
+    header.tags.len() > 255 && place == LENGTHS_AT + if is_longer { 16 } else { 0 }
+}
+
+fn limits(input: &mut Unstructured<'_>) -> Result<Limits> {
+    let max_bytes = match input.int_in_range(0..=3)? {
+        0 => usize::MAX,
+        _ => input.arbitrary::<u16>()?.into(),
+    };
+    let compress_above = input.arbitrary::<Option<u8>>()?.map(usize::from);
+    Ok(Limits { max_bytes, compress_above })
+}
+
+fn header(input: &mut Unstructured<'_>) -> Result<Header> {
+    let tag_count = match input.int_in_range(0..=9)? {
+        0 => input.int_in_range(250..=300)?,
+        few => few / 3,
+    };
+    let tag = |input: &mut Unstructured<'_>| {
+        Ok(TagGeneration { tag: input.arbitrary()?, generation: input.arbitrary()? })
+    };
+    Ok(Header {
+        codec: input.arbitrary()?,
+        empty: input.arbitrary()?,
+        is_stub: input.arbitrary()?,
+        schema: input.arbitrary()?,
+        check: input.arbitrary()?,
+        created_ms: input.arbitrary()?,
+        fresh_ms: input.arbitrary()?,
+        stale_ms: input.arbitrary::<Option<u64>>()?.unwrap_or(0),
+        spare_ms: input.arbitrary::<Option<u64>>()?.unwrap_or(0),
+        tags: (0..tag_count).map(|_| tag(input)).collect::<Result<_>>()?,
+    })
+}
+
+/// Makes the lengths and the checksum right, where there is room for them: nothing behind them would be reached without that.
+fn forge(bytes: &mut [u8]) {
+    let byte = |at: usize| usize::from(bytes.get(at).copied().unwrap_or(0));
+    let is_compressed = byte(FLAGS_AT) & 1 != 0;
+    let longer = if byte(FLAGS_AT) & 4 == 0 { 0 } else { 16 };
+    let (more, upper) = if byte(FLAGS_AT) & 16 == 0 { (0, 0) } else { (1, byte(LENGTHS_AT + longer)) };
+    let lengths = LENGTHS_AT + longer + more + 16 * (byte(TAG_COUNT_AT) + 256 * upper);
+    let checksum = lengths + 8;
+    let Some(stored) = bytes.len().checked_sub(checksum + 4) else { return };
+    let stored = u32::try_from(stored).unwrap_or(u32::MAX).to_le_bytes();
+    bytes[lengths..lengths + 4].copy_from_slice(&stored);
+    if !is_compressed {
+        bytes[lengths + 4..checksum].copy_from_slice(&stored);
+    }
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&bytes[..checksum]);
+    hasher.update(&bytes[checksum + 4..]);
+    bytes[checksum..checksum + 4].copy_from_slice(&hasher.finalize().to_le_bytes());
+}

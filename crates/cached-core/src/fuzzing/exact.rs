@@ -1,0 +1,69 @@
+//! Values in the binary form that any process reads, whichever it writes.
+
+use std::collections::BTreeMap;
+
+use allocation_counter::measure;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{Format, codec::Written};
+
+/// A byte stands for an element of a list, or of a table, at most; and a list grows by doubling.
+const MOST_PER_BYTE: u64 = 1024;
+
+/// Any bytes are a value or none, for types of many shapes, without a panic, an overflow of the stack or memory for more than they
+/// hold; and a value that was read is written as a value that is read again.
+///
+/// # Panics
+/// When that does not hold.
+pub fn exact(data: &[u8]) {
+    reads::<serde_json::Value>(data);
+    reads::<Record>(data);
+    reads::<Vec<Shape>>(data);
+    reads::<Chain>(data);
+    reads::<BTreeMap<String, Vec<u8>>>(data);
+    reads::<BTreeMap<(i128, char), Option<Option<bool>>>>(data);
+    reads::<(u8, [i16; 3], String)>(data);
+    reads::<Vec<()>>(data);
+    let _ = Format::Exact.decode::<serde::de::IgnoredAny>(data);
+}
+
+fn reads<T: Serialize + DeserializeOwned>(data: &[u8]) {
+    let mut value = None;
+    let allocated = measure(|| value = Format::Exact.decode::<T>(data).ok()).bytes_max;
+    let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+    assert!(allocated <= MOST_PER_BYTE * (length + 4), "{allocated} bytes for {length}");
+    let Some(value) = value else { return };
+    // By its bytes: a NaN is not equal to itself.
+    let Some(bytes) = encoded(&value) else { return };
+    let again: T = Format::Exact.decode(&bytes).expect("what was just written");
+    assert!(encoded(&again).as_ref() == Some(&bytes), "it came back as another value");
+    let written = Format::Json.write(&value, true, &mut Vec::new());
+    assert!(written.is_ok_and(|Written(id)| [1, 4].contains(&id)), "a value that one format has a form for");
+}
+
+fn encoded<T: Serialize>(value: &T) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    Format::Exact.encode(value, &mut bytes).ok().map(|()| bytes)
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    id: u64,
+    name: Option<String>,
+    #[serde(default)]
+    next: Option<Box<Record>>,
+    wide: Option<u128>,
+    single: f32,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Shape {
+    Nothing,
+    One(i8),
+    Several(u16, char),
+    Named { text: String, inner: Option<Box<Shape>> },
+}
+
+/// Nothing but levels.
+#[derive(Serialize, Deserialize)]
+struct Chain(Option<Box<Chain>>);

@@ -1,0 +1,133 @@
+//! What the servers of a cluster say of it, for `crate::fuzzing`.
+
+use std::{collections::BTreeSet, ops::RangeInclusive};
+
+use arbitrary::{Result, Unstructured};
+use redis::Value;
+
+use super::{
+    map::{Held, SlotMap},
+    route, slots,
+    slots::SLOTS,
+    survey,
+};
+use crate::{fuzzing::value::value, settings::Addresses};
+
+/// Any answer to `CLUSTER SLOTS` is a map in which each slot has one owner at most, or none; any text of `CLUSTER NODES` has slots that
+/// can be counted, any redirection leads to an address or nowhere, and any key has a slot.
+///
+/// # Panics
+/// When that does not hold.
+pub fn cluster_map(data: &[u8]) {
+    let mut input = Unstructured::new(data);
+    let _ = maps(&mut input);
+    texts(&String::from_utf8_lossy(data));
+    assert!(slots::slot(data) < SLOTS);
+}
+
+fn maps(input: &mut Unstructured<'_>) -> Result<()> {
+    let epoch = input.arbitrary::<u64>()?;
+    let answer = if input.ratio(1, 8)? { value(input)? } else { rows(input)? };
+    let Some(map) = SlotMap::read(epoch, &answer, "asked", &Addresses::default()) else { return Ok(()) };
+    assert_eq!(map.epoch(), epoch);
+    let owners: BTreeSet<_> = map.owners().into_iter().collect();
+    assert_eq!(owners.len(), map.owners().len(), "an owner stands twice");
+    for owner in &owners {
+        let (host, port) = owner.rsplit_once(':').expect("host and port");
+        assert!(!host.is_empty() && port.parse::<u16>().is_ok(), "no address");
+    }
+    let ranges = ranges(&answer);
+    let count = ranges.iter().map(|range| range.clone().count()).sum::<usize>();
+    assert_eq!(map.slots(), count);
+    assert!(count <= usize::from(SLOTS), "a slot is counted twice");
+    assert_eq!(map.owner(SLOTS), None);
+    // Each slot is held by one name.
+    let all: Vec<Held> = names(&answer).iter().map(|id| map.held_by(id)).collect();
+    let ends = ranges.iter().flat_map(|range| [*range.start(), *range.end(), range.end() + 1]);
+    for slot in (0..SLOTS).step_by(509).chain(ends) {
+        let is_owned = ranges.iter().any(|range| range.contains(&slot));
+        assert_eq!(map.owner(slot).is_some_and(|owner| owners.contains(owner)), is_owned, "slot {slot}");
+        let holders = all.iter().filter(|held| held.has(slot)).count();
+        assert_eq!(holders, usize::from(map.owner(slot).is_some()), "held by {holders}");
+    }
+    assert!(all.iter().all(|held| held.has_all(held) && held.has_all(&Held::default())));
+    Ok(())
+}
+
+fn texts(text: &str) {
+    if let Some(line) = survey::own(text) {
+        assert!(survey::slots_of(&line) <= usize::from(SLOTS) * line.len());
+    }
+    survey::slots_of(text);
+    if let Some(address) = route::address(text, "own", &Addresses::default()) {
+        assert!(
+            address
+                .rsplit_once(':')
+                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+        );
+    }
+}
+
+/// The slots of the rows, if they are a map.
+fn ranges(answer: &Value) -> Vec<RangeInclusive<u16>> {
+    let Value::Array(rows) = answer else { return Vec::new() };
+    let number = |value: Option<&Value>| match value {
+        Some(Value::Int(number)) => u16::try_from(*number).ok(),
+        _ => None,
+    };
+    let range = |row: &Value| {
+        let Value::Array(row) = row else { return None };
+        Some(number(row.first())?..=number(row.get(1))?)
+    };
+    rows.iter().filter_map(range).collect()
+}
+
+/// The names of the servers, as the rows that were taken have them.
+fn names(answer: &Value) -> BTreeSet<String> {
+    let Value::Array(rows) = answer else { return BTreeSet::new() };
+    let name = |row: &Value| {
+        let Value::Array(row) = row else { return None };
+        let Value::Array(server) = row.get(2)? else { return None };
+        match server.get(2)? {
+            Value::BulkString(id) => String::from_utf8(id.clone()).ok(),
+            Value::SimpleString(id) => Some(id.clone()),
+            _ => None,
+        }
+    };
+    rows.iter().filter_map(name).collect()
+}
+
+/// Rows as a server sends them, but for a few.
+fn rows(input: &mut Unstructured<'_>) -> Result<Value> {
+    let count = input.int_in_range(0..=6)?;
+    Ok(Value::Array((0..count).map(|_| row(input)).collect::<Result<_>>()?))
+}
+
+fn row(input: &mut Unstructured<'_>) -> Result<Value> {
+    let first = input.int_in_range(0..=SLOTS)?;
+    let length =
+        if input.arbitrary()? { input.int_in_range(0..=200)? } else { input.int_in_range(0..=SLOTS)? };
+    let host = *input.choose(&["10.0.0.1", "fe80::1", "", "?", "a b", "h:1"])?;
+    let port = input.arbitrary::<u16>()?;
+    let id = *input.choose(&["one", "two", "three", ""])?;
+    let bulk = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+    let mut server = vec![bulk(host), Value::Int(port.into()), bulk(id)];
+    let last = i64::from(first) + i64::from(length);
+    let mut row = vec![Value::Int(first.into()), Value::Int(last)];
+    match input.int_in_range(0..=19)? {
+        0 => row[0] = value(input)?,
+        1 => row[1] = value(input)?,
+        2 => server[0] = value(input)?,
+        3 => server[1] = value(input)?,
+        4 => server[2] = value(input)?,
+        5 => server.truncate(input.int_in_range(0..=2)?),
+        6 => server.push(value(input)?),
+        7 => return value(input),
+        _ => {}
+    }
+    row.push(Value::Array(server));
+    if input.arbitrary()? {
+        row.push(value(input)?);
+    }
+    Ok(Value::Array(row))
+}

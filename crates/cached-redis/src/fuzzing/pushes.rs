@@ -1,0 +1,148 @@
+//! What the server says unasked.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use arbitrary::{Result, Unstructured};
+use cached_core::{Attachment, Watcher};
+use redis::{PushInfo, PushKind, Value};
+
+use super::value::{kind, value};
+use crate::watch::{Ear, Watch};
+
+const NAMESPACE: &str = "fuzz";
+
+/// Of any pushes, each key that one tells is handed on, but those that the processes themselves share; a message about changes that
+/// is not a list of keys means that anything may have changed; and no other message means anything.
+///
+/// # Panics
+/// When that does not hold.
+pub fn pushes(data: &[u8]) {
+    let _ = check(&mut Unstructured::new(data));
+}
+
+fn check(input: &mut Unstructured<'_>) -> Result<()> {
+    let detached = Ear::new(Arc::default());
+    let (watch, recorder) = (Arc::new(Watch::default()), Arc::new(Recorder::default()));
+    watch.attach(Attachment {
+        watcher: recorder.clone(),
+        namespace: NAMESPACE.to_owned(),
+        journal: format!("{NAMESPACE}:%tags"),
+        bound: Duration::from_secs(1),
+        grace: Duration::ZERO,
+    });
+    let ear = Ear::new(Arc::clone(&watch));
+    let count = input.int_in_range(1..=4)?;
+    for _ in 0..count {
+        let push = push(input)?;
+        let expected = Heard::of(&push);
+        ear.forget();
+        ear.hear(&push);
+        let told = recorder.take();
+        let heard = Heard {
+            keys: told.keys,
+            all: told.all,
+            has_echoed: ear.has_echoed(),
+            is_poked: watch.take_poke(),
+            is_lost: watch.take_loss(),
+        };
+        assert!(heard == expected, "it was taken for something else");
+        detached.hear(&push);
+        assert!(!detached.has_echoed());
+    }
+    Ok(())
+}
+
+/// What became of a push.
+#[derive(Default, PartialEq)]
+struct Heard {
+    keys: Vec<Vec<u8>>,
+    all: usize,
+    has_echoed: bool,
+    is_poked: bool,
+    is_lost: bool,
+}
+
+impl Heard {
+    /// What should become of it.
+    fn of(push: &PushInfo) -> Self {
+        if push.kind != PushKind::Invalidate {
+            return Self::default();
+        }
+        let everything =
+            || Self { all: 1, has_echoed: true, is_poked: true, is_lost: true, ..Self::default() };
+        let Some(Value::Array(keys)) = push.data.first() else { return everything() };
+        let mut heard = Self::default();
+        for key in keys {
+            let Value::BulkString(key) = key else { return everything() };
+            let begins = |own: &str| key.starts_with(format!("{NAMESPACE}:%{own}").as_bytes());
+            heard.has_echoed |= begins("echo");
+            heard.is_poked |= begins("poke");
+            if !["echo", "poke", "members"].into_iter().any(begins) {
+                heard.keys.push(key.clone());
+            }
+        }
+        heard
+    }
+}
+
+/// Keeps what it is told.
+#[derive(Debug, Default)]
+struct Recorder(Mutex<Told>);
+
+#[derive(Debug, Default)]
+struct Told {
+    keys: Vec<Vec<u8>>,
+    all: usize,
+}
+
+impl Recorder {
+    fn take(&self) -> Told {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Watcher for Recorder {
+    fn changed(&self, key: &[u8]) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys.push(key.to_vec());
+    }
+
+    fn all_changed(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).all += 1;
+    }
+
+    fn restored(&self) {}
+}
+
+fn push(input: &mut Unstructured<'_>) -> Result<PushInfo> {
+    let kind = kind(input)?;
+    let count = input.int_in_range(0..=2)?;
+    let data = (0..count).map(|_| if input.arbitrary()? { keys(input) } else { value(input) });
+    Ok(PushInfo { kind, data: data.collect::<Result<_>>()? })
+}
+
+/// A list as the server sends it, as a rule.
+fn keys(input: &mut Unstructured<'_>) -> Result<Value> {
+    let count = input.int_in_range(0..=5)?;
+    let key = |_| {
+        Ok(match input.int_in_range(0..=9)? {
+            0 => value(input)?,
+            1 => Value::BulkString(input.arbitrary()?),
+            _ => {
+                let begin = *input.choose(&[
+                    "",
+                    "fuzz:",
+                    "fuzz:%",
+                    "fuzz:%echo",
+                    "fuzz:%poke",
+                    "fuzz:%members",
+                    "fuzz:%tag:",
+                ])?;
+                Value::BulkString([begin.as_bytes(), input.arbitrary::<&[u8]>()?].concat())
+            }
+        })
+    };
+    Ok(Value::Array((0..count).map(key).collect::<Result<_>>()?))
+}
