@@ -294,6 +294,7 @@ mod tests {
     fn heard(kind: PushKind, data: Vec<Value>) -> (usize, usize) {
         let (watch, counter) = (Watch::default(), Arc::new(Counter::default()));
         watch.attach(Attachment {
+            max_bytes: 1 << 20,
             watcher: counter.clone(),
             namespace: "ns".to_owned(),
             journal: "ns:%tags".to_owned(),
