@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs every test of the workspace, also when some fail, and says in the end what runs each of those again. The tests start redis-server processes of their own, and on Linux they count
-# instructions with valgrind: both are installed first if they are missing.
+# Runs every test of the workspace, also when some fail, and says in the end what runs each of those again. The tests start
+# redis-server processes of their own, and on Linux they count instructions with valgrind: both are installed first if they are missing.
 set -eu
 
 cd "$(dirname "$0")/.."

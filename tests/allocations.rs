@@ -3,11 +3,16 @@
 use std::{
     future::Future,
     pin::pin,
+    sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
 
 use allocation_counter::measure;
-use cached_aside::cached;
+use cached_aside::{
+    Cache, cached,
+    testing::{FakeTier, ManualClock},
+};
+use tokio::runtime::Builder;
 
 /// Not copied on a hit, however large.
 #[derive(Clone)]
@@ -35,6 +40,11 @@ async fn kept_warm(client: &Client, name: &str, n: u32) -> u64 {
 #[cached("square", ttl = "1h", local)]
 fn square(n: u64) -> u64 {
     n * n
+}
+
+#[cached("shared:{n}", ttl = "1h", cache = cache, skip(cache))]
+async fn shared(cache: &Cache, n: u64) -> u64 {
+    n
 }
 
 #[derive(Clone, Copy)]
@@ -71,8 +81,16 @@ fn assert_allocations(what: &str, most: u64, call: impl Fn()) {
     assert!(count <= most, "{count} allocations in {HITS} hits of {what}");
 }
 
+/// Held while allocations are counted: when a cache is cleared, each thread of the process looks once through what it has at hand.
+static COUNTS: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    COUNTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn a_hit_allocates_nothing() {
+    let _alone = alone();
     let client = Client { settings: vec![0; 1 << 20] };
     let prompt = "why? ".repeat(400);
     pollster::block_on(by_number(7));
@@ -106,14 +124,38 @@ async fn a_hit_of_a_function_that_keeps_keys_warm_allocates_nothing() {
             kept_warm(&client, "ada", n).await;
         }
     }
+    kept_warm(&client, "ada", 70).await;
+    let _alone = alone();
     assert_no_allocations("one that is kept", || {
         hit(kept_warm(&client, "ada", 7));
     });
-    kept_warm(&client, "ada", 70).await;
     // Until it is used more than another one, and has its place.
     assert_allocations("one that is not", 30, || {
         hit(kept_warm(&client, "ada", 70));
     });
+}
+
+/// Those of the tier, which is in this process, are counted as well.
+#[test]
+fn a_hit_in_the_shared_tier_allocates_no_more_than_it_did() {
+    const HITS: u64 = 1_000;
+    const MOST: u64 = 27;
+    let _alone = alone();
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let clock = ManualClock::new();
+    let tier = FakeTier::new(&clock);
+    let cache = Cache::builder().namespace("test").tier(tier).clock(clock.clock()).build().unwrap();
+    runtime.block_on(async {
+        shared(&cache, 7).await;
+        cache.flush().await;
+    });
+    let hit = |_| {
+        cache.clear_local();
+        measure(|| assert_eq!(runtime.block_on(shared(&cache, 7)), 7)).count_total
+    };
+    let count: u64 = (0..HITS).map(hit).sum();
+    assert_eq!(cache.stats().hits_l2, HITS);
+    assert!(count <= MOST * HITS, "{count} allocations in {HITS} hits");
 }
 
 #[test]

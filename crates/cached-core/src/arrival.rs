@@ -24,7 +24,7 @@ use crate::{
     tier::{Ask, Tier, TierError},
 };
 
-/// How long those who follow wait to hear whether the value was stored, or longer, where a load costs more.
+/// How long followers wait to hear whether the value was stored, or longer, where a load costs more.
 const VERDICT_PATIENCE: Duration = Duration::from_millis(50);
 
 pub(crate) struct Arrival {

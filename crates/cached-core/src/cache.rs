@@ -205,7 +205,7 @@ impl Cache {
     }
 
     /// As [`flush`](Self::flush), but no longer than `limit`; whether everything was handed over. It is not while the shared tier
-    /// hangs, nor what was loaded on a runtime that nobody drives any more.
+    /// hangs, nor what was loaded on a runtime that is not driven any more.
     pub async fn flush_within(&self, limit: Duration) -> bool {
         self.0.shared.background.flush(limit).await
     }

@@ -165,7 +165,7 @@ impl<R> Desk<R> {
     /// What a load stands on when it begins, or its end, if there is a value.
     ///
     /// An invalidation may come between the answer of the tier and this. A load that began all the same would be refused, and those
-    /// who follow would wait for it in vain: so the tier is asked again. If that falls time and again, they start over.
+    /// that follow would wait for it in vain: so the tier is asked again. If that falls time and again, they start over.
     async fn stand(
         &self,
         mut leader: Leader,

@@ -302,7 +302,7 @@ impl Lease {
         Claim { mark, ..self.claim.silenced(self.shared.clock.now()) }
     }
 
-    /// Says that it is about to be given back, before those who follow have the result: one of them may call again at once.
+    /// Says that it is about to be given back, before followers have the result: one of them may call again at once.
     pub(crate) fn begin_return(&mut self) {
         self.given_back = Some(self.shared.returning.begin(&self.name.text, &self.shared.marks));
     }

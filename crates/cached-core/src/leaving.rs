@@ -1,8 +1,8 @@
 //! Values that leave while a lock is held: what a value does when it is dropped is the user's code, and may call the cache.
 //!
-//! Who takes a lock under which an entry may go holds a [`Leaving`] that was made before. Entries hand over what they hold, and
+//! Code that takes a lock under which an entry may go holds a [`Leaving`] that was made before. Entries hand over what they hold, and
 //! the outermost `Leaving` of the thread lets go of it, after the lock. An entry may go anywhere in Moka, not only where it is
-//! removed, so that it cannot be handed out by those who remove it.
+//! removed, so that it cannot be handed out by what removes it.
 
 use std::{cell::RefCell, marker::PhantomData, mem, sync::Arc};
 

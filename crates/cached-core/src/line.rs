@@ -26,7 +26,7 @@ pub struct Line {
     /// Every change up to this moment is known.
     proven: AtomicU64,
     watches: bool,
-    /// It is nobody's own: whatever is said of it is about no connection.
+    /// It belongs to no cache and no tier: whatever is said of it is about no connection.
     is_fixed: bool,
     /// Whether other processes know that this one may serve for a while without a proof.
     has_grace: AtomicBool,

@@ -38,16 +38,15 @@ impl Returning {
         Return { returning: self.clone(), marks: marks.clone(), name: name.to_owned() }
     }
 
-    fn is_under_way(&self, name: &str) -> bool {
+    /// Whether a lease under `name` is being given back.
+    pub(crate) fn is_under_way(&self, name: &str) -> bool {
         self.count.load(Ordering::SeqCst) > 0 && self.names().contains_key(name)
     }
 
     /// Waits until no lease under `name` is being given back, but no longer than `limit`: the task that gives it back may be on
     /// a runtime that stands still, and the tier may hang.
     pub(crate) async fn wait(&self, name: &str, marks: &Arc<Marks>, limit: Duration) {
-        if self.is_under_way(name) {
-            within(limit, self.wait_on(name, marks)).await;
-        }
+        within(limit, self.wait_on(name, marks)).await;
     }
 
     async fn wait_on(&self, name: &str, marks: &Arc<Marks>) {

@@ -239,9 +239,11 @@ impl<R> Seek<'_, R> {
         let mut known = suspect.clone();
         let mut has_waited = false;
         let mut rounds = 0;
-        if self.shared.tier.ready() {
+        let (returning, name) = (&self.shared.returning, &self.entry.name.text);
+        // As a rule it is not, and then this is one load of an atomic: a hit in the tier comes by here.
+        if returning.is_under_way(name) && self.shared.tier.ready() {
             let limit = self.budget.of_read(RETURN);
-            Box::pin(self.shared.returning.wait(&self.entry.name.text, &self.shared.marks, limit)).await;
+            Box::pin(returning.wait(name, &self.shared.marks, limit)).await;
         }
         while rounds < ROUNDS {
             let mark = self.shared.mark(&self.entry.name.text);

@@ -54,7 +54,7 @@ mod on {
     /// A span, begun.
     pub(crate) struct Span {
         own: tracing::Span,
-        /// The one to enter where nobody wants ours, for a step that leaves its caller.
+        /// The one to enter where no subscriber wants ours, for a step that leaves its caller.
         caller: Option<tracing::Span>,
     }
 

@@ -279,7 +279,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// A lease that somebody wants. `Debug` does not show the key, as it holds the arguments of a call.
+/// A lease that a load asks for. `Debug` does not show the key, as it holds the arguments of a call.
 #[derive(Clone, Copy)]
 pub struct LeaseClaim<'a> {
     /// The key.

@@ -30,11 +30,11 @@ use crate::{
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
-/// Who waits in this process.
+/// The calls that wait in this process.
 #[derive(Debug, Default)]
 pub(crate) struct Confirms {
     queue: Mutex<Queue>,
-    /// Somebody came.
+    /// A call came.
     came: Notify,
 }
 
@@ -114,24 +114,24 @@ struct Asker {
     is_over: bool,
 }
 
-/// Those who wait for the same pokes.
+/// The calls that wait for the same pokes.
 struct Round {
     waiting: Vec<Waiting>,
     /// Over which the pokes were changed.
     line: Arc<Line>,
-    /// Where not everybody has said the number yet.
+    /// Where some process has not said the number yet.
     open: Vec<(Post, u64)>,
 }
 
 impl Round {
     fn end(self, outcome: &Result<(), TierError>) {
         for waiting in self.waiting {
-            // Who went away does not want to know.
+            // A caller that went away has dropped its end.
             let _ = waiting.send(outcome.clone());
         }
     }
 
-    /// Forgets those who went away; whether anybody is left.
+    /// Forgets the callers that went away; whether any is left.
     fn is_wanted(&mut self) -> bool {
         self.waiting.retain(|waiting| !waiting.is_closed());
         !self.waiting.is_empty()
@@ -140,9 +140,9 @@ impl Round {
 
 /// What a post says.
 struct Said {
-    /// Nobody can say a greater number.
+    /// No process can say a greater number.
     poke: u64,
-    /// What the slowest of those who may serve has handled.
+    /// What the slowest process that may serve has handled.
     slowest: u64,
 }
 
@@ -165,7 +165,7 @@ impl Asker {
                 return;
             }
             if !rounds.is_empty() {
-                // Nobody has answered before that.
+                // No process has answered before that.
                 let _ = timeout(pause, self.confirms.came.notified()).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
                 rounds = self.look(rounds).await;
@@ -173,7 +173,7 @@ impl Asker {
         }
     }
 
-    /// Whether nobody came meanwhile. Whoever comes later begins another task.
+    /// Whether no call came meanwhile. One that comes later begins another task.
     fn ends(&mut self) -> bool {
         let mut queue = self.confirms.queue();
         self.is_over = queue.waiting.is_empty();
@@ -205,7 +205,7 @@ impl Asker {
         Some(round)
     }
 
-    /// Where anybody is registered. In a cluster that is one of the posts for each server, as a rule.
+    /// Where processes are registered. In a cluster that is one of the posts for each server, as a rule.
     async fn posts(&self) -> Result<Vec<Post>, TierError> {
         let posts = self.way.posts();
         if posts.len() == 1 {
@@ -226,7 +226,7 @@ impl Asker {
         Ok(posts.into_iter().flatten().collect())
     }
 
-    /// Asks everybody to say what he has handled; returns the numbers that they will say.
+    /// Asks every process to say what it has handled; returns the numbers that they will say.
     async fn poke(&self, posts: &[Post]) -> Result<(Vec<u64>, Arc<Line>), TierError> {
         let keep = millis(self.reach().saturating_add(KEEP_MEMBERS));
         let mut batch = Batch::new();
@@ -269,7 +269,7 @@ impl Asker {
         left
     }
 
-    /// Takes out what everybody has said.
+    /// Takes out what every process has said.
     async fn settle(
         &self,
         open: &mut Vec<(Post, u64)>,
@@ -280,7 +280,7 @@ impl Asker {
             let place = posts.iter().position(|asked| asked.number == post.number);
             let Some(said) = place.and_then(|place| said.get(place)) else { continue };
             if said.poke < *poke {
-                // It was lost with all that Redis had, so who has not read it yet never will.
+                // It was lost with all that Redis had, so a process that has not read it yet never will.
                 let (again, _) = self.poke(slice::from_ref(post)).await?;
                 *poke = again.first().copied().unwrap_or(*poke);
             } else if said.slowest >= *poke {
@@ -320,7 +320,7 @@ impl Asker {
     }
 }
 
-/// Whoever waits for a task that ended asks again.
+/// A call that waits for a task that ended asks again.
 impl Drop for Asker {
     fn drop(&mut self) {
         if !self.is_over {

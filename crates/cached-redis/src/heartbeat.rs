@@ -45,9 +45,6 @@ const QUIET: Duration = Duration::from_secs(5);
 /// How often a connection is checked then.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
 
-/// How long reads go on over a connection whose server refuses, without another heartbeat that finds it so.
-const LONGEST_REFUSAL: Duration = Duration::from_secs(30);
-
 /// How long a connection that tells nothing serves until it is tried again whether it does.
 const TRY_AGAIN: Duration = Duration::from_secs(3);
 
@@ -114,7 +111,7 @@ pub(crate) struct Heartbeat {
     /// When it was last tried to have the server tell what changes.
     pub(crate) last_try: Instant,
     pub(crate) readings: Readings,
-    /// Whether the server does not let us read the poke. Who cannot say what he has handled must not register.
+    /// Whether the server does not let us read the poke. A process that cannot say what it has handled must not register.
     pub(crate) is_blind: bool,
     /// Whether the server did not take the last registration. It is tried again with each heartbeat, so that all is well soon after
     /// it may be.
@@ -270,7 +267,7 @@ impl Heartbeat {
 
     /// Whether the others wait for what this process says.
     fn may_say(&self, is_quiet: bool) -> bool {
-        // Who does not register has nothing to say, and of whoever is not registered any more nobody wants to know it.
+        // A process that does not register has nothing to say, and of one that is not registered any more it is not asked.
         self.registers() && (!is_quiet || self.member.registered_at().is_some())
     }
 
@@ -300,7 +297,7 @@ impl Heartbeat {
         answers.map_err(|_| End::Broken)?.map_err(|_| End::Broken)
     }
 
-    /// Who may not ask for the time asks how much is left, of each value.
+    /// A user without the right to ask for the time asks how much is left of each value.
     #[allow(clippy::needless_pass_by_value, reason = "an answer is read once")]
     fn learn_time(&mut self, time: RedisResult<(u64, u64)>, sent: Instant) {
         if let Ok(time) = time {
@@ -379,7 +376,7 @@ impl Heartbeat {
             Some(attached) => self.conclude(attached, plan, &mut replies).await?,
             None => {
                 self.note(verdict(replies.next::<Value>()).err());
-                // There is nobody to register with.
+                // There are no other processes to register with.
                 self.link.tend(sent + LONGEST);
             }
         }
@@ -631,8 +628,9 @@ impl Heartbeat {
         if self.session.is_tracking {
             self.session.line.allow_grace(false);
         }
-        // It still answers reads. What they find is not proven, and so is served for the bound at most.
-        self.link.tend(Instant::now() + LONGEST_REFUSAL);
+        // It still answers reads. What they find is not proven, and so is served for the bound at most. The next heartbeat says so
+        // again, or registers.
+        self.link.tend(Instant::now() + self.watch.interval() + self.settings.connect_timeout);
         self.link.condition.update(|facts| {
             facts.refusing = true;
             facts.why.refusing = self.refusal.clone().or(Some(TierCause::ClusterDown));

@@ -89,7 +89,7 @@ impl Node {
         if self.link.note_use() {
             self.watch.pulse.notify_one();
         }
-        // A background task that ends leaves no connection behind; one that nobody drives any more is silent. And while nothing is
+        // A background task that ends leaves no connection behind; one whose runtime stands still is silent. And while nothing is
         // asked, the others may have forgotten this process.
         let is_driven = self.link.silence_at(began) < self.settings.sign_of_life();
         self.link.current().filter(|_| is_driven && self.link.is_tended(began))

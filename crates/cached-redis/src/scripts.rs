@@ -213,7 +213,7 @@ pub(crate) static POKE: LazyLock<Script> = LazyLock::new(|| {
 
 /// The least number that any member in the hash `KEYS[1]` has handled which may still serve, as text; a great one if there is
 /// none. Those whose names begin with `ARGV[1]` are the asker's own. `ARGV[2]` is the one of them that stands there unless the
-/// register was lost; then it is not known who else did. Who was in the register before it was lost has handled nothing, and may
+/// register was lost; then it is not known who else did. A process that was in the register before it was lost has handled nothing, and may
 /// serve for `ARGV[3]` milliseconds from then on.
 pub(crate) static SLOWEST: LazyLock<Script> = timed!(
     "local own, expected, reach = ARGV[1], ARGV[2], tonumber(ARGV[3]) ",
@@ -303,7 +303,7 @@ mod tests {
             (&[], "", NOBODY),
             (&[("me.1", "SOON:0"), ("lost", "PAST")], "me.1", NOBODY),
             (&[("me.1", "SOON:0"), ("lost", "SOON")], "me.1", "0"),
-            // What cannot be read is nobody.
+            // What cannot be read is no process.
             (&[("me.1", "SOON:0"), ("a", ""), ("b", "x:y"), ("c", "SOON"), ("lost", "x")], "me.1", NOBODY),
             (&[("me.1", "SOON:0"), ("d", "SOON:9:9"), ("e", "-1:5")], "me.1", NOBODY),
         ];

@@ -199,7 +199,7 @@ impl<'a> Trial<'a> {
         // In which state the server is, is for the heartbeat to say.
         let mut is_due = echo.is_due(replies, &asked).unwrap_or(false);
         if !is_due && !echo.runs_scripts() {
-            // A user who may not run scripts is found out by the first question.
+            // A user without the right to run scripts is found out by the first question.
             let mut batch = Batch::new();
             ear.forget();
             let asked = echo.ask(&mut batch, &mode, key, true, Instant::now());

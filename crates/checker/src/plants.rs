@@ -322,8 +322,8 @@ fn held_loads(plan: &mut Plan) {
     plan.faults = FaultMix::NONE;
 }
 
-/// As [`held_loads`], and the server tells nothing of changes. Where it does, its word comes before the answer to the fill, and those
-/// who follow start over at that.
+/// As [`held_loads`], and the server tells nothing of changes. Where it does, its word comes before the answer to the fill, and followers
+/// start over at that.
 fn held_loads_untold(plan: &mut Plan) {
     held_loads(plan);
     plan.roles = Some(Roles { writes: 25, late: 0 });

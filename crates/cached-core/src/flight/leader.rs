@@ -165,7 +165,7 @@ impl Leader {
         drop(before);
     }
 
-    /// What the load stands on has fallen: those who follow start over, and its result is not stored.
+    /// What the load stands on has fallen: followers start over, and its result is not stored.
     pub(crate) fn fall(&self) {
         self.flight.clone().fall();
     }

@@ -301,7 +301,7 @@ impl NameWriter<'_> {
     }
 }
 
-/// The text of a name before anybody knows which hasher its digests are made with.
+/// The text of a name before it is known which hasher its digests are made with.
 #[derive(Clone, Default)]
 pub(crate) struct Draft {
     text: String,

@@ -38,7 +38,7 @@ use crate::{Clock, clock::Manual};
 
 /// A clock that stands still until it is told to move. Clones are the same clock.
 ///
-/// It decides what is fresh, and when `load_timeout` and `soft_timeout` are over: [`advance`](Self::advance) wakes those who wait
+/// It decides what is fresh, and when `load_timeout` and `soft_timeout` are over: [`advance`](Self::advance) wakes the calls that wait
 /// for that. How long a call waits for a real shared tier goes by the machine's clock. The paused time of tokio's tests moves
 /// neither.
 #[derive(Clone, Debug, Default)]
