@@ -69,6 +69,17 @@ async fn quiet(server: &RedisServer) {
     .await;
 }
 
+/// Until when the only process is registered, by the server's clock.
+fn registered_until(server: &RedisServer) -> u64 {
+    let member = server.cli(&["HVALS", "ns:%members"]);
+    member.split(':').next().unwrap().parse().unwrap()
+}
+
+async fn is_forgotten(server: &RedisServer) {
+    eventually_async("it is not registered any more", async || registered_until(server) < clock(server))
+        .await;
+}
+
 #[tokio::test]
 async fn a_process_that_is_asked_for_nothing_asks_nothing() {
     let server = RedisServer::start();
@@ -127,11 +138,8 @@ async fn the_first_question_after_a_pause_waits_for_a_registration() {
     let tier = builder(&server.url()).connect_timeout(Duration::from_secs(1)).build().unwrap();
     attach_with(&tier, marks, Duration::from_millis(200), Duration::from_millis(300));
     up(&tier).await;
-    let until = || {
-        let member = server.cli(&["HVALS", "ns:%members"]);
-        member.split(':').next().unwrap().parse::<u64>().unwrap()
-    };
-    eventually_async("it is not registered any more", async || until() < clock(&server)).await;
+    let until = || registered_until(&server);
+    is_forgotten(&server).await;
     assert!(!tier.health().registered);
     assert_eq!(get(&tier, "key").await, Ok(None));
     assert!(until() >= clock(&server) + 500, "what was read may be served for the bound and the grace");
@@ -207,12 +215,16 @@ async fn a_quiet_process_notices_at_once_that_its_connection_is_cut() {
 async fn the_first_question_after_a_pause_has_its_budget_to_itself() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
-    let tier = builder(&proxy.url()).operation_timeout(Duration::from_millis(500)).build().unwrap();
-    attach_with(&tier, Arc::new(Served::default()), BOUND, AMPLE);
+    let tier = builder(&proxy.url())
+        .operation_timeout(Duration::from_millis(1700))
+        .connect_timeout(Duration::from_secs(5))
+        .build()
+        .unwrap();
+    attach_with(&tier, Arc::new(Served::default()), Duration::from_millis(200), Duration::from_millis(300));
     up(&tier).await;
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
-    quiet(&server).await;
-    proxy.set_mode(Mode::Delay(Duration::from_millis(300)));
+    is_forgotten(&server).await;
+    proxy.set_mode(Mode::Delay(Duration::from_secs(1)));
     assert_eq!(bytes(&tier, "key").await, Some(vec![1]));
 }
 
