@@ -158,10 +158,11 @@ impl Cache {
 
     /// Turns tiers off and on again, from now on and for every handle. A cache that was [closed](Self::close) stays off.
     pub fn set_mode(&self, mode: Mode) {
-        if self.0.is_closed.load(Ordering::SeqCst) {
-            return;
-        }
         let before = self.0.mode.swap(mode as u8, Ordering::SeqCst);
+        // Looked at after the swap: a close that turns the cache off at the same time comes later than that, or is seen here.
+        if self.0.is_closed.load(Ordering::SeqCst) {
+            return self.turn_off();
+        }
         // What was kept while the shared tier took no part was not watched.
         if mode == Mode::On && before != mode as u8 {
             self.shared().marks.end_all();

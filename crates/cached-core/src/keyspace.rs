@@ -407,11 +407,10 @@ impl Store {
             }
         }
         // Each part has the budget of one operation.
-        let mut rest = shareable;
-        while !rest.is_empty() {
-            let later = rest.split_off(rest.len().min(MOST_AT_ONCE));
-            result = result.and(self.share(rest).await);
-            rest = later;
+        let mut rest = shareable.into_iter();
+        while rest.len() > 0 {
+            let part = rest.by_ref().take(MOST_AT_ONCE).collect();
+            result = result.and(self.share(part).await);
         }
         result
     }
