@@ -51,6 +51,9 @@ if ! has_all; then
 fi
 redis-server --version
 
+# Most tests wait for a server or for time to pass, so that several of them share a core.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-8}"
+
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 

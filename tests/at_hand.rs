@@ -13,6 +13,7 @@ use std::{
 
 use cached_aside::{Cache, cached, testing::ManualClock};
 use pollster::block_on;
+use redis_harness::eventually;
 use serde::{Serialize, Serializer};
 
 /// A new value at each load.
@@ -178,9 +179,13 @@ fn what_was_dropped_or_has_left_is_not_held_for_long() {
         scope.spawn(look).join().unwrap();
     });
     kept.clear_local();
-    (0..2).for_each(|_| drop(counted(&kept, &alive, 0)));
-    let held = kept.stats().l1_retired_bytes;
-    assert!(held < 100_000, "{held}");
+    // Moka frees what other threads might still look at when more comes in, and a thread that stands still holds it up.
+    let mut n = entries;
+    eventually("what was cleared is not held any more", || {
+        drop(counted(&kept, &alive, n));
+        n += 1;
+        kept.stats().l1_retired_bytes < 100_000
+    });
 }
 
 #[test]

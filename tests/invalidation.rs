@@ -151,8 +151,6 @@ async fn an_untold_pattern_is_swept_once_however_long_that_takes() {
     assert!(cache.invalidate_pattern("user:*", &[]).await.unwrap_err().is_not_propagated());
     proxy.set_mode(Mode::Delay(Duration::from_millis(100)));
     redis.cli(&["ACL", "SETUSER", "default", "+scan"]);
-    let before = redis.cli(&["INFO", "commandstats"]);
-    assert!(!before.contains("cmdstat_scan:calls=1,"), "{before}");
     let mut calls = 0;
     eventually_async("the pattern is told", async || {
         // A miss that does not ask Redis, and would begin to tell.
