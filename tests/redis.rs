@@ -144,7 +144,8 @@ async fn whatever_lies_under_the_name_is_a_miss_and_is_replaced() {
         assert_eq!(runs.load(SeqCst), before + 1, "{lie:?} was not replaced");
     }
     let stats = cache.stats();
-    assert_eq!((stats.unreadable, stats.shared_read_errors), (3, 0));
+    // Redis answers alike whether a string is empty or not there.
+    assert_eq!((stats.unreadable, stats.shared_read_errors), (2, 0));
 }
 
 #[tokio::test]

@@ -273,7 +273,7 @@ impl Arrival {
     /// What is said about what `claim` names is heard before the answer to a question that is asked now, if both come over
     /// one line. So each name is asked for: they may have a line each.
     async fn ask(&self, claim: &Claim) -> Silence {
-        let ask = Ask { key: &self.entry.name.text, known: Some(0) };
+        let ask = Ask::known(&self.entry.name.text, 0);
         let seen = self.cache.shared().tier.look(&[ask], &claim.tag_keys()).await;
         if !claim.is_intact() {
             return Silence::Broken;

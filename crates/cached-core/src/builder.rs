@@ -123,7 +123,8 @@ impl CacheBuilder {
         Self { key_hasher: Arc::new(hasher), ..self }
     }
 
-    /// The largest value that goes into or comes out of the shared tier, in bytes, before and after compression.
+    /// The largest value that goes into or comes out of the shared tier, in bytes, before and after compression. A process that finds a
+    /// larger string there does not read it. [Large](crate::LARGE_VALUE) values may take another way than small ones.
     pub fn max_value_bytes(self, bytes: usize) -> Self {
         Self { max_value_bytes: bytes, ..self }
     }

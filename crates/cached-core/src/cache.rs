@@ -124,6 +124,7 @@ impl Cache {
             journal: shared.journal(),
             bound,
             grace,
+            max_bytes: shared.limits.longest(),
         });
         Self(Arc::new(Inner {
             l1,

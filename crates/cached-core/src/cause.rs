@@ -79,6 +79,8 @@ pub enum TierCause {
     PrimaryDown,
     /// The cluster does not have all of its slots, or the server is cut off from the others.
     ClusterDown,
+    /// The server cannot run the scripts that store values: it is older than Redis 6.0, or has no scripts.
+    TooOld,
     /// The server has no memory left for what is written.
     Full,
     /// Answers take longer than a caller waits: the server hangs, is slow, or is far away.
@@ -139,6 +141,7 @@ impl TierCause {
             Self::Loading => "loading",
             Self::PrimaryDown => "primary_down",
             Self::ClusterDown => "cluster_down",
+            Self::TooOld => "too_old",
             Self::Full => "full",
             Self::Slow => "slow",
             Self::Code(_) => "code",
@@ -185,6 +188,9 @@ impl fmt::Display for TierCause {
             Self::Loading => "the server still loads its data",
             Self::PrimaryDown => "the server is a replica whose primary is away",
             Self::ClusterDown => "the cluster does not have all of its slots, or the server is cut off from it",
+            Self::TooOld => {
+                "the server cannot run the scripts that store values: it is older than Redis 6.0, or has no scripts"
+            }
             Self::Full => "the server has no memory left (`maxmemory`)",
             Self::Slow => {
                 "answers take longer than a caller waits: the server hangs, is slow, or is farther away than the read timeout allows"

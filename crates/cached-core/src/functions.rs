@@ -9,7 +9,7 @@ use std::{
     ptr,
     sync::{
         Arc, Once, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -23,6 +23,7 @@ use crate::{
     notice,
     site::{Owner, Site},
     stats::{Count, Counters, FunctionStats, Stats},
+    tier::LARGE_VALUE,
 };
 
 /// One function, or all that share a template.
@@ -35,6 +36,8 @@ pub(crate) struct Function {
     load: OnceLock<Box<Histogram>>,
     /// How long a load has taken lately that gave a value; zero if none has.
     price: AtomicU64,
+    /// About how many bytes its larger values have in the shared tier, if any was large lately.
+    size: AtomicUsize,
     /// Whether the log has said that its errors are not shared.
     is_error_unshared_said: Once,
     /// Its most used keys, if they are kept warm.
@@ -60,6 +63,7 @@ impl Function {
             look: OnceLock::new(),
             load: OnceLock::new(),
             price: AtomicU64::new(0),
+            size: AtomicUsize::new(0),
             is_error_unshared_said: Once::new(),
             hot: Hot::default(),
             is_codec_unsure: AtomicBool::new(true),
@@ -171,6 +175,27 @@ impl Function {
     /// What a load costs; `None` if this process has not had one.
     pub(crate) fn price(&self) -> Option<Duration> {
         Some(self.price.load(Ordering::Relaxed)).filter(|price| *price > 0).map(Duration::from_nanos)
+    }
+
+    /// The shared tier has, or is to have, a value of so many bytes. A large one counts at once and is forgotten over the next
+    /// hundreds: where some values of a function are large, the next one may be.
+    pub(crate) fn measures(&self, bytes: usize) {
+        const SHARE: usize = 64;
+
+        let before = self.size.load(Ordering::Relaxed);
+        if bytes.max(before) <= LARGE_VALUE {
+            // As a rule nothing is large, and then nothing is written.
+            return;
+        }
+        let now = bytes.max(before - before / SHARE);
+        if now != before {
+            self.size.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// About how many bytes the next value may have, if it may be large.
+    pub(crate) fn size(&self) -> usize {
+        self.size.load(Ordering::Relaxed)
     }
 
     /// How long the shared tier may be waited for.
@@ -320,6 +345,23 @@ mod tests {
         assert_eq!(all.len(), 1000);
         assert!(all.iter().all(|one| (one.misses, one.loads) == (1, 1)));
         assert_eq!((functions.total().misses, functions.total().loads), (1001, 1000));
+    }
+
+    #[test]
+    fn a_large_value_is_expected_again_for_a_while() {
+        let function = Function::new("");
+        function.measures(LARGE_VALUE);
+        assert_eq!(function.size(), 0, "it is not large");
+        function.measures(12 << 20);
+        assert_eq!(function.size(), 12 << 20);
+        for _ in 0..100 {
+            function.measures(10);
+        }
+        assert!(function.size() > LARGE_VALUE);
+        for _ in 0..1000 {
+            function.measures(10);
+        }
+        assert!(function.size() <= LARGE_VALUE, "{}", function.size());
     }
 
     #[test]

@@ -214,7 +214,9 @@ where
         let (shared, function) = (self.cache.shared(), self.cache.function(&self.site));
         let budget = function.budget(&self.site);
         let mut found = Vec::with_capacity(entries.len());
-        for entries in entries.chunks(MOST_AT_ONCE) {
+        // Of large values so many that one round trip does not take forever.
+        let most = (MOST_BYTES_AT_ONCE / function.size().max(1)).clamp(1, MOST_AT_ONCE);
+        for entries in entries.chunks(most) {
             found.extend(Seek::find_many(shared, entries, &shape, function, budget).await);
         }
         for (Asked { index, entry, leader }, found) in asked.into_iter().zip(found) {
@@ -342,7 +344,9 @@ where
             let function = self.cache.function(&self.site);
             let is_checked = function.checks_codec();
             let claim = shared.home_claim(&entry.name.text, &[]);
-            bytes = Some(shared.seal(&entry.name, fill, &claim, is_checked)?);
+            let sealed = shared.seal(&entry.name, fill, &claim, is_checked)?;
+            function.measures(sealed.len());
+            bytes = Some(sealed);
             function.trust_codec(is_checked);
         }
         Ok(Sealed { entry, kept, bytes })
@@ -369,6 +373,9 @@ where
 
 /// How many keys go to the shared tier in one round trip.
 const MOST_AT_ONCE: usize = 256;
+
+/// How many bytes come back in one, as far as that can be told before.
+const MOST_BYTES_AT_ONCE: usize = 32 << 20;
 
 /// A key that the shared tier is asked for.
 struct Asked {

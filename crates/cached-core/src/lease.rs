@@ -212,6 +212,7 @@ impl Lease {
         let (bytes, is_stub) = match self.shared.seal(&self.name, fill, &self.claim, is_checked) {
             Ok(bytes) => {
                 function.trust_codec(is_checked);
+                function.measures(bytes.len());
                 (bytes, false)
             }
             Err(why) => {
@@ -375,7 +376,7 @@ pub(crate) async fn look_again(
     if shared.pending.is_about(std::iter::once(name).chain(tags.iter().map(String::as_str))) {
         return Ok(None);
     }
-    let ask = Ask { key: name, known: Some(stamp) };
+    let ask = Ask::known(name, stamp);
     let seen = shared.tier.look(&[ask], &tags).await?;
     let is_current = claim.generations().map(Some).eq(seen.generations);
     if !(is_current && matches!(seen.records.first(), Some(Record::Unchanged))) {

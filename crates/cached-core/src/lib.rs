@@ -114,8 +114,8 @@ pub use span::{SPANS, SpanInfo};
 pub use stats::{FunctionStats, Stats};
 pub use tags::Tag;
 pub use tier::{
-    Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Note, Record, Seen, Stamp,
-    Stored, TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
+    Adopted, Ask, Attachment, Filled, Grant, LARGE_VALUE, LeaseClaim, Leased, Moment, NoTier, Note, Record,
+    Seen, Stamp, Stored, TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
 };
 pub use timeout::LoadTimeout;
 pub use warm::{Warm, WarmList, WarmOutcome, WarmReport, WarmSource, WarmStream, Warmed, warm, warm_from};

@@ -113,7 +113,7 @@ impl<R> Seek<'_, R> {
         let is_untold = |entry: &&Entry| shared.pending.is_about([entry.name.text.as_str()].into_iter());
         let untold: Vec<_> = entries.iter().map(is_untold).collect();
         let asks: Vec<_> =
-            entries.iter().map(|entry| Ask { key: entry.name.text.as_str(), known: None }).collect();
+            entries.iter().map(|entry| Ask { size: function.size(), ..Ask::new(&entry.name.text) }).collect();
         let asked: Result<Seen, _> = look(shared, function, &asks, &[], budget).await;
         let Ok(Seen { records, line, .. }) = asked else {
             function.add(Count::SharedReadError);
@@ -121,6 +121,7 @@ impl<R> Seek<'_, R> {
         };
         let found = |(((entry, claim), is_untold), record): (((&&Entry, Claim), bool), Record)| {
             let Record::Value(stored) = record else { return None };
+            function.measures(stored.bytes.len());
             if is_untold {
                 return None;
             }
@@ -387,11 +388,11 @@ impl<R> Seek<'_, R> {
         if self.is_pending(&tags) {
             return State::Unknown;
         }
-        let asked = if known.is_none() && tags.is_empty() {
+        let ask = Ask { key: name, known: known.map(|kept| kept.stamp), size: self.function.size() };
+        let asked = if known.is_none() && tags.is_empty() && !ask.is_large() {
             let (asked, now) = look_at(shared, self.function, name, self.budget, claim.checked).await;
             asked.map(|(record, line)| (Some(record), Vec::new(), line, now))
         } else {
-            let ask = Ask { key: name, known: known.map(|kept| kept.stamp) };
             // Boxed, as everything that a plain hit has no need of: its future is to be small.
             let asked = Box::pin(look(shared, self.function, &[ask], &tags, self.budget)).await;
             asked.map(|Seen { mut records, generations, line }| {
@@ -423,6 +424,7 @@ impl<R> Seek<'_, R> {
             Some(Record::Changed) => State::Moved,
             Some(Record::Value(stored)) => {
                 let stamp = stored.stamp;
+                self.function.measures(stored.bytes.len());
                 let opened = match shared.open(&self.entry.name, &stored, self.shape, now) {
                     Ok(Some(Opened::Value(opened))) => opened,
                     Ok(Some(Opened::Stub(meta))) if self.is_good(&meta, stamp, now) => {

@@ -52,7 +52,7 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
     /// What is under one key, as in [`look`](Self::look), and over which line it was asked. It is what most misses of a process
     /// begin with, so a tier may have a shorter way for it.
     async fn look_at(&self, key: &str) -> Result<(Record, Arc<Line>), TierError> {
-        let Seen { mut records, line, .. } = self.look(&[Ask { key, known: None }], &[]).await?;
+        let Seen { mut records, line, .. } = self.look(&[Ask::new(key)], &[]).await?;
         Ok((records.pop().ok_or(TierError::Unavailable)?, line))
     }
 
@@ -154,6 +154,8 @@ pub struct Attachment {
     pub bound: Duration,
     /// How much longer it is served when the tier cannot be reached.
     pub grace: Duration,
+    /// No value that the cache stores has more bytes. What has more was written by something else, and need not be read.
+    pub max_bytes: usize,
 }
 
 /// Whom a tier tells of changes to what it watches. The calls return at once.
@@ -178,6 +180,9 @@ pub trait Watcher: Send + Sync + fmt::Debug + 'static {
     }
 }
 
+/// A value of more bytes than this is large: a tier may send it another way, so that nothing small waits behind it.
+pub const LARGE_VALUE: usize = 256 * 1024;
+
 /// A question about one key. `Debug` does not show it, as it holds the arguments of a call.
 #[derive(Clone, Copy)]
 pub struct Ask<'a> {
@@ -185,11 +190,36 @@ pub struct Ask<'a> {
     pub key: &'a str,
     /// Of a value that the asker has already: if it is still this one, its bytes are not sent again.
     pub known: Option<Stamp>,
+    /// About how many bytes the value has, if other values of its function were [large](LARGE_VALUE); otherwise 0.
+    pub size: usize,
+}
+
+impl<'a> Ask<'a> {
+    /// A question about a key of which nothing is known.
+    #[must_use]
+    pub fn new(key: &'a str) -> Self {
+        Self { key, known: None, size: 0 }
+    }
+
+    /// The same, if the value is another one than that with this stamp.
+    #[must_use]
+    pub fn known(key: &'a str, stamp: Stamp) -> Self {
+        Self { known: Some(stamp), ..Self::new(key) }
+    }
+
+    /// Whether the value is to be expected to be [large](LARGE_VALUE), and to be sent.
+    #[must_use]
+    pub fn is_large(&self) -> bool {
+        self.known.is_none() && self.size > LARGE_VALUE
+    }
 }
 
 impl fmt::Debug for Ask<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ask").field("known", &self.known.is_some()).finish_non_exhaustive()
+        f.debug_struct("Ask")
+            .field("known", &self.known.is_some())
+            .field("size", &self.size)
+            .finish_non_exhaustive()
     }
 }
 
@@ -496,7 +526,7 @@ mod tests {
         let (key, keys) = ("ns:user:ada@example.org", ["ns:%tag:ada@example.org".to_owned()]);
         let (token, lease) = (Token([7; 16]), Duration::from_secs(10));
         let shown = [
-            format!("{:?}", Ask { key, known: Some(7) }),
+            format!("{:?}", Ask::known(key, 7)),
             format!("{:?}", LeaseClaim { key, token, lease, take: Take::Free }),
             format!("{:?}", TagAsk { keys: &keys, keep: lease, more: false }),
             format!("{:?}", Stored { bytes: key.into(), remaining: None, stamp: 7 }),

@@ -81,14 +81,19 @@ impl Batch {
         key: &str,
         args: impl ToRedisArgs,
     ) {
+        let keys = [key];
+        self.add_script_on(script, if key.is_empty() { &[] } else { &keys }, args);
+    }
+
+    /// The same on several keys of one slot.
+    pub(crate) fn add_script_on(
+        &mut self,
+        script: &'static LazyLock<Script>,
+        keys: &[&str],
+        args: impl ToRedisArgs,
+    ) {
         let mut command = redis::cmd("EVALSHA");
-        command.arg(&script.hash);
-        if key.is_empty() {
-            command.arg(0);
-        } else {
-            command.arg(1).arg(key);
-        }
-        command.arg(args);
+        command.arg(&script.hash).arg(keys.len()).arg(keys).arg(args);
         self.add_next(command, Some(script));
     }
 
@@ -252,11 +257,6 @@ impl Replies {
         let clock = self.clock;
         let values = self.single.into_iter().chain(self.several).map(move |value| (value, clock));
         values.skip(usize::from(is_asking)).step_by(if is_asking { 2 } else { 1 })
-    }
-
-    /// All of them, as they are.
-    pub(crate) fn into_values(self) -> impl Iterator<Item = Value> {
-        self.single.into_iter().chain(self.several)
     }
 
     /// What the server refuses.

@@ -141,11 +141,28 @@ fn of_text(details: &str) -> TierCause {
         () if has("invalid password") || has("without any password") => TierCause::WrongPassword,
         () if has("READONLY") || has("read only replica") => TierCause::ReadOnly,
         () if has("OOM ") || has("'maxmemory'") => TierCause::Full,
+        // Before Redis 5, a script that has asked for the time may not write.
+        () if has("non deterministic commands") || is_unknown_script(details) => TierCause::TooOld,
         () if has("the keys mentioned") => TierCause::NotPermitted(KEYS.to_owned()),
         () if has("permissions") || has("ACL failure") || has("can't run this command") => {
             not_permitted(details)
         }
         () => TierCause::Code("ERR".to_owned()),
+    }
+}
+
+/// Whether the server does not know the commands that run scripts.
+fn is_unknown_script(details: &str) -> bool {
+    let details = details.to_ascii_lowercase();
+    details.starts_with("unknown command") && details.contains("eval")
+}
+
+/// Whether it means that no script runs, so that this process can store nothing.
+pub(crate) fn is_of_scripts(cause: &TierCause) -> bool {
+    match cause {
+        TierCause::TooOld => true,
+        TierCause::NotPermitted(command) => matches!(command.as_str(), "eval" | "evalsha"),
+        _ => false,
     }
 }
 
@@ -236,6 +253,12 @@ mod tests {
                 "ERR Error running script (call to f_0): @user_script:1: @user_script: 1: The user executing the script can't access at least one of the keys mentioned in the command arguments",
                 not_permitted("keys"),
             ),
+            (
+                "ERR Error running script (call to f_0): @user_script:1: @user_script: 1: Write commands not allowed after non deterministic commands. Call redis.replicate_commands() at the start of your script",
+                TierCause::TooOld,
+            ),
+            ("ERR unknown command 'EVALSHA', with args beginning with: 'canary'", TierCause::TooOld),
+            ("ERR unknown command `evalsha`", TierCause::TooOld),
             ("READONLY You can't write against a read only replica.", TierCause::ReadOnly),
             ("LOADING Redis is loading the dataset in memory", TierCause::Loading),
             ("MASTERDOWN Link with MASTER is down", TierCause::PrimaryDown),

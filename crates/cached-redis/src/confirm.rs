@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{
     batch::{Batch, Replies},
-    heartbeat::{KEEP_MEMBERS, number},
+    heartbeat::{KEEP_MEMBERS, number, number_at},
     scripts::{POKE, SLOWEST},
     settings::millis,
     tier::RedisTier,
@@ -295,7 +295,7 @@ impl Asker {
         let reach = millis(self.reach());
         let mut batch = Batch::new();
         for post in posts {
-            batch.add(redis::cmd("GET").arg(&post.poke).clone());
+            batch.add(number_at(&post.poke));
             // If it is not there, the register was lost, and its next heartbeat says since when.
             let expected = self.way.member_at(post.number).unwrap_or_default();
             let own = self.way.own_begin();

@@ -86,12 +86,14 @@ pub(crate) async fn connect(
         }
     };
     let echo = post.as_ref().map(|post| post.echo.as_str());
-    let (tracking, deaf) = if speaks_resp3 {
+    let (tracking, deaf) = if watch.is_mute {
+        (Tracking::Off, None)
+    } else if speaks_resp3 {
         let started = Tracking::start(&mut connection, &ear, echo).await;
         started.map_err(|error| cause::of_error(&error))?
     } else {
         (Tracking::Off, Some(TierCause::NoResp3))
     };
-    let is_makeshift = !speaks_resp3 && protocol == Protocol::Any;
+    let is_makeshift = !speaks_resp3 && protocol == Protocol::Any && !watch.is_mute;
     Ok(Connected { connection, ear, tracking, deaf, is_makeshift, territory })
 }

@@ -152,7 +152,7 @@ impl Role {
     fn command(&self, key: &str) -> redis::Cmd {
         match self {
             Self::ByScript => redis::cmd("EVAL").arg(READ).arg(1).arg(key).clone(),
-            Self::ByCommand => redis::cmd("GET").arg(key).clone(),
+            Self::ByCommand => redis::cmd("STRLEN").arg(key).clone(),
             Self::Change => redis::cmd("SET").arg(key).arg(1).arg("PX").arg(millis(KEEP)).clone(),
             Self::Mode(tracking) => tracking.command(),
         }

@@ -1,6 +1,6 @@
 //! Counters and facts about the connection, for a health check to show.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use cached_core::TierCause;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,10 @@ pub struct RedisHealth {
     pub breaker_opened: u64,
     /// How many reads were turned away, because the breaker was open or too many waited.
     pub shed: u64,
+    /// How often reads of many callers went to Redis together.
+    pub rounds: u64,
+    /// How many reads those were.
+    pub reads_in_rounds: u64,
     /// How many connections came after the first one.
     pub reconnects: u64,
     /// How many milliseconds ago Redis last answered, refusals included. `None` if it never did.
@@ -62,6 +66,8 @@ impl Node {
             breaker_open: gate.is_open(),
             breaker_opened: gate.opened(),
             shed: gate.shed(),
+            rounds: self.link.reads.rounds.load(Ordering::Relaxed),
+            reads_in_rounds: self.link.reads.seats.load(Ordering::Relaxed),
             reconnects: condition.connections().saturating_sub(1),
             last_answer_ms: condition.silence().map(millis),
             round_trip_ms: condition.last_round_trip().map(millis),

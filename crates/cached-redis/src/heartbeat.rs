@@ -252,7 +252,12 @@ impl Heartbeat {
     /// know; and while the breaker is open, it is asked whether the server is as fast as before.
     fn is_quiet(&self, now: Instant) -> bool {
         let is_told = self.watch.attached().is_none() || self.session.is_tracking;
-        is_told && !self.link.gate.is_open() && now.saturating_duration_since(self.times.wanted) >= QUIET
+        // Whether scripts run by now, only a heartbeat finds out.
+        let is_of_use = !self.link.condition.runs_no_scripts();
+        is_told
+            && is_of_use
+            && !self.link.gate.is_open()
+            && now.saturating_duration_since(self.times.wanted) >= QUIET
     }
 
     /// Whether nothing was asked lately and no load is under way, so that this process has written nothing either.
@@ -293,7 +298,7 @@ impl Heartbeat {
     }
 
     async fn ask(&mut self, batch: Batch) -> Result<Replies, End> {
-        let answers = timeout(self.settings.connect_timeout, batch.send(&mut self.session.connection)).await;
+        let answers = timeout(self.settings.check_timeout, batch.send(&mut self.session.connection)).await;
         answers.map_err(|_| End::Broken)?.map_err(|_| End::Broken)
     }
 
@@ -432,8 +437,10 @@ impl Heartbeat {
         let is_over = |last: Option<Instant>, pause| last.is_none_or(|last| now >= last + pause);
         let post = self.post(attached);
         let is_poked = self.watch.take_poke();
-        let is_full =
-            is_over(self.times.full, attached.term()) || self.watch.take_loss() || self.is_unregistered;
+        let is_full = is_over(self.times.full, attached.term())
+            || self.watch.take_loss()
+            || self.is_unregistered
+            || self.link.condition.runs_no_scripts();
         let is_tracking = self.session.is_tracking;
         let registers = post.is_some() && self.registers() && (is_full || self.has_news(now));
         let reads_poke = post.is_some() && (is_full || is_poked || !is_tracking);
@@ -462,7 +469,7 @@ impl Heartbeat {
             post,
         };
         if let Some(post) = plan.post.as_ref().filter(|_| plan.reads_poke) {
-            batch.add(redis::cmd("GET").arg(&post.poke).clone());
+            batch.add(number_at(&post.poke));
         }
         if plan.asks_evicted {
             Tracking::ask(batch);
@@ -563,26 +570,7 @@ impl Heartbeat {
             }
             (Some(Ok(_) | Err(Verdict::Sound)) | None, _) => false,
         };
-        self.link.condition.update(|facts| {
-            facts.refusing = false;
-            if plan.is_full || plan.registers {
-                facts.registered = Some(is_registered);
-                facts.why.unregistered.clone_from(&self.refusal);
-            }
-        });
-        if plan.is_full || plan.registers {
-            // What a line that tells nothing may serve, it does not prove.
-            let may_have_grace = is_registered || planted!("member-not-registered");
-            if self.session.is_tracking {
-                self.session.line.allow_grace(may_have_grace);
-            }
-        }
-        if plan.registers {
-            self.is_unregistered = !is_registered;
-        }
-        if plan.is_full {
-            self.times.full = Some(sent);
-        }
+        self.note_registration(&plan, is_registered);
         if plan.turns && self.is_wide() && !self.is_calm(sent) {
             // The server does not do without.
             self.may_narrow = false;
@@ -603,6 +591,34 @@ impl Heartbeat {
             self.session.line.prove(sent);
         }
         Ok(())
+    }
+
+    /// Notes that the server has answered all that was asked, and whether it has this process in the register.
+    fn note_registration(&mut self, plan: &Plan, is_registered: bool) {
+        self.link.condition.update(|facts| {
+            facts.refusing = false;
+            if plan.is_full || plan.registers {
+                facts.registered = Some(is_registered);
+                facts.why.unregistered.clone_from(&self.refusal);
+            }
+            if plan.registers {
+                let is_of_scripts = self.refusal.as_ref().is_some_and(cause::is_of_scripts);
+                facts.runs_no_scripts = !is_registered && is_of_scripts;
+            }
+        });
+        if plan.is_full || plan.registers {
+            // What a line that tells nothing may serve, it does not prove.
+            let may_have_grace = is_registered || planted!("member-not-registered");
+            if self.session.is_tracking {
+                self.session.line.allow_grace(may_have_grace);
+            }
+        }
+        if plan.registers {
+            self.is_unregistered = !is_registered;
+        }
+        if plan.is_full {
+            self.times.full = Some(plan.sent);
+        }
     }
 
     /// Whether the protocol of this connection has a way to tell.
@@ -668,6 +684,13 @@ fn verdict<T>(answer: RedisResult<T>) -> Result<T, Verdict> {
 
 fn is_redirected<T>(answer: Option<&RedisResult<T>>) -> bool {
     matches!(answer, Some(Err(error)) if error.redirect_node().is_some())
+}
+
+/// Asks for a number, or for so much that it shows that there is none.
+pub(crate) fn number_at(key: &str) -> redis::Cmd {
+    const DIGITS: usize = 20;
+
+    redis::cmd("GETRANGE").arg(key).arg(0).arg(DIGITS).clone()
 }
 
 /// What is no number was not written by any of us.

@@ -34,7 +34,8 @@ const MOST: &str = "250000";
 pub(crate) static OPEN: LazyLock<Script> = on_journal!(
     "if not id then id = ARGV[1] redis.call('ZADD', key, 0, id) end ",
     "redis.call('PEXPIRE', key, ARGV[2]) ",
-    "return {id, last()}",
+    // A name has 16 characters. Whatever else wrote it may have been longer.
+    "return {string.sub(id, 1, 17), last()}",
 );
 
 /// Notes in the journal `KEYS[1]` that the tags `ARGV[3]`, … are invalid, and forgets of those that were before `ARGV[2]`

@@ -49,6 +49,7 @@ mod gate;
 mod health;
 mod heartbeat;
 mod journal;
+mod large;
 mod link;
 mod node;
 mod query;

@@ -56,6 +56,14 @@ impl Cluster {
         match *self {}
     }
 
+    pub(crate) async fn read_large(&self, _: &Batch, _: Duration) -> Result<Answers, TierError> {
+        match *self {}
+    }
+
+    pub(crate) async fn change_large(&self, _: &Batch, _: Duration) -> Result<Answers, TierError> {
+        match *self {}
+    }
+
     pub(crate) async fn close(&self) {
         match *self {}
     }

@@ -1,7 +1,7 @@
 //! One server, and the connection to it.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -19,11 +19,13 @@ use crate::{
     failure::{Failure, Verdict},
     gate::{Gate, Place},
     heartbeat::Member,
+    large,
     link::{Link, Session},
     reads::{Got, Reading, Reads},
     settings::Settings,
     state::{Condition, RedisState},
     supervisor::Supervision,
+    tier::whole,
     watch::Watch,
 };
 
@@ -35,6 +37,8 @@ pub(crate) struct Node {
     pub(crate) member: Arc<Member>,
     pub(crate) link: Arc<Link>,
     supervision: Supervision,
+    /// The connection for large values, from the first one on. It has a breaker of its own, and nothing is told over it.
+    large: OnceLock<Box<Self>>,
 }
 
 /// What was answered to a batch.
@@ -53,7 +57,18 @@ impl Node {
         let (watch, member) = (Arc::new(watch), Arc::new(member));
         let supervision =
             Supervision::new(settings.clone(), link.clone(), Arc::clone(&watch), member.clone());
-        Self { settings, watch, member, link, supervision }
+        Self { settings, watch, member, link, supervision, large: OnceLock::new() }
+    }
+
+    /// The connection for large values.
+    pub(crate) fn large(&self) -> Result<&Self, TierError> {
+        if self.supervision.is_closed() {
+            return Err(TierError::Unavailable);
+        }
+        Ok(self.large.get_or_init(|| {
+            let settings = Arc::new(large::settings(&self.settings));
+            Box::new(Self::new(settings, Member::new(String::new()), Watch::mute()))
+        }))
     }
 
     pub(crate) fn gate(&self) -> &Gate {
@@ -74,7 +89,8 @@ impl Node {
 
     /// Whether it is worth asking.
     pub(crate) fn ready(&self) -> bool {
-        let is_worth_asking = !self.link.is_down() && !self.link.gate.is_open();
+        let is_of_use = !self.link.gate.is_open() && !self.condition().runs_no_scripts();
+        let is_worth_asking = !self.link.is_down() && is_of_use;
         // When the task has ended with its runtime, only an operation can start it again.
         !self.supervision.is_closed() && (is_worth_asking || !self.supervision.is_running())
     }
@@ -230,8 +246,7 @@ impl Node {
     async fn get_alone(&self, key: &str, vigil: &mut Vigil) -> Result<(Got, Instant), TierError> {
         let session = self.session(vigil).await?;
         let mut connection = session.connection.clone();
-        let mut command = redis::Cmd::with_capacity(2, "GET".len() + key.len());
-        command.arg("GET").arg(key);
+        let command = whole(key);
         let answer;
         (answer, *vigil) =
             within(connection.send_packed_command(&command), vigil.began(), vigil.budget()).await;
@@ -269,6 +284,10 @@ impl Node {
             leave.await;
         }
         self.link.close();
+        if let Some(large) = self.large.get() {
+            large.supervision.close().await;
+            large.link.close();
+        }
     }
 
     /// Removes this process from the register: nothing that it holds is served any more.

@@ -1,7 +1,6 @@
 //! Reads that many callers ask for at the same time, in one round trip.
 //!
-//! A request of its own costs each read a channel, a message to the connection's task and a command that Redis takes apart: more
-//! than the read itself. So whoever reads while others wait takes a seat in a [`Round`] that has not set off yet, and one task
+//! A request of its own costs each read a channel and a message to the connection's task: more than the read itself. So whoever reads while others wait takes a seat in a [`Round`] that has not set off yet, and one task
 //! asks for all of them. It sets off when it is full, or when whatever could run when it was made has run and no more than one
 //! other one is under way. Who is alone asks for himself.
 //!
@@ -13,22 +12,22 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
 use cached_core::{Line, TierError};
-use redis::{Arg, Cmd, ServerError, Value};
+use redis::{Pipeline, Value};
 use tokio::runtime::{Handle, Id};
 
 use crate::{
     awaited::{Vigil, within},
-    batch::Batch,
     breaker::Waited,
     failure::{Failure, Verdict},
     link::{Link, Session},
+    tier::{filled, whole},
     watch::Watch,
 };
 
@@ -50,8 +49,9 @@ pub(crate) struct Reads {
     traffic: Mutex<Traffic>,
     /// The bytes of an answer, on average.
     mean: AtomicUsize,
-    /// The server does not let this user ask for several keys at once.
-    is_refused: AtomicBool,
+    /// How many rounds have set off, and with how many reads.
+    pub(crate) rounds: AtomicU64,
+    pub(crate) seats: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -82,7 +82,8 @@ impl Got {
 
 fn bytes(answer: Value) -> Result<Option<Vec<u8>>, Failure> {
     match answer {
-        Value::BulkString(bytes) => Ok(Some(bytes)),
+        // No string of ours is empty.
+        Value::BulkString(bytes) => Ok(filled(bytes)),
         Value::Nil => Ok(None),
         Value::ServerError(refusal) => Err(Failure::from(redis::RedisError::from(refusal))),
         other => Ok(redis::from_redis_value(other).map_err(redis::RedisError::from)?),
@@ -103,7 +104,7 @@ struct Round {
 
 #[derive(Debug)]
 struct State {
-    ask: Cmd,
+    ask: Pipeline,
     seats: Vec<Seat>,
     clock: Option<u64>,
     /// Of the task, while it waits to set off.
@@ -120,7 +121,7 @@ enum Seat {
 impl Reads {
     /// Whether to go along, if so many others wait.
     pub(crate) fn are_many(&self, others: usize) -> bool {
-        others >= CROWD && !self.is_refused.load(Ordering::Relaxed) && self.most() > 1
+        others >= CROWD && self.most() > 1
     }
 
     fn most(&self) -> usize {
@@ -143,8 +144,7 @@ impl Reads {
         runtime: &Handle,
     ) -> Option<Reading> {
         let most = link.reads.most();
-        let mut ask = Cmd::with_capacity(most + 1, most * (key.len() + 8));
-        ask.arg("MGET");
+        let ask = Pipeline::with_capacity(most);
         let state = State { ask, seats: Vec::with_capacity(most), clock: None, driver: None };
         let state = Mutex::new(state);
         let round = Arc::new(Round { runtime: runtime.id(), budget, session, most, state });
@@ -256,7 +256,7 @@ impl Round {
         if state.seats.len() >= self.most {
             return None;
         }
-        state.ask.arg(key);
+        state.ask.add_command(whole(key));
         state.seats.push(Seat::Waiting(None));
         let number = state.seats.len() - 1;
         let driver = if number + 1 == self.most { state.driver.take() } else { None };
@@ -376,26 +376,22 @@ impl Ride {
             Poll::Pending
         })
         .await;
-        let ask = mem::take(&mut self.round.state().ask);
+        let ask = mem::replace(&mut self.round.state().ask, Pipeline::with_capacity(0));
         self.ask(ask).await
     }
 
     /// The answers, of which each may be a refusal.
-    async fn ask(&self, ask: Cmd) -> Result<Vec<Value>, Failure> {
+    async fn ask(&self, ask: Pipeline) -> Result<Vec<Value>, Failure> {
         let mut connection = self.round.session.connection.clone();
-        let count = ask.args_iter().len() - 1;
-        match connection.send_packed_command(&ask).await? {
-            Value::Array(answers) if answers.len() == count => Ok(answers),
-            Value::ServerError(refusal) => {
-                // It may be about the command, about one of the keys, or about the server's state.
-                let replies = one_by_one(&ask).send(&mut connection).await?;
-                let is_refused = may_last(&refusal) && replies.refusals().count() < count;
-                self.link.reads.is_refused.fetch_or(is_refused, Ordering::Relaxed);
-                Ok(replies.into_values().collect())
-            }
+        let count = ask.len();
+        self.link.reads.rounds.fetch_add(1, Ordering::Relaxed);
+        self.link.reads.seats.fetch_add(count as u64, Ordering::Relaxed);
+        let answers = connection.send_packed_commands(&ask, 0, count).await?;
+        if answers.len() != count {
             // It fits no question: the connection is out of step.
-            _ => Err(Failure { error: TierError::Unavailable, verdict: Verdict::Broken }),
+            return Err(Failure { error: TierError::Unavailable, verdict: Verdict::Broken });
         }
+        Ok(answers)
     }
 
     fn settle(&self, answers: Result<Vec<Value>, Failure>, vigil: &Vigil) {
@@ -445,24 +441,6 @@ impl Drop for Ride {
     }
 }
 
-/// Whether it can be about the command. A state of the server passes, even before it is asked again.
-fn may_last(refusal: &ServerError) -> bool {
-    matches!(refusal.code(), "NOPERM" | "ERR")
-}
-
-/// The same reads, each with an answer of its own.
-fn one_by_one(ask: &Cmd) -> Batch {
-    let mut batch = Batch::new();
-    for arg in ask.args_iter().skip(1) {
-        if let Arg::Simple(key) = arg {
-            let mut command = redis::cmd("GET");
-            command.arg(key);
-            batch.add(command);
-        }
-    }
-    batch
-}
-
 /// Nothing that the connection could be blamed for.
 impl From<TierError> for Failure {
     fn from(error: TierError) -> Self {
@@ -472,22 +450,4 @@ impl From<TierError> for Failure {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_is_about_the_command_keeps_it_from_being_tried_again() {
-        let may_last = |reply: &str| match redis::parse_redis_value(reply.as_bytes()) {
-            Ok(Value::ServerError(refusal)) => may_last(&refusal),
-            other => panic!("{other:?}"),
-        };
-        assert!(may_last("-NOPERM this user has no permissions to run the 'mget' command\r\n"));
-        assert!(may_last("-ERR unknown command 'MGET'\r\n"));
-        for code in ["BUSY", "LOADING", "MASTERDOWN", "NOAUTH", "CLUSTERDOWN"] {
-            assert!(!may_last(&format!("-{code} details\r\n")), "{code}");
-        }
-    }
 }

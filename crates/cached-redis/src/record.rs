@@ -85,6 +85,11 @@ impl Trailer {
         self.end != 0 && self.end <= now
     }
 
+    /// Whether it says when the value ends.
+    pub(crate) fn has_end(self) -> bool {
+        self.end != 0
+    }
+
     /// Of a string of `length` bytes, whether it holds a value. One of no bytes is told by its stamp.
     pub(crate) fn has_value(self, length: usize) -> bool {
         self.state != State::Failed && (length > TRAILER || self.stamp != 0)
@@ -143,7 +148,7 @@ fn left(until: u64, now: u64) -> Duration {
 }
 
 /// The time left, of what `PTTL` answered before the value was read.
-fn remaining(left: i64) -> Option<Duration> {
+pub(crate) fn remaining(left: i64) -> Option<Duration> {
     match left {
         // The key does not expire.
         -1 => None,

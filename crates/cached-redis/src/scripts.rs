@@ -1,4 +1,4 @@
-//! The Lua scripts. Each touches one key only, so it also runs on a cluster.
+//! The Lua scripts. Each touches one key only, or two of one slot, so it also runs on a cluster.
 //!
 //! One's own write ends one's own tracking of a key, and with NOLOOP one is not even told. So every script that leaves
 //! something under a key for its caller reads the key again at its end. Whatever a script reads is tracked.
@@ -93,6 +93,20 @@ pub(crate) static FILL: LazyLock<Script> = on_record!(
     "if not is_leased or token ~= ARGV[1] then return 0 end ",
     "stamp, value_ends = ARGV[4], struct.pack('>I8', now + ARGV[3]) ",
     "redis.call('SET', key, ARGV[2] .. trailer(none .. none, 0, 0), 'PX', ARGV[3]) ",
+    "redis.call('STRLEN', key) ",
+    "return 1",
+);
+
+/// As [`FILL`], of a value that lies under `KEYS[2]`, with room for a trailer, and is `ARGV[2]` bytes long with that. Returns -1 if
+/// it does not.
+pub(crate) static FILL_LARGE: LazyLock<Script> = on_record!(
+    "local apart = KEYS[2] ",
+    "if not is_leased or token ~= ARGV[1] then redis.call('DEL', apart) return 0 end ",
+    "if redis.call('STRLEN', apart) ~= tonumber(ARGV[2]) then return -1 end ",
+    "stamp, value_ends = ARGV[4], struct.pack('>I8', now + ARGV[3]) ",
+    "redis.call('SETRANGE', apart, ARGV[2] - 48, trailer(none .. none, 0, 0)) ",
+    "redis.call('RENAME', apart, key) ",
+    "redis.call('PEXPIRE', key, ARGV[3]) ",
     "redis.call('STRLEN', key) ",
     "return 1",
 );
@@ -317,7 +331,7 @@ mod tests {
     #[test]
     fn the_scripts_and_the_record_agree_on_the_layout() {
         assert_eq!((TRAILER, MAGIC), (48, b"\xffaside\x02"));
-        for script in [&LEASE, &FILL, &RENEW, &RELEASE, &FAIL] {
+        for script in [&LEASE, &FILL, &FILL_LARGE, &RENEW, &RELEASE, &FAIL] {
             assert!(script.source.contains(r"magic = KEYS[1], string.rep('\0', 8), '\255aside\2'"));
             assert!(script.source.contains("'GETRANGE', key, -48, -1"));
         }

@@ -22,8 +22,10 @@ pub(crate) struct Settings {
     pub(crate) read_timeout: Duration,
     /// Budget of an operation that writes.
     pub(crate) write_timeout: Duration,
-    /// Budget of connecting until the server has answered, and of each later check.
+    /// Budget of connecting until the server has answered.
     pub(crate) connect_timeout: Duration,
+    /// Budget of each later check.
+    pub(crate) check_timeout: Duration,
     pub(crate) retry_min: Duration,
     pub(crate) retry_max: Duration,
     /// How many reads, and how many writes, may be under way at the same time.
@@ -56,7 +58,7 @@ impl fmt::Debug for Addresses {
 impl Settings {
     /// A time within which a supervisor that still runs has shown a sign of life.
     pub(crate) fn sign_of_life(&self) -> Duration {
-        let longest_wait = HEARTBEAT.max(self.connect_timeout).max(self.retry_max);
+        let longest_wait = HEARTBEAT.max(self.connect_timeout).max(self.check_timeout).max(self.retry_max);
         longest_wait.saturating_mul(3)
     }
 }

@@ -35,6 +35,7 @@ pub enum RedisState {
     ///   between swallows what it tells.
     /// * This process could not register with the others, as when Redis is full: without a connection it
     ///   would have no grace.
+    /// * No script runs: the user may not use `EVALSHA`, or the server is too old. Nothing can be stored, so it is not asked.
     Degraded,
     /// Not connected. [`RedisHealth::cause`](crate::RedisHealth) says why, in this state and in the one before.
     Down,
@@ -117,6 +118,8 @@ pub(crate) struct Condition {
     /// How long the last heartbeat took, in microseconds and one more; 0 if there was none.
     round_trip: AtomicU64,
     told: Told,
+    /// See [`Facts::runs_no_scripts`], for those who only want to know that.
+    runs_no_scripts: AtomicBool,
     /// Something has changed, and nothing was told of it.
     is_untold: AtomicBool,
 }
@@ -132,6 +135,7 @@ impl fmt::Debug for Told {
 }
 
 #[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Facts {
     /// Whether the connection tells what changes; `None` without a connection.
     pub(crate) tracking: Option<bool>,
@@ -139,6 +143,8 @@ pub(crate) struct Facts {
     pub(crate) refusing: bool,
     /// `None` if there is nobody to register with.
     pub(crate) registered: Option<bool>,
+    /// No script runs, so that this process can store nothing.
+    pub(crate) runs_no_scripts: bool,
     /// Whether an attempt to connect has ended.
     pub(crate) is_tried: bool,
     pub(crate) why: Why,
@@ -161,7 +167,8 @@ pub(crate) struct Why {
 
 impl Facts {
     fn state(&self) -> RedisState {
-        let Self { tracking, breaker_open, refusing, registered, is_tried, why: Why { moved, .. } } = *self;
+        let Self { tracking, breaker_open, refusing, registered, is_tried, why: Why { moved, .. }, .. } =
+            *self;
         match tracking {
             None if is_tried => RedisState::Down,
             None => RedisState::Untried,
@@ -179,6 +186,7 @@ impl Facts {
             RedisState::Degraded if why.moved => Some(TierCause::IsCluster),
             RedisState::Degraded if self.refusing => why.refusing.clone(),
             RedisState::Degraded if self.breaker_open => Some(TierCause::Slow),
+            RedisState::Degraded if self.runs_no_scripts => why.unregistered.clone(),
             RedisState::Degraded if self.tracking == Some(false) => why.deaf.clone(),
             RedisState::Degraded => why.unregistered.clone(),
         }
@@ -199,6 +207,7 @@ impl Condition {
             answered: AtomicU64::new(0),
             round_trip: AtomicU64::new(0),
             told: Told::default(),
+            runs_no_scripts: AtomicBool::new(false),
             is_untold: AtomicBool::new(false),
         }
     }
@@ -220,6 +229,11 @@ impl Condition {
         self.lock().clone()
     }
 
+    /// Whether this process can store nothing, as no script runs.
+    pub(crate) fn runs_no_scripts(&self) -> bool {
+        self.runs_no_scripts.load(Ordering::Acquire)
+    }
+
     /// Whether no attempt to connect has ended yet.
     pub(crate) fn is_untried(&self) -> bool {
         !self.lock().is_tried
@@ -236,6 +250,7 @@ impl Condition {
         let mut facts = self.lock();
         let before = facts.standing();
         change(&mut facts);
+        self.runs_no_scripts.store(facts.runs_no_scripts, Ordering::Release);
         let now = facts.standing();
         if before == now {
             return;

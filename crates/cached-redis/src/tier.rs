@@ -4,8 +4,8 @@ use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cached_core::{
-    Adopted, Ask, Attachment, Budget, Filled, Grant, LeaseClaim, Leased, Line, Moment, Note, Record, Seen,
-    TagAsk, Take, Tier, TierCause, TierError, TierFill, TierHealth, TierState, Token, planted,
+    Adopted, Ask, Attachment, Budget, Filled, Grant, LARGE_VALUE, LeaseClaim, Leased, Line, Moment, Note,
+    Record, Seen, TagAsk, Take, Tier, TierCause, TierError, TierFill, TierHealth, TierState, Token, planted,
 };
 use redis::RedisResult;
 
@@ -15,10 +15,11 @@ use crate::{
     cluster::all,
     confirm::Confirms,
     journal::{self, NOTE, OPEN, SINCE},
+    large::{self, LONGEST_SMALL},
     random,
     reads::Got,
     record::{self, TRAILER, Trailer},
-    scripts::{FAIL, FILL, INCR, KEEP, LEASE, RELEASE, RENEW, SEED},
+    scripts::{FAIL, FILL, FILL_LARGE, INCR, KEEP, LEASE, RELEASE, RENEW, SEED},
     settings::millis,
     state::RedisState,
     watch::Attached,
@@ -35,9 +36,13 @@ const KEEP_JOURNAL: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long the note of a failed load stays: longer than a waiting process takes to ask, however busy it is.
 const NOTE_LIFE: Duration = Duration::from_secs(5);
 
+/// The digits of a generation.
+const GENERATION: usize = 16;
+
 /// A shared tier in Redis.
 ///
-/// It holds one connection, made in the background from the first operation on and replaced when it breaks.
+/// It holds one connection, made in the background from the first operation on and replaced when it breaks; and another one for
+/// [large](LARGE_VALUE) values, from the first of them on, so that nothing small waits behind one.
 /// While there is none, every operation fails at once with [`TierError::Unavailable`]; only operations that
 /// come during the very first attempt wait for it, so that the first call of a program can already hit: for at most
 /// [`connect_timeout`](RedisTierBuilder::connect_timeout), and a server that refuses does not have them wait. No operation
@@ -96,7 +101,7 @@ impl RedisTier {
     }
 
     /// Runs what somebody waits for before he has a value, and says over which line.
-    async fn read<T>(
+    pub(crate) async fn read<T>(
         &self,
         batch: Batch,
         budget: Budget,
@@ -168,18 +173,36 @@ impl RedisTier {
         tags: &[String],
         budget: Budget,
     ) -> Result<Seen, TierError> {
+        if asks.iter().any(Ask::is_large) {
+            return Box::pin(self.look_at_large(asks, tags, budget)).await;
+        }
         let batch = questions(asks, tags, |ask| [question(ask)]);
+        let mut large = Vec::new();
         let read = |mut replies: Replies| {
             let generations = generations(&mut replies, tags)?;
-            let records: Option<Vec<_>> =
-                asks.iter().map(|ask| record(ask, &mut replies).transpose()).collect();
-            Ok((
-                records.map(|records| records.into_iter().collect::<RedisResult<_>>()).transpose()?,
-                generations,
-            ))
+            let mut records = Some(Vec::with_capacity(asks.len()));
+            for (place, ask) in asks.iter().enumerate() {
+                match record(ask, &mut replies)? {
+                    Answer::Record(record) => {
+                        if let Some(records) = &mut records {
+                            records.push(record);
+                        }
+                    }
+                    Answer::Undated => records = None,
+                    Answer::Large => large.push(place),
+                }
+            }
+            Ok((records, generations))
         };
         let ((records, generations), line) = self.read(batch, budget, read).await?;
         match records {
+            _ if !large.is_empty() => {
+                let mut asks = asks.to_vec();
+                for place in large {
+                    asks[place].size = large::UNKNOWN;
+                }
+                Box::pin(self.look_at_large(&asks, tags, budget)).await
+            }
             Some(records) => Ok(Seen { records, generations, line }),
             None => Box::pin(self.look_at_lives(asks, tags, budget)).await,
         }
@@ -200,7 +223,7 @@ impl RedisTier {
             let records = asks.iter().map(|ask| {
                 let left = replies.next()?;
                 Ok(match ask.known {
-                    None => record::open_with_life(left, replies.next()?),
+                    None => record::open_with_life(left, filled(replies.next()?)),
                     Some(known) => record::compare(&replies.next::<Vec<u8>>()?, known),
                 })
             });
@@ -217,7 +240,7 @@ fn questions<const N: usize>(
     tags: &[String],
     of: impl Fn(&Ask<'_>) -> [redis::Cmd; N],
 ) -> Batch {
-    let mut commands = tags.iter().map(|tag| command("GET", tag)).chain(asks.iter().flat_map(of));
+    let mut commands = tags.iter().map(|tag| generation_of(tag)).chain(asks.iter().flat_map(of));
     let mut batch = commands.next().map_or_else(Batch::new, Batch::of);
     commands.for_each(|command| batch.add(command));
     batch
@@ -229,20 +252,35 @@ fn only(mut seen: Seen) -> Result<(Record, Arc<Line>), TierError> {
 }
 
 fn question(ask: &Ask<'_>) -> redis::Cmd {
-    if ask.known.is_some() { tail(ask.key) } else { command("GET", ask.key) }
+    if ask.known.is_some() { tail(ask.key) } else { whole(ask.key) }
 }
 
-fn generations(replies: &mut Replies, tags: &[String]) -> RedisResult<Vec<Option<u64>>> {
+pub(crate) fn generations(replies: &mut Replies, tags: &[String]) -> RedisResult<Vec<Option<u64>>> {
     tags.iter().map(|_| replies.next().map(generation)).collect()
 }
 
-/// What the answer to a question says; `None` if it does not say how long it holds.
-fn record(ask: &Ask<'_>, replies: &mut Replies) -> RedisResult<Option<Record>> {
+/// The answer to a question about one key.
+enum Answer {
+    Record(Record),
+    /// It does not say how long it holds.
+    Undated,
+    /// It is not all of it.
+    Large,
+}
+
+fn record(ask: &Ask<'_>, replies: &mut Replies) -> RedisResult<Answer> {
+    let bytes = replies.next::<Vec<u8>>()?;
     if let Some(known) = ask.known {
-        return Ok(Some(record::compare(&replies.next::<Vec<u8>>()?, known)));
+        return Ok(Answer::Record(record::compare(&bytes, known)));
     }
-    let Some(bytes) = replies.next::<Option<Vec<u8>>>()? else { return Ok(Some(Record::Absent)) };
-    Ok(replies.clock().and_then(|now| record::open(bytes, now)))
+    if bytes.is_empty() {
+        return Ok(Answer::Record(Record::Absent));
+    }
+    if bytes.len() > LONGEST_SMALL {
+        return Ok(Answer::Large);
+    }
+    let record = replies.clock().and_then(|now| record::open(bytes, now));
+    Ok(record.map_or(Answer::Undated, Answer::Record))
 }
 
 #[async_trait]
@@ -300,13 +338,17 @@ impl Tier for RedisTier {
 
     /// Of those that many callers ask for at the same time, several go in one round trip.
     async fn look_at_within(&self, key: &str, budget: Budget) -> Result<(Record, Arc<Line>), TierError> {
-        let ask = [Ask { key, known: None }];
+        let ask = [Ask::new(key)];
         let Way::One(node) = &*self.way else {
             return Box::pin(self.look_together(&ask, &[], budget)).await.and_then(only);
         };
         let read_timeout = node.settings.read_timeout;
         let Got { bytes, clock, line } = node.get(key, budget.of_read(read_timeout)).await?;
         let Some(bytes) = bytes else { return Ok((Record::Absent, line)) };
+        if bytes.len() > LONGEST_SMALL {
+            let ask = [Ask { size: large::UNKNOWN, ..Ask::new(key) }];
+            return Box::pin(self.look_at_large(&ask, &[], budget)).await.and_then(only);
+        }
         match clock.map(|now| record::open(bytes, now)) {
             Some(Some(record)) => Ok((record, line)),
             _ => Box::pin(self.look_at_lives(&ask, &[], budget)).await.and_then(only),
@@ -376,6 +418,7 @@ impl Tier for RedisTier {
             return Ok(Filled { stored: Vec::new(), line: Line::silent() });
         }
         let mut batch = Batch::new();
+        let mut brought = Vec::new();
         let kept: Vec<_> = fills.iter().map(|fill| fill.tags.len()).collect();
         for TierFill { key, token, mut bytes, ttl, tags } in fills {
             for tag in &tags {
@@ -387,7 +430,15 @@ impl Tier for RedisTier {
                 batch.add(set.arg(bytes).arg("PX").arg(millis(ttl)).clone());
             } else {
                 let stamp = token.stamp().to_le_bytes();
-                batch.add_script(&FILL, &key, (&token.0[..], bytes, millis(ttl), &stamp[..]));
+                let is_large = bytes.len() > LARGE_VALUE;
+                if let Some(place) = is_large.then(|| self.place_apart(&key, token)).flatten() {
+                    bytes.resize(bytes.len() + TRAILER, 0);
+                    let args = (&token.0[..], bytes.len(), millis(ttl), &stamp[..]);
+                    batch.add_script_on(&FILL_LARGE, &[&key, &place], args);
+                    brought.push((place, bytes));
+                } else {
+                    batch.add_script(&FILL, &key, (&token.0[..], bytes, millis(ttl), &stamp[..]));
+                }
             }
             if planted!("own-fill-untracked") {
                 batch.add(command("PERSIST", &key));
@@ -395,16 +446,23 @@ impl Tier for RedisTier {
         }
         let read = |mut replies: Replies| {
             if planted!("fill-without-lease-compare") {
-                return Ok(vec![true; kept.len()]);
+                return Ok(vec![1; kept.len()]);
             }
             let stored = |tags: &usize| {
                 (0..*tags).try_for_each(|_| replies.next::<i64>().map(|_| ()))?;
                 replies.next()
             };
-            kept.iter().map(stored).collect()
+            kept.iter().map(stored).collect::<RedisResult<Vec<i64>>>()
         };
+        if !brought.is_empty() {
+            Box::pin(self.bring(brought, budget)).await?;
+        }
         let (stored, line) = self.change_within(batch, budget, read).await?;
-        Ok(Filled { stored, line })
+        if stored.contains(&-1) {
+            // It was lost on its way, as when all keys were removed.
+            return Err(TierError::Unavailable);
+        }
+        Ok(Filled { stored: stored.into_iter().map(|stored| stored == 1).collect(), line })
     }
 
     async fn renew(&self, key: &str, token: Token, lease: Duration) -> Result<bool, TierError> {
@@ -481,7 +539,7 @@ impl fmt::Debug for RedisTier {
     }
 }
 
-fn command(name: &str, key: &str) -> redis::Cmd {
+pub(crate) fn command(name: &str, key: &str) -> redis::Cmd {
     // The longest one has two more arguments.
     let mut command = redis::Cmd::with_capacity(4, name.len() + key.len() + 8);
     command.arg(name).arg(key);
@@ -489,16 +547,36 @@ fn command(name: &str, key: &str) -> redis::Cmd {
 }
 
 /// Asks for the trailer alone, or all that there is if it is shorter.
-fn tail(key: &str) -> redis::Cmd {
+pub(crate) fn tail(key: &str) -> redis::Cmd {
     let mut command = command("GETRANGE", key);
     command.arg(-TRAILER.cast_signed()).arg(-1);
+    command
+}
+
+/// Asks for all of it, or for so much more than a small value has that it shows: whatever else wrote it, no more of it comes
+/// over the main connection.
+pub(crate) fn whole(key: &str) -> redis::Cmd {
+    let mut command = command("GETRANGE", key);
+    command.arg(0).arg(LONGEST_SMALL);
+    command
+}
+
+/// What `GETRANGE` has answered, if there is anything: no string of ours is empty.
+pub(crate) fn filled(bytes: Vec<u8>) -> Option<Vec<u8>> {
+    (!bytes.is_empty()).then_some(bytes)
+}
+
+/// Asks for the generation of a tag, or for so much that it shows that there is none.
+pub(crate) fn generation_of(tag: &str) -> redis::Cmd {
+    let mut command = command("GETRANGE", tag);
+    command.arg(0).arg(GENERATION);
     command
 }
 
 /// What no tier of this version wrote is no generation.
 fn generation(bytes: Option<Vec<u8>>) -> Option<u64> {
     let text = String::from_utf8(bytes?).ok()?;
-    let is_ours = text.len() == 16 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let is_ours = text.len() == GENERATION && text.bytes().all(|digit| digit.is_ascii_hexdigit());
     is_ours.then(|| u64::from_str_radix(&text, 16).ok()).flatten()
 }
 

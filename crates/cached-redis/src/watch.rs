@@ -38,6 +38,8 @@ pub(crate) struct Watch {
     is_lost: AtomicBool,
     /// Whom to tell what this server knows of its cluster, if it is in one.
     pub(crate) scout: Option<Scout>,
+    /// It is for a connection over which nothing is told.
+    pub(crate) is_mute: bool,
 }
 
 /// The cache that the tier is a part of.
@@ -99,6 +101,11 @@ impl Ear {
 }
 
 impl Watch {
+    /// Of a connection that only carries values.
+    pub(crate) fn mute() -> Self {
+        Self { is_mute: true, ..Self::default() }
+    }
+
     /// Of a server in a cluster.
     #[cfg(feature = "cluster")]
     pub(crate) fn of_cluster(scout: Scout) -> Self {
@@ -229,6 +236,11 @@ impl Attached {
         &self.attachment
     }
 
+    /// No value of the cache has more bytes.
+    pub(crate) fn max_bytes(&self) -> usize {
+        self.attachment.max_bytes
+    }
+
     /// Which tags were invalidated, in order.
     pub(crate) fn journal(&self) -> &str {
         &self.attachment.journal
@@ -282,6 +294,7 @@ mod tests {
     fn heard(kind: PushKind, data: Vec<Value>) -> (usize, usize) {
         let (watch, counter) = (Watch::default(), Arc::new(Counter::default()));
         watch.attach(Attachment {
+            max_bytes: 1 << 20,
             watcher: counter.clone(),
             namespace: "ns".to_owned(),
             journal: "ns:%tags".to_owned(),

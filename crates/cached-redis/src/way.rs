@@ -1,6 +1,6 @@
 //! To one server, or to the cluster that holds the key.
 
-use std::{ops::Deref, sync::Arc};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use cached_core::{Attachment, Budget, Line, TierCause, TierError};
 use redis::RedisResult;
@@ -108,6 +108,22 @@ impl Way {
         match self {
             Self::One(node) => node.change(batch, budget).await,
             Self::Many(cluster) => cluster.change(batch, budget).await,
+        }
+    }
+
+    /// As [`read`](Self::read), over the connections for large values.
+    pub(crate) async fn read_large(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
+        match self {
+            Self::One(node) => node.large()?.read(batch, budget).await,
+            Self::Many(cluster) => cluster.read_large(batch, budget).await,
+        }
+    }
+
+    /// As [`change`](Self::change), over the connections for large values.
+    pub(crate) async fn change_large(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
+        match self {
+            Self::One(node) => node.large()?.change(batch, budget).await,
+            Self::Many(cluster) => cluster.change_large(batch, budget).await,
         }
     }
 

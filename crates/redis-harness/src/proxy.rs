@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use socket2::SockRef;
@@ -16,7 +16,7 @@ use socket2::SockRef;
 use crate::{
     frames::Frames,
     port,
-    requests::{Deafness, Requests},
+    requests::{Lack, Requests},
 };
 
 /// What a [`Proxy`] does with connections, both those it has and those to come.
@@ -28,6 +28,8 @@ pub enum Mode {
     Delay(Duration),
     /// Forwards everything, each chunk of an answer later by a random time between these two.
     Jitter(Duration, Duration),
+    /// Forwards everything, no more than so many bytes of answers in a second, over all connections together.
+    Rate(u32),
     /// Forwards everything, answers in pieces of so many bytes.
     Pieces(usize),
     /// Forwards everything but the pushes of RESP3, in which a server tells what nobody has asked for. A push that has
@@ -37,6 +39,8 @@ pub enum Mode {
     DeafUnderNoLoop,
     /// The server tracks nothing that a script reads.
     DeafInScripts,
+    /// Each script is refused as one that writes after it has asked for the time, before Redis 5.
+    OldScripts,
     /// Accepts and reads, and never answers. A connection that was open in this mode stays mute for ever, as
     /// after the loss of a router's state; only connections opened later are answered again.
     Swallow,
@@ -67,10 +71,11 @@ impl Mode {
         }
     }
 
-    fn deafness(self) -> Option<Deafness> {
+    fn lack(self) -> Option<Lack> {
         match self {
-            Self::DeafUnderNoLoop => Some(Deafness::NoLoop),
-            Self::DeafInScripts => Some(Deafness::Scripts),
+            Self::DeafUnderNoLoop => Some(Lack::NoLoop),
+            Self::DeafInScripts => Some(Lack::Scripts),
+            Self::OldScripts => Some(Lack::Writes),
             _ => None,
         }
     }
@@ -108,6 +113,7 @@ impl Proxy {
             upstream: AtomicU16::new(upstream),
             gate: Mutex::new(Gate { mode: Mode::Pass, listener: Some(listener), links: Vec::new() }),
             closed: AtomicBool::new(false),
+            free_from: Mutex::new(Instant::now()),
             counts: Counts::default(),
         });
         let acceptor = Arc::clone(&inner);
@@ -197,6 +203,8 @@ struct Inner {
     upstream: AtomicU16,
     gate: Mutex<Gate>,
     closed: AtomicBool,
+    /// When what has a [`Mode::Rate`] has carried all that it was given.
+    free_from: Mutex<Instant>,
     counts: Counts,
 }
 
@@ -222,6 +230,21 @@ impl Inner {
 
     fn mode(&self) -> Mode {
         self.gate().mode
+    }
+
+    /// Waits until these bytes have been carried at this rate, after all that were given before.
+    fn carry(&self, bytes: usize, rate: u32) {
+        /// A thread that wakes up late makes up for it.
+        const LATE: Duration = Duration::from_millis(5);
+
+        let until = {
+            let mut free_from = lock(&self.free_from);
+            let now = Instant::now();
+            let begin = (*free_from).max(now.checked_sub(LATE).unwrap_or(now));
+            *free_from = begin + Duration::from_secs(bytes as u64) / rate.max(1);
+            *free_from
+        };
+        thread::sleep(until.saturating_duration_since(Instant::now()));
     }
 
     fn accept(self: &Arc<Self>) {
@@ -296,7 +319,7 @@ impl Link {
                 }
                 _ => {}
             }
-            let request = requests.edit(chunk, mode.deafness());
+            let request = requests.edit(chunk, mode.lack());
             if !self.mute.load(Ordering::SeqCst) && (&self.upstream).write_all(&request).is_err() {
                 break;
             }
@@ -315,6 +338,9 @@ impl Link {
             thread::sleep(mode.delay(&mut random));
             if self.mute.load(Ordering::SeqCst) {
                 continue;
+            }
+            if let Mode::Rate(rate) = mode {
+                proxy.carry(chunk.len(), rate);
             }
             let answer = self.edit(chunk, &mut frames, mode == Mode::DropPushes);
             if answer.is_empty() {

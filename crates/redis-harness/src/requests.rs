@@ -1,17 +1,23 @@
-//! Commands of a client, as a server that tracks less would take them.
+//! Commands of a client, as a server that can do less would take them.
 
 use std::fmt::Write as _;
 
 use crate::frames::Frames;
 
-/// What a server tracks less than Redis does.
+/// What a server does not do that Redis does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Deafness {
-    /// Nothing while `NOLOOP` is on.
+pub(crate) enum Lack {
+    /// It tracks nothing while `NOLOOP` is on.
     NoLoop,
-    /// Nothing that a script reads.
+    /// It tracks nothing that a script reads.
     Scripts,
+    /// No script writes that has asked for the time.
+    Writes,
 }
+
+/// What such a server says.
+const NO_WRITES: &str = "ERR Error running script (call to f_0): @user_script:1: @user_script: 1: \
+                         Write commands not allowed after non deterministic commands.";
 
 /// Follows what a client sends over one connection.
 #[derive(Debug, Default)]
@@ -26,7 +32,7 @@ pub(crate) struct Requests {
 impl Requests {
     /// What the server is to get in the place of these bytes. Whole commands are rewritten, so the end of a chunk may be held
     /// back until the rest of its command has come.
-    pub(crate) fn edit(&mut self, mut chunk: &[u8], deafness: Option<Deafness>) -> Vec<u8> {
+    pub(crate) fn edit(&mut self, mut chunk: &[u8], lack: Option<Lack>) -> Vec<u8> {
         let mut edited = Vec::with_capacity(chunk.len());
         while !chunk.is_empty() {
             let (length, _) = self.frames.take(chunk);
@@ -34,32 +40,36 @@ impl Requests {
             chunk = &chunk[length..];
             if self.frames.is_between() {
                 let command = std::mem::take(&mut self.command);
-                self.rewrite(command, deafness, &mut edited);
+                self.rewrite(command, lack, &mut edited);
             }
         }
         // What is not rewritten is not held back.
-        if deafness.is_none() {
+        if lack.is_none() {
             edited.append(&mut self.command);
         }
         edited
     }
 
-    fn rewrite(&mut self, command: Vec<u8>, deafness: Option<Deafness>, edited: &mut Vec<u8>) {
+    fn rewrite(&mut self, command: Vec<u8>, lack: Option<Lack>, edited: &mut Vec<u8>) {
         let words = words(&command);
         let is_tracking = is(&words, &["CLIENT", "TRACKING"]);
         let is_script = is(&words, &["EVAL"]) || is(&words, &["EVALSHA"]);
         let has_noloop = words.iter().any(|word| word.eq_ignore_ascii_case(b"NOLOOP"));
-        match deafness {
-            Some(Deafness::NoLoop) if is_tracking && has_noloop => {
+        match lack {
+            Some(Lack::NoLoop) if is_tracking && has_noloop => {
                 edited.extend(encode(&["CLIENT", "TRACKING", "OFF"]));
             }
-            Some(Deafness::Scripts) if is_script && !self.tracking.is_empty() => {
+            Some(Lack::Scripts) if is_script && !self.tracking.is_empty() => {
                 // `SKIP` takes away its own answer and the next one.
                 edited.extend(encode(&["CLIENT", "REPLY", "SKIP"]));
                 edited.extend(encode(&["CLIENT", "TRACKING", "OFF"]));
                 edited.extend_from_slice(&command);
                 edited.extend(encode(&["CLIENT", "REPLY", "SKIP"]));
                 edited.extend_from_slice(&self.tracking);
+            }
+            Some(Lack::Writes) if is_script => {
+                let refusal = format!("return redis.error_reply('{NO_WRITES}')");
+                edited.extend(encode(&["EVAL", &refusal, "0"]));
             }
             _ => edited.extend_from_slice(&command),
         }
@@ -105,11 +115,11 @@ fn encode(words: &[&str]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn edited(deafness: Option<Deafness>, piece: usize) -> String {
+    fn edited(lack: Option<Lack>, piece: usize) -> String {
         let mut requests = Requests::default();
         let on = encode(&["CLIENT", "TRACKING", "ON", "NOLOOP"]);
         let sent = [on, encode(&["GET", "NOLOOP\r\n"]), encode(&["evalsha", "x", "0"])].concat();
-        let edited: Vec<_> = sent.chunks(piece).flat_map(|chunk| requests.edit(chunk, deafness)).collect();
+        let edited: Vec<_> = sent.chunks(piece).flat_map(|chunk| requests.edit(chunk, lack)).collect();
         let words = words(&edited).into_iter().map(String::from_utf8_lossy);
         words.collect::<Vec<_>>().join(" ").replace("\r\n", "")
     }
@@ -118,9 +128,9 @@ mod tests {
     fn commands_are_rewritten_however_they_arrive() {
         for piece in [1, 2, 7, 1000] {
             assert_eq!(edited(None, piece), "CLIENT TRACKING ON NOLOOP GET NOLOOP evalsha x 0");
-            assert_eq!(edited(Some(Deafness::NoLoop), piece), "CLIENT TRACKING OFF GET NOLOOP evalsha x 0");
+            assert_eq!(edited(Some(Lack::NoLoop), piece), "CLIENT TRACKING OFF GET NOLOOP evalsha x 0");
             assert_eq!(
-                edited(Some(Deafness::Scripts), piece),
+                edited(Some(Lack::Scripts), piece),
                 "CLIENT TRACKING ON NOLOOP GET NOLOOP CLIENT REPLY SKIP CLIENT TRACKING OFF evalsha x 0 \
                  CLIENT REPLY SKIP CLIENT TRACKING ON NOLOOP"
             );

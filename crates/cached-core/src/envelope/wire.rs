@@ -81,6 +81,15 @@ pub(crate) struct Limits {
     pub compress_above: Option<usize>,
 }
 
+impl Limits {
+    /// No envelope that [`seal`] makes is longer.
+    pub(crate) fn longest(&self) -> usize {
+        const MOST: usize = FIXED_LEN + 17 + u16::MAX as usize * TAG_LEN;
+        // Its length is written in four bytes.
+        self.max_bytes.min(u32::MAX as usize).saturating_add(MOST)
+    }
+}
+
 /// What an envelope must be for the call that reads it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expect {

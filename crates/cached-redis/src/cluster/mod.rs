@@ -143,6 +143,14 @@ impl Cluster {
         self.0.send(batch, Kind::Change, budget).await
     }
 
+    pub(crate) async fn read_large(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
+        self.0.send(batch, Kind::ReadLarge, budget).await
+    }
+
+    pub(crate) async fn change_large(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
+        self.0.send(batch, Kind::ChangeLarge, budget).await
+    }
+
     /// Everybody that is known.
     pub(crate) fn nodes(&self) -> Arc<[Arc<Node>]> {
         self.0.all()
@@ -230,6 +238,8 @@ impl Cluster {
             breaker_open: all.iter().any(|health| health.breaker_open),
             breaker_opened: all.iter().map(|health| health.breaker_opened).sum(),
             shed: all.iter().map(|health| health.shed).sum(),
+            rounds: all.iter().map(|health| health.rounds).sum(),
+            reads_in_rounds: all.iter().map(|health| health.reads_in_rounds).sum(),
             reconnects: all.iter().map(|health| health.reconnects).sum::<u64>()
                 + self.0.past.load(Ordering::Relaxed),
             last_answer_ms: all.iter().filter_map(|health| health.last_answer_ms).min(),

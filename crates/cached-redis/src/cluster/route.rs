@@ -24,6 +24,9 @@ const REDIRECTIONS: usize = 5;
 pub(super) enum Kind {
     Read,
     Change,
+    /// Over the connections for large values.
+    ReadLarge,
+    ChangeLarge,
 }
 
 /// Whom a command is sent to.
@@ -79,6 +82,8 @@ impl Shared {
                 let answers = match kind {
                     Kind::Read => node.read(&batch, left).await?,
                     Kind::Change => node.change(&batch, left).await?,
+                    Kind::ReadLarge => node.large()?.read(&batch, left).await?,
+                    Kind::ChangeLarge => node.large()?.change(&batch, left).await?,
                 };
                 Ok((node, target.is_asking, places, answers))
             });

@@ -27,6 +27,7 @@ fn check(input: &mut Unstructured<'_>) -> Result<()> {
     let detached = Ear::new(Arc::default());
     let (watch, recorder) = (Arc::new(Watch::default()), Arc::new(Recorder::default()));
     watch.attach(Attachment {
+        max_bytes: 1 << 20,
         watcher: recorder.clone(),
         namespace: NAMESPACE.to_owned(),
         journal: format!("{NAMESPACE}:%tags"),

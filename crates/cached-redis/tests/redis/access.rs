@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cached_core::{Grant, Moment, TagAsk, Take, Tier};
+use cached_core::{Grant, LARGE_VALUE, Moment, TagAsk, Take, Tier};
 use cached_redis::{RedisState, RedisTier};
 use redis_harness::{RedisServer, eventually_async};
 
@@ -44,6 +44,10 @@ async fn everything(tier: &RedisTier) {
         assert!(fill(tier, value(&name, mine, vec![1; 100], MINUTE)).await.unwrap());
         assert!(get(tier, &name).await.unwrap().is_some());
         assert!(tier.exists(&name).await.unwrap());
+        let (large, mine) = (key("large"), token());
+        lease(tier, claim(&large, mine, Take::Force)).await.unwrap();
+        assert!(fill(tier, value(&large, mine, vec![1; LARGE_VALUE + 1], MINUTE)).await.unwrap());
+        assert!(get(tier, &large).await.unwrap().is_some());
         // Over a value, so that its trailer is written anew; and over nothing.
         for name in [&name, &key("another")] {
             let mine = token();

@@ -514,7 +514,7 @@ async fn a_call_whose_load_costs_more_waits_for_longer() {
         for budget in [Budget::AtLeast(AMPLE), Budget::Exactly(AMPLE)] {
             let (record, _) = tier.look_at_within("key", budget).await.unwrap();
             assert!(matches!(record, Record::Value(_)));
-            let asks = [Ask { key: "key", known: None }];
+            let asks = [Ask::new("key")];
             assert_eq!(tier.look_within(&asks, &[], budget).await.unwrap().records.len(), 1);
         }
     }

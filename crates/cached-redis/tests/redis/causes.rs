@@ -1,8 +1,15 @@
 //! Why Redis is not used, as it can be read.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use cached_core::{Tier, TierCause, TierHealth, TierState};
+use cached_core::{Cache, Tier, TierCause, TierHealth, TierState, testing::ManualClock};
 use cached_redis::{RedisState, RedisTier};
 use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
 
@@ -298,4 +305,60 @@ async fn a_cluster_says_what_is_wrong_with_it() {
     cluster.servers[2].kill();
     eventually_async("one is missed", async || tier.state() == RedisState::Degraded).await;
     eventually_async("it is said why", async || tier.health().cause == Some(TierCause::Refused)).await;
+}
+
+#[tokio::test]
+async fn a_server_whose_scripts_cannot_write_is_too_old() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    proxy.set_mode(Mode::OldScripts);
+    let tier = attached(&proxy.url());
+    tier.connected().await.unwrap();
+    in_part(&tier, TierCause::TooOld).await;
+    // So it is over a connection that tells nothing.
+    let deaf = attached(&format!("{}?protocol=resp2", proxy.url()));
+    deaf.connected().await.unwrap();
+    in_part(&deaf, TierCause::TooOld).await;
+    proxy.set_mode(Mode::Pass);
+    eventually_async("it is well again", async || tier.health().cause.is_none()).await;
+    eventually_async("it is only deaf", async || deaf.health().cause == Some(TierCause::NoResp3)).await;
+    assert!(tier.ready() && deaf.ready());
+}
+
+/// A server that can store nothing is as none: what is loaded is kept for the bound and the grace.
+#[tokio::test]
+async fn where_no_script_runs_values_are_kept_as_in_an_outage() {
+    let server = RedisServer::start();
+    let user = |rights: &[&str]| {
+        let user = ["ACL", "SETUSER", "canaryuser", "on", ">canarypass", "~*", "&*", "+@all"];
+        server.cli(&[&user[..], rights].concat());
+    };
+    user(&["-eval", "-evalsha"]);
+    let tier = tier(&format!("redis://canaryuser:canarypass@127.0.0.1:{}/", server.port()));
+    let (state, clock, runs) = (tier.watch_state(), ManualClock::new(), AtomicUsize::new(0));
+    let cache = Cache::builder().namespace("ns").tier(tier).clock(clock.clock()).build().unwrap();
+    cache.connected().await.unwrap();
+    eventually_async("it is known", async || !cache.health().is_tier_ready).await;
+    let cause = || cache.health().tier.unwrap().cause;
+    assert_eq!(cause(), Some(TierCause::NotPermitted("evalsha".to_owned())));
+    let values = cache.keyspace::<u64, u64>("value", 60 * MINUTE).unwrap();
+    let load = || {
+        runs.fetch_add(1, Ordering::SeqCst);
+        async { Ok::<_, Infallible>(7) }
+    };
+    for _ in 0..10 {
+        assert_eq!(values.get_or_load(&1, load).await.unwrap(), 7);
+        clock.advance(Duration::from_secs(3));
+    }
+    assert_eq!(runs.load(Ordering::SeqCst), 1, "30 s are less than the bound and the grace");
+    clock.advance(Duration::from_secs(2));
+    assert_eq!(values.get_or_load(&1, load).await.unwrap(), 7);
+    assert_eq!(runs.load(Ordering::SeqCst), 2, "it is not kept for longer");
+
+    user(&[]);
+    eventually_async("it is asked again", async || cache.health().is_tier_ready).await;
+    eventually_async("it is well", async || state.state() == RedisState::Up).await;
+    assert_eq!(values.get_or_load(&2, load).await.unwrap(), 7);
+    cache.flush().await;
+    assert_eq!(server.cli(&["EXISTS", &values.key(&2).unwrap()]), "1", "and it stores");
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use cached_core::{Record, Take, Tier, TierError};
-use cached_redis::{RedisState, RedisTier};
+use cached_redis::{RedisHealth, RedisState, RedisTier};
 use redis_harness::{Mode, Proxy, Pulse, RedisServer, eventually_async};
 use tokio::{
     runtime::{Builder, Runtime},
@@ -80,11 +80,27 @@ fn waiting(tier: &Arc<RedisTier>, count: usize) -> Vec<Reading> {
         .collect()
 }
 
-fn reads(trips: &[Vec<u8>]) -> (usize, usize) {
-    let count = |command: &[u8]| {
-        trips.iter().map(|sent| sent.windows(command.len()).filter(|at| *at == command).count()).sum()
-    };
-    (count(b"\r\nGET\r\n"), count(b"\r\nMGET\r\n"))
+/// Counts reads.
+struct Reads {
+    before: RedisHealth,
+}
+
+impl Reads {
+    fn begin(tier: &RedisTier, proxy: &Proxy) -> Self {
+        proxy.take_round_trips();
+        Self { before: tier.health() }
+    }
+
+    /// How many asked alone since then, and how many rounds there were.
+    fn end(self, tier: &RedisTier, proxy: &Proxy) -> (usize, usize) {
+        const READ: &[u8] = b"\r\nGETRANGE\r\n";
+
+        let (before, after) = (self.before, tier.health());
+        let sent = proxy.take_round_trips();
+        let all = sent.iter().flat_map(|sent| sent.windows(READ.len())).filter(|at| *at == READ).count();
+        let together = usize::try_from(after.reads_in_rounds - before.reads_in_rounds).unwrap();
+        (all - together, usize::try_from(after.rounds - before.rounds).unwrap())
+    }
 }
 
 #[tokio::test]
@@ -93,13 +109,11 @@ async fn those_who_ask_at_the_same_time_share_round_trips_and_each_gets_his_own(
     let proxy = Proxy::start(server.port());
     let tier = Arc::new(tier(&proxy.url()));
     fill(&tier).await;
-    proxy.take_round_trips();
-
+    let reads = Reads::begin(&tier, &proxy);
     for (number, reading) in crowd(&tier).into_iter().enumerate() {
         assert_eq!(reading.await.unwrap(), Ok(value(number)), "{number}");
     }
-    let trips = proxy.take_round_trips();
-    let (alone, together) = reads(&trips);
+    let (alone, together) = reads.end(&tier, &proxy);
     assert!(alone <= 10, "{alone} asked alone");
     assert!(together >= (CROWD - alone) / MOST && together <= 10, "{together} rounds");
 }
@@ -111,11 +125,11 @@ async fn what_was_read_together_is_watched_whether_it_was_there_or_not() {
     let (tier, recorder) = watched(&proxy.url()).await;
     fill(&self::tier(&server.url())).await;
     let tier = Arc::new(tier);
-    proxy.take_round_trips();
+    let reads = Reads::begin(&tier, &proxy);
     for reading in crowd(&tier) {
         reading.await.unwrap().unwrap();
     }
-    assert!(reads(&proxy.take_round_trips()).1 > 0);
+    assert!(reads.end(&tier, &proxy).1 > 0);
     assert_eq!(recorder.take(), [""; 0]);
 
     let keys: Vec<_> = (0..CROWD).map(key).collect();
@@ -132,11 +146,10 @@ async fn a_few_ask_each_for_himself() {
     let proxy = Proxy::start(server.port());
     let tier = tier(&proxy.url());
     fill(&tier).await;
-    proxy.take_round_trips();
-
+    let reads = Reads::begin(&tier, &proxy);
     let (one, two) = tokio::join!(read(&tier, "key 0"), read(&tier, "key 2"));
     assert_eq!((one, two), (Ok(value(0)), Ok(value(2))));
-    assert_eq!(reads(&proxy.take_round_trips()), (2, 0));
+    assert_eq!(reads.end(&tier, &proxy), (2, 0));
 }
 
 #[tokio::test]
@@ -207,22 +220,6 @@ async fn a_connection_that_breaks_is_an_error_for_all_at_once() {
 }
 
 #[tokio::test]
-async fn a_user_who_may_not_ask_for_several_keys_gets_them_one_by_one() {
-    let server = RedisServer::start();
-    let proxy = Proxy::start(server.port());
-    let tier = Arc::new(tier(&proxy.url()));
-    fill(&tier).await;
-    server.cli(&["ACL", "SETUSER", "default", "-mget"]);
-    for _ in 0..2 {
-        proxy.take_round_trips();
-        for (number, reading) in crowd(&tier).into_iter().enumerate() {
-            assert_eq!(reading.await.unwrap(), Ok(value(number)), "{number}");
-        }
-    }
-    assert_eq!(reads(&proxy.take_round_trips()).1, 0, "it is not tried over and over");
-}
-
-#[tokio::test]
 async fn what_is_large_is_asked_for_by_few() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
@@ -230,13 +227,15 @@ async fn what_is_large_is_asked_for_by_few() {
     for number in 0..CROWD {
         put(&tier, &key(number), vec![b'x'; 100_000], MINUTE).await.unwrap();
     }
+    let mut counted = (0, 0);
     for _ in 0..4 {
-        proxy.take_round_trips();
+        let reads = Reads::begin(&tier, &proxy);
         for reading in crowd(&tier) {
             assert_eq!(reading.await.unwrap().unwrap().map(|bytes| bytes.len()), Some(100_000));
         }
+        counted = reads.end(&tier, &proxy);
     }
-    let (alone, together) = reads(&proxy.take_round_trips());
+    let (alone, together) = counted;
     assert!(alone + together >= CROWD / 6, "{alone} alone, {together} rounds");
 }
 
@@ -385,7 +384,7 @@ async fn after_large_values_small_ones_go_together_again() {
     put(&tier, "large", vec![b'x'; 200_000], MINUTE).await.unwrap();
     put(&tier, "small", vec![b'x'], MINUTE).await.unwrap();
     let ask = async |key: &'static str| {
-        proxy.take_round_trips();
+        let reads = Reads::begin(&tier, &proxy);
         let read = |_| {
             let tier = tier.clone();
             tokio::spawn(async move { read(&tier, key).await })
@@ -394,22 +393,22 @@ async fn after_large_values_small_ones_go_together_again() {
         for reading in reading {
             assert!(reading.await.unwrap().unwrap().is_some());
         }
-        reads(&proxy.take_round_trips()).1
+        reads.end(&tier, &proxy).1
     };
     eventually_async("each asks for himself", async || ask("large").await == 0).await;
     eventually_async("they go together", async || ask("small").await > 0).await;
 }
 
 #[tokio::test]
-async fn what_is_no_value_is_nothing_and_stays_as_it_is() {
+async fn what_is_no_value_is_refused_and_stays_as_it_is() {
     let server = RedisServer::start();
     let tier = Arc::new(tier(&server.url()));
     fill(&tier).await;
     server.cli(&["DEL", &key(100)]);
     server.cli(&["RPUSH", &key(100), "someone else's"]);
     for (number, reading) in crowd(&tier).into_iter().enumerate() {
-        let expected = if number == 100 { None } else { value(number) };
-        assert_eq!(reading.await.unwrap(), Ok(expected), "{number}");
+        let expected = if number == 100 { Err(refused("WRONGTYPE")) } else { Ok(value(number)) };
+        assert_eq!(reading.await.unwrap(), expected, "{number}");
     }
     let claimed = lease(&tier, claim(&key(100), token(), Take::Free)).await;
     assert_eq!(claimed, Err(refused("WRONGTYPE")));

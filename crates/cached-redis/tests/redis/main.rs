@@ -9,6 +9,7 @@ mod credentials;
 mod crowds;
 mod faults;
 mod first_call;
+mod large;
 mod leases;
 mod members;
 mod outages;

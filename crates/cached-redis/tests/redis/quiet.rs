@@ -54,7 +54,7 @@ async fn serving(url: &str, always: bool, bound: Duration, grace: Duration) -> (
 }
 
 /// How many commands the server runs in this time, those of scripts included, and those that ask for that not.
-async fn commands_in(server: &RedisServer, time: Duration) -> u64 {
+pub(crate) async fn commands_in(server: &RedisServer, time: Duration) -> u64 {
     server.cli(&["CONFIG", "RESETSTAT"]);
     sleep(time).await;
     let stats = server.cli(&["INFO", "commandstats"]);
@@ -62,7 +62,7 @@ async fn commands_in(server: &RedisServer, time: Duration) -> u64 {
     calls.filter_map(|line| line.split_once("calls=")?.1.split(',').next()?.parse::<u64>().ok()).sum()
 }
 
-async fn quiet(server: &RedisServer) {
+pub(crate) async fn quiet(server: &RedisServer) {
     eventually_async("nothing is asked any more", async || {
         commands_in(server, Duration::from_millis(2500)).await == 0
     })

@@ -20,8 +20,8 @@ async fn each_operation_is_one_round_trip() {
     let keys: Vec<_> = (0..100).map(|index| format!("key {index}")).collect();
     let tags: Vec<_> = (0..10).map(|index| format!("ns:%tag:{index}")).collect();
     let tokens: Vec<_> = keys.iter().map(|_| token()).collect();
-    let asks: Vec<_> = keys.iter().map(|key| Ask { key, known: None }).collect();
-    let known: Vec<_> = keys.iter().map(|key| Ask { key, known: Some(1) }).collect();
+    let asks: Vec<_> = keys.iter().map(|key| Ask::new(key)).collect();
+    let known: Vec<_> = keys.iter().map(|key| Ask::known(key, 1)).collect();
     let claims: Vec<LeaseClaim<'_>> =
         keys.iter().zip(&tokens).map(|(key, &token)| claim(key, token, Take::Free)).collect();
     let fills =
@@ -82,7 +82,8 @@ async fn what_says_when_it_ends_is_not_asked_for_that() {
 
     let stored = get(&tier, "key").await.unwrap().unwrap();
     assert!(stored.remaining.is_some_and(|left| left > MINUTE / 2 && left <= MINUTE), "{stored:?}");
-    assert_eq!(round_trips(&proxy), [b"*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n"]);
+    let ask = b"*4\r\n$8\r\nGETRANGE\r\n$3\r\nkey\r\n$1\r\n0\r\n$6\r\n262192\r\n";
+    assert_eq!(round_trips(&proxy), [ask]);
 }
 
 #[tokio::test]
@@ -100,7 +101,7 @@ async fn of_another_programs_value_the_time_left_is_read_before_it() {
     assert_eq!(sent.len(), 2, "{sent:?}");
     let sent = String::from_utf8(sent.concat()).unwrap();
     let place = |command| sent.rfind(command).unwrap_or_else(|| panic!("no {command} in {sent:?}"));
-    assert!(place("PTTL") < place("GET"), "{sent:?}");
+    assert!(place("PTTL") < place("GETRANGE"), "{sent:?}");
 }
 
 #[tokio::test]
@@ -112,6 +113,6 @@ async fn a_value_that_is_known_is_not_sent_again() {
     let stamp = get(&tier, "key").await.unwrap().unwrap().stamp;
 
     let before = proxy.bytes_answered();
-    tier.look(&[Ask { key: "key", known: Some(stamp) }], &[]).await.unwrap();
+    tier.look(&[Ask::known("key", stamp)], &[]).await.unwrap();
     assert!(proxy.bytes_answered() - before < 1000);
 }

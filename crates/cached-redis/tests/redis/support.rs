@@ -26,6 +26,9 @@ pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 /// The namespace of every cache here.
 pub(crate) const NAMESPACE: &str = "ns";
 
+/// The most bytes of a value of every cache here.
+pub(crate) const MAX_BYTES: usize = 17 << 20;
+
 /// Ample budgets, and short pauses between connection attempts.
 pub(crate) fn builder(url: &str) -> RedisTierBuilder {
     RedisTier::builder(url)
@@ -125,7 +128,7 @@ pub(crate) async fn delete(tier: &RedisTier, key: &str) -> Result<(), TierError>
 
 /// The line over which the tier is asked.
 pub(crate) async fn line(tier: &RedisTier) -> Arc<Line> {
-    let seen: Seen = tier.look(&[Ask { key: "any", known: None }], &[]).await.unwrap();
+    let seen: Seen = tier.look(&[Ask::new("any")], &[]).await.unwrap();
     seen.line
 }
 
@@ -205,7 +208,7 @@ pub(crate) fn attach(tier: &RedisTier, watcher: Arc<dyn Watcher>) {
 
 pub(crate) fn attach_with(tier: &RedisTier, watcher: Arc<dyn Watcher>, bound: Duration, grace: Duration) {
     let (namespace, journal) = (NAMESPACE.to_owned(), format!("{NAMESPACE}:%tags"));
-    tier.attach(Attachment { watcher, namespace, journal, bound, grace });
+    tier.attach(Attachment { watcher, namespace, journal, bound, grace, max_bytes: MAX_BYTES });
 }
 
 /// A tier that is attached to a recorder, and connected.

@@ -116,7 +116,7 @@ async fn leases_and_tags_go_together() {
     let claims = [claim("key", token(), Take::Free)];
     let leased = tier.lease(&claims, ask(&tags(&["a", "b"]), MINUTE)).await.unwrap();
     assert_eq!(leased.grants, [Grant::Held]);
-    let seen = tier.look(&[Ask { key: "key", known: None }], &tags(&["a", "b"])).await.unwrap();
+    let seen = tier.look(&[Ask::new("key")], &tags(&["a", "b"])).await.unwrap();
     assert_eq!(seen.generations, leased.generations.into_iter().map(Some).collect::<Vec<_>>());
 }
 

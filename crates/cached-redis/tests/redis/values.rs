@@ -72,7 +72,7 @@ async fn many_values_keep_their_order() {
     wanted.reverse();
     wanted.insert(2, ("absent", None));
     wanted.push(wanted[0].clone());
-    let asks: Vec<_> = wanted.iter().map(|&(key, _)| Ask { key, known: None }).collect();
+    let asks: Vec<_> = wanted.iter().map(|&(key, _)| Ask::new(key)).collect();
     let found = tier.look(&asks, &[]).await.unwrap().records;
     assert_eq!(found.len(), wanted.len());
     for ((key, expected), record) in wanted.into_iter().zip(found) {
@@ -155,7 +155,7 @@ async fn a_value_of_another_type_is_refused() {
 
     let wrong_type = refused("WRONGTYPE");
     assert_eq!(get(&tier, "list").await, Err(wrong_type.clone()));
-    let asks = ["text", "list"].map(|key| Ask { key, known: None });
+    let asks = ["text", "list"].map(Ask::new);
     assert_eq!(tier.look(&asks, &[]).await.unwrap_err(), wrong_type.clone());
     assert_eq!(tier.exists("list").await, Err(wrong_type.clone()));
     assert_eq!(tier.incr("list", 1, None).await, Err(wrong_type));

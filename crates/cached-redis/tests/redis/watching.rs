@@ -22,12 +22,7 @@ async fn what_was_looked_at_is_watched() {
     for key in ["value", "known", "tag"] {
         put(&other, key, vec![1], MINUTE).await.unwrap();
     }
-    let asks = [
-        Ask { key: "value", known: None },
-        Ask { key: "known", known: Some(1) },
-        Ask { key: "absent", known: None },
-        Ask { key: "unknown", known: Some(1) },
-    ];
+    let asks = [Ask::new("value"), Ask::known("known", 1), Ask::new("absent"), Ask::known("unknown", 1)];
     tier.look(&asks, &["tag".to_owned(), "no tag".to_owned()]).await.unwrap();
     assert_eq!(recorder.take(), [""; 0]);
     for key in ["value", "known", "tag"] {
@@ -489,7 +484,10 @@ async fn without_leave_to_run_scripts_what_commands_read_shows_whether_the_serve
     let url = format!("redis://worker:secret@127.0.0.1:{}/", proxy.port());
     for (mode, watches) in [(Mode::Pass, "true"), (Mode::DropPushes, "false")] {
         proxy.set_mode(mode);
-        let (tier, _) = watched(&url).await;
+        let tier = tier(&url);
+        attach(&tier, Arc::new(Recorder::default()));
+        tier.connected().await.unwrap();
+        assert!(!tier.ready(), "nothing can be stored");
         assert_eq!(shown(&*line(&tier).await, "watches"), watches, "{mode:?}");
     }
 }
