@@ -6,6 +6,7 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
     time::{Duration, Instant},
@@ -91,6 +92,9 @@ impl Mode {
 
 /// Between two pieces, so that they arrive one by one.
 const PIECES_APART: Duration = Duration::from_micros(50);
+
+/// So many chunks of a connection's answers may be under way.
+const UNDER_WAY: usize = 256;
 
 /// A TCP proxy on 127.0.0.1 in front of a port, with faults that can be switched at any time, and counters.
 ///
@@ -280,13 +284,25 @@ impl Inner {
 
         let (proxy, other) = (Arc::clone(self), Arc::clone(&link));
         thread::spawn(move || other.pump_requests(&proxy));
+        let (answers, under_way) = sync_channel(UNDER_WAY);
+        let (proxy, other) = (Arc::clone(self), Arc::clone(&link));
+        thread::spawn(move || other.pump_answers(&proxy, &answers));
         let proxy = Arc::clone(self);
-        thread::spawn(move || link.pump_answers(&proxy));
+        thread::spawn(move || link.forward_answers(&proxy, &under_way));
         true
     }
 }
 
-/// A connection of a client and the one behind it. The sockets close when both threads have let go of it.
+/// A part of what a server has sent.
+struct Answer {
+    /// When it is forwarded.
+    due: Instant,
+    /// As it came.
+    mode: Mode,
+    chunk: Vec<u8>,
+}
+
+/// A connection of a client and the one behind it. The sockets close when all threads have let go of it.
 #[derive(Debug)]
 struct Link {
     client: TcpStream,
@@ -324,25 +340,36 @@ impl Link {
                 break;
             }
         }
-        // Also ends the other thread.
+        // Also ends the other threads.
         let _ = self.upstream.shutdown(Shutdown::Both);
     }
 
-    fn pump_answers(&self, proxy: &Inner) {
+    /// Takes what the server sends, and says when each chunk is to be forwarded. A delay is that of a network: what comes meanwhile
+    /// is under way at the same time.
+    fn pump_answers(&self, proxy: &Inner, answers: &SyncSender<Answer>) {
         let mut buffer = vec![0; 64 * 1024];
-        // Followed in every mode: when one begins, it must be known where frames do.
-        let mut frames = Frames::default();
         let mut random = u32::from(self.client.peer_addr().map_or(0, |address| address.port()));
         while let Some(chunk) = read(&self.upstream, &mut buffer) {
             let mode = proxy.mode();
-            thread::sleep(mode.delay(&mut random));
-            if self.mute.load(Ordering::SeqCst) {
-                continue;
-            }
+            let due = Instant::now() + mode.delay(&mut random);
             if let Mode::Rate(rate) = mode {
                 proxy.carry(chunk.len(), rate);
             }
-            let answer = self.edit(chunk, &mut frames, mode == Mode::DropPushes);
+            if answers.send(Answer { due, mode, chunk: chunk.to_vec() }).is_err() {
+                break;
+            }
+        }
+    }
+
+    fn forward_answers(&self, proxy: &Inner, answers: &Receiver<Answer>) {
+        // Followed in every mode: when one begins, it must be known where frames do.
+        let mut frames = Frames::default();
+        for Answer { due, mode, chunk } in answers {
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            if self.mute.load(Ordering::SeqCst) {
+                continue;
+            }
+            let answer = self.edit(&chunk, &mut frames, mode == Mode::DropPushes);
             if answer.is_empty() {
                 continue;
             }
