@@ -27,6 +27,11 @@ impl Backoff {
         whole.saturating_sub(whole.mul_f64(self.share() / 2.0))
     }
 
+    /// The shortest pause, without a part less. The next one remains as it is.
+    pub(crate) fn shortest(&self) -> Duration {
+        self.min
+    }
+
     /// Starts again with the shortest pause.
     pub(crate) fn reset(&mut self) {
         self.next = self.min;

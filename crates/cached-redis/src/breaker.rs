@@ -156,8 +156,9 @@ impl Breaker {
         opens
     }
 
-    /// A heartbeat that was sent at `sent` was answered at `now`. Whether this closes it.
-    pub(crate) fn probed(&mut self, sent: Instant, now: Instant) -> bool {
+    /// A heartbeat that was sent at `sent` was answered at `now`, by a process that `was_late` itself or not. Whether this closes
+    /// it.
+    pub(crate) fn probed(&mut self, sent: Instant, now: Instant, was_late: bool) -> bool {
         let State::Open(due) = self.state else { return false };
         if sent < due {
             return false;
@@ -165,6 +166,9 @@ impl Breaker {
         let is_good = now.saturating_duration_since(sent) <= self.slow;
         if is_good {
             self.turn(State::Closed, now);
+        } else if was_late {
+            // It says nothing of the server, so the pauses grow no longer.
+            self.state = State::Open(now + self.backoff.shortest());
         } else {
             self.state = State::Open(now + self.backoff.pause());
         }
@@ -230,9 +234,13 @@ mod tests {
         }
 
         fn probe(&mut self, time: Duration) -> bool {
+            self.probe_while(time, false)
+        }
+
+        fn probe_while(&mut self, time: Duration, was_late: bool) -> bool {
             let sent = self.now;
             self.now += time;
-            self.breaker.probed(sent, self.now)
+            self.breaker.probed(sent, self.now, was_late)
         }
 
         fn open(&mut self) {
@@ -320,6 +328,20 @@ mod tests {
         run.open();
         assert!(!run.probe(MS));
         assert!(run.breaker.is_open());
+    }
+
+    #[test]
+    fn a_probe_of_a_process_that_was_late_itself_asks_for_another_one_soon() {
+        let mut run = Run::new();
+        run.open();
+        for _ in 0..20 {
+            run.until_due();
+            assert!(!run.probe_while(MAX, true));
+            let pause = run.breaker.due().expect("it is open").saturating_duration_since(run.now);
+            assert!(pause <= MIN, "{pause:?}");
+        }
+        run.until_due();
+        assert!(run.probe_while(MS, true), "one that is in time all the same closes it");
     }
 
     #[test]

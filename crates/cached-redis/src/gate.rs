@@ -80,9 +80,9 @@ impl Gate {
         self.change(|breaker| breaker.waited(waited))
     }
 
-    /// A heartbeat that was sent then was answered now. Whether that closed the breaker.
-    pub(crate) fn probed(&self, sent: Instant) -> bool {
-        self.is_open() && self.change(|breaker| breaker.probed(sent, Instant::now()))
+    /// A heartbeat that was sent then was answered now, by a process that `was_late` itself or not. Whether that closed the breaker.
+    pub(crate) fn probed(&self, sent: Instant, was_late: bool) -> bool {
+        self.is_open() && self.change(|breaker| breaker.probed(sent, Instant::now(), was_late))
     }
 
     /// When a heartbeat is due to find out whether the breaker may close.

@@ -7,6 +7,7 @@
 //! first question waits for a heartbeat that registers.
 
 use std::{
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -16,9 +17,10 @@ use std::{
 
 use cached_core::{TierCause, planted};
 use redis::{RedisError, RedisResult, Value};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use crate::{
+    awaited::within,
     batch::{Batch, Replies},
     cause,
     cluster::Territory,
@@ -291,15 +293,26 @@ impl Heartbeat {
             self.watch.take_poke();
         }
         let sent = Instant::now();
-        let mut replies = self.ask(Batch::of(redis::cmd("TIME"))).await?;
+        let (mut replies, was_late) = self.ask(Batch::of(redis::cmd("TIME")), sent).await?;
         self.learn_time(replies.next(), sent);
-        self.tell_beaten(sent);
+        self.tell_beaten(sent, was_late);
         Ok(())
     }
 
-    async fn ask(&mut self, batch: Batch) -> Result<Replies, End> {
-        let answers = timeout(self.settings.check_timeout, batch.send(&mut self.session.connection)).await;
-        answers.map_err(|_| End::Broken)?.map_err(|_| End::Broken)
+    /// The answers; and whether the process itself was late, so that they do not show how long the server took.
+    async fn ask(&mut self, batch: Batch, sent: Instant) -> Result<(Replies, bool), End> {
+        let mut answers = pin!(batch.send(&mut self.session.connection));
+        // As a caller waits, whom the breaker is to let in or not.
+        let budget = self.settings.read_timeout.min(self.settings.check_timeout);
+        let (in_time, vigil) = within(answers.as_mut(), sent, budget).await;
+        let was_late = vigil.was_late(Instant::now());
+        let answers = match in_time {
+            Some(answers) => answers,
+            None => timeout_at((sent + self.settings.check_timeout).into(), answers)
+                .await
+                .map_err(|_| End::Broken)?,
+        };
+        answers.map(|replies| (replies, was_late)).map_err(|_| End::Broken)
     }
 
     /// A user without the right to ask for the time asks how much is left of each value.
@@ -311,8 +324,8 @@ impl Heartbeat {
         }
     }
 
-    fn tell_beaten(&self, sent: Instant) {
-        if self.link.beaten(sent) {
+    fn tell_beaten(&self, sent: Instant, was_late: bool) {
+        if self.link.beaten(sent, was_late) {
             // What could not be told meanwhile is told now.
             self.watch.restored();
         }
@@ -352,7 +365,7 @@ impl Heartbeat {
             questions.add(redis::cmd("PING"));
         }
         questions.append(batch);
-        let mut replies = self.ask(questions).await?;
+        let (mut replies, was_late) = self.ask(questions, sent).await?;
         let refusals: Vec<_> = replies.refusals().collect();
         let of_state = refusals.iter().find(|refusal| Verdict::of(refusal) == Verdict::Refusing);
         // The registration comes last.
@@ -360,7 +373,7 @@ impl Heartbeat {
         if plan.asks_time {
             self.learn_time(replies.next(), sent);
         }
-        self.tell_beaten(sent);
+        self.tell_beaten(sent, was_late);
         match self.territory.as_mut().map(|territory| territory.has_changed(&mut replies)) {
             Some(None) => {
                 if plan.turns {

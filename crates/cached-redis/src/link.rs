@@ -215,11 +215,12 @@ impl Link {
         self.silence_at(now) >= now.saturating_duration_since(began)
     }
 
-    /// A heartbeat that was sent then was answered. Whether the breaker is closed now, and was not before.
-    pub(crate) fn beaten(&self, sent: Instant) -> bool {
+    /// A heartbeat that was sent then was answered, by a process that `was_late` itself or not. Whether the breaker is closed now,
+    /// and was not before.
+    pub(crate) fn beaten(&self, sent: Instant, was_late: bool) -> bool {
         self.condition.answered();
         self.condition.round_trip(sent.elapsed());
-        let has_closed = self.gate.probed(sent);
+        let has_closed = self.gate.probed(sent, was_late);
         if has_closed {
             self.show_breaker();
         }

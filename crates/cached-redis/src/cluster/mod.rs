@@ -19,7 +19,7 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cached_core::{Attachment, Error, TierCause, TierError};
@@ -60,6 +60,8 @@ struct Shared {
     map: watch::Sender<Option<Arc<SlotMap>>>,
     /// No server could be reached: the next map is believed, whatever its epoch.
     is_lost: AtomicBool,
+    /// When those that were given were last asked again, because no server could be reached.
+    reached_out: Mutex<Option<Instant>>,
     /// One map is taken up at a time.
     hearing: Mutex<()>,
     attached: OnceLock<Attached>,
@@ -79,6 +81,8 @@ struct Nodes {
     by_address: HashMap<Address, Arc<Node>>,
     /// All of them: each operation looks at them.
     all: Arc<[Arc<Node>]>,
+    /// There are to be no more.
+    is_closed: bool,
 }
 
 /// What a server tells of the cluster, and to whom.
@@ -99,6 +103,7 @@ impl Cluster {
             nodes: RwLock::default(),
             map: watch::Sender::new(None),
             is_lost: AtomicBool::new(false),
+            reached_out: Mutex::default(),
             hearing: Mutex::default(),
             attached: OnceLock::new(),
             identity: identity(),
@@ -158,7 +163,11 @@ impl Cluster {
 
     /// Takes leave of all servers at once: one that hangs does not keep the others from hearing it.
     pub(crate) async fn close(&self) {
-        let nodes = self.nodes();
+        let nodes = {
+            let mut nodes = self.0.nodes.write().unwrap_or_else(PoisonError::into_inner);
+            nodes.is_closed = true;
+            Arc::clone(&nodes.all)
+        };
         all(nodes.iter().map(|node| node.close())).await;
     }
 
@@ -259,15 +268,18 @@ impl Shared {
         Arc::clone(&self.nodes().all)
     }
 
-    /// What `change` has added or removed is known from then on.
-    fn change_nodes<T>(&self, change: impl FnOnce(&mut HashMap<Address, Arc<Node>>) -> T) -> T {
+    /// What `change` has added or removed is known from then on. `None` if the cluster is closed.
+    fn change_nodes<T>(&self, change: impl FnOnce(&mut HashMap<Address, Arc<Node>>) -> T) -> Option<T> {
         let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
+        if nodes.is_closed {
+            return None;
+        }
         let before = nodes.by_address.len();
         let changed = change(&mut nodes.by_address);
         if nodes.by_address.len() != before {
             nodes.all = nodes.by_address.values().cloned().collect();
         }
-        changed
+        Some(changed)
     }
 
     /// Who holds something by the map; makes those that are missing.
@@ -308,14 +320,26 @@ impl Shared {
         timeout(patience, either).await.ok().flatten().ok_or(TierError::Unavailable)
     }
 
-    /// When no server can be reached, those that were given may know others by now, and of a cluster that was made anew.
+    /// When no server can be reached, those that were given may know others by now, and of a cluster that was made anew. They may
+    /// as well name the same ones again, so those that were left are asked no more often than a lost connection is tried again.
     fn reach_out(self: &Arc<Self>) {
         if self.all().iter().any(|node| !node.link.is_down()) {
             return;
         }
         self.is_lost.store(true, Ordering::Relaxed);
+        let may_return = {
+            let mut reached_out = self.reached_out.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_due = reached_out.is_none_or(|last| last.elapsed() >= self.settings.retry_max);
+            if is_due {
+                *reached_out = Some(Instant::now());
+            }
+            is_due
+        };
         for seed in &self.seeds {
-            self.node_at(&format!("{seed:?}").into(), seed.clone());
+            let address = format!("{seed:?}").into();
+            if may_return || self.nodes().by_address.contains_key(&address) {
+                self.node_at(&address, seed.clone());
+            }
         }
     }
 
@@ -325,17 +349,18 @@ impl Shared {
             return Some(Arc::clone(node));
         }
         let endpoint = self.seeds.first()?.at(address)?;
-        Some(self.node_at(address, endpoint))
+        self.node_at(address, endpoint)
     }
 
-    fn node_at(self: &Arc<Self>, address: &Address, endpoint: Endpoint) -> Arc<Node> {
+    /// The same; `None` if the cluster is closed.
+    fn node_at(self: &Arc<Self>, address: &Address, endpoint: Endpoint) -> Option<Arc<Node>> {
         let node = self.change_nodes(|nodes| {
             let new = || self.new_node(endpoint);
             Arc::clone(nodes.entry(Address::clone(address)).or_insert_with(new))
-        });
+        })?;
         // At once, so that the first who asks need not wait for the connection. Outside of a runtime nobody can ask.
         let _ = node.ensure();
-        node
+        Some(node)
     }
 
     fn new_node(self: &Arc<Self>, endpoint: Endpoint) -> Arc<Node> {
@@ -372,10 +397,12 @@ impl Shared {
         for owner in &owners {
             self.node(owner);
         }
-        let gone: Vec<_> =
-            self.change_nodes(|nodes| nodes.extract_if(|address, _| !owners.contains(address)).collect());
+        let leave = |nodes: &mut HashMap<_, _>| -> Vec<_> {
+            nodes.extract_if(|address, _| !owners.contains(address)).collect()
+        };
+        let gone = self.change_nodes(leave);
         // Not under the lock: it tells how it stands when its connection ends.
-        for (_, node) in gone {
+        for (_, node) in gone.unwrap_or_default() {
             let again = node.condition().connections().saturating_sub(1);
             self.past.fetch_add(again, Ordering::Relaxed);
         }

@@ -14,12 +14,13 @@ use std::{
 use cached_core::{Ask, Grant, Record, TagAsk, Take, Tier, TierError};
 use cached_redis::{RedisState, RedisTier};
 use redis_harness::{Proxy, RedisCluster, eventually, eventually_async};
+use tokio::time::sleep;
 
 use crate::{
     members::clock,
     settings::{assert_error_is_silent, refused as refused_url},
     support::{
-        AT_ONCE, MINUTE, Recorder, ask, attach, builder, bytes, claim, delete, fill, lease, look, now,
+        AT_ONCE, MINUTE, Recorder, ask, attach, builder, bytes, claim, delete, fill, get, lease, look, now,
         proven, put, shown, tier, token, value,
     },
 };
@@ -584,8 +585,24 @@ async fn the_servers_may_be_elsewhere_than_they_say() {
     cluster.move_slot(cluster.slot(&key), 2);
     put(&tier, &key, vec![2], MINUTE).await.unwrap();
 
-    let lost = builder(&url).build().unwrap();
+    // Without the map there is no server where they say, and the one that was given says the same again each time.
+    let lost = builder(&url).retry(Duration::from_millis(50), Duration::from_secs(1)).build().unwrap();
     lost.connected().await.unwrap_err();
+    let (begin, before) = (Instant::now(), proxies[0].connections());
+    while begin.elapsed() < Duration::from_secs(3) {
+        assert!(get(&lost, "ns:key 1").await.is_err());
+        sleep(Duration::from_millis(5)).await;
+    }
+    let made = proxies[0].connections() - before;
+    assert!(made <= 5, "{made} connections in 3 s");
+    // What is closed makes no more of them.
+    tier.close().await;
+    let before: usize = proxies.iter().map(Proxy::connections).sum();
+    assert!(get(&tier, "ns:key 1").await.is_err());
+    sleep(Duration::from_secs(2)).await;
+    assert!(get(&tier, "ns:key 1").await.is_err());
+    assert_eq!(proxies.iter().map(Proxy::connections).sum::<usize>(), before);
+
     let alone = RedisTier::builder("redis://localhost").cluster_address_map(|_, _| None);
     crate::settings::refused(alone);
 }
