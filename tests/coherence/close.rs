@@ -54,6 +54,31 @@ async fn those_who_wait_for_a_load_of_a_process_that_ends_go_on_at_once() {
     assert_eq!(held.await.unwrap().value, 1);
 }
 
+#[cached("own:{id}", ttl = "1h", coalesce = local, cache = cache, skip(cache, source))]
+async fn own(cache: &Cache, source: &Source, id: u32) -> usize {
+    let _ = id;
+    source.load().await
+}
+
+/// Each process loads for itself, and what one finds cannot be shared while another one has the lease.
+#[tokio::test]
+async fn the_lease_of_a_function_that_loads_in_each_process_is_given_back_as_well() {
+    let (pair, held, open) = (Pair::new(), Source::held(), Source::open());
+    let load = spawn({
+        let (cache, source) = (pair.a.clone(), held.clone());
+        async move { own(&cache, &source, 7).await }
+    });
+    until(|| held.runs() == 1).await;
+    assert!(!pair.a.close_within(Duration::ZERO).await, "a load was not over");
+    own(&pair.b, &open, 7).await;
+    pair.b.flush().await;
+    pair.b.clear_local();
+    own(&pair.b, &open, 7).await;
+    assert_eq!(open.runs(), 1, "it was not shared");
+    held.let_through(1);
+    load.await.unwrap();
+}
+
 #[tokio::test]
 async fn a_closed_cache_stays_off() {
     let (pair, source) = (Pair::new(), Source::open());

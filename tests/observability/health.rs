@@ -1,9 +1,11 @@
 //! How a cache is.
 
+use std::sync::{Arc, Mutex, OnceLock};
+
 use async_trait::async_trait;
 use cached_aside::{
-    Adopted, Ask, Cache, Filled, Health, LeaseClaim, Leased, Mode, Moment, Seen, TagAsk, Tier, TierError,
-    TierFill, TierHealth, TierState, Token, cached,
+    Adopted, Ask, Attachment, Cache, Filled, Health, LeaseClaim, Leased, Mode, Moment, Seen, TagAsk, Tier,
+    TierError, TierFill, TierHealth, TierState, Token, Watcher, cached,
 };
 use tokio::task::spawn;
 
@@ -59,13 +61,33 @@ fn without_a_shared_tier_there_is_none_to_be_ill() {
 }
 
 /// Says what it is told to say.
-#[derive(Debug)]
-struct Says(Option<TierHealth>);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Says {
+    word: Arc<Mutex<Option<TierHealth>>>,
+    watcher: Arc<OnceLock<Arc<dyn Watcher>>>,
+}
+
+impl Says {
+    pub(crate) fn new(word: Option<TierHealth>) -> Self {
+        Self { word: Arc::new(Mutex::new(word)), ..Self::default() }
+    }
+
+    /// From now on it says this.
+    pub(crate) fn change(&self, word: TierHealth) {
+        *self.word.lock().unwrap() = Some(word);
+        self.watcher.get().unwrap().standing_changed();
+    }
+}
 
 #[async_trait]
 impl Tier for Says {
+    fn attach(&self, attachment: Attachment) {
+        assert!(self.watcher.set(attachment.watcher).is_ok());
+    }
+
     fn health(&self) -> TierHealth {
-        self.0.clone().expect("a tier that panics")
+        let word = self.word.lock().unwrap().clone();
+        word.expect("a tier that panics")
     }
 
     async fn look(&self, _: &[Ask<'_>], _: &[String]) -> Result<Seen, TierError> {
@@ -112,7 +134,7 @@ impl Tier for Says {
 #[test]
 fn the_tiers_own_word_is_passed_on_and_its_panic_is_a_word_too() {
     let word = TierHealth::new(TierState::Degraded).reconnects(3).breaker_open(true);
-    let build = |word| Cache::builder().tier(Says(word)).build().unwrap().health();
+    let build = |word| Cache::builder().tier(Says::new(word)).build().unwrap().health();
     let health = build(Some(word.clone()));
     assert!(health.tier == Some(word) && health.is_tier_ready && !health.is_well());
     assert_eq!(build(None).tier, Some(TierHealth::new(TierState::Down)));

@@ -5,10 +5,14 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::SeqCst},
 };
 
-use cached_aside::{Cache, EventKind, RedisTier, TierCause, TierState, cached};
-use redis_harness::{RedisServer, eventually_async};
+use cached_aside::{Cache, Event, EventKind, RedisTier, TierCause, TierHealth, TierState, cached};
+use redis_harness::{PATIENCE, RedisServer, eventually_async};
+use tracing::{
+    Metadata, Subscriber,
+    span::{Attributes, Id, Record},
+};
 
-use crate::watch::Watch;
+use crate::{health::Says, watch::Watch};
 
 #[cached("standing:{id}", ttl = "1m", cache = cache, skip(cache))]
 async fn standing(cache: &Cache, id: u64) -> u64 {
@@ -89,6 +93,54 @@ async fn an_observer_may_ask_how_it_is() {
     slot.set(cache.clone()).unwrap();
     assert_eq!(cache.connected().await, Ok(()));
     eventually_async("it was told", async || *seen.lock().unwrap() == [(TierState::Up, true)]).await;
+}
+
+/// As a subscriber that uses the cache, and finds the tier to be another one.
+struct Meddler {
+    tier: Says,
+    lines: Arc<AtomicUsize>,
+}
+
+impl Subscriber for Meddler {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "cached_aside" && metadata.is_event()
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        if self.lines.fetch_add(1, SeqCst) == 0 {
+            self.tier.change(TierHealth::new(TierState::Up));
+        }
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn a_subscriber_may_cause_the_next_change() {
+    let (tier, lines) = (Says::new(Some(TierHealth::new(TierState::Up))), Arc::new(AtomicUsize::new(0)));
+    let told = Arc::new(AtomicUsize::new(0));
+    let (count, meddler) = (told.clone(), Meddler { tier: tier.clone(), lines: lines.clone() });
+    let observer = move |_: &Event| _ = count.fetch_add(1, SeqCst);
+    let cache = Cache::builder().on_event(observer).tier(tier.clone()).build().unwrap();
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let change = || tier.change(TierHealth::new(TierState::Down));
+        tracing::subscriber::with_default(meddler, change);
+        done.send(()).unwrap();
+    });
+    assert!(is_done.recv_timeout(PATIENCE).is_ok(), "it hangs");
+    assert_eq!((lines.load(SeqCst), told.load(SeqCst)), (2, 2));
+    drop(cache);
 }
 
 #[tokio::test]

@@ -109,8 +109,12 @@ impl<R> Lander<R> {
         };
         let mut loading = loading.unwrap_or_else(|| Loading::new(&desk.cache, &desk.site));
         let since = desk.cache.shared().said.now();
-        if let (Ground::Leased(lease), false) = (&mut ground, desk.site.coalesces_here()) {
-            lease.keep(leader.is_at_work(ABANDONED));
+        if let Ground::Leased(lease) = &mut ground {
+            if desk.site.coalesces_here() {
+                lease.give_back_at_close();
+            } else {
+                lease.keep(leader.is_at_work(ABANDONED));
+            }
         }
         // The policies are the user's code as well.
         let load = loading.around(load);

@@ -157,6 +157,18 @@ impl Lease {
         self.keeper = Some(task.abort_handle());
     }
 
+    /// Has it given back if the cache is closed before the load ends. It need not be renewed.
+    pub(crate) fn give_back_at_close(&mut self) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (shared, name, token) = (self.shared.clone(), self.name.text.clone(), self.token);
+        let mut leaving = shared.leaving.subscribe();
+        let task = runtime.spawn(async move {
+            let _ = leaving.wait_for(|is_leaving| *is_leaving).await;
+            let _ = shared.tier.release(&name, token, false).await;
+        });
+        self.keeper = Some(task.abort_handle());
+    }
+
     /// Stores the value, if this is still the right one. `value_tags` are those that the value told; from now on the load
     /// has to stand on them as well.
     pub(crate) async fn fill(

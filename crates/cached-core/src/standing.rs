@@ -1,6 +1,10 @@
 //! Saying that the shared tier works, or does not: to observers and to the log, once for each change.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 #[cfg(not(feature = "tracing"))]
 use crate::notice::line;
@@ -16,29 +20,79 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Standing {
     observers: SharedObservers,
-    said: Mutex<(TierState, Option<TierCause>)>,
+    noted: Mutex<Noted>,
+}
+
+#[derive(Debug)]
+struct Noted {
+    last: (TierState, Option<TierCause>),
+    unsaid: VecDeque<News>,
+    /// A thread says what is unsaid.
+    is_saying: bool,
+}
+
+#[derive(Debug)]
+struct News {
+    state: TierState,
+    cause: Option<TierCause>,
+    was_well: bool,
 }
 
 impl Standing {
     pub(crate) fn new(observers: SharedObservers) -> Self {
-        Self { observers, said: Mutex::new((TierState::Untried, None)) }
+        let noted = Noted { last: (TierState::Untried, None), unsaid: VecDeque::new(), is_saying: false };
+        Self { observers, noted: Mutex::new(noted) }
     }
 
     /// Looks how the tier is, and says so if that is something new.
     pub(crate) fn look(&self, shared: &Shared) {
         {
             // Looked under the lock, so that of two changes the later one is said last.
-            let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut noted = self.noted();
             let TierHealth { state, cause, .. } = shared.tier.health();
-            if *said == (state, cause.clone()) {
+            if noted.last == (state, cause.clone()) {
                 return;
             }
-            let was_well = said.0.is_well();
-            write(&shared.namespace, state, cause.as_ref(), was_well);
-            *said = (state, cause);
+            let was_well = noted.last.0.is_well();
+            noted.last = (state, cause.clone());
+            noted.unsaid.push_back(News { state, cause, was_well });
+            if mem::replace(&mut noted.is_saying, true) {
+                return;
+            }
         }
-        if !self.observers.is_empty() {
-            self.observers.tell(EventKind::Tier, "", None, &*shared.hasher);
+        // Under no lock: a subscriber and an observer may use the cache, and cause the next change.
+        let saying = Saying(self);
+        while let Some(News { state, cause, was_well }) = saying.next() {
+            write(&shared.namespace, state, cause.as_ref(), was_well);
+            if !self.observers.is_empty() {
+                self.observers.tell(EventKind::Tier, "", None, &*shared.hasher);
+            }
+        }
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread that says what is unsaid.
+struct Saying<'a>(&'a Standing);
+
+impl Saying<'_> {
+    /// What is to be said next. If there is nothing, the next change is said by the thread that finds it.
+    fn next(&self) -> Option<News> {
+        let mut noted = self.0.noted();
+        let next = noted.unsaid.pop_front();
+        noted.is_saying = next.is_some();
+        next
+    }
+}
+
+/// Also if a subscriber panics.
+impl Drop for Saying<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.noted().is_saying = false;
         }
     }
 }
