@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cached_aside::{Cache, LoadTimeout, cached};
+use redis_harness::eventually_async;
 
 use crate::support::{Source, cache, wave};
 
@@ -118,11 +119,22 @@ async fn the_log_names_the_function_once_and_the_option_that_helps() {
     let written = lines.clone();
     let subscriber = tracing_subscriber::fmt().with_writer(move || written.clone()).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
-    let cache = cache();
-    for heal in [usize::MAX, usize::MAX - 1] {
-        let source = Source::held();
-        wave(&cache, &source, 3, || alone(cache.clone(), source.clone(), heal)).await;
-    }
+    // A subscriber of one thread, if it is the only one, is not asked about what another thread comes by first.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
+    let waves = async |cache: Cache| {
+        for heal in [usize::MAX, usize::MAX - 1] {
+            let source = Source::held();
+            wave(&cache, &source, 3, || alone(cache.clone(), source.clone(), heal)).await;
+        }
+    };
+    eventually_async("the subscriber is asked", async || {
+        tracing::callsite::rebuild_interest_cache();
+        waves(cache()).await;
+        !lines.0.lock().unwrap().is_empty()
+    })
+    .await;
+    lines.0.lock().unwrap().clear();
+    waves(cache()).await;
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     let said: Vec<_> = text.lines().filter(|line| line.contains("share_err")).collect();
     assert_eq!(said.len(), 1, "{text}");

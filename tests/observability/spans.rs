@@ -95,6 +95,8 @@ async fn a_load_that_its_caller_drops_is_cancelled_and_not_timed() {
 
 #[tokio::test]
 async fn a_load_is_inside_of_its_callers_span_whatever_the_filter_says_of_ours() {
+    // A subscriber of one thread, if it is the only one, is not asked about what another thread comes by first.
+    Watch::installed();
     let (watch, cache) = (Watch::default(), Cache::builder().build().unwrap());
     let is_wanted = filter_fn(|metadata| metadata.target() != "cached_aside");
     let _default = set_default(registry().with(watch.clone()).with(is_wanted));

@@ -187,6 +187,11 @@ impl Proxy {
         self.inner.counts.answered.load(Ordering::SeqCst)
     }
 
+    /// How many pieces of answers were forwarded so far, in [`Mode::Pieces`].
+    pub fn pieces(&self) -> usize {
+        self.inner.counts.pieces.load(Ordering::SeqCst)
+    }
+
     /// Takes what was recorded: for each round trip, all that a client sent before something was answered.
     pub fn take_round_trips(&self) -> Vec<Vec<u8>> {
         std::mem::take(&mut lock(&self.inner.counts.round_trips))
@@ -224,6 +229,7 @@ struct Counts {
     connections: AtomicUsize,
     sent: AtomicU64,
     answered: AtomicU64,
+    pieces: AtomicUsize,
     round_trips: Mutex<Vec<Vec<u8>>>,
 }
 
@@ -377,7 +383,7 @@ impl Link {
             // Before the client can see it, or its next request might be counted first.
             self.answered.store(true, Ordering::SeqCst);
             proxy.counts.answered.fetch_add(answer.len() as u64, Ordering::SeqCst);
-            if self.answer(answer, mode).is_err() {
+            if self.answer(answer, mode, &proxy.counts).is_err() {
                 break;
             }
             if is_last {
@@ -409,10 +415,11 @@ impl Link {
         edited
     }
 
-    fn answer(&self, answer: &[u8], mode: Mode) -> std::io::Result<()> {
+    fn answer(&self, answer: &[u8], mode: Mode, counts: &Counts) -> std::io::Result<()> {
         let Mode::Pieces(length) = mode else { return (&self.client).write_all(answer) };
         for piece in answer.chunks(length.max(1)) {
             (&self.client).write_all(piece)?;
+            counts.pieces.fetch_add(1, Ordering::SeqCst);
             thread::sleep(PIECES_APART);
         }
         Ok(())
