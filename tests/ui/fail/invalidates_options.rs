@@ -45,4 +45,9 @@ async fn no_crate(id: u32) -> u32 {
     id
 }
 
+#[invalidates(note(id), confirmed)]
+async fn confirmed(id: u32) -> u32 {
+    id
+}
+
 fn main() {}

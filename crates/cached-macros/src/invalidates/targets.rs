@@ -84,6 +84,13 @@ impl Targets {
             "clear" => self.clear = Some(flag(name, input)?),
             "cache" => self.cache = Some((name.clone(), after_eq()?.parse()?)),
             "crate" => self.krate = Some(runtime(after_eq()?)?),
+            "confirmed" => {
+                return Err(Error::new(
+                    name.span(),
+                    "there is no `confirmed` here: what comes after the function could not say that it failed. \
+                     Write `note::invalidate(id).confirmed().await?` in the function",
+                ));
+            }
             _ if input.is_empty() && KNOWN.near(&name.to_string()).is_none() => {
                 return Err(Error::new(
                     name.span(),
