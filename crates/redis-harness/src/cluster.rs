@@ -5,7 +5,11 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use crate::{port, server::RedisServer, wait::eventually};
+use crate::{
+    port,
+    server::{BUS_PORT, RedisServer},
+    wait::eventually,
+};
 
 /// How many slots there are.
 const SLOTS: u16 = 16_384;
@@ -48,7 +52,24 @@ impl RedisCluster {
     /// As [`RedisServer::start`].
     #[must_use]
     pub fn start_sharing(options: &[&str], shares: &[Option<RangeInclusive<u16>>]) -> Self {
-        let servers: Vec<_> = shares.iter().map(|_| server(options)).collect();
+        Self::of(shares.iter().map(|_| server(options)).collect(), shares)
+    }
+
+    /// As [`start`](Self::start); the servers announce these ports instead of those at which they can be reached, as behind NAT.
+    ///
+    /// # Panics
+    /// As [`RedisServer::start`].
+    #[must_use]
+    pub fn start_announcing(ports: [&str; 3]) -> Self {
+        // Before Redis 7, what is announced can be set at the start only, and the port of the bus would follow it.
+        let bus = ["--cluster-announce-bus-port", BUS_PORT];
+        let bus = if RedisServer::major_version() < 7 { &bus[..] } else { &bus[..0] };
+        let options = ports.map(|port| [&["--cluster-announce-port", port], bus].concat());
+        let servers = options.iter().map(|options| server(options)).collect();
+        Self::of(servers, &thirds().map(Some).collect::<Vec<_>>())
+    }
+
+    fn of(servers: Vec<RedisServer>, shares: &[Option<RangeInclusive<u16>>]) -> Self {
         let cluster = Self { servers, moves: AtomicU64::new(0) };
         cluster.form(shares);
         cluster

@@ -25,6 +25,12 @@ const BINARY: &str = "CACHED_ASIDE_REDIS_SERVER";
 const MISSING: &str = "redis-server is not installed, and these tests need it. Install it with one of\n  \
      sudo apt-get install redis-server\n  sudo dnf install redis\n  brew install redis\nor run scripts/test.sh";
 
+/// Stands for the port of a cluster's bus among the options, which is known when the server's own port is.
+pub(crate) const BUS_PORT: &str = "{bus}";
+
+/// How far that is from the server's own port, unless it is given.
+const BUS_DISTANCE: u16 = 10_000;
+
 /// How many ports are tried when other processes keep taking them.
 const ATTEMPTS: usize = 20;
 
@@ -133,7 +139,7 @@ impl RedisServer {
     pub(crate) fn bus_port(&self) -> u16 {
         let place = self.options.iter().position(|option| option == "--cluster-port");
         let port = place.and_then(|place| self.options.get(place + 1));
-        port.and_then(|port| port.parse().ok()).unwrap_or(self.port + 10_000)
+        port.and_then(|port| port.parse().ok()).unwrap_or(self.port + BUS_DISTANCE)
     }
 
     /// The port for TLS, as lasting as the other one.
@@ -225,13 +231,14 @@ impl RedisServer {
         } else {
             command.args(["--save", "", "--appendonly", "no"]);
         }
+        let bus = (self.port + BUS_DISTANCE).to_string();
         let spawned = command
             .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
             .args(["--daemonize", "no", "--logfile", "redis.log"])
             .arg("--dir")
             .arg(&self.directory)
             .args(self.tls_port.iter().flat_map(|port| ["--tls-port".to_owned(), port.to_string()]))
-            .args(&self.options)
+            .args(self.options.iter().map(|option| if option == BUS_PORT { &bus } else { option }))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

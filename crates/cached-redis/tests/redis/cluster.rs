@@ -553,17 +553,13 @@ async fn a_cluster_that_was_made_anew_is_believed() {
 /// As behind NAT: what the servers announce is not where they can be reached.
 #[tokio::test]
 async fn the_servers_may_be_elsewhere_than_they_say() {
-    let cluster = RedisCluster::start();
-    let proxies: Vec<_> = cluster.servers.iter().map(|server| Proxy::start(server.port())).collect();
     // Where nothing listens.
-    let announced: Vec<_> = (1..=3).map(|number| format!("{number}")).collect();
-    for (server, port) in cluster.servers.iter().zip(&announced) {
-        server.cli(&["CONFIG", "SET", "cluster-announce-port", port]);
-    }
+    let cluster = RedisCluster::start_announcing(["1", "2", "3"]);
+    let proxies: Vec<_> = cluster.servers.iter().map(|server| Proxy::start(server.port())).collect();
     for server in &cluster.servers {
         eventually("the servers know what the others announce", || {
             let slots = server.cli(&["CLUSTER", "SLOTS"]);
-            announced.iter().all(|port| slots.lines().any(|line| line == port))
+            ["1", "2", "3"].iter().all(|port| slots.lines().any(|line| line == *port))
         });
     }
     let ports: Vec<_> = proxies.iter().map(Proxy::port).collect();
