@@ -98,3 +98,112 @@ impl fmt::Debug for Carried {
         f.debug_tuple("Carried").field(&self.claim).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::*;
+    use crate::marks::Marks;
+
+    /// Something that was read at 100, with two tags, over a line that is proven until 150.
+    struct Read {
+        marks: Arc<Marks>,
+        claim: Claim,
+    }
+
+    impl Read {
+        fn new() -> Self {
+            let (marks, line) = (Marks::new(), Line::watching());
+            line.prove_until(150);
+            let tags = [("tag 1", 7), ("tag 2", 8)].map(|(tag, generation)| (marks.of(tag), generation));
+            let claim = Claim { mark: marks.of("name"), tags: tags.into(), line, checked: 100 };
+            Self { marks, claim }
+        }
+    }
+
+    #[test]
+    fn a_word_about_the_name_or_about_any_tag_ends_it() {
+        for name in ["name", "tag 1", "tag 2", "another"] {
+            let Read { marks, claim } = Read::new();
+            assert!(claim.is_intact() && claim.stands(160, 20) && claim.stands_alone(160, 20, 0));
+            marks.end(name);
+            let is_spared = name == "another";
+            assert_eq!(claim.is_intact(), is_spared, "{name}");
+            assert_eq!(claim.stands(160, 20), is_spared, "{name}");
+            assert_eq!(claim.stands_alone(160, 20, 0), is_spared, "{name}");
+        }
+    }
+
+    #[test]
+    fn it_stands_for_less_than_the_bound_after_the_later_of_proof_and_look() {
+        let Read { claim, .. } = Read::new();
+        assert!(claim.stands(169, 20) && !claim.stands(170, 20));
+        let looked_at = Claim { checked: 200, ..claim };
+        assert!(looked_at.stands(219, 20) && !looked_at.stands(220, 20));
+        assert!(looked_at.stands(Nanos::MAX - 1, Nanos::MAX));
+    }
+
+    #[test]
+    fn alone_it_stands_for_the_grace_as_well_if_its_line_has_one() {
+        let Read { claim, .. } = Read::new();
+        assert!(claim.stands_alone(199, 20, 30) && !claim.stands_alone(200, 20, 30));
+        assert!(claim.stands_alone(Nanos::MAX - 1, 20, Nanos::MAX));
+        claim.line.allow_grace(false);
+        assert!(claim.stands_alone(169, 20, 30) && !claim.stands_alone(170, 20, 30));
+    }
+
+    #[test]
+    fn silenced_it_keeps_what_was_proven_until_then() {
+        let Read { marks, claim } = Read::new();
+        // What is proven later than now was not proven when the value was read.
+        for (now, checked) in [(160, 150), (120, 120), (90, 100)] {
+            let silenced = claim.silenced(now);
+            assert!(silenced.line.is_same(&Line::silent()) && silenced.is_intact());
+            assert_eq!(silenced.checked, checked, "at {now}");
+        }
+        marks.end("tag 2");
+        assert_eq!(claim.silenced(160).checked, 100, "no proof is about what was changed");
+    }
+
+    #[test]
+    fn its_tags_have_generations_of_which_each_can_be_replaced() {
+        let Read { claim, .. } = Read::new();
+        assert_eq!(claim.tag_keys(), ["tag 1", "tag 2"]);
+        assert_eq!(claim.generations().collect::<Vec<_>>(), [7, 8]);
+        let later = claim.with_generations([9, 10]);
+        assert_eq!(
+            (later.tag_keys(), later.generations().collect()),
+            (vec!["tag 1".to_owned(), "tag 2".to_owned()], vec![9, 10])
+        );
+    }
+
+    #[derive(Default)]
+    struct Load(AtomicUsize);
+
+    impl Stands for Load {
+        fn fall(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn while_it_is_carried_the_load_falls_with_any_of_its_marks() {
+        for name in ["name", "tag 1", "tag 2", "another"] {
+            let (Read { marks, claim }, load) = (Read::new(), Arc::new(Load::default()));
+            let weak: Weak<dyn Stands> = Arc::downgrade(&(load.clone() as Arc<dyn Stands>));
+            let carried = Carried::new(claim.clone(), weak.clone());
+            marks.end(name);
+            assert_eq!(load.0.load(Ordering::SeqCst), usize::from(name != "another"), "{name}");
+            drop(carried);
+            let (Read { marks, claim }, load) = (Read::new(), Arc::new(Load::default()));
+            let weak: Weak<dyn Stands> = Arc::downgrade(&(load.clone() as Arc<dyn Stands>));
+            drop(Carried::new(claim.clone(), weak));
+            marks.end(name);
+            assert_eq!(load.0.load(Ordering::SeqCst), 0, "{name}: it was put down");
+        }
+    }
+}
