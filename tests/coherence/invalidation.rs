@@ -222,6 +222,11 @@ async fn one_counter_is_reset_and_no_other() {
             cache.reset_counter("logins", "ada").await.unwrap();
             assert_eq!((count("ada").await, count("bob").await), (1, 2), "{mode:?}");
             assert!(cache.reset_counter("logins", &f64::NAN).await.unwrap_err().is_key());
+            // Its name has no text of the key.
+            cache.invalidate_pattern("logins:{}", &[&"bob"]).await.unwrap();
+            assert_eq!(count("bob").await, 3);
+            cache.invalidate_pattern("logins:*", &[]).await.unwrap();
+            assert_eq!((count("ada").await, count("bob").await), (1, 1));
         }
     }
     let pair = Pair::new();

@@ -27,7 +27,8 @@ impl Cache {
     /// With a shared tier the counter is there, one for all processes, and costs one round trip; without, or while it takes no
     /// part, it is in this process. A counter and a value must not share a prefix. [`reset_counter`](Self::reset_counter)
     /// resets one; [`clear`](Self::clear) resets all, and [`invalidate_pattern`](Self::invalidate_pattern) those whose names
-    /// match, which begin with the prefix and a `:`. Adding 0 reads a counter.
+    /// match: the prefix, a `:` and a digest of the key, so that `"logins:*"` is about all of a prefix and no pattern is about
+    /// one of them. Adding 0 reads a counter.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cached_core::Error> {

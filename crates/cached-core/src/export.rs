@@ -30,6 +30,8 @@ pub struct Metric {
     pub kind: MetricKind,
     /// The names of its labels. None ever holds an argument or a value.
     pub labels: &'static [&'static str],
+    /// All words of its label `outcome`, if it has one.
+    pub outcomes: &'static [&'static str],
     /// What it means.
     pub help: &'static str,
 }
@@ -58,12 +60,20 @@ impl MetricKind {
 }
 
 macro_rules! metrics {
-    ($($constant:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal;)+) => {
+    ($(
+        $constant:ident: $kind:ident $name:literal [$($label:literal),*] $({$($outcome:literal),*})? $help:literal;
+    )+) => {
         $(const $constant: &str = $name;)+
 
         /// All metrics that [`Cache::export_metrics`] sets.
         pub const METRICS: &[Metric] = &[$(
-            Metric { name: $name, kind: MetricKind::$kind, labels: &[$($label),*], help: $help },
+            Metric {
+                name: $name,
+                kind: MetricKind::$kind,
+                labels: &[$($label),*],
+                outcomes: &[$($($outcome),*)?],
+                help: $help,
+            },
         )+];
     };
 }
@@ -77,14 +87,14 @@ metrics! {
     LOADS: Counter "cached_aside_loads_total" ["function"] "Runs of the function's body";
     KEPT_WARM: Counter "cached_aside_kept_warm_total" ["function"]
         "Renewals of the most used keys, begun before they expired and without a call";
-    LOAD_FAILURES: Counter "cached_aside_load_failures_total" ["function", "outcome"]
+    LOAD_FAILURES: Counter "cached_aside_load_failures_total" ["function", "outcome"] {"error", "panic"}
         "Loads that returned an error, or panicked";
     LOAD_TIMEOUTS: Counter "cached_aside_load_timeouts_total" ["function"] "Loads that took too long, and so ended in an error";
-    FILLS: Counter "cached_aside_fills_total" ["function", "outcome"]
+    FILLS: Counter "cached_aside_fills_total" ["function", "outcome"] {"kept", "rejected"}
         "Loaded values that went into the in-process tier, or were overtaken by an invalidation";
-    SHARED_FILLS: Counter "cached_aside_shared_fills_total" ["function", "outcome"]
+    SHARED_FILLS: Counter "cached_aside_shared_fills_total" ["function", "outcome"] {"stored", "rejected", "error"}
         "Loaded values on their way to the shared tier";
-    SHARED_READ_FAILURES: Counter "cached_aside_shared_read_failures_total" ["function", "outcome"]
+    SHARED_READ_FAILURES: Counter "cached_aside_shared_read_failures_total" ["function", "outcome"] {"error", "skipped", "unreadable"}
         "Reads that the shared tier did not answer, that passed it by, or whose value could not be read";
     REVALIDATED: Counter "cached_aside_revalidated_total" ["function"]
         "Entries of the in-process tier that the shared tier has found unchanged";
@@ -279,4 +289,26 @@ fn export_if_alive(cache: &WeakCache) -> bool {
     let Some(cache) = cache.upgrade() else { return false };
     let _ = catch_unwind(AssertUnwindSafe(|| cache.export_metrics()));
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_metric_has_the_labels_and_the_words_that_it_says() {
+        let mut said = Vec::new();
+        for (name, label) in Count::ALL.map(series) {
+            let metric = METRICS.iter().find(|metric| metric.name == name).expect("it is one of them");
+            assert_eq!(metric.labels.get(1).copied(), label.map(|(label, _)| label), "{name}");
+            said.extend(label.filter(|(label, _)| *label == "outcome").map(|(_, word)| (name, word)));
+        }
+        let mut listed: Vec<_> = METRICS
+            .iter()
+            .flat_map(|metric| metric.outcomes.iter().map(|word| (metric.name, *word)))
+            .collect();
+        said.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(said, listed);
+    }
 }

@@ -178,7 +178,8 @@ impl Cache {
     }
 
     /// Invalidates every entry whose name matches: `*` in the template stands for any characters, and no part can bring
-    /// one. `"analytics:{}:*"` is about all that begins so.
+    /// one. `"analytics:{}:*"` is about all that begins so. Where a function has a prefix without arguments, and of a keyspace and a
+    /// counter, a digest follows the prefix: `"syllabus:*"` is about all of them, and no pattern about one.
     ///
     /// It looks at every key that the shared tier has, in steps: prefer a tag where there are many. Equal patterns that are
     /// invalidated while one of them is looked for share the next look. [Counters](Self::incr) whose names match are reset as

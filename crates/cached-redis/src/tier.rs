@@ -85,12 +85,12 @@ impl RedisTier {
     ///
     /// `redis-sentinel://[[user]:password@]host[:port][,host[:port]…]/name[/database number]` names sentinels (feature
     /// `sentinel`; port 26379) and the primary that they watch over: each connection attempt asks them where it is, one
-    /// after the other until one answers, and uses only a server that says itself that it is a primary (the user needs
-    /// the command `ROLE`). User and password are those of the primary. `rediss-sentinel://` is TLS to it and to the sentinels.
+    /// after the other until one answers, and uses only a server that says itself that it is a primary. User and password are those of the primary. `rediss-sentinel://` is TLS to it and to the sentinels.
     ///
     /// `redis-cluster://[[user]:password@]host[:port][,host[:port]…]` names some servers of a Redis Cluster (feature `cluster`); they
-    /// tell the others. There is a connection to each primary. `rediss-cluster://` is TLS to all of them. The user needs
-    /// `CLUSTER SLOTS`, `CLUSTER MYID` and `CLUSTER NODES`.
+    /// tell the others. There is a connection to each primary. `rediss-cluster://` is TLS to all of them.
+    ///
+    /// The rights that the user needs in each of these cases are listed in `docs/redis.md` of the repository, ready to be copied.
     pub fn builder(url: impl Into<String>) -> RedisTierBuilder {
         RedisTierBuilder::new(url.into())
     }
