@@ -9,7 +9,10 @@ use std::{
 
 use super::*;
 use crate::{
+    claim::Claim,
     key::{KeyRef, Part},
+    line::Line,
+    marks::Marks,
     site::Site,
     slot::{Meta, Value},
 };
@@ -260,4 +263,248 @@ fn threads_lead_one_after_the_other_and_never_together() {
         }
     });
     assert_eq!(flights.len(), 0);
+}
+
+/// Runs something as code inside of a leader's load.
+fn inside<T>(leader: &Leader, run: impl FnOnce() -> T) -> T {
+    let mut run = Some(run);
+    let bell = Arc::new(Bell::default());
+    let mut load = pin!(leader.watch(poll_fn(move |_| Poll::Ready(run.take().expect("once")()))));
+    match poll(&mut load, &bell) {
+        Poll::Ready(Ok(out)) => out,
+        _ => panic!("it ends at once"),
+    }
+}
+
+#[test]
+fn a_load_that_asks_for_its_own_key_recurses_also_after_it_was_superseded() {
+    let (flights, others, key) = (Arc::new(Flights::new()), Arc::new(Flights::new()), key("x"));
+    let leader = lead(&flights, &key);
+    for _ in 0..2 {
+        inside(&leader, || {
+            assert!(matches!(flights.join(&key, false), Role::Recurse));
+            assert!(matches!(flights.join(&super::tests::key("y"), false), Role::Lead(_)));
+            assert!(matches!(others.join(&key, false), Role::Lead(_)), "that is another cache's");
+        });
+        flights.supersede(&key, || ());
+    }
+    assert!(matches!(flights.join(&key, false), Role::Lead(_)), "outside it is nobody's own");
+}
+
+#[test]
+fn loads_never_wait_for_each_other_in_a_circle() {
+    let (flights, keys) = (Arc::new(Flights::new()), ["a", "b", "c"].map(key));
+    let leaders = keys.each_ref().map(|key| lead(&flights, key));
+    assert!(leaders.iter().all(|leader| !leader.is_nested()));
+    let follow_in = |leader: usize, key: usize| inside(&leaders[leader], || flights.join(&keys[key], false));
+    let Role::Follow(first) = follow_in(0, 1) else { panic!("nobody waits yet") };
+    let Role::Follow(second) = follow_in(1, 2) else { panic!("that is no circle yet") };
+    assert!(matches!(follow_in(1, 0), Role::Recurse));
+    assert!(matches!(follow_in(2, 0), Role::Recurse), "over two of them");
+    assert!(matches!(follow_in(0, 2), Role::Follow(_)), "the same way twice is no circle");
+    drop(second);
+    assert!(matches!(follow_in(2, 1), Role::Follow(_)), "it waits no more");
+    assert!(matches!(follow_in(2, 0), Role::Follow(_)));
+    drop(first);
+    let nested = inside(&leaders[0], || lead(&flights, &key("d")));
+    assert!(nested.is_nested());
+}
+
+#[test]
+fn a_leader_hears_that_another_load_waits_for_it_and_of_no_other_caller() {
+    let (flights, keys, bell) = (Arc::new(Flights::new()), ["a", "b"].map(key), Arc::new(Bell::default()));
+    let leaders = keys.each_ref().map(|key| lead(&flights, key));
+    let mut wanted = pin!(leaders[0].wanted());
+    assert!(poll(&mut wanted, &bell).is_pending());
+    let caller = follow(&flights, &keys[0]);
+    assert!(poll(&mut wanted, &bell).is_pending(), "it is inside of no load");
+    let load = inside(&leaders[1], || follow(&flights, &keys[0]));
+    assert!(poll(&mut wanted, &bell).is_ready());
+    let mut later = pin!(leaders[0].wanted());
+    assert!(poll(&mut later, &bell).is_ready(), "it was before");
+    drop((caller, load));
+}
+
+#[test]
+fn a_load_that_has_ended_is_followed_until_it_has_landed() {
+    let (flights, key) = (Arc::new(Flights::new()), key("x"));
+    assert!(flights.join_landing(&key).is_none(), "there is none");
+    let overtaken = lead(&flights, &key);
+    assert!(flights.join_landing(&key).is_none(), "it goes on");
+    let mut follower = follow(&flights, &key);
+    thread::sleep(INSTANTLY);
+    let leader = follower.overtake(INSTANTLY).expect("it was never polled");
+    overtaken.begin_landing();
+    assert!(flights.join_landing(&key).is_none(), "another one loads");
+    leader.begin_landing();
+    let landing = flights.join_landing(&key).expect("it has ended");
+    assert!(landing.landing_since.is_some() && follower.landing_since.is_none());
+    assert!(follower.overtake(Duration::MAX).is_none());
+    thread::sleep(INSTANTLY);
+    assert!(follower.overtake(INSTANTLY).is_some(), "nobody drives it any more");
+    drop(leader);
+}
+
+#[test]
+fn loads_and_those_who_follow_are_counted() {
+    let (flights, key) = (Arc::new(Flights::new()), key("x"));
+    assert_eq!((flights.len(), flights.followers()), (0, 0));
+    let (leader, other) = (lead(&flights, &key), lead(&flights, &super::tests::key("y")));
+    let followers = [follow(&flights, &key), follow(&flights, &key)];
+    assert_eq!((flights.len(), flights.followers()), (2, 2));
+    assert_eq!(format!("{flights:?}"), "Flights { len: 2 }");
+    drop(followers);
+    assert_eq!((flights.len(), flights.followers()), (2, 0));
+    drop((leader, other));
+    assert_eq!(flights.len(), 0);
+}
+
+/// A claim on a name, and what ends it.
+fn claim() -> (Arc<Marks>, Claim) {
+    let marks = Marks::new();
+    let claim = Claim { mark: marks.of("x"), tags: Box::default(), line: Line::silent(), checked: 0 };
+    (marks, claim)
+}
+
+#[test]
+fn a_value_of_which_something_was_said_is_neither_stored_nor_handed_out() {
+    let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
+    for is_said in [false, true] {
+        let (marks, claim) = claim();
+        let leader = lead(&flights, &key);
+        let mut follower = follow(&flights, &key);
+        if is_said {
+            marks.end("x");
+        }
+        let mut is_stored = false;
+        assert_eq!(leader.land_on(claim, slot(), |_| is_stored = true), !is_said);
+        assert_eq!(is_stored, !is_said);
+        let arrival = poll(&mut follower, &bell);
+        assert_eq!(matches!(arrival, Poll::Ready(Arrival::Superseded)), is_said);
+        assert_eq!(matches!(arrival, Poll::Ready(Arrival::Landed(Landing::Shared(_)))), !is_said);
+        assert_eq!(flights.len(), 0);
+    }
+}
+
+#[test]
+fn what_was_superseded_is_not_stored_on_a_claim_either() {
+    let (flights, key) = (Arc::new(Flights::new()), key("x"));
+    let leader = lead(&flights, &key);
+    flights.supersede(&key, || ());
+    let newer = lead(&flights, &key);
+    assert!(!leader.land_on(claim().1, slot(), |_| panic!("it is from before the invalidation")));
+    assert_eq!(flights.len(), 1, "the newer one goes on");
+    assert!(newer.land(slot(), || ()));
+}
+
+#[test]
+fn a_flight_that_nobody_follows_may_end_at_once() {
+    let (flights, key) = (Arc::new(Flights::new()), key("x"));
+    let leader = lead(&flights, &key);
+    let follower = follow(&flights, &key);
+    let leader = leader.land_unfollowed(&slot()).expect("it is followed");
+    assert_eq!(flights.len(), 1);
+    drop(follower);
+    assert!(leader.land_unfollowed(&slot()).is_none());
+    assert_eq!(flights.len(), 0);
+
+    let leader = lead(&flights, &key);
+    flights.supersede(&key, || ());
+    let newer = lead(&flights, &key);
+    assert!(leader.land_unfollowed(&slot()).is_none());
+    assert_eq!(flights.len(), 1, "the newer one goes on");
+    drop(newer);
+}
+
+#[test]
+fn whoever_follows_a_load_that_is_rejected_starts_over() {
+    let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
+    let leader = lead(&flights, &key);
+    let mut follower = follow(&flights, &key);
+    leader.reject(slot());
+    assert!(matches!(poll(&mut follower, &bell), Poll::Ready(Arrival::Superseded)));
+    assert_eq!(flights.len(), 0);
+}
+
+#[test]
+fn a_load_that_panics_is_tried_once_more_and_then_is_over_for_all() {
+    let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
+    let leader = lead(&flights, &key);
+    let mut followers = [follow(&flights, &key), follow(&flights, &key), follow(&flights, &key)];
+    assert!(followers.iter_mut().all(|follower| poll(follower, &bell).is_pending()));
+    leader.fail(Landing::Panicked);
+    assert!(bell.0.swap(false, Ordering::SeqCst));
+    let [first, second, third] = &mut followers;
+    let Poll::Ready(Arrival::Lead(leader)) = poll(first, &bell) else { panic!("it does not lead") };
+    assert!(poll(second, &bell).is_pending() && poll(third, &bell).is_pending());
+    leader.fail(Landing::Panicked);
+    assert!(bell.0.load(Ordering::SeqCst));
+    for follower in [second, third] {
+        assert!(matches!(poll(follower, &bell), Poll::Ready(Arrival::Landed(Landing::Panicked))));
+    }
+    assert_eq!(flights.len(), 0);
+
+    // Of a load that nobody follows, nobody has to be told.
+    lead(&flights, &key).fail(Landing::Panicked);
+    assert_eq!(flights.len(), 0);
+}
+
+#[test]
+fn a_load_falls_with_what_it_stands_on_and_with_nothing_else() {
+    let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
+    let ((before, old), (now, new)) = (claim(), claim());
+    let leader = lead(&flights, &key);
+    let mut follower = follow(&flights, &key);
+    assert!(leader.stand_on(&old) && leader.stand_on(&new));
+    before.end("x");
+    assert!(poll(&mut follower, &bell).is_pending(), "it stands on something else by now");
+    assert!(!leader.stand_on(&old));
+    assert!(leader.stand_on(&new));
+    leader.stand_down();
+    let (later, last) = claim();
+    now.end("x");
+    assert!(poll(&mut follower, &bell).is_pending(), "it stands on nothing");
+    leader.standing()(&last);
+    later.end("x");
+    assert!(bell.0.load(Ordering::SeqCst));
+    assert!(matches!(poll(&mut follower, &bell), Poll::Ready(Arrival::Superseded)));
+    assert_eq!(flights.len(), 0);
+    let newer = lead(&flights, &key);
+    leader.fall();
+    assert_eq!(flights.len(), 1, "it takes nothing from the newer one");
+    assert!(!leader.land(slot(), || panic!("it has fallen")));
+    assert!(newer.land(slot(), || ()));
+}
+
+#[test]
+fn a_lead_is_handed_on_if_there_is_anybody_to_take_it() {
+    let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
+    assert!(!lead(&flights, &key).hand_on());
+    assert_eq!(flights.len(), 0);
+    let leader = lead(&flights, &key);
+    let mut follower = follow(&flights, &key);
+    let loads_fail = follower.loads_fail();
+    assert!(poll(&mut follower, &bell).is_pending() && !loads_fail());
+    assert!(leader.hand_on());
+    assert!(bell.0.load(Ordering::SeqCst) && loads_fail());
+    let Poll::Ready(Arrival::Lead(leader)) = poll(&mut follower, &bell) else { panic!("it does not lead") };
+    drop(follower);
+    assert!(!leader.hand_on(), "it was the last one");
+    assert_eq!(flights.len(), 0);
+}
+
+#[test]
+fn a_leader_is_at_work_until_it_could_go_on_for_too_long() {
+    let (flights, bell) = (Arc::new(Flights::new()), Arc::new(Bell::default()));
+    let leader = lead(&flights, &key("x"));
+    let (soon, later) = (leader.is_at_work(INSTANTLY), leader.is_at_work(Duration::MAX));
+    thread::sleep(INSTANTLY);
+    assert!(!soon() && later(), "it was never polled");
+    let mut load = pin!(leader.watch(pending::<()>()));
+    assert!(poll(&mut load, &bell).is_pending());
+    thread::sleep(INSTANTLY);
+    assert!(soon(), "it waits");
+    leader.expect_poll();
+    thread::sleep(INSTANTLY);
+    assert!(!soon());
 }
