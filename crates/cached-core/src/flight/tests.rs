@@ -278,17 +278,17 @@ fn inside<T>(leader: &Leader, run: impl FnOnce() -> T) -> T {
 
 #[test]
 fn a_load_that_asks_for_its_own_key_recurses_also_after_it_was_superseded() {
-    let (flights, others, key) = (Arc::new(Flights::new()), Arc::new(Flights::new()), key("x"));
-    let leader = lead(&flights, &key);
+    let (flights, others, own) = (Arc::new(Flights::new()), Arc::new(Flights::new()), key("x"));
+    let leader = lead(&flights, &own);
     for _ in 0..2 {
         inside(&leader, || {
-            assert!(matches!(flights.join(&key, false), Role::Recurse));
-            assert!(matches!(flights.join(&super::tests::key("y"), false), Role::Lead(_)));
-            assert!(matches!(others.join(&key, false), Role::Lead(_)), "that is another cache's");
+            assert!(matches!(flights.join(&own, false), Role::Recurse));
+            assert!(matches!(flights.join(&key("y"), false), Role::Lead(_)));
+            assert!(matches!(others.join(&own, false), Role::Lead(_)), "that is another cache's");
         });
-        flights.supersede(&key, || ());
+        flights.supersede(&own, || ());
     }
-    assert!(matches!(flights.join(&key, false), Role::Lead(_)), "outside it is nobody's own");
+    assert!(matches!(flights.join(&own, false), Role::Lead(_)), "outside it is nobody's own");
 }
 
 #[test]
@@ -347,10 +347,10 @@ fn a_load_that_has_ended_is_followed_until_it_has_landed() {
 
 #[test]
 fn loads_and_those_who_follow_are_counted() {
-    let (flights, key) = (Arc::new(Flights::new()), key("x"));
+    let (flights, own) = (Arc::new(Flights::new()), key("x"));
     assert_eq!((flights.len(), flights.followers()), (0, 0));
-    let (leader, other) = (lead(&flights, &key), lead(&flights, &super::tests::key("y")));
-    let followers = [follow(&flights, &key), follow(&flights, &key)];
+    let (leader, other) = (lead(&flights, &own), lead(&flights, &key("y")));
+    let followers = [follow(&flights, &own), follow(&flights, &own)];
     assert_eq!((flights.len(), flights.followers()), (2, 2));
     assert_eq!(format!("{flights:?}"), "Flights { len: 2 }");
     drop(followers);
