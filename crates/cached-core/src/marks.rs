@@ -258,6 +258,37 @@ mod tests {
         assert_eq!(marks.len(), 0);
     }
 
+    #[test]
+    fn the_end_of_a_tag_says_how_much_stood_on_it() {
+        let marks = Marks::new();
+        let entries = [marks.of("ns:tag"), marks.of("ns:tag"), marks.of("ns:tag")];
+        let other = marks.of("ns:other");
+        marks.end_tag("ns:tag");
+        assert!(entries.iter().all(|mark| !mark.is_alive()) && other.is_alive());
+        assert_eq!(marks.fallen.count(), 3);
+        marks.end_tag("ns:tag");
+        marks.end("ns:other");
+        assert_eq!(
+            marks.fallen.count(),
+            3,
+            "nothing stood on it, and a name is looked at when it is asked for"
+        );
+        let _more = [marks.of("ns:1"), marks.of("ns:2")];
+        marks.end_all();
+        assert_eq!(marks.fallen.count(), 5);
+    }
+
+    /// Each shard is left out once in 10¹².
+    #[test]
+    fn names_are_spread_over_all_shards() {
+        let marks = Marks::new();
+        let names: Vec<_> = (0..2000).map(|n| marks.of(&format!("ns:{n}"))).collect();
+        assert!(marks.shards.iter().all(|shard| !lock(shard).is_empty()));
+        assert_eq!(format!("{marks:?}"), "Marks { len: 2000, .. }");
+        drop(names);
+        assert_eq!(marks.len(), 0);
+    }
+
     #[derive(Default)]
     struct Load(AtomicUsize);
 

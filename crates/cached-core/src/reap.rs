@@ -39,6 +39,11 @@ impl Fallen {
         self.entries.fetch_add(entries, Ordering::Relaxed);
     }
 
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.entries.load(Ordering::Relaxed)
+    }
+
     fn are_many_of(&self, entries: impl FnOnce() -> usize) -> bool {
         let fallen = self.entries.load(Ordering::Relaxed);
         fallen >= FEWEST && fallen >= entries() / SHARE

@@ -359,6 +359,15 @@ fn loads_and_those_who_follow_are_counted() {
     assert_eq!(flights.len(), 0);
 }
 
+/// Each shard is left out once in 10¹².
+#[test]
+fn flights_are_spread_over_all_shards() {
+    let flights = Arc::new(Flights::new());
+    let leaders: Vec<_> = (0..SHARDS * 40).map(|n| lead(&flights, &key(&n.to_string()))).collect();
+    assert!(flights.shards.iter().all(|shard| !lock(shard).is_empty()));
+    drop(leaders);
+}
+
 /// A claim on a name, and what ends it.
 fn claim() -> (Arc<Marks>, Claim) {
     let marks = Marks::new();
