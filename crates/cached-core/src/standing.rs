@@ -61,7 +61,7 @@ impl Standing {
             }
         }
         // Under no lock: a subscriber and an observer may use the cache, and cause the next change.
-        let saying = Saying(self);
+        let mut saying = Saying { standing: self, is_over: false };
         while let Some(News { state, cause, was_well }) = saying.next() {
             write(&shared.namespace, state, cause.as_ref(), was_well);
             if !self.observers.is_empty() {
@@ -76,23 +76,28 @@ impl Standing {
 }
 
 /// The thread that says what is unsaid.
-struct Saying<'a>(&'a Standing);
+struct Saying<'a> {
+    standing: &'a Standing,
+    /// All is said.
+    is_over: bool,
+}
 
 impl Saying<'_> {
     /// What is to be said next. If there is nothing, the next change is said by the thread that finds it.
-    fn next(&self) -> Option<News> {
-        let mut noted = self.0.noted();
+    fn next(&mut self) -> Option<News> {
+        let mut noted = self.standing.noted();
         let next = noted.unsaid.pop_front();
+        self.is_over = next.is_none();
         noted.is_saying = next.is_some();
         next
     }
 }
 
-/// Also if a subscriber panics.
+/// If a subscriber panics, the thread that finds the next change says what is left as well.
 impl Drop for Saying<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.noted().is_saying = false;
+        if !self.is_over {
+            self.standing.noted().is_saying = false;
         }
     }
 }

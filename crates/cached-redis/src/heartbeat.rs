@@ -548,6 +548,8 @@ impl Heartbeat {
             None => {}
         }
         let beat = plan.registers.then(|| replies.next::<(u64, u64)>());
+        let refused = beat.as_ref().and_then(|beat| beat.as_ref().err()).map(cause::of_error);
+        let runs_no_scripts = refused.is_some_and(|cause| cause::is_of_scripts(&cause));
         // A post moves with its slot; there may be another one.
         let is_redirected = is_redirected(poke.as_ref()) || is_redirected(beat.as_ref());
         if is_redirected && let Some(territory) = &mut self.territory {
@@ -583,7 +585,7 @@ impl Heartbeat {
             }
             (Some(Ok(_) | Err(Verdict::Sound)) | None, _) => false,
         };
-        self.note_registration(&plan, is_registered);
+        self.note_registration(&plan, is_registered, runs_no_scripts);
         if plan.turns && self.is_wide() && !self.is_calm(sent) {
             // The server does not do without.
             self.may_narrow = false;
@@ -607,16 +609,13 @@ impl Heartbeat {
     }
 
     /// Notes that the server has answered all that was asked, and whether it has this process in the register.
-    fn note_registration(&mut self, plan: &Plan, is_registered: bool) {
+    fn note_registration(&mut self, plan: &Plan, is_registered: bool, runs_no_scripts: bool) {
         self.link.condition.update(|facts| {
             facts.refusing = false;
             if plan.is_full || plan.registers {
                 facts.registered = Some(is_registered);
                 facts.why.unregistered.clone_from(&self.refusal);
-            }
-            if plan.registers {
-                let is_of_scripts = self.refusal.as_ref().is_some_and(cause::is_of_scripts);
-                facts.runs_no_scripts = !is_registered && is_of_scripts;
+                facts.runs_no_scripts = runs_no_scripts;
             }
         });
         if plan.is_full || plan.registers {

@@ -13,7 +13,7 @@ use std::{
     pin::pin,
     sync::Arc,
     task::Poll,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cached_core::{Ask, Budget, LARGE_VALUE, Record, Seen, Stored, TierError, Token};
@@ -39,15 +39,12 @@ const RATE: usize = 16 << 20;
 /// but no more than this: about what a call waits for a value that is dear.
 const LONGEST_TRANSFER: Duration = Duration::from_secs(2);
 
-/// So many large values may be asked for at the same time, and as many be stored. What comes after so many others would come
-/// too late.
-const MOST: usize = 32;
-
-/// How long a value stays apart that no script has stored.
-const APART: Duration = Duration::from_secs(60);
+/// How long a value stays apart that no script has stored, at least; and how many budgets.
+const APART: Duration = Duration::from_secs(10);
+const BUDGETS_APART: u32 = 4;
 
 /// How often the two connections may find different values.
-const TRIES: usize = 3;
+const TRIES: usize = 2;
 
 /// No string in Redis is longer.
 const LONGEST: usize = 512 << 20;
@@ -63,7 +60,6 @@ pub(crate) fn settings(main: &Settings) -> Settings {
     Settings {
         // A check may have to wait for what was asked before.
         check_timeout: main.check_timeout.saturating_add(2 * LONGEST_TRANSFER),
-        max_in_flight: main.max_in_flight.min(MOST),
         ..main.clone()
     }
 }
@@ -75,12 +71,30 @@ struct Head {
     length: usize,
     tail: Vec<u8>,
     clock: Option<u64>,
+    /// When it was said.
+    at: Instant,
 }
 
 impl Head {
     fn read(replies: &mut Replies) -> RedisResult<Self> {
         let (left, length) = (replies.next()?, replies.next()?);
-        Ok(Self { left, length, tail: replies.next()?, clock: replies.clock() })
+        Ok(Self { left, length, tail: replies.next()?, clock: replies.clock(), at: Instant::now() })
+    }
+
+    /// What the clock of the server shows now at most.
+    fn now(&self) -> Option<u64> {
+        Some(self.clock?.saturating_add(self.passed()))
+    }
+
+    /// What `PTTL` would answer by now.
+    fn left(&self) -> i64 {
+        let passed = i64::try_from(self.passed()).unwrap_or(i64::MAX);
+        if self.left > 0 { (self.left - passed).max(1) } else { self.left }
+    }
+
+    /// How many milliseconds have passed since then.
+    fn passed(&self) -> u64 {
+        u64::try_from(self.at.elapsed().as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
     }
 
     /// The record, if it can be told without the value: there is none, or it is not one of this cache.
@@ -88,13 +102,17 @@ impl Head {
         if self.tail.is_empty() {
             return Some(Record::Absent);
         }
-        let trailer = Trailer::of(&self.tail);
-        if trailer.is_some() && self.length <= longest {
-            return None;
+        if Trailer::of(&self.tail).is_none() || self.length > longest {
+            return Some(self.unread());
         }
-        // Nothing reads it, and a load may take its place.
-        let (remaining, stamp) = (record::remaining(self.left), trailer.map_or(0, |trailer| trailer.stamp));
-        Some(Record::Value(Stored { bytes: Vec::new(), remaining, stamp }))
+        // The trailer is all.
+        if self.length == self.tail.len() { self.with(self.tail.clone()) } else { None }
+    }
+
+    /// There is a value that this process cannot read: a load may take its place.
+    fn unread(&self) -> Record {
+        let stamp = Trailer::of(&self.tail).map_or(0, |trailer| trailer.stamp);
+        Record::Value(Stored { bytes: Vec::new(), remaining: record::remaining(self.left()), stamp })
     }
 
     /// The record in these bytes, if they are what was under the key when this was read.
@@ -105,11 +123,29 @@ impl Head {
         if !is_same {
             return None;
         }
-        let is_dated = there.has_end() || !there.has_value(bytes.len());
-        match self.clock.filter(|_| is_dated) {
-            Some(now) => record::open(bytes, now),
-            None => Some(record::open_with_life(self.left, Some(bytes))),
-        }
+        Some(
+            dated(bytes, self.now(), there)
+                .unwrap_or_else(|bytes| record::open_with_life(self.left(), Some(bytes))),
+        )
+    }
+}
+
+/// A value that was expected to be small, with what `PTTL` had answered before it.
+fn small(left: i64, bytes: Option<Vec<u8>>, now: Option<u64>) -> Record {
+    let Some(bytes) = bytes else { return Record::Absent };
+    let dated = match Trailer::of(&bytes) {
+        Some(trailer) => dated(bytes, now, trailer),
+        None => Err(bytes),
+    };
+    dated.unwrap_or_else(|bytes| record::open_with_life(left, Some(bytes)))
+}
+
+/// What a string says at this moment of the server's clock; the string, if it does not say when it ends.
+fn dated(bytes: Vec<u8>, now: Option<u64>, trailer: Trailer) -> Result<Record, Vec<u8>> {
+    let is_dated = trailer.has_end() || !trailer.has_value(bytes.len());
+    match now.filter(|_| is_dated) {
+        Some(now) => Ok(record::open(bytes, now).unwrap_or(Record::Absent)),
+        None => Err(bytes),
     }
 }
 
@@ -120,73 +156,103 @@ impl RedisTier {
         most.saturating_add(TRAILER).min(LONGEST)
     }
 
-    /// What is under each key, where some of the values are expected to be large.
+    /// What is under each key, where some of the values are expected to be large. A value that cannot be had in time is one that
+    /// this process cannot read.
     pub(crate) async fn look_at_large(
         &self,
         asks: &[Ask<'_>],
         tags: &[String],
         budget: Budget,
     ) -> Result<Seen, TierError> {
-        for _ in 0..TRIES {
-            if let Some(seen) = self.try_large(asks, tags, budget).await? {
+        let began = Instant::now();
+        let patience = match budget {
+            Budget::Exactly(budget) => budget,
+            budget => budget.of_read(self.way.settings().read_timeout).saturating_add(LONGEST_TRANSFER),
+        };
+        for number in 1.. {
+            let is_last = number == TRIES || began.elapsed() >= patience;
+            if let Some(seen) = self.try_large(asks, tags, budget, is_last).await? {
                 return Ok(seen);
             }
         }
         Err(TierError::Unavailable)
     }
 
-    /// The same; `None` if a value has changed between the two questions about it.
+    /// The same; `None` if a value has changed between the two questions about it, unless this try `is_last`.
     async fn try_large(
         &self,
         asks: &[Ask<'_>],
         tags: &[String],
         budget: Budget,
+        is_last: bool,
     ) -> Result<Option<Seen>, TierError> {
         let longest = self.longest();
         let large: Vec<_> = (0..asks.len()).filter(|&place| asks[place].is_large()).collect();
         // Of a size that is not known, the main connection says it first.
         let is_known = large.iter().all(|&place| asks[place].size != UNKNOWN);
-        let expected = large.iter().fold(0_usize, |sum, &place| sum.saturating_add(asks[place].size));
-        let mut early = is_known.then(|| Box::pin(self.bodies(asks, &large, longest, expected, budget)));
-        let mut bodies = None;
+        // What is much longer than expected is not read before its length is known.
+        let expected = |place: usize| asks[place].size.saturating_mul(2).max(LONGEST_SMALL).min(longest);
+        let mut early = is_known.then(|| {
+            let length = large.iter().fold(0_usize, |sum, &place| sum.saturating_add(asks[place].size));
+            let parts = large.iter().map(|&place| (place, expected(place))).collect();
+            Box::pin(self.bodies(asks, parts, length, budget))
+        });
+        let mut ended = None;
         let (read, line) = {
             let mut heads = pin!(self.heads(asks, tags, budget));
             poll_fn(|cx| {
                 let heads = heads.as_mut().poll(cx);
                 if heads.is_pending()
-                    && bodies.is_none()
+                    && ended.is_none()
                     && let Some(early) = &mut early
-                    && let Poll::Ready(ended) = early.as_mut().poll(cx)
+                    && let Poll::Ready(bodies) = early.as_mut().poll(cx)
                 {
-                    bodies = Some(ended);
+                    ended = Some(bodies);
                 }
                 heads
             })
             .await?
         };
         let (mut records, heads, generations) = read;
-        let is_wanted =
-            |place: &usize| heads.iter().any(|(of, head)| of == place && head.alone(longest).is_none());
-        let wanted: Vec<_> = large.iter().copied().filter(|place| is_wanted(place)).collect();
-        let (asked, bodies) = match (bodies, early) {
-            _ if wanted.is_empty() => (&[][..], Vec::new()),
-            (Some(bodies), _) => (&large[..], bodies?),
-            (None, Some(early)) => (&large[..], early.await?),
-            (None, None) => {
-                let length = heads.iter().filter(|(place, _)| wanted.contains(place));
-                let length = length.fold(0_usize, |sum, (_, head)| sum.saturating_add(head.length));
-                let bodies = self.bodies(asks, &wanted, longest, length, budget).await?;
-                (&wanted[..], bodies)
-            }
+        let wanted: Vec<_> = heads.iter().filter(|(_, head)| head.alone(longest).is_none()).collect();
+        let mut bodies = match (ended, early) {
+            _ if wanted.is_empty() => Ok(Vec::new()),
+            (Some(bodies), _) => bodies,
+            (None, Some(early)) => early.await,
+            (None, None) => Ok(Vec::new()),
         };
-        let mut bodies: Vec<_> = asked.iter().zip(bodies).collect();
+        if let Ok(found) = &mut bodies {
+            let is_asked = |(place, head): &&&(usize, Head)| !is_known || head.length > expected(*place);
+            let rest: Vec<_> = wanted.iter().filter(is_asked).collect();
+            if !rest.is_empty() {
+                let length = rest.iter().fold(0_usize, |sum, (_, head)| sum.saturating_add(head.length));
+                let parts: Vec<_> = rest.iter().map(|(place, _)| (*place, longest)).collect();
+                found.retain(|(place, _)| parts.iter().all(|(other, _)| other != place));
+                match self.bodies(asks, parts, length, budget).await {
+                    Ok(more) => found.extend(more),
+                    Err(error) => bodies = Err(error),
+                }
+            }
+        }
+        let (mut bodies, mut has_changed) = (bodies.unwrap_or_default(), false);
         for (place, head) in &heads {
-            let record = head.alone(longest).or_else(|| {
-                let body = bodies.iter_mut().find(|(of, _)| *of == place)?;
-                head.with(std::mem::take(&mut body.1))
-            });
-            let Some(record) = record else { return Ok(None) };
-            records[*place] = record;
+            records[*place] = match head.alone(longest) {
+                Some(record) => record,
+                None => match bodies.iter_mut().find(|(of, _)| of == place) {
+                    None => head.unread(),
+                    Some((_, body)) => head.with(std::mem::take(body)).unwrap_or_else(|| {
+                        has_changed = true;
+                        head.unread()
+                    }),
+                },
+            };
+        }
+        if has_changed {
+            if !is_last {
+                return Ok(None);
+            }
+            // The two connections may lead to different servers.
+            self.way.renew_large();
         }
         Ok(Some(Seen { records, generations, line }))
     }
@@ -224,7 +290,11 @@ impl RedisTier {
                         heads.push((place, Head::read(&mut replies)?));
                         Record::Absent
                     }
-                    None => record::open_with_life(replies.next()?, filled(replies.next()?)),
+                    None => {
+                        let left = replies.next()?;
+                        let bytes = filled(replies.next()?);
+                        small(left, bytes, replies.clock())
+                    }
                 });
             }
             Ok((records, heads, generations))
@@ -232,19 +302,19 @@ impl RedisTier {
         self.read(batch, budget, read).await
     }
 
-    /// The strings under the keys at these places, over the connection for large values. They are about so long together.
+    /// The strings under the keys at these places, over the connection for large values, of each no more than so many bytes. They
+    /// are about so long together.
     async fn bodies(
         &self,
         asks: &[Ask<'_>],
-        places: &[usize],
-        longest: usize,
+        parts: Vec<(usize, usize)>,
         length: usize,
         budget: Budget,
-    ) -> Result<Vec<Vec<u8>>, TierError> {
+    ) -> Result<Vec<(usize, Vec<u8>)>, TierError> {
         let mut batch = Batch::new();
-        for &place in places {
+        for &(place, most) in &parts {
             let mut command = command("GETRANGE", asks[place].key);
-            command.arg(0).arg(longest - 1);
+            command.arg(0).arg(most.saturating_sub(1));
             batch.add(command);
         }
         let own = self.way.settings().read_timeout;
@@ -253,7 +323,8 @@ impl RedisTier {
             budget => budget.of_read(own).saturating_add(transfer(length)),
         };
         let answers = self.way.read_large(&batch, budget).await?;
-        let read = |mut replies: Replies| places.iter().map(|_| replies.next()).collect();
+        let read =
+            |mut replies: Replies| parts.iter().map(|&(place, _)| Ok((place, replies.next()?))).collect();
         Ok(self.way.understand(answers, read)?.0)
     }
 
@@ -280,13 +351,14 @@ impl RedisTier {
         budget: Budget,
     ) -> Result<(), TierError> {
         let (count, mut batch) = (values.len(), Batch::new());
+        let own = self.way.settings().write_timeout;
+        let apart = APART.max(own.saturating_mul(BUDGETS_APART));
         let length = values.iter().fold(0_usize, |sum, (_, bytes)| sum.saturating_add(bytes.len()));
         for (place, bytes) in values {
             let mut set = command("SET", &place);
-            set.arg(bytes).arg("PX").arg(millis(APART));
+            set.arg(bytes).arg("PX").arg(millis(apart));
             batch.add(set);
         }
-        let own = self.way.settings().write_timeout;
         let budget = budget.of_write(own).saturating_add(transfer(length));
         let answers = self.way.change_large(&batch, budget).await?;
         let read = |mut replies: Replies| (0..count).try_for_each(|_| replies.next::<()>());

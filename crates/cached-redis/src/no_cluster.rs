@@ -64,6 +64,10 @@ impl Cluster {
         match *self {}
     }
 
+    pub(crate) fn renew_large(&self) {
+        match *self {}
+    }
+
     pub(crate) async fn close(&self) {
         match *self {}
     }

@@ -60,15 +60,25 @@ impl Node {
         Self { settings, watch, member, link, supervision, large: OnceLock::new() }
     }
 
-    /// The connection for large values.
+    /// The connection for large values; the main one, if there can be no other.
     pub(crate) fn large(&self) -> Result<&Self, TierError> {
+        let large = self.large.get_or_init(|| {
+            let settings = Arc::new(large::settings(&self.settings));
+            Box::new(Self::new(settings, Member::new(String::new()), Watch::mute()))
+        });
+        // Asked after it was made: what closes this one looks after it has said so.
         if self.supervision.is_closed() {
             return Err(TierError::Unavailable);
         }
-        Ok(self.large.get_or_init(|| {
-            let settings = Arc::new(large::settings(&self.settings));
-            Box::new(Self::new(settings, Member::new(String::new()), Watch::mute()))
-        }))
+        // Such as where a server takes no more connections.
+        Ok(if large.link.is_down() && large.ensure().is_ok() { self } else { large })
+    }
+
+    /// Has the connection for large values made anew, if there is one: it may lead to another server.
+    pub(crate) fn renew_large(&self) {
+        if let Some(large) = self.large.get() {
+            large.link.abandon();
+        }
     }
 
     pub(crate) fn gate(&self) -> &Gate {
@@ -280,14 +290,15 @@ impl Node {
         let leave = self.leave();
         // Before it takes leave: it registers this process.
         self.supervision.close().await;
-        if let Some(leave) = leave {
-            leave.await;
-        }
-        self.link.close();
+        // A server that hangs must not keep the other connection.
         if let Some(large) = self.large.get() {
             large.supervision.close().await;
             large.link.close();
         }
+        if let Some(leave) = leave {
+            leave.await;
+        }
+        self.link.close();
     }
 
     /// Removes this process from the register: nothing that it holds is served any more.

@@ -1,6 +1,11 @@
 //! The operations.
 
-use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{
+    fmt, mem,
+    ops::RangeInclusive,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use cached_core::{
@@ -35,6 +40,9 @@ const KEEP_JOURNAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long the note of a failed load stays: longer than a waiting process takes to ask, however busy it is.
 const NOTE_LIFE: Duration = Duration::from_secs(5);
+
+/// A life that Redis takes.
+const SHORTEST: Duration = Duration::from_millis(1);
 
 /// The digits of a generation.
 const GENERATION: usize = 16;
@@ -413,32 +421,45 @@ impl Tier for RedisTier {
     }
 
     /// When one fill is refused, others may have been stored.
-    async fn fill_within(&self, fills: Vec<TierFill>, budget: Budget) -> Result<Filled, TierError> {
+    async fn fill_within(&self, mut fills: Vec<TierFill>, budget: Budget) -> Result<Filled, TierError> {
         if fills.is_empty() {
             return Ok(Filled { stored: Vec::new(), line: Line::silent() });
         }
-        let mut batch = Batch::new();
-        let mut brought = Vec::new();
+        let began = Instant::now();
         let kept: Vec<_> = fills.iter().map(|fill| fill.tags.len()).collect();
-        for TierFill { key, token, mut bytes, ttl, tags } in fills {
+        let (mut places, mut brought) = (Vec::with_capacity(fills.len()), Vec::new());
+        for TierFill { key, token, bytes, .. } in &mut fills {
+            let is_apart = bytes.len() > LARGE_VALUE && !planted!("fill-without-lease-compare");
+            let place = is_apart.then(|| self.place_apart(key, *token)).flatten();
+            places.push(place.map(|place| {
+                let mut bytes = mem::take(bytes);
+                bytes.resize(bytes.len() + TRAILER, 0);
+                let length = bytes.len();
+                brought.push((place.clone(), bytes));
+                (place, length)
+            }));
+        }
+        let is_brought = !brought.is_empty();
+        if is_brought {
+            Box::pin(self.bring(brought, budget)).await?;
+        }
+        let mut batch = Batch::new();
+        for (TierFill { key, token, mut bytes, ttl, tags }, place) in fills.into_iter().zip(places) {
+            // Waiting does not make a value live longer.
+            let ttl = if is_brought { ttl.saturating_sub(began.elapsed()).max(SHORTEST) } else { ttl };
             for tag in &tags {
                 batch.add_script(&KEEP, tag, (millis(ttl), millis(longer(ttl))));
             }
+            let stamp = token.stamp().to_le_bytes();
             if planted!("fill-without-lease-compare") {
                 record::seal(&mut bytes, token.stamp());
                 let mut set = command("SET", &key);
                 batch.add(set.arg(bytes).arg("PX").arg(millis(ttl)).clone());
+            } else if let Some((place, length)) = place {
+                let args = (&token.0[..], length, millis(ttl), &stamp[..]);
+                batch.add_script_on(&FILL_LARGE, &[&key, &place], args);
             } else {
-                let stamp = token.stamp().to_le_bytes();
-                let is_large = bytes.len() > LARGE_VALUE;
-                if let Some(place) = is_large.then(|| self.place_apart(&key, token)).flatten() {
-                    bytes.resize(bytes.len() + TRAILER, 0);
-                    let args = (&token.0[..], bytes.len(), millis(ttl), &stamp[..]);
-                    batch.add_script_on(&FILL_LARGE, &[&key, &place], args);
-                    brought.push((place, bytes));
-                } else {
-                    batch.add_script(&FILL, &key, (&token.0[..], bytes, millis(ttl), &stamp[..]));
-                }
+                batch.add_script(&FILL, &key, (&token.0[..], bytes, millis(ttl), &stamp[..]));
             }
             if planted!("own-fill-untracked") {
                 batch.add(command("PERSIST", &key));
@@ -454,12 +475,10 @@ impl Tier for RedisTier {
             };
             kept.iter().map(stored).collect::<RedisResult<Vec<i64>>>()
         };
-        if !brought.is_empty() {
-            Box::pin(self.bring(brought, budget)).await?;
-        }
         let (stored, line) = self.change_within(batch, budget, read).await?;
         if stored.contains(&-1) {
-            // It was lost on its way, as when all keys were removed.
+            // It was lost on its way, as when all keys were removed; or the two connections lead to different servers.
+            self.way.renew_large();
             return Err(TierError::Unavailable);
         }
         Ok(Filled { stored: stored.into_iter().map(|stored| stored == 1).collect(), line })

@@ -185,6 +185,14 @@ impl Way {
         }
     }
 
+    /// Has the connections for large values made anew.
+    pub(crate) fn renew_large(&self) {
+        match self {
+            Self::One(node) => node.renew_large(),
+            Self::Many(cluster) => cluster.renew_large(),
+        }
+    }
+
     /// Takes leave of the other processes, and of the servers.
     pub(crate) async fn close(&self) {
         match self {

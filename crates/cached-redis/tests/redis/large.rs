@@ -11,6 +11,7 @@ use std::{
 use cached_core::{Ask, Cache, Keyspace, LARGE_VALUE, Record, Take, Tier};
 use cached_redis::{RedisState, RedisStateWatch, RedisTier};
 use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
+use tokio::time::timeout;
 
 use crate::{
     quiet::{commands_in, quiet},
@@ -292,6 +293,60 @@ async fn a_planted_string_in_our_layout_is_a_miss_as_well() {
     let Ok(Some(stored)) = get(&tier, &name).await else { panic!("there is something") };
     assert_eq!((stored.bytes.len(), stored.stamp), (0, mine.stamp()));
     assert!(proxy.bytes_answered() - before < 2 * LARGE_VALUE as u64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_large_values_at_once_are_all_read_and_stored() {
+    let server = RedisServer::start();
+    let tier = Arc::new(tier(&server.url()));
+    let name = |number: usize| key(&format!("many:{number}"));
+    let store = |number| {
+        let tier = tier.clone();
+        tokio::spawn(async move { put(&tier, &name(number), vec![7; LARGE_VALUE + number], MINUTE).await })
+    };
+    for stored in (1..=100).map(store).collect::<Vec<_>>() {
+        stored.await.unwrap().unwrap();
+    }
+    let read = |number| {
+        let tier = tier.clone();
+        tokio::spawn(async move { (bytes_of(&tier, &name(number)).await, number) })
+    };
+    for read in (1..=100).map(read).collect::<Vec<_>>() {
+        let (bytes, number) = read.await.unwrap();
+        assert_eq!(bytes.len(), LARGE_VALUE + number);
+    }
+}
+
+#[tokio::test]
+async fn where_there_can_be_no_second_connection_the_first_one_takes_large_values() {
+    let server = RedisServer::start();
+    let tier = watched(&server.url()).await.0;
+    let name = key("value");
+    // None but the one that there is.
+    server.cli(&["CONFIG", "SET", "maxclients", "1"]);
+    eventually_async("it is stored", async || {
+        put(&tier, &name, vec![7; 2 * LARGE_VALUE], MINUTE).await.is_ok()
+    })
+    .await;
+    assert_eq!(bytes_of(&tier, &name).await.len(), 2 * LARGE_VALUE);
+    assert_eq!(tier.health().reconnects, 0);
+}
+
+/// What closes a cache waits no longer than a second.
+#[tokio::test]
+async fn a_server_that_hangs_keeps_no_connection_when_the_tier_is_closed() {
+    let server = RedisServer::start();
+    let tier = watched(&server.url()).await.0;
+    put(&tier, &key("value"), vec![7; 2 * LARGE_VALUE], MINUTE).await.unwrap();
+    assert_eq!(server.cli(&["CLIENT", "LIST"]).lines().count(), 3, "one more asks");
+    server.freeze();
+    let _ = timeout(Duration::from_millis(100), tier.close()).await;
+    server.thaw();
+    eventually_async("only the one that asks is there", async || {
+        server.cli(&["CLIENT", "LIST"]).lines().count() == 1
+    })
+    .await;
+    assert!(put(&tier, &key("value"), vec![7; 2 * LARGE_VALUE], MINUTE).await.is_err());
 }
 
 /// The connection for large values costs nothing that counts while nothing is asked over it.
