@@ -503,6 +503,53 @@ fn a_lead_is_handed_on_if_there_is_anybody_to_take_it() {
 }
 
 #[test]
+fn the_lead_stays_with_the_heir_when_another_follower_goes_away() {
+    let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
+    let leader = lead(&flights, &key);
+    let [mut heir, other, mut last] = [(); 3].map(|()| follow(&flights, &key));
+    let mut other = Some(other);
+    for follower in [Some(&mut heir), other.as_mut(), Some(&mut last)].into_iter().flatten() {
+        assert!(poll(follower, &bell).is_pending());
+    }
+    assert!(leader.hand_on());
+    other = None;
+    assert!(other.is_none() && poll(&mut last, &bell).is_pending());
+    assert!(matches!(poll(&mut heir, &bell), Poll::Ready(Arrival::Lead(_))));
+}
+
+#[test]
+fn only_what_nobody_leads_or_follows_is_deserted() {
+    let (flights, key) = (Arc::new(Flights::new()), key("x"));
+    let leader = lead(&flights, &key);
+    flights.remove_deserted(&leader.flight);
+    assert_eq!(flights.len(), 1, "it is led");
+    let (flight, follower) = (leader.flight.clone(), follow(&flights, &key));
+    drop(leader);
+    flights.remove_deserted(&flight);
+    assert_eq!(flights.len(), 1, "it is followed");
+    flights.supersede(&key, || ());
+    let newer = lead(&flights, &key);
+    drop(follower);
+    flights.remove_deserted(&flight);
+    assert_eq!(flights.len(), 1, "that is another one");
+    assert!(newer.land(slot(), || ()));
+}
+
+#[test]
+fn code_knows_whether_it_is_inside_of_a_load() {
+    let flights = Arc::new(Flights::new());
+    let leader = lead(&flights, &key("x"));
+    assert!(!is_inside());
+    let inner = inside(&leader, || {
+        assert!(is_inside());
+        Inside::here()
+    });
+    assert!(!is_inside());
+    assert!(inner.run(is_inside));
+    assert!(!Inside::here().run(is_inside));
+}
+
+#[test]
 fn a_leader_is_at_work_until_it_could_go_on_for_too_long() {
     let (flights, bell) = (Arc::new(Flights::new()), Arc::new(Bell::default()));
     let leader = lead(&flights, &key("x"));

@@ -64,6 +64,7 @@ mod tests {
             assert_eq!(*bytes, *text);
             assert_eq!(matches!(bytes, Bytes::Here(..)), len <= INLINE);
             assert_eq!(bytes, bytes.clone());
+            assert_eq!(format!("{bytes:?}"), format!("Bytes({len})"), "and nothing of them");
         }
         assert_ne!(Bytes::from(&[0][..]), Bytes::from(&[0, 0][..]));
     }

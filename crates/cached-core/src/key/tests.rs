@@ -150,3 +150,73 @@ fn what_passes_over_an_error_is_not_found_as_what_has_none() {
     assert!(!fixed.is_of(fixed.hash(), &mut buffer, &SITE, &half));
     assert!(KeyRef::write(&mut buffer, &SITE, &half).is_err());
 }
+
+/// A table of keys is looked up with the hash that they have.
+#[test]
+fn the_hash_of_a_key_is_all_that_a_table_hashes() {
+    let (short, long) = (key(&SITE, &Part(&1_u32)), key(&SITE, &Part(&"x".repeat(100))));
+    assert!(short.len() > 1 && long.len() > 100, "{} and {}", short.len(), long.len());
+    for key in [&short, &long] {
+        assert_eq!(BuildPrehashed::default().hash_one(key), key.hash());
+        assert_eq!(BuildPrehashed::default().hash_one(key.as_ref()), key.hash());
+        assert_eq!(key.as_ref().hash(), key.hash());
+    }
+    assert_ne!(short.hash(), long.hash());
+    assert!(short.as_ref().equivalent(&short) && !short.as_ref().equivalent(&long));
+    let mut other = Prehashed::default();
+    other.write(&[1, 2]);
+    other.write(&[3]);
+    assert_eq!(other.finish(), 0x01_02_03, "whatever else is hashed");
+    other.write(&[0, 0, 0, 0, 0, 6]);
+    assert_eq!(other.finish(), 0x02_03_00_00_00_00_00_07, "the first one comes round again");
+}
+
+/// What a site adds to the hash is known when it is compiled.
+#[test]
+fn the_hash_differs_between_sites_by_their_prints() {
+    let of = |site: &Site| key(site, &Part(&7_u32)).hash();
+    assert_eq!(of(&SITE) ^ of(&OTHER), SITE.print() ^ OTHER.print());
+    assert_ne!(of(&SITE), of(&OTHER));
+}
+
+/// As those of a function that is compiled in two crates.
+#[test]
+fn a_text_at_another_place_is_the_same() {
+    let elsewhere = Site::prefix("user".to_owned().leak());
+    let one = key(&SITE, &Part(&1_u32));
+    assert!(one == key(&elsewhere, &Part(&1_u32)) && is_found(&one, &elsewhere, &Part(&1_u32)));
+}
+
+#[test]
+fn a_name_is_the_same_whether_its_hasher_is_known_or_not() {
+    let (id, list) = ("a:b", [1, 2]);
+    let write = |writer: &mut NameWriter<'_>| {
+        let parts: [&dyn KeyPart; 2] = [&id, &list];
+        writer.fill_in("user:{}:{{x}}:{}:end", parts)
+    };
+    let mut digest = String::new();
+    let mut bytes = Vec::new();
+    encode::encode(&list, &mut bytes).unwrap();
+    text::digest_text(&Blake3.hash(&bytes), &mut digest);
+    let expected = format!("user:a%3Ab:{{x}}:%H{digest}:end");
+    assert_eq!(NameWriter::text(&Blake3, write).unwrap(), expected);
+    assert_eq!(Draft::new(write).unwrap().name(&Blake3), expected);
+    assert_eq!(NameWriter::text(&Blake3, |_| Err("refused")), Err("refused"));
+}
+
+#[test]
+fn a_buffer_is_lent_again_unless_it_is_huge() {
+    std::thread::spawn(|| {
+        with_buffer(|buffer| buffer.reserve_exact(60 * 1024));
+        with_buffer(|buffer| {
+            assert!(buffer.capacity() >= 60 * 1024);
+            with_buffer(|inner| assert_eq!(inner.capacity(), 0, "it is lent once"));
+        });
+        with_buffer(|buffer| *buffer = Vec::with_capacity(LARGEST_BUFFER));
+        with_buffer(|buffer| assert_eq!(buffer.capacity(), LARGEST_BUFFER));
+        with_buffer(|buffer| *buffer = Vec::with_capacity(LARGEST_BUFFER + 1));
+        with_buffer(|buffer| assert_eq!(buffer.capacity(), 0));
+    })
+    .join()
+    .unwrap();
+}
