@@ -221,7 +221,12 @@ impl fmt::Debug for Mark {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
+    use std::{
+        future::Future,
+        pin::pin,
+        sync::atomic::AtomicUsize,
+        task::{Context, Waker},
+    };
 
     use super::*;
 
@@ -343,9 +348,13 @@ mod tests {
     fn who_listens_before_a_nudge_hears_it_and_what_was_read_stays() {
         let marks = Marks::new();
         let mark = marks.of("ns:a");
-        let listener = mark.listen();
+        let (listener, mut cx) = (mark.listen(), Context::from_waker(Waker::noop()));
         marks.nudge("ns:a");
-        pollster::block_on(listener.moved());
+        assert!(pin!(listener.moved()).poll(&mut cx).is_ready());
         assert!(mark.is_alive());
+        let mut later = pin!(mark.listen().moved());
+        assert!(later.as_mut().poll(&mut cx).is_pending(), "nothing has happened since");
+        marks.nudge("ns:a");
+        assert!(later.poll(&mut cx).is_ready());
     }
 }

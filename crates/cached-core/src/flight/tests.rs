@@ -482,7 +482,10 @@ fn a_load_falls_with_what_it_stands_on_and_with_nothing_else() {
     leader.fall();
     assert_eq!(flights.len(), 1, "it takes nothing from the newer one");
     assert!(!leader.land(slot(), || panic!("it has fallen")));
-    assert!(newer.land(slot(), || ()));
+    let mut follower = follow(&flights, &key);
+    newer.fall();
+    assert!(matches!(poll(&mut follower, &bell), Poll::Ready(Arrival::Superseded)));
+    assert!(!newer.land(slot(), || panic!("it has fallen as well")));
 }
 
 #[test]
