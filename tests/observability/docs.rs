@@ -17,9 +17,9 @@ fn the_table_of_metrics_is_that_of_the_code() {
     let of_code: Vec<_> = METRICS
         .iter()
         .map(|m| {
-            let words = if m.outcomes.is_empty() { "" } else { " (" };
-            let (labels, end) = (quoted(m.labels) + words, if words.is_empty() { "" } else { ")" });
-            format!("| `{}` | {} | {labels}{}{end} | {} |", m.name, m.kind.name(), quoted(m.outcomes), m.help)
+            let words = quoted(m.outcomes);
+            let words = if words.is_empty() { words } else { format!(" ({words})") };
+            format!("| `{}` | {} | {}{words} | {} |", m.name, m.kind.name(), quoted(m.labels), m.help)
         })
         .collect();
     assert_eq!(rows("| `cached_aside_"), of_code, "\n{}", of_code.join("\n"));

@@ -220,7 +220,7 @@ impl fmt::Debug for Mark {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::{
         future::Future,
         pin::pin,
@@ -283,7 +283,7 @@ mod tests {
         assert_eq!(marks.fallen.count(), 5);
     }
 
-    /// Each shard is left out once in 10¹².
+    /// A shard is left out by chance less than once in 10¹⁵.
     #[test]
     fn names_are_spread_over_all_shards() {
         let marks = Marks::new();
@@ -294,8 +294,20 @@ mod tests {
         assert_eq!(marks.len(), 0);
     }
 
+    /// Counts how often it has fallen.
     #[derive(Default)]
-    struct Load(AtomicUsize);
+    pub(crate) struct Load(AtomicUsize);
+
+    impl Load {
+        pub(crate) fn weak(self: &Arc<Self>) -> Weak<dyn Stands> {
+            let weak: Weak<Self> = Arc::downgrade(self);
+            weak
+        }
+
+        pub(crate) fn falls(&self) -> usize {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
 
     impl Stands for Load {
         fn fall(self: Arc<Self>) {
@@ -307,10 +319,7 @@ mod tests {
     #[test]
     fn a_word_is_told_to_the_loads_that_stand_on_it_and_to_no_other() {
         let (marks, loads) = (Marks::new(), [(); 100].map(|()| Arc::<Load>::default()));
-        let weak: Vec<Weak<dyn Stands>> = loads
-            .iter()
-            .map(|load| -> Weak<dyn Stands> { Arc::downgrade(&(load.clone() as Arc<dyn Stands>)) })
-            .collect();
+        let weak: Vec<_> = loads.iter().map(Load::weak).collect();
         let (tag, names) =
             (marks.of("ns:tag"), (0..100).map(|n| marks.of(&format!("ns:{n}"))).collect::<Vec<_>>());
         for ((number, load), name) in weak.iter().enumerate().zip(&names) {
@@ -319,7 +328,7 @@ mod tests {
                 tag.carry(load);
             }
         }
-        let told = || loads.iter().map(|load| load.0.load(Ordering::SeqCst)).collect::<Vec<_>>();
+        let told = || loads.iter().map(|load| load.falls()).collect::<Vec<_>>();
         tag.put_down(&weak[1]);
         marks.end("ns:tag");
         assert_eq!((&told()[..4], told().iter().sum()), (&[1, 0, 1, 0][..], 2));

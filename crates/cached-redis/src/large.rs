@@ -10,13 +10,14 @@
 
 use std::{
     future::{Future, poll_fn},
+    mem,
     pin::pin,
     sync::Arc,
     task::Poll,
     time::{Duration, Instant},
 };
 
-use cached_core::{Ask, Budget, LARGE_VALUE, Record, Seen, Stored, TierError, Token};
+use cached_core::{Ask, Budget, LARGE_VALUE, Record, Seen, Stored, TierError, TierFill, Token};
 use redis::RedisResult;
 
 use crate::{
@@ -123,30 +124,15 @@ impl Head {
         if !is_same {
             return None;
         }
-        Some(
-            dated(bytes, self.now(), there)
-                .unwrap_or_else(|bytes| record::open_with_life(self.left(), Some(bytes))),
-        )
+        Some(record::open_at(self.now(), self.left(), bytes))
     }
 }
 
-/// A value that was expected to be small, with what `PTTL` had answered before it.
-fn small(left: i64, bytes: Option<Vec<u8>>, now: Option<u64>) -> Record {
-    let Some(bytes) = bytes else { return Record::Absent };
-    let dated = match Trailer::of(&bytes) {
-        Some(trailer) => dated(bytes, now, trailer),
-        None => Err(bytes),
-    };
-    dated.unwrap_or_else(|bytes| record::open_with_life(left, Some(bytes)))
-}
-
-/// What a string says at this moment of the server's clock; the string, if it does not say when it ends.
-fn dated(bytes: Vec<u8>, now: Option<u64>, trailer: Trailer) -> Result<Record, Vec<u8>> {
-    let is_dated = trailer.has_end() || !trailer.has_value(bytes.len());
-    match now.filter(|_| is_dated) {
-        Some(now) => Ok(record::open(bytes, now).unwrap_or(Record::Absent)),
-        None => Err(bytes),
-    }
+/// A large value that was brought to a place of its own.
+pub(crate) struct Apart {
+    pub(crate) place: String,
+    /// With room for a trailer.
+    pub(crate) length: usize,
 }
 
 impl RedisTier {
@@ -164,18 +150,23 @@ impl RedisTier {
         tags: &[String],
         budget: Budget,
     ) -> Result<Seen, TierError> {
-        let began = Instant::now();
-        let patience = match budget {
-            Budget::Exactly(budget) => budget,
-            budget => budget.of_read(self.way.settings().read_timeout).saturating_add(LONGEST_TRANSFER),
-        };
-        for number in 1.. {
-            let is_last = number == TRIES || began.elapsed() >= patience;
+        let (began, patience) = (Instant::now(), self.patience(budget, UNKNOWN));
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let is_last = tries == TRIES || began.elapsed() >= patience;
             if let Some(seen) = self.try_large(asks, tags, budget, is_last).await? {
                 return Ok(seen);
             }
         }
-        Err(TierError::Unavailable)
+    }
+
+    /// How long so many bytes are waited for.
+    fn patience(&self, budget: Budget, length: usize) -> Duration {
+        match budget {
+            Budget::Exactly(budget) => budget,
+            budget => budget.of_read(self.way.settings().read_timeout).saturating_add(transfer(length)),
+        }
     }
 
     /// The same; `None` if a value has changed between the two questions about it, unless this try `is_last`.
@@ -214,7 +205,13 @@ impl RedisTier {
             .await?
         };
         let (mut records, heads, generations) = read;
-        let wanted: Vec<_> = heads.iter().filter(|(_, head)| head.alone(longest).is_none()).collect();
+        let mut wanted = Vec::with_capacity(heads.len());
+        for (place, head) in heads {
+            match head.alone(longest) {
+                Some(record) => records[place] = record,
+                None => wanted.push((place, head)),
+            }
+        }
         let mut bodies = match (ended, early) {
             _ if wanted.is_empty() => Ok(Vec::new()),
             (Some(bodies), _) => bodies,
@@ -222,11 +219,11 @@ impl RedisTier {
             (None, None) => Ok(Vec::new()),
         };
         if let Ok(found) = &mut bodies {
-            let is_asked = |(place, head): &&&(usize, Head)| !is_known || head.length > expected(*place);
-            let rest: Vec<_> = wanted.iter().filter(is_asked).collect();
-            if !rest.is_empty() {
-                let length = rest.iter().fold(0_usize, |sum, (_, head)| sum.saturating_add(head.length));
-                let parts: Vec<_> = rest.iter().map(|(place, _)| (*place, longest)).collect();
+            let is_missing = |(place, head): &&(usize, Head)| !is_known || head.length > expected(*place);
+            let missing: Vec<_> = wanted.iter().filter(is_missing).collect();
+            if !missing.is_empty() {
+                let length = missing.iter().fold(0_usize, |sum, (_, head)| sum.saturating_add(head.length));
+                let parts: Vec<_> = missing.iter().map(|(place, _)| (*place, longest)).collect();
                 found.retain(|(place, _)| parts.iter().all(|(other, _)| other != place));
                 match self.bodies(asks, parts, length, budget).await {
                     Ok(more) => found.extend(more),
@@ -235,17 +232,11 @@ impl RedisTier {
             }
         }
         let (mut bodies, mut has_changed) = (bodies.unwrap_or_default(), false);
-        for (place, head) in &heads {
-            records[*place] = match head.alone(longest) {
-                Some(record) => record,
-                None => match bodies.iter_mut().find(|(of, _)| of == place) {
-                    None => head.unread(),
-                    Some((_, body)) => head.with(std::mem::take(body)).unwrap_or_else(|| {
-                        has_changed = true;
-                        head.unread()
-                    }),
-                },
-            };
+        for (place, head) in wanted {
+            let body = bodies.iter_mut().find(|(of, _)| *of == place).map(|(_, body)| mem::take(body));
+            let record = body.map(|body| head.with(body));
+            has_changed |= matches!(record, Some(None));
+            records[place] = record.flatten().unwrap_or_else(|| head.unread());
         }
         if has_changed {
             if !is_last {
@@ -293,7 +284,8 @@ impl RedisTier {
                     None => {
                         let left = replies.next()?;
                         let bytes = filled(replies.next()?);
-                        small(left, bytes, replies.clock())
+                        let open = |bytes| record::open_at(replies.clock(), left, bytes);
+                        bytes.map_or(Record::Absent, open)
                     }
                 });
             }
@@ -317,12 +309,7 @@ impl RedisTier {
             command.arg(0).arg(most.saturating_sub(1));
             batch.add(command);
         }
-        let own = self.way.settings().read_timeout;
-        let budget = match budget {
-            Budget::Exactly(budget) => budget,
-            budget => budget.of_read(own).saturating_add(transfer(length)),
-        };
-        let answers = self.way.read_large(&batch, budget).await?;
+        let answers = self.way.read_large(&batch, self.patience(budget, length)).await?;
         let read =
             |mut replies: Replies| parts.iter().map(|&(place, _)| Ok((place, replies.next()?))).collect();
         Ok(self.way.understand(answers, read)?.0)
@@ -330,7 +317,7 @@ impl RedisTier {
 
     /// Where a large value of this load is kept until it is stored: in the slot of its key. `None` if there is no such name, or no
     /// namespace to put it in.
-    pub(crate) fn place_apart(&self, key: &str, token: Token) -> Option<String> {
+    fn place_apart(&self, key: &str, token: Token) -> Option<String> {
         let reserved = &self.way.attached()?.reserved;
         let number = u128::from_be_bytes(token.0);
         // What stands in the first braces decides on the slot. See "Redis cluster specification".
@@ -344,12 +331,31 @@ impl RedisTier {
         Some(format!("{reserved}large:{{{tag}}}:{number:032x}"))
     }
 
-    /// Brings values to their places. Their scripts come after that.
-    pub(crate) async fn bring(
+    /// Brings the values of these fills that are large to places of their own. Returns those, and how long it took. The scripts that
+    /// store the values come after that.
+    pub(crate) async fn bring_large(
         &self,
-        values: Vec<(String, Vec<u8>)>,
+        fills: &mut [TierFill],
         budget: Budget,
-    ) -> Result<(), TierError> {
+    ) -> Result<(Vec<Option<Apart>>, Duration), TierError> {
+        let (began, mut values) = (Instant::now(), Vec::new());
+        let mut take = |TierFill { key, token, bytes, .. }: &mut TierFill| {
+            let is_large = bytes.len() > LARGE_VALUE;
+            let place = is_large.then(|| self.place_apart(key, *token)).flatten()?;
+            let mut bytes = mem::take(bytes);
+            bytes.resize(bytes.len() + TRAILER, 0);
+            let length = bytes.len();
+            values.push((place.clone(), bytes));
+            Some(Apart { place, length })
+        };
+        let places = fills.iter_mut().map(&mut take).collect();
+        if !values.is_empty() {
+            self.bring(values, budget).await?;
+        }
+        Ok((places, began.elapsed()))
+    }
+
+    async fn bring(&self, values: Vec<(String, Vec<u8>)>, budget: Budget) -> Result<(), TierError> {
         let (count, mut batch) = (values.len(), Batch::new());
         let own = self.way.settings().write_timeout;
         let apart = APART.max(own.saturating_mul(BUDGETS_APART));

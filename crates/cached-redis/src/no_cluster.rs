@@ -64,10 +64,6 @@ impl Cluster {
         match *self {}
     }
 
-    pub(crate) fn renew_large(&self) {
-        match *self {}
-    }
-
     pub(crate) async fn close(&self) {
         match *self {}
     }

@@ -70,8 +70,12 @@ impl Node {
         if self.supervision.is_closed() {
             return Err(TierError::Unavailable);
         }
-        // Such as where a server takes no more connections.
-        Ok(if large.link.is_down() && large.ensure().is_ok() { self } else { large })
+        if !large.link.is_down() {
+            return Ok(large);
+        }
+        // Such as where a server takes no more connections. It may take one later.
+        large.ensure()?;
+        Ok(self)
     }
 
     /// Has the connection for large values made anew, if there is one: it may lead to another server.

@@ -1,7 +1,7 @@
 //! Reads that many callers ask for at the same time, in one round trip.
 //!
-//! A request of its own costs each read a channel and a message to the connection's task: more than the read itself. So whoever reads while others wait takes a seat in a [`Round`] that has not set off yet, and one task
-//! asks for all of them. It sets off when it is full, or when whatever could run when it was made has run and no more than one
+//! A request of its own costs each read a channel and a message to the connection's task: more than the read itself. So whoever
+//! reads while others wait takes a seat in a [`Round`] that has not set off yet, and one task asks for all of them. It sets off when it is full, or when whatever could run when it was made has run and no more than one
 //! other one is under way. Who is alone asks for himself.
 //!
 //! The task is nobody's: a caller that goes away leaves his seat empty, and no other one notices.

@@ -85,11 +85,6 @@ impl Trailer {
         self.end != 0 && self.end <= now
     }
 
-    /// Whether it says when the value ends.
-    pub(crate) fn has_end(self) -> bool {
-        self.end != 0
-    }
-
     /// Of a string of `length` bytes, whether it holds a value. One of no bytes is told by its stamp.
     pub(crate) fn has_value(self, length: usize) -> bool {
         self.state != State::Failed && (length > TRAILER || self.stamp != 0)
@@ -105,16 +100,25 @@ pub(crate) fn seal(bytes: &mut Vec<u8>, stamp: Stamp) {
     bytes.extend_from_slice(MAGIC);
 }
 
-/// What a string says when the server's clock shows `now`; `None` if it holds a value and does not say when that ends.
-pub(crate) fn open(bytes: Vec<u8>, now: u64) -> Option<Record> {
-    let trailer = Trailer::of(&bytes)?;
-    if trailer.has_value(bytes.len()) && !trailer.is_over(now) {
-        return (trailer.end != 0).then(|| value(bytes, trailer.stamp, Some(left(trailer.end, now))));
+/// What a string says when the server's clock shows `now`; the string, if it holds a value and does not say when that ends.
+pub(crate) fn open(bytes: Vec<u8>, now: u64) -> Result<Record, Vec<u8>> {
+    let Some(trailer) = Trailer::of(&bytes) else { return Err(bytes) };
+    if !trailer.has_value(bytes.len()) || trailer.is_over(now) {
+        return Ok(trailer.without_value(bytes, left(trailer.lease_end, now)));
     }
-    Some(trailer.without_value(bytes, left(trailer.lease_end, now)))
+    if trailer.end == 0 { Err(bytes) } else { Ok(value(bytes, trailer.stamp, Some(left(trailer.end, now)))) }
 }
 
-/// The same, with what `PTTL` had answered before that.
+/// The same, if the clock is known; otherwise, and for what does not say when it ends, with what `PTTL` had answered before that.
+pub(crate) fn open_at(now: Option<u64>, left: i64, bytes: Vec<u8>) -> Record {
+    let undated = match now {
+        Some(now) => open(bytes, now),
+        None => Err(bytes),
+    };
+    undated.unwrap_or_else(|bytes| open_with_life(left, Some(bytes)))
+}
+
+/// What a string says, with what `PTTL` had answered before it was read.
 pub(crate) fn open_with_life(left: i64, bytes: Option<Vec<u8>>) -> Record {
     let Some(bytes) = bytes else { return Record::Absent };
     match Trailer::of(&bytes) {
@@ -199,10 +203,10 @@ mod tests {
         for content in [&b"value"[..], b"", MAGIC, &trailer(7, 1)] {
             for state in 0..=3 {
                 let bytes = [content, &trailer(STAMPED, state)].concat();
-                assert_eq!(open(bytes.clone(), 1000), Some(value(content, STAMPED, 5)), "{state}");
+                assert_eq!(open(bytes.clone(), 1000).ok(), Some(value(content, STAMPED, 5)), "{state}");
                 // Its time is over, and it is there for a lease only.
                 let over = [Record::Absent, leased(0, false), Record::Failed, leased(0, true)];
-                assert_eq!(open(bytes.clone(), 1006).as_ref(), over.get(usize::from(state)), "{state}");
+                assert_eq!(open(bytes.clone(), 1006).ok().as_ref(), over.get(usize::from(state)), "{state}");
                 assert_eq!(open_with_life(7, Some(bytes)), value(content, STAMPED, 7), "{state}");
             }
         }
@@ -217,10 +221,10 @@ mod tests {
             (3, leased(5, true)),
             (4, Record::Error(Note::default())),
         ] {
-            assert_eq!(open(trailer(0, state), 1000), Some(record.clone()));
+            assert_eq!(open(trailer(0, state), 1000).ok(), Some(record.clone()));
             assert_eq!(open_with_life(5, Some(trailer(0, state))), record);
         }
-        assert_eq!(open(trailer(0, 1), 1007), Some(leased(0, false)));
+        assert_eq!(open(trailer(0, 1), 1007).ok(), Some(leased(0, false)));
         assert_eq!(open_with_life(-1, Some(trailer(0, 1))), leased(0, false));
         assert_eq!(open_with_life(-2, Some(trailer(0, 1))), leased(0, false));
         assert_eq!(open_with_life(-2, None), Record::Absent);
@@ -230,7 +234,7 @@ mod tests {
     fn what_a_failed_load_left_is_no_value() {
         for left in [&b"note"[..], b"", MAGIC, &trailer(7, 4)] {
             let bytes = [left, &trailer(0, 4)].concat();
-            assert_eq!(open(bytes.clone(), 1000), Some(Record::Error(Note(left.to_vec()))));
+            assert_eq!(open(bytes.clone(), 1000).ok(), Some(Record::Error(Note(left.to_vec()))));
             assert_eq!(open_with_life(5, Some(bytes.clone())), Record::Error(Note(left.to_vec())));
             assert!(!Trailer::of(&bytes).unwrap().has_value(bytes.len()));
             assert_eq!(compare(&bytes, 7), Record::Changed);
@@ -245,13 +249,13 @@ mod tests {
         next_version[TRAILER - 1] = 3;
         let cut = trailer(1, 0)[1..].to_vec();
         for bytes in [Vec::new(), b"{}".to_vec(), MAGIC.to_vec(), unknown_state, next_version, cut] {
-            assert_eq!(open(bytes.clone(), 1000), None);
+            assert_eq!(open(bytes.clone(), 1000).ok(), None);
             assert_eq!(open_with_life(5, Some(bytes.clone())), value(&bytes, 0, 5));
             assert_eq!(compare(&bytes, 0), Record::Changed, "nobody knows a value without a stamp");
         }
         // Another one's value, over which somebody has a lease.
         let bytes = [&b"{}"[..], &trailer(0, 1)].concat();
-        assert_eq!(open(bytes.clone(), 1000), None);
+        assert_eq!(open(bytes.clone(), 1000).ok(), None);
         assert_eq!(open_with_life(5, Some(bytes)), value(b"{}", 0, 5));
     }
 
@@ -282,12 +286,12 @@ mod tests {
             })
             .take(length)
             .collect();
-            open(bytes.clone(), noise);
+            let _ = open(bytes.clone(), noise);
             open_with_life(noise.cast_signed(), Some(bytes.clone()));
             compare(&bytes, noise);
             // With the magic, whatever comes before it is taken apart.
             bytes.extend_from_slice(MAGIC);
-            open(bytes.clone(), 1);
+            let _ = open(bytes.clone(), 1);
             compare(&bytes, noise);
         }
     }

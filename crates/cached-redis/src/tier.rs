@@ -1,11 +1,6 @@
 //! The operations.
 
-use std::{
-    fmt, mem,
-    ops::RangeInclusive,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt, iter, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cached_core::{
@@ -20,7 +15,7 @@ use crate::{
     cluster::all,
     confirm::Confirms,
     journal::{self, NOTE, OPEN, SINCE},
-    large::{self, LONGEST_SMALL},
+    large::{self, Apart, LONGEST_SMALL},
     random,
     reads::Got,
     record::{self, TRAILER, Trailer},
@@ -40,9 +35,6 @@ const KEEP_JOURNAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long the note of a failed load stays: longer than a waiting process takes to ask, however busy it is.
 const NOTE_LIFE: Duration = Duration::from_secs(5);
-
-/// A life that Redis takes.
-const SHORTEST: Duration = Duration::from_millis(1);
 
 /// The digits of a generation.
 const GENERATION: usize = 16;
@@ -287,7 +279,7 @@ fn record(ask: &Ask<'_>, replies: &mut Replies) -> RedisResult<Answer> {
     if bytes.len() > LONGEST_SMALL {
         return Ok(Answer::Large);
     }
-    let record = replies.clock().and_then(|now| record::open(bytes, now));
+    let record = replies.clock().and_then(|now| record::open(bytes, now).ok());
     Ok(record.map_or(Answer::Undated, Answer::Record))
 }
 
@@ -358,7 +350,7 @@ impl Tier for RedisTier {
             return Box::pin(self.look_at_large(&ask, &[], budget)).await.and_then(only);
         }
         match clock.map(|now| record::open(bytes, now)) {
-            Some(Some(record)) => Ok((record, line)),
+            Some(Ok(record)) => Ok((record, line)),
             _ => Box::pin(self.look_at_lives(&ask, &[], budget)).await.and_then(only),
         }
     }
@@ -425,28 +417,18 @@ impl Tier for RedisTier {
         if fills.is_empty() {
             return Ok(Filled { stored: Vec::new(), line: Line::silent() });
         }
-        let began = Instant::now();
         let kept: Vec<_> = fills.iter().map(|fill| fill.tags.len()).collect();
-        let (mut places, mut brought) = (Vec::with_capacity(fills.len()), Vec::new());
-        for TierFill { key, token, bytes, .. } in &mut fills {
-            let is_apart = bytes.len() > LARGE_VALUE && !planted!("fill-without-lease-compare");
-            let place = is_apart.then(|| self.place_apart(key, *token)).flatten();
-            places.push(place.map(|place| {
-                let mut bytes = mem::take(bytes);
-                bytes.resize(bytes.len() + TRAILER, 0);
-                let length = bytes.len();
-                brought.push((place.clone(), bytes));
-                (place, length)
-            }));
-        }
-        let is_brought = !brought.is_empty();
-        if is_brought {
-            Box::pin(self.bring(brought, budget)).await?;
-        }
+        let is_large = |fill: &TierFill| fill.bytes.len() > LARGE_VALUE;
+        let (places, waited) = if fills.iter().any(is_large) && !planted!("fill-without-lease-compare") {
+            Box::pin(self.bring_large(&mut fills, budget)).await?
+        } else {
+            Default::default()
+        };
+        let places = places.into_iter().chain(iter::repeat_with(|| None));
         let mut batch = Batch::new();
         for (TierFill { key, token, mut bytes, ttl, tags }, place) in fills.into_iter().zip(places) {
             // Waiting does not make a value live longer.
-            let ttl = if is_brought { ttl.saturating_sub(began.elapsed()).max(SHORTEST) } else { ttl };
+            let ttl = ttl.saturating_sub(waited);
             for tag in &tags {
                 batch.add_script(&KEEP, tag, (millis(ttl), millis(longer(ttl))));
             }
@@ -455,7 +437,7 @@ impl Tier for RedisTier {
                 record::seal(&mut bytes, token.stamp());
                 let mut set = command("SET", &key);
                 batch.add(set.arg(bytes).arg("PX").arg(millis(ttl)).clone());
-            } else if let Some((place, length)) = place {
+            } else if let Some(Apart { place, length }) = place {
                 let args = (&token.0[..], length, millis(ttl), &stamp[..]);
                 batch.add_script_on(&FILL_LARGE, &[&key, &place], args);
             } else {

@@ -187,10 +187,7 @@ impl Way {
 
     /// Has the connections for large values made anew.
     pub(crate) fn renew_large(&self) {
-        match self {
-            Self::One(node) => node.renew_large(),
-            Self::Many(cluster) => cluster.renew_large(),
-        }
+        self.nodes().iter().for_each(|node| node.renew_large());
     }
 
     /// Takes leave of the other processes, and of the servers.

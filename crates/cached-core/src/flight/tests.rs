@@ -359,7 +359,7 @@ fn loads_and_those_who_follow_are_counted() {
     assert_eq!(flights.len(), 0);
 }
 
-/// Each shard is left out once in 10¹².
+/// A shard is left out by chance less than once in 10¹⁵.
 #[test]
 fn flights_are_spread_over_all_shards() {
     let flights = Arc::new(Flights::new());

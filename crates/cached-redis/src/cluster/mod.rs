@@ -161,10 +161,6 @@ impl Cluster {
         self.0.all()
     }
 
-    pub(crate) fn renew_large(&self) {
-        self.nodes().iter().for_each(|node| node.renew_large());
-    }
-
     /// Takes leave of all servers at once: one that hangs does not keep the others from hearing it.
     pub(crate) async fn close(&self) {
         let nodes = {

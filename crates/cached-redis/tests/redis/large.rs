@@ -16,8 +16,8 @@ use tokio::time::timeout;
 use crate::{
     quiet::{commands_in, quiet},
     support::{
-        MAX_BYTES, MINUTE, NAMESPACE, builder, claim, delete, fill, get, lease, line, look, put, tier, token,
-        value, watched,
+        MAX_BYTES, MINUTE, NAMESPACE, Recorder, attach, builder, claim, delete, fill, get, lease, line, look,
+        put, tier, token, value, watched,
     },
 };
 
@@ -330,6 +330,35 @@ async fn where_there_can_be_no_second_connection_the_first_one_takes_large_value
     .await;
     assert_eq!(bytes_of(&tier, &name).await.len(), 2 * LARGE_VALUE);
     assert_eq!(tier.health().reconnects, 0);
+}
+
+/// The first connection has answered: an older value in memory is not served as if the tier were away.
+#[tokio::test]
+async fn a_large_value_that_does_not_come_in_time_is_one_that_cannot_be_read() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let tier = builder(&proxy.url()).operation_timeout(Duration::from_millis(500));
+    let tier = tier.connect_timeout(Duration::from_secs(1)).build().unwrap();
+    attach(&tier, Arc::new(Recorder::default()));
+    let name = key("value");
+    eventually_async("it is stored", async || {
+        put(&tier, &name, vec![7; 2 * LARGE_VALUE], MINUTE).await.is_ok()
+    })
+    .await;
+    let mut stamp = 0;
+    eventually_async("the other connection is asked before it is replaced", async || {
+        // Both are mute from then on. The first one is replaced when its next heartbeat is not answered, the other one later.
+        proxy.set_mode(Mode::Swallow);
+        proxy.set_mode(Mode::Pass);
+        eventually_async("there is another first connection", async || look(&tier, "small").await.is_ok())
+            .await;
+        let Record::Value(stored) = look_large(&tier, &name).await else { panic!("there is a value") };
+        stamp = stored.stamp;
+        stored.bytes.is_empty() && stored.remaining.is_some()
+    })
+    .await;
+    let known = [Ask::known(&name, stamp)];
+    assert_eq!(tier.look(&known, &[]).await.unwrap().records, [Record::Unchanged]);
 }
 
 /// What closes a cache waits no longer than a second.
