@@ -33,6 +33,10 @@ pub(crate) async fn refused_at_start() -> Row {
     episode.end(NOBODY_PAYS).await
 }
 
+fn is_loading(redis: &RedisServer) -> bool {
+    redis.cli(&["INFO", "persistence"]).contains("\nloading:1")
+}
+
 pub(crate) async fn killed() -> Row {
     let mut redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
     let world = World::leasing_briefly(&redis).await;
@@ -41,6 +45,7 @@ pub(crate) async fn killed() -> Row {
     episode.lasts(Duration::from_millis(1500)).await;
     world.notices_that_it_is_gone().await;
     redis.restart();
+    eventually_async("it has loaded", async || !is_loading(&redis)).await;
     let before: u64 = redis.cli(&["DBSIZE"]).parse().unwrap();
     assert!(before > 20, "the data is there again: {before}");
     // With the data come leases, whose holders could not store: a few callers wait for their end, or for a write.
@@ -61,13 +66,12 @@ pub(crate) async fn loading() -> Row {
     redis.cli(&["SAVE"]);
     let episode = Episode::outage(&world).await;
     redis.restart();
-    let is_loading = || redis.cli(&["INFO", "persistence"]).contains("\nloading:1");
-    assert!(is_loading());
+    assert!(is_loading(&redis));
     let degraded = |side: &Side| side.cache.health().tier.is_some_and(|tier| tier.state != TierState::Up);
     episode.calls(500).await;
     eventually_async("it is noticed", async || world.sides.iter().all(degraded)).await;
-    assert!(is_loading());
+    assert!(is_loading(&redis));
     redis.cli(&["CONFIG", "SET", "key-load-delay", "0"]);
-    eventually_async("it has loaded", async || !is_loading()).await;
+    eventually_async("it has loaded", async || !is_loading(&redis)).await;
     episode.end(NOBODY_PAYS).await
 }

@@ -3,14 +3,30 @@
 //! To add one, write its function, which returns what an [`Episode`](crate::episode::Episode) has measured, and name both here.
 //! A row may stand under `#[cfg(feature = "…")]`; the table is written with all of them.
 
-use tokio::runtime::Builder;
+use std::{future::Future, sync::LazyLock, thread::available_parallelism};
+
+use tokio::{runtime::Builder, sync::Semaphore};
 
 #[cfg(feature = "cluster")]
 use crate::cluster;
 use crate::{
     access, broken, channel, clocks, emptied, fleet, frozen, gone, loads, many, poison, refusing, runtimes,
-    sizes, slow, table::record,
+    sizes, slow,
+    table::{Row, record},
 };
+
+/// A row holds calls against budgets of milliseconds, so that no more of them run at a time than there are processors.
+static ROWS: LazyLock<Semaphore> =
+    LazyLock::new(|| Semaphore::new(available_parallelism().map_or(1, usize::from)));
+
+fn measure(fault: &'static str, row: impl Future<Output = Row>) {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let row = runtime.block_on(async {
+        let _turn = ROWS.acquire().await.unwrap();
+        row.await
+    });
+    record(fault, &row);
+}
 
 macro_rules! matrix {
     ($($(#[$meta:meta])* $name:ident: $row:path => $fault:literal,)+) => {
@@ -20,8 +36,7 @@ macro_rules! matrix {
             $(#[$meta])*
             #[test]
             fn $name() {
-                let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-                record($fault, &runtime.block_on(Box::pin($row())));
+                measure($fault, Box::pin($row()));
             }
         )+
     };
