@@ -1,6 +1,8 @@
-//! Each planted bug is found, and as what it is; and the plan in which it is found shows nothing without the bug.
+//! Each planted bug is found, and as what it is; and the plan in which it is found shows nothing without the bug. Bugs with one plan
+//! share the run without any.
 
 use std::{
+    collections::HashSet,
     env,
     process::{Command, Output},
     sync::{Mutex, PoisonError},
@@ -36,24 +38,37 @@ fn again(how: &str, name: &str, seed: u64) -> String {
     format!("again: cargo run -p checker --features planted -- {how} {name} --seed {seed}")
 }
 
-/// What is wrong with the runs of a bug, if anything.
-fn faults(name: &str, promises: &str, seed: u64) -> Vec<String> {
-    let mut faults = Vec::new();
-    let without = checker(&["--plan-of", name, "--seed", &seed.to_string()]);
-    if !without.status.success() {
-        let (told, again) = (told(&without), again("--plan-of", name, seed));
-        faults.push(format!("the plan of {name} breaks a promise without the bug {told}\n{again}"));
+/// One run, or one after the other until the bug is found.
+#[derive(Clone, Copy)]
+enum Look<'a> {
+    /// The plan of this bug, without it.
+    Without(&'a str),
+    With { name: &'a str, promises: &'a str },
+}
+
+/// What is wrong with it, if anything.
+fn fault(look: Look<'_>, seed: u64) -> Option<String> {
+    match look {
+        Look::Without(name) => {
+            let without = checker(&["--plan-of", name, "--seed", &seed.to_string()]);
+            let (told, again) = (told(&without), again("--plan-of", name, seed));
+            let fault = format!("the plan of {name} breaks a promise without the bug {told}\n{again}");
+            (!without.status.success()).then_some(fault)
+        }
+        Look::With { name, promises } => fault_with(name, promises, seed),
     }
+}
+
+fn fault_with(name: &str, promises: &str, seed: u64) -> Option<String> {
     let mut missed = Vec::new();
     for seed in seed..seed + SEEDS {
         let with = checker(&["--plant", name, "--seed", &seed.to_string()]);
         if is_found(&with, promises) {
-            return faults;
+            return None;
         }
         missed.push(format!("{}\n{}", told(&with), again("--plant", name, seed)));
     }
-    faults.push(format!("{name} was not found as {promises} {}", missed.join("\n")));
-    faults
+    Some(format!("{name} was not found as {promises} {}", missed.join("\n")))
 }
 
 fn is_found(run: &Output, promises: &str) -> bool {
@@ -69,22 +84,26 @@ fn every_planted_bug_is_found_and_nothing_without_one() {
     let only = env::var(PLANT).ok();
     let plants = list.lines().map(|line| {
         let mut words = line.split_whitespace();
-        (words.next().expect("a name"), words.next().expect("promises"))
+        let mut word = |what| words.next().expect(what);
+        (word("a name"), word("promises"), word("the first bug of its plan"))
     });
-    let plants: Vec<_> = plants.filter(|(name, _)| only.as_ref().is_none_or(|only| only == name)).collect();
+    let plants: Vec<_> = plants.filter(|(name, ..)| only.as_ref().is_none_or(|only| only == name)).collect();
     assert!(plants.len() >= 12 || plants.len() == usize::from(only.is_some()), "{plants:?}");
     let seed =
         env::var(SEED).map_or_else(|_| seed_of_now(), |seed| seed.parse().expect("a seed is a number"));
     println!("again: {SEED}={seed}");
 
-    let (next, wrong) = (Mutex::new(plants.into_iter()), Mutex::new(Vec::new()));
+    let plans: HashSet<_> = plants.iter().map(|&(_, _, plan)| plan).collect();
+    let with = plants.iter().map(|&(name, promises, _)| Look::With { name, promises });
+    let looks: Vec<_> = plans.into_iter().map(Look::Without).chain(with).collect();
+    let (next, wrong) = (Mutex::new(looks.into_iter()), Mutex::new(Vec::new()));
     let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
     thread::scope(|scope| {
         for _ in 0..TOGETHER {
             scope.spawn(|| {
-                while let Some((name, promises)) = take() {
-                    let faults = faults(name, promises, seed);
-                    wrong.lock().unwrap_or_else(PoisonError::into_inner).extend(faults);
+                while let Some(look) = take() {
+                    let fault = fault(look, seed);
+                    wrong.lock().unwrap_or_else(PoisonError::into_inner).extend(fault);
                 }
             });
         }

@@ -7,7 +7,7 @@ use redis_harness::Mode;
 use crate::{faults::FaultMix, plants::Plant, settings::Settings, worker::Mix};
 
 /// All that decides about a run, besides what the operating system does.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
     /// It ends after so many operations …
