@@ -89,8 +89,8 @@ pub use cached_core::invalidates;
 pub use cached_core::*;
 #[cfg(feature = "redis")]
 pub use cached_redis::{
-    Credentials, CredentialsError, CredentialsProvider, RedisHealth, RedisState, RedisStateWatch, RedisTier,
-    RedisTierBuilder,
+    Credentials, CredentialsError, CredentialsProvider, LargeHealth, RedisHealth, RedisState,
+    RedisStateWatch, RedisTier, RedisTierBuilder,
 };
 
 #[cfg(feature = "redis")]

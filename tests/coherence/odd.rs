@@ -10,20 +10,24 @@ use std::{
 
 use async_trait::async_trait;
 use cached_aside::{
-    Adopted, Ask, Attachment, Budget, Filled, LeaseClaim, Leased, Line, Moment, Record, Seen, TagAsk, Tier,
-    TierError, TierFill, Token, testing::FakeTier,
+    Adopted, Ask, Attachment, Budget, Filled, LARGE_VALUE, LeaseClaim, Leased, Line, Moment, Record, Seen,
+    TagAsk, Tier, TierError, TierFill, Token, testing::FakeTier,
 };
 
 /// `full`: it refuses leases, as a Redis at maxmemory does. `deaf`: it tells nothing (RESP2). `keeps`: it refuses to delete.
-/// `shy`: it is not worth a read, as with an open breaker.
+/// `shy`: it is not worth a read, as with an open breaker. `slow`: what is large does not come to it in time.
 #[derive(Debug, Default)]
 pub(crate) struct Switches {
     pub(crate) full: AtomicBool,
     pub(crate) deaf: AtomicBool,
     pub(crate) keeps: AtomicBool,
     pub(crate) shy: AtomicBool,
+    pub(crate) slow: AtomicBool,
     /// What it was asked within, by operation.
     pub(crate) budgets: Mutex<Vec<(&'static str, Budget)>>,
+    /// For how long leases were asked, and how many bytes were stored together.
+    pub(crate) leases: Mutex<Vec<Duration>>,
+    pub(crate) fills: Mutex<Vec<usize>>,
 }
 
 #[derive(Debug)]
@@ -72,6 +76,7 @@ impl Tier for Odd {
         if self.1.full.load(SeqCst) {
             return Err(TierError::Refused("OOM".to_owned()));
         }
+        self.1.leases.lock().unwrap().extend(claims.iter().map(|claim| claim.lease));
         let leased = self.0.lease(claims, tags).await?;
         Ok(Leased { line: self.line(leased.line), ..leased })
     }
@@ -80,6 +85,11 @@ impl Tier for Odd {
         Ok(Adopted { line: self.line(adopted.line), ..adopted })
     }
     async fn fill(&self, fills: Vec<TierFill>) -> Result<Filled, TierError> {
+        let bytes = fills.iter().map(|fill| fill.bytes.len());
+        self.1.fills.lock().unwrap().push(bytes.clone().sum());
+        if self.1.slow.load(SeqCst) && bytes.max().is_some_and(|most| most > LARGE_VALUE) {
+            return Err(TierError::Timeout);
+        }
         let filled = self.0.fill(fills).await?;
         Ok(Filled { line: self.line(filled.line), ..filled })
     }

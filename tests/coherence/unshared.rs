@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use cached_aside::{Cache, CacheControl, EventKind, cached, tag, testing::ManualClock};
+use cached_aside::{
+    Cache, CacheControl, EventKind, LARGE_VALUE, cached, tag,
+    testing::{FakeTier, ManualClock},
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::spawn;
 
@@ -216,7 +219,7 @@ async fn a_value_that_is_refreshed_replaces_what_others_have() {
 #[tokio::test]
 async fn where_the_tier_tells_nothing_it_is_asked_and_nothing_is_loaded() {
     let clock = ManualClock::new();
-    let tier = cached_aside::testing::FakeTier::new(&clock);
+    let tier = FakeTier::new(&clock);
     let switches = Arc::new(Switches::default());
     let odd = Odd(tier.clone(), switches.clone());
     let cache = Cache::builder().tier(odd).max_value_bytes(100).clock(clock.clock()).build().unwrap();
@@ -228,6 +231,62 @@ async fn where_the_tier_tells_nothing_it_is_asked_and_nothing_is_loaded() {
         clock.advance(2 * SECOND);
     }
     assert_eq!(source.runs(), 1);
+}
+
+#[cached("film:{n}", ttl = "1h", tags = ["n:{n}"], cache = cache, skip(cache, source))]
+async fn film(cache: &Cache, source: &Source, n: usize) -> String {
+    let _ = n;
+    format!("{} {}", source.load().await, "x".repeat(LARGE_VALUE))
+}
+
+#[tokio::test]
+async fn what_the_tier_does_not_take_in_time_is_loaded_once_in_each_process() {
+    let clock = ManualClock::new();
+    let (tier, switches) = (FakeTier::new(&clock), Arc::new(Switches::default()));
+    let on = |tier: FakeTier| {
+        let odd = Odd(tier.same_connection(), switches.clone());
+        Cache::builder().namespace("test").tier(odd).clock(clock.clock()).build().unwrap()
+    };
+    let (a, b) = (on(tier.clone()), on(tier.clone()));
+    let source = Source::open();
+    let call = async |cache: &Cache| {
+        let value = number(&film(cache, &source, 7).await);
+        cache.flush().await;
+        value
+    };
+    switches.slow.store(true, SeqCst);
+    for _ in 0..3_599 {
+        // What the one has loaded is not served by the other.
+        assert_eq!((call(&a).await, call(&b).await, source.runs()), (1, 1, 2));
+        clock.advance(SECOND);
+    }
+    source.write();
+    a.invalidate_tag("n:{}", &[&7]).await.unwrap();
+    assert_eq!((call(&a).await, call(&b).await, source.runs()), (2, 2, 4));
+    assert_eq!((a.stats().kept_unshared, a.stats().shared_fill_errors), (2, 0));
+    switches.slow.store(false, SeqCst);
+    a.invalidate_tag("n:{}", &[&7]).await.unwrap();
+    assert_eq!((call(&a).await, call(&b).await, source.runs()), (2, 2, 5), "one has stored it for both");
+}
+
+#[tokio::test]
+async fn large_values_are_written_under_leases_that_outlast_their_way_and_no_more_at_once_than_a_few() {
+    let clock = ManualClock::new();
+    let (tier, switches) = (FakeTier::new(&clock), Arc::new(Switches::default()));
+    let cache = Cache::builder().tier(Odd(tier, switches.clone())).lease(Duration::from_millis(500));
+    let cache = cache.clock(clock.clock()).build().unwrap();
+    let films = cache.keyspace::<usize, String>("film", 100 * SECOND).unwrap();
+    films.set(&0, "x".to_owned()).await.unwrap();
+    assert_eq!(*switches.leases.lock().unwrap(), [Duration::from_millis(500)]);
+    films.set(&0, "x".repeat(LARGE_VALUE + 1)).await.unwrap();
+    assert!(switches.leases.lock().unwrap()[1] >= 10 * SECOND);
+    switches.fills.lock().unwrap().clear();
+    let ten = "x".repeat(10 << 20);
+    films.set_many([0, 1, 2, 3, 4, 5, 6].iter().map(|number| (number, ten.clone()))).await.unwrap();
+    let together = switches.fills.lock().unwrap().clone();
+    assert_eq!(together.len(), 3, "{together:?}");
+    assert!(together.iter().all(|bytes| *bytes <= 32 << 20), "{together:?}");
+    assert!(films.get_many(&[0, 6]).await.iter().all(Option::is_some));
 }
 
 #[tokio::test]

@@ -183,8 +183,8 @@ impl Function {
         const SHARE: usize = 64;
 
         let before = self.size.load(Ordering::Relaxed);
-        if bytes.max(before) <= LARGE_VALUE {
-            // As a rule nothing is large, and then nothing is written.
+        // As a rule nothing is large, and then nothing is written. And a value that could not be had has a size all the same.
+        if bytes.max(before) <= LARGE_VALUE || bytes == 0 {
             return;
         }
         let now = bytes.max(before - before / SHARE);

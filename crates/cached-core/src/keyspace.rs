@@ -30,7 +30,7 @@ use crate::{
     site::Site,
     slot::Slot,
     stats::Count,
-    tier::{Filled, LeaseClaim, TagAsk, Take, Tier, TierError, TierFill, Token},
+    tier::{Filled, LARGE_VALUE, LeaseClaim, TagAsk, Take, Tier, TierError, TierFill, Token},
     warm::Warmed,
 };
 
@@ -374,8 +374,11 @@ where
 /// How many keys go to the shared tier in one round trip.
 const MOST_AT_ONCE: usize = 256;
 
-/// How many bytes come back in one, as far as that can be told before.
+/// How many bytes go in one, if that is more than one value; and come back, as far as that can be told before.
 const MOST_BYTES_AT_ONCE: usize = 32 << 20;
+
+/// A write of large values has its lease for so long at least: longer than a tier takes to store them.
+const LEASE_OF_LARGE: Duration = Duration::from_secs(10);
 
 /// A key that the shared tier is asked for.
 struct Asked {
@@ -389,6 +392,13 @@ struct Sealed {
     entry: Entry,
     kept: Option<(Arc<dyn Slot>, Life)>,
     bytes: Option<Vec<u8>>,
+}
+
+impl Sealed {
+    /// Of its bytes.
+    fn len(&self) -> usize {
+        self.bytes.as_ref().map_or(0, Vec::len)
+    }
 }
 
 /// Puts values in the places of others.
@@ -414,9 +424,16 @@ impl Store {
             }
         }
         // Each part has the budget of one operation.
-        let mut rest = shareable.into_iter();
-        while rest.len() > 0 {
-            let part = rest.by_ref().take(MOST_AT_ONCE).collect();
+        let mut rest = shareable.into_iter().peekable();
+        while rest.peek().is_some() {
+            let (mut part, mut bytes) = (Vec::new(), 0);
+            while part.len() < MOST_AT_ONCE
+                && let Some(one) =
+                    rest.next_if(|one| part.is_empty() || bytes + one.len() <= MOST_BYTES_AT_ONCE)
+            {
+                bytes += one.len();
+                part.push(one);
+            }
             result = result.and(self.share(part).await);
         }
         result
@@ -461,9 +478,12 @@ impl Store {
         let shared = self.cache.shared();
         let claim = |(one, token): (&Sealed, &Token)| (one.entry.name.text.clone(), *token);
         let named: Vec<_> = all.iter().zip(tokens).map(claim).collect();
+        // Nothing renews it.
+        let has_large = all.iter().any(|one| one.len() > LARGE_VALUE);
+        let lease = if has_large { shared.lease.max(LEASE_OF_LARGE) } else { shared.lease };
         let claims: Vec<_> = named
             .iter()
-            .map(|(key, token)| LeaseClaim { key, token: *token, lease: shared.lease, take: Take::Force })
+            .map(|(key, token)| LeaseClaim { key, token: *token, lease, take: Take::Force })
             .collect();
         shared.tier.lease(&claims, TagAsk { keys: &[], keep: Duration::ZERO, more: false }).await?;
         let fill = |(one, (key, token)): (&Sealed, (String, Token))| {

@@ -11,6 +11,7 @@ use std::{
 use tokio::{runtime::Handle, task::AbortHandle};
 
 use crate::{
+    Error,
     budget::Budget,
     claim::Claim,
     clock::{Nanos, nanos},
@@ -22,11 +23,14 @@ use crate::{
     observe::Step,
     planted,
     returning::Return,
-    shared::{Fill, Name, Shared},
+    shared::{Fill, Life, Name, Shared},
     shared_error::SharedLoadError,
     span::Span,
     stats::Count,
-    tier::{Ask, LeaseClaim, Moment, Note, Record, Stamp, TagAsk, Take, Tier, TierError, TierFill, Token},
+    tier::{
+        Ask, Filled, LARGE_VALUE, LeaseClaim, Moment, Note, Record, Stamp, TagAsk, Take, Tier, TierError,
+        TierFill, Token,
+    },
 };
 
 /// A load that goes on renews the generations of its tags this often, so that they do not end before its value is stored.
@@ -221,7 +225,7 @@ impl Lease {
             self.claim = claim.with_generations(leased.generations);
         }
         let is_checked = function.checks_codec();
-        let (bytes, is_stub) = match self.shared.seal(&self.name, fill, &self.claim, is_checked) {
+        let (bytes, mut is_stub) = match self.shared.seal(&self.name, fill, &self.claim, is_checked) {
             Ok(bytes) => {
                 function.trust_codec(is_checked);
                 function.measures(bytes.len());
@@ -233,20 +237,27 @@ impl Lease {
                 (stub.map_err(|_| TierError::Unavailable)?, true)
             }
         };
-        let keep: fn(Claim) -> Verdict = if is_stub { Verdict::Stubbed } else { Verdict::Stored };
-        let Some(ttl) = self.shared.left(life) else { return Ok(Verdict::Undecided) };
         if planted!("unleased-fill") {
             let (key, token, lease) = (self.name.text.as_str(), self.token, self.shared.lease);
             let claim = LeaseClaim { key, token, lease, take: Take::Force };
             self.shared.tier.lease(&[claim], TagAsk { keys: &[], keep: lease, more: false }).await?;
         }
-        let asked = self.shared.clock.now();
-        // Only the value knew how long it would be kept, or the load took its time.
-        let ends = asked.saturating_add(nanos(ttl));
-        let prolongs = ends > self.tags_kept && !planted!("tag-kept-for-load");
-        let tags = if prolongs { self.claim.tag_keys() } else { Vec::new() };
-        let fill = TierFill { key: self.name.text.clone(), token: self.token, bytes, ttl, tags };
-        let mut filled = self.shared.tier.fill_within(vec![fill], budget).await?;
+        let length = bytes.len();
+        let Some((asked, put)) = self.put(bytes, life, budget) else { return Ok(Verdict::Undecided) };
+        let (mut asked, mut filled) = (asked, put.await);
+        if let Err(error) = &filled
+            && length > LARGE_VALUE
+        {
+            // The way of a small value may be open all the same. Its word is there for as long as the value would be, as each process
+            // keeps its own for so long, and nobody is told of the removal of what is not there any more.
+            function.say_unshared(&Error::codec(format!("a value of {length} bytes: {error}")));
+            let stub = self.shared.seal_stub(&self.name, created_ms, life);
+            let stub = stub.map_err(|_| TierError::Unavailable)?;
+            let Some((again, put)) = self.put(stub, life, Budget::Own) else { return Ok(Verdict::Undecided) };
+            (asked, filled, is_stub) = (again, put.await, true);
+        }
+        let keep: fn(Claim) -> Verdict = if is_stub { Verdict::Stubbed } else { Verdict::Stored };
+        let mut filled = filled?;
         // Stored or not, the lease is no more.
         self.is_over = true;
         self.shared.marks.nudge(&self.name.text);
@@ -266,6 +277,23 @@ impl Lease {
         // Something was said about the key since the lease was taken. It may have been about the lease itself, as a tier may
         // tell one of one's own words: what counts is whether the value is still there.
         Ok(self.look_again().await?.map_or(Verdict::Rejected, keep))
+    }
+
+    /// Has the tier store these bytes in the place of the lease, beginning at that moment; `None` if they are out of date by now.
+    fn put(
+        &self,
+        bytes: Vec<u8>,
+        life: Life,
+        budget: Budget,
+    ) -> Option<(Nanos, impl Future<Output = Result<Filled, TierError>>)> {
+        let ttl = self.shared.left(life)?;
+        let asked = self.shared.clock.now();
+        // Only the value knew how long it would be kept, or the load took its time.
+        let ends = asked.saturating_add(nanos(ttl));
+        let prolongs = ends > self.tags_kept && !planted!("tag-kept-for-load");
+        let tags = if prolongs { self.claim.tag_keys() } else { Vec::new() };
+        let fill = TierFill { key: self.name.text.clone(), token: self.token, bytes, ttl, tags };
+        Some((asked, self.shared.tier.fill_within(vec![fill], budget)))
     }
 
     async fn look_again(&self) -> Result<Option<Claim>, TierError> {

@@ -273,6 +273,7 @@ impl RedisTierBuilder {
             retry_min: self.retry_min,
             retry_max: self.retry_max,
             max_in_flight: self.max_in_flight,
+            has_substitute: false,
         };
         let way = match target {
             Target::One(endpoint) => Way::to_one(settings(endpoint)),

@@ -37,6 +37,55 @@ pub struct RedisHealth {
     /// Whether this process stands in the register of those that share the namespace. A tier without a cache
     /// has none.
     pub registered: bool,
+    /// How the connection for values of more than 256 KiB stands. `None` before the first such value.
+    pub large: Option<LargeHealth>,
+}
+
+/// What is known of the connection for large values, which is made for the first of them. While it is down, they go over the other one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LargeHealth {
+    /// How it stands: one that could not be made is [`Down`](RedisState::Down).
+    pub state: RedisState,
+    /// Why it is not [`Up`](RedisState::Up), if it is not, and was tried.
+    pub cause: Option<TierCause>,
+    /// Whether no large value is read, because they do not come in time: each call loads its own.
+    pub breaker_open: bool,
+    /// How often that began.
+    pub breaker_opened: u64,
+    /// How many connections came after the first one.
+    pub reconnects: u64,
+}
+
+impl LargeHealth {
+    fn of(node: &Node) -> Self {
+        let (gate, condition) = (node.gate(), node.condition());
+        Self {
+            state: condition.state(),
+            cause: condition.facts().cause(),
+            breaker_open: gate.is_open(),
+            breaker_opened: gate.opened(),
+            reconnects: condition.connections().saturating_sub(1),
+        }
+    }
+
+    /// Those to all servers, as one: it stands as the worst of them.
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "only a cluster has several"))]
+    pub(crate) fn together(all: impl Iterator<Item = Self>) -> Option<Self> {
+        let rank = |state| match state {
+            RedisState::Up => 0,
+            RedisState::Untried => 1,
+            RedisState::Degraded => 2,
+            RedisState::Down => 3,
+        };
+        all.reduce(|one, other| {
+            let (breaker_open, reconnects) =
+                (one.breaker_open || other.breaker_open, one.reconnects + other.reconnects);
+            let breaker_opened = one.breaker_opened + other.breaker_opened;
+            let worst = if rank(other.state) > rank(one.state) { other } else { one };
+            Self { breaker_open, breaker_opened, reconnects, ..worst }
+        })
+    }
 }
 
 impl RedisTier {
@@ -73,6 +122,7 @@ impl Node {
             round_trip_ms: condition.last_round_trip().map(millis),
             tracking: facts.tracking == Some(true),
             registered: self.member.registered_at().is_some(),
+            large: self.large.get().map(|large| LargeHealth::of(large)),
         }
     }
 }

@@ -301,6 +301,8 @@ impl Heartbeat {
 
     /// The answers; and whether the process itself was late, so that they do not show how long the server took.
     async fn ask(&mut self, batch: Batch, sent: Instant) -> Result<(Replies, bool), End> {
+        // A large value may be before it. The limit is for a supervisor to be known as one that runs.
+        let before = self.link.transfers.time().min(self.settings.sign_of_life() / 2);
         let mut answers = pin!(batch.send(&mut self.session.connection));
         // As a caller waits, whom the breaker is to let in or not.
         let budget = self.settings.read_timeout.min(self.settings.check_timeout);
@@ -308,7 +310,7 @@ impl Heartbeat {
         let was_late = vigil.was_late(Instant::now());
         let answers = match in_time {
             Some(answers) => answers,
-            None => timeout_at((sent + self.settings.check_timeout).into(), answers)
+            None => timeout_at((sent + self.settings.check_timeout + before).into(), answers)
                 .await
                 .map_err(|_| End::Broken)?,
         };

@@ -11,13 +11,13 @@
 use std::{
     future::{Future, poll_fn},
     mem,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::Poll,
     time::{Duration, Instant},
 };
 
-use cached_core::{Ask, Budget, LARGE_VALUE, Record, Seen, Stored, TierError, TierFill, Token};
+use cached_core::{Ask, Budget, LARGE_VALUE, Record, Seen, Stamp, Stored, TierError, TierFill, Token};
 use redis::RedisResult;
 
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
     record::{self, TRAILER, Trailer},
     settings::{Settings, millis},
     tier::{RedisTier, command, filled, generation_of, generations, tail, whole},
+    transfers::{LONGEST_TRANSFER, Patience},
     watch::Attached,
 };
 
@@ -34,33 +35,19 @@ pub(crate) const LONGEST_SMALL: usize = LARGE_VALUE + TRAILER;
 /// The size of a large value of which nothing else is known.
 pub(crate) const UNKNOWN: usize = usize::MAX;
 
-/// The bytes in a second that a connection carries at least. What a large value takes at this rate is added to its budget,
-const RATE: usize = 16 << 20;
-
-/// but no more than this: about what a call waits for a value that is dear.
-const LONGEST_TRANSFER: Duration = Duration::from_secs(2);
-
 /// How long a value stays apart that no script has stored, at least; and how many budgets.
 const APART: Duration = Duration::from_secs(10);
 const BUDGETS_APART: u32 = 4;
 
-/// How often the two connections may find different values.
-const TRIES: usize = 2;
-
 /// No string in Redis is longer.
 const LONGEST: usize = 512 << 20;
-
-/// How long these bytes are on their way.
-fn transfer(bytes: usize) -> Duration {
-    let millis = bytes.saturating_mul(1000) / RATE;
-    Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX)).min(LONGEST_TRANSFER)
-}
 
 /// The settings of a connection for large values.
 pub(crate) fn settings(main: &Settings) -> Settings {
     Settings {
         // A check may have to wait for what was asked before.
         check_timeout: main.check_timeout.saturating_add(2 * LONGEST_TRANSFER),
+        has_substitute: true,
         ..main.clone()
     }
 }
@@ -128,6 +115,60 @@ impl Head {
     }
 }
 
+/// What the two connections had under a key, where they had not the same.
+#[derive(PartialEq, Eq)]
+struct Different {
+    place: usize,
+    here: Option<Stamp>,
+    there: Option<Stamp>,
+}
+
+impl Different {
+    fn new(place: usize, head: &Head, body: &[u8]) -> Self {
+        let stamp = |bytes: &[u8]| Trailer::of(bytes).map(|trailer| trailer.stamp);
+        Self { place, here: stamp(&head.tail), there: stamp(body) }
+    }
+}
+
+/// Something that is waited for beside something else.
+struct Beside<F: Future> {
+    future: Option<Pin<Box<F>>>,
+    ended: Option<F::Output>,
+}
+
+impl<F: Future> Beside<F> {
+    fn new(future: Option<F>) -> Self {
+        Self { future: future.map(Box::pin), ended: None }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// Waits for the other one, and goes on with this one meanwhile.
+    async fn during<T>(&mut self, other: impl Future<Output = T>) -> T {
+        let mut other = pin!(other);
+        poll_fn(|cx| {
+            let other = other.as_mut().poll(cx);
+            if other.is_pending()
+                && let Some(future) = &mut self.future
+                && let Poll::Ready(output) = future.as_mut().poll(cx)
+            {
+                (self.ended, self.future) = (Some(output), None);
+            }
+            other
+        })
+        .await
+    }
+
+    async fn end(self) -> Option<F::Output> {
+        match self.future {
+            Some(future) => Some(future.await),
+            None => self.ended,
+        }
+    }
+}
+
 /// A large value that was brought to a place of its own.
 pub(crate) struct Apart {
     pub(crate) place: String,
@@ -150,60 +191,37 @@ impl RedisTier {
         tags: &[String],
         budget: Budget,
     ) -> Result<Seen, TierError> {
-        let (began, patience) = (Instant::now(), self.patience(budget, UNKNOWN));
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let is_last = tries == TRIES || began.elapsed() >= patience;
-            if let Some(seen) = self.try_large(asks, tags, budget, is_last).await? {
-                return Ok(seen);
+        let patience = Patience::of_read(budget, self.way.settings().read_timeout);
+        let (seen, differing) = self.try_large(asks, tags, patience).await?;
+        if differing.is_empty() || !patience.allows_more() {
+            return Ok(seen);
+        }
+        let (seen, again) = self.try_large(asks, tags, patience).await?;
+        for different in again {
+            if differing.contains(&different) {
+                // It has not changed meanwhile: the two connections lead to different servers.
+                self.way.renew_large(asks[different.place].key);
             }
         }
+        Ok(seen)
     }
 
-    /// How long so many bytes are waited for.
-    fn patience(&self, budget: Budget, length: usize) -> Duration {
-        match budget {
-            Budget::Exactly(budget) => budget,
-            budget => budget.of_read(self.way.settings().read_timeout).saturating_add(transfer(length)),
-        }
-    }
-
-    /// The same; `None` if a value has changed between the two questions about it, unless this try `is_last`.
+    /// The same; and where the two connections had different values, which the value may have been changed between.
     async fn try_large(
         &self,
         asks: &[Ask<'_>],
         tags: &[String],
-        budget: Budget,
-        is_last: bool,
-    ) -> Result<Option<Seen>, TierError> {
+        patience: Patience,
+    ) -> Result<(Seen, Vec<Different>), TierError> {
         let longest = self.longest();
         let large: Vec<_> = (0..asks.len()).filter(|&place| asks[place].is_large()).collect();
         // Of a size that is not known, the main connection says it first.
         let is_known = large.iter().all(|&place| asks[place].size != UNKNOWN);
         // What is much longer than expected is not read before its length is known.
         let expected = |place: usize| asks[place].size.saturating_mul(2).max(LONGEST_SMALL).min(longest);
-        let mut early = is_known.then(|| {
-            let length = large.iter().fold(0_usize, |sum, &place| sum.saturating_add(asks[place].size));
-            let parts = large.iter().map(|&place| (place, expected(place))).collect();
-            Box::pin(self.bodies(asks, parts, length, budget))
-        });
-        let mut ended = None;
-        let (read, line) = {
-            let mut heads = pin!(self.heads(asks, tags, budget));
-            poll_fn(|cx| {
-                let heads = heads.as_mut().poll(cx);
-                if heads.is_pending()
-                    && ended.is_none()
-                    && let Some(early) = &mut early
-                    && let Poll::Ready(bodies) = early.as_mut().poll(cx)
-                {
-                    ended = Some(bodies);
-                }
-                heads
-            })
-            .await?
-        };
+        let parts = || large.iter().map(|&place| (place, expected(place))).collect();
+        let mut early = Beside::new(is_known.then(|| self.bodies(asks, parts(), patience)));
+        let (read, line) = early.during(self.heads(asks, tags, patience)).await?;
         let (mut records, heads, generations) = read;
         let mut wanted = Vec::with_capacity(heads.len());
         for (place, head) in heads {
@@ -212,40 +230,41 @@ impl RedisTier {
                 None => wanted.push((place, head)),
             }
         }
-        let mut bodies = match (ended, early) {
-            _ if wanted.is_empty() => Ok(Vec::new()),
-            (Some(bodies), _) => bodies,
-            (None, Some(early)) => early.await,
-            (None, None) => Ok(Vec::new()),
-        };
+        let mut differing = Vec::new();
+        if !early.has_ended() && patience.allows_more() {
+            // It need not wait behind what is large.
+            let (small, rest) = wanted.into_iter().partition(|(_, head)| head.length <= LONGEST_SMALL);
+            wanted = rest;
+            for (place, head, record) in early.during(self.small(asks, small, patience)).await? {
+                differing.extend(record.is_none().then(|| Different::new(place, &head, &[])));
+                records[place] = record.unwrap_or_else(|| head.unread());
+            }
+        }
+        let mut bodies =
+            if wanted.is_empty() { Ok(Vec::new()) } else { early.end().await.unwrap_or(Ok(Vec::new())) };
         if let Ok(found) = &mut bodies {
             let is_missing = |(place, head): &&(usize, Head)| !is_known || head.length > expected(*place);
-            let missing: Vec<_> = wanted.iter().filter(is_missing).collect();
+            let missing: Vec<_> =
+                wanted.iter().filter(is_missing).map(|(place, head)| (*place, head.length)).collect();
             if !missing.is_empty() {
-                let length = missing.iter().fold(0_usize, |sum, (_, head)| sum.saturating_add(head.length));
-                let parts: Vec<_> = missing.iter().map(|(place, _)| (*place, longest)).collect();
-                found.retain(|(place, _)| parts.iter().all(|(other, _)| other != place));
-                match self.bodies(asks, parts, length, budget).await {
+                found.retain(|(place, _)| missing.iter().all(|(other, _)| other != place));
+                match self.bodies(asks, missing, patience).await {
                     Ok(more) => found.extend(more),
                     Err(error) => bodies = Err(error),
                 }
             }
         }
-        let (mut bodies, mut has_changed) = (bodies.unwrap_or_default(), false);
+        let mut bodies = bodies.unwrap_or_default();
         for (place, head) in wanted {
             let body = bodies.iter_mut().find(|(of, _)| *of == place).map(|(_, body)| mem::take(body));
-            let record = body.map(|body| head.with(body));
-            has_changed |= matches!(record, Some(None));
-            records[place] = record.flatten().unwrap_or_else(|| head.unread());
-        }
-        if has_changed {
-            if !is_last {
-                return Ok(None);
+            let different = body.as_ref().map(|body| Different::new(place, &head, body));
+            let record = body.and_then(|body| head.with(body));
+            if record.is_none() {
+                differing.extend(different);
             }
-            // The two connections may lead to different servers.
-            self.way.renew_large();
+            records[place] = record.unwrap_or_else(|| head.unread());
         }
-        Ok(Some(Seen { records, generations, line }))
+        Ok((Seen { records, generations, line }, differing))
     }
 
     /// What the main connection has: small values, the heads of large ones with their places, and the generations of tags.
@@ -254,7 +273,7 @@ impl RedisTier {
         &self,
         asks: &[Ask<'_>],
         tags: &[String],
-        budget: Budget,
+        patience: Patience,
     ) -> Result<((Vec<Record>, Vec<(usize, Head)>, Vec<Option<u64>>), Arc<cached_core::Line>), TierError>
     {
         let mut batch = Batch::new();
@@ -291,17 +310,43 @@ impl RedisTier {
             }
             Ok((records, heads, generations))
         };
-        self.read(batch, budget, read).await
+        self.read(batch, Budget::Exactly(patience.left()), read).await
     }
 
-    /// The strings under the keys at these places, over the connection for large values, of each no more than so many bytes. They
-    /// are about so long together.
+    /// What is under the keys at these places, which is small although others of the function are large. `None` if it is large by now.
+    async fn small(
+        &self,
+        asks: &[Ask<'_>],
+        heads: Vec<(usize, Head)>,
+        patience: Patience,
+    ) -> Result<Vec<(usize, Head, Option<Record>)>, TierError> {
+        if heads.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut batch = Batch::new();
+        for (place, _) in &heads {
+            batch.add(command("PTTL", asks[*place].key));
+            batch.add(whole(asks[*place].key));
+        }
+        let read = |mut replies: Replies| {
+            let record = |(place, head)| {
+                let (left, bytes) = (replies.next()?, replies.next::<Vec<u8>>()?);
+                let is_small = bytes.len() <= LONGEST_SMALL;
+                let open = |bytes| record::open_at(replies.clock(), left, bytes);
+                let record = is_small.then(|| filled(bytes).map_or(Record::Absent, open));
+                Ok((place, head, record))
+            };
+            heads.into_iter().map(record).collect()
+        };
+        Ok(self.read(batch, Budget::Exactly(patience.left()), read).await?.0)
+    }
+
+    /// The strings under the keys at these places, over the connection for large values, of each no more than so many bytes.
     async fn bodies(
         &self,
         asks: &[Ask<'_>],
         parts: Vec<(usize, usize)>,
-        length: usize,
-        budget: Budget,
+        patience: Patience,
     ) -> Result<Vec<(usize, Vec<u8>)>, TierError> {
         let mut batch = Batch::new();
         for &(place, most) in &parts {
@@ -309,7 +354,8 @@ impl RedisTier {
             command.arg(0).arg(most.saturating_sub(1));
             batch.add(command);
         }
-        let answers = self.way.read_large(&batch, self.patience(budget, length)).await?;
+        let bytes = parts.iter().fold(0_usize, |sum, (_, most)| sum.saturating_add(*most));
+        let answers = self.way.read_large(&batch, bytes, patience).await?;
         let read =
             |mut replies: Replies| parts.iter().map(|&(place, _)| Ok((place, replies.next()?))).collect();
         Ok(self.way.understand(answers, read)?.0)
@@ -359,27 +405,14 @@ impl RedisTier {
         let (count, mut batch) = (values.len(), Batch::new());
         let own = self.way.settings().write_timeout;
         let apart = APART.max(own.saturating_mul(BUDGETS_APART));
-        let length = values.iter().fold(0_usize, |sum, (_, bytes)| sum.saturating_add(bytes.len()));
+        let bytes = values.iter().fold(0_usize, |sum, (_, bytes)| sum.saturating_add(bytes.len()));
         for (place, bytes) in values {
             let mut set = command("SET", &place);
             set.arg(bytes).arg("PX").arg(millis(apart));
             batch.add(set);
         }
-        let budget = budget.of_write(own).saturating_add(transfer(length));
-        let answers = self.way.change_large(&batch, budget).await?;
+        let answers = self.way.change_large(&batch, bytes, Patience::of_write(budget, own)).await?;
         let read = |mut replies: Replies| (0..count).try_for_each(|_| replies.next::<()>());
         self.way.understand(answers, read).map(|_| ())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_budget_follows_the_bytes_up_to_a_limit() {
-        assert_eq!(transfer(0), Duration::ZERO);
-        assert_eq!(transfer(RATE / 4), Duration::from_millis(250));
-        assert_eq!(transfer(UNKNOWN), LONGEST_TRANSFER);
     }
 }

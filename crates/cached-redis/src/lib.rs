@@ -69,11 +69,12 @@ mod tier;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;
 mod tracking;
+mod transfers;
 mod watch;
 mod way;
 
 pub use builder::RedisTierBuilder;
 pub use credentials::{Credentials, CredentialsError, CredentialsProvider};
-pub use health::RedisHealth;
+pub use health::{LargeHealth, RedisHealth};
 pub use state::{RedisState, RedisStateWatch};
 pub use tier::RedisTier;

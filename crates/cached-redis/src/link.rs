@@ -20,6 +20,7 @@ use crate::{
     reads::Reads,
     server_clock::ServerClock,
     state::Condition,
+    transfers::Transfers,
 };
 
 /// What operations and the supervisor share.
@@ -41,6 +42,7 @@ pub(crate) struct Link {
     graced: Mutex<Vec<Weak<Line>>>,
     pub(crate) gate: Gate,
     pub(crate) reads: Reads,
+    pub(crate) transfers: Transfers,
     pub(crate) condition: Condition,
 }
 
@@ -110,6 +112,7 @@ impl Link {
             graced: Mutex::default(),
             gate,
             reads: Reads::default(),
+            transfers: Transfers::default(),
             condition: Condition::new(),
         }
     }

@@ -14,6 +14,7 @@ use crate::{
     node::{Answers, Node},
     settings::Settings,
     state::RedisState,
+    transfers::Patience,
     watch::{Attached, Post},
 };
 
@@ -56,11 +57,15 @@ impl Cluster {
         match *self {}
     }
 
-    pub(crate) async fn read_large(&self, _: &Batch, _: Duration) -> Result<Answers, TierError> {
+    pub(crate) async fn read_large(&self, _: &Batch, _: usize, _: Patience) -> Result<Answers, TierError> {
         match *self {}
     }
 
-    pub(crate) async fn change_large(&self, _: &Batch, _: Duration) -> Result<Answers, TierError> {
+    pub(crate) async fn change_large(&self, _: &Batch, _: usize, _: Patience) -> Result<Answers, TierError> {
+        match *self {}
+    }
+
+    pub(crate) fn renew_large(&self, _: &str) {
         match *self {}
     }
 

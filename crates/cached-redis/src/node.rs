@@ -1,7 +1,11 @@
 //! One server, and the connection to it.
 
 use std::{
+    future::{Future, poll_fn},
+    iter,
+    pin::Pin,
     sync::{Arc, OnceLock},
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -26,6 +30,7 @@ use crate::{
     state::{Condition, RedisState},
     supervisor::Supervision,
     tier::whole,
+    transfers::{Patience, Transfer},
     watch::Watch,
 };
 
@@ -38,7 +43,7 @@ pub(crate) struct Node {
     pub(crate) link: Arc<Link>,
     supervision: Supervision,
     /// The connection for large values, from the first one on. It has a breaker of its own, and nothing is told over it.
-    large: OnceLock<Box<Self>>,
+    pub(crate) large: OnceLock<Box<Self>>,
 }
 
 /// What was answered to a batch.
@@ -61,7 +66,7 @@ impl Node {
     }
 
     /// The connection for large values; the main one, if there can be no other.
-    pub(crate) fn large(&self) -> Result<&Self, TierError> {
+    fn large(&self) -> Result<&Self, TierError> {
         let large = self.large.get_or_init(|| {
             let settings = Arc::new(large::settings(&self.settings));
             Box::new(Self::new(settings, Member::new(String::new()), Watch::mute()))
@@ -231,6 +236,55 @@ impl Node {
         }
     }
 
+    /// As [`read`](Self::read), of large values that have so many bytes together, over the connection for those.
+    pub(crate) async fn read_large(
+        &self,
+        batch: &Batch,
+        bytes: usize,
+        patience: Patience,
+    ) -> Result<Answers, TierError> {
+        let node = self.large()?;
+        node.in_turn(bytes, patience, |budget| node.read(batch, budget)).await
+    }
+
+    /// As [`change`](Self::change), of large values that have so many bytes together, over the connection for those.
+    pub(crate) async fn change_large(
+        &self,
+        batch: &Batch,
+        bytes: usize,
+        patience: Patience,
+    ) -> Result<Answers, TierError> {
+        let node = self.large()?;
+        node.in_turn(bytes, patience, |budget| node.change(batch, budget)).await
+    }
+
+    /// Runs what transfers so many bytes. What was counted before it is also sent before it: what overtakes it would take its time.
+    async fn in_turn<F: Future<Output = Result<Answers, TierError>>>(
+        &self,
+        bytes: usize,
+        patience: Patience,
+        run: impl FnOnce(Duration) -> F,
+    ) -> Result<Answers, TierError> {
+        let (mut run, mut running) = (Some(run), None::<(Transfer<'_>, Pin<Box<F>>)>);
+        poll_fn(|cx| {
+            if let Some((_, running)) = &mut running {
+                return running.as_mut().poll(cx);
+            }
+            let Some(run) = run.take() else { return Poll::Ready(Err(TierError::Unavailable)) };
+            let turn = self.link.transfers.turn();
+            let transfer = self.link.transfers.begin(bytes);
+            let Some(budget) = patience.left_of(transfer.time()) else {
+                return Poll::Ready(Err(TierError::Timeout));
+            };
+            let (_, running) = running.insert((transfer, Box::pin(run(budget))));
+            // Where there is a connection, it has the question after this.
+            let polled = running.as_mut().poll(cx);
+            drop(turn);
+            polled
+        })
+        .await
+    }
+
     /// What is under one key: as [`read`](Self::read), with others if many ask.
     pub(crate) async fn get(&self, key: &str, budget: Duration) -> Result<Got, TierError> {
         let place = self.admit()?;
@@ -292,17 +346,17 @@ impl Node {
     /// Ends the connection for ever. The others need not wait for this process any more.
     pub(crate) async fn close(&self) {
         let leave = self.leave();
-        // Before it takes leave: it registers this process.
-        self.supervision.close().await;
-        // A server that hangs must not keep the other connection.
-        if let Some(large) = self.large.get() {
-            large.supervision.close().await;
-            large.link.close();
+        let nodes = || iter::once(self).chain(self.large.get().map(|large| &**large));
+        // All of it first: what is waited for may take too long for the caller, who then goes away.
+        let ending: Vec<_> = nodes().map(|node| node.supervision.close()).collect();
+        nodes().for_each(|node| node.link.close());
+        // Before it takes leave: the background task registers this process.
+        for ending in ending {
+            ending.await;
         }
         if let Some(leave) = leave {
             leave.await;
         }
-        self.link.close();
     }
 
     /// Removes this process from the register: nothing that it holds is served any more.
@@ -322,6 +376,9 @@ impl Node {
     /// What came over this line does not fit the questions: if it is the current one, the connection is replaced.
     pub(crate) fn distrust(&self, line: &Line) {
         self.link.distrust(line);
+        if let Some(large) = self.large.get() {
+            large.link.distrust(line);
+        }
     }
 }
 

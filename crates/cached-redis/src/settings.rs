@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) retry_max: Duration,
     /// How many reads, and how many writes, may be under way at the same time.
     pub(crate) max_in_flight: usize,
+    /// Whether operations go over another connection while this one is down, which they are not to do in each short gap.
+    pub(crate) has_substitute: bool,
 }
 
 /// Where the servers of a cluster are for this process, by what they announce.

@@ -89,16 +89,21 @@ impl Supervision {
         Ok(())
     }
 
-    /// Ends it for ever. Returns when it has ended, unless its runtime stands still.
-    pub(crate) async fn close(&self) {
+    /// Ends it for ever, at once. Then there is the end to be waited for: it comes, unless its runtime stands still.
+    pub(crate) fn close(&self) -> impl Future<Output = ()> + Send + use<> {
         let task = {
             let mut task = self.task();
             self.is_closed.store(true, Ordering::Release);
             task.take()
         };
-        if let Some(task) = task {
+        if let Some(task) = &task {
             task.abort();
-            let _ = timeout(self.settings.connect_timeout, task).await;
+        }
+        let limit = self.settings.connect_timeout;
+        async move {
+            if let Some(task) = task {
+                let _ = timeout(limit, task).await;
+            }
         }
     }
 
@@ -151,7 +156,7 @@ impl Supervisor {
                     // or a server that accepts and then hangs up would be hammered.
                     if since.elapsed() > self.settings.retry_max {
                         backoff.reset();
-                        self.publish(State::Down(TierCause::Lost));
+                        self.publish(self.between());
                         continue;
                     }
                     TierCause::Lost
@@ -254,6 +259,11 @@ impl Supervisor {
             Ok(heartbeat)
         };
         timeout(self.settings.connect_timeout, attempt).await.unwrap_or_else(|_| Err(stage.cause()))
+    }
+
+    /// What operations find between a connection and the one that is made in its place at once.
+    fn between(&self) -> State {
+        if self.settings.has_substitute { State::Connecting } else { State::Down(TierCause::Lost) }
     }
 
     fn publish(&self, state: State) {

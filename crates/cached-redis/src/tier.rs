@@ -419,11 +419,11 @@ impl Tier for RedisTier {
         }
         let kept: Vec<_> = fills.iter().map(|fill| fill.tags.len()).collect();
         let is_large = |fill: &TierFill| fill.bytes.len() > LARGE_VALUE;
-        let (places, waited) = if fills.iter().any(is_large) && !planted!("fill-without-lease-compare") {
-            Box::pin(self.bring_large(&mut fills, budget)).await?
-        } else {
-            Default::default()
-        };
+        let (mut keys, mut places, mut waited) = Default::default();
+        if fills.iter().any(is_large) && !planted!("fill-without-lease-compare") {
+            keys = fills.iter().map(|fill| fill.key.clone()).collect::<Vec<_>>();
+            (places, waited) = Box::pin(self.bring_large(&mut fills, budget)).await?;
+        }
         let places = places.into_iter().chain(iter::repeat_with(|| None));
         let mut batch = Batch::new();
         for (TierFill { key, token, mut bytes, ttl, tags }, place) in fills.into_iter().zip(places) {
@@ -458,9 +458,11 @@ impl Tier for RedisTier {
             kept.iter().map(stored).collect::<RedisResult<Vec<i64>>>()
         };
         let (stored, line) = self.change_within(batch, budget, read).await?;
-        if stored.contains(&-1) {
-            // It was lost on its way, as when all keys were removed; or the two connections lead to different servers.
-            self.way.renew_large();
+        if let Some(lost) = stored.iter().position(|stored| *stored == -1) {
+            // On its way, as when all keys were removed; or the two connections lead to different servers.
+            if let Some(key) = keys.get(lost) {
+                self.way.renew_large(key);
+            }
             return Err(TierError::Unavailable);
         }
         Ok(Filled { stored: stored.into_iter().map(|stored| stored == 1).collect(), line })

@@ -1,6 +1,6 @@
 //! To one server, or to the cluster that holds the key.
 
-use std::{ops::Deref, sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc};
 
 use cached_core::{Attachment, Budget, Line, TierCause, TierError};
 use redis::RedisResult;
@@ -15,6 +15,7 @@ use crate::{
     node::{Answers, Node},
     settings::Settings,
     state::RedisState,
+    transfers::Patience,
     watch::{Attached, Post, Watch},
 };
 
@@ -112,18 +113,28 @@ impl Way {
     }
 
     /// As [`read`](Self::read), over the connections for large values.
-    pub(crate) async fn read_large(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
+    pub(crate) async fn read_large(
+        &self,
+        batch: &Batch,
+        bytes: usize,
+        patience: Patience,
+    ) -> Result<Answers, TierError> {
         match self {
-            Self::One(node) => node.large()?.read(batch, budget).await,
-            Self::Many(cluster) => cluster.read_large(batch, budget).await,
+            Self::One(node) => node.read_large(batch, bytes, patience).await,
+            Self::Many(cluster) => cluster.read_large(batch, bytes, patience).await,
         }
     }
 
     /// As [`change`](Self::change), over the connections for large values.
-    pub(crate) async fn change_large(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
+    pub(crate) async fn change_large(
+        &self,
+        batch: &Batch,
+        bytes: usize,
+        patience: Patience,
+    ) -> Result<Answers, TierError> {
         match self {
-            Self::One(node) => node.large()?.change(batch, budget).await,
-            Self::Many(cluster) => cluster.change_large(batch, budget).await,
+            Self::One(node) => node.change_large(batch, bytes, patience).await,
+            Self::Many(cluster) => cluster.change_large(batch, bytes, patience).await,
         }
     }
 
@@ -185,9 +196,12 @@ impl Way {
         }
     }
 
-    /// Has the connections for large values made anew.
-    pub(crate) fn renew_large(&self) {
-        self.nodes().iter().for_each(|node| node.renew_large());
+    /// Has the connection for large values made anew that leads to the server of this key.
+    pub(crate) fn renew_large(&self, key: &str) {
+        match self {
+            Self::One(node) => node.renew_large(),
+            Self::Many(cluster) => cluster.renew_large(key),
+        }
     }
 
     /// Takes leave of the other processes, and of the servers.

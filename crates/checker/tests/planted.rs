@@ -43,7 +43,10 @@ fn again(how: &str, name: &str, seed: u64) -> String {
 enum Look<'a> {
     /// The plan of this bug, without it.
     Without(&'a str),
-    With { name: &'a str, promises: &'a str },
+    With {
+        name: &'a str,
+        promises: &'a str,
+    },
 }
 
 /// What is wrong with it, if anything.
@@ -93,9 +96,9 @@ fn every_planted_bug_is_found_and_nothing_without_one() {
         env::var(SEED).map_or_else(|_| seed_of_now(), |seed| seed.parse().expect("a seed is a number"));
     println!("again: {SEED}={seed}");
 
-    let plans: HashSet<_> = plants.iter().map(|&(_, _, plan)| plan).collect();
+    let shared: HashSet<_> = plants.iter().map(|&(_, _, plan)| plan).collect();
     let with = plants.iter().map(|&(name, promises, _)| Look::With { name, promises });
-    let looks: Vec<_> = plans.into_iter().map(Look::Without).chain(with).collect();
+    let looks: Vec<_> = shared.into_iter().map(Look::Without).chain(with).collect();
     let (next, wrong) = (Mutex::new(looks.into_iter()), Mutex::new(Vec::new()));
     let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
     thread::scope(|scope| {

@@ -311,6 +311,14 @@ fn compression_starts_at_its_border_and_only_if_it_helps() {
     assert!(!compressed(&[b'a'; 100], Some(101)));
     assert!(!compressed(&[b'a'; 100], None));
     assert!(!compressed(JSON, Some(0)) && !compressed(b"", Some(0)));
+    // As long as the payload is no help.
+    let noise: Vec<u8> =
+        (1..=600_u32).map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    let as_long = (0..40)
+        .map(|end| [noise.as_slice(), &vec![0; end]].concat())
+        .find(|payload| lz4_flex::block::compress(payload).len() == payload.len())
+        .expect("some end is worth as much as it costs");
+    assert!(!compressed(&as_long, Some(0)));
 }
 
 #[test]
@@ -318,6 +326,21 @@ fn more_tags_than_can_be_counted_are_an_error() {
     let tags = |count| Header { tags: vec![TagGeneration { tag: 1, generation: 1 }; count], ..header() };
     assert!(seal(&tags(65_535), JSON, &LIMITS).is_ok());
     assert!(seal(&tags(65_536), JSON, &LIMITS).unwrap_err().is_codec());
+}
+
+#[test]
+fn the_longest_envelope_is_as_long_as_is_said_and_is_allocated_at_once() {
+    let tags = vec![TagGeneration { tag: 1, generation: 1 }; 65_535];
+    let longest = Header { tags, stale_ms: 1, ..header() };
+    let limits = Limits { max_bytes: JSON.len(), compress_above: None };
+    let sealed = seal(&longest, JSON, &limits).unwrap();
+    assert_eq!((sealed.len(), sealed.capacity()), (limits.longest(), limits.longest()));
+    for header in [header(), Header { stale_ms: 1, tags: longest.tags[..2].to_vec(), ..header() }] {
+        let sealed = seal(&header, JSON, &limits).unwrap();
+        assert_eq!(sealed.len(), sealed.capacity());
+    }
+    let endless = Limits { max_bytes: usize::MAX, compress_above: None };
+    assert_eq!(endless.longest() - limits.longest(), u32::MAX as usize - JSON.len());
 }
 
 #[test]

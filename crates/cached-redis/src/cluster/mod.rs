@@ -29,11 +29,12 @@ use tokio::{runtime::Handle, sync::watch, time::timeout};
 use crate::{
     batch::Batch,
     endpoint::Endpoint,
-    health::RedisHealth,
+    health::{LargeHealth, RedisHealth},
     heartbeat::{Member, identity},
     node::{Answers, Node},
     settings::{Addresses, Settings},
     state::RedisState,
+    transfers::Patience,
     watch::{Attached, Post, Watch},
 };
 
@@ -148,12 +149,33 @@ impl Cluster {
         self.0.send(batch, Kind::Change, budget).await
     }
 
-    pub(crate) async fn read_large(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
-        self.0.send(batch, Kind::ReadLarge, budget).await
+    pub(crate) async fn read_large(
+        &self,
+        batch: &Batch,
+        bytes: usize,
+        patience: Patience,
+    ) -> Result<Answers, TierError> {
+        self.0.send(batch, Kind::ReadLarge(bytes, patience), patience.longest()).await
     }
 
-    pub(crate) async fn change_large(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
-        self.0.send(batch, Kind::ChangeLarge, budget).await
+    pub(crate) async fn change_large(
+        &self,
+        batch: &Batch,
+        bytes: usize,
+        patience: Patience,
+    ) -> Result<Answers, TierError> {
+        self.0.send(batch, Kind::ChangeLarge(bytes, patience), patience.longest()).await
+    }
+
+    /// Has the connection for large values made anew that leads to the server of this key, if that is known.
+    pub(crate) fn renew_large(&self, key: &str) {
+        let map = self.0.map.borrow().clone();
+        let nodes = self.0.nodes();
+        let owner = map.as_ref().and_then(|map| map.owner(slot(key.as_bytes())));
+        if let Some(node) = owner.and_then(|owner| nodes.by_address.get(owner)).cloned() {
+            drop(nodes);
+            node.renew_large();
+        }
     }
 
     /// Everybody that is known.
@@ -254,6 +276,7 @@ impl Cluster {
             last_answer_ms: all.iter().filter_map(|health| health.last_answer_ms).min(),
             tracking: !all.is_empty() && all.iter().all(|health| health.tracking),
             registered: !all.is_empty() && all.iter().all(|health| health.registered),
+            large: LargeHealth::together(all.iter().filter_map(|health| health.large.clone())),
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     batch::{Batch, Piece, Replies},
     node::{Answers, Node},
     settings::Addresses,
+    transfers::Patience,
 };
 
 /// How often a command is sent on. A slot moves from one server to another, and rarely on at once.
@@ -24,9 +25,9 @@ const REDIRECTIONS: usize = 5;
 pub(super) enum Kind {
     Read,
     Change,
-    /// Over the connections for large values.
-    ReadLarge,
-    ChangeLarge,
+    /// Over the connections for large values, which have so many bytes together.
+    ReadLarge(usize, Patience),
+    ChangeLarge(usize, Patience),
 }
 
 /// Whom a command is sent to.
@@ -82,8 +83,8 @@ impl Shared {
                 let answers = match kind {
                     Kind::Read => node.read(&batch, left).await?,
                     Kind::Change => node.change(&batch, left).await?,
-                    Kind::ReadLarge => node.large()?.read(&batch, left).await?,
-                    Kind::ChangeLarge => node.large()?.change(&batch, left).await?,
+                    Kind::ReadLarge(bytes, patience) => node.read_large(&batch, bytes, patience).await?,
+                    Kind::ChangeLarge(bytes, patience) => node.change_large(&batch, bytes, patience).await?,
                 };
                 Ok((node, target.is_asking, places, answers))
             });

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use cached_core::{Ask, Cache, Keyspace, LARGE_VALUE, Record, Take, Tier};
+use cached_core::{Ask, Budget, Cache, Keyspace, LARGE_VALUE, Note, Record, Take, Tier, TierCause};
 use cached_redis::{RedisState, RedisStateWatch, RedisTier};
 use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
 use tokio::time::timeout;
@@ -16,8 +16,8 @@ use tokio::time::timeout;
 use crate::{
     quiet::{commands_in, quiet},
     support::{
-        MAX_BYTES, MINUTE, NAMESPACE, Recorder, attach, builder, claim, delete, fill, get, lease, line, look,
-        put, tier, token, value, watched,
+        AMPLE, MAX_BYTES, MINUTE, NAMESPACE, Recorder, attach, builder, claim, delete, fill, get, lease,
+        line, look, put, tier, token, up, value, watched,
     },
 };
 
@@ -40,6 +40,15 @@ fn key(name: &str) -> String {
 async fn look_large(tier: &RedisTier, key: &str) -> Record {
     let asks = [Ask { size: 4 * MIB, ..Ask::new(key) }];
     tier.look(&asks, &[]).await.unwrap().records.remove(0)
+}
+
+/// The same, if it is there and can be had.
+async fn get_large(tier: &RedisTier, key: &str) -> Option<Vec<u8>> {
+    let asks = [Ask { size: 4 * MIB, ..Ask::new(key) }];
+    match tier.look(&asks, &[]).await.ok()?.records.remove(0) {
+        Record::Value(stored) => Some(stored.bytes).filter(|bytes| !bytes.is_empty()),
+        _ => None,
+    }
 }
 
 async fn bytes_of(tier: &RedisTier, key: &str) -> Vec<u8> {
@@ -317,6 +326,146 @@ async fn many_large_values_at_once_are_all_read_and_stored() {
     }
 }
 
+/// Together they take longer than one of them may.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_values_wait_for_those_before_them() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let writer = tier(&server.url());
+    let reader = RedisTier::builder(proxy.url()).operation_timeout(Duration::from_secs(1));
+    let reader = Arc::new(reader.build().unwrap());
+    attach(&reader, Arc::new(Recorder::default()));
+    let name = |number: usize| key(&format!("value:{number}"));
+    for number in 0..20 {
+        put(&writer, &name(number), vec![7; MIB], MINUTE).await.unwrap();
+    }
+    eventually_async("both connections are there", async || get_large(&reader, &name(0)).await.is_some())
+        .await;
+    // Two and a half seconds.
+    proxy.set_mode(Mode::Rate(RATE / 2));
+    let read = |number| {
+        let (reader, name) = (reader.clone(), name(number));
+        tokio::spawn(async move {
+            let asks = [Ask { size: MIB, ..Ask::new(&name) }];
+            reader.look(&asks, &[]).await
+        })
+    };
+    for read in (0..20).map(read).collect::<Vec<_>>() {
+        let seen = read.await.unwrap().unwrap();
+        assert!(matches!(&seen.records[0], Record::Value(stored) if stored.bytes.len() == MIB));
+    }
+    let large = reader.health().large.expect("there is a connection for them");
+    assert_eq!((large.state, large.breaker_opened, large.reconnects), (RedisState::Up, 0, 0));
+}
+
+/// A function may have values of all sizes.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_small_does_not_wait_behind_what_is_large() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let writer = tier(&server.url());
+    let reader = Arc::new(RedisTier::builder(proxy.url()).build().unwrap());
+    attach(&reader, Arc::new(Recorder::default()));
+    put(&writer, &key("large"), vec![7; 12 * MIB], MINUTE).await.unwrap();
+    put(&writer, &key("small"), b"small".to_vec(), MINUTE).await.unwrap();
+    let failing = token();
+    lease(&writer, claim(&key("failed"), failing, Take::Free)).await.unwrap();
+    assert!(writer.fail(&key("failed"), failing, &Note(b"why".to_vec())).await.unwrap());
+    eventually_async("both connections are there", async || {
+        get_large(&reader, &key("large")).await.is_some()
+    })
+    .await;
+    // Six seconds.
+    proxy.set_mode(Mode::Rate(RATE / 8));
+    let before = proxy.bytes_answered();
+    let large = {
+        let (reader, name) = (reader.clone(), key("large"));
+        tokio::spawn(async move {
+            let asks = [Ask { size: 12 * MIB, ..Ask::new(&name) }];
+            reader.look_within(&asks, &[], Budget::AtLeast(MINUTE)).await
+        })
+    };
+    eventually_async("a large value is on its way", async || proxy.bytes_answered() > before + MIB as u64)
+        .await;
+    let within = Budget::AtLeast(AMPLE);
+    for (name, expected) in [("small", Some("small")), ("failed", None)] {
+        let name = key(name);
+        let asks = [Ask { size: 4 * MIB, ..Ask::new(&name) }];
+        let record = reader.look_within(&asks, &[], within).await.unwrap().records.remove(0);
+        match (record, expected) {
+            (Record::Value(stored), Some(text)) => assert_eq!(stored.bytes, text.as_bytes()),
+            (Record::Error(note), None) => assert_eq!(note.0, b"why"),
+            (other, _) => panic!("{name}: {other:?}"),
+        }
+    }
+    assert!(!large.is_finished(), "they were behind it");
+    let seen = large.await.unwrap().unwrap();
+    assert!(matches!(&seen.records[0], Record::Value(stored) if stored.bytes.len() == 12 * MIB));
+}
+
+/// What comes over the first connection keeps its heartbeat waiting for longer than that may take.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_values_do_not_break_the_first_connection_where_it_is_the_only_one() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let writer = tier(&server.url());
+    for name in ["a", "b", "c", "d"] {
+        put(&writer, &key(name), vec![7; 12 * MIB], MINUTE).await.unwrap();
+    }
+    drop(writer);
+    // A heartbeat may take as long, and one that is late is not one of a supervisor that stands still.
+    let reader = RedisTier::builder(proxy.url()).connect_timeout(Duration::from_millis(500));
+    let reader = reader.retry(Duration::from_millis(50), Duration::from_secs(10));
+    let reader = Arc::new(reader.build().unwrap());
+    attach(&reader, Arc::new(Recorder::default()));
+    up(&reader).await;
+    server.cli(&["CONFIG", "SET", "maxclients", "1"]);
+    eventually_async("it is known that there can be no second one", async || {
+        let _ = look_large(&reader, &key("none")).await;
+        reader.health().large.is_some_and(|large| large.state == RedisState::Down)
+    })
+    .await;
+    assert_eq!(reader.health().large.unwrap().cause, Some(TierCause::TooManyClients));
+    // A second and a half.
+    proxy.set_mode(Mode::Rate(2 * RATE));
+    let read = |name| {
+        let (reader, name) = (reader.clone(), key(name));
+        tokio::spawn(async move {
+            let asks = [Ask { size: 12 * MIB, ..Ask::new(&name) }];
+            reader.look_within(&asks, &[], Budget::AtLeast(AMPLE)).await
+        })
+    };
+    for read in ["a", "b", "c", "d"].map(read) {
+        let seen = read.await.unwrap().unwrap();
+        assert!(matches!(&seen.records[0], Record::Value(stored) if stored.bytes.len() == 12 * MIB));
+    }
+    assert_eq!((reader.state(), reader.health().reconnects), (RedisState::Up, 0));
+}
+
+/// Where it could go over the first one meanwhile, and all that is small would wait.
+#[tokio::test]
+async fn a_lost_second_connection_is_waited_for() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let reader = builder(&proxy.url()).retry(Duration::from_millis(10), Duration::from_millis(100));
+    let reader = reader.build().unwrap();
+    attach(&reader, Arc::new(Recorder::default()));
+    put(&reader, &key("value"), vec![7; 2 * MIB], MINUTE).await.unwrap();
+    assert_eq!(bytes_of(&reader, &key("value")).await.len(), 2 * MIB);
+    // One that was young counts as a failed attempt.
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    // A connection takes several round trips, and an answer one.
+    proxy.set_mode(Mode::Delay(Duration::from_millis(100)));
+    assert_eq!(cut_those_that_carry(&server), 1);
+    eventually_async("it is known", async || {
+        let large = reader.health().large.unwrap();
+        large.state != RedisState::Up || large.reconnects > 0
+    })
+    .await;
+    assert_eq!(bytes_of(&reader, &key("value")).await.len(), 2 * MIB);
+    assert_eq!(reader.health().large.unwrap().reconnects, 1, "it came over the first one");
+}
+
 #[tokio::test]
 async fn where_there_can_be_no_second_connection_the_first_one_takes_large_values() {
     let server = RedisServer::start();
@@ -376,6 +525,78 @@ async fn a_server_that_hangs_keeps_no_connection_when_the_tier_is_closed() {
     })
     .await;
     assert!(put(&tier, &key("value"), vec![7; 2 * LARGE_VALUE], MINUTE).await.is_err());
+}
+
+/// Nothing drives the runtime on which its tasks are.
+#[test]
+fn a_close_that_is_cut_off_ends_both_connections() {
+    let server = RedisServer::start();
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (first, second) = (runtime(), runtime());
+    let tier = first.block_on(async {
+        let tier = watched(&server.url()).await.0;
+        put(&tier, &key("value"), vec![7; 2 * LARGE_VALUE], MINUTE).await.unwrap();
+        tier
+    });
+    assert_eq!(server.cli(&["CLIENT", "LIST"]).lines().count(), 3, "one more asks");
+    second.block_on(async {
+        let _ = timeout(Duration::from_millis(100), tier.close()).await;
+    });
+    first.block_on(eventually_async("only the one that asks is there", async || {
+        server.cli(&["CLIENT", "LIST"]).lines().count() == 1
+    }));
+}
+
+/// An answer for which there was no question.
+#[tokio::test]
+async fn a_second_connection_that_is_out_of_step_is_replaced() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port());
+    let tier = watched(&proxy.url()).await.0;
+    put(&tier, &key("value"), vec![7; 2 * LARGE_VALUE], MINUTE).await.unwrap();
+    assert_eq!(tier.health().large.unwrap().reconnects, 0);
+    proxy.inject(b":7\r\n");
+    eventually_async("the first one was replaced", async || {
+        look(&tier, &key("small")).await.is_ok() && tier.health().reconnects >= 1
+    })
+    .await;
+    assert_eq!(tier.health().large.unwrap().reconnects, 0);
+    eventually_async("large values are read again", async || {
+        let is_there = get_large(&tier, &key("value")).await.is_some();
+        is_there && tier.health().large.unwrap().reconnects >= 1
+    })
+    .await;
+}
+
+/// The user may not rename.
+#[tokio::test]
+async fn what_redis_does_not_take_is_loaded_once_in_each_process() {
+    let server = RedisServer::start();
+    server.cli(&["ACL", "SETUSER", "app", "on", ">secret", "~*", "+@all", "-rename"]);
+    let url = server.url().replace("redis://", "redis://app:secret@");
+    let processes = [process(tier(&url)), process(tier(&url))];
+    let loads = AtomicUsize::new(0);
+    let load = async || {
+        loads.fetch_add(1, Ordering::SeqCst);
+        Ok::<_, std::convert::Infallible>("x".repeat(2 * LARGE_VALUE))
+    };
+    for process in &processes {
+        assert_eq!(process.values.get_or_load(&0, load).await.unwrap().len(), 2 * LARGE_VALUE);
+        process.cache.flush().await;
+    }
+    // Three times as long as what has no word in Redis is kept.
+    for _ in 0..30 {
+        for process in &processes {
+            process.values.get_or_load(&0, load).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(loads.load(Ordering::SeqCst), 2);
+    processes[1].values.delete(&0).confirmed().await.unwrap();
+    for process in &processes {
+        process.values.get_or_load(&0, load).await.unwrap();
+    }
+    assert_eq!(loads.load(Ordering::SeqCst), 4, "it is invalidated in all of them");
 }
 
 /// The connection for large values costs nothing that counts while nothing is asked over it.
