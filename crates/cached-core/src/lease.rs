@@ -250,11 +250,14 @@ impl Lease {
         {
             // The way of a small value may be open all the same. Its word is there for as long as the value would be, as each process
             // keeps its own for so long, and nobody is told of the removal of what is not there any more.
-            function.say_unshared(&Error::codec(format!("a value of {length} bytes: {error}")));
+            let why = Error::codec(format!("a value of {length} bytes: {error}"));
             let stub = self.shared.seal_stub(&self.name, created_ms, life);
             let stub = stub.map_err(|_| TierError::Unavailable)?;
             let Some((again, put)) = self.put(stub, life, Budget::Own) else { return Ok(Verdict::Undecided) };
             (asked, filled, is_stub) = (again, put.await, true);
+            if filled.is_ok() {
+                function.say_unshared(&why);
+            }
         }
         let keep: fn(Claim) -> Verdict = if is_stub { Verdict::Stubbed } else { Verdict::Stored };
         let mut filled = filled?;
