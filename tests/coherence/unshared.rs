@@ -269,6 +269,27 @@ async fn what_the_tier_does_not_take_in_time_is_loaded_once_in_each_process() {
     assert_eq!((call(&a).await, call(&b).await, source.runs()), (2, 2, 5), "one has stored it for both");
 }
 
+/// Another process may read what this one cannot, such as a value that did not come to it in time.
+#[tokio::test]
+async fn what_the_tier_does_not_take_in_time_displaces_nothing() {
+    let clock = ManualClock::new();
+    let (tier, switches) = (FakeTier::new(&clock), Arc::new(Switches::default()));
+    let odd = Odd(tier.same_connection(), switches.clone());
+    let cache = Cache::builder().namespace("test").tier(odd).clock(clock.clock()).build().unwrap();
+    let source = Source::open();
+    switches.slow.store(true, SeqCst);
+    tier.overwrite("test:film:7", b"another's".to_vec());
+    assert_eq!(number(&film(&cache, &source, 7).await), 1);
+    cache.flush().await;
+    assert_eq!(tier.bytes("test:film:7"), Some(b"another's".to_vec()));
+    tier.remove("test:film:7");
+    // What is kept without a word of the tier is kept for the bound.
+    clock.advance(2 * SECOND);
+    assert_eq!(number(&film(&cache, &source, 7).await), 1);
+    cache.flush().await;
+    assert!(tier.bytes("test:film:7").is_some_and(|bytes| bytes.len() < 100), "a stub");
+}
+
 #[tokio::test]
 async fn large_values_are_written_under_leases_that_outlast_their_way_and_no_more_at_once_than_a_few() {
     let clock = ManualClock::new();

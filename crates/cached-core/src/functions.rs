@@ -23,7 +23,7 @@ use crate::{
     notice,
     site::{Owner, Site},
     stats::{Count, Counters, FunctionStats, Stats},
-    tier::LARGE_VALUE,
+    tier::{LARGE_VALUE, TierError},
 };
 
 /// One function, or all that share a template.
@@ -46,6 +46,7 @@ pub(crate) struct Function {
     /// until one was.
     is_codec_unsure: AtomicBool,
     is_unshared_said: AtomicBool,
+    is_untaken_said: AtomicBool,
     /// The print of the first site with this template that uses the shared tier; 0 if there was none.
     user: AtomicU64,
     /// There are several, and they are not one function.
@@ -68,6 +69,7 @@ impl Function {
             hot: Hot::default(),
             is_codec_unsure: AtomicBool::new(true),
             is_unshared_said: AtomicBool::new(false),
+            is_untaken_said: AtomicBool::new(false),
             user: AtomicU64::new(0),
             has_clash: AtomicBool::new(false),
             #[cfg(feature = "metrics")]
@@ -100,6 +102,13 @@ impl Function {
     pub(crate) fn say_unshared(&self, why: &Error) {
         if !self.is_unshared_said.swap(true, Ordering::Relaxed) {
             notice::warn(self.name, &format!("{why}; each process keeps its own values"));
+        }
+    }
+
+    /// The shared tier did not take a value, although it takes a word of it: said once.
+    pub(crate) fn say_untaken(&self, bytes: usize, why: &TierError) {
+        if !self.is_untaken_said.swap(true, Ordering::Relaxed) {
+            notice::warn(self.name, &format!("a value of {bytes} bytes: {why}; each process keeps its own"));
         }
     }
 

@@ -11,11 +11,11 @@ use std::{
 use tokio::{runtime::Handle, task::AbortHandle};
 
 use crate::{
-    Error,
     budget::Budget,
     claim::Claim,
     clock::{Nanos, nanos},
     either::{Either, either, within},
+    envelope::{self, Expect},
     functions::Function,
     line::Line,
     marks::Mark,
@@ -245,19 +245,26 @@ impl Lease {
         let length = bytes.len();
         let Some((asked, put)) = self.put(bytes, life, budget) else { return Ok(Verdict::Undecided) };
         let (mut asked, mut filled) = (asked, put.await);
-        if let Err(error) = &filled
+        if let Err(error @ (TierError::Timeout | TierError::Refused(_))) = &filled
             && length > LARGE_VALUE
         {
-            // The way of a small value may be open all the same. Its word is there for as long as the value would be, as each process
+            let why = error.clone();
+            if self.is_over_value().await {
+                // Another process may read that.
+                return Err(why);
+            }
+            // The way of a small value may be open all the same. The stub is there for as long as the value would be, as each process
             // keeps its own for so long, and nobody is told of the removal of what is not there any more.
-            let why = Error::codec(format!("a value of {length} bytes: {error}"));
             let stub = self.shared.seal_stub(&self.name, created_ms, life);
             let stub = stub.map_err(|_| TierError::Unavailable)?;
             let Some((again, put)) = self.put(stub, life, Budget::Own) else { return Ok(Verdict::Undecided) };
-            (asked, filled, is_stub) = (again, put.await, true);
-            if filled.is_ok() {
-                function.say_unshared(&why);
+            let stubbed = put.await?;
+            if stubbed.stored.first() != Some(&true) {
+                // The value itself may have been stored.
+                return Ok(Verdict::Undecided);
             }
+            function.say_untaken(length, &why);
+            (asked, filled, is_stub) = (again, Ok(stubbed), true);
         }
         let keep: fn(Claim) -> Verdict = if is_stub { Verdict::Stubbed } else { Verdict::Stored };
         let mut filled = filled?;
@@ -280,6 +287,18 @@ impl Lease {
         // Something was said about the key since the lease was taken. It may have been about the lease itself, as a tier may
         // tell one of one's own words: what counts is whether the value is still there.
         Ok(self.look_again().await?.map_or(Verdict::Rejected, keep))
+    }
+
+    /// Whether a value that is no stub is under the key; as far as that can be found out.
+    async fn is_over_value(&self) -> bool {
+        let expect = Expect { schema: self.name.schema, check: self.name.check };
+        match self.shared.tier.look_at(&self.name.text).await {
+            Ok((Record::Value(stored), _)) => {
+                let opened = envelope::open(&stored.bytes, &expect, &self.shared.limits);
+                !opened.is_ok_and(|opened| opened.header.is_stub)
+            }
+            looked => looked.is_err(),
+        }
     }
 
     /// Has the tier store these bytes in the place of the lease, beginning at that moment; `None` if they are out of date by now.

@@ -41,7 +41,7 @@ pub struct RedisHealth {
     pub large: Option<LargeHealth>,
 }
 
-/// What is known of the connection for large values, which is made for the first of them. While it is down, they go over the other one.
+/// What is known of the connection for large values, which is made for the first of them. While it cannot be made, they go over the other one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LargeHealth {
@@ -62,7 +62,11 @@ impl LargeHealth {
         let (gate, condition) = (node.gate(), node.condition());
         Self {
             state: condition.state(),
-            cause: condition.facts().cause(),
+            // Without one, the next connection is being made.
+            cause: condition
+                .facts()
+                .cause()
+                .or_else(|| (condition.state() == RedisState::Down).then_some(TierCause::Lost)),
             breaker_open: gate.is_open(),
             breaker_opened: gate.opened(),
             reconnects: condition.connections().saturating_sub(1),

@@ -141,10 +141,6 @@ impl<F: Future> Beside<F> {
         Self { future: future.map(Box::pin), ended: None }
     }
 
-    fn has_ended(&self) -> bool {
-        self.ended.is_some()
-    }
-
     /// Waits for the other one, and goes on with this one meanwhile.
     async fn during<T>(&mut self, other: impl Future<Output = T>) -> T {
         let mut other = pin!(other);
@@ -193,9 +189,7 @@ impl RedisTier {
     ) -> Result<Seen, TierError> {
         let patience = Patience::of_read(budget, self.way.settings().read_timeout);
         let (seen, differing) = self.try_large(asks, tags, patience).await?;
-        if differing.is_empty() || !patience.allows_more() {
-            return Ok(seen);
-        }
+        let Some(patience) = patience.anew().filter(|_| !differing.is_empty()) else { return Ok(seen) };
         let (seen, again) = self.try_large(asks, tags, patience).await?;
         for different in again {
             if differing.contains(&different) {
@@ -231,30 +225,36 @@ impl RedisTier {
             }
         }
         let mut differing = Vec::new();
-        if !early.has_ended() && patience.allows_more() {
-            // It need not wait behind what is large.
-            let (small, rest) = wanted.into_iter().partition(|(_, head)| head.length <= LONGEST_SMALL);
+        if !matches!(early.ended, Some(Ok(_))) && patience.allows_more() {
+            // It need not wait behind what is large, nor for a connection that does not bring it.
+            let (small, rest): (Vec<_>, _) =
+                wanted.into_iter().partition(|(_, head)| head.length <= LONGEST_SMALL);
             wanted = rest;
-            for (place, head, record) in early.during(self.small(asks, small, patience)).await? {
-                differing.extend(record.is_none().then(|| Different::new(place, &head, &[])));
-                records[place] = record.unwrap_or_else(|| head.unread());
+            let places: Vec<_> = small.iter().map(|(place, _)| *place).collect();
+            // Without an answer, they are among those that could not be had in time.
+            let found = early.during(self.small(asks, &places, patience)).await.ok();
+            let mut found = found.into_iter().flatten();
+            for (place, head) in small {
+                let record = found.next();
+                differing.extend(matches!(record, Some(None)).then(|| Different::new(place, &head, &[])));
+                records[place] = record.flatten().unwrap_or_else(|| head.unread());
             }
         }
-        let mut bodies =
-            if wanted.is_empty() { Ok(Vec::new()) } else { early.end().await.unwrap_or(Ok(Vec::new())) };
-        if let Ok(found) = &mut bodies {
+        let early = if wanted.is_empty() { None } else { early.end().await };
+        // Over a connection on which others have not come in time, no more is asked for.
+        let is_in_time = early.as_ref().is_none_or(Result::is_ok);
+        let mut bodies = early.and_then(Result::ok).unwrap_or_default();
+        if is_in_time {
             let is_missing = |(place, head): &&(usize, Head)| !is_known || head.length > expected(*place);
             let missing: Vec<_> =
                 wanted.iter().filter(is_missing).map(|(place, head)| (*place, head.length)).collect();
-            if !missing.is_empty() {
-                found.retain(|(place, _)| missing.iter().all(|(other, _)| other != place));
-                match self.bodies(asks, missing, patience).await {
-                    Ok(more) => found.extend(more),
-                    Err(error) => bodies = Err(error),
-                }
+            if !missing.is_empty()
+                && let Some(patience) = patience.anew()
+            {
+                bodies.retain(|(place, _)| missing.iter().all(|(other, _)| other != place));
+                bodies.extend(self.bodies(asks, missing, patience).await.unwrap_or_default());
             }
         }
-        let mut bodies = bodies.unwrap_or_default();
         for (place, head) in wanted {
             let body = bodies.iter_mut().find(|(of, _)| *of == place).map(|(_, body)| mem::take(body));
             let different = body.as_ref().map(|body| Different::new(place, &head, body));
@@ -317,26 +317,25 @@ impl RedisTier {
     async fn small(
         &self,
         asks: &[Ask<'_>],
-        heads: Vec<(usize, Head)>,
+        places: &[usize],
         patience: Patience,
-    ) -> Result<Vec<(usize, Head, Option<Record>)>, TierError> {
-        if heads.is_empty() {
+    ) -> Result<Vec<Option<Record>>, TierError> {
+        if places.is_empty() {
             return Ok(Vec::new());
         }
         let mut batch = Batch::new();
-        for (place, _) in &heads {
-            batch.add(command("PTTL", asks[*place].key));
-            batch.add(whole(asks[*place].key));
+        for &place in places {
+            batch.add(command("PTTL", asks[place].key));
+            batch.add(whole(asks[place].key));
         }
         let read = |mut replies: Replies| {
-            let record = |(place, head)| {
+            let record = |_| {
                 let (left, bytes) = (replies.next()?, replies.next::<Vec<u8>>()?);
                 let is_small = bytes.len() <= LONGEST_SMALL;
                 let open = |bytes| record::open_at(replies.clock(), left, bytes);
-                let record = is_small.then(|| filled(bytes).map_or(Record::Absent, open));
-                Ok((place, head, record))
+                Ok(is_small.then(|| filled(bytes).map_or(Record::Absent, open)))
             };
-            heads.into_iter().map(record).collect()
+            places.iter().map(record).collect()
         };
         Ok(self.read(batch, Budget::Exactly(patience.left()), read).await?.0)
     }

@@ -2,7 +2,6 @@
 
 use std::{
     future::{Future, poll_fn},
-    iter,
     pin::Pin,
     sync::{Arc, OnceLock},
     task::Poll,
@@ -157,7 +156,7 @@ impl Node {
         let ask = || self.watch.pulse.notify_one();
         let session = timeout_at(vigil.deadline().into(), self.link.tended_session(ask)).await;
         let session = session.ok().flatten().ok_or(TierError::Unavailable)?;
-        if !is_first {
+        if !is_first && !self.settings.has_substitute {
             vigil.begin_after_a_pause();
         }
         Ok(session)
@@ -207,7 +206,16 @@ impl Node {
 
     /// Runs what somebody waits for before he has a value, unless he would wait in vain.
     pub(crate) async fn read(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
-        let _place = self.admit()?;
+        let place = self.admit()?;
+        self.read_admitted(batch, budget, place).await
+    }
+
+    async fn read_admitted(
+        &self,
+        batch: &Batch,
+        budget: Duration,
+        _place: Place<'_>,
+    ) -> Result<Answers, TierError> {
         let mut vigil = Vigil::new(Instant::now(), budget);
         let (outcome, ended) = match self.run(batch, &mut vigil).await {
             Ok((answers, now)) => (Ok(answers), now),
@@ -227,6 +235,10 @@ impl Node {
 
     /// A read has ended.
     fn waited<T>(&self, outcome: &Result<T, TierError>, vigil: &Vigil, ended: Instant) {
+        if self.settings.has_substitute && self.link.current().is_none() {
+            // It has waited for a connection, and not for an answer.
+            return;
+        }
         let is_answered = matches!(outcome, Ok(_) | Err(TierError::Refused(_)));
         let has_opened = self.link.waited(&Waited::new(is_answered, vigil, ended));
         // A connection that has become mute is found out at once, and not when its next heartbeat is due.
@@ -244,7 +256,8 @@ impl Node {
         patience: Patience,
     ) -> Result<Answers, TierError> {
         let node = self.large()?;
-        node.in_turn(bytes, patience, |budget| node.read(batch, budget)).await
+        let place = node.admit()?;
+        node.in_turn(bytes, patience, |budget| node.read_admitted(batch, budget, place)).await
     }
 
     /// As [`change`](Self::change), of large values that have so many bytes together, over the connection for those.
@@ -258,7 +271,8 @@ impl Node {
         node.in_turn(bytes, patience, |budget| node.change(batch, budget)).await
     }
 
-    /// Runs what transfers so many bytes. What was counted before it is also sent before it: what overtakes it would take its time.
+    /// Runs what transfers so many bytes. Where there is a connection, what was counted before it is also sent before it: what overtakes it
+    /// would take its time.
     async fn in_turn<F: Future<Output = Result<Answers, TierError>>>(
         &self,
         bytes: usize,
@@ -267,17 +281,20 @@ impl Node {
     ) -> Result<Answers, TierError> {
         let (mut run, mut running) = (Some(run), None::<(Transfer<'_>, Pin<Box<F>>)>);
         poll_fn(|cx| {
-            if let Some((_, running)) = &mut running {
-                return running.as_mut().poll(cx);
+            if let Some((transfer, running)) = &mut running {
+                let polled = running.as_mut().poll(cx);
+                transfer.is_over = matches!(polled, Poll::Ready(Ok(_) | Err(TierError::Refused(_))));
+                return polled;
             }
             let Some(run) = run.take() else { return Poll::Ready(Err(TierError::Unavailable)) };
-            let turn = self.link.transfers.turn();
+            // Without a connection, observers may be told of the attempt at one, which is done under no lock.
+            let turn = self.link.current().map(|_| self.link.transfers.turn());
             let transfer = self.link.transfers.begin(bytes);
             let Some(budget) = patience.left_of(transfer.time()) else {
                 return Poll::Ready(Err(TierError::Timeout));
             };
             let (_, running) = running.insert((transfer, Box::pin(run(budget))));
-            // Where there is a connection, it has the question after this.
+            // The connection has the question after this.
             let polled = running.as_mut().poll(cx);
             drop(turn);
             polled
@@ -346,12 +363,18 @@ impl Node {
     /// Ends the connection for ever. The others need not wait for this process any more.
     pub(crate) async fn close(&self) {
         let leave = self.leave();
-        let nodes = || iter::once(self).chain(self.large.get().map(|large| &**large));
-        // All of it first: what is waited for may take too long for the caller, who then goes away.
-        let ending: Vec<_> = nodes().map(|node| node.supervision.close()).collect();
-        nodes().for_each(|node| node.link.close());
+        // All of it first: what is waited for may take too long for the caller, which then goes away.
+        let ending = self.supervision.close();
+        // Only now: a connection for large values that is made later finds that this one is closed.
+        let ending_large = self.large.get().map(|large| {
+            let ending = large.supervision.close();
+            large.link.close();
+            ending
+        });
+        self.link.close();
         // Before it takes leave: the background task registers this process.
-        for ending in ending {
+        ending.await;
+        if let Some(ending) = ending_large {
             ending.await;
         }
         if let Some(leave) = leave {

@@ -16,18 +16,24 @@ const RATE: usize = 16 << 20;
 /// No budget grows by more: about what a call waits for a value that is dear.
 pub(crate) const LONGEST_TRANSFER: Duration = Duration::from_secs(2);
 
+/// What is not waited for any more counts for no longer.
+const LONGEST_LEFT: Duration = Duration::from_secs(10);
+
 /// The bytes of them all.
 #[derive(Debug, Default)]
 pub(crate) struct Transfers {
     bytes: AtomicUsize,
+    /// Those that are not waited for any more and come all the same: until when, and their bytes.
+    left: Mutex<Vec<(Instant, usize)>>,
     turn: Mutex<()>,
 }
 
-/// One of them, until it has ended or is not waited for any more.
+/// One of them. If it is dropped before it is over, it counts for as long as it takes.
 #[derive(Debug)]
 pub(crate) struct Transfer<'a> {
     all: &'a Transfers,
     bytes: usize,
+    pub(crate) is_over: bool,
 }
 
 impl Transfers {
@@ -35,18 +41,26 @@ impl Transfers {
         // Several of the longest strings that there are fit in.
         let bytes = bytes.min(usize::MAX >> 16);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Transfer { all: self, bytes }
+        Transfer { all: self, bytes, is_over: false }
     }
 
     /// To be held while one is counted and sent.
     pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.turn)
     }
 
     /// How long it takes until all of them are there.
     pub(crate) fn time(&self) -> Duration {
-        time(self.bytes.load(Ordering::Relaxed))
+        let now = Instant::now();
+        let mut left = lock(&self.left);
+        left.retain(|(until, _)| *until > now);
+        let left = left.iter().fold(0_usize, |sum, (_, bytes)| sum.saturating_add(*bytes));
+        time(self.bytes.load(Ordering::Relaxed).saturating_add(left))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Transfer<'_> {
@@ -58,6 +72,10 @@ impl Transfer<'_> {
 
 impl Drop for Transfer<'_> {
     fn drop(&mut self) {
+        if !self.is_over {
+            let until = Instant::now() + self.all.time().min(LONGEST_LEFT);
+            lock(&self.all.left).push((until, self.bytes));
+        }
         self.all.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
@@ -80,8 +98,8 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// What the first answer says of a value decides how it is asked for, so a look may take the budget of two questions. A
-    /// `tier_timeout` is the limit of all of them.
+    /// What the first answer says of a value decides how it is asked for, so a look may take the budget of two questions; with a
+    /// `tier_timeout`, that of one.
     pub(crate) fn of_read(budget: Budget, read_timeout: Duration) -> Self {
         let began = Instant::now();
         let own = budget.of_read(read_timeout);
@@ -99,6 +117,15 @@ impl Patience {
     /// What is left for a question without large values.
     pub(crate) fn left(&self) -> Duration {
         self.all.saturating_sub(self.began.elapsed()).min(self.own)
+    }
+
+    /// The same from now on, where large values may take longer: they were not those that were asked for.
+    pub(crate) fn anew(self) -> Option<Self> {
+        if self.grows {
+            Some(Self { began: Instant::now(), ..self })
+        } else {
+            Some(self).filter(Self::allows_more)
+        }
     }
 
     /// Whether so much is left that a further question is not one that the server had no time to answer.
@@ -143,16 +170,26 @@ mod tests {
     #[test]
     fn a_value_takes_its_time_and_that_of_those_before_it() {
         let transfers = Transfers::default();
-        let first = transfers.begin(RATE / 4);
+        let mut first = transfers.begin(RATE / 4);
         assert_eq!(first.time(), 250 * MS);
-        let second = transfers.begin(RATE / 2);
+        let mut second = transfers.begin(RATE / 2);
         assert_eq!(second.time(), 750 * MS);
+        (first.is_over, second.is_over) = (true, true);
         drop(first);
         assert_eq!((second.time(), transfers.time()), (500 * MS, 500 * MS));
         drop(second);
         assert_eq!(transfers.time(), Duration::ZERO);
         let all = [transfers.begin(usize::MAX), transfers.begin(usize::MAX)];
         assert!(all[1].time() > LONGEST_TRANSFER);
+    }
+
+    #[test]
+    fn what_is_not_waited_for_any_more_is_on_its_way_all_the_same() {
+        let transfers = Transfers::default();
+        drop(transfers.begin(5 * RATE));
+        assert_eq!(transfers.time(), 5_000 * MS);
+        transfers.left.lock().unwrap()[0].0 = Instant::now();
+        assert_eq!((transfers.time(), transfers.left.lock().unwrap().len()), (Duration::ZERO, 0));
     }
 
     #[test]
