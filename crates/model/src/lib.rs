@@ -107,7 +107,7 @@ mod keyspace;
 mod landing;
 #[path = "../../cached-core/src/latency.rs"]
 mod latency;
-#[path = "../../cached-core/src/lease.rs"]
+#[path = "../../cached-core/src/lease/mod.rs"]
 mod lease;
 #[path = "../../cached-core/src/line.rs"]
 mod line;

@@ -288,6 +288,34 @@ mod tests {
         assert_eq!(weigh(&vec![None, Some(1_u64)]), 16);
     }
 
+    #[derive(Serialize)]
+    enum Kind {
+        Unit,
+        New(String),
+    }
+
+    #[derive(Serialize)]
+    struct New(String);
+
+    struct Octets(&'static [u8]);
+
+    impl Serialize for Octets {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_bytes(self.0)
+        }
+    }
+
+    #[test]
+    fn each_kind_of_value_is_counted() {
+        let text = size_of::<String>();
+        assert_eq!(weigh(&vec![Kind::Unit, Kind::Unit]), 2 * WORD);
+        assert_eq!(weigh(&vec![Kind::New("abc".into())]), WORD + text + 3);
+        assert_eq!((weigh(&New("abc".into())), weigh(&vec![New("abc".into())])), (3, text + 3));
+        assert_eq!((weigh(&Octets(b"abc")), weigh(&vec![Octets(b"abc")])), (3, HEADER + 3));
+        // An address is four numbers, and the text of one for people.
+        assert_eq!(weigh(&vec![std::net::Ipv4Addr::LOCALHOST]), 4);
+    }
+
     #[test]
     fn an_error_ends_the_count() {
         struct Broken;

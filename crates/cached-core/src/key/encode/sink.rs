@@ -212,3 +212,46 @@ impl Sink for Compare<'_> {
         self.buffer.truncate(start);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::hash::BuildHasher;
+
+    use foldhash::quality::FixedState;
+
+    use super::*;
+
+    fn hash(feed: impl FnOnce(&mut Hash<'_>)) -> u64 {
+        let (state, mut buffer) = (FixedState::default(), Vec::new());
+        let mut sink = Hash::new(state.build_hasher(), &mut buffer);
+        feed(&mut sink);
+        sink.finish()
+    }
+
+    #[test]
+    fn the_same_bytes_have_the_same_hash_whichever_way_they_come() {
+        let at_once = hash(|sink| sink.framed(3, b"abc").unwrap());
+        let by_another = hash(|sink| {
+            // What contains it is not whole yet.
+            sink.buffer().push(9);
+            sink.framed_by(3, |out| {
+                out.extend_from_slice(b"abc");
+                Ok(())
+            })
+            .unwrap();
+        });
+        assert_eq!(at_once, by_another);
+    }
+
+    #[test]
+    fn a_tag_counts_beside_the_widest_number() {
+        let of = |tag| hash(|sink| sink.fixed(tag, [0xff; 16]));
+        assert_ne!(of(1), of(2));
+    }
+
+    #[test]
+    fn a_length_counts() {
+        let of = |length: u32| hash(|sink| sink.head(1, length.to_le_bytes()));
+        assert!(of(0) != of(1) && of(1) != of(2) && of(1) != hash(|_| {}));
+    }
+}

@@ -174,6 +174,9 @@ fn no_text_is_forged() {
 
 #[test]
 fn scalars_are_readable() {
+    #[derive(Serialize)]
+    struct Nothing;
+
     assert_eq!(of(&-5_i64), "-5");
     assert_eq!(of(&u128::MAX), "340282366920938463463374607431768211455");
     assert_eq!(of(&true), "true");
@@ -186,7 +189,7 @@ fn scalars_are_readable() {
     assert_eq!(of(&Level::Low), "Low");
     assert_eq!(of(&Some(7)), "7");
     assert_eq!(of(&None::<u8>), "%N");
-    assert_eq!(of(&()), "%U");
+    assert_eq!((of(&()), of(&Nothing)), ("%U".into(), "%U".into()));
     assert_eq!(of(&Ipv4Addr::new(1, 2, 3, 4)), "1.2.3.4", "human-readable");
     assert_eq!(of(&format_args!("{}-{}", 1, 2)), "1-2", "displayed");
 }

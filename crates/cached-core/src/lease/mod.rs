@@ -1,20 +1,18 @@
 //! The right of one load to store what it finds, over all processes.
 
-use std::{
-    future::{Future, poll_fn},
-    mem,
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
+mod keeper;
+#[cfg(test)]
+mod tests;
+
+use std::{future::Future, mem, sync::Arc, time::Duration};
 
 use tokio::{runtime::Handle, task::AbortHandle};
 
+use self::keeper::Keeper;
 use crate::{
     budget::Budget,
     claim::Claim,
     clock::{Nanos, nanos},
-    either::{Either, either, within},
     envelope::{self, Expect},
     functions::Function,
     line::Line,
@@ -32,9 +30,6 @@ use crate::{
         TierFill, Token,
     },
 };
-
-/// A load that goes on renews the generations of its tags this often, so that they do not end before its value is stored.
-const SEEDED_FOR: Duration = Duration::from_secs(20);
 
 /// Held from before a load until its value is stored. While it is held, it is renewed; dropped before, it is given back.
 pub(crate) struct Lease {
@@ -109,55 +104,16 @@ impl Lease {
         if planted!("lease-not-renewed") {
             return;
         }
-        let (shared, name, token) = (self.shared.clone(), self.name.text.clone(), self.token);
-        let lease = shared.lease;
-        let mut claim = self.claim.clone();
-        let (keep, mut seeded) = (self.tags_kept.saturating_sub(claim.checked), claim.checked);
-        let mut leaving = shared.leaving.subscribe();
-        let task = runtime.spawn(async move {
-            let mut pause = lease / 3;
-            loop {
-                let closed = async {
-                    let _ = leaving.wait_for(|is_leaving| *is_leaving).await;
-                };
-                if let Some(Either::Left(())) = within(pause, either(closed, any_tag_ended(&claim))).await {
-                    let _ = shared.tier.release(&name, token, false).await;
-                    return;
-                }
-                if claim.tags.iter().any(|(tag, _)| !tag.is_alive()) {
-                    match ask_tags_again(&shared, &claim).await {
-                        Some(current) => claim = current,
-                        None => {
-                            // Its value would be refused, so nothing is to wait for it.
-                            give_up(&shared, &name, token).await;
-                            return;
-                        }
-                    }
-                }
-                let now = shared.clock.now();
-                if !claim.tags.is_empty() && now.saturating_sub(seeded) > nanos(SEEDED_FOR) {
-                    let (tags, keep) = (claim.tag_keys(), Duration::from_nanos(keep));
-                    let ask = TagAsk { keys: &tags, keep, more: false };
-                    match shared.tier.lease(&[], ask).await {
-                        Ok(leased) if claim.generations().ne(leased.generations.iter().copied()) => {
-                            give_up(&shared, &name, token).await;
-                            return;
-                        }
-                        Ok(_) => seeded = now,
-                        Err(_) => {}
-                    }
-                }
-                if !is_at_work() {
-                    pause = lease / 10;
-                    continue;
-                }
-                pause = match shared.tier.renew(&name, token, lease).await {
-                    Ok(true) => lease / 3,
-                    Ok(false) => return,
-                    Err(_) => lease / 10,
-                };
-            }
-        });
+        let keeper = Keeper {
+            shared: self.shared.clone(),
+            name: self.name.text.clone(),
+            token: self.token,
+            keep: Duration::from_nanos(self.tags_kept.saturating_sub(self.claim.checked)),
+            seeded: self.claim.checked,
+            claim: self.claim.clone(),
+            is_at_work,
+        };
+        let task = runtime.spawn(keeper.run());
         self.keeper = Some(task.abort_handle());
     }
 
@@ -475,16 +431,6 @@ pub(crate) async fn adopt(
         line: Line::joined([claim.line.clone(), adopted.line]),
         ..claim.clone()
     }))
-}
-
-/// Waits until something is said about a tag.
-async fn any_tag_ended(claim: &Claim) {
-    let mut listening: Vec<_> = claim.tags.iter().map(|(tag, _)| Box::pin(tag.listen().moved())).collect();
-    poll_fn(|cx| {
-        let is_over = listening.iter_mut().any(|one| one.as_mut().poll(cx).is_ready());
-        if is_over { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
 }
 
 /// What was said may have been about the tag's making, as a tier may tell one of one's own words. The claim with new marks
