@@ -280,10 +280,15 @@ impl Node {
         run: impl FnOnce(Duration) -> F,
     ) -> Result<Answers, TierError> {
         let (mut run, mut running) = (Some(run), None::<(Transfer<'_>, Pin<Box<F>>)>);
+        // What was given up still comes. Without a connection, it was not asked for, or does not come any more.
+        let is_on_its_way = |polled: &Poll<_>| {
+            let may_come = matches!(polled, Poll::Pending | Poll::Ready(Err(TierError::Timeout)));
+            may_come && self.link.current().is_some()
+        };
         poll_fn(|cx| {
             if let Some((transfer, running)) = &mut running {
                 let polled = running.as_mut().poll(cx);
-                transfer.is_over = matches!(polled, Poll::Ready(Ok(_) | Err(TierError::Refused(_))));
+                transfer.is_on_its_way = is_on_its_way(&polled);
                 return polled;
             }
             let Some(run) = run.take() else { return Poll::Ready(Err(TierError::Unavailable)) };
@@ -293,10 +298,11 @@ impl Node {
             let Some(budget) = patience.left_of(transfer.time()) else {
                 return Poll::Ready(Err(TierError::Timeout));
             };
-            let (_, running) = running.insert((transfer, Box::pin(run(budget))));
+            let (transfer, running) = running.insert((transfer, Box::pin(run(budget))));
             // The connection has the question after this.
             let polled = running.as_mut().poll(cx);
             drop(turn);
+            transfer.is_on_its_way = is_on_its_way(&polled);
             polled
         })
         .await

@@ -28,12 +28,13 @@ pub(crate) struct Transfers {
     turn: Mutex<()>,
 }
 
-/// One of them. If it is dropped before it is over, it counts for as long as it takes.
+/// One of them. If it is dropped while it is on its way, it counts for as long as it takes.
 #[derive(Debug)]
 pub(crate) struct Transfer<'a> {
     all: &'a Transfers,
     bytes: usize,
-    pub(crate) is_over: bool,
+    /// It was asked for, and has not come yet.
+    pub(crate) is_on_its_way: bool,
 }
 
 impl Transfers {
@@ -41,7 +42,7 @@ impl Transfers {
         // Several of the longest strings that there are fit in.
         let bytes = bytes.min(usize::MAX >> 16);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Transfer { all: self, bytes, is_over: false }
+        Transfer { all: self, bytes, is_on_its_way: false }
     }
 
     /// To be held while one is counted and sent.
@@ -72,7 +73,7 @@ impl Transfer<'_> {
 
 impl Drop for Transfer<'_> {
     fn drop(&mut self) {
-        if !self.is_over {
+        if self.is_on_its_way {
             let until = Instant::now() + self.all.time().min(LONGEST_LEFT);
             lock(&self.all.left).push((until, self.bytes));
         }
@@ -170,11 +171,10 @@ mod tests {
     #[test]
     fn a_value_takes_its_time_and_that_of_those_before_it() {
         let transfers = Transfers::default();
-        let mut first = transfers.begin(RATE / 4);
+        let first = transfers.begin(RATE / 4);
         assert_eq!(first.time(), 250 * MS);
-        let mut second = transfers.begin(RATE / 2);
+        let second = transfers.begin(RATE / 2);
         assert_eq!(second.time(), 750 * MS);
-        (first.is_over, second.is_over) = (true, true);
         drop(first);
         assert_eq!((second.time(), transfers.time()), (500 * MS, 500 * MS));
         drop(second);
@@ -187,6 +187,10 @@ mod tests {
     fn what_is_not_waited_for_any_more_is_on_its_way_all_the_same() {
         let transfers = Transfers::default();
         drop(transfers.begin(5 * RATE));
+        assert_eq!(transfers.time(), Duration::ZERO, "it was never asked for");
+        let mut sent = transfers.begin(5 * RATE);
+        sent.is_on_its_way = true;
+        drop(sent);
         assert_eq!(transfers.time(), 5_000 * MS);
         transfers.left.lock().unwrap()[0].0 = Instant::now();
         assert_eq!((transfers.time(), transfers.left.lock().unwrap().len()), (Duration::ZERO, 0));
