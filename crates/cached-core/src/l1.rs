@@ -14,8 +14,6 @@ use std::{
     },
 };
 
-use moka::sync::Cache;
-
 use crate::{
     claim::Claim,
     clock::Nanos,
@@ -23,8 +21,9 @@ use crate::{
     front,
     functions::Functions,
     kept::{Home, Kept, Parts},
-    key::{BuildPrehashed, Key, KeyHasher, KeyRef},
+    key::{Key, KeyHasher, KeyRef},
     leaving::Leaving,
+    map::Map,
     marks::Mark,
     policy::{Policy, Resident, Ticket, Uses},
     site::Site,
@@ -51,7 +50,7 @@ const FEWEST_LEFT: u64 = 1 << 20;
 const TURNS: usize = 64;
 
 pub(crate) struct L1 {
-    slots: Cache<Key, Arc<Kept>, BuildPrehashed>,
+    slots: Map,
     home: Arc<Home>,
     list: List<Arc<Kept>>,
     /// For each function with an entry cap, what it may keep.
@@ -144,7 +143,7 @@ impl L1 {
         functions: &Arc<Functions>,
     ) -> Self {
         Self {
-            slots: Cache::builder().build_with_hasher(BuildPrehashed::default()),
+            slots: Map::new(),
             home: Home::new(max_bytes),
             list: List::new(max_bytes),
             rosters: RwLock::default(),
@@ -165,7 +164,7 @@ impl L1 {
 
     /// The entry under `key` if it may still be served. One that is too old is dropped on the way.
     pub(crate) fn get(&self, site: &Site, key: KeyRef<'_>, now: Nanos) -> Option<Arc<Kept>> {
-        let mut kept = self.slots.get(&key)?;
+        let mut kept = self.slots.get(key)?;
         if kept.is_retired() {
             kept = self.get_in_turn(key)?;
         }
@@ -177,9 +176,9 @@ impl L1 {
         Some(kept)
     }
 
-    /// Whether there is anything under `key`: a short way to nothing.
+    /// As [`Map::has`].
     pub(crate) fn has(&self, key: &Key) -> bool {
-        self.slots.contains_key(&key.as_ref())
+        self.slots.has(key.as_ref())
     }
 
     /// Another one may be about to take the place of one that is retired.
@@ -187,7 +186,7 @@ impl L1 {
     fn get_in_turn(&self, key: KeyRef<'_>) -> Option<Arc<Kept>> {
         let _leaving = Leaving::begin();
         let _turn = self.turn(key.hash());
-        self.slots.get(&key).filter(|kept| !kept.is_retired())
+        self.slots.get(key).filter(|kept| !kept.is_retired())
     }
 
     /// Those who have to leave for it are told of by [`tell_evicted`](Self::tell_evicted).
@@ -198,7 +197,7 @@ impl L1 {
             claim.mark.name().len() + claim.tags.iter().map(|(tag, _)| tag_weight(tag)).sum::<usize>();
         let weight = u32::try_from(key.len() + names + slot.meta().weight + OVERHEAD).unwrap_or(u32::MAX);
         let turn = self.turn(key.hash());
-        let before = if self.has(key) { self.slots.get(&key.as_ref()) } else { None };
+        let before = if self.has(key) { self.slots.get(key.as_ref()) } else { None };
         if let Some(before) = &before {
             before.leave();
         }
@@ -240,7 +239,7 @@ impl L1 {
             // Everything was cleared meanwhile, or it had to leave at once.
             self.retire(&kept);
             kept.leave();
-            self.slots.invalidate(&key.as_ref());
+            self.slots.remove(key.as_ref());
         }
         drop(turn);
         self.list.shed(|kept| self.evict(kept));
@@ -252,11 +251,11 @@ impl L1 {
     pub(crate) fn remove(&self, key: &Key) {
         let _leaving = Leaving::begin();
         let turn = self.turn(key.hash());
-        let before = self.slots.get(&key.as_ref());
+        let before = self.slots.get(key.as_ref());
         if let Some(before) = &before {
             self.retire(before);
             before.leave();
-            self.slots.invalidate(&key.as_ref());
+            self.slots.remove(key.as_ref());
         }
         drop(turn);
     }
@@ -329,7 +328,7 @@ impl L1 {
         let key = kept.key();
         let _turn = self.turn(key.hash());
         if !kept.leave() {
-            self.slots.invalidate(&key.as_ref());
+            self.slots.remove(key.as_ref());
         }
     }
 
@@ -392,7 +391,7 @@ impl fmt::Debug for L1 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{cell::RefCell, time::Duration};
 
     use super::*;
     use crate::{
@@ -426,7 +425,7 @@ mod tests {
     }
 
     fn moka_has(l1: &L1, number: usize) -> bool {
-        l1.slots.contains_key(&key(number).as_ref())
+        l1.slots.has(key(number).as_ref())
     }
 
     #[test]
@@ -550,5 +549,44 @@ mod tests {
         assert!(bytes <= 40_000, "{bytes}");
         assert_eq!((0..97).filter(|number| get(&l1, &SITE, *number).is_some()).count() as u64, entries);
         assert_eq!((0..97).filter(|number| moka_has(&l1, *number)).count() as u64, entries);
+    }
+
+    thread_local!(static OWN: RefCell<Option<Arc<L1>>> = const { RefCell::new(None) });
+
+    /// Fills the tier of its thread with more than Moka takes in before it tidies up, when it is dropped.
+    struct Filler(Meta);
+
+    impl Slot for Filler {
+        fn meta(&self) -> &Meta {
+            &self.0
+        }
+    }
+
+    impl Drop for Filler {
+        fn drop(&mut self) {
+            let Some(l1) = OWN.with_borrow(Clone::clone) else { return };
+            (0..1_000).for_each(|number| fill(&l1, &SITE, 1_000 + number, 0));
+        }
+    }
+
+    /// Moka frees entries long after they were removed, and some of them under the lock with which it tidies up, which a look at any
+    /// entry may do. A fill would wait for that lock.
+    #[test]
+    fn a_value_that_is_freed_by_a_look_at_another_one_may_fill_the_tier() {
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let l1 = Arc::new(l1(1 << 20));
+            OWN.set(Some(l1.clone()));
+            for number in 0..100 {
+                let meta = Meta::new(0, Duration::ZERO, Duration::from_secs(1), 0);
+                let (tags, line) = (Box::default(), Line::certain());
+                let claim = Claim { mark: Marks::new().of("x"), tags, line, checked: 0 };
+                l1.insert(&SITE, &key(number % 10), Arc::new(Filler(meta)), claim, 0);
+                (0..100).for_each(|_| _ = get(&l1, &SITE, number % 10));
+            }
+            OWN.set(None);
+            done.send(()).unwrap();
+        });
+        is_done.recv_timeout(Duration::from_secs(60)).expect("it hangs");
     }
 }

@@ -48,6 +48,7 @@ mod lease;
 mod leaving;
 mod line;
 mod load;
+mod map;
 mod marks;
 mod note;
 mod notice;
