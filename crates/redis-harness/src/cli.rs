@@ -1,10 +1,8 @@
 //! One blocking command, answered as text.
 
-use std::time::Duration;
-
 use redis::{Client, IntoConnectionInfo, RedisResult, Value};
 
-const TIMEOUT: Duration = Duration::from_secs(5);
+use crate::wait::PATIENCE;
 
 /// Sends one command over a connection of its own.
 pub(crate) fn run(url: &str, args: &[&str]) -> RedisResult<String> {
@@ -12,9 +10,9 @@ pub(crate) fn run(url: &str, args: &[&str]) -> RedisResult<String> {
     // A test may count commands, and servers differ in how they count one that they do not know.
     let login = info.redis_settings().clone().set_skip_set_lib_name();
     let client = Client::open(info.set_redis_settings(login))?;
-    let mut connection = client.get_connection_with_timeout(TIMEOUT)?;
-    connection.set_read_timeout(Some(TIMEOUT))?;
-    connection.set_write_timeout(Some(TIMEOUT))?;
+    let mut connection = client.get_connection_with_timeout(PATIENCE)?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    connection.set_write_timeout(Some(PATIENCE))?;
     let (name, rest) = args.split_first().expect("a command has a name");
     redis::cmd(name).arg(rest).query::<Value>(&mut connection).map(|value| text(&value))
 }

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     port,
-    server::{BUS_PORT, RedisServer},
+    server::{BUS_PORT, CLUSTER, RedisServer},
     wait::eventually,
 };
 
@@ -279,7 +279,7 @@ impl RedisCluster {
 
 fn server(options: &[&str]) -> RedisServer {
     let bus = port::free().to_string();
-    let own = ["--cluster-enabled", "yes", "--cluster-node-timeout", NODE_TIMEOUT];
+    let own = [CLUSTER, "yes", "--cluster-node-timeout", NODE_TIMEOUT];
     // Before Redis 7 it has its distance from the other port.
     let bus = ["--cluster-port", &bus];
     let bus = if RedisServer::major_version() < 7 { &bus[..0] } else { &bus[..] };

@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     fs,
     io::ErrorKind,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{self, Child, Command, Stdio},
     sync::{
         LazyLock,
@@ -27,6 +27,12 @@ const MISSING: &str = "redis-server is not installed, and these tests need it. I
 
 /// Stands for the port of a cluster's bus among the options, which is known when the server's own port is.
 pub(crate) const BUS_PORT: &str = "{bus}";
+
+/// The option of a server of a cluster.
+pub(crate) const CLUSTER: &str = "--cluster-enabled";
+
+/// A file system in memory, where there is one.
+const MEMORY: &str = "/dev/shm";
 
 /// How far that is from the server's own port, unless it is given.
 const BUS_DISTANCE: u16 = 10_000;
@@ -92,9 +98,9 @@ impl RedisServer {
     }
 
     fn start_on(options: &[&str], sentinel: Option<&str>, with_tls: bool) -> Self {
+        let (port, tls_port, directory) = (0, None, directory(options.contains(&CLUSTER)));
         let options = options.iter().map(|&option| option.to_owned()).collect();
         let sentinel = sentinel.map(str::to_owned);
-        let (port, tls_port, directory) = (0, None, directory());
         let mut server = Self { port, tls_port, directory, sentinel, options, child: None };
         for _ in 0..ATTEMPTS {
             server.port = port::free();
@@ -323,13 +329,33 @@ fn binary() -> OsString {
     env::var_os(BINARY).unwrap_or_else(|| "redis-server".into())
 }
 
-/// A new directory for one server.
-fn directory() -> PathBuf {
+/// A new directory for one server. A server of a cluster answers nobody until each change of its map is on the disk, for which it
+/// waits for whatever else is being written there: a third of a second while a program is linked.
+fn directory(is_of_cluster: bool) -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!("cached-aside-redis-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let path = env::temp_dir().join(name);
+    // Another program may see other file systems.
+    let is_in_memory = is_of_cluster && env::var_os(BINARY).is_none() && Path::new(MEMORY).is_dir();
+    let root = if is_in_memory { PathBuf::from(MEMORY) } else { env::temp_dir() };
+    let path = root.join(name);
     // An earlier process with the same id may have been killed before it could clean up.
     let _ = fs::remove_dir_all(&path);
     fs::create_dir_all(&path).expect("creating a directory for redis-server");
     path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_of_a_cluster_waits_for_no_disk() {
+        let server = RedisServer::start_with(&[CLUSTER, "yes"]);
+        let has_memory = Path::new(MEMORY).is_dir() && env::var_os(BINARY).is_none();
+        assert_eq!(server.directory.starts_with(MEMORY), has_memory);
+        assert!(server.directory.join("nodes.conf").exists());
+        let directory = server.directory.clone();
+        drop(server);
+        assert!(!directory.exists());
+    }
 }
