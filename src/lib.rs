@@ -115,18 +115,3 @@ pub mod __private {
 
     pub use crate::default_cache;
 }
-
-/// The README's snippets compile.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
-
-/// So do those of the page about Redis.
-#[cfg(all(doctest, feature = "redis"))]
-#[doc = include_str!("../docs/redis.md")]
-struct RedisPage;
-
-/// So do those of the page about what can be seen.
-#[cfg(doctest)]
-#[doc = include_str!("../docs/observability.md")]
-struct Observability;

@@ -93,8 +93,6 @@ async fn no_call_waits_longer_for_the_loads_of_others_than_for_its_own() {
     // What began while the first one took too long has been waiting for as long by then.
     assert!(source.runs() <= 3, "{} loads", source.runs());
 }
-
-#[cfg(feature = "tracing")]
 #[tokio::test]
 async fn the_log_names_the_function_once_and_the_option_that_helps() {
     use std::{

@@ -3,7 +3,6 @@
 #![allow(unused_variables, reason = "an argument that only names the cache")]
 
 mod alone;
-#[cfg(feature = "redis")]
 mod fleet;
 mod kept;
 mod kinds;

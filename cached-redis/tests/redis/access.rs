@@ -1,0 +1,192 @@
+//! The rights that the documentation names are enough, and each of them is needed.
+
+use std::sync::Arc;
+
+use cached_core::{Grant, LARGE_VALUE, Moment, TagAsk, Take, Tier};
+use cached_redis::{RedisState, RedisTier};
+use redis_harness::{RedisServer, eventually_async};
+
+use crate::support::{
+    AMPLE, MINUTE, NAMESPACE, Recorder, attach, builder, claim, fill, get, lease, token, value,
+};
+
+const PAGE: &str = include_str!("../../../docs/redis.md");
+
+/// The commands of the page for a user, as they stand there, for the namespace of these tests.
+fn commands(user: &str) -> Vec<Vec<String>> {
+    let begin = format!("ACL SETUSER {user} ");
+    let lines = PAGE.lines().filter(|line| line.starts_with(&begin));
+    let namespace = format!("~{NAMESPACE}:*");
+    let word = |word: &str| if word == "~shop:*" { namespace.clone() } else { word.to_owned() };
+    lines.map(|line| line.split(' ').map(word).collect()).collect()
+}
+
+fn run(server: &RedisServer, command: &[String]) {
+    let words: Vec<_> = command.iter().map(String::as_str).collect();
+    server.cli(&words);
+}
+
+fn key(name: &str) -> String {
+    format!("{NAMESPACE}:{name}")
+}
+
+/// All that a cache asks of its tier, twice, since some of it is other commands then.
+async fn everything(tier: &RedisTier) {
+    for round in 0..2 {
+        let tags = [key(&format!("%tag:{round}"))];
+        let ask = TagAsk { keys: &tags, keep: MINUTE, more: true };
+        let (name, mine) = (key("entry"), token());
+        let leased = tier.lease(&[claim(&name, mine, Take::Force)], ask).await.unwrap();
+        assert_eq!(leased.grants, [Grant::Held]);
+        let since: Moment = leased.moment.expect("there is a journal");
+        assert!(tier.renew(&name, mine, MINUTE).await.unwrap());
+        assert!(tier.adopt(&tags, MINUTE * 10, since).await.unwrap().generations.is_some());
+        assert!(fill(tier, value(&name, mine, vec![1; 100], MINUTE)).await.unwrap());
+        assert!(get(tier, &name).await.unwrap().is_some());
+        assert!(tier.exists(&name).await.unwrap());
+        let (large, mine) = (key("large"), token());
+        lease(tier, claim(&large, mine, Take::Force)).await.unwrap();
+        assert!(fill(tier, value(&large, mine, vec![1; LARGE_VALUE + 1], MINUTE)).await.unwrap());
+        assert!(get(tier, &large).await.unwrap().is_some());
+        // Over a value, so that its trailer is written anew; and over nothing.
+        for name in [&name, &key("another")] {
+            let mine = token();
+            assert_eq!(lease(tier, claim(name, mine, Take::Force)).await.unwrap(), Grant::Held);
+            assert!(tier.release(name, mine, false).await.unwrap());
+        }
+        let failed = token();
+        lease(tier, claim(&key("failed"), failed, Take::Force)).await.unwrap();
+        assert!(tier.release(&key("failed"), failed, true).await.unwrap());
+        tier.incr(&key("counter"), 1, Some(MINUTE)).await.unwrap();
+        tier.delete(std::slice::from_ref(&name), &tags).await.unwrap();
+        tier.confirm().await.unwrap();
+        tier.lease(&[claim(&name, token(), Take::Force)], ask).await.unwrap();
+        tier.delete_matching(&key("e*")).await.unwrap();
+    }
+}
+
+/// A value that another program wrote, with a lease over it.
+const FOREIGN: [&str; 5] = ["SET", "ns:foreign", "value", "PX", "600000"];
+
+/// A journal that has to forget a tag, which was invalidated long ago.
+const JOURNAL: [&str; 6] = ["ZADD", "ns:%tags", "0", "0000000000000001", "1", "ns:%tag:old"];
+
+async fn foreign(tier: &RedisTier) {
+    get(tier, "ns:foreign").await.unwrap();
+    let mine = token();
+    assert_eq!(lease(tier, claim("ns:foreign", mine, Take::Force)).await.unwrap(), Grant::Held);
+    assert!(tier.release("ns:foreign", mine, false).await.unwrap());
+}
+
+async fn crowd(tier: &Arc<RedisTier>) {
+    let calls: Vec<_> = (0..200)
+        .map(|number| {
+            let tier = Arc::clone(tier);
+            tokio::spawn(async move { get(&tier, &key(&format!("of many {number}"))).await.unwrap() })
+        })
+        .collect();
+    for call in calls {
+        call.await.unwrap();
+    }
+}
+
+fn at(url: &str) -> Arc<RedisTier> {
+    let tier = Arc::new(builder(url).build().unwrap());
+    attach(&tier, Arc::new(Recorder::default()));
+    tier
+}
+
+async fn is_up(tier: &RedisTier) {
+    tier.connected().await.unwrap();
+    eventually_async("all works", async || tier.state() == RedisState::Up).await;
+}
+
+#[tokio::test]
+async fn one_server() {
+    let server = RedisServer::start();
+    let [command, ..] = &commands("app")[..] else { panic!("the page has a line for it") };
+    run(&server, command);
+    let tier = at(&format!("redis://app:password@127.0.0.1:{}/1", server.port()));
+    is_up(&tier).await;
+    everything(&tier).await;
+    crowd(&tier).await;
+    assert_eq!(server.cli(&["ACL", "LOG"]), "", "it asked for nothing that it may not");
+    let tier = at(&format!("redis://app:password@127.0.0.1:{}/", server.port()));
+    server.cli(&FOREIGN);
+    foreign(&tier).await;
+    assert_eq!(server.cli(&["ACL", "LOG"]), "");
+}
+
+/// It would be more than the least otherwise. What every user may send, what a tier without a cache sends, and what removes
+/// members that are gone for a minute, is excepted.
+#[tokio::test]
+async fn each_of_the_rights_is_needed() {
+    let server = RedisServer::start();
+    let [command, ..] = &commands("app")[..] else { panic!("the page has a line for it") };
+    let url = format!("redis://app:password@127.0.0.1:{}/", server.port());
+    let exceptions = ["+auth", "+hello", "+select", "+ping", "+hdel"];
+    let rights = command.iter().filter(|word| word.starts_with('+') && !exceptions.contains(&word.as_str()));
+    for right in rights {
+        let others = command.iter().filter(|word| *word != right).cloned();
+        let mut others: Vec<_> = others.collect();
+        others.insert(3, "reset".to_owned());
+        run(&server, &others);
+        server.cli(&["FLUSHALL"]);
+        server.cli(&["SCRIPT", "FLUSH"]);
+        server.cli(&FOREIGN);
+        server.cli(&JOURNAL);
+        server.cli(&["ACL", "LOG", "RESET"]);
+        let tier = at(&url);
+        // It ends where something fails, which is what it is about.
+        let all = tokio::spawn(async move {
+            everything(&tier).await;
+            crowd(&tier).await;
+            foreign(&tier).await;
+        });
+        eventually_async(&format!("{right} is missed"), async || !server.cli(&["ACL", "LOG"]).is_empty())
+            .await;
+        all.abort();
+    }
+}
+
+#[cfg(feature = "sentinel")]
+#[tokio::test]
+async fn sentinel() {
+    let primary = RedisServer::start();
+    commands("app").iter().take(2).for_each(|command| run(&primary, command));
+    let configuration = format!("sentinel monitor mymaster 127.0.0.1 {} 1\n", primary.port());
+    let sentinel = RedisServer::start_sentinel(&configuration, &[]);
+    for command in commands("sentinel-app") {
+        run(&sentinel, &command);
+    }
+    let url = format!("redis-sentinel://app:password@127.0.0.1:{}/mymaster", sentinel.port());
+    let tier = builder(&url).sentinel_username("sentinel-app").sentinel_password("password");
+    let tier = Arc::new(tier.connect_timeout(AMPLE).build().unwrap());
+    attach(&tier, Arc::new(Recorder::default()));
+    is_up(&tier).await;
+    everything(&tier).await;
+    for server in [&primary, &sentinel] {
+        assert_eq!(server.cli(&["ACL", "LOG"]), "");
+    }
+}
+
+#[cfg(feature = "cluster")]
+#[tokio::test]
+async fn cluster() {
+    let cluster = redis_harness::RedisCluster::start();
+    let [one, _, more] = &commands("app")[..] else { panic!("the page has three lines for it") };
+    for server in &cluster.servers {
+        run(server, one);
+        run(server, more);
+    }
+    let tier = at(&cluster.url().replace("//", "//app:password@"));
+    is_up(&tier).await;
+    everything(&tier).await;
+    let slot = cluster.slot(&key("on its way"));
+    cluster.begin_move(slot, (cluster.owner_of(slot) + 1) % 3);
+    get(&tier, &key("on its way")).await.unwrap();
+    crowd(&tier).await;
+    for server in &cluster.servers {
+        assert_eq!(server.cli(&["ACL", "LOG"]), "");
+    }
+}

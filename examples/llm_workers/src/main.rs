@@ -1,0 +1,110 @@
+//! Four worker processes answer a stream of questions with a language model, and pay for each answer once.
+//!
+//! ```console
+//! cargo run --release -p llm_workers -- --redis redis://127.0.0.1:6379
+//! ```
+//!
+//! The cached function is in `llm.rs`: one attribute. Everything else is what surrounds it in a service (`worker.rs`),
+//! or what makes a demonstration of it: a stand-in for the model (`upstream.rs`), the stream of questions
+//! (`questions.rs`, `stream.rs`), the parent of the workers (`fleet.rs`) and the table at the end (`report.rs`).
+#![allow(clippy::cast_precision_loss, reason = "counts far below 2^52, and shares of them")]
+
+mod args;
+mod fleet;
+mod llm;
+mod openai;
+mod progress;
+mod questions;
+mod random;
+mod report;
+mod stream;
+mod upstream;
+mod worker;
+
+use std::{
+    env,
+    io::{self, Write},
+    process::ExitCode,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use crate::{
+    args::Args, fleet::Fleet, progress::Progress, stream::Stream, upstream::Upstream, worker::Setup,
+};
+
+/// Wrong input.
+const USAGE: u8 = 2;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let mut words = env::args().skip(1).peekable();
+    let ended = if words.peek().is_some_and(|word| word == worker::ARGUMENT) {
+        worker::run().await.map_err(|why| (USAGE, why))
+    } else {
+        match prepare(words) {
+            Ok(Some((args, stream))) => run(&args, stream).await.map_err(|why| (1, why)),
+            Ok(None) => Ok(()),
+            Err(why) => Err((USAGE, why)),
+        }
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((code, why)) => {
+            let _ = writeln!(io::stderr(), "llm_workers: {why}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// Everything that can be wrong with the input is found here, before anything is started.
+fn prepare(words: impl Iterator<Item = String>) -> Result<Option<(Args, Stream)>, String> {
+    let Some(args) = Args::parse(words)? else {
+        show(args::HELP);
+        return Ok(None);
+    };
+    // As the workers will, to learn what is wrong with the settings once and not from each of them.
+    worker::set_up(args.redis.as_deref(), "llm-workers").map_err(|error| error.to_string())?;
+    let questions = match &args.questions {
+        Some(path) => {
+            questions::read(path).map_err(|why| format!("--questions {}: {why}", path.display()))?
+        }
+        None => questions::built_in(),
+    };
+    let stream = Stream::new(&args, questions);
+    Ok(Some((args, stream)))
+}
+
+async fn run(args: &Args, stream: Stream) -> Result<(), String> {
+    let upstream = Upstream::start(args.latency, args.seed)
+        .await
+        .map_err(|error| format!("the stand-in for the model cannot listen: {error}"))?;
+    let setup = Setup {
+        upstream: upstream.address(),
+        redis: args.redis.clone(),
+        // One of its own, so that no run sees the answers of another one.
+        namespace: format!("llm-workers-{}", run_id()),
+    };
+    show(&report::head(args, &stream, &setup.namespace));
+
+    let start = Instant::now();
+    let mut progress = Progress::new(stream.asks.len());
+    let fleet = Fleet::run(args, &setup, &stream, |done| progress.step(done, upstream.bill().calls)).await?;
+    let elapsed = start.elapsed();
+    progress.end();
+
+    show(&report::table(args, &stream, &fleet, &upstream.bill(), elapsed));
+    match fleet.deaths.len() {
+        0 => Ok(()),
+        dead => Err(format!("{dead} of {} workers died; see above", args.workers)),
+    }
+}
+
+fn run_id() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{:x}-{:x}", now.as_millis(), std::process::id())
+}
+
+/// As `print!`, except that it is no reason to panic when nobody reads.
+fn show(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
+}

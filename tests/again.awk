@@ -1,0 +1,32 @@
+# Reads what `cargo test --no-fail-fast` says, and tells for each red test what runs it once more: one line to copy. A test that
+# draws numbers prints `again: NAME=value`, which is set in front; `again: cargo …` is a command of its own.
+
+# The names of the red tests of a target stand indented after the last of these, and before its result.
+/^failures:$/ { count = 0; is_list = 1; next }
+is_list && /^    [^ ]/ { names[++count] = substr($0, 5); next }
+/^---- / { is_list = 0 }
+/^test result: FAILED/ { is_list = 0; is_red = 1 }
+/^test result: ok/ { is_list = count = is_red = 0; drawn = ""; own = "" }
+
+/^again: [A-Z_0-9]+=[^ ]*$/ { drawn = drawn substr($0, 8) " "; next }
+/^again: / { own = own "  " substr($0, 8) "\n"; next }
+
+/^error: (test|doctest) failed, to rerun pass `/ {
+    target = $0
+    sub(/^[^`]*`/, "", target)
+    sub(/`.*/, "", target)
+    # A process that ended by itself has named none.
+    if (!is_red || count == 0) {
+        red = red "  " drawn "cargo test --profile prove --workspace --all-features " target "\n"
+    } else {
+        for (i = 1; i <= count; i++) {
+            name = names[i]
+            gsub(/'/, "'\\''", name)
+            red = red "  " drawn "cargo test --profile prove --workspace --all-features " target " -- --exact '" name "'\n"
+        }
+    }
+    red = red own
+    is_list = count = is_red = 0; drawn = ""; own = ""
+}
+
+END { if (red != "") printf "\nagain, each of those that failed:\n%s", red }

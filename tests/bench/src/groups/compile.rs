@@ -1,0 +1,131 @@
+//! What a user pays to compile: a clean build of a small program, and one more function in it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
+
+use crate::{
+    contender::{CONTENDERS, Contender},
+    options::Options,
+    race::{Arm, cold_race, race},
+    report::{Group, Report, number, ratio},
+};
+
+pub const GROUP: Group = Group { name: "compile", long: true, crates: super::PEERS, run };
+
+/// In the larger of the two programs that are compared; the smaller one has one.
+const FUNCTIONS: u32 = 51;
+
+fn run(options: &Options) -> Report {
+    let root = std::env::temp_dir().join(format!("cached-aside-compile-{}", std::process::id()));
+    let wanted = || CONTENDERS.iter().filter(|contender| options.wants(contender.name));
+    let chosen: Vec<_> = wanted().take(options.pick(2, usize::MAX)).collect();
+    let projects: Vec<_> = chosen.iter().map(|contender| Project::new(&root, contender)).collect();
+
+    let clean = projects.iter().map(|project| {
+        Arm::new(project.contender.name, move || {
+            let _ = fs::remove_dir_all(project.folder.join("target"));
+            project.write(1);
+            let seconds = project.build();
+            eprintln!("  {}: {seconds:.1} s", project.contender.name);
+            seconds
+        })
+    });
+    let everything = Options { arms: Vec::new(), ..options.clone() };
+    let clean = cold_race(&everything, options.pick(1, 2), clean.collect());
+    let several = projects.iter().filter(|project| !project.contender.function.is_empty());
+    let one_more = several.map(|project| {
+        Arm::new(project.contender.name, move || {
+            let [one, many] = [1, FUNCTIONS].map(|functions| {
+                project.write(functions);
+                project.build()
+            });
+            1e3 * (many - one) / f64::from(FUNCTIONS - 1)
+        })
+    });
+    let one_more = race(&everything, options.pick(1, 3), one_more.collect());
+    let floor = CONTENDERS[0].name;
+    let head = ["program", "crates", "clean build, s", "÷ no cache", "one more function, ms", "÷ no cache"];
+    let row = |project: &Project| {
+        let name = project.contender.name;
+        vec![
+            name.to_owned(),
+            project.crates().to_string(),
+            number(clean.median(name)),
+            ratio(clean.ratio(name, floor)),
+            number(one_more.median(name)),
+            ratio(one_more.ratio(name, floor)),
+        ]
+    };
+    let rows: Vec<_> =
+        [head.map(str::to_owned).to_vec()].into_iter().chain(projects.iter().map(row)).collect();
+    let _ = fs::remove_dir_all(&root);
+    Report::default().table("A program with `tokio` and `serde`, in the profile `dev`, all cores", &rows)
+}
+
+struct Project {
+    folder: PathBuf,
+    contender: &'static Contender,
+}
+
+impl Project {
+    fn new(root: &Path, contender: &'static Contender) -> Self {
+        let folder = root.join(contender.name.replace([' ', ','], "-"));
+        fs::create_dir_all(folder.join("src")).expect("a folder for temporary files");
+        let here = env!("CARGO_MANIFEST_DIR");
+        let dependencies = contender.dependencies.replace("{root}", &format!("{here}/../.."));
+        let manifest = format!(
+            "[workspace]\n[package]\nname = \"program\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[dependencies]\n\
+             serde = {{ version = \"1\", features = [\"derive\"] }}\n\
+             tokio = {{ version = \"1\", features = [\"macros\", \"rt-multi-thread\"] }}\n{dependencies}\n"
+        );
+        fs::write(folder.join("Cargo.toml"), manifest).expect("a file can be written");
+        // The same versions as in the rest of the suite.
+        fs::copy(format!("{here}/Cargo.lock"), folder.join("Cargo.lock")).expect("a file can be copied");
+        Self { folder, contender }
+    }
+
+    fn write(&self, functions: u32) {
+        let Contender { prelude, first, function, call, .. } = self.contender;
+        let mut program = format!("{prelude}\n{}\n", first.replace("{n}", "0"));
+        let print = |number: &str| format!("    println!(\"{{:?}}\", {});\n", call.replace("{n}", number));
+        let mut calls = print("0");
+        for number in 1..functions {
+            let number = number.to_string();
+            program += &(function.replace("{n}", &number) + "\n");
+            calls += &print(&number);
+        }
+        program = format!("{program}#[tokio::main]\nasync fn main() {{\n{calls}}}\n");
+        fs::write(self.folder.join("src/main.rs"), program).expect("a file can be written");
+    }
+
+    /// Seconds.
+    fn build(&self) -> f64 {
+        let began = Instant::now();
+        let output = self.cargo("build").output().expect("cargo can be started");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        began.elapsed().as_secs_f64()
+    }
+
+    /// That are built, without the program.
+    fn crates(&self) -> usize {
+        let output =
+            self.cargo("tree").args(["--prefix", "none", "--no-dedupe", "--edges", "normal,build"]).output();
+        let text = String::from_utf8_lossy(&output.expect("cargo can be started").stdout).into_owned();
+        let mut lines: Vec<_> = text.lines().collect();
+        lines.sort_unstable();
+        lines.dedup();
+        lines.len().saturating_sub(1)
+    }
+
+    fn cargo(&self, command: &str) -> Command {
+        let mut cargo = Command::new("cargo");
+        cargo.arg(command).arg("--offline").current_dir(&self.folder);
+        cargo.env("CARGO_TARGET_DIR", self.folder.join("target")).env("CARGO_INCREMENTAL", "0");
+        cargo.env_remove("CARGO_BUILD_JOBS");
+        cargo
+    }
+}

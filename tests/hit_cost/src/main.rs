@@ -1,0 +1,104 @@
+//! `hit-cost FUNCTION HITS`: fills a cache, and then asks it so often, for `tests/instructions.rs` to count. `hit-cost fib DEPTH` calls a
+//! function that calls itself so deep, in a thread, and prints how many bytes of stack a level takes, for `tests/depth.rs`.
+
+use std::{
+    env,
+    future::Future,
+    hint::black_box,
+    pin::pin,
+    process::ExitCode,
+    sync::atomic::{AtomicUsize, Ordering},
+    task::{Context, Poll, Waker},
+    thread,
+};
+
+use cached_aside::cached;
+
+#[cached("number", ttl = "1h")]
+async fn by_number(n: u64) -> u64 {
+    n
+}
+
+#[cached("name", ttl = "1h")]
+async fn by_name(name: &str, n: u32) -> u64 {
+    name.len() as u64 + u64::from(n)
+}
+
+#[cached("square", ttl = "1h", local)]
+fn square(n: u64) -> u64 {
+    n.wrapping_mul(n)
+}
+
+#[cached("prompt", ttl = "1h")]
+async fn prompt(text: &str) -> u64 {
+    text.len() as u64
+}
+
+/// Where the frames of these two levels are.
+const NOTED: [u64; 2] = [100, 200];
+static FRAMES: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
+
+#[cached("fib", ttl = "1h", local)]
+fn fib(n: u64) -> u64 {
+    if let Some(level) = NOTED.iter().position(|noted| *noted == n) {
+        let here = 0_u8;
+        FRAMES[level].store(std::ptr::from_ref(black_box(&here)).addr(), Ordering::SeqCst);
+    }
+    if n < 2 { n } else { fib(n - 1).wrapping_add(fib(n - 2)) }
+}
+
+/// Keys that take turns. With so few, not one in a million tables has a set that is too small for those that fall to it.
+const KEYS: u64 = 10;
+
+fn main() -> ExitCode {
+    let mut arguments = env::args().skip(1);
+    let (Some(function), Some(Ok(hits))) = (arguments.next(), arguments.next().map(|hits| hits.parse()))
+    else {
+        eprintln!("hit-cost FUNCTION HITS");
+        return ExitCode::FAILURE;
+    };
+    let names: Vec<String> = (0..KEYS).map(|n| format!("user-{n}@example.org")).collect();
+    let long: Vec<String> = (0..KEYS).map(|n| format!("{n:02048}")).collect();
+    let name = |n: u64| &*names[usize::try_from(n).unwrap_or(0)];
+    let text = |n: u64| &*long[usize::try_from(n).unwrap_or(0)];
+    match &*function {
+        "number" => ask(hits, |n| now(by_number(n))),
+        "name" => ask(hits, |n| now(by_name(name(n), 7))),
+        "square" => ask(hits, square),
+        "prompt" => ask(hits, |n| now(prompt(text(n)))),
+        "fib" => return descend(hits),
+        _ => {
+            eprintln!("there is no function `{function}`");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// In a thread with the stack that the standard library gives one.
+fn descend(depth: u64) -> ExitCode {
+    let thread = thread::Builder::new().stack_size(2 << 20).spawn(move || fib(depth));
+    if thread.is_ok_and(|thread| thread.join().is_ok()) {
+        let [low, high] = FRAMES.each_ref().map(|frame| frame.load(Ordering::SeqCst));
+        println!("{}", low.abs_diff(high) / 100);
+        return ExitCode::SUCCESS;
+    }
+    ExitCode::FAILURE
+}
+
+/// Each key once to load it and a few times to have it at hand, and then so many hits.
+fn ask(hits: u64, call: impl Fn(u64) -> u64) {
+    for n in (0..10 * KEYS).chain(0..hits) {
+        black_box(call(black_box(n % KEYS)));
+    }
+}
+
+/// A load that does not wait, and a hit, are ready at the first poll.
+fn now<T>(call: impl Future<Output = T>) -> T {
+    let mut call = pin!(call);
+    loop {
+        if let Poll::Ready(value) = call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return value;
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! How many instructions a hit takes: they repeat, whatever else the machine does, and so can be held to.
+#![cfg(target_os = "linux")]
+
+use std::{path::Path, process::Command};
+
+use program::build;
+
+mod program;
+
+/// What each function's hit took when it was last measured, with the loop around it. A change that makes it better lowers
+/// the figure.
+const MEASURED: [(&str, f64); 4] =
+    [("number", 310.0), ("name", 411.0), ("square", 299.0), ("prompt", 1531.0)];
+
+/// Other compilers, processors and C libraries count a little differently.
+const MARGIN: f64 = 1.12;
+
+#[test]
+fn a_hit_takes_no_more_instructions_than_it_did() {
+    let program = build();
+    let mut too_many = Vec::new();
+    for (function, measured) in MEASURED {
+        let (few, many) = (10_000, 60_000);
+        let [before, after] = [few, many].map(|hits| instructions(&program, function, hits));
+        #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+        let each = (after - before) as f64 / (many - few) as f64;
+        println!("{function}: {each:.1} instructions for a hit, measured {measured:.1}");
+        if each > measured * MARGIN {
+            too_many.push(format!("{function}: {each:.1}, and {measured:.1} when it was measured"));
+        }
+    }
+    assert!(too_many.is_empty(), "{}", too_many.join("; "));
+}
+
+/// Of a whole run, by callgrind.
+fn instructions(program: &Path, function: &str, hits: u64) -> u64 {
+    let run = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(program)
+        .args([function, &hits.to_string()])
+        .output();
+    let run = run.expect("valgrind is there: tests/run.sh installs it");
+    let text = String::from_utf8_lossy(&run.stderr);
+    let collected =
+        text.lines().find_map(|line| line.split_once("Collected : ")).map(|(_, count)| count.trim());
+    let collected = collected.and_then(|count| count.parse().ok());
+    collected.unwrap_or_else(|| panic!("callgrind has counted nothing: {text}"))
+}

@@ -1,0 +1,72 @@
+//! The table of `docs/resilience.md`.
+
+use std::{
+    collections::HashMap,
+    env, fs,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use crate::{matrix::MATRIX, tally::Tally};
+
+pub(crate) const BEGIN: &str = "<!-- the matrix, written by its tests -->\n";
+pub(crate) const END: &str = "<!-- the end of the matrix -->\n";
+
+const HEAD: &str = "\
+| fault | calls | errors | old values | paid | p50 | p99 | max | told / not told | normal after |
+|---|---|---|---|---|---|---|---|---|---|
+";
+
+/// What was measured of one fault.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) tally: Tally,
+    /// From the end of the fault until all was well.
+    pub(crate) normal: Duration,
+}
+
+/// Shows the row, and writes the table when it was the last one and that is asked for.
+pub(crate) fn record(fault: &'static str, row: &Row) {
+    static ROWS: Mutex<Option<HashMap<&'static str, String>>> = Mutex::new(None);
+    let line = line(fault, row);
+    print!("{line}");
+    let mut rows = ROWS.lock().unwrap_or_else(PoisonError::into_inner);
+    let rows = rows.get_or_insert_default();
+    rows.insert(fault, line);
+    if env::var("RESILIENCE_TABLE").is_ok_and(|wish| wish == "write") && rows.len() == MATRIX.len() {
+        write(&MATRIX.iter().map(|fault| rows[fault].as_str()).collect::<String>());
+    }
+}
+
+fn line(fault: &str, Row { tally, normal }: &Row) -> String {
+    let Tally { calls, failed, old, wrong, paid, acknowledged, not_propagated, .. } = tally;
+    let [p50, p99, max, normal] = [tally.p50, tally.p99, tally.longest, *normal].map(time);
+    let old = old + wrong;
+    format!(
+        "| {fault} | {calls} | {failed} | {old} | {paid} | {p50} | {p99} | {max} | {acknowledged} / {not_propagated} | {normal} |\n"
+    )
+}
+
+fn time(duration: Duration) -> String {
+    let micros = duration.as_secs_f64() * 1e6;
+    match micros {
+        ..1_000.0 => format!("{micros:.0} µs"),
+        ..10_000.0 => format!("{:.1} ms", micros / 1e3),
+        ..1_000_000.0 => format!("{:.0} ms", micros / 1e3),
+        _ => format!("{:.1} s", micros / 1e6),
+    }
+}
+
+fn write(rows: &str) {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/resilience.md");
+    let page = fs::read_to_string(path).expect("the page is there");
+    let (before, rest) = page.split_once(BEGIN).expect("the table's beginning is marked");
+    let (_, after) = rest.split_once(END).expect("the table's end is marked");
+    fs::write(path, format!("{before}{BEGIN}{HEAD}{rows}{END}{after}")).expect("the page can be written");
+}
+
+#[test]
+fn times_are_rounded_for_people() {
+    let texts = [17, 999, 1500, 49_600, 1_260_000].map(|micros| time(Duration::from_micros(micros)));
+    assert_eq!(texts, ["17 µs", "999 µs", "1.5 ms", "50 ms", "1.3 s"]);
+}
