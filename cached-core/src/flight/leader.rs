@@ -12,11 +12,13 @@ use std::{
 
 use super::{Flight, Flights, Landing, Phase, Wakers, chain, lock, pulse::Pulse, wake};
 use crate::{
-    claim::{Carried, Claim},
-    leaving::Leaving,
-    marks::Stands,
-    slot::Slot,
+    coherence::{
+        epoch::Stands,
+        validity::{Carried, Claim},
+    },
+    l1::leaving::Leaving,
     sync::{Instant, Ordering},
+    value::erased::Slot,
 };
 
 /// Leads a flight until it [lands](Leader::land) or [fails](Leader::fail). Dropped before, it hands the lead to a

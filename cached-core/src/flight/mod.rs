@@ -7,6 +7,8 @@
 //!
 //! Locks are taken in the order shard, state; wakers run outside of both.
 
+pub(crate) mod permits;
+
 mod chain;
 mod circle;
 mod leader;
@@ -31,12 +33,11 @@ use pulse::Pulse;
 use tokio::sync::Notify;
 
 use crate::{
-    claim::Carried,
+    coherence::{epoch::Stands, validity::Carried},
     key::{BuildPrehashed, Key},
-    leaving::Leaving,
-    marks::Stands,
-    slot::Slot,
+    l1::leaving::Leaving,
     sync::{AtomicBool, Instant, Mutex, MutexGuard, Ordering, shards},
+    value::erased::Slot,
 };
 
 type Shard = HashMap<Key, Arc<Flight>, BuildPrehashed>;

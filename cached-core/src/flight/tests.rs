@@ -9,12 +9,11 @@ use std::{
 
 use super::*;
 use crate::{
-    claim::Claim,
+    coherence::{epoch::Marks, validity::Claim},
     key::{KeyRef, Part},
-    line::Line,
-    marks::Marks,
-    site::Site,
-    slot::{Meta, Value},
+    spec::Site,
+    tier::feed::Line,
+    value::erased::{Meta, Value},
 };
 
 /// The shortest time that is not none.

@@ -3,7 +3,7 @@
 use allocation_counter::measure;
 use arbitrary::{Result, Unstructured};
 
-use crate::envelope::{Expect, Header, Limits, TagGeneration, Unreadable, created_ms, open, seal};
+use crate::value::envelope::{Expect, Header, Limits, TagGeneration, Unreadable, created_ms, open, seal};
 
 /// Where the flags, the tag count and what they shift are.
 const FLAGS_AT: usize = 2;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use allocation_counter::measure;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Format, codec::Written};
+use crate::value::codec::{Format, Written};
 
 /// A byte stands for an element of a list, or of a table, at most; and a list grows by doubling.
 const MOST_PER_BYTE: u64 = 1024;

@@ -6,9 +6,9 @@ use arbitrary::{Result, Unstructured};
 use serde::{Serialize, Serializer};
 
 use crate::{
+    base::glob,
     key::{Blake3, Draft, KeyPart, KeyRef, NameWriter, Parts, Refusal, Writer, flaw, name},
-    pattern,
-    site::Site,
+    spec::Site,
 };
 
 /// The text of a part has at most so many bytes.
@@ -81,9 +81,9 @@ fn keys(ones: &[Part], others: &[Part]) {
         let prefix: Vec<_> = ones[..count].iter().collect();
         let pattern = filled_in(&template, &prefix).expect("parts that were written before");
         assert!(pattern.matches('*').count() == 1, "a part brought a star");
-        assert!(pattern::matches(&pattern, &one_name));
+        assert!(glob::matches(&pattern, &one_name));
         let begins_so = ones[..count] == others[..count];
-        assert_eq!(pattern::matches(&pattern, &other_name), begins_so, "another's keys");
+        assert_eq!(glob::matches(&pattern, &other_name), begins_so, "another's keys");
     }
 }
 

@@ -3,7 +3,7 @@
 use allocation_counter::measure;
 use arbitrary::{Result, Unstructured};
 
-use crate::{
+use crate::l2::{
     note::{open, seal},
     shared::Name,
 };

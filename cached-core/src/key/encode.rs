@@ -46,7 +46,7 @@ use serde::{Serialize, Serializer, ser};
 use self::compound::{Ordered, Sequence, Unordered};
 pub(crate) use self::sink::{Append, Compare, Hash, Sink};
 use super::types;
-use crate::Error;
+use crate::error::Error;
 
 mod compound;
 mod sink;

@@ -12,7 +12,6 @@ mod template;
 mod tests;
 mod text;
 mod types;
-mod weigh;
 
 use std::{
     cell::Cell,
@@ -35,9 +34,8 @@ pub(crate) use parts::{Digest, Part, Parts, WriteKey, Writer};
 pub use parts::{Literal, Scope, ScopeValue};
 use serde::Serialize;
 pub use template::flaw;
-pub(crate) use weigh::weigh;
 
-use crate::{Error, planted, site::Site};
+use crate::{base::planted::planted, error::Error, spec::Site};
 
 /// An owned identity with its hash. Functions that have the same template and do not share entries have other hashes for the same
 /// parts, as the print of the site is in the hash: that is all that tells them apart, and enough.

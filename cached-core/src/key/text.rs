@@ -35,7 +35,7 @@ use serde::{
 };
 
 use super::encode::{Refusal, encode};
-use crate::planted;
+use crate::base::planted::planted;
 
 #[cfg(test)]
 mod tests;

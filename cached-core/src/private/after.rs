@@ -11,9 +11,8 @@ use std::{
 };
 
 use crate::{
-    Invalidation,
-    cache::Cache,
-    function::{Call, SyncCall},
+    api::function::{Call, SyncCall},
+    cache::{Cache, invalidation::Invalidation},
     key::Parts,
 };
 

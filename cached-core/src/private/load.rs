@@ -6,7 +6,7 @@
 use std::{future::Future, pin::Pin};
 
 use super::argument::AllOwned;
-use crate::load::{Load, Spawn};
+use crate::call::load::{Load, Spawn};
 
 /// A load in a task of its own.
 pub struct Detached<R>(Boxed<R>, Spawn<R>);

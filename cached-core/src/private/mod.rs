@@ -18,7 +18,7 @@ pub use std::{
     boxed::Box, future::Future, future::Ready, option::Option, result::Result, string::String, time::Duration,
 };
 
-pub use crate::planted::is_planted;
+pub use crate::base::planted::is_planted;
 pub use after::{After, Always, Outcome, Settle, invalidation};
 pub use argument::{
     Arg, Hold, HoldOption, KeyArg, LendArg, OptionArg, RefuseArg, RefuseKey, RefuseTag, mark,
@@ -33,20 +33,23 @@ pub use probe::{
 pub use scope::{free_scope, method_scope, name_of};
 
 pub use crate::{
-    CacheControl, Error, Reply,
-    cache::Cache,
-    call::Plan,
-    control::LoadRule,
-    function::{Call, Intent, Started, SyncCall},
-    invalidation::Invalidation,
-    keep_warm::Recipe,
+    api::function::{Call, Intent, Started, SyncCall},
+    cache::{Cache, invalidation::Invalidation},
+    call::{
+        Plan,
+        control::{CacheControl, LoadRule, Reply},
+        keep_warm::Recipe,
+        load::{Landed, Load, LoadTask, Spawn},
+        run::Lander,
+    },
+    error::Error,
     key::{KeyPart, Literal, Scope, ScopeValue, flaw},
-    landing::Lander,
-    load::{Landed, Load, LoadTask, Spawn},
-    shape::{Dates, Encoder, Settled, Settling, Shape, Sharing, Typed, Words},
-    site::Site,
-    slot::{Failure, Meta, Slot, Value},
-    tags::{Tag, Tags},
+    l2::tags::{Tag, Tags},
+    spec::Site,
+    value::{
+        erased::{Failure, Meta, Slot, Value},
+        policy::{Dates, Encoder, Settled, Settling, Shape, Sharing, Typed, Words},
+    },
     warm::Warmed,
 };
 

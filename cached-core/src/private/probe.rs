@@ -12,10 +12,12 @@ use std::{convert::Infallible, error::Error, marker::PhantomData, ops::Deref, sy
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    LoadTimeout, SharedLoadError,
-    key::weigh,
-    shape::{Shape, Sharing, Typed, Words},
-    slot::Slot,
+    error::{load_timeout::LoadTimeout, shared::SharedLoadError},
+    value::{
+        erased::Slot,
+        policy::{Shape, Sharing, Typed, Words},
+        weigh::weigh,
+    },
 };
 
 /// Stands for a type.

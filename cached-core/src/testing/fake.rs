@@ -15,13 +15,13 @@ use tokio::sync::watch;
 
 use super::ManualClock;
 use crate::{
-    Clock,
-    clock::{Nanos, nanos},
-    line::Line,
-    pattern,
+    base::{
+        clock::{Clock, Nanos, nanos},
+        glob,
+    },
     tier::{
         Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, Note, Record, Seen, Stamp,
-        Stored, TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
+        Stored, TagAsk, Take, Tier, TierError, TierFill, Token, Watcher, feed::Line,
     },
 };
 
@@ -519,7 +519,7 @@ impl Tier for FakeTier {
         pass(&self.server.deletes_held).await;
         let meant: Vec<_> = {
             let mut entries = self.open()?;
-            let is_meant = |key: &String| pattern::matches(pattern, key) && !key.contains(":%");
+            let is_meant = |key: &String| glob::matches(pattern, key) && !key.contains(":%");
             entries.extract_if(|key, _| is_meant(key)).map(|(key, _)| key).collect()
         };
         for key in &meant {

@@ -34,7 +34,7 @@ use std::{
 
 pub use fake::FakeTier;
 
-use crate::{Clock, clock::Manual};
+use crate::base::clock::{Clock, Manual};
 
 /// A clock that stands still until it is told to move. Clones are the same clock.
 ///

@@ -35,167 +35,68 @@ mod timer;
 
 pub use timer::Delay;
 
-// What the model has its own of: Moka frees values when it likes, and that may be in another execution.
+// What the model has its own of, in part.
 mod l1;
-// And of what leaves: nothing in here has code of its own.
-mod leaving;
 
 // The core itself.
 #[path = "../../../cached-core/src/private/mod.rs"]
 pub mod __private;
-#[path = "../../../cached-core/src/arrival.rs"]
-mod arrival;
-#[path = "../../../cached-core/src/aside.rs"]
-mod aside;
-#[path = "../../../cached-core/src/background.rs"]
-mod background;
-#[path = "../../../cached-core/src/budget.rs"]
-mod budget;
-#[path = "../../../cached-core/src/builder.rs"]
-mod builder;
-#[path = "../../../cached-core/src/cache.rs"]
+#[path = "../../../cached-core/src/api/mod.rs"]
+mod api;
+#[path = "../../../cached-core/src/base/mod.rs"]
+mod base;
+#[path = "../../../cached-core/src/cache/mod.rs"]
 mod cache;
-#[path = "../../../cached-core/src/call.rs"]
+#[path = "../../../cached-core/src/call/mod.rs"]
 mod call;
-#[path = "../../../cached-core/src/cause.rs"]
-mod cause;
-#[path = "../../../cached-core/src/claim.rs"]
-mod claim;
-#[path = "../../../cached-core/src/clock.rs"]
-mod clock;
-#[path = "../../../cached-core/src/codec/mod.rs"]
-mod codec;
-#[path = "../../../cached-core/src/control.rs"]
-mod control;
-#[path = "../../../cached-core/src/counter.rs"]
-mod counter;
-#[path = "../../../cached-core/src/either.rs"]
-mod either;
-#[path = "../../../cached-core/src/envelope/mod.rs"]
-mod envelope;
-#[path = "../../../cached-core/src/error.rs"]
+#[path = "../../../cached-core/src/coherence/mod.rs"]
+mod coherence;
+#[path = "../../../cached-core/src/error/mod.rs"]
 mod error;
-#[path = "../../../cached-core/src/event.rs"]
-mod event;
 #[path = "../../../cached-core/src/flight/mod.rs"]
 mod flight;
-#[path = "../../../cached-core/src/front/mod.rs"]
-mod front;
-#[path = "../../../cached-core/src/function.rs"]
-mod function;
-#[path = "../../../cached-core/src/functions.rs"]
-mod functions;
-#[path = "../../../cached-core/src/guard.rs"]
-mod guard;
-#[path = "../../../cached-core/src/health.rs"]
-mod health;
-#[path = "../../../cached-core/src/hot.rs"]
-mod hot;
-#[path = "../../../cached-core/src/invalidation.rs"]
-mod invalidation;
-#[path = "../../../cached-core/src/join.rs"]
-mod join;
-#[path = "../../../cached-core/src/keep_warm.rs"]
-mod keep_warm;
-#[path = "../../../cached-core/src/kept.rs"]
-mod kept;
 #[path = "../../../cached-core/src/key/mod.rs"]
 mod key;
-#[path = "../../../cached-core/src/keyspace.rs"]
-mod keyspace;
-#[path = "../../../cached-core/src/landing.rs"]
-mod landing;
-#[path = "../../../cached-core/src/latency.rs"]
-mod latency;
-#[path = "../../../cached-core/src/lease/mod.rs"]
-mod lease;
-#[path = "../../../cached-core/src/line.rs"]
-mod line;
-#[path = "../../../cached-core/src/load.rs"]
-mod load;
-#[path = "../../../cached-core/src/marks.rs"]
-mod marks;
-#[path = "../../../cached-core/src/note.rs"]
-mod note;
-#[path = "../../../cached-core/src/notice.rs"]
-mod notice;
-#[path = "../../../cached-core/src/observe.rs"]
-mod observe;
-#[path = "../../../cached-core/src/pattern.rs"]
-mod pattern;
-#[path = "../../../cached-core/src/pending.rs"]
-mod pending;
-#[path = "../../../cached-core/src/places.rs"]
-mod places;
-#[path = "../../../cached-core/src/planted.rs"]
-mod planted;
-#[path = "../../../cached-core/src/policy/mod.rs"]
-mod policy;
-#[path = "../../../cached-core/src/program.rs"]
-mod program;
-#[path = "../../../cached-core/src/reap.rs"]
-mod reap;
-#[path = "../../../cached-core/src/renew.rs"]
-mod renew;
-#[path = "../../../cached-core/src/replay.rs"]
-mod replay;
-#[path = "../../../cached-core/src/returning.rs"]
-mod returning;
-#[path = "../../../cached-core/src/said.rs"]
-mod said;
-#[path = "../../../cached-core/src/seek.rs"]
-mod seek;
-#[path = "../../../cached-core/src/shape.rs"]
-mod shape;
-#[path = "../../../cached-core/src/shared.rs"]
-mod shared;
-#[path = "../../../cached-core/src/shared_error.rs"]
-mod shared_error;
-#[path = "../../../cached-core/src/site.rs"]
-mod site;
-#[path = "../../../cached-core/src/slot.rs"]
-mod slot;
-#[path = "../../../cached-core/src/span.rs"]
-mod span;
-#[path = "../../../cached-core/src/standing.rs"]
-mod standing;
-#[path = "../../../cached-core/src/stats.rs"]
-mod stats;
-#[path = "../../../cached-core/src/sweeps.rs"]
-mod sweeps;
-#[path = "../../../cached-core/src/tags.rs"]
-mod tags;
+#[path = "../../../cached-core/src/l2/mod.rs"]
+mod l2;
+#[path = "../../../cached-core/src/spec.rs"]
+mod spec;
+#[path = "../../../cached-core/src/telemetry/mod.rs"]
+mod telemetry;
 #[path = "../../../cached-core/src/testing/mod.rs"]
-pub mod testing;
-#[path = "../../../cached-core/src/tier.rs"]
+mod testing;
+#[path = "../../../cached-core/src/tier/mod.rs"]
 mod tier;
-#[path = "../../../cached-core/src/timeout.rs"]
-mod timeout;
-#[path = "../../../cached-core/src/warm.rs"]
+#[path = "../../../cached-core/src/value/mod.rs"]
+mod value;
+#[path = "../../../cached-core/src/warm/mod.rs"]
 mod warm;
-#[path = "../../../cached-core/src/warming.rs"]
-mod warming;
 
-pub use builder::CacheBuilder;
-pub use cache::{Cache, Mode};
-pub use cause::{CertificateFault, TierCause};
-pub use clock::Clock;
-pub use codec::{Codec, Format, Target, erased_serde};
-pub use control::{CacheControl, CacheOutcome, Layer, LoadRule, MayLoad, OnlyIfCached, Reason, Reply};
-pub use error::Error;
-pub use event::{Event, EventKind, KeyDigest};
-pub use function::{Call, SyncCall};
-pub use health::{Health, TierHealth, TierState};
-pub use invalidation::Invalidation;
+pub use api::{
+    function::{Call, SyncCall},
+    keyspace::{Keyspace, LoadError},
+};
+pub use base::clock::Clock;
+pub use cache::{
+    Cache, Mode,
+    builder::CacheBuilder,
+    health::{Health, TierHealth, TierState},
+    invalidation::Invalidation,
+};
+pub use call::control::{CacheControl, CacheOutcome, Layer, LoadRule, MayLoad, OnlyIfCached, Reason, Reply};
+pub use error::{Error, load_timeout::LoadTimeout, shared::SharedLoadError};
 pub use key::{Blake3, KeyHasher, KeyPart, KeyedBlake3};
-pub use keyspace::{Keyspace, LoadError};
-pub use latency::Latency;
-pub use line::Line;
-pub use shared_error::SharedLoadError;
-pub use stats::{FunctionStats, Stats};
-pub use tags::Tag;
+pub use l2::tags::Tag;
+pub use telemetry::{
+    event::{Event, EventKind, KeyDigest},
+    latency::Latency,
+    stats::{FunctionStats, Stats},
+};
 pub use tier::{
     Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Note, Record, Seen, Stamp,
     Stored, TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
+    budget::Budget,
+    cause::{CertificateFault, TierCause},
+    feed::Line,
 };
-pub use timeout::LoadTimeout;
+pub use value::codec::{Codec, Format, Target, erased_serde};

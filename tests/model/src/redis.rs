@@ -15,11 +15,10 @@ use async_trait::async_trait;
 use loom::sync::Condvar;
 
 use crate::{
-    line::Line,
     sync::{Mutex, MutexGuard},
     tier::{
         Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, Note, Record, Seen, Stamp,
-        Stored, TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
+        Stored, TagAsk, Take, Tier, TierError, TierFill, Token, Watcher, feed::Line,
     },
 };
 
@@ -330,7 +329,7 @@ impl Tier for Connection {
 
     async fn delete_matching(&self, pattern: &str) -> Result<u64, TierError> {
         self.write(|data| {
-            let is_meant = |key: &&String| crate::pattern::matches(pattern, key) && !key.contains(":%");
+            let is_meant = |key: &&String| crate::base::glob::matches(pattern, key) && !key.contains(":%");
             let keys: Vec<String> = data.entries.keys().filter(is_meant).cloned().collect();
             keys.iter().map(|key| data.delete(key, self.number)).sum()
         })

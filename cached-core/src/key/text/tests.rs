@@ -10,7 +10,7 @@ use super::{
     super::hasher::{Blake3, KeyHasher},
     *,
 };
-use crate::Error;
+use crate::error::Error;
 
 fn put<T: Serialize + ?Sized>(value: &T, out: &mut String) -> Result<(), Refusal> {
     if let Some(bytes) = text(value, out)? {

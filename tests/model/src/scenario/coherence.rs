@@ -13,8 +13,14 @@ use loom::sync::Mutex;
 
 use super::{Act, Orders, block_on, explore, lock, together};
 use crate::{
-    Cache, CacheBuilder, Keyspace, LoadError, call::Prepared, control::CacheControl, key::Part, load::Load,
-    redis::Redis, shape::Typed, site::Site, testing::ManualClock,
+    api::keyspace::{Keyspace, LoadError},
+    cache::{Cache, builder::CacheBuilder},
+    call::{Prepared, control::CacheControl, load::Load},
+    key::Part,
+    redis::Redis,
+    spec::Site,
+    testing::ManualClock,
+    value::policy::Typed,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);

@@ -19,8 +19,8 @@ use super::{Act, Orders, block_on, explore, lock, together};
 use crate::{
     flight::{Arrival, Flights, Landing, Leader, Role},
     key::{Key, KeyRef},
-    site::Site,
-    slot::{Meta, Slot, Value},
+    spec::Site,
+    value::erased::{Meta, Slot, Value},
 };
 
 /// The flights, one entry of L1, and what its load finds.

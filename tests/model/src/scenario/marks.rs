@@ -6,14 +6,13 @@ use loom::sync::Mutex;
 
 use super::{Act, Orders, block_on, explore, lock, together};
 use crate::{
-    claim::Claim,
-    clock::Nanos,
+    base::clock::Nanos,
+    coherence::{epoch::Marks, validity::Claim},
     flight::{Flights, Role},
     key::KeyRef,
-    line::Line,
-    marks::Marks,
-    site::Site,
-    slot::{Meta, Value},
+    spec::Site,
+    tier::feed::Line,
+    value::erased::{Meta, Value},
 };
 
 const NAME: &str = "ns:a";

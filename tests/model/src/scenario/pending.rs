@@ -5,7 +5,7 @@ use std::sync::Arc;
 use loom::sync::Mutex;
 
 use super::{Act, Orders, explore, lock, together};
-use crate::pending::{Pending, Word};
+use crate::coherence::outbox::{Pending, Word};
 
 /// A name is free to be read only when the tier was told after the last word about it.
 pub fn what_is_not_told_is_not_read() {

@@ -26,6 +26,11 @@ impl<T: Copy> Sender<T> {
     pub fn subscribe(&self) -> Receiver {
         Receiver
     }
+
+    /// The models close no cache.
+    pub async fn closed(&self) {
+        std::future::pending().await
+    }
 }
 
 impl Receiver {

@@ -1,0 +1,380 @@
+//! What stands behind a function under `#[cached]`: one call with its arguments, and what can be done with it.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use pollster::block_on;
+
+use crate::{
+    cache::{Absent, Cache, invalidation::Invalidation},
+    call::{
+        Plan, Prepared,
+        aside::{self, Aside},
+        control::{CacheControl, CacheOutcome, Layer, LoadRule, Reply, Terms},
+        hit,
+        keep_warm::Recipe,
+        load::{Load, Panicked},
+        schema,
+    },
+    error::Error,
+    key::{Parts, WriteKey},
+    l1::entry::Kept,
+    l2::tags::Tags,
+    value::erased::Slot,
+    warm::Warmed,
+};
+
+/// Whether a call is made as it stands, or is a handle for something else.
+#[derive(Clone, Copy, Debug)]
+pub enum Intent {
+    /// The function is called: L1 is asked at once.
+    Plain,
+    /// One of its companions is.
+    Beside,
+}
+
+/// A call whose key is written. From here on its arguments may go into the load.
+pub struct Started<R>(Stage<R, Box<Missed<R>>>);
+
+/// A call that has to go further than L1, or is none.
+struct Missed<R> {
+    plan: Plan<R>,
+    intent: Intent,
+    prepared: Prepared,
+}
+
+impl<R> Missed<R> {
+    /// Boxed here, or each caller would have room for it.
+    #[cold]
+    fn new(
+        intent: Intent,
+        plan: Plan<R>,
+        cache: &Cache,
+        parts: &dyn WriteKey,
+        Absent(is_absent): Absent,
+    ) -> Box<Self> {
+        let prepared = Prepared::new(cache, plan.site, parts, || schema(plan));
+        let prepared = Prepared { is_absent, ..prepared };
+        Box::new(Self { plan, intent, prepared })
+    }
+}
+
+/// How far a call has come.
+enum Stage<R, M> {
+    Hit(R),
+    /// A hit that may make its key one of the most used.
+    Hot(R, Box<(Missed<R>, Arc<Kept>)>),
+    /// In boxes, so that what a caller holds is small.
+    Miss(M),
+}
+
+impl<R> Started<R> {
+    /// Writes the key, and for a plain call looks into L1. `restore` makes of a slot what the function returns; as each function
+    /// has a type of its own for it, each has this code to itself.
+    #[allow(clippy::inline_always, reason = "what is known of the function then needs no look at it")]
+    #[inline(always)]
+    pub fn new(
+        intent: Intent,
+        plan: Plan<R>,
+        cache: &Cache,
+        parts: &impl Parts,
+        restore: impl Fn(&dyn Slot) -> Option<R>,
+    ) -> Self {
+        let absent = match intent {
+            Intent::Plain => match hit(cache, plan.site, parts, |kept| restore(&*kept.slot)) {
+                Ok(value) => return Self(Stage::Hit(value)),
+                Err(absent) => absent,
+            },
+            Intent::Beside => Absent(false),
+        };
+        Self(Stage::Miss(Missed::new(intent, plan, cache, parts, absent)))
+    }
+
+    /// The same for a function that keeps its most used keys warm: a hit counts.
+    #[allow(clippy::inline_always, reason = "what is known of the function then needs no look at it")]
+    #[inline(always)]
+    pub fn counted(
+        intent: Intent,
+        plan: Plan<R>,
+        cache: &Cache,
+        parts: &impl Parts,
+        restore: impl Fn(&dyn Slot) -> Option<R>,
+    ) -> Self {
+        let take = |kept: &Arc<Kept>| Some((restore(&*kept.slot)?, kept.used().then(|| kept.clone())));
+        let absent = match intent {
+            Intent::Plain => match hit(cache, plan.site, parts, take) {
+                Ok((value, None)) => return Self(Stage::Hit(value)),
+                Ok((value, Some(kept))) => {
+                    let missed = Missed::new(intent, plan, cache, parts, Absent(false));
+                    return Self(Stage::Hot(value, Box::new((*missed, kept))));
+                }
+                Err(absent) => absent,
+            },
+            Intent::Beside => Absent(false),
+        };
+        Self(Stage::Miss(Missed::new(intent, plan, cache, parts, absent)))
+    }
+
+    /// Adds the tags of the call. A hit does not look at them.
+    #[inline]
+    #[must_use]
+    pub fn tags(mut self, write: impl FnOnce(&mut Tags<'_>) -> Result<(), Error>) -> Self {
+        if let Stage::Miss(missed) = &mut self.0 {
+            missed.prepared.add_tags(write);
+        }
+        self
+    }
+
+    /// Adds how to load the value again when nobody asks. It is made for a hit that makes its key one of the most used.
+    #[inline]
+    #[must_use]
+    pub fn keep(self, recipe: impl FnOnce() -> Recipe<R>) -> Self
+    where
+        R: Send + 'static,
+    {
+        Self(match self.0 {
+            Stage::Hot(value, hot) => {
+                let (missed, kept) = *hot;
+                missed.prepared.keep_warm(&kept, missed.plan.shape, recipe());
+                Stage::Hit(value)
+            }
+            Stage::Miss(mut missed) if matches!(missed.intent, Intent::Beside) => {
+                missed.prepared.kept_by(missed.plan.shape, recipe);
+                Stage::Miss(missed)
+            }
+            stage => stage,
+        })
+    }
+
+    /// Adds what to do on a miss. A hit has no use for it, and pays nothing for it.
+    #[inline]
+    pub fn load<F: Future<Output = R>>(self, load: impl FnOnce() -> Load<R, F>) -> Call<R, F> {
+        Call(match self.0 {
+            Stage::Hit(value) | Stage::Hot(value, _) => Stage::Hit(value),
+            Stage::Miss(missed) => Stage::Miss((missed, Box::new(load()))),
+        })
+    }
+
+    /// The same for a function that is not async.
+    #[inline]
+    pub fn body<F: FnOnce() -> R>(self, body: F) -> SyncCall<R, F> {
+        SyncCall(match self.0 {
+            Stage::Hit(value) | Stage::Hot(value, _) => Stage::Hit(value),
+            Stage::Miss(missed) => Stage::Miss((missed, body)),
+        })
+    }
+}
+
+/// One call of a cached function, with its arguments, not made yet.
+///
+/// A method's handle returns it (`handle = …`), and the companions of a free function are shorthands for it:
+/// `f::invalidate(args)` is to `f` what `x.handle(args).invalidate()` is to `x.f`.
+#[must_use = "a call does nothing until one of its methods is used"]
+pub struct Call<R, F>(Stage<R, Miss<R, F>>);
+
+/// The two parts of a call that came at different times.
+type Miss<R, F> = (Box<Missed<R>>, Box<Load<R, F>>);
+
+impl<R, F: Future<Output = R>> Call<R, F> {
+    /// Makes the call.
+    pub async fn get(self) -> R {
+        match self.make() {
+            Ok(value) => value,
+            Err(future) => future.await,
+        }
+    }
+
+    /// The same for generated code: the value, if L1 had it, or else what is to be awaited for it.
+    #[doc(hidden)]
+    #[inline]
+    pub fn make(self) -> Result<R, impl Future<Output = R>> {
+        match self.0 {
+            Stage::Hit(value) | Stage::Hot(value, _) => Ok(value),
+            Stage::Miss((missed, load)) => Err(Making(run(missed, load, Terms::default()))),
+        }
+    }
+
+    /// Makes the call as `control` says, and tells where the value came from.
+    pub async fn with<M: LoadRule>(self, control: CacheControl<M>) -> M::Reply<R> {
+        match M::absent() {
+            None => M::present(self.run(control.terms).await),
+            Some(absent) => self.find(control.terms).await.map_or(absent, M::present),
+        }
+    }
+
+    /// Runs the function and keeps the new value, whatever the cache has.
+    pub async fn refresh(self) -> R {
+        self.run(CacheControl::no_cache().terms).await.value
+    }
+
+    /// What the function would return if it is cached, without running it.
+    pub async fn peek(self) -> Option<R> {
+        self.find(Terms::default()).await.map(|reply| reply.value)
+    }
+
+    /// Sees to it that the value is there, and lets go of it: for [`warm`](crate::warm()).
+    pub async fn warm(self) -> Warmed {
+        match self.0 {
+            Stage::Hit(_) | Stage::Hot(..) => Warmed::Present,
+            Stage::Miss((missed, load)) => {
+                let Missed { plan, prepared, .. } = *missed;
+                Box::pin(prepared.warm(Terms::default(), plan.shape, *load)).await
+            }
+        }
+    }
+
+    /// Removes the value from every tier, and lets no load that has begun store one. Await what it returns.
+    pub fn invalidate(self) -> Invalidation {
+        match self.0 {
+            Stage::Miss((missed, _)) => missed.prepared.invalidate(),
+            Stage::Hit(_) | Stage::Hot(..) => Invalidation::nothing(),
+        }
+    }
+
+    /// The name of the entry in the shared tier, for logs and for a look with `redis-cli`.
+    ///
+    /// # Errors
+    /// [`is_key`](Error::is_key) if an argument cannot be part of a key.
+    pub fn key(self) -> Result<String, Error> {
+        match self.0 {
+            Stage::Miss((missed, _)) => missed.prepared.entry.map(|entry| entry.name.text),
+            Stage::Hit(_) | Stage::Hot(..) => Err(Error::key("this call was made without a name")),
+        }
+    }
+
+    async fn run(self, terms: Terms) -> Reply<R> {
+        match self.0 {
+            Stage::Hit(value) | Stage::Hot(value, _) => at_once(value),
+            Stage::Miss((missed, load)) => {
+                run(missed, load, terms).await.unwrap_or_else(|panicked| panicked.resume())
+            }
+        }
+    }
+
+    async fn find(self, terms: Terms) -> Option<Reply<R>> {
+        match self.0 {
+            Stage::Hit(value) | Stage::Hot(value, _) => Some(at_once(value)),
+            Stage::Miss((missed, _)) => {
+                let Missed { plan, prepared, .. } = *missed;
+                Box::pin(prepared.find(terms, (plan.shape)())).await
+            }
+        }
+    }
+}
+
+/// Of a call that was made as it stands, when L1 was asked.
+fn at_once<R>(value: R) -> Reply<R> {
+    Reply::new(value, CacheOutcome::Hit { tier: Layer::L1, age: Duration::ZERO })
+}
+
+/// The future is made here, so that it has no place in the frames of whoever polls it. Not a part of the hit's code.
+#[cold]
+#[allow(clippy::boxed_local, reason = "they come in boxes")]
+fn run<R, F: Future<Output = R>>(
+    missed: Box<Missed<R>>,
+    load: Box<Load<R, F>>,
+    terms: Terms,
+) -> Pin<Box<impl Future<Output = Result<Reply<R>, Panicked>>>> {
+    let Missed { plan, prepared, .. } = *missed;
+    Box::pin(prepared.run(terms, (plan.shape)(), *load))
+}
+
+/// A plain call that went further than L1.
+struct Making<F>(Pin<Box<F>>);
+
+impl<R, F: Future<Output = Result<Reply<R>, Panicked>>> Future for Making<F> {
+    type Output = R;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
+        let reply = self.0.as_mut().poll(cx);
+        reply.map(|reply| reply.unwrap_or_else(|panicked| panicked.resume()).value)
+    }
+}
+
+/// As [`Call`], of a function that is not async: its methods block.
+#[must_use = "a call does nothing until one of its methods is used"]
+pub struct SyncCall<R, F>(Stage<R, (Box<Missed<R>>, F)>);
+
+impl<R, F: FnOnce() -> R> SyncCall<R, F> {
+    /// Makes the call.
+    #[inline]
+    pub fn get(self) -> R {
+        match self.0 {
+            Stage::Hit(value) | Stage::Hot(value, _) => value,
+            Stage::Miss((missed, body)) => get(missed, body),
+        }
+    }
+
+    /// Makes the call as `control` says, and tells where the value came from.
+    pub fn with<M: LoadRule>(self, control: CacheControl<M>) -> M::Reply<R> {
+        self.drive(|call| call.with(control))
+    }
+
+    /// Runs the function and keeps the new value, whatever the cache has.
+    pub fn refresh(self) -> R {
+        self.drive(Call::refresh)
+    }
+
+    /// What the function would return if it is cached, without running it.
+    pub fn peek(self) -> Option<R> {
+        block_on(self.without_load().peek())
+    }
+
+    /// Sees to it that the value is there, and lets go of it: for [`warm`](crate::warm()).
+    pub fn warm(self) -> Warmed {
+        self.drive(Call::warm)
+    }
+
+    /// Removes the value, and lets no load that has begun store one.
+    ///
+    /// # Errors
+    /// [`is_key`](Error::is_key) if an argument cannot be part of a key: then nothing was ever cached for it.
+    pub fn invalidate(self) -> Result<(), Error> {
+        block_on(self.invalidation())
+    }
+
+    pub(crate) fn invalidation(self) -> Invalidation {
+        self.without_load().invalidate()
+    }
+
+    /// The name of the entry, for logs.
+    ///
+    /// # Errors
+    /// [`is_key`](Error::is_key) if an argument cannot be part of a key.
+    pub fn key(self) -> Result<String, Error> {
+        self.without_load().key()
+    }
+
+    /// Blocks where the call would wait.
+    fn drive<T, A: Future<Output = T>>(self, make: impl FnOnce(Call<R, Aside<R>>) -> A) -> T {
+        match self.0 {
+            Stage::Miss((missed, body)) => aside::drive(body, |load| {
+                Box::pin(make(Call(Stage::Miss((missed, Box::new(Load::Inline(load)))))))
+            }),
+            Stage::Hit(value) | Stage::Hot(value, _) => block_on(make(Call(Stage::Hit(value)))),
+        }
+    }
+
+    fn without_load(self) -> Call<R, Aside<R>> {
+        Call(match self.0 {
+            Stage::Miss((missed, _)) => Stage::Miss((missed, Box::new(Load::Inline(Aside::never())))),
+            Stage::Hit(value) | Stage::Hot(value, _) => Stage::Hit(value),
+        })
+    }
+}
+
+/// A function of its own, so that what a miss needs has no place in the frame of the caller.
+#[cold]
+#[inline(never)]
+fn get<R, F: FnOnce() -> R>(missed: Box<Missed<R>>, body: F) -> R {
+    let ended = aside::drive(body, |load| run(missed, Box::new(Load::Inline(load)), Terms::default()));
+    match ended {
+        Ok(reply) => reply.value,
+        Err(panicked) => panicked.resume(),
+    }
+}

@@ -1,0 +1,86 @@
+//! What goes on after the caller was answered.
+
+use std::{
+    collections::BTreeSet,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, sync::watch};
+
+use crate::base::race::within;
+
+/// The work under way.
+#[derive(Debug)]
+pub(crate) struct Background {
+    jobs: Mutex<Jobs>,
+    changed: watch::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct Jobs {
+    next: u64,
+    under_way: BTreeSet<u64>,
+}
+
+/// Until it is dropped, a job is under way.
+#[derive(Debug)]
+pub(crate) struct Job {
+    background: Arc<Background>,
+    number: u64,
+}
+
+impl Background {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { jobs: Mutex::default(), changed: watch::Sender::new(()) })
+    }
+
+    pub(crate) fn begin(self: &Arc<Self>) -> Job {
+        let mut jobs = self.jobs();
+        let number = jobs.next;
+        jobs.next += 1;
+        jobs.under_way.insert(number);
+        Job { background: self.clone(), number }
+    }
+
+    /// Does it on this thread's runtime; without one, it is not done.
+    pub(crate) fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
+        if let Ok(runtime) = Handle::try_current() {
+            let job = self.begin();
+            runtime.spawn(async move {
+                let _job = job;
+                work.await;
+            });
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.jobs().under_way.len()
+    }
+
+    /// Waits until everything that is under way now is over, but no longer than `limit`; whether it is. A job on a runtime that
+    /// stands still is never over.
+    pub(crate) async fn flush(&self, limit: Duration) -> bool {
+        let now = self.jobs().next;
+        let mut changed = self.changed.subscribe();
+        let all = async {
+            while self.jobs().under_way.first().is_some_and(|first| *first < now) {
+                // It fails only without a sender, and `self` holds one.
+                let _ = changed.changed().await;
+            }
+        };
+        within(limit, all).await.is_some()
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, Jobs> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.background.jobs().under_way.remove(&self.number);
+        self.background.changed.send_replace(());
+    }
+}

@@ -1,0 +1,140 @@
+//! Atomic counters with an expiry.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde::Serialize;
+
+use crate::{
+    base::{
+        clock::{Nanos, nanos},
+        glob,
+    },
+    cache::{
+        Cache, Mode,
+        invalidation::{Invalidation, Target},
+    },
+    error::Error,
+    key::{Part, with_identity},
+    spec::Site,
+    tier::{Tier, TierError},
+};
+
+impl Cache {
+    /// Adds `by` to the counter of `key` under `prefix`, which starts at 0, and returns the sum. With a `ttl` the
+    /// counter vanishes that long after it came into being, however often it is added to: the number of attempts in a
+    /// window is one line.
+    ///
+    /// With a shared tier the counter is there, one for all processes, and costs one round trip; without, or while it takes no
+    /// part, it is in this process. A counter and a value must not share a prefix. [`reset_counter`](Self::reset_counter)
+    /// resets one; [`clear`](Self::clear) resets all, and [`invalidate_pattern`](Self::invalidate_pattern) those whose names
+    /// match: the prefix, a `:` and a digest of the key, so that `"logins:*"` is about all of a prefix and no pattern is about
+    /// one of them. Adding 0 reads a counter.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cached_core::Error> {
+    /// # let cache = cached_core::Cache::builder().build()?;
+    /// use std::time::Duration;
+    ///
+    /// let window = Some(Duration::from_secs(60));
+    /// assert_eq!(cache.incr("logins", "ada", 1, window).await?, 1);
+    /// assert_eq!(cache.incr("logins", "ada", 1, window).await?, 2);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`is_key`](Error::is_key) for a key that cannot be one, [`is_config`](Error::is_config) for a `ttl` of zero, and
+    /// [`is_tier`](Error::is_tier) if the shared tier did not answer: it may or may not have counted.
+    pub async fn incr<K: Serialize + ?Sized>(
+        &self,
+        prefix: &'static str,
+        key: &K,
+        by: i64,
+        ttl: Option<Duration>,
+    ) -> Result<i64, Error> {
+        if ttl.is_some_and(|ttl| ttl.is_zero()) {
+            return Err(Error::config("the ttl of a counter is 0"));
+        }
+        let name = self.counter(prefix, key)?;
+        if !self.shared().exists || self.mode() != Mode::On {
+            return self.local_counters().add(name, by, ttl, self.clock().now()).ok_or_else(overflow);
+        }
+        Ok(self.shared().tier.incr(&name, by, ttl).await?)
+    }
+
+    /// Lets one counter begin at 0 again, with the ttl that is then given, when it is awaited.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cached_core::Error> {
+    /// # let cache = cached_core::Cache::builder().build()?;
+    /// cache.incr("logins", "ada", 1, None).await?;
+    /// cache.reset_counter("logins", "ada").await?;
+    /// assert_eq!(cache.incr("logins", "ada", 1, None).await?, 1);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of an [`Invalidation`]. After [`is_not_propagated`](Error::is_not_propagated) it is reset when the shared tier can
+    /// be told, with what was added until then.
+    pub fn reset_counter<K: Serialize + ?Sized>(&self, prefix: &'static str, key: &K) -> Invalidation {
+        Invalidation::new(self.clone(), self.counter(prefix, key).map(Target::Counter))
+    }
+
+    /// The name of a counter.
+    fn counter<K: Serialize + ?Sized>(&self, prefix: &'static str, key: &K) -> Result<String, Error> {
+        let (site, part) = (Site::prefix(prefix), Part(key));
+        let key = with_identity(&site, &part, |key| key.owned())?;
+        Ok(self.name(&site, &key, &part)?.0)
+    }
+}
+
+fn overflow() -> Error {
+    TierError::Refused("overflow".to_owned()).into()
+}
+
+/// The counters of a process that has no shared tier.
+#[derive(Debug, Default)]
+pub(crate) struct LocalCounters(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    /// By name.
+    counters: HashMap<String, (i64, Option<Nanos>)>,
+    /// Expired counters are looked for when there are this many.
+    sweep_at: usize,
+}
+
+impl LocalCounters {
+    /// The sum; `None` if it does not fit, and then nothing was added.
+    fn add(&self, name: String, by: i64, ttl: Option<Duration>, now: Nanos) -> Option<i64> {
+        const SMALLEST_SWEEP: usize = 1024;
+
+        let mut table = self.table();
+        if table.counters.len() >= table.sweep_at {
+            table.counters.retain(|_, (_, deadline)| deadline.is_none_or(|deadline| now < deadline));
+            table.sweep_at = (2 * table.counters.len()).max(SMALLEST_SWEEP);
+        }
+        let fresh = (0, ttl.map(|ttl| now.saturating_add(nanos(ttl))));
+        let counter = table.counters.entry(name).or_insert(fresh);
+        if counter.1.is_some_and(|deadline| deadline <= now) {
+            *counter = fresh;
+        }
+        counter.0 = counter.0.checked_add(by)?;
+        Some(counter.0)
+    }
+
+    pub(crate) fn remove(&self, name: &str) {
+        self.table().counters.remove(name);
+    }
+
+    pub(crate) fn remove_matching(&self, pattern: &str) {
+        self.table().counters.retain(|name, _| !glob::matches(pattern, name));
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

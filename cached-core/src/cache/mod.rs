@@ -1,0 +1,551 @@
+//! The cache itself: the two tiers, the flights between them, and the switch.
+
+pub(crate) mod builder;
+pub(crate) mod close;
+pub(crate) mod counters;
+pub(crate) mod health;
+pub(crate) mod invalidation;
+#[cfg(feature = "metrics")]
+pub(crate) mod metrics;
+pub(crate) mod reap;
+
+use std::{
+    fmt,
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::{
+    base::{
+        clock::{Clock, Nanos, nanos},
+        planted::planted,
+    },
+    cache::{builder::CacheBuilder, counters::LocalCounters},
+    coherence::validity::Claim,
+    error::Error,
+    flight::{Flights, permits::Places},
+    key::{Key, KeyRef, WriteKey, name, with_identity},
+    l1::{entry::Kept, store::L1, thread_cache},
+    l2::{
+        replay::Ears,
+        shared::{Name, Shared},
+    },
+    spec::Site,
+    telemetry::{
+        event::{EventKind, SharedObservers},
+        functions::{Function, Functions},
+        stats::{self, Count, FunctionStats, Stats},
+    },
+    tier::{Attachment, Tier, cause::TierCause, feed::Line},
+};
+
+/// An in-process tier, and a shared one behind it if there is any.
+///
+/// A process that forks after it has used a cache must not use any in the child: the runtime and the timers of its threads are gone
+/// there, and both might draw the same names for their loads. Fork first, or start a new program.
+///
+/// Cloning is cheap and gives another handle to the same cache. Functions under `#[cached]` use the process default
+/// unless they name another one with `cache = …`.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cached_core::Error> {
+/// # extern crate cached_core as cached_aside;
+/// use cached_aside::Cache;
+///
+/// let cache = Cache::builder().namespace("shop").l1_max_bytes(16 << 20).build()?;
+/// let prices = cache.keyspace::<str, u64>("price", std::time::Duration::from_secs(60))?;
+/// prices.set("tea", 450).await?;
+/// assert_eq!(prices.get("tea").await, Some(450));
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Cache(Arc<Inner>);
+
+/// It does not keep the cache.
+#[derive(Clone)]
+pub(crate) struct WeakCache(Weak<Inner>);
+
+impl WeakCache {
+    pub(crate) fn upgrade(&self) -> Option<Cache> {
+        self.0.upgrade().map(Cache)
+    }
+}
+
+struct Inner {
+    l1: L1,
+    clock: Clock,
+    flights: Arc<Flights>,
+    shared: Arc<Shared>,
+    /// How old a proof of freshness may be.
+    bound: Nanos,
+    /// How much older it may be in an outage.
+    grace: Nanos,
+    observers: SharedObservers,
+    functions: Arc<Functions>,
+    local_counters: LocalCounters,
+    places: Places,
+    mode: AtomicU8,
+    /// Nothing turns it on again.
+    is_closed: AtomicBool,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.functions.iter().for_each(|function| function.hot.wake());
+    }
+}
+
+/// Which tiers take part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Mode {
+    /// All there are.
+    #[default]
+    On = 0,
+    /// The in-process tier only.
+    LocalOnly = 1,
+    /// None: functions run as if they had no attribute. Invalidations still reach every tier, so that nothing
+    /// outdated is served when the cache is turned on again.
+    Off = 2,
+}
+
+static DEFAULT: OnceLock<Cache> = OnceLock::new();
+
+/// How long a flush waits that was given no limit.
+const LONGEST_FLUSH: Duration = Duration::from_secs(30);
+
+impl Cache {
+    /// A builder with the defaults.
+    pub fn builder() -> CacheBuilder {
+        CacheBuilder::new()
+    }
+
+    pub(crate) fn assemble(parts: Parts) -> Self {
+        let Parts { l1, shared, bound, grace, observers, functions, mode } = parts;
+        let (shared, flights) = (Arc::new(shared), Arc::new(Flights::new()));
+        shared.tier.attach(Attachment {
+            watcher: Arc::new(Ears::new(&shared, flights.clone(), functions.clone(), observers.clone())),
+            namespace: shared.namespace.clone(),
+            journal: shared.journal(),
+            bound,
+            grace,
+            max_bytes: shared.limits.longest(),
+        });
+        Self(Arc::new(Inner {
+            l1,
+            clock: shared.clock.clone(),
+            flights,
+            shared,
+            bound: nanos(bound),
+            grace: nanos(grace),
+            observers,
+            functions,
+            local_counters: LocalCounters::default(),
+            places: Places::default(),
+            mode: AtomicU8::new(mode as u8),
+            is_closed: AtomicBool::new(false),
+        }))
+    }
+
+    /// Makes this the process default.
+    ///
+    /// # Errors
+    /// [`is_installed`](Error::is_installed) if there is one, because it was set before or because a function was
+    /// called already and came to one by itself. Call it first thing in `main`.
+    pub fn install(self) -> Result<(), Error> {
+        DEFAULT.set(self).map_err(|_| Error::installed())
+    }
+
+    /// The process default, made by `init` if there is none.
+    #[inline]
+    pub fn default_or(init: fn() -> Self) -> &'static Self {
+        DEFAULT.get_or_init(init)
+    }
+
+    /// Turns tiers off and on again, from now on and for every handle. A cache that was [closed](Self::close) stays off.
+    pub fn set_mode(&self, mode: Mode) {
+        let before = self.0.mode.swap(mode as u8, Ordering::SeqCst);
+        // Looked at after the swap: a close that turns the cache off at the same time comes later than that, or is seen here.
+        if self.0.is_closed.load(Ordering::SeqCst) {
+            return self.turn_off();
+        }
+        // What was kept while the shared tier took no part was not watched.
+        if mode == Mode::On && before != mode as u8 {
+            self.shared().marks.end_all();
+        }
+    }
+
+    /// Which tiers take part.
+    #[inline]
+    pub fn mode(&self) -> Mode {
+        match self.0.mode.load(Ordering::Relaxed) {
+            0 => Mode::On,
+            1 => Mode::LocalOnly,
+            _ => Mode::Off,
+        }
+    }
+
+    /// What happened so far, in total.
+    pub fn stats(&self) -> Stats {
+        let (l1_entries, l1_bytes) = self.0.l1.usage();
+        Stats {
+            l1_entries,
+            l1_bytes,
+            l1_retired_bytes: self.0.l1.home().retired(),
+            in_flight: self.0.flights.len() as u64,
+            waiting: self.0.flights.followers() as u64,
+            pending_invalidations: self.shared().pending.len() as u64,
+            ..self.0.functions.total()
+        }
+    }
+
+    /// What happened so far to each function, by name: of those that were called.
+    pub fn stats_by_function(&self) -> Vec<FunctionStats> {
+        self.0.functions.snapshots()
+    }
+
+    /// Waits until the values loaded so far have reached the shared tier, or have failed to, but no longer than 30 seconds. A
+    /// program that is about to exit calls it, because values are handed over in the background;
+    /// or [`close`](Self::close), which also waits for loads.
+    pub async fn flush(&self) {
+        self.flush_within(LONGEST_FLUSH).await;
+    }
+
+    /// As [`flush`](Self::flush), but no longer than `limit`; whether everything was handed over. It is not while the shared tier
+    /// hangs, nor what was loaded on a runtime that is not driven any more.
+    pub async fn flush_within(&self, limit: Duration) -> bool {
+        self.0.shared.background.flush(limit).await
+    }
+
+    /// Has the shared tier connect, and waits for the outcome of its first attempt, for no longer than the tier takes for one
+    /// (its connect timeout: 1 s by default for Redis). What is known already is said at once; without a shared tier there
+    /// is nothing to wait for.
+    ///
+    /// Calls wait for the first attempt by themselves, so a program need not call it. It is for those that want to know
+    /// at their start whether their configuration works. A tier that is connected may still work in part only:
+    /// [`health`](Self::health) says so.
+    ///
+    /// ```no_run
+    /// # extern crate cached_core as cached_aside;
+    /// # async fn at_the_start(cache: &cached_aside::Cache) {
+    /// if let Err(cause) = cache.connected().await {
+    ///     eprintln!("values are not shared for now: {cause}");
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub async fn connected(&self) -> Result<(), TierCause> {
+        self.shared().tier.connected().await
+    }
+
+    /// Drops everything from the in-process tier of this cache. The shared tier keeps what it has.
+    pub fn clear_local(&self) {
+        self.0.flights.supersede_all(|| self.0.l1.clear());
+    }
+
+    /// What `take` makes of an entry that answers a plain call: the shortest way, for the common case. Everything else is for
+    /// [`look`](Self::look).
+    #[allow(clippy::inline_always, reason = "what is known of the site then needs no look at it")]
+    #[inline(always)]
+    pub(crate) fn hit<T>(
+        &self,
+        site: &Site,
+        parts: &impl WriteKey,
+        take: impl Fn(&Arc<Kept>) -> Option<T>,
+    ) -> Result<T, Absent> {
+        let at_hand = thread_cache::find(site, parts, |kept, look| {
+            let began = stats::is_sample(look).then(|| self.clock().now_exactly());
+            let soon = self.0.clock.soon();
+            let is_served = kept.is_in(self.0.l1.home())
+                && kept.is_early(soon)
+                && kept.claim.stands(soon, self.bound_on(site, &kept.claim));
+            if !is_served {
+                return None;
+            }
+            let out = take(kept)?;
+            kept.touch(site.entry_cap().is_some());
+            self.note_hit(kept, began, site);
+            Some(out)
+        });
+        if let Some(out) = at_hand {
+            return Ok(out);
+        }
+        let look = thread_cache::come_by();
+        let began = stats::is_sample(look).then(|| self.clock().now_exactly());
+        let kept = self.look_far(site, parts)?;
+        let out = take(&kept).ok_or(Absent(false))?;
+        self.note_hit(&kept, began, site);
+        thread_cache::keep(&kept);
+        Ok(out)
+    }
+
+    /// An entry that this thread does not have at hand.
+    #[inline(never)]
+    fn look_far(&self, site: &Site, parts: &dyn WriteKey) -> Result<Arc<Kept>, Absent> {
+        match with_identity(site, parts, |key| self.look(site, key)) {
+            Ok(Looked::Fresh(kept, _)) => Ok(kept),
+            Ok(looked) => Err(Absent(matches!(looked, Looked::Nothing))),
+            Err(_) => Err(Absent(false)),
+        }
+    }
+
+    /// Counts a hit of a plain call. It is the only one that is asked for speed: the entry knows its counter.
+    #[allow(clippy::inline_always, reason = "a call would take longer than what it does")]
+    #[inline(always)]
+    fn note_hit(&self, kept: &Kept, began: Option<Nanos>, site: &Site) {
+        kept.function.add(Count::HitL1);
+        if began.is_some() || !self.0.observers.is_empty() {
+            self.note_hit_at_length(kept, began, site);
+        }
+    }
+
+    /// As [`note`](Self::note), and how long it took since it `began`.
+    #[cold]
+    fn note_hit_at_length(&self, kept: &Kept, began: Option<Nanos>, site: &Site) {
+        if let Some(began) = began {
+            kept.function.hit().record(self.clock().now().saturating_sub(began));
+        }
+        if !self.0.observers.is_empty() {
+            self.tell_observers(Count::HitL1, site.template(), Some(kept.key().as_ref()));
+        }
+    }
+
+    /// What the in-process tier has under a key.
+    pub(crate) fn look(&self, site: &Site, key: KeyRef<'_>) -> Looked {
+        let now = self.clock().now();
+        let Some(kept) = self.0.l1.get(site, key, now) else { return Looked::Nothing };
+        if kept.claim.stands(now, self.bound_on(site, &kept.claim)) {
+            return Looked::by_age(kept, now);
+        }
+        self.look_closer(kept, now, site)
+    }
+
+    /// Whether an entry may be served now, as it is.
+    pub(crate) fn may_serve(&self, site: &Site, kept: &Kept) -> bool {
+        let claim = &kept.claim;
+        let (now, (bound, grace)) = (self.clock().now(), self.limits(site, claim));
+        let stands = claim.stands(now, bound)
+            || (!self.shared().tier.ready() && claim.stands_alone(now, bound, grace));
+        stands && kept.slot.meta().is_usable(now)
+    }
+
+    /// An entry that does not stand on what is known now.
+    #[cold]
+    fn look_closer(&self, kept: Arc<Kept>, now: Nanos, site: &Site) -> Looked {
+        let (bound, grace) = self.limits(site, &kept.claim);
+        let is_unreachable = !self.shared().tier.ready();
+        if is_unreachable && kept.claim.stands_alone(now, bound, grace) {
+            kept.function.add(Count::ServedAlone);
+            return Looked::by_age(kept, now);
+        }
+        Looked::Suspect(kept)
+    }
+
+    /// What a load stands on that is for this process only.
+    pub(crate) fn own_claim(&self, entry: &Entry) -> Claim {
+        // The marks come first: a change of the mode after that ends them.
+        let claim = self.shared().home_claim(&entry.name.text, &entry.tags);
+        let is_alone = !entry.is_shared || self.mode() != Mode::On;
+        if is_alone { claim } else { Claim { line: Line::silent(), ..claim } }
+    }
+
+    /// The bound of what stands on this claim: a function's own counts while its line lives, as nobody tells of what was read
+    /// over another one.
+    #[inline]
+    pub(crate) fn bound_on(&self, site: &Site, claim: &Claim) -> Nanos {
+        let own = self.bound_of(site);
+        if own > self.0.bound && !claim.line.is_live() { self.0.bound } else { own }
+    }
+
+    /// The same, and its grace: no longer than others count on.
+    pub(crate) fn limits(&self, site: &Site, claim: &Claim) -> (Nanos, Nanos) {
+        let bound = self.bound_on(site, claim);
+        let longest = self.0.bound.saturating_add(self.0.grace);
+        (bound, self.0.grace.min(longest.saturating_sub(bound)))
+    }
+
+    /// Others count on this process to serve nothing longer without a proof than the bound and the grace of the cache.
+    #[inline]
+    pub(crate) fn bound_of(&self, site: &Site) -> Nanos {
+        match site.own_bound() {
+            Some(own) if !planted!("bound-of-function-ignored") => {
+                own.min(self.0.bound.saturating_add(self.0.grace))
+            }
+            _ => self.0.bound,
+        }
+    }
+
+    /// Turns all tiers off, for ever.
+    pub(crate) fn turn_off(&self) {
+        self.0.is_closed.store(true, Ordering::SeqCst);
+        self.0.mode.store(Mode::Off as u8, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakCache {
+        WeakCache(Arc::downgrade(&self.0))
+    }
+
+    pub(crate) fn l1(&self) -> &L1 {
+        &self.0.l1
+    }
+
+    pub(crate) fn flights(&self) -> &Arc<Flights> {
+        &self.0.flights
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    #[inline]
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    pub(crate) fn local_counters(&self) -> &LocalCounters {
+        &self.0.local_counters
+    }
+
+    pub(crate) fn places(&self) -> &Places {
+        &self.0.places
+    }
+
+    pub(crate) fn functions(&self) -> &Arc<Functions> {
+        &self.0.functions
+    }
+
+    /// What is known of the function of `site`.
+    pub(crate) fn function(&self, site: &Site) -> &Arc<Function> {
+        self.0.functions.of(site)
+    }
+
+    /// Of what is about more than one function, or none.
+    pub(crate) fn count(&self, count: Count) {
+        self.0.functions.others().add(count);
+    }
+
+    pub(crate) fn count_of(&self, site: &Site, count: Count) {
+        self.function(site).add(count);
+    }
+
+    /// Counts, and tells those who want to know.
+    pub(crate) fn note(&self, count: Count, site: &Site, key: KeyRef<'_>) {
+        self.count_of(site, count);
+        if !self.0.observers.is_empty() {
+            self.tell_observers(count, site.template(), Some(key));
+        }
+    }
+
+    /// As [`note`](Self::note), of more than one key.
+    pub(crate) fn note_many(&self, count: Count) {
+        self.count(count);
+        if !self.0.observers.is_empty() {
+            self.tell_observers(count, "", None);
+        }
+    }
+
+    #[cold]
+    fn tell_observers(&self, count: Count, function: &'static str, key: Option<KeyRef<'_>>) {
+        if let Some(kind) = EventKind::of(count) {
+            self.0.observers.tell(kind, function, key, &*self.shared().hasher);
+        }
+    }
+
+    /// The key under its two faces.
+    pub(crate) fn entry(
+        &self,
+        site: &Site,
+        key: Key,
+        parts: &dyn WriteKey,
+        schema: impl FnOnce() -> u64,
+    ) -> Result<Entry, Error> {
+        let (text, check) = self.name(site, &key, parts)?;
+        let is_shared = self.shared().exists && !site.is_local();
+        let schema = if is_shared { schema() } else { 0 };
+        Ok(Entry { key, name: Name { text, check, schema }, is_shared, tags: Vec::new() })
+    }
+
+    /// The text that names the key in a shared tier, and the half of the digest that is not in it.
+    pub(crate) fn name(
+        &self,
+        site: &Site,
+        key: &Key,
+        parts: &dyn WriteKey,
+    ) -> Result<(String, [u8; 16]), Error> {
+        let shared = &self.0.shared;
+        let digest = key.digest(&*shared.hasher);
+        let mut check = [0; 16];
+        check.copy_from_slice(&digest[16..]);
+        Ok((name(site, &shared.namespace, &digest, &*shared.hasher, parts)?, check))
+    }
+}
+
+/// A key, its name, and its tags.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) key: Key,
+    pub(crate) name: Name,
+    /// Whether the shared tier has a part in it.
+    pub(crate) is_shared: bool,
+    /// Keys of the tags that its arguments tell.
+    pub(crate) tags: Vec<String>,
+}
+
+/// There was no hit; and whether that is because the in-process tier has nothing.
+#[derive(Clone, Copy)]
+pub(crate) struct Absent(pub(crate) bool);
+
+/// What the in-process tier has under a key.
+pub(crate) enum Looked {
+    /// A value that may be served, and its age.
+    Fresh(Arc<Kept>, Duration),
+    /// One that is to be loaded again, and may be served until that is done.
+    Due(Arc<Kept>),
+    /// A value that has to be checked with the shared tier first.
+    Suspect(Arc<Kept>),
+    Nothing,
+}
+
+impl Looked {
+    #[inline]
+    fn by_age(kept: Arc<Kept>, now: Nanos) -> Self {
+        let meta = kept.slot.meta();
+        if meta.is_due(now) {
+            return Self::Due(kept);
+        }
+        let age = meta.age(now);
+        Self::Fresh(kept, age)
+    }
+}
+
+/// What a cache is made of.
+pub(crate) struct Parts {
+    pub(crate) l1: L1,
+    pub(crate) shared: Shared,
+    pub(crate) bound: Duration,
+    pub(crate) grace: Duration,
+    pub(crate) observers: SharedObservers,
+    pub(crate) functions: Arc<Functions>,
+    pub(crate) mode: Mode,
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("mode", &self.mode())
+            .field("namespace", &self.0.shared.namespace)
+            .field("l1", &self.0.l1)
+            .field("tier", &self.0.shared.tier)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,167 @@
+//! What a call gets from the load of another one in its process.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    task::Poll,
+    time::Duration,
+};
+
+use futures_timer::Delay;
+
+use crate::{
+    base::clock::{Clock, Nanos, nanos},
+    call::{
+        Desk,
+        control::{CacheOutcome, Layer, Reply},
+        load::Panicked,
+    },
+    flight::{Arrival, Follower, Landing, Leader, Role},
+    sync::Instant,
+    telemetry::stats::Count,
+    value::erased::Slot,
+};
+
+pub(crate) enum Joined<R> {
+    Lead(Leader),
+    Reply(Reply<R>),
+    Alone,
+    Recurse,
+}
+
+impl<R> Desk<R> {
+    /// Single-flight: leads, or is to wait for the one who does.
+    pub(crate) fn begin(&self) -> Result<Leader, Role> {
+        let (flights, key) = (self.cache.flights(), &self.entry.key);
+        if !self.terms.read {
+            return Ok(flights.depart(key));
+        }
+        match flights.join(key, false) {
+            Role::Lead(leader) => Ok(leader),
+            role => Err(role),
+        }
+    }
+
+    /// Waits for the one who leads.
+    pub(crate) async fn join(&self, first: Role) -> Result<Joined<R>, Panicked> {
+        // A follower whose flights are invalidated again and again takes what it gets in the end: the value was
+        // true at some moment of its call.
+        const RETRIES: usize = 2;
+        let (flights, key) = (self.cache.flights(), &self.entry.key);
+        // A call that leads waits for others as long as a load may take, and then for its load.
+        let clock = self.cache.clock();
+        let limits = self.shape.load_timeout().map(|limit| {
+            let after = |limit| clock.now().saturating_add(nanos(limit));
+            (after(limit), after(limit.saturating_mul(2)))
+        });
+        let mut first = Some(first);
+        for retry in 0.. {
+            let role = first.take().unwrap_or_else(|| flights.join(key, retry == RETRIES));
+            let follower = match role {
+                Role::Lead(leader) => return Ok(Joined::Lead(leader)),
+                Role::Recurse => return Ok(Joined::Recurse),
+                Role::Follow(follower) => follower,
+            };
+            let landing_since = follower.landing_since;
+            let arrival = match limits {
+                Some((soon, last)) => arrive_by(clock, follower, soon, last).await,
+                None => Some(arrive(follower).await),
+            };
+            let Some(arrival) = arrival else {
+                let reply = self.too_late().map(|out| Reply::new(out, CacheOutcome::Joined));
+                return Ok(reply.map_or(Joined::Alone, Joined::Reply));
+            };
+            match arrival {
+                Arrival::Lead(leader) => return Ok(Joined::Lead(leader)),
+                Arrival::Superseded => {}
+                Arrival::Landed(Landing::Panicked) => return Err(Panicked::Elsewhere),
+                Arrival::Landed(Landing::Shared(slot)) => {
+                    let age = slot.meta().age(self.cache.clock().now());
+                    if self.fresh_enough(age).is_none() {
+                        return Ok(Joined::Lead(flights.depart(key)));
+                    }
+                    if self.is_too_late(landing_since) {
+                        continue;
+                    }
+                    let Some(reply) = self.reply_joined(&*slot, landing_since.is_some()) else {
+                        return Ok(Joined::Alone);
+                    };
+                    return Ok(Joined::Reply(reply));
+                }
+            }
+        }
+        Ok(Joined::Alone)
+    }
+
+    /// The value of a flight that is about to end: it is in this process, if not in L1 yet.
+    pub(crate) async fn find_landing(&self) -> Option<Reply<R>> {
+        if !self.terms.read {
+            return None;
+        }
+        let follower = self.cache.flights().join_landing(&self.entry.key)?;
+        let landing_since = follower.landing_since;
+        match arrive(follower).await {
+            Arrival::Landed(Landing::Shared(slot)) if !self.is_too_late(landing_since) => {
+                self.fresh_enough(slot.meta().age(self.cache.clock().now()))?.reply_joined(&*slot, true)
+            }
+            _ => None,
+        }
+    }
+
+    /// Who came after the load had ended gets a value that was current when it was stored, and not when he came: the bound
+    /// holds for that as for an entry.
+    fn is_too_late(&self, landing_since: Option<Instant>) -> bool {
+        landing_since
+            .is_some_and(|since| self.asks_l2() && nanos(since.elapsed()) >= self.cache.bound_of(&self.site))
+    }
+
+    pub(crate) fn reply_joined(&self, slot: &dyn Slot, came_after_load: bool) -> Option<Reply<R>> {
+        let value = self.shape.restore(slot)?;
+        if came_after_load {
+            self.note(Count::HitL1);
+            let age = slot.meta().age(self.cache.clock().now());
+            return Some(Reply::new(value, CacheOutcome::Hit { tier: Layer::L1, age }));
+        }
+        self.note(Count::Joined);
+        Some(Reply::new(value, CacheOutcome::Joined))
+    }
+}
+
+/// Waits for the leader, and takes over from one that is not polled any more.
+pub(crate) async fn arrive(mut follower: Follower) -> Arrival {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    const LONGEST: Duration = Duration::from_secs(8);
+
+    let mut look_after = PATIENCE;
+    loop {
+        // Not the runtime's timer: there may be no runtime, or one that was built without.
+        let mut alarm = pin!(Delay::new(look_after));
+        let first = poll_fn(|cx| match Pin::new(&mut follower).poll(cx) {
+            Poll::Ready(arrival) => Poll::Ready(Some(arrival)),
+            Poll::Pending => alarm.as_mut().poll(cx).map(|()| None),
+        });
+        if let Some(arrival) = first.await.or_else(|| follower.overtake(PATIENCE).map(Arrival::Lead)) {
+            return arrival;
+        }
+        look_after = (look_after * 2).min(LONGEST);
+    }
+}
+
+/// As [`arrive`], until the last of these moments. Where loads fail one after the other, a caller that has waited until `soon`
+/// waits no longer, as it would not for a load of its own.
+async fn arrive_by(clock: &Clock, follower: Follower, soon: Nanos, last: Nanos) -> Option<Arrival> {
+    const STEP: Duration = Duration::from_millis(100);
+
+    let loads_fail = follower.loads_fail();
+    let mut arrival = pin!(arrive(follower));
+    let mut next = soon;
+    loop {
+        if let Some(arrival) = clock.by(next.min(last), &mut arrival).await {
+            return Some(arrival);
+        }
+        if next >= last || loads_fail() {
+            return None;
+        }
+        next = clock.now().saturating_add(nanos(STEP));
+    }
+}

@@ -1,0 +1,292 @@
+//! A value that was loaded, on its way to those who want it.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use futures_timer::Delay;
+
+use crate::{
+    base::{
+        clock::Nanos,
+        planted::planted,
+        race::{Either, either},
+    },
+    cache::{Cache, Entry},
+    call::run::Ground,
+    coherence::{epoch::Mark, tag_log::Moment, validity::Claim},
+    flight::Leader,
+    l2::{
+        lease::{Lease, Verdict, adopt, look_again},
+        lookup::Stub,
+        shared::{Fill, Shared, own_mark_name},
+    },
+    spec::Site,
+    telemetry::stats::Count,
+    tier::{Ask, Tier, TierError, feed::Line},
+    value::erased::Slot,
+};
+
+/// How long followers wait to hear whether the value was stored, or longer, where a load costs more.
+const VERDICT_PATIENCE: Duration = Duration::from_millis(50);
+
+pub(crate) struct Arrival {
+    pub(crate) cache: Cache,
+    pub(crate) site: Site,
+    pub(crate) entry: Entry,
+    pub(crate) leader: Leader,
+    pub(crate) slot: Arc<dyn Slot>,
+    pub(crate) told: Told,
+    /// Than what the shared tier has.
+    pub(crate) is_newer: bool,
+}
+
+/// Tags that the value told.
+pub(crate) struct Told {
+    tags: Vec<String>,
+    /// When the load began, by what this process says of tags,
+    since: Moment,
+    /// and by the clock.
+    began: Nanos,
+    /// Dead when this process has heard meanwhile that some tag was invalidated.
+    any_tag: Option<Arc<Mark>>,
+}
+
+impl Told {
+    pub(crate) fn new(shared: &Shared, tags: &[String], since: Moment, ground: &Ground) -> Self {
+        let tags = tags.iter().map(|tag| shared.tag_key(tag)).collect();
+        let any_tag = match ground {
+            Ground::Leased(lease) => lease.any_tag(),
+            Ground::Stub(stub) => stub.since.as_ref().map(|(_, any_tag)| any_tag.clone()),
+            Ground::Beside(_) | Ground::Alone(_) => None,
+        };
+        Self { tags, since, began: ground.claim().checked, any_tag }
+    }
+
+    /// Whether it may have been one of these.
+    fn may_be_outdated(&self) -> bool {
+        !self.tags.is_empty() && self.any_tag.as_ref().is_some_and(|any| !any.is_alive())
+    }
+
+    /// A claim for this process only, with these tags; none if one of them was invalidated here meanwhile.
+    fn added_to(&self, claim: Claim, shared: &Arc<Shared>, is_shared: bool) -> Option<Claim> {
+        if self.tags.is_empty() {
+            return Some(claim);
+        }
+        let marks: Vec<_> = self.tags.iter().map(|tag| (shared.mark(tag), 0)).collect();
+        // Only then: what is said later ends the marks.
+        if shared.said.is_about(&self.tags, self.since) {
+            return None;
+        }
+        let tags = claim.tags.into_vec().into_iter().chain(marks).collect();
+        if !is_shared {
+            return Some(Claim { tags, ..claim });
+        }
+        // Nobody tells of tags that were not asked for, nor has anybody since the load began.
+        Some(Claim { tags, line: Line::silent(), checked: self.began, ..claim })
+    }
+}
+
+/// What is known of the silence about a name.
+enum Silence {
+    /// Nothing was said until now.
+    Proven,
+    /// Something was said.
+    Broken,
+    /// The tier does not tell, or took too long.
+    Unknown,
+    /// It cannot be asked.
+    Outage,
+}
+
+impl Arrival {
+    /// Into L1, on this claim.
+    pub(crate) fn here(self, claim: Claim, stamp: u64) {
+        let Self { cache, site, entry, leader, slot, .. } = self;
+        let fill = |claim| cache.l1().insert(&site, &entry.key, slot.clone(), claim, stamp);
+        let stored = leader.land_on(claim, slot.clone(), fill);
+        cache.l1().tell_evicted();
+        cache.note(if stored { Count::Fill } else { Count::RejectedFill }, &site, entry.key.as_ref());
+    }
+
+    /// To nobody but its caller.
+    pub(crate) fn refuse(self) {
+        self.cache.note(Count::RejectedFill, &self.site, self.entry.key.as_ref());
+        self.leader.reject(self.slot);
+    }
+
+    /// To those who follow.
+    pub(crate) fn land(self) -> Option<Self> {
+        self.leader.land(self.slot, || ());
+        None
+    }
+
+    /// If nobody follows; otherwise it is still to be landed.
+    pub(crate) fn land_unfollowed(self) -> Option<Self> {
+        let Self { leader, slot, .. } = self;
+        let leader = leader.land_unfollowed(&slot)?;
+        Some(Self { leader, slot, ..self })
+    }
+
+    /// To those who follow, unless they may have come after an invalidation.
+    pub(crate) async fn pass_on(self, claim: &Claim) {
+        match self.ask(claim).await {
+            Silence::Broken => self.leader.reject(self.slot),
+            Silence::Proven | Silence::Unknown | Silence::Outage => _ = self.land(),
+        }
+    }
+
+    /// Of a load that could not ask.
+    pub(crate) fn alone(self, claim: Claim) {
+        let (cache, outdated) = (self.cache.clone(), self.outdated());
+        match self.told.added_to(claim, cache.shared(), self.entry.is_shared) {
+            Some(claim) => self.here(claim, 0),
+            None => self.refuse(),
+        }
+        cache.forget_shared(outdated);
+    }
+
+    /// Of a load beside another one's lease.
+    pub(crate) async fn beside(self, claim: Claim) {
+        if planted!("kept-beside-unasked") {
+            return self.here(claim, 0);
+        }
+        if !self.told.tags.is_empty() {
+            // Nobody had told of them.
+            return self.refuse();
+        }
+        match self.ask(&claim).await {
+            Silence::Proven => self.here(claim, 0),
+            Silence::Outage => {
+                let claim = claim.silenced(self.cache.clock().now());
+                self.here(claim, 0);
+            }
+            Silence::Broken | Silence::Unknown => self.refuse(),
+        }
+    }
+
+    /// Of a load whose value the shared tier cannot hold. The stub there has a stamp of its own: if it is the one from before the
+    /// load, nothing was said of the key since then, however that would have been told.
+    pub(crate) async fn beside_stub(self, stub: Stub, keep: Duration) {
+        let Stub { mut claim, stamp, since } = stub;
+        let shared = self.cache.shared();
+        if !self.told.tags.is_empty() {
+            let Some((since, _)) = since else { return self.refuse() };
+            match adopt(shared, &claim, since, &self.told.tags, keep).await {
+                Ok(Some(adopted)) => claim = adopted,
+                // Only the tier knows whether they were invalidated.
+                Ok(None) | Err(_) => return self.refuse(),
+            }
+            self.leader.stand_on(&claim);
+        }
+        match look_again(shared, &self.entry.name.text, &claim, stamp).await {
+            Ok(Some(claim)) => self.here_unshared(claim, stamp),
+            Ok(None) => self.refuse(),
+            Err(_) => {
+                let claim = claim.silenced(self.cache.clock().now());
+                self.here(claim, 0);
+            }
+        }
+    }
+
+    /// Into L1 only, as the shared tier cannot hold it.
+    fn here_unshared(self, claim: Claim, stamp: u64) {
+        self.cache.note(Count::Unshared, &self.site, self.entry.key.as_ref());
+        self.here(claim, stamp);
+    }
+
+    /// Into the shared tier, and if that takes it, into L1.
+    pub(crate) async fn store(self, mut lease: Lease, fill: Fill) {
+        let (cache, outdated) = (self.cache.clone(), self.outdated());
+        let (function, stand_on) = (cache.function(&self.site).clone(), self.leader.standing());
+        let (stamp, tags) = (lease.stamp(), self.told.tags.clone());
+        let budget = function.budget(&self.site);
+        // Its mark is taken here, before it can be known that nothing was said.
+        let here_only = lease.here_only();
+        let before = lease.claim.clone();
+        let mut arrival = Some(self);
+        let mut land_undecided = || {
+            let Some(arrival) = arrival.take() else { return false };
+            let claim = if before.is_intact() { here_only.clone() } else { before.clone() };
+            arrival.undecided(claim, stamp);
+            true
+        };
+        let mut was_undecided = planted!("l1-fill-before-verdict") && land_undecided();
+        let verdict = {
+            let mut filling = pin!(lease.fill(fill, &tags, &function, budget, stand_on));
+            match either(&mut filling, Delay::new(budget.of_write(VERDICT_PATIENCE))).await {
+                Either::Left(verdict) => verdict,
+                Either::Right(()) => {
+                    // Redis is slow. Those who follow get the value, which this process keeps for a moment; but not if only
+                    // Redis knows whether its tags were invalidated.
+                    was_undecided |= tags.is_empty() && land_undecided();
+                    filling.await
+                }
+            }
+        };
+        if matches!(verdict, Verdict::Undecided) {
+            land_undecided();
+            lease.leave();
+            return cache.forget_shared(outdated);
+        }
+        let Some(arrival) = arrival else {
+            if was_undecided {
+                // Now it is known, so what was kept meanwhile has to be asked for.
+                cache.shared().marks.end(&own_mark_name(lease.name()));
+            }
+            return;
+        };
+        match verdict {
+            Verdict::Stored(claim) => arrival.here(claim, stamp),
+            Verdict::Stubbed(claim) => arrival.here_unshared(claim, stamp),
+            Verdict::Rejected if planted!("followers-take-rejected-value") => _ = arrival.land(),
+            Verdict::Rejected | Verdict::Undecided => arrival.refuse(),
+        }
+    }
+
+    /// Of a load whose lease is given up, because the tier has too much to do.
+    pub(crate) fn leave(self, lease: Lease) {
+        let (stamp, claim) = (lease.stamp(), lease.leave());
+        self.undecided(claim, stamp);
+    }
+
+    /// It is not known whether the shared tier has it: what the load stood on counts.
+    fn undecided(self, claim: Claim, stamp: u64) {
+        let cache = self.cache.clone();
+        let Some(claim) = self.told.added_to(claim, cache.shared(), true) else { return self.refuse() };
+        if self.told.tags.is_empty() {
+            return self.here(claim, stamp);
+        }
+        if self.told.may_be_outdated() {
+            return self.refuse();
+        }
+        let (now, (bound, grace)) = (cache.clock().now(), cache.limits(&self.site, &claim));
+        let is_outage = !cache.shared().tier.ready();
+        if claim.stands(now, bound) || (is_outage && claim.stands_alone(now, bound, grace)) {
+            // A stamp would let it be confirmed without its tags.
+            self.here(claim, 0);
+        } else if is_outage {
+            // Too old to be kept. Those who follow need not load it again.
+            self.leader.land_on(claim, self.slot, |_| ());
+        } else {
+            self.refuse();
+        }
+    }
+
+    /// What is said about what `claim` names is heard before the answer to a question that is asked now, if both come over
+    /// one line. So each name is asked for: they may have a line each.
+    async fn ask(&self, claim: &Claim) -> Silence {
+        let ask = Ask::known(&self.entry.name.text, 0);
+        let seen = self.cache.shared().tier.look(&[ask], &claim.tag_keys()).await;
+        if !claim.is_intact() {
+            return Silence::Broken;
+        }
+        match seen {
+            Ok(seen) if claim.line.watches() && seen.line.covers(&claim.line) => Silence::Proven,
+            Ok(_) | Err(TierError::Timeout) => Silence::Unknown,
+            Err(_) => Silence::Outage,
+        }
+    }
+
+    fn outdated(&self) -> Option<Entry> {
+        self.is_newer.then(|| self.entry.clone())
+    }
+}

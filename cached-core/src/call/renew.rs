@@ -1,0 +1,164 @@
+//! A value that is to be loaded again, while callers still get the one that there is.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use tokio::runtime::Handle;
+
+use crate::{
+    base::clock::nanos,
+    cache::Looked,
+    call::{
+        Asked, Desk,
+        control::Reply,
+        join::arrive,
+        load::{Load, LoadTask, Panicked},
+        run::Lander,
+    },
+    flight::{Arrival, Follower, Landing, Leader, Panic, Role, permits::Turn},
+    l1::entry::Kept,
+    l2::lookup::Wants,
+};
+
+/// After a load in the place of a value that may still be served has failed, the next one waits for a tenth of the time for
+/// which it may be served, but not less and not more than this.
+const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+impl<R> Desk<R> {
+    /// Serves `kept`, and sees to it that it is loaded again.
+    ///
+    /// A load in a task of its own begins beside the caller. One that must run in its caller makes him wait; others are
+    /// served meanwhile. A caller waits for a fresh value no longer than the `soft_timeout` of the function, and not at all
+    /// without one, or while the value is fresh.
+    pub(crate) async fn renew<F: Future<Output = R>>(
+        self: Box<Self>,
+        kept: Arc<Kept>,
+        load: Load<R, F>,
+    ) -> Result<Reply<R>, Panicked> {
+        let now = self.cache.clock().now();
+        let is_fresh = kept.slot.meta().is_fresh(now);
+        let can_begin = self.terms.store && !kept.is_resting(now);
+        let runs_beside = matches!(load, Load::Detached(..)) && Handle::try_current().is_ok();
+        if !can_begin || (is_fresh && !runs_beside) {
+            return self.spare_or_miss(kept, load).await;
+        }
+        let patience = self.site.patience().filter(|_| !is_fresh);
+        match (self.cache.flights().join(&self.entry.key, false), load) {
+            (Role::Lead(leader), Load::Detached(future, spawn)) if runs_beside => {
+                self.renew_beside(kept, patience, |desk, runtime, kept| {
+                    spawn(runtime, Lander::renewing(desk, leader, kept), future)
+                })
+                .await
+            }
+            (Role::Lead(leader), load) => self.lead(leader, Some(kept), load).await,
+            (Role::Follow(follower), load) => match self.wait_for(follower, patience).await {
+                Some(reply) => Ok(reply),
+                None => self.spare_or_miss(kept, load).await,
+            },
+            (Role::Recurse, load) => self.spare_or_miss(kept, load).await,
+        }
+    }
+
+    async fn renew_beside(
+        self: Box<Self>,
+        kept: Arc<Kept>,
+        patience: Option<Duration>,
+        begin: impl FnOnce(Box<Self>, &Handle, Arc<Kept>) -> LoadTask<R>,
+    ) -> Result<Reply<R>, Panicked> {
+        let Ok(runtime) = Handle::try_current() else { return Err(Panicked::Lost) };
+        let mut loading = begin(self.clone(), &runtime, kept.clone());
+        if patience.is_none()
+            && let Some(reply) = self.spare(&kept)
+        {
+            return Ok(reply);
+        }
+        let clock = self.cache.clock();
+        let ended = match clock.within(patience.unwrap_or_default(), &mut loading).await {
+            Some(ended) => ended,
+            None => match self.spare(&kept) {
+                Some(reply) => return Ok(reply),
+                // It was invalidated meanwhile, or its time is over.
+                None => loading.await,
+            },
+        };
+        match ended {
+            Ok(landed) => self.settle(landed, Some(&kept)),
+            Err(end) => Err(end.try_into_panic().map_or(Panicked::Lost, Panicked::Here)),
+        }
+    }
+
+    /// As [`ask`](Self::ask), for a load that is to run in a caller that has `kept`. That is served when others would have to be waited
+    /// for, a place or another process, for longer than the caller waits for a fresh value.
+    pub(crate) async fn ask_beside(
+        &self,
+        leader: &Leader,
+        suspect: Option<Arc<Kept>>,
+        turn: &mut Turn,
+        kept: &Arc<Kept>,
+    ) -> Result<Result<Asked<R>, Panic>, Reply<R>> {
+        if let Some(patience) = self.site.patience() {
+            let asked = self.ask(leader, suspect.clone(), turn);
+            if let Some(asked) = self.cache.clock().within(patience, asked).await {
+                return Ok(asked);
+            }
+            if let Some(reply) = self.spare(kept) {
+                return Err(reply);
+            }
+            // It was invalidated meanwhile, or its time is over.
+        }
+        Ok(self.ask(leader, suspect, turn).await)
+    }
+
+    async fn spare_or_miss<F: Future<Output = R>>(
+        self: Box<Self>,
+        kept: Arc<Kept>,
+        load: Load<R, F>,
+    ) -> Result<Reply<R>, Panicked> {
+        match self.spare(&kept) {
+            Some(reply) => Ok(reply),
+            None => Box::pin(self.miss(Some(kept), load)).await,
+        }
+    }
+
+    /// The fresh value of a load under way, if it comes in time.
+    async fn wait_for(&self, follower: Follower, patience: Option<Duration>) -> Option<Reply<R>> {
+        match self.cache.clock().within(patience?, arrive(follower)).await? {
+            Arrival::Landed(Landing::Shared(slot)) if self.shape.is_value(&*slot) => {
+                self.fresh_enough(slot.meta().age(self.cache.clock().now()))?.reply_joined(&*slot, false)
+            }
+            _ => None,
+        }
+    }
+
+    /// Begins a load for a stale value that was found in the shared tier, where that keeps nobody waiting.
+    pub(crate) fn begin_renewal<F: Future<Output = R>>(self: Box<Self>, load: Load<R, F>) {
+        let (Load::Detached(future, spawn), Ok(runtime)) = (load, Handle::try_current()) else { return };
+        let Looked::Due(kept) = self.cache.look(&self.site, self.entry.key.as_ref()) else { return };
+        if kept.is_resting(self.cache.clock().now()) {
+            return;
+        }
+        if let Role::Lead(leader) = self.cache.flights().join(&self.entry.key, false) {
+            drop(spawn(&runtime, Lander::renewing(self, leader, kept), future));
+        }
+    }
+
+    /// A load in the place of `kept` has failed.
+    pub(crate) fn let_rest(&self, kept: &Kept) {
+        let (shortest, longest) = REST;
+        let rest = (self.shape.stale() / 10).clamp(shortest, longest);
+        kept.rest_until(self.cache.clock().now().saturating_add(nanos(rest)));
+    }
+}
+
+impl<R> Lander<R> {
+    /// Asks the shared tier itself before it loads.
+    fn renewing(desk: Box<Desk<R>>, leader: Leader, kept: Arc<Kept>) -> Self {
+        Self::replacing(desk, Wants::Newer, leader, kept)
+    }
+
+    /// The same, where the caller knows what will do instead.
+    pub(crate) fn replacing(mut desk: Box<Desk<R>>, wants: Wants, leader: Leader, kept: Arc<Kept>) -> Self {
+        desk.wants = wants;
+        leader.expect_poll();
+        Self::unasked(desk, leader, kept)
+    }
+}

@@ -1,0 +1,191 @@
+//! On what an entry of L1 may be served without asking.
+
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+};
+
+use crate::{
+    base::{clock::Nanos, planted::planted},
+    coherence::epoch::{Mark, Stands},
+    tier::feed::Line,
+};
+
+/// What an entry stands on: nothing was said about its name or its tags, and the silence is proven to be one.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    pub(crate) mark: Arc<Mark>,
+    /// Each with the generation that the value was loaded under.
+    pub(crate) tags: Box<[(Arc<Mark>, u64)]>,
+    /// Over which all of this would be said.
+    pub(crate) line: Arc<Line>,
+    /// The last moment at which the value was known to be current, whatever the line says.
+    pub(crate) checked: Nanos,
+}
+
+impl Claim {
+    /// Nothing was said.
+    #[inline]
+    pub(crate) fn is_intact(&self) -> bool {
+        self.mark.is_alive() && self.tags.iter().all(|(tag, _)| tag.is_alive())
+    }
+
+    /// Whether the value may be served: it was current no longer than `bound` ago.
+    #[inline]
+    pub(crate) fn stands(&self, now: Nanos, bound: Nanos) -> bool {
+        (self.is_younger(now, bound) || planted!("proof-ignored")) && self.is_intact()
+    }
+
+    /// The same when the tier cannot be reached, so that nobody could say anything.
+    pub(crate) fn stands_alone(&self, now: Nanos, bound: Nanos, grace: Nanos) -> bool {
+        let limit = if self.line.has_grace() { bound.saturating_add(grace) } else { bound };
+        (self.is_younger(now, limit) || planted!("grace-unbounded")) && self.is_intact()
+    }
+
+    #[inline]
+    fn is_younger(&self, now: Nanos, limit: Nanos) -> bool {
+        now < self.line.proven().max(self.checked).saturating_add(limit)
+    }
+
+    /// The same for a value of which nobody might tell from now on, because it may not be in the tier.
+    pub(crate) fn silenced(&self, now: Nanos) -> Self {
+        // What the line has proven until now still counts.
+        let proven = if self.is_intact() { self.line.proven().min(now) } else { 0 };
+        Self { line: Line::silent(), checked: self.checked.max(proven), ..self.clone() }
+    }
+
+    /// Its tags, to ask for them again.
+    pub(crate) fn tag_keys(&self) -> Vec<String> {
+        self.tags.iter().map(|(tag, _)| tag.name().to_string()).collect()
+    }
+
+    pub(crate) fn generations(&self) -> impl Iterator<Item = u64> + Clone + '_ {
+        self.tags.iter().map(|(_, generation)| *generation)
+    }
+
+    pub(crate) fn with_generations(self, generations: impl IntoIterator<Item = u64>) -> Self {
+        let marks = self.tags.into_vec().into_iter().map(|(tag, _)| tag);
+        Self { tags: marks.zip(generations).collect(), ..self }
+    }
+
+    fn marks(&self) -> impl Iterator<Item = &Arc<Mark>> {
+        std::iter::once(&self.mark).chain(self.tags.iter().map(|(tag, _)| tag))
+    }
+}
+
+/// What a load stands on: later words about any of these names are for the load as well.
+pub(crate) struct Carried {
+    claim: Claim,
+    load: Weak<dyn Stands>,
+}
+
+impl Carried {
+    pub(crate) fn new(claim: Claim, load: Weak<dyn Stands>) -> Self {
+        claim.marks().for_each(|mark| mark.carry(&load));
+        Self { claim, load }
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        self.claim.marks().for_each(|mark| mark.put_down(&self.load));
+    }
+}
+
+impl fmt::Debug for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Carried").field(&self.claim).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coherence::epoch::{Marks, tests::Load};
+
+    /// Something that was read at 100, with two tags, over a line that is proven until 150.
+    struct Read {
+        marks: Arc<Marks>,
+        claim: Claim,
+    }
+
+    impl Read {
+        fn new() -> Self {
+            let (marks, line) = (Marks::new(), Line::watching());
+            line.prove_until(150);
+            let tags = [("tag 1", 7), ("tag 2", 8)].map(|(tag, generation)| (marks.of(tag), generation));
+            let claim = Claim { mark: marks.of("name"), tags: tags.into(), line, checked: 100 };
+            Self { marks, claim }
+        }
+    }
+
+    #[test]
+    fn a_word_about_the_name_or_about_any_tag_ends_it() {
+        for name in ["name", "tag 1", "tag 2", "another"] {
+            let Read { marks, claim } = Read::new();
+            assert!(claim.is_intact() && claim.stands(160, 20) && claim.stands_alone(160, 20, 0));
+            marks.end(name);
+            let is_spared = name == "another";
+            assert_eq!(claim.is_intact(), is_spared, "{name}");
+            assert_eq!(claim.stands(160, 20), is_spared, "{name}");
+            assert_eq!(claim.stands_alone(160, 20, 0), is_spared, "{name}");
+        }
+    }
+
+    #[test]
+    fn it_stands_for_less_than_the_bound_after_the_later_of_proof_and_look() {
+        let Read { claim, .. } = Read::new();
+        assert!(claim.stands(169, 20) && !claim.stands(170, 20));
+        let looked_at = Claim { checked: 200, ..claim };
+        assert!(looked_at.stands(219, 20) && !looked_at.stands(220, 20));
+        assert!(looked_at.stands(Nanos::MAX - 1, Nanos::MAX));
+    }
+
+    #[test]
+    fn alone_it_stands_for_the_grace_as_well_if_its_line_has_one() {
+        let Read { claim, .. } = Read::new();
+        assert!(claim.stands_alone(199, 20, 30) && !claim.stands_alone(200, 20, 30));
+        assert!(claim.stands_alone(Nanos::MAX - 1, 20, Nanos::MAX));
+        claim.line.allow_grace(false);
+        assert!(claim.stands_alone(169, 20, 30) && !claim.stands_alone(170, 20, 30));
+    }
+
+    #[test]
+    fn silenced_it_keeps_what_was_proven_until_then() {
+        let Read { marks, claim } = Read::new();
+        // What is proven later than now was not proven when the value was read.
+        for (now, checked) in [(160, 150), (120, 120), (90, 100)] {
+            let silenced = claim.silenced(now);
+            assert!(silenced.line.is_same(&Line::silent()) && silenced.is_intact());
+            assert_eq!(silenced.checked, checked, "at {now}");
+        }
+        marks.end("tag 2");
+        assert_eq!(claim.silenced(160).checked, 100, "no proof is about what was changed");
+    }
+
+    #[test]
+    fn its_tags_have_generations_of_which_each_can_be_replaced() {
+        let Read { claim, .. } = Read::new();
+        assert_eq!(claim.tag_keys(), ["tag 1", "tag 2"]);
+        assert_eq!(claim.generations().collect::<Vec<_>>(), [7, 8]);
+        let later = claim.with_generations([9, 10]);
+        assert_eq!(
+            (later.tag_keys(), later.generations().collect()),
+            (vec!["tag 1".to_owned(), "tag 2".to_owned()], vec![9, 10])
+        );
+    }
+
+    #[test]
+    fn while_it_is_carried_the_load_falls_with_any_of_its_marks() {
+        for name in ["name", "tag 1", "tag 2", "another"] {
+            for is_carried in [true, false] {
+                let (Read { marks, claim }, load) = (Read::new(), Arc::new(Load::default()));
+                let carried = Carried::new(claim.clone(), load.weak());
+                let _carried = is_carried.then_some(carried);
+                marks.end(name);
+                let falls = is_carried && name != "another";
+                assert_eq!(load.falls(), usize::from(falls), "{name}, carried: {is_carried}");
+            }
+        }
+    }
+}

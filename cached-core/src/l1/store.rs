@@ -1,0 +1,595 @@
+//! The in-process tier: typed slots in Moka, bounded by their bytes.
+//!
+//! Moka holds the entries, and a [`Policy`] of ours says who leaves. Who is in the policy is in the tier; an entry
+//! that has left it is retired first and taken out of Moka then, so that whoever still finds it does not serve it.
+//! What happens to one key happens one after the other.
+
+use std::{
+    cell::Cell,
+    collections::HashMap,
+    fmt, mem, ptr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crate::{
+    base::clock::Nanos,
+    coherence::{epoch::Mark, validity::Claim},
+    key::{Key, KeyHasher, KeyRef},
+    l1::{
+        entry::{Home, Kept, Parts},
+        eviction::{Policy, Resident, Ticket, Uses},
+        leaving::Leaving,
+        map::Map,
+        thread_cache,
+    },
+    spec::Site,
+    telemetry::{
+        event::{EventKind, SharedObservers},
+        functions::Functions,
+    },
+    tier::Stamp,
+    value::erased::Slot,
+};
+
+/// What Moka, the policy, the claim and its mark add to each entry: measured with a million of them (docs/performance.md).
+const OVERHEAD: usize = 850;
+
+/// What a tag adds to an entry that has it,
+const TAG: usize = 16;
+
+/// and what it adds once, to those of its entries that come first: its mark, and the place in the table of marks.
+const TAG_MARK: usize = 180;
+
+/// A load holds the mark of a tag several times while its value arrives, so one that few hold is a new one.
+const FEW: usize = 4;
+
+/// Threads are not asked to let go of less: each has to look through all that it has at hand.
+const FEWEST_LEFT: u64 = 1 << 20;
+
+/// Keys that take turns with each other.
+const TURNS: usize = 64;
+
+pub(crate) struct L1 {
+    slots: Map,
+    home: Arc<Home>,
+    list: List<Arc<Kept>>,
+    /// For each function with an entry cap, what it may keep.
+    rosters: RwLock<HashMap<&'static str, Arc<List<Listed>>, foldhash::fast::RandomState>>,
+    turns: [Mutex<()>; TURNS],
+    /// Those that have left for others, and that observers have not been told of.
+    untold: Mutex<Vec<Arc<Kept>>>,
+    /// Bytes that have left since all threads were asked to let go of them,
+    left: AtomicU64,
+    /// and how many are too many.
+    most_left: u64,
+    functions: Arc<Functions>,
+    observers: SharedObservers,
+    hasher: Arc<dyn KeyHasher>,
+}
+
+/// Those that may stay.
+struct List<T>(Mutex<Policy<T>>);
+
+/// An entry in the list of its function.
+struct Listed(Arc<Kept>);
+
+/// What is in a list.
+trait Member: Resident {
+    fn kept(&self) -> &Arc<Kept>;
+}
+
+impl Member for Arc<Kept> {
+    fn kept(&self) -> &Arc<Kept> {
+        self
+    }
+}
+
+impl Member for Listed {
+    fn kept(&self) -> &Arc<Kept> {
+        &self.0
+    }
+}
+
+impl Resident for Kept {
+    fn uses(&self) -> &Uses {
+        self.uses()
+    }
+}
+
+impl Resident for Listed {
+    fn uses(&self) -> &Uses {
+        self.0.listed_uses()
+    }
+}
+
+impl<T: Member> List<T> {
+    fn new(capacity: u64) -> Self {
+        Self(Mutex::new(Policy::new(capacity)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Policy<T>> {
+        lock(&self.0)
+    }
+
+    /// Takes in an entry, in the place of another one of its key if there is any, which is given back.
+    fn put(&self, before: Option<Ticket>, hash: u64, weight: u32, item: T) -> (Ticket, Option<T>) {
+        let mut policy = self.lock();
+        let Some(ticket) = before else { return (policy.insert(hash, weight, item), None) };
+        match policy.replace(ticket, weight, item) {
+            Ok((ticket, before)) => (ticket, Some(before)),
+            // It has left already.
+            Err(item) => (policy.insert(hash, weight, item), None),
+        }
+    }
+
+    /// Calls for everyone who has to leave, without the lock. From under the lock on, nobody serves it: whoever clears the
+    /// list does not find it there.
+    fn shed(&self, mut leaves: impl FnMut(&Arc<Kept>)) {
+        loop {
+            let mut policy = self.lock();
+            let Some(item) = policy.evict() else { return };
+            item.kept().retire();
+            drop(policy);
+            leaves(item.kept());
+        }
+    }
+}
+
+impl L1 {
+    pub(crate) fn new(
+        max_bytes: u64,
+        observers: &SharedObservers,
+        hasher: &Arc<dyn KeyHasher>,
+        functions: &Arc<Functions>,
+    ) -> Self {
+        Self {
+            slots: Map::new(),
+            home: Home::new(max_bytes),
+            list: List::new(max_bytes),
+            rosters: RwLock::default(),
+            turns: [const { Mutex::new(()) }; TURNS],
+            untold: Mutex::default(),
+            left: AtomicU64::new(0),
+            most_left: (max_bytes / 16).max(FEWEST_LEFT),
+            functions: functions.clone(),
+            observers: observers.clone(),
+            hasher: hasher.clone(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn home(&self) -> &Arc<Home> {
+        &self.home
+    }
+
+    /// The entry under `key` if it may still be served. One that is too old is dropped on the way.
+    pub(crate) fn get(&self, site: &Site, key: KeyRef<'_>, now: Nanos) -> Option<Arc<Kept>> {
+        let mut kept = self.slots.get(key)?;
+        if kept.is_retired() {
+            kept = self.get_in_turn(key)?;
+        }
+        if !kept.slot.meta().is_usable(now) {
+            self.take_out(&kept);
+            return None;
+        }
+        kept.touch(site.entry_cap().is_some());
+        Some(kept)
+    }
+
+    /// As [`Map::has`].
+    pub(crate) fn has(&self, key: &Key) -> bool {
+        self.slots.has(key.as_ref())
+    }
+
+    /// Another one may be about to take the place of one that is retired.
+    #[cold]
+    fn get_in_turn(&self, key: KeyRef<'_>) -> Option<Arc<Kept>> {
+        let _leaving = Leaving::begin();
+        let _turn = self.turn(key.hash());
+        self.slots.get(key).filter(|kept| !kept.is_retired())
+    }
+
+    /// Those who have to leave for it are told of by [`tell_evicted`](Self::tell_evicted).
+    pub(crate) fn insert(&self, site: &Site, key: &Key, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp) {
+        let _leaving = Leaving::begin();
+        let function = self.functions.of(site).clone();
+        let names =
+            claim.mark.name().len() + claim.tags.iter().map(|(tag, _)| tag_weight(tag)).sum::<usize>();
+        let weight = u32::try_from(key.len() + names + slot.meta().weight + OVERHEAD).unwrap_or(u32::MAX);
+        let turn = self.turn(key.hash());
+        let before = if self.has(key) { self.slots.get(key.as_ref()) } else { None };
+        if let Some(before) = &before {
+            before.leave();
+        }
+        let is_new = before.as_ref().is_none_or(|before| !Arc::ptr_eq(&before.slot, &slot));
+        let heat = (site.warm_keys() > 0).then(|| {
+            let before = before.as_ref().and_then(|before| before.heat().cloned());
+            function.hot.follow(key, before, is_new.then(|| slot.meta()))
+        });
+        // The same value on a new claim rests as long as it would have.
+        let rests_until = before.as_ref().filter(|_| !is_new).map_or(0, |before| before.rest());
+        let roster = site.entry_cap().map(|cap| self.roster(site.template(), cap));
+        let kept = Arc::new(Kept::new(Parts {
+            key: key.clone(),
+            home: self.home.clone(),
+            slot,
+            claim,
+            stamp,
+            rests_until,
+            function,
+            heat,
+            weight,
+        }));
+        match &before {
+            // It is in the same lists.
+            Some(before) if before.listed_ticket().is_some() == roster.is_some() => self.lay_off(before),
+            Some(before) => self.retire(before),
+            None => {}
+        }
+        let place = before.as_ref().and_then(|before| before.ticket());
+        let (ticket, _before) = self.list.put(place, key.hash(), weight, kept.clone());
+        kept.enlisted(ticket);
+        if let Some(roster) = &roster {
+            let place = before.as_ref().and_then(|before| before.listed_ticket());
+            let (ticket, _before) = roster.put(place, key.hash(), 1, Listed(kept.clone()));
+            kept.listed(ticket);
+        }
+        self.slots.insert(key.clone(), kept.clone());
+        if kept.is_retired() {
+            // Everything was cleared meanwhile, or it had to leave at once.
+            self.retire(&kept);
+            kept.leave();
+            self.slots.remove(key.as_ref());
+        }
+        drop(turn);
+        self.list.shed(|kept| self.evict(kept));
+        if let Some(roster) = roster {
+            roster.shed(|kept| self.evict(kept));
+        }
+    }
+
+    pub(crate) fn remove(&self, key: &Key) {
+        let _leaving = Leaving::begin();
+        let turn = self.turn(key.hash());
+        let before = self.slots.get(key.as_ref());
+        if let Some(before) = &before {
+            self.retire(before);
+            before.leave();
+            self.slots.remove(key.as_ref());
+        }
+        drop(turn);
+    }
+
+    pub(crate) fn clear(&self) {
+        let mut list = self.list.lock();
+        let all: Vec<_> = list.clear().inspect(|kept| kept.retire()).collect();
+        drop(list);
+        // One by one: Moka would drop all by their timestamps, and with them what comes now.
+        for kept in &all {
+            self.take_out(kept);
+        }
+        thread_cache::let_go();
+    }
+
+    /// Looks at `many` places from `from` on, and frees what does not stand any more. Where to go on; `None` at the end.
+    pub(crate) fn take_fallen(&self, from: usize, many: usize) -> Option<usize> {
+        let (some, next) = self.list.lock().some(from, many);
+        for kept in some.iter().filter(|kept| !kept.claim.is_intact()) {
+            self.take_out(kept);
+        }
+        next
+    }
+
+    /// Entries and their bytes.
+    pub(crate) fn usage(&self) -> (u64, u64) {
+        let list = self.list.lock();
+        (list.len() as u64, list.weight())
+    }
+
+    /// It has to leave, because others are worth more.
+    fn evict(&self, kept: &Arc<Kept>) {
+        self.take_out(kept);
+        if !self.observers.is_empty() {
+            lock(&self.untold).push(kept.clone());
+        }
+    }
+
+    /// Tells observers of those who had to leave: where no lock is held, as they may use the cache.
+    pub(crate) fn tell_evicted(&self) {
+        if self.observers.is_empty() {
+            return;
+        }
+        thread_local!(static TELLS_OF: Cell<usize> = const { Cell::new(0) });
+        // An observer that has another entry leave is told of it by the loop that it was called from: one inside of the other
+        // would need the stack of a call for each.
+        let here = ptr::from_ref(self).addr();
+        if TELLS_OF.get() == here {
+            return;
+        }
+        let before = TELLS_OF.replace(here);
+        loop {
+            // Not in the head of the loop, which would hold the lock until its end.
+            let untold = mem::take(&mut *lock(&self.untold));
+            if untold.is_empty() {
+                break;
+            }
+            for kept in untold {
+                let key = kept.key().as_ref();
+                self.observers.tell(EventKind::Evict, kept.function.name(), Some(key), &*self.hasher);
+            }
+        }
+        TELLS_OF.set(before);
+    }
+
+    /// Another thread may have filled the key anew: nothing but this entry goes.
+    fn take_out(&self, kept: &Arc<Kept>) {
+        let _leaving = Leaving::begin();
+        self.retire(kept);
+        let key = kept.key();
+        let _turn = self.turn(key.hash());
+        if !kept.leave() {
+            self.slots.remove(key.as_ref());
+        }
+    }
+
+    /// From now on it is in no list, and nobody serves it.
+    fn retire(&self, kept: &Arc<Kept>) {
+        self.lay_off(kept);
+        let own = kept.ticket().and_then(|ticket| self.list.lock().remove(ticket));
+        let listed = kept.listed_ticket().and_then(|ticket| {
+            let rosters = self.rosters.read().unwrap_or_else(PoisonError::into_inner);
+            rosters.get(kept.function.name())?.lock().remove(ticket)
+        });
+        drop((own, listed));
+    }
+
+    /// From now on nobody serves it.
+    fn lay_off(&self, kept: &Kept) {
+        kept.retire();
+        let weight = kept.weight.into();
+        if self.left.fetch_add(weight, Ordering::Relaxed) + weight > self.most_left {
+            self.left.store(0, Ordering::Relaxed);
+            thread_cache::let_go();
+        }
+    }
+
+    fn roster(&self, template: &'static str, cap: u64) -> Arc<List<Listed>> {
+        let known = self.rosters.read().unwrap_or_else(PoisonError::into_inner).get(template).cloned();
+        known.unwrap_or_else(|| {
+            let mut rosters = self.rosters.write().unwrap_or_else(PoisonError::into_inner);
+            rosters.entry(template).or_insert_with(|| Arc::new(List::new(cap))).clone()
+        })
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "any of its bits will do")]
+    fn turn(&self, hash: u64) -> MutexGuard<'_, ()> {
+        lock(&self.turns[(hash >> 32) as usize % TURNS])
+    }
+}
+
+fn tag_weight(tag: &Arc<Mark>) -> usize {
+    if Arc::strong_count(tag) > FEW { TAG } else { TAG + TAG_MARK + tag.name().len() }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for L1 {
+    /// What threads have at hand of it goes as well.
+    fn drop(&mut self) {
+        self.list.lock().clear().for_each(|kept| kept.retire());
+        thread_cache::let_go();
+    }
+}
+
+impl fmt::Debug for L1 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("L1").field("entries", &self.list.lock().len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, time::Duration};
+
+    use super::*;
+    use crate::{
+        coherence::epoch::Marks,
+        key::{Blake3, Part},
+        tier::feed::Line,
+        value::erased::{Meta, Value},
+    };
+
+    const SITE: Site = Site::prefix("x");
+    const LISTED: Site = Site::prefix("y").max_entries(10);
+
+    fn l1(max_bytes: u64) -> L1 {
+        L1::new(max_bytes, &Arc::default(), &(Arc::new(Blake3) as _), &Arc::new(Functions::new()))
+    }
+
+    fn key(number: usize) -> Key {
+        KeyRef::write(&mut Vec::new(), &SITE, &Part(&number)).unwrap().owned()
+    }
+
+    /// With a value that weighs so much, and that is over after a second.
+    fn fill(l1: &L1, site: &Site, number: usize, weight: usize) {
+        let meta = Meta::new(0, Duration::ZERO, Duration::from_secs(1), weight);
+        let (tags, line) = (Box::default(), Line::certain());
+        let claim = Claim { mark: Marks::new().of("x"), tags, line, checked: 0 };
+        l1.insert(site, &key(number), Arc::new(Value { meta, value: number }), claim, 0);
+    }
+
+    fn get(l1: &L1, site: &Site, number: usize) -> Option<Arc<Kept>> {
+        l1.get(site, key(number).as_ref(), 1)
+    }
+
+    fn moka_has(l1: &L1, number: usize) -> bool {
+        l1.slots.has(key(number).as_ref())
+    }
+
+    #[test]
+    fn what_leaves_is_retired_and_out_of_moka_whatever_made_it_leave() {
+        let l1 = l1(1 << 20);
+        (0..5).for_each(|number| fill(&l1, &SITE, number, 0));
+        let all: Vec<_> = (0..5).map(|number| get(&l1, &SITE, number).unwrap()).collect();
+        assert!(all.iter().all(|kept| !kept.is_retired()));
+
+        fill(&l1, &SITE, 0, 0);
+        assert!(all[0].is_retired() && moka_has(&l1, 0) && !get(&l1, &SITE, 0).unwrap().is_retired());
+        l1.remove(&key(1));
+        assert!(all[1].is_retired() && !moka_has(&l1, 1));
+        assert!(l1.get(&SITE, key(2).as_ref(), 2_000_000_000).is_none());
+        assert!(all[2].is_retired() && !moka_has(&l1, 2));
+        assert!(!all[3].is_retired() && l1.usage().0 == 3);
+        l1.clear();
+        assert!(all.iter().all(|kept| kept.is_retired()) && !moka_has(&l1, 3));
+        assert_eq!(l1.usage(), (0, 0));
+    }
+
+    #[test]
+    fn who_has_left_takes_nobody_else_out() {
+        let l1 = l1(1 << 20);
+        let filled = |number| {
+            fill(&l1, &SITE, number, 0);
+            get(&l1, &SITE, number).unwrap()
+        };
+        let replaced = filled(0);
+        let newer = filled(0);
+        l1.take_out(&replaced);
+        assert!(Arc::ptr_eq(&get(&l1, &SITE, 0).unwrap(), &newer));
+
+        let removed = filled(1);
+        l1.remove(&key(1));
+        let newer = filled(1);
+        l1.take_out(&removed);
+        assert!(Arc::ptr_eq(&get(&l1, &SITE, 1).unwrap(), &newer));
+
+        let taken = filled(2);
+        l1.take_out(&taken);
+        let newer = filled(2);
+        l1.take_out(&taken);
+        assert!(Arc::ptr_eq(&get(&l1, &SITE, 2).unwrap(), &newer));
+    }
+
+    #[test]
+    fn the_bound_is_of_bytes_and_who_leaves_for_it_is_out_of_moka() {
+        let l1 = l1(100_000);
+        (0..1000).for_each(|number| fill(&l1, &SITE, number, 500));
+        let (entries, bytes) = l1.usage();
+        assert!((90_000..=100_000).contains(&bytes) && (60..80).contains(&entries), "{entries} {bytes}");
+        assert_eq!((0..1000).filter(|number| moka_has(&l1, *number)).count() as u64, entries);
+        fill(&l1, &SITE, 7, 200_000);
+        assert!(get(&l1, &SITE, 7).is_none() && !moka_has(&l1, 7), "it has no room at all");
+        assert!(l1.usage().0 >= entries - 1);
+    }
+
+    #[test]
+    fn a_tag_weighs_what_it_takes_once() {
+        let (l1, marks) = (l1(1 << 20), Marks::new());
+        let name = "x".repeat(100);
+        let weigh = |number: usize, tags: Vec<Arc<Mark>>| {
+            let before = l1.usage().1;
+            let meta = Meta::new(0, Duration::ZERO, Duration::from_secs(1), 0);
+            let tags = tags.into_iter().map(|tag| (tag, 1)).collect();
+            let claim = Claim { mark: marks.of("x"), tags, line: Line::certain(), checked: 0 };
+            l1.insert(&SITE, &key(number), Arc::new(Value { meta, value: number }), claim, 0);
+            l1.usage().1 - before
+        };
+        let none = weigh(0, Vec::new());
+        let own = weigh(1, vec![marks.of(&name)]);
+        assert_eq!(own - none, (TAG + TAG_MARK + name.len()) as u64);
+        let all: Vec<_> = (2..100).map(|number| weigh(number, vec![marks.of(&name)]) - none).collect();
+        assert_eq!(all.last(), Some(&(TAG as u64)));
+        assert!(all.iter().sum::<u64>() < 98 * TAG as u64 + 4 * own);
+    }
+
+    #[test]
+    fn a_function_with_a_cap_keeps_so_many_and_takes_no_room_of_others() {
+        let l1 = l1(1 << 20);
+        (0..50).for_each(|number| fill(&l1, &SITE, number, 0));
+        (100..200).for_each(|number| fill(&l1, &LISTED, number, 0));
+        assert_eq!(l1.usage().0, 60);
+        assert_eq!((100..200).filter(|number| get(&l1, &LISTED, *number).is_some()).count(), 10);
+        l1.clear();
+        (100..200).for_each(|number| fill(&l1, &LISTED, number, 0));
+        assert_eq!(l1.usage().0, 10);
+    }
+
+    #[test]
+    fn what_has_left_and_is_held_is_counted() {
+        let l1 = l1(1 << 20);
+        fill(&l1, &SITE, 1, 1000);
+        let held = get(&l1, &SITE, 1).unwrap();
+        assert_eq!(l1.home.retired(), 0);
+        l1.remove(&key(1));
+        assert_eq!(l1.home.retired(), u64::from(held.weight));
+    }
+
+    #[test]
+    fn threads_that_fill_and_remove_the_same_keys_leave_the_list_and_moka_alike() {
+        let l1 = l1(40_000);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let l1 = &l1;
+                scope.spawn(move || {
+                    for round in 0..5_000_usize {
+                        let number = (round * (2 * thread + 1)) % 97;
+                        match round % 7 {
+                            0 => l1.remove(&key(number)),
+                            1 if round % 500 == 1 => l1.clear(),
+                            _ => fill(l1, if round % 3 == 0 { &LISTED } else { &SITE }, number, 0),
+                        }
+                        get(l1, &SITE, number);
+                    }
+                });
+            }
+        });
+        let (entries, bytes) = l1.usage();
+        assert!(bytes <= 40_000, "{bytes}");
+        assert_eq!((0..97).filter(|number| get(&l1, &SITE, *number).is_some()).count() as u64, entries);
+        assert_eq!((0..97).filter(|number| moka_has(&l1, *number)).count() as u64, entries);
+    }
+
+    thread_local!(static OWN: RefCell<Option<Arc<L1>>> = const { RefCell::new(None) });
+
+    /// Fills the tier of its thread with more than Moka takes in before it tidies up, when it is dropped.
+    struct Filler(Meta);
+
+    impl Slot for Filler {
+        fn meta(&self) -> &Meta {
+            &self.0
+        }
+    }
+
+    impl Drop for Filler {
+        fn drop(&mut self) {
+            let Some(l1) = OWN.with_borrow(Clone::clone) else { return };
+            (0..1_000).for_each(|number| fill(&l1, &SITE, 1_000 + number, 0));
+        }
+    }
+
+    /// Moka frees entries long after they were removed, and some of them under the lock with which it tidies up, which a look at any
+    /// entry may do. A fill would wait for that lock.
+    #[test]
+    fn a_value_that_is_freed_by_a_look_at_another_one_may_fill_the_tier() {
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let l1 = Arc::new(l1(1 << 20));
+            OWN.set(Some(l1.clone()));
+            for number in 0..100 {
+                let meta = Meta::new(0, Duration::ZERO, Duration::from_secs(1), 0);
+                let (tags, line) = (Box::default(), Line::certain());
+                let claim = Claim { mark: Marks::new().of("x"), tags, line, checked: 0 };
+                l1.insert(&SITE, &key(number % 10), Arc::new(Filler(meta)), claim, 0);
+                (0..100).for_each(|_| _ = get(&l1, &SITE, number % 10));
+            }
+            OWN.set(None);
+            done.send(()).unwrap();
+        });
+        is_done.recv_timeout(Duration::from_secs(60)).expect("it hangs");
+    }
+}

@@ -1,0 +1,92 @@
+//! The entries whose keys have the same place.
+
+use std::{iter, mem, sync::Arc};
+
+use crate::l1::entry::Kept;
+
+pub(super) const WAYS: usize = 7;
+
+/// One cache line.
+#[derive(Default)]
+#[repr(align(64))]
+pub(super) struct Set {
+    /// A byte of the hash of each way's key, and in the last byte a bit for each way that was used since others came.
+    pub(super) prints: [u8; 8],
+    pub(super) ways: [Option<Arc<Kept>>; WAYS],
+}
+
+pub(super) const USED: usize = WAYS;
+
+impl Set {
+    /// The way of an entry of the same key.
+    pub(super) fn same(&self, kept: &Kept) -> Option<usize> {
+        let is_same = |way: &usize| self.ways[*way].as_ref().is_some_and(|there| there.is_same(kept));
+        ways_with(self.prints, print(kept.key().hash())).find(is_same)
+    }
+
+    /// None if a newer one of its key has come, or too many others.
+    pub(super) fn place_for_old(&self, kept: &Kept) -> Option<usize> {
+        if self.same(kept).is_none() { self.free() } else { None }
+    }
+
+    pub(super) fn free(&self) -> Option<usize> {
+        self.ways.iter().position(Option::is_none)
+    }
+
+    /// Returns who was there.
+    pub(super) fn put(&mut self, way: usize, kept: Arc<Kept>) -> Option<Arc<Kept>> {
+        self.prints[way] = print(kept.key().hash());
+        self.prints[USED] &= !(1 << way);
+        self.ways[way].replace(kept)
+    }
+
+    /// Puts one that comes from another set into a free way.
+    pub(super) fn carry(&mut self, way: usize, kept: Arc<Kept>, was_used: bool) {
+        // Nobody is there.
+        let _ = self.put(way, kept);
+        self.prints[USED] |= u8::from(was_used) << way;
+    }
+
+    /// Those that were not used since this was last called.
+    pub(super) fn take_unused(&mut self) -> impl Iterator<Item = Arc<Kept>> {
+        let used = mem::take(&mut self.prints[USED]);
+        self.ways
+            .iter_mut()
+            .enumerate()
+            .filter(move |(way, _)| used & 1 << way == 0)
+            .filter_map(|(_, way)| way.take())
+    }
+
+    /// One that was not used since others came, or any, if all were.
+    pub(super) fn least_used(&mut self, any: usize) -> usize {
+        let way = self.prints[USED].trailing_ones() as usize;
+        if way < WAYS {
+            return way;
+        }
+        self.prints[USED] = 0;
+        any % WAYS
+    }
+}
+
+/// The bits that do not tell the place.
+#[inline]
+#[allow(clippy::cast_possible_truncation, reason = "any of its bits will do")]
+pub(super) fn print(hash: u64) -> u8 {
+    hash as u8
+}
+
+/// The ways with this print, and now and then another one: all bytes are compared at once, as in "Bit Twiddling Hacks",
+/// "Determine if a word has a byte equal to n".
+#[inline]
+pub(super) fn ways_with(prints: [u8; 8], print: u8) -> impl Iterator<Item = usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x0080_8080_8080_8080;
+    // A byte of this is zero where the print is the same.
+    let differs = u64::from_le_bytes(prints) ^ (ONES * u64::from(print));
+    let mut same = differs.wrapping_sub(ONES) & !differs & HIGHS;
+    iter::from_fn(move || {
+        let way = (same != 0).then(|| same.trailing_zeros() as usize / 8)?;
+        same &= same - 1;
+        Some(way)
+    })
+}

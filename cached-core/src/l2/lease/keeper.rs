@@ -1,0 +1,109 @@
+//! Renews a lease for as long as its load is at work, and what the load stands on.
+
+use std::{
+    future::{Future, poll_fn},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use super::{ask_tags_again, give_up};
+use crate::{
+    base::{
+        clock::{Nanos, nanos},
+        race::{Either, either, within},
+    },
+    coherence::validity::Claim,
+    l2::shared::Shared,
+    tier::{TagAsk, Tier, Token},
+};
+
+/// A load that goes on renews the generations of its tags this often, so that they do not end before its value is stored.
+pub(super) const SEEDED_FOR: Duration = Duration::from_secs(20);
+
+/// Of one lease.
+pub(super) struct Keeper<W> {
+    pub(super) shared: Arc<Shared>,
+    pub(super) name: String,
+    pub(super) token: Token,
+    /// What the load stands on.
+    pub(super) claim: Claim,
+    /// For how long the generations of its tags are kept from each renewal on.
+    pub(super) keep: Duration,
+    /// When they were last renewed.
+    pub(super) seeded: Nanos,
+    /// Whether the load goes on: whoever waits elsewhere must not wait for one that stands still.
+    pub(super) is_at_work: W,
+}
+
+impl<W: Fn() -> bool> Keeper<W> {
+    /// Renews it until it is lost, or the cache is closed.
+    pub(super) async fn run(mut self) {
+        let mut leaving = self.shared.leaving.subscribe();
+        let mut pause = self.shared.lease / 3;
+        loop {
+            let closed = async {
+                let _ = leaving.wait_for(|is_leaving| *is_leaving).await;
+            };
+            if let Some(Either::Left(())) = within(pause, either(closed, any_tag_ended(&self.claim))).await {
+                let _ = self.shared.tier.release(&self.name, self.token, false).await;
+                return;
+            }
+            match self.renew().await {
+                Some(next) => pause = next,
+                None => return,
+            }
+        }
+    }
+
+    /// Renews it now. How long it need not be renewed again; `None` if it is no more.
+    pub(super) async fn renew(&mut self) -> Option<Duration> {
+        if !self.holds_its_tags().await {
+            // Its value would be refused, so nothing is to wait for it.
+            give_up(&self.shared, &self.name, self.token).await;
+            return None;
+        }
+        let lease = self.shared.lease;
+        if !(self.is_at_work)() {
+            return Some(lease / 10);
+        }
+        match self.shared.tier.renew(&self.name, self.token, lease).await {
+            Ok(true) => Some(lease / 3),
+            Ok(false) => None,
+            Err(_) => Some(lease / 10),
+        }
+    }
+
+    /// Whether its tags have still the generations that they had before the load, as far as that can be found out; then they have them
+    /// for a while.
+    async fn holds_its_tags(&mut self) -> bool {
+        if self.claim.tags.iter().any(|(tag, _)| !tag.is_alive()) {
+            match ask_tags_again(&self.shared, &self.claim).await {
+                Some(current) => self.claim = current,
+                None => return false,
+            }
+        }
+        let now = self.shared.clock.now();
+        if self.claim.tags.is_empty() || now.saturating_sub(self.seeded) <= nanos(SEEDED_FOR) {
+            return true;
+        }
+        let tags = self.claim.tag_keys();
+        let ask = TagAsk { keys: &tags, keep: self.keep, more: false };
+        match self.shared.tier.lease(&[], ask).await {
+            Ok(leased) if self.claim.generations().ne(leased.generations.iter().copied()) => return false,
+            Ok(_) => self.seeded = now,
+            Err(_) => {}
+        }
+        true
+    }
+}
+
+/// Waits until something is said about a tag.
+async fn any_tag_ended(claim: &Claim) {
+    let mut listening: Vec<_> = claim.tags.iter().map(|(tag, _)| Box::pin(tag.listen().moved())).collect();
+    poll_fn(|cx| {
+        let is_over = listening.iter_mut().any(|one| one.as_mut().poll(cx).is_ready());
+        if is_over { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}

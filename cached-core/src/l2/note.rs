@@ -1,0 +1,194 @@
+//! What a failed load leaves in the shared tier for the callers that waited for it: the text of its error.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0 | [`VERSION`] |
+//! | 1..17 | the half of the key's digest that is not in its name |
+//! | 17..25 | the schema: the type, the version and the function |
+//! | then, for each level from the outermost | the kind of an `io::Error` (1 byte, 0 if it was none), the length of the message (2 bytes, big-endian), and the message |
+
+use std::io::ErrorKind;
+
+use crate::{error::shared::SharedLoadError, l2::shared::Name};
+
+const VERSION: u8 = 1;
+
+/// More than a log shows of an error, and little beside a value.
+const MOST_BYTES: usize = 4096;
+
+/// Ends a message that was cut.
+const CUT: &str = "…";
+
+/// Their places in this list are written, so it only ever grows.
+const KINDS: [ErrorKind; 39] = [
+    ErrorKind::NotFound,
+    ErrorKind::PermissionDenied,
+    ErrorKind::ConnectionRefused,
+    ErrorKind::ConnectionReset,
+    ErrorKind::HostUnreachable,
+    ErrorKind::NetworkUnreachable,
+    ErrorKind::ConnectionAborted,
+    ErrorKind::NotConnected,
+    ErrorKind::AddrInUse,
+    ErrorKind::AddrNotAvailable,
+    ErrorKind::NetworkDown,
+    ErrorKind::BrokenPipe,
+    ErrorKind::AlreadyExists,
+    ErrorKind::WouldBlock,
+    ErrorKind::NotADirectory,
+    ErrorKind::IsADirectory,
+    ErrorKind::DirectoryNotEmpty,
+    ErrorKind::ReadOnlyFilesystem,
+    ErrorKind::StaleNetworkFileHandle,
+    ErrorKind::InvalidInput,
+    ErrorKind::InvalidData,
+    ErrorKind::TimedOut,
+    ErrorKind::WriteZero,
+    ErrorKind::StorageFull,
+    ErrorKind::NotSeekable,
+    ErrorKind::QuotaExceeded,
+    ErrorKind::FileTooLarge,
+    ErrorKind::ResourceBusy,
+    ErrorKind::ExecutableFileBusy,
+    ErrorKind::Deadlock,
+    ErrorKind::CrossesDevices,
+    ErrorKind::TooManyLinks,
+    ErrorKind::InvalidFilename,
+    ErrorKind::ArgumentListTooLong,
+    ErrorKind::Interrupted,
+    ErrorKind::Unsupported,
+    ErrorKind::UnexpectedEof,
+    ErrorKind::OutOfMemory,
+    ErrorKind::Other,
+];
+
+/// The bytes, at most [`MOST_BYTES`].
+pub(crate) fn seal(error: &SharedLoadError, name: &Name) -> Vec<u8> {
+    let mut note = vec![VERSION];
+    note.extend_from_slice(&name.check);
+    note.extend_from_slice(&name.schema.to_le_bytes());
+    for (message, kind) in error.levels() {
+        let room = MOST_BYTES.saturating_sub(note.len() + 3);
+        let (message, cut) = if message.len() <= room {
+            (message, "")
+        } else {
+            (start_of(message, room.saturating_sub(CUT.len())), CUT)
+        };
+        let Some(length) = u16::try_from(message.len() + cut.len()).ok().filter(|_| room > CUT.len()) else {
+            break;
+        };
+        note.push(kind.map_or(0, number_of));
+        note.extend_from_slice(&length.to_be_bytes());
+        note.extend_from_slice(message.as_bytes());
+        note.extend_from_slice(cut.as_bytes());
+    }
+    note
+}
+
+/// What it says; `None` if it is none of ours, another key's, another function's or version's, or says nothing.
+pub(crate) fn open(note: &[u8], name: &Name) -> Option<SharedLoadError> {
+    // What is longer was not sealed here, and of empty messages the list would be many times as large.
+    if note.len() > MOST_BYTES {
+        return None;
+    }
+    let mut levels = Vec::new();
+    let rest = note.strip_prefix(&[VERSION])?.strip_prefix(&name.check)?;
+    let mut rest = rest.strip_prefix(&name.schema.to_le_bytes())?;
+    while let Some((kind, after)) = rest.split_first() {
+        let (length, after) = after.split_first_chunk()?;
+        let (message, after) = after.split_at_checked(u16::from_be_bytes(*length).into())?;
+        levels.push((str::from_utf8(message).ok()?.to_owned(), kind_of(*kind)));
+        rest = after;
+    }
+    SharedLoadError::from_levels(levels)
+}
+
+/// From 1.
+fn number_of(kind: ErrorKind) -> u8 {
+    let place = KINDS.iter().position(|known| *known == kind);
+    place.and_then(|place| u8::try_from(place + 1).ok()).unwrap_or(0)
+}
+
+fn kind_of(number: u8) -> Option<ErrorKind> {
+    KINDS.get(usize::from(number.checked_sub(1)?)).copied()
+}
+
+/// As much of a text as so many bytes hold.
+fn start_of(text: &str, most: usize) -> &str {
+    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    end.map_or("", |end| &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name() -> Name {
+        Name { text: String::new(), check: [7; 16], schema: 9 }
+    }
+
+    fn levels(error: &SharedLoadError) -> Vec<(String, Option<ErrorKind>)> {
+        error.levels().map(|(message, kind)| (message.to_owned(), kind)).collect()
+    }
+
+    fn error(levels: &[(&str, Option<ErrorKind>)]) -> SharedLoadError {
+        let levels = levels.iter().map(|(message, kind)| ((*message).to_owned(), *kind)).collect();
+        SharedLoadError::from_levels(levels).expect("there is one")
+    }
+
+    #[test]
+    fn every_level_and_every_kind_comes_back() {
+        for kind in KINDS.map(Some).into_iter().chain([None]) {
+            let said = error(&[("outer", None), ("", kind), ("ünner", None)]);
+            assert_eq!(levels(&open(&seal(&said, &name()), &name()).unwrap()), levels(&said));
+        }
+    }
+
+    #[test]
+    fn the_bytes_stay_as_they_are() {
+        let note = seal(&error(&[("no", Some(ErrorKind::PermissionDenied))]), &name());
+        assert_eq!(note, [&[1][..], &[7; 16], &[9, 0, 0, 0, 0, 0, 0, 0], &[2, 0, 2], b"no"].concat());
+    }
+
+    #[test]
+    fn what_is_long_is_cut_between_characters() {
+        for start in 0..4 {
+            let long = "x".repeat(start) + &"ü€".repeat(4000);
+            for said in [error(&[(&long, None)]), error(&[("short", None), (&long, None), ("lost", None)])] {
+                let note = seal(&said, &name());
+                assert!(note.len() <= MOST_BYTES && note.len() > MOST_BYTES - 8, "{}", note.len());
+                let (told, said) = (levels(&open(&note, &name()).unwrap()), levels(&said));
+                let last = told.len() - 1;
+                assert_eq!(told[..last], said[..last]);
+                let cut = told[last].0.strip_suffix(CUT).expect("it says that it was cut");
+                assert!(said[last].0.starts_with(cut));
+            }
+        }
+    }
+
+    /// The list of its levels would be many times as large.
+    #[test]
+    fn what_is_longer_than_a_note_is_none() {
+        let no_levels = |levels| {
+            [&[VERSION][..], &name().check, &name().schema.to_le_bytes(), &[0; 3].repeat(levels)].concat()
+        };
+        let most = (MOST_BYTES - 25) / 3;
+        assert!(open(&no_levels(most), &name()).is_some());
+        assert!(open(&no_levels(most + 1), &name()).is_none());
+    }
+
+    #[test]
+    fn what_is_not_ours_says_nothing() {
+        let note = seal(&error(&[("no", None), ("way", None)]), &name());
+        assert!(open(&note, &Name { check: [8; 16], ..name() }).is_none(), "another key's");
+        assert!(open(&note, &Name { schema: 8, ..name() }).is_none(), "another function's or version's");
+        assert!(open(&[], &name()).is_none());
+        assert!(open(&note[..25], &name()).is_none(), "it says nothing");
+        for end in (0..note.len()).filter(|end| *end != 30) {
+            assert!(open(&note[..end], &name()).is_none(), "{end}");
+        }
+        let mut not_text = note;
+        not_text[28] = 0xff;
+        assert!(open(&not_text, &name()).is_none());
+    }
+}

@@ -1,0 +1,143 @@
+//! How long things take: histograms of fixed size.
+
+use std::{
+    array,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use crate::base::clock::Nanos;
+
+/// Each power of two is cut into so many buckets, as a power of two: the middle of one is off by at most 1/16.
+const SUB_BITS: u32 = 3;
+const SUB: usize = 1 << SUB_BITS;
+
+/// What took longer, more than two hours, counts as that.
+const LONGEST: Nanos = (1 << 43) - 1;
+
+pub(crate) const BUCKETS: usize = bucket(LONGEST) + 1;
+
+/// Durations by their logarithm, and linear within each power of two. Recording is two atomic operations.
+pub(crate) struct Histogram {
+    buckets: [AtomicU64; BUCKETS],
+    max: AtomicU64,
+}
+
+/// How long something took, over all that was measured since the cache was built, in nanoseconds. The percentiles are
+/// off by at most a sixteenth; the maximum is exact. More fields may come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Latency {
+    /// How many were measured.
+    pub count: u64,
+    /// Half of them took no longer.
+    pub p50_ns: u64,
+    /// Nine of ten took no longer.
+    pub p90_ns: u64,
+    /// 99 of a hundred took no longer.
+    pub p99_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "what is cast is less than 16")]
+const fn bucket(nanos: Nanos) -> usize {
+    let nanos = if nanos > LONGEST { LONGEST } else { nanos };
+    if nanos < SUB as u64 {
+        return nanos as usize;
+    }
+    let power = nanos.ilog2();
+    (power - SUB_BITS + 1) as usize * SUB + (nanos >> (power - SUB_BITS)) as usize % SUB
+}
+
+/// The middle of a bucket.
+pub(crate) const fn middle(bucket: usize) -> Nanos {
+    if bucket < SUB {
+        return bucket as u64;
+    }
+    let width = 1 << (bucket / SUB - 1);
+    (SUB + bucket % SUB) as u64 * width + width / 2
+}
+
+impl Histogram {
+    pub(crate) fn new() -> Self {
+        Self { buckets: array::from_fn(|_| AtomicU64::new(0)), max: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn record(&self, took: Nanos) {
+        self.buckets[bucket(took)].fetch_add(1, Ordering::Relaxed);
+        // As a rule it is no new maximum, and then nothing is written.
+        if took > self.max.load(Ordering::Relaxed) {
+            self.max.fetch_max(took, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn counts(&self) -> [u64; BUCKETS] {
+        array::from_fn(|index| self.buckets[index].load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn snapshot(&self) -> Latency {
+        let (counts, max_ns) = (self.counts(), self.max.load(Ordering::Relaxed));
+        let count: u64 = counts.iter().sum();
+        let percentile = |percent: u64| {
+            let rank = (count * percent).div_ceil(100);
+            let mut seen = 0;
+            let is_there = |of: &u64| {
+                seen += of;
+                seen >= rank
+            };
+            counts.iter().position(is_there).map_or(0, middle).min(max_ns)
+        };
+        let (p50_ns, p90_ns, p99_ns) = (percentile(50), percentile(90), percentile(99));
+        Latency { count, p50_ns, p90_ns, p99_ns, max_ns }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_in_order_without_gaps_and_hold_their_middle() {
+        let mut last = 0;
+        for power in 0..64 {
+            for nanos in [(1_u64 << power) - 1, 1 << power, (1 << power) + (1 << power) / 3] {
+                let bucket = bucket(nanos);
+                assert!(bucket == last || bucket > last && bucket < BUCKETS, "{nanos}");
+                last = bucket;
+            }
+        }
+        for index in 0..BUCKETS {
+            assert_eq!(bucket(middle(index)), index);
+        }
+        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn a_percentile_is_off_by_a_sixteenth_at_most_and_the_maximum_by_nothing() {
+        let histogram = Histogram::new();
+        assert_eq!(histogram.snapshot(), Latency::default());
+        for nanos in 1..=100_000_u64 {
+            histogram.record(nanos * 1_000);
+        }
+        let found = histogram.snapshot();
+        assert_eq!((found.count, found.max_ns), (100_000, 100_000_000));
+        for (percentile, exact) in
+            [(found.p50_ns, 50_000_000_u64), (found.p90_ns, 90_000_000), (found.p99_ns, 99_000_000)]
+        {
+            assert!(percentile.abs_diff(exact) <= exact / 16, "{percentile} for {exact}");
+        }
+    }
+
+    #[test]
+    fn one_of_a_kind_is_every_percentile() {
+        let histogram = Histogram::new();
+        histogram.record(1_000_000);
+        let found = histogram.snapshot();
+        assert_eq!(
+            (found.count, found.p50_ns, found.p99_ns),
+            (1, found.max_ns.min(found.p50_ns), found.p50_ns)
+        );
+        assert!(found.p50_ns <= found.max_ns && found.p50_ns >= 937_500);
+    }
+}

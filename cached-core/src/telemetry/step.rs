@@ -1,0 +1,149 @@
+//! The steps of a call that take time, as they are seen from outside: counted, timed, and in a span.
+
+use std::{future::Future, sync::Arc, thread, time::Duration};
+
+use crate::{
+    base::clock::{Clock, Nanos},
+    cache::Cache,
+    l2::shared::Shared,
+    spec::Site,
+    telemetry::{functions::Function, span::Span, stats::Count},
+    tier::{Ask, Record, Seen, TierError, budget::Budget, feed::Line},
+};
+
+/// A step in its span. One that is dropped before its end was cancelled.
+pub(crate) struct Step {
+    span: Span,
+    clock: Clock,
+    began: Nanos,
+    is_over: bool,
+}
+
+impl Step {
+    pub(crate) fn begin(span: Span, clock: &Clock) -> Self {
+        Self::since(clock.now(), span, clock)
+    }
+
+    fn since(began: Nanos, span: Span, clock: &Clock) -> Self {
+        Self { span, clock: clock.clone(), began, is_over: false }
+    }
+
+    pub(crate) fn around<F: Future>(&self, step: F) -> impl Future<Output = F::Output> + use<F> {
+        self.span.around(step)
+    }
+
+    /// How long it took.
+    pub(crate) fn end(&mut self, outcome: &'static str) -> Nanos {
+        let took = self.clock.now().saturating_sub(self.began);
+        self.is_over = true;
+        self.span.record(outcome, Duration::from_nanos(took));
+        took
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.end(if thread::panicking() { "panic" } else { "cancelled" });
+        }
+    }
+}
+
+/// A load. Its span is a child of the one in which this is made, wherever the load then runs.
+pub(crate) struct Loading {
+    step: Step,
+    function: Arc<Function>,
+    /// It was counted as a load.
+    has_begun: bool,
+}
+
+impl Loading {
+    pub(crate) fn new(cache: &Cache, site: &Site) -> Self {
+        let step = Step::begin(Span::load(site.template()), cache.clock());
+        Self { step, function: cache.function(site).clone(), has_begun: false }
+    }
+
+    /// The load begins now. What was waited for until then is no part of the time that it takes.
+    pub(crate) fn begin(&mut self) {
+        self.step.began = self.step.clock.now();
+        self.has_begun = true;
+    }
+
+    /// The load goes on in a task of its own.
+    pub(crate) fn leave_caller(&mut self) {
+        self.step.span.leave_caller();
+    }
+
+    pub(crate) fn around<F: Future>(&self, load: F) -> impl Future<Output = F::Output> + use<F> {
+        self.step.around(load)
+    }
+
+    pub(crate) fn ended(mut self, is_error: bool) {
+        if is_error && self.has_begun {
+            self.function.add(Count::LoadError);
+        }
+        let took = self.end(if is_error { "error" } else { "ok" });
+        if let Some(took) = took.filter(|_| !is_error) {
+            self.function.costs(took);
+        }
+    }
+
+    /// It is not known whether with an error.
+    pub(crate) fn returned(mut self) {
+        self.end("returned");
+    }
+
+    pub(crate) fn panicked(mut self) {
+        self.function.add(Count::LoadPanic);
+        self.end("panic");
+    }
+
+    /// How long it took, if it has begun.
+    fn end(&mut self, outcome: &'static str) -> Option<Nanos> {
+        let took = self.step.end(outcome);
+        if !self.has_begun {
+            return None;
+        }
+        self.function.load().record(took);
+        Some(took)
+    }
+}
+
+/// Asks the shared tier for one key, from this moment on. Returns what was answered, and when.
+pub(crate) async fn look_at(
+    shared: &Shared,
+    function: &Function,
+    key: &str,
+    budget: Budget,
+    began: Nanos,
+) -> (Result<(Record, Arc<Line>), TierError>, Nanos) {
+    let mut step = Step::since(began, Span::look(function.name()), &shared.clock);
+    let seen = step.around(shared.tier.look_at_within(key, budget)).await;
+    let took = step.end(outcome(seen.as_ref().map(|(record, _)| Some(record))));
+    function.look().record(took);
+    (seen, began.saturating_add(took))
+}
+
+/// Asks the shared tier.
+pub(crate) async fn look(
+    shared: &Shared,
+    function: &Function,
+    asks: &[Ask<'_>],
+    tags: &[String],
+    budget: Budget,
+) -> Result<Seen, TierError> {
+    let mut step = Step::begin(Span::look(function.name()), &shared.clock);
+    let seen = step.around(shared.tier.look_within(asks, tags, budget)).await;
+    let took = step.end(outcome(seen.as_ref().map(|seen| seen.records.last())));
+    function.look().record(took);
+    seen
+}
+
+fn outcome(seen: Result<Option<&Record>, &TierError>) -> &'static str {
+    match seen {
+        Err(_) => "error",
+        Ok(Some(Record::Leased { .. })) => "leased",
+        Ok(Some(Record::Absent | Record::Failed | Record::Error(_))) => "absent",
+        Ok(_) => "value",
+    }
+}

@@ -1,0 +1,158 @@
+//! A tier whose panics are errors: a cache must not take its callers down with it.
+
+use std::{
+    any::Any,
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use crate::{
+    cache::health::{TierHealth, TierState},
+    tier::{
+        Adopted, Ask, Attachment, Filled, LeaseClaim, Leased, Moment, Note, Record, Seen, TagAsk, Tier,
+        TierError, TierFill, Token, budget::Budget, cause::TierCause, feed::Line,
+    },
+};
+
+/// Stands before the tier that it was given.
+#[derive(Debug)]
+pub(crate) struct Guarded(pub(crate) Arc<dyn Tier>);
+
+type Operation<'a, T> = Pin<Box<dyn Future<Output = Result<T, TierError>> + Send + 'a>>;
+
+impl Guarded {
+    /// As [`Tier::look_within`], on the path of a hit: without a box of its own.
+    pub(crate) async fn look_within(
+        &self,
+        asks: &[Ask<'_>],
+        tags: &[String],
+        budget: Budget,
+    ) -> Result<Seen, TierError> {
+        catch(self.0.look_within(asks, tags, budget)).await
+    }
+
+    /// As [`Tier::look_at_within`], the same way.
+    pub(crate) async fn look_at_within(
+        &self,
+        key: &str,
+        budget: Budget,
+    ) -> Result<(Record, Arc<Line>), TierError> {
+        catch(self.0.look_at_within(key, budget)).await
+    }
+}
+
+async fn catch<T>(mut operation: Operation<'_, T>) -> Result<T, TierError> {
+    poll_fn(|cx| {
+        catch_unwind(AssertUnwindSafe(|| operation.as_mut().poll(cx)))
+            .unwrap_or_else(|panic| Poll::Ready(Err(refused(&panic))))
+    })
+    .await
+}
+
+fn refused(_: &Box<dyn Any + Send>) -> TierError {
+    TierError::Refused("PANIC".to_owned())
+}
+
+#[async_trait]
+impl Tier for Guarded {
+    fn attach(&self, attachment: Attachment) {
+        let _ = catch_unwind(AssertUnwindSafe(|| self.0.attach(attachment)));
+    }
+
+    fn ready(&self) -> bool {
+        catch_unwind(AssertUnwindSafe(|| self.0.ready())).unwrap_or(false)
+    }
+
+    fn health(&self) -> TierHealth {
+        catch_unwind(AssertUnwindSafe(|| self.0.health()))
+            .unwrap_or_else(|_| TierHealth::new(TierState::Down))
+    }
+
+    async fn connected(&self) -> Result<(), TierCause> {
+        let mut operation = self.0.connected();
+        poll_fn(|cx| {
+            catch_unwind(AssertUnwindSafe(|| operation.as_mut().poll(cx)))
+                .unwrap_or_else(|_| Poll::Ready(Err(TierCause::Code("PANIC".to_owned()))))
+        })
+        .await
+    }
+
+    async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
+        catch(self.0.look(asks, tags)).await
+    }
+
+    async fn look_at(&self, key: &str) -> Result<(Record, Arc<Line>), TierError> {
+        catch(self.0.look_at(key)).await
+    }
+
+    async fn lease_within(
+        &self,
+        claims: &[LeaseClaim<'_>],
+        tags: TagAsk<'_>,
+        budget: Budget,
+    ) -> Result<Leased, TierError> {
+        catch(self.0.lease_within(claims, tags, budget)).await
+    }
+
+    async fn fill_within(&self, fills: Vec<TierFill>, budget: Budget) -> Result<Filled, TierError> {
+        catch(self.0.fill_within(fills, budget)).await
+    }
+
+    async fn lease(&self, claims: &[LeaseClaim<'_>], tags: TagAsk<'_>) -> Result<Leased, TierError> {
+        catch(self.0.lease(claims, tags)).await
+    }
+
+    async fn adopt(&self, tags: &[String], keep: Duration, since: Moment) -> Result<Adopted, TierError> {
+        catch(self.0.adopt(tags, keep, since)).await
+    }
+
+    async fn fill(&self, fills: Vec<TierFill>) -> Result<Filled, TierError> {
+        catch(self.0.fill(fills)).await
+    }
+
+    async fn renew(&self, key: &str, token: Token, lease: Duration) -> Result<bool, TierError> {
+        catch(self.0.renew(key, token, lease)).await
+    }
+
+    async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError> {
+        catch(self.0.release(key, token, is_failed)).await
+    }
+
+    async fn fail(&self, key: &str, token: Token, note: &Note) -> Result<bool, TierError> {
+        catch(self.0.fail(key, token, note)).await
+    }
+
+    async fn delete(&self, keys: &[String], tags: &[String]) -> Result<(), TierError> {
+        catch(self.0.delete(keys, tags)).await
+    }
+
+    async fn delete_matching(&self, pattern: &str) -> Result<u64, TierError> {
+        catch(self.0.delete_matching(pattern)).await
+    }
+
+    async fn confirm(&self) -> Result<(), TierError> {
+        catch(self.0.confirm()).await
+    }
+
+    async fn close(&self) {
+        let closing = async {
+            self.0.close().await;
+            Ok::<_, TierError>(())
+        };
+        let _ = catch(Box::pin(closing)).await;
+    }
+
+    async fn exists(&self, key: &str) -> Result<bool, TierError> {
+        catch(self.0.exists(key)).await
+    }
+
+    async fn incr(&self, key: &str, by: i64, ttl: Option<Duration>) -> Result<i64, TierError> {
+        catch(self.0.incr(key, by, ttl)).await
+    }
+}

@@ -1,0 +1,356 @@
+//! Reading. No bytes make it panic, recurse without end, or allocate more than they are long.
+
+use std::fmt;
+
+use serde::de::{
+    self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess,
+    SeqAccess, VariantAccess, Visitor,
+};
+
+use super::{
+    BYTES, CHAR, DEPTH, END, F32, F64, FALSE, I128, MAP, NEGATIVE, NONE, PACKED, PACKED_LEN, POSITIVE,
+    SEQUENCE, SOME, TEXT, TRUE, U128, UNIT,
+};
+use crate::error::Error;
+
+/// Reads one value from all of `bytes`.
+pub(in crate::value::codec) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    let mut reader = Reader { rest: bytes, depth: DEPTH };
+    let value = T::deserialize(&mut reader).map_err(|Fault(why)| Error::codec(why))?;
+    if reader.rest.is_empty() { Ok(value) } else { Err(Error::codec("bytes after the value")) }
+}
+
+/// Why bytes are not read. What a type's own `Deserialize` says may quote them, and is not kept.
+#[derive(Debug)]
+struct Fault(&'static str);
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl de::Error for Fault {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self("a value of another shape")
+    }
+}
+
+const MALFORMED: Fault = Fault("malformed bytes");
+const CUT: Fault = Fault("bytes that are cut short");
+
+struct Reader<'de> {
+    rest: &'de [u8],
+    /// How many levels there may still be.
+    depth: u8,
+}
+
+impl<'de> Reader<'de> {
+    fn peek(&self) -> Result<u8, Fault> {
+        self.rest.first().copied().ok_or(CUT)
+    }
+
+    fn byte(&mut self) -> Result<u8, Fault> {
+        let (first, rest) = self.rest.split_first().ok_or(CUT)?;
+        self.rest = rest;
+        Ok(*first)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+        let (taken, rest) = self.rest.split_first_chunk().ok_or(CUT)?;
+        self.rest = rest;
+        Ok(*taken)
+    }
+
+    fn slice(&mut self, len: u64) -> Result<&'de [u8], Fault> {
+        let len = usize::try_from(len).map_err(|_| CUT)?;
+        let (taken, rest) = self.rest.split_at_checked(len).ok_or(CUT)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn leb128(&mut self) -> Result<u64, Fault> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u64::from(byte & 0x7F);
+            if shift == 63 && bits > 1 {
+                return Err(MALFORMED);
+            }
+            number |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(MALFORMED)
+    }
+
+    fn text(&mut self) -> Result<&'de str, Fault> {
+        let len = self.leb128()?;
+        std::str::from_utf8(self.slice(len)?).map_err(|_| MALFORMED)
+    }
+
+    fn packed(&mut self) -> Result<&'de [u8], Fault> {
+        let len: [u8; PACKED_LEN] = self.array()?;
+        self.slice(u64::from_le_bytes(len))
+    }
+
+    /// Reads the content of a level.
+    fn within<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
+        self.depth = self.depth.checked_sub(1).ok_or(Fault("nested too deep"))?;
+        let read = read(self);
+        self.depth += 1;
+        read
+    }
+
+    fn end(&mut self) -> Result<(), Fault> {
+        if self.byte()? == END { Ok(()) } else { Err(Fault("a value of another shape")) }
+    }
+
+    /// Where a type wants the value itself, that of an `Option` will do.
+    fn skip_some(&mut self) -> Result<(), Fault> {
+        // Those that are passed over are no levels, so there is no need for a limit.
+        while self.peek()? == SOME {
+            self.byte()?;
+        }
+        Ok(())
+    }
+
+    fn sequence<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
+        self.within(|reader| {
+            let value = visitor.visit_seq(Parts(&mut *reader))?;
+            reader.end()?;
+            Ok(value)
+        })
+    }
+
+    fn map<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
+        self.within(|reader| {
+            let value = visitor.visit_map(Parts(&mut *reader))?;
+            reader.end()?;
+            Ok(value)
+        })
+    }
+}
+
+fn octets<'de, V: Visitor<'de>>(bytes: &'de [u8], visitor: V) -> Result<V::Value, Fault> {
+    let mut octets = de::value::SeqDeserializer::new(bytes.iter().copied());
+    let value = visitor.visit_seq(&mut octets)?;
+    octets.end()?;
+    Ok(value)
+}
+
+/// What a type is read from that says which it wants.
+macro_rules! typed {
+    ($($method:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+            self.skip_some()?;
+            self.deserialize_any(visitor)
+        }
+    )*};
+}
+
+impl<'de> Deserializer<'de> for &mut Reader<'de> {
+    type Error = Fault;
+
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.byte()? {
+            UNIT => visitor.visit_unit(),
+            NONE => visitor.visit_none(),
+            SOME => self.within(|reader| visitor.visit_some(reader)),
+            FALSE => visitor.visit_bool(false),
+            TRUE => visitor.visit_bool(true),
+            POSITIVE => visitor.visit_u64(self.leb128()?),
+            NEGATIVE => {
+                let complement = i64::try_from(self.leb128()?).map_err(|_| MALFORMED)?;
+                visitor.visit_i64(!complement)
+            }
+            U128 => visitor.visit_u128(u128::from_le_bytes(self.array()?)),
+            I128 => visitor.visit_i128(i128::from_le_bytes(self.array()?)),
+            F32 => visitor.visit_f32(f32::from_le_bytes(self.array()?)),
+            F64 => visitor.visit_f64(f64::from_le_bytes(self.array()?)),
+            CHAR => {
+                let number = u32::try_from(self.leb128()?).map_err(|_| MALFORMED)?;
+                visitor.visit_char(char::from_u32(number).ok_or(MALFORMED)?)
+            }
+            TEXT => visitor.visit_borrowed_str(self.text()?),
+            BYTES => {
+                let len = self.leb128()?;
+                visitor.visit_borrowed_bytes(self.slice(len)?)
+            }
+            PACKED => octets(self.packed()?, visitor),
+            SEQUENCE => self.sequence(visitor),
+            MAP => self.map(visitor),
+            _ => Err(MALFORMED),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.peek()? {
+            UNIT | NONE | SOME => self.deserialize_any(visitor),
+            // It was no `Option` when it was written. It is a level all the same, as nothing is read here: a type that is an `Option` of
+            // itself would never come to an end.
+            _ => self.within(|reader| visitor.visit_some(reader)),
+        }
+    }
+
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.skip_some()?;
+        if self.peek()? == PACKED {
+            self.byte()?;
+            return visitor.visit_borrowed_bytes(self.packed()?);
+        }
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.deserialize_bytes(visitor)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.skip_some()?;
+        if self.peek()? == BYTES {
+            self.byte()?;
+            let len = self.leb128()?;
+            return octets(self.slice(len)?, visitor);
+        }
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Fault> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_tuple_struct<V>(self, _: &'static str, _: usize, visitor: V) -> Result<V::Value, Fault>
+    where
+        V: Visitor<'de>,
+    {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        self.skip_some()?;
+        match self.byte()? {
+            TEXT => visitor.visit_enum(self.text()?.into_deserializer()),
+            MAP => self.within(|reader| {
+                let value = visitor.visit_enum(Variant(&mut *reader))?;
+                reader.end()?;
+                Ok(value)
+            }),
+            _ => Err(Fault("a value of another shape")),
+        }
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        self.deserialize_unit(visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        self.deserialize_map(visitor)
+    }
+
+    typed! {
+        deserialize_bool deserialize_char deserialize_f32 deserialize_f64
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128
+        deserialize_identifier deserialize_map deserialize_str deserialize_string deserialize_unit
+    }
+}
+
+/// What is in a sequence or a map, up to its end.
+struct Parts<'a, 'de>(&'a mut Reader<'de>);
+
+impl<'de> Parts<'_, 'de> {
+    fn next<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
+        if self.0.peek()? == END { Ok(None) } else { seed.deserialize(&mut *self.0).map(Some) }
+    }
+}
+
+impl<'de> SeqAccess<'de> for Parts<'_, 'de> {
+    type Error = Fault;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
+        self.next(seed)
+    }
+}
+
+impl<'de> MapAccess<'de> for Parts<'_, 'de> {
+    type Error = Fault;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
+        self.next(seed)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fault> {
+        seed.deserialize(&mut *self.0)
+    }
+}
+
+/// A variant with content: its name, and then that.
+struct Variant<'a, 'de>(&'a mut Reader<'de>);
+
+impl<'de> EnumAccess<'de> for Variant<'_, 'de> {
+    type Error = Fault;
+    type Variant = Self;
+
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Fault> {
+        let name = seed.deserialize(&mut *self.0)?;
+        Ok((name, self))
+    }
+}
+
+impl<'de> VariantAccess<'de> for Variant<'_, 'de> {
+    type Error = Fault;
+
+    fn unit_variant(self) -> Result<(), Fault> {
+        de::Deserialize::deserialize(self.0)
+    }
+
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Fault> {
+        seed.deserialize(self.0)
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Fault> {
+        self.0.deserialize_tuple(len, visitor)
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        self.0.deserialize_struct("", fields, visitor)
+    }
+}

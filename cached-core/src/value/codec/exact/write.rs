@@ -1,0 +1,512 @@
+//! Writing.
+
+use std::fmt;
+
+use serde::{
+    Serialize, Serializer,
+    ser::{self, Impossible},
+};
+
+use super::{
+    BYTES, CHAR, DEPTH, END, F32, F64, FALSE, I128, MAP, NEGATIVE, NONE, PACKED, PACKED_LEN, POSITIVE,
+    SEQUENCE, SOME, TEXT, TRUE, U128, UNIT,
+};
+use crate::error::Error;
+
+/// Appends `value` to `out`.
+pub(in crate::value::codec) fn encode<T: Serialize + ?Sized>(
+    value: &T,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    value.serialize(Writer { out, depth: DEPTH }).map_err(|Fault(why)| Error::codec(why))
+}
+
+/// Why a value cannot be written. What its own `Serialize` says may quote the value, and is not kept.
+#[derive(Debug)]
+struct Fault(&'static str);
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl ser::Error for Fault {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self("the value's `Serialize` returned an error")
+    }
+}
+
+struct Writer<'a> {
+    out: &'a mut Vec<u8>,
+    /// How many levels there may still be.
+    depth: u8,
+}
+
+/// A length or a number: seven bits a byte, the lowest first.
+fn leb128(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number.to_le_bytes()[0] | 0x80);
+        number >>= 7;
+    }
+    out.push(number.to_le_bytes()[0]);
+}
+
+fn text(out: &mut Vec<u8>, text: &str) {
+    out.push(TEXT);
+    leb128(out, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
+}
+
+impl<'a> Writer<'a> {
+    fn positive(self, number: u64) {
+        self.out.push(POSITIVE);
+        leb128(self.out, number);
+    }
+
+    fn signed(self, number: i64) {
+        if let Ok(number) = u64::try_from(number) {
+            return self.positive(number);
+        }
+        self.out.push(NEGATIVE);
+        leb128(self.out, (!number).unsigned_abs());
+    }
+
+    fn deeper(self) -> Result<Self, Fault> {
+        let depth = self.depth.checked_sub(1).ok_or(Fault("the value is nested too deep"))?;
+        Ok(Self { depth, ..self })
+    }
+
+    fn many(self) -> Result<Elements<'a>, Fault> {
+        let Self { out, depth } = self.deeper()?;
+        let packed_at = out.len();
+        out.push(PACKED);
+        out.extend_from_slice(&[0; PACKED_LEN]);
+        Ok(Elements { out, depth, packed_at: Some(packed_at), closes: 1 })
+    }
+
+    fn map(self) -> Result<Entries<'a>, Fault> {
+        let Self { out, depth } = self.deeper()?;
+        out.push(MAP);
+        Ok(Entries { out, depth, closes: 1 })
+    }
+
+    /// Begins the map of one entry that is a variant.
+    fn variant(self, name: &str) -> Result<Self, Fault> {
+        let within = self.deeper()?;
+        within.out.push(MAP);
+        text(within.out, name);
+        Ok(within)
+    }
+}
+
+macro_rules! integers {
+    ($($method:ident($ty:ty) = $write:ident;)*) => {$(
+        #[inline]
+        fn $method(self, number: $ty) -> Result<(), Fault> {
+            self.$write(number.into());
+            Ok(())
+        }
+    )*};
+}
+
+impl<'a> Serializer for Writer<'a> {
+    type Ok = ();
+    type Error = Fault;
+    type SerializeSeq = Elements<'a>;
+    type SerializeTuple = Elements<'a>;
+    type SerializeTupleStruct = Elements<'a>;
+    type SerializeTupleVariant = Elements<'a>;
+    type SerializeMap = Entries<'a>;
+    type SerializeStruct = Entries<'a>;
+    type SerializeStructVariant = Entries<'a>;
+
+    integers! {
+        serialize_u8(u8) = positive;
+        serialize_u16(u16) = positive;
+        serialize_u32(u32) = positive;
+        serialize_u64(u64) = positive;
+        serialize_i8(i8) = signed;
+        serialize_i16(i16) = signed;
+        serialize_i32(i32) = signed;
+        serialize_i64(i64) = signed;
+    }
+
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
+    fn serialize_bool(self, v: bool) -> Result<(), Fault> {
+        self.out.push(if v { TRUE } else { FALSE });
+        Ok(())
+    }
+
+    fn serialize_u128(self, v: u128) -> Result<(), Fault> {
+        match u64::try_from(v) {
+            Ok(number) => self.positive(number),
+            Err(_) => {
+                self.out.push(U128);
+                self.out.extend_from_slice(&v.to_le_bytes());
+            }
+        }
+        Ok(())
+    }
+
+    fn serialize_i128(self, v: i128) -> Result<(), Fault> {
+        match (u64::try_from(v), i64::try_from(v)) {
+            (Ok(number), _) => self.positive(number),
+            (_, Ok(number)) => self.signed(number),
+            _ => {
+                self.out.push(I128);
+                self.out.extend_from_slice(&v.to_le_bytes());
+            }
+        }
+        Ok(())
+    }
+
+    fn serialize_f32(self, v: f32) -> Result<(), Fault> {
+        self.out.push(F32);
+        self.out.extend_from_slice(&v.to_le_bytes());
+        Ok(())
+    }
+
+    fn serialize_f64(self, v: f64) -> Result<(), Fault> {
+        self.out.push(F64);
+        self.out.extend_from_slice(&v.to_le_bytes());
+        Ok(())
+    }
+
+    fn serialize_char(self, v: char) -> Result<(), Fault> {
+        self.out.push(CHAR);
+        leb128(self.out, u32::from(v).into());
+        Ok(())
+    }
+
+    fn serialize_str(self, v: &str) -> Result<(), Fault> {
+        text(self.out, v);
+        Ok(())
+    }
+
+    fn serialize_bytes(self, v: &[u8]) -> Result<(), Fault> {
+        self.out.push(BYTES);
+        leb128(self.out, v.len() as u64);
+        self.out.extend_from_slice(v);
+        Ok(())
+    }
+
+    fn serialize_none(self) -> Result<(), Fault> {
+        self.out.push(NONE);
+        Ok(())
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, v: &T) -> Result<(), Fault> {
+        let within = self.deeper()?;
+        within.out.push(SOME);
+        v.serialize(within)
+    }
+
+    fn serialize_unit(self) -> Result<(), Fault> {
+        self.out.push(UNIT);
+        Ok(())
+    }
+
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Fault> {
+        self.serialize_unit()
+    }
+
+    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<(), Fault> {
+        self.serialize_str(variant)
+    }
+
+    fn serialize_newtype_struct<T>(self, _: &'static str, v: &T) -> Result<(), Fault>
+    where
+        T: Serialize + ?Sized,
+    {
+        v.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T>(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        v: &T,
+    ) -> Result<(), Fault>
+    where
+        T: Serialize + ?Sized,
+    {
+        let Self { out, depth } = self.variant(variant)?;
+        v.serialize(Writer { out, depth })?;
+        out.push(END);
+        Ok(())
+    }
+
+    fn serialize_seq(self, _: Option<usize>) -> Result<Elements<'a>, Fault> {
+        self.many()
+    }
+
+    fn serialize_tuple(self, _: usize) -> Result<Elements<'a>, Fault> {
+        self.many()
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Elements<'a>, Fault> {
+        self.many()
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Elements<'a>, Fault> {
+        Ok(Elements { closes: 2, ..self.variant(variant)?.many()? })
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Entries<'a>, Fault> {
+        self.map()
+    }
+
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Entries<'a>, Fault> {
+        self.map()
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Entries<'a>, Fault> {
+        Ok(Entries { closes: 2, ..self.variant(variant)?.map()? })
+    }
+}
+
+/// A sequence that is being written. As long as its elements are all `u8` they are written as they are.
+struct Elements<'a> {
+    out: &'a mut Vec<u8>,
+    depth: u8,
+    /// Where it begins, if it is packed.
+    packed_at: Option<usize>,
+    /// How many ends are written at its end.
+    closes: usize,
+}
+
+impl Elements<'_> {
+    #[inline]
+    fn element<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), Fault> {
+        if let Some(at) = self.packed_at {
+            if v.serialize(Octet(self.out)).is_ok() {
+                return Ok(());
+            }
+            self.unpack(at);
+        }
+        v.serialize(Writer { out: self.out, depth: self.depth })
+    }
+
+    /// Writes again what was packed, element by element.
+    #[cold]
+    fn unpack(&mut self, at: usize) {
+        self.packed_at = None;
+        let packed = self.out.split_off(at);
+        self.out.push(SEQUENCE);
+        for byte in &packed[1 + PACKED_LEN..] {
+            Writer { out: self.out, depth: self.depth }.positive((*byte).into());
+        }
+    }
+
+    fn finish(mut self) {
+        let mut closes = self.closes;
+        if let Some(at) = self.packed_at {
+            let len = self.out.len() - at - 1 - PACKED_LEN;
+            if len == 0 {
+                self.unpack(at);
+            } else {
+                self.out[at + 1..=at + PACKED_LEN].copy_from_slice(&(len as u64).to_le_bytes());
+                closes -= 1;
+            }
+        }
+        self.out.resize(self.out.len() + closes, END);
+    }
+}
+
+/// A map that is being written.
+struct Entries<'a> {
+    out: &'a mut Vec<u8>,
+    depth: u8,
+    closes: usize,
+}
+
+impl Entries<'_> {
+    fn value<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), Fault> {
+        v.serialize(Writer { out: self.out, depth: self.depth })
+    }
+
+    fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, v: &T) -> Result<(), Fault> {
+        text(self.out, name);
+        self.value(v)
+    }
+
+    fn finish(self) {
+        self.out.resize(self.out.len() + self.closes, END);
+    }
+}
+
+macro_rules! elements {
+    ($($trait:ident $method:ident;)*) => {$(
+        impl ser::$trait for Elements<'_> {
+            type Ok = ();
+            type Error = Fault;
+
+            #[inline]
+            fn $method<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), Fault> {
+                self.element(v)
+            }
+
+            fn end(self) -> Result<(), Fault> {
+                self.finish();
+                Ok(())
+            }
+        }
+    )*};
+}
+
+elements! {
+    SerializeSeq serialize_element;
+    SerializeTuple serialize_element;
+    SerializeTupleStruct serialize_field;
+    SerializeTupleVariant serialize_field;
+}
+
+macro_rules! fields {
+    ($($trait:ident;)*) => {$(
+        impl ser::$trait for Entries<'_> {
+            type Ok = ();
+            type Error = Fault;
+
+            fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, v: &T) -> Result<(), Fault> {
+                self.field(name, v)
+            }
+
+            fn end(self) -> Result<(), Fault> {
+                self.finish();
+                Ok(())
+            }
+        }
+    )*};
+}
+
+fields! {
+    SerializeStruct;
+    SerializeStructVariant;
+}
+
+impl ser::SerializeMap for Entries<'_> {
+    type Ok = ();
+    type Error = Fault;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), Fault> {
+        self.value(v)
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), Fault> {
+        self.value(v)
+    }
+
+    fn end(self) -> Result<(), Fault> {
+        self.finish();
+        Ok(())
+    }
+}
+
+/// Takes a `u8` and refuses everything else, before anything of it is written.
+struct Octet<'a>(&'a mut Vec<u8>);
+
+macro_rules! refused {
+    ($($method:ident($($ty:ty),*) -> $ok:ty;)*) => {$(
+        #[inline]
+        fn $method(self $(, _: $ty)*) -> Result<$ok, Fault> {
+            Err(NO_OCTET)
+        }
+    )*};
+}
+
+const NO_OCTET: Fault = Fault("not a byte");
+
+type Never = Impossible<(), Fault>;
+
+impl Serializer for Octet<'_> {
+    type Ok = ();
+    type Error = Fault;
+    type SerializeSeq = Never;
+    type SerializeTuple = Never;
+    type SerializeTupleStruct = Never;
+    type SerializeTupleVariant = Never;
+    type SerializeMap = Never;
+    type SerializeStruct = Never;
+    type SerializeStructVariant = Never;
+
+    #[inline]
+    fn serialize_u8(self, v: u8) -> Result<(), Fault> {
+        self.0.push(v);
+        Ok(())
+    }
+
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
+    refused! {
+        serialize_bool(bool) -> ();
+        serialize_u16(u16) -> ();
+        serialize_u32(u32) -> ();
+        serialize_u64(u64) -> ();
+        serialize_u128(u128) -> ();
+        serialize_i8(i8) -> ();
+        serialize_i16(i16) -> ();
+        serialize_i32(i32) -> ();
+        serialize_i64(i64) -> ();
+        serialize_i128(i128) -> ();
+        serialize_f32(f32) -> ();
+        serialize_f64(f64) -> ();
+        serialize_char(char) -> ();
+        serialize_str(&str) -> ();
+        serialize_bytes(&[u8]) -> ();
+        serialize_none() -> ();
+        serialize_unit() -> ();
+        serialize_unit_struct(&'static str) -> ();
+        serialize_unit_variant(&'static str, u32, &'static str) -> ();
+        serialize_seq(Option<usize>) -> Never;
+        serialize_tuple(usize) -> Never;
+        serialize_tuple_struct(&'static str, usize) -> Never;
+        serialize_tuple_variant(&'static str, u32, &'static str, usize) -> Never;
+        serialize_map(Option<usize>) -> Never;
+        serialize_struct(&'static str, usize) -> Never;
+        serialize_struct_variant(&'static str, u32, &'static str, usize) -> Never;
+    }
+
+    fn collect_str<T: fmt::Display + ?Sized>(self, _: &T) -> Result<(), Fault> {
+        Err(NO_OCTET)
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, _: &T) -> Result<(), Fault> {
+        Err(NO_OCTET)
+    }
+
+    // A newtype is read as what is inside of it.
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, v: &T) -> Result<(), Fault> {
+        v.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: &T,
+    ) -> Result<(), Fault> {
+        Err(NO_OCTET)
+    }
+}

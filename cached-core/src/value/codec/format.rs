@@ -1,0 +1,160 @@
+//! The choice of a codec.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::custom::{Codec, Target};
+#[cfg(feature = "msgpack")]
+use super::msgpack;
+#[cfg(feature = "postcard")]
+use super::postcard;
+use super::{exact, json};
+use crate::error::Error;
+
+/// The lowest id of a codec that is not built in.
+const FIRST_CUSTOM_ID: u8 = 128;
+
+/// The codec of the values in the shared tier.
+///
+/// A value for which the codec has no form is written by [`Exact`](Self::Exact) instead, and processes read all built-in codecs
+/// that they were built with. So they need not agree, and a codec can be changed while they run; only a value in a
+/// [`Custom`](Self::Custom) codec, or in one whose feature is missing, is a miss to a process without it.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub enum Format {
+    /// JSON: the default, readable in the shared tier with `redis-cli`.
+    ///
+    /// It has no form for a NaN and the infinities, for a `Some` of what is written as `null` (`Some(None)`, `Some(())`), for maps
+    /// whose keys are no text, for integers of more than 64 bits, for bytes (and sequences of 64 or more `u8`), and for what
+    /// is nested deeper than 127.
+    #[default]
+    Json,
+    /// `MessagePack` with field names: smaller and faster than JSON, and as careful about renamed fields.
+    ///
+    /// It has no form for a `Some` of what is written as nil, for integers of more than 64 bits, and for sequences of 64 or more
+    /// `u8` as such.
+    #[cfg(feature = "msgpack")]
+    MessagePack,
+    /// postcard: the smallest and fastest, and **positional**.
+    ///
+    /// Nothing in the bytes names a field or a type, so a value of an older shape can be read as a wrong value of
+    /// the new shape. Raise `version` whenever a cached type changes, be it only the order of its fields. Types
+    /// that Serde can only read when the format describes itself (`untagged`, `flatten`, `skip_serializing_if`)
+    /// do not work, and there is no limit of depth: not for recursive types if others can write to the tier.
+    #[cfg(feature = "postcard")]
+    Postcard,
+    /// A binary form of Serde's data model, with field names, that has a form for every value.
+    ///
+    /// Bytes travel as bytes, also those of a `Vec<u8>`, so it is the choice for images, documents and embeddings. It is about as
+    /// large as JSON for everything else.
+    Exact,
+    /// A codec of one's own.
+    Custom(Arc<dyn Codec>),
+}
+
+/// By which codec a value was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Written(pub(crate) u8);
+
+/// What names [`Format::Exact`] in a stored value.
+const EXACT: u8 = 4;
+
+impl Format {
+    /// What names the codec in a stored value.
+    pub fn id(&self) -> u8 {
+        match self {
+            Self::Json => 1,
+            #[cfg(feature = "msgpack")]
+            Self::MessagePack => 2,
+            #[cfg(feature = "postcard")]
+            Self::Postcard => 3,
+            Self::Exact => EXACT,
+            Self::Custom(codec) => codec.id(),
+        }
+    }
+
+    /// A codec of one's own must not take the id of a built-in one: its bytes would be read as the other's.
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        match self {
+            Self::Custom(codec) if codec.id() < FIRST_CUSTOM_ID => {
+                Err(Error::config("the id of a codec of one's own is at least 128"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Appends the bytes of `value` to `out`, in this format or, where that has no form for the value, in [`Exact`](Self::Exact).
+    /// With `is_checked`, a form that cannot be read again does not count. After an error `out` may hold anything.
+    pub(crate) fn write<T>(&self, value: &T, is_checked: bool, out: &mut Vec<u8>) -> Result<Written, Error>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        let begin = out.len();
+        let by = |format: &Self, out: &mut Vec<u8>| {
+            format.encode(value, out)?;
+            if is_checked {
+                drop(format.decode::<T>(&out[begin..])?);
+            }
+            Ok(Written(format.id()))
+        };
+        by(self, out).or_else(|error| {
+            if matches!(self, Self::Exact) {
+                return Err(error);
+            }
+            out.truncate(begin);
+            by(&Self::Exact, out)
+        })
+    }
+
+    /// The format of this id, if this process can read it.
+    pub(crate) fn of(&self, Written(id): Written) -> Option<Self> {
+        match id {
+            id if id == self.id() => Some(self.clone()),
+            1 => Some(Self::Json),
+            #[cfg(feature = "msgpack")]
+            2 => Some(Self::MessagePack),
+            #[cfg(feature = "postcard")]
+            3 => Some(Self::Postcard),
+            EXACT => Some(Self::Exact),
+            _ => None,
+        }
+    }
+
+    /// Appends the bytes of `value` to `out`; after an error `out` may hold anything.
+    pub(crate) fn encode<T: Serialize + ?Sized>(&self, value: &T, out: &mut Vec<u8>) -> Result<(), Error> {
+        match self {
+            Self::Json => json::encode(value, out),
+            #[cfg(feature = "msgpack")]
+            Self::MessagePack => msgpack::encode(value, out),
+            #[cfg(feature = "postcard")]
+            Self::Postcard => postcard::encode(value, out),
+            Self::Exact => exact::encode(value, out),
+            Self::Custom(codec) => codec.encode(&value, out),
+        }
+    }
+
+    /// Reads one value from all of `bytes`.
+    pub(crate) fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, Error> {
+        match self {
+            Self::Json => json::decode(bytes),
+            #[cfg(feature = "msgpack")]
+            Self::MessagePack => msgpack::decode(bytes),
+            #[cfg(feature = "postcard")]
+            Self::Postcard => postcard::decode(bytes),
+            Self::Exact => exact::decode(bytes),
+            Self::Custom(codec) => decode_custom(codec.as_ref(), bytes),
+        }
+    }
+}
+
+fn decode_custom<T: DeserializeOwned>(codec: &dyn Codec, bytes: &[u8]) -> Result<T, Error> {
+    let mut value = None;
+    let mut fill = |deserializer: &mut dyn erased_serde::Deserializer<'_>| {
+        value = Some(erased_serde::deserialize(deserializer)?);
+        Ok(())
+    };
+    codec.decode(bytes, &mut Target::new(&mut fill))?;
+    value.ok_or_else(|| Error::codec("the codec filled no target"))
+}

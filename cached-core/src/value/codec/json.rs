@@ -1,0 +1,29 @@
+//! JSON.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+use super::strict::{self, Gaps};
+use crate::error::Error;
+
+/// What JSON would change.
+const GAPS: Gaps = Gaps { is_text: true, depth: 127 };
+
+pub(super) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), Error> {
+    let written = strict::serialize(value, &mut serde_json::Serializer::new(out), GAPS);
+    written.map_err(|_| Error::codec("JSON cannot hold the value"))
+}
+
+/// White space after the value is part of a JSON text; anything else there is refused.
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        // Its own message quotes unknown fields, variants and wrong values.
+        let what = match error.classify() {
+            Category::Data => "of another shape",
+            Category::Eof => "cut short",
+            Category::Syntax | Category::Io => "malformed",
+        };
+        Error::codec(format!("JSON {what} (line {}, column {})", error.line(), error.column()))
+    })
+}

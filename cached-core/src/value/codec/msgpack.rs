@@ -1,0 +1,37 @@
+//! `MessagePack`, with field names: by position, a deploy that reorders the fields of a struct would swap values.
+
+use rmp_serde::decode::Error as DecodeError;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::strict::{self, Gaps};
+use crate::error::Error;
+
+/// What `MessagePack` would change.
+const GAPS: Gaps = Gaps { is_text: false, depth: 1000 };
+
+pub(super) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), Error> {
+    let mut serializer = rmp_serde::Serializer::new(out).with_struct_map();
+    let written = strict::serialize(value, &mut serializer, GAPS);
+    written.map_err(|_| Error::codec("MessagePack cannot hold the value"))
+}
+
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    let mut deserializer = rmp_serde::Deserializer::new(bytes);
+    let value = T::deserialize(&mut deserializer).map_err(|error| unreadable(&error))?;
+    if deserializer.get_ref().is_empty() {
+        Ok(value)
+    } else {
+        Err(Error::codec("MessagePack with bytes after the value"))
+    }
+}
+
+/// Its own messages hold small numbers, unknown fields and variants.
+fn unreadable(error: &DecodeError) -> Error {
+    Error::codec(match error {
+        DecodeError::InvalidMarkerRead(_) | DecodeError::InvalidDataRead(_) => "MessagePack cut short",
+        DecodeError::Utf8Error(_) => "MessagePack malformed",
+        DecodeError::DepthLimitExceeded => "MessagePack nested too deep",
+        _ => "MessagePack of another shape",
+    })
+}

@@ -1,0 +1,256 @@
+//! Writing and reading version 1.
+
+use std::borrow::Cow;
+
+use super::{Unreadable, compress};
+use crate::error::Error;
+
+const VERSION: u8 = 1;
+const COMPRESSED: u8 = 1 << 0;
+const EMPTY: u8 = 1 << 1;
+/// `stale_ms` and `spare_ms` follow `fresh_ms`.
+const LONGER: u8 = 1 << 2;
+/// There is no value, only word of one.
+const STUB: u8 = 1 << 3;
+/// The tag count has a second byte.
+const MANY_TAGS: u8 = 1 << 4;
+const KNOWN: u8 = COMPRESSED | EMPTY | LONGER | STUB | MANY_TAGS;
+
+/// The length of an envelope without tags and without payload.
+const FIXED_LEN: usize = 56;
+/// Where `created_ms` is.
+const CREATED_AT: usize = 28;
+const TAG_LEN: usize = 16;
+
+/// What is stored beside a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// Id of the payload's codec.
+    pub codec: u8,
+    /// The value is the empty one (`None`).
+    pub empty: bool,
+    /// The tier cannot hold the value: each process has its own.
+    pub is_stub: bool,
+    /// [`schema_fingerprint`](super::schema_fingerprint) of the value's type.
+    pub schema: u64,
+    /// Digest of the full key.
+    pub check: [u8; 16],
+    /// When the value was made, in ms since the Unix epoch.
+    pub created_ms: u64,
+    /// How long the value is fresh, in ms from `created_ms`.
+    pub fresh_ms: u64,
+    /// How long it may be served after that, in ms.
+    pub stale_ms: u64,
+    /// How long the tier holds it after that, in ms, so that a lease over it does not end it. Neither is written if both are
+    /// zero.
+    pub spare_ms: u64,
+    /// At most 65,535.
+    pub tags: Vec<TagGeneration>,
+}
+
+impl Header {
+    fn is_longer(&self) -> bool {
+        self.stale_ms > 0 || self.spare_ms > 0
+    }
+
+    fn flags(&self, is_compressed: bool, has_many_tags: bool) -> u8 {
+        let flag = |is_set, flag| if is_set { flag } else { 0 };
+        flag(is_compressed, COMPRESSED)
+            | flag(self.empty, EMPTY)
+            | flag(self.is_longer(), LONGER)
+            | flag(self.is_stub, STUB)
+            | flag(has_many_tags, MANY_TAGS)
+    }
+}
+
+/// A tag, and its generation before the value was loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TagGeneration {
+    /// Hash of the tag.
+    pub tag: u64,
+    /// Compared by equality only.
+    pub generation: u64,
+}
+
+/// What is too large, and what is worth compressing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// The most bytes of a payload, as stored and once decompressed.
+    pub max_bytes: usize,
+    /// Payloads of so many bytes or more are compressed, if this build can and if it makes them smaller.
+    pub compress_above: Option<usize>,
+}
+
+impl Limits {
+    /// No envelope that [`seal`] makes is longer.
+    pub(crate) fn longest(&self) -> usize {
+        const MOST: usize = FIXED_LEN + 17 + u16::MAX as usize * TAG_LEN;
+        // Its length is written in four bytes.
+        self.max_bytes.min(u32::MAX as usize).saturating_add(MOST)
+    }
+}
+
+/// What an envelope must be for the call that reads it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expect {
+    /// See [`Header::schema`].
+    pub schema: u64,
+    /// See [`Header::check`].
+    pub check: [u8; 16],
+}
+
+/// An envelope that was read. Without `Debug`, because it holds a value.
+pub(crate) struct Opened<'a> {
+    /// What was stored beside the value.
+    pub header: Header,
+    /// The value's bytes, for the codec; borrowed if they were not compressed.
+    pub payload: Cow<'a, [u8]>,
+}
+
+/// Puts `payload` into an envelope.
+///
+/// # Errors
+/// The payload is larger than the limit, or there are more than 65,535 tags.
+pub(crate) fn seal(header: &Header, payload: &[u8], limits: &Limits) -> Result<Vec<u8>, Error> {
+    let too_large = || Error::codec(format!("{} bytes, more than the limit", payload.len()));
+    if payload.len() > limits.max_bytes {
+        return Err(too_large());
+    }
+    let tag_count = u16::try_from(header.tags.len()).map_err(|_| Error::codec("more than 65,535 tags"))?;
+    let compressed = limits
+        .compress_above
+        .filter(|&above| payload.len() >= above)
+        .and_then(|_| compress::compress(payload));
+    let stored = compressed.as_deref().unwrap_or(payload);
+    let raw_len = u32::try_from(payload.len()).map_err(|_| too_large())?;
+    let stored_len = u32::try_from(stored.len()).map_err(|_| too_large())?;
+    let [tag_count, more_tags] = tag_count.to_le_bytes();
+    let flags = header.flags(compressed.is_some(), more_tags > 0);
+
+    let stale_len = if header.is_longer() { 16 } else { 0 };
+    let tags_len = usize::from(more_tags > 0) + header.tags.len() * TAG_LEN;
+    let mut out = Vec::with_capacity(FIXED_LEN + stale_len + tags_len + stored.len());
+    out.extend_from_slice(&[VERSION, header.codec, flags, tag_count]);
+    out.extend_from_slice(&header.schema.to_le_bytes());
+    out.extend_from_slice(&header.check);
+    out.extend_from_slice(&header.created_ms.to_le_bytes());
+    out.extend_from_slice(&header.fresh_ms.to_le_bytes());
+    if header.is_longer() {
+        out.extend_from_slice(&header.stale_ms.to_le_bytes());
+        out.extend_from_slice(&header.spare_ms.to_le_bytes());
+    }
+    if more_tags > 0 {
+        out.push(more_tags);
+    }
+    for tag in &header.tags {
+        out.extend_from_slice(&tag.tag.to_le_bytes());
+        out.extend_from_slice(&tag.generation.to_le_bytes());
+    }
+    out.extend_from_slice(&stored_len.to_le_bytes());
+    out.extend_from_slice(&raw_len.to_le_bytes());
+    out.extend_from_slice(&checksum(&out, stored).to_le_bytes());
+    out.extend_from_slice(stored);
+    Ok(out)
+}
+
+/// Takes the payload out of an envelope, if it is whole and is what `expect` says.
+pub(crate) fn open<'a>(bytes: &'a [u8], expect: &Expect, limits: &Limits) -> Result<Opened<'a>, Unreadable> {
+    let mut rest = Reader(bytes);
+    if rest.u8()? != VERSION {
+        return Err(Unreadable::Foreign);
+    }
+    let codec = rest.u8()?;
+    let flags = rest.u8()?;
+    let tag_count = rest.u8()?;
+    let header = Header {
+        codec,
+        empty: flags & EMPTY != 0,
+        is_stub: flags & STUB != 0,
+        schema: rest.u64()?,
+        check: rest.take()?,
+        created_ms: rest.u64()?,
+        fresh_ms: rest.u64()?,
+        stale_ms: if flags & LONGER != 0 { rest.u64()? } else { 0 },
+        spare_ms: if flags & LONGER != 0 { rest.u64()? } else { 0 },
+        tags: {
+            let more_tags = if flags & MANY_TAGS != 0 { rest.u8()? } else { 0 };
+            let tag_count = u16::from_le_bytes([tag_count, more_tags]);
+            (0..tag_count).map(|_| rest.tag()).collect::<Result<_, _>>()?
+        },
+    };
+    let stored_len = rest.u32()? as usize;
+    let raw_len = rest.u32()? as usize;
+    let (before_checksum, _) = bytes.split_at(bytes.len() - rest.0.len());
+    let stored_checksum = rest.u32()?;
+    let stored = rest.0;
+
+    // The lengths decide what is hashed and allocated, so they come before the checksum that covers them.
+    if stored_len.max(raw_len) > limits.max_bytes {
+        return Err(Unreadable::TooLarge);
+    }
+    if stored.len() < stored_len {
+        return Err(Unreadable::Truncated);
+    }
+    if stored.len() > stored_len || checksum(before_checksum, stored) != stored_checksum {
+        return Err(Unreadable::Corrupt);
+    }
+
+    if flags & !KNOWN != 0 {
+        return Err(Unreadable::Foreign);
+    }
+    if header.check != expect.check {
+        return Err(Unreadable::OtherKey);
+    }
+    if header.schema != expect.schema {
+        return Err(Unreadable::OtherSchema);
+    }
+
+    let payload = if flags & COMPRESSED != 0 {
+        Cow::Owned(compress::decompress(stored, raw_len)?)
+    } else if raw_len == stored_len {
+        Cow::Borrowed(stored)
+    } else {
+        return Err(Unreadable::Corrupt);
+    };
+    Ok(Opened { header, payload })
+}
+
+/// When the value in an envelope was made, as it says before anything else was checked.
+pub(crate) fn created_ms(bytes: &[u8]) -> Option<u64> {
+    let (head, rest) = bytes.split_at_checked(CREATED_AT)?;
+    (head.first() == Some(&VERSION)).then(|| Reader(rest).u64().ok()).flatten()
+}
+
+fn checksum(head: &[u8], payload: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(head);
+    hasher.update(payload);
+    hasher.finalize()
+}
+
+/// What is left to read.
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], Unreadable> {
+        let (taken, rest) = self.0.split_first_chunk().ok_or(Unreadable::Truncated)?;
+        self.0 = rest;
+        Ok(*taken)
+    }
+
+    fn u8(&mut self) -> Result<u8, Unreadable> {
+        self.take().map(u8::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, Unreadable> {
+        self.take().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, Unreadable> {
+        self.take().map(u64::from_le_bytes)
+    }
+
+    fn tag(&mut self) -> Result<TagGeneration, Unreadable> {
+        Ok(TagGeneration { tag: self.u64()?, generation: self.u64()? })
+    }
+}

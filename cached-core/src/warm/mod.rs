@@ -1,0 +1,319 @@
+//! Loading a list of keys before anybody asks for them.
+
+pub(crate) mod run;
+
+use std::{
+    fmt,
+    future::{Future, IntoFuture},
+    marker::PhantomData,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use crate::warm::run::Warming;
+
+/// How many keys are warmed at a time, where nobody says.
+const CONCURRENCY: usize = 16;
+
+/// Warms a cached function for a list of arguments: what is in no tier is loaded, and what is in the shared tier comes into
+/// this process. Await it at start, before the port is opened.
+///
+/// `each` makes the call for one item: `user::warm(id)` for a function, `shop.price_entry(item).warm()` for a method that
+/// has a handle, and [`Keyspace::warm`](crate::Keyspace::warm). They return a [`Warmed`], and no value is kept longer than
+/// its call. An iterator is asked for the next item when there is a place for it, so it may be long, or endless if there
+/// is a [`deadline`](Warm::deadline).
+///
+/// Several processes that warm the same keys load each of them once, as any callers do, and a function's `max_loads` holds.
+/// Errors and panics of loads are counted, and end nothing. Needs no runtime of its own.
+///
+/// ```
+/// # extern crate cached_core as cached_aside;
+/// use std::time::Duration;
+/// use cached_aside::warm;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cached_core::Error> {
+/// # let cache = cached_core::Cache::builder().build()?;
+/// let users = cache.keyspace::<u64, String>("user", Duration::from_secs(300))?;
+/// let report = warm([7_u64, 8, 9], |id| {
+///     let users = &users;
+///     async move { users.warm(&id, || async { Ok::<_, std::io::Error>(format!("user {id}")) }).await }
+/// })
+/// .concurrency(8)
+/// .deadline(Duration::from_secs(30))
+/// .on_progress(|report| println!("{report}"))
+/// .await;
+/// assert_eq!((report.loaded, report.failed), (3, 0));
+/// # Ok(()) }
+/// ```
+pub fn warm<I, F, Fut>(items: I, each: F) -> Warm<WarmList<I::IntoIter>, F>
+where
+    I: IntoIterator,
+    F: FnMut(I::Item) -> Fut,
+    Fut: Future<Output: WarmOutcome>,
+{
+    Warm::new(WarmList(items.into_iter()), each)
+}
+
+/// As [`warm`], for arguments that come one after the other: `next` is polled for each, and is `None` at the end. It is
+/// asked when there is a place for the next key, so nothing is buffered.
+///
+/// `|cx| rows.poll_next_unpin(cx)` takes a `Stream` (with `StreamExt` of the crate `futures`), `|cx| receiver.poll_recv(cx)` a
+/// channel of tokio.
+///
+/// ```
+/// # extern crate cached_core as cached_aside;
+/// use cached_aside::warm_from;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let (sender, mut receiver) = tokio::sync::mpsc::channel(4);
+/// tokio::spawn(async move {
+///     for id in 0..100 {
+///         let _ = sender.send(id).await;
+///     }
+/// });
+/// # mod user { pub async fn warm(_: u64) -> cached_core::Warmed { cached_core::Warmed::Loaded } }
+/// let report = warm_from(|cx| receiver.poll_recv(cx), |id| user::warm(id)).await;
+/// assert_eq!(report.loaded, 100);
+/// # }
+/// ```
+pub fn warm_from<T, N, F, Fut>(next: N, each: F) -> Warm<WarmStream<N, T>, F>
+where
+    N: FnMut(&mut Context<'_>) -> Poll<Option<T>>,
+    F: FnMut(T) -> Fut,
+    Fut: Future<Output: WarmOutcome>,
+{
+    Warm::new(WarmStream(next, PhantomData), each)
+}
+
+/// A warm-up that has not begun: it does when it is awaited. Made by [`warm`] and [`warm_from`].
+///
+/// It may be dropped at any time: that is as if its deadline had come.
+#[must_use = "nothing is warmed until this is awaited"]
+pub struct Warm<S, F, P = fn(&WarmReport)> {
+    pub(crate) source: S,
+    pub(crate) each: F,
+    pub(crate) concurrency: usize,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) on_progress: P,
+}
+
+impl<S, F> Warm<S, F> {
+    fn new(source: S, each: F) -> Self {
+        Self { source, each, concurrency: CONCURRENCY, deadline: None, on_progress: |_| () }
+    }
+
+    /// Is called with what has come of it so far, after each key. It is to return at once.
+    pub fn on_progress<P: FnMut(&WarmReport)>(self, on_progress: P) -> Warm<S, F, P> {
+        let Self { source, each, concurrency, deadline, .. } = self;
+        Warm { source, each, concurrency, deadline, on_progress }
+    }
+}
+
+impl<S, F, P> Warm<S, F, P> {
+    /// How many keys are asked for at a time: 16 if this is not called. Zero counts as one.
+    pub fn concurrency(self, concurrency: usize) -> Self {
+        Self { concurrency: concurrency.max(1), ..self }
+    }
+
+    /// How long it may take, from when it is first polled; by default for ever. After that none is begun, and it ends, with
+    /// those under way counted as [`unfinished`](WarmReport::unfinished): a load in a task of its own goes on, and its value is kept;
+    /// one that runs in its caller, as those of methods and keyspaces do, is dropped.
+    ///
+    /// The time is the machine's, whatever clock the cache has.
+    pub fn deadline(self, deadline: Duration) -> Self {
+        Self { deadline: Some(deadline), ..self }
+    }
+}
+
+impl<S, F, Fut, P> IntoFuture for Warm<S, F, P>
+where
+    S: WarmSource,
+    F: FnMut(S::Item) -> Fut,
+    Fut: Future<Output: WarmOutcome>,
+    P: FnMut(&WarmReport),
+{
+    type Output = WarmReport;
+    type IntoFuture = Warming<S, F, Fut, P>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Warming::new(self)
+    }
+}
+
+impl<S, F, P> fmt::Debug for Warm<S, F, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Warm")
+            .field("concurrency", &self.concurrency)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What came of warming one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Warmed {
+    /// A tier had the value.
+    Present,
+    /// It was loaded.
+    Loaded,
+    /// Another call, in this process or in another one, was loading it.
+    Joined,
+    /// The load returned an error.
+    Failed,
+    /// The load panicked.
+    Panicked,
+    /// Nothing was done: the cache is turned off, or the arguments cannot be a key.
+    Skipped,
+}
+
+/// How far a warm-up is, or what came of it. More fields may come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct WarmReport {
+    /// How many keys there are, if the list knew that at the beginning.
+    pub total: Option<u64>,
+    /// Keys that were begun.
+    pub begun: u64,
+    /// Keys that a tier had.
+    pub present: u64,
+    /// Keys that this warm-up loaded.
+    pub loaded: u64,
+    /// Keys that another call, in this process or in another one, was loading.
+    pub joined: u64,
+    /// Keys whose load returned an error.
+    pub failed: u64,
+    /// Keys whose load panicked.
+    pub panicked: u64,
+    /// Keys for which nothing was done: the cache is turned off, or the arguments cannot be a key.
+    pub skipped: u64,
+    /// Keys that were under way when the deadline came.
+    pub unfinished: u64,
+    /// Whether the deadline ended it.
+    pub timed_out: bool,
+    /// How long it took so far.
+    pub took: Duration,
+}
+
+impl WarmReport {
+    /// Keys that are done, whatever came of them.
+    pub fn done(&self) -> u64 {
+        self.present + self.loaded + self.joined + self.failed + self.panicked + self.skipped
+    }
+
+    /// Whether the whole list was gone through, and no load failed.
+    pub fn is_complete(&self) -> bool {
+        !self.timed_out && self.failed == 0 && self.panicked == 0
+    }
+
+    pub(crate) fn add(&mut self, warmed: Warmed) {
+        let count = match warmed {
+            Warmed::Present => &mut self.present,
+            Warmed::Loaded => &mut self.loaded,
+            Warmed::Joined => &mut self.joined,
+            Warmed::Failed => &mut self.failed,
+            Warmed::Panicked => &mut self.panicked,
+            Warmed::Skipped => &mut self.skipped,
+        };
+        *count += 1;
+    }
+}
+
+/// In one line: `120 of 500 done: 80 loaded, 30 present, 6 joined, 3 failed, 1 panicked, 0 skipped`.
+impl fmt::Display for WarmReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { loaded, present, joined, failed, panicked, skipped, .. } = self;
+        write!(f, "{}", self.done())?;
+        if let Some(total) = self.total {
+            write!(f, " of {total}")?;
+        }
+        write!(
+            f,
+            " done: {loaded} loaded, {present} present, {joined} joined, {failed} failed, {panicked} panicked, \
+             {skipped} skipped"
+        )?;
+        if self.timed_out {
+            write!(f, "; out of time with {} under way", self.unfinished)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a call that warms returns: [`Warmed`], and nothing else.
+#[diagnostic::on_unimplemented(
+    message = "this call returns `{Self}`, and does not tell what came of warming its key",
+    label = "expected a call that warms",
+    note = "warm with `|id| user::warm(id)`, `|id| users.name_entry(id).warm()` for a method, or `Keyspace::warm`; what these \
+            return is not awaited here"
+)]
+pub trait WarmOutcome: sealed::Sealed {
+    #[doc(hidden)]
+    fn warmed(self) -> Warmed;
+}
+
+impl WarmOutcome for Warmed {
+    fn warmed(self) -> Warmed {
+        self
+    }
+}
+
+/// Where a warm-up has its arguments from: [`WarmList`] or [`WarmStream`].
+pub trait WarmSource: sealed::Sealed {
+    /// The arguments of one call.
+    type Item;
+
+    #[doc(hidden)]
+    fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Self::Item>>;
+
+    #[doc(hidden)]
+    fn total(&self) -> Option<u64>;
+}
+
+/// Arguments of an iterator.
+#[derive(Debug)]
+pub struct WarmList<I>(I);
+
+/// Arguments that a function is polled for.
+pub struct WarmStream<N, T>(N, PhantomData<fn() -> T>);
+
+impl<N, T> fmt::Debug for WarmStream<N, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WarmStream").finish_non_exhaustive()
+    }
+}
+
+impl<I: Iterator> WarmSource for WarmList<I> {
+    type Item = I::Item;
+
+    fn poll_item(&mut self, _: &mut Context<'_>) -> Poll<Option<I::Item>> {
+        Poll::Ready(self.0.next())
+    }
+
+    fn total(&self) -> Option<u64> {
+        match self.0.size_hint() {
+            (least, Some(most)) if least == most => u64::try_from(most).ok(),
+            _ => None,
+        }
+    }
+}
+
+impl<T, N: FnMut(&mut Context<'_>) -> Poll<Option<T>>> WarmSource for WarmStream<N, T> {
+    type Item = T;
+
+    fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        (self.0)(cx)
+    }
+
+    fn total(&self) -> Option<u64> {
+        None
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Warmed {}
+    impl<I> Sealed for super::WarmList<I> {}
+    impl<N, T> Sealed for super::WarmStream<N, T> {}
+}

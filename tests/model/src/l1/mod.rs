@@ -1,0 +1,15 @@
+//! The in-process tier of the model.
+
+// What the model has its own of: Moka frees values when it likes, and that may be in another execution.
+pub(crate) mod store;
+// And of what leaves: nothing in here has code of its own.
+pub(crate) mod leaving;
+
+#[path = "../../../../cached-core/src/l1/entry.rs"]
+pub(crate) mod entry;
+#[path = "../../../../cached-core/src/l1/eviction/mod.rs"]
+pub(crate) mod eviction;
+#[path = "../../../../cached-core/src/l1/hot_keys.rs"]
+pub(crate) mod hot_keys;
+#[path = "../../../../cached-core/src/l1/thread_cache/mod.rs"]
+pub(crate) mod thread_cache;

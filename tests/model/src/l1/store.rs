@@ -1,0 +1,100 @@
+//! In the place of `cached_core::l1`: a map that holds everything, each access to which is one step.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{
+    base::clock::Nanos,
+    coherence::validity::Claim,
+    key::{BuildPrehashed, Key, KeyHasher, KeyRef},
+    l1::entry::{Home, Kept, Parts},
+    spec::Site,
+    sync::{Mutex, MutexGuard},
+    telemetry::{event::SharedObservers, functions::Functions},
+    tier::Stamp,
+    value::erased::Slot,
+};
+
+type Slots = HashMap<Key, Arc<Kept>, BuildPrehashed>;
+
+pub(crate) struct L1 {
+    slots: Mutex<Slots>,
+    home: Arc<Home>,
+    functions: Arc<Functions>,
+}
+
+impl L1 {
+    pub(crate) fn new(
+        max_bytes: u64,
+        _: &SharedObservers,
+        _: &Arc<dyn KeyHasher>,
+        functions: &Arc<Functions>,
+    ) -> Self {
+        Self { slots: Mutex::default(), home: Home::new(max_bytes), functions: functions.clone() }
+    }
+
+    /// No model has so many entries that this would be asked for.
+    pub(crate) fn take_fallen(&self, _: usize, _: usize) -> Option<usize> {
+        None
+    }
+
+    pub(crate) fn home(&self) -> &Arc<Home> {
+        &self.home
+    }
+
+    pub(crate) fn has(&self, key: &Key) -> bool {
+        self.slots().contains_key(key)
+    }
+
+    pub(crate) fn get(&self, _: &Site, key: KeyRef<'_>, _: Nanos) -> Option<Arc<Kept>> {
+        self.slots().get(&key.owned()).cloned()
+    }
+
+    pub(crate) fn insert(&self, site: &Site, key: &Key, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp) {
+        let kept = Kept::new(Parts {
+            key: key.clone(),
+            home: self.home.clone(),
+            slot,
+            claim,
+            stamp,
+            rests_until: 0,
+            function: self.functions.of(site).clone(),
+            heat: None,
+            weight: 0,
+        });
+        let before = self.slots().insert(key.clone(), Arc::new(kept));
+        // Marks lock their table when they are dropped: not in here.
+        retire(before);
+    }
+
+    pub(crate) fn remove(&self, key: &Key) {
+        let before = self.slots().remove(key);
+        retire(before);
+    }
+
+    pub(crate) fn clear(&self) {
+        let before = std::mem::take(&mut *self.slots());
+        before.into_values().for_each(|kept| retire(Some(kept)));
+    }
+
+    pub(crate) fn tell_evicted(&self) {}
+
+    pub(crate) fn usage(&self) -> (u64, u64) {
+        (self.slots().len() as u64, 0)
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().expect("loom's locks are not poisoned")
+    }
+}
+
+fn retire(kept: Option<Arc<Kept>>) {
+    if let Some(kept) = kept {
+        kept.retire();
+    }
+}
+
+impl std::fmt::Debug for L1 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("L1").finish_non_exhaustive()
+    }
+}
