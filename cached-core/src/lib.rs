@@ -37,15 +37,10 @@ pub use api::{
 pub use base::clock::Clock;
 #[cfg(feature = "metrics")]
 pub use cache::metrics::{METRICS, Metric, MetricKind};
-pub use cache::{
-    Cache, Mode,
-    builder::CacheBuilder,
-    health::{Health, TierHealth, TierState},
-    invalidation::Invalidation,
-};
+pub use cache::{Cache, Mode, builder::CacheBuilder, health::Health, invalidation::Invalidation};
 pub use cached_macros::{cached, invalidates};
 pub use call::control::{CacheControl, CacheOutcome, Layer, LoadRule, MayLoad, OnlyIfCached, Reason, Reply};
-pub use error::{Error, load_timeout::LoadTimeout, shared::SharedLoadError};
+pub use error::{Error, load_timeout::LoadTimeout, shared::SharedLoadError, tier::TierError};
 #[cfg(feature = "sha256")]
 pub use key::Sha256;
 #[cfg(feature = "xxh3")]
@@ -60,11 +55,13 @@ pub use telemetry::{
     stats::{FunctionStats, Stats},
 };
 pub use tier::{
-    Adopted, Ask, Attachment, Filled, Grant, LARGE_VALUE, LeaseClaim, Leased, Moment, NoTier, Note, Record,
-    Seen, Stamp, Stored, TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
+    Adopted, Ask, Attachment, Filled, Grant, LARGE_VALUE, LeaseClaim, Leased, Moment, Note, Record, Seen,
+    Stamp, Stored, TagAsk, Take, Tier, TierFill, Token, Watcher,
     budget::Budget,
     cause::{CertificateFault, TierCause},
     feed::Line,
+    health::{TierHealth, TierState},
+    none::NoTier,
 };
 pub use value::codec::{Codec, Format, Target, erased_serde};
 pub use warm::{

@@ -24,7 +24,7 @@ use crate::{
         load::{Load, Panicked},
     },
     coherence::validity::Claim,
-    error::Error,
+    error::{Error, tier::TierError},
     flight::{Leader, Role},
     key::Part,
     l2::{
@@ -33,7 +33,7 @@ use crate::{
     },
     spec::Site,
     telemetry::stats::Count,
-    tier::{Filled, LARGE_VALUE, LeaseClaim, TagAsk, Take, Tier, TierError, TierFill, Token, feed::Line},
+    tier::{Filled, LARGE_VALUE, LeaseClaim, TagAsk, Take, Tier, TierFill, Token, feed::Line},
     value::{
         erased::Slot,
         policy::{Settling, Shape, Sharing, Typed},

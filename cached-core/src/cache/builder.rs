@@ -16,7 +16,7 @@ use crate::{
         event::{Event, Observers},
         functions::Functions,
     },
-    tier::{NoTier, Tier, feed::Line, guarded::Guarded},
+    tier::{Tier, feed::Line, guarded::Guarded, none::NoTier},
     value::{codec::Format, envelope::Limits},
 };
 

@@ -17,10 +17,10 @@ use crate::{
         Cache, Mode,
         invalidation::{Invalidation, Target},
     },
-    error::Error,
+    error::{Error, tier::TierError},
     key::{Part, with_identity},
     spec::Site,
-    tier::{Tier, TierError},
+    tier::Tier,
 };
 
 impl Cache {

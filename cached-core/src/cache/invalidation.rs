@@ -14,12 +14,12 @@ use crate::{
     base::planted::planted,
     cache::{Cache, Entry},
     coherence::outbox::Word,
-    error::Error,
+    error::{Error, tier::TierError},
     key::{KeyPart, NameWriter, Parts, flaw},
     l2::shared::own_mark_name,
     spec::Site,
     telemetry::{span::Span, stats::Count, step::Step},
-    tier::{Tier, TierError},
+    tier::Tier,
 };
 
 /// An invalidation, not made yet: await it.

@@ -13,6 +13,7 @@ use crate::{
     cache::{Cache, Entry},
     call::run::Ground,
     coherence::{epoch::Mark, tag_log::Moment, validity::Claim},
+    error::tier::TierError,
     flight::Leader,
     l2::{
         lease::{Lease, Verdict, adopt, look_again},
@@ -21,7 +22,7 @@ use crate::{
     },
     spec::Site,
     telemetry::stats::Count,
-    tier::{Ask, Tier, TierError, feed::Line},
+    tier::{Ask, Tier, feed::Line},
     value::erased::Slot,
 };
 

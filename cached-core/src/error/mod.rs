@@ -2,10 +2,11 @@
 
 pub(crate) mod load_timeout;
 pub(crate) mod shared;
+pub(crate) mod tier;
 
 use std::fmt;
 
-use crate::tier::TierError;
+use crate::error::tier::TierError;
 
 /// What can go wrong when a cache is built or asked directly.
 ///

@@ -17,7 +17,7 @@ use crate::{
         epoch::{Listener, Mark},
         validity::Claim,
     },
-    error::shared::SharedLoadError,
+    error::{shared::SharedLoadError, tier::TierError},
     flight::permits::{Came, Turn},
     l1::entry::Kept,
     l2::{
@@ -33,7 +33,7 @@ use crate::{
         step::{look, look_at},
     },
     tier::{
-        Ask, Grant, LeaseClaim, Moment, Note, Record, Seen, Stamp, Stored, TagAsk, Take, Tier, TierError,
+        Ask, Grant, LeaseClaim, Moment, Note, Record, Seen, Stamp, Stored, TagAsk, Take, Tier,
         budget::Budget, feed::Line,
     },
     value::{

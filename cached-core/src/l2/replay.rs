@@ -13,10 +13,11 @@ use crate::{
     base::race::within,
     cache::Cache,
     coherence::outbox::{Pending, SIGN, Word},
+    error::tier::TierError,
     flight::Flights,
     l2::{shared::Shared, standing::Standing},
     telemetry::{event::SharedObservers, functions::Functions},
-    tier::{TierError, Watcher},
+    tier::Watcher,
 };
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);

@@ -21,11 +21,11 @@ use crate::{
         tag_log::Said,
         validity::Claim,
     },
-    error::Error,
+    error::{Error, tier::TierError},
     key::KeyHasher,
     l2::{returning::Returning, sweeps::Sweeps},
     telemetry::functions::Function,
-    tier::{Stored, Tier, TierError, Token, feed::Line, guarded::Guarded},
+    tier::{Stored, Tier, Token, feed::Line, guarded::Guarded},
     value::{
         codec::{Format, Written},
         envelope::{self, Expect, Header, Limits, TagGeneration, Unreadable},

@@ -9,10 +9,13 @@ use std::{
 #[cfg(not(feature = "tracing"))]
 use crate::base::notice::line;
 use crate::{
-    cache::health::{TierHealth, TierState},
     l2::shared::Shared,
     telemetry::event::{EventKind, SharedObservers},
-    tier::{Tier, cause::TierCause},
+    tier::{
+        Tier,
+        cause::TierCause,
+        health::{TierHealth, TierState},
+    },
 };
 
 /// What was last said of the shared tier.

@@ -7,8 +7,9 @@ use tokio::sync::Notify;
 use crate::{
     base::race::within,
     coherence::outbox::{GONE, SIGN},
+    error::tier::TierError,
     sync::{Instant, Mutex, MutexGuard},
-    tier::{Tier, TierError},
+    tier::Tier,
 };
 
 /// The sweeps under way: of equal patterns one at a time.

@@ -16,14 +16,14 @@ use std::{
 
 use crate::{
     base::{clock::Nanos, notice},
-    error::Error,
+    error::{Error, tier::TierError},
     l1::hot_keys::Hot,
     spec::{Owner, Site},
     telemetry::{
         latency::Histogram,
         stats::{Count, Counters, FunctionStats, Stats},
     },
-    tier::{LARGE_VALUE, TierError, budget::Budget},
+    tier::{LARGE_VALUE, budget::Budget},
 };
 
 /// One function, or all that share a template.

@@ -5,10 +5,11 @@ use std::{future::Future, sync::Arc, thread, time::Duration};
 use crate::{
     base::clock::{Clock, Nanos},
     cache::Cache,
+    error::tier::TierError,
     l2::shared::Shared,
     spec::Site,
     telemetry::{functions::Function, span::Span, stats::Count},
-    tier::{Ask, Record, Seen, TierError, budget::Budget, feed::Line},
+    tier::{Ask, Record, Seen, budget::Budget, feed::Line},
 };
 
 /// A step in its span. One that is dropped before its end was cancelled.

@@ -19,9 +19,10 @@ use crate::{
         clock::{Clock, Nanos, nanos},
         glob,
     },
+    error::tier::TierError,
     tier::{
         Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, Note, Record, Seen, Stamp,
-        Stored, TagAsk, Take, Tier, TierError, TierFill, Token, Watcher, feed::Line,
+        Stored, TagAsk, Take, Tier, TierFill, Token, Watcher, feed::Line,
     },
 };
 

@@ -13,10 +13,14 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
-    cache::health::{TierHealth, TierState},
+    error::tier::TierError,
     tier::{
         Adopted, Ask, Attachment, Filled, LeaseClaim, Leased, Moment, Note, Record, Seen, TagAsk, Tier,
-        TierError, TierFill, Token, budget::Budget, cause::TierCause, feed::Line,
+        TierFill, Token,
+        budget::Budget,
+        cause::TierCause,
+        feed::Line,
+        health::{TierHealth, TierState},
     },
 };
 

@@ -4,14 +4,21 @@ pub(crate) mod budget;
 pub(crate) mod cause;
 pub(crate) mod feed;
 pub(crate) mod guarded;
+pub(crate) mod health;
+pub(crate) mod none;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
 use crate::{
-    cache::health::{TierHealth, TierState},
-    tier::{budget::Budget, cause::TierCause, feed::Line},
+    error::tier::TierError,
+    tier::{
+        budget::Budget,
+        cause::TierCause,
+        feed::Line,
+        health::{TierHealth, TierState},
+    },
 };
 
 /// A store that several processes share, such as Redis.
@@ -442,81 +449,6 @@ pub struct Filled {
     pub stored: Vec<bool>,
     /// Over which they went.
     pub line: Arc<Line>,
-}
-
-/// Why a shared tier did not answer. It holds neither keys, nor values, nor credentials.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TierError {
-    /// There is no connection.
-    Unavailable,
-    /// The operation did not end within its budget. It may still take effect.
-    Timeout,
-    /// The tier answered that it will not: the tier's error code, such as `READONLY`.
-    Refused(String),
-}
-
-impl fmt::Display for TierError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unavailable => f.write_str("the shared tier cannot be reached"),
-            Self::Timeout => f.write_str("the shared tier did not answer within its budget"),
-            Self::Refused(code) => write!(f, "the shared tier refused: {code}"),
-        }
-    }
-}
-
-impl std::error::Error for TierError {}
-
-/// The shared tier of a cache that has none: it holds nothing, and there is nobody to tell.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoTier;
-
-#[async_trait]
-impl Tier for NoTier {
-    fn ready(&self) -> bool {
-        false
-    }
-
-    async fn look(&self, _: &[Ask<'_>], _: &[String]) -> Result<Seen, TierError> {
-        Err(TierError::Unavailable)
-    }
-
-    async fn lease(&self, _: &[LeaseClaim<'_>], _: TagAsk<'_>) -> Result<Leased, TierError> {
-        Err(TierError::Unavailable)
-    }
-
-    async fn adopt(&self, _: &[String], _: Duration, _: Moment) -> Result<Adopted, TierError> {
-        Err(TierError::Unavailable)
-    }
-
-    async fn fill(&self, _: Vec<TierFill>) -> Result<Filled, TierError> {
-        Err(TierError::Unavailable)
-    }
-
-    async fn renew(&self, _: &str, _: Token, _: Duration) -> Result<bool, TierError> {
-        Err(TierError::Unavailable)
-    }
-
-    async fn release(&self, _: &str, _: Token, _: bool) -> Result<bool, TierError> {
-        Err(TierError::Unavailable)
-    }
-
-    async fn delete(&self, _: &[String], _: &[String]) -> Result<(), TierError> {
-        Ok(())
-    }
-
-    async fn delete_matching(&self, _: &str) -> Result<u64, TierError> {
-        Ok(0)
-    }
-
-    async fn exists(&self, _: &str) -> Result<bool, TierError> {
-        Ok(false)
-    }
-
-    async fn incr(&self, _: &str, _: i64, _: Option<Duration>) -> Result<i64, TierError> {
-        Err(TierError::Unavailable)
-    }
 }
 
 #[cfg(test)]

@@ -77,14 +77,9 @@ pub use api::{
     keyspace::{Keyspace, LoadError},
 };
 pub use base::clock::Clock;
-pub use cache::{
-    Cache, Mode,
-    builder::CacheBuilder,
-    health::{Health, TierHealth, TierState},
-    invalidation::Invalidation,
-};
+pub use cache::{Cache, Mode, builder::CacheBuilder, health::Health, invalidation::Invalidation};
 pub use call::control::{CacheControl, CacheOutcome, Layer, LoadRule, MayLoad, OnlyIfCached, Reason, Reply};
-pub use error::{Error, load_timeout::LoadTimeout, shared::SharedLoadError};
+pub use error::{Error, load_timeout::LoadTimeout, shared::SharedLoadError, tier::TierError};
 pub use key::{Blake3, KeyHasher, KeyPart, KeyedBlake3};
 pub use l2::tags::Tag;
 pub use telemetry::{
@@ -93,10 +88,12 @@ pub use telemetry::{
     stats::{FunctionStats, Stats},
 };
 pub use tier::{
-    Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, NoTier, Note, Record, Seen, Stamp,
-    Stored, TagAsk, Take, Tier, TierError, TierFill, Token, Watcher,
+    Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, Note, Record, Seen, Stamp, Stored,
+    TagAsk, Take, Tier, TierFill, Token, Watcher,
     budget::Budget,
     cause::{CertificateFault, TierCause},
     feed::Line,
+    health::{TierHealth, TierState},
+    none::NoTier,
 };
 pub use value::codec::{Codec, Format, Target, erased_serde};

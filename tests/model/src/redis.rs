@@ -15,10 +15,11 @@ use async_trait::async_trait;
 use loom::sync::Condvar;
 
 use crate::{
+    error::tier::TierError,
     sync::{Mutex, MutexGuard},
     tier::{
         Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, Note, Record, Seen, Stamp,
-        Stored, TagAsk, Take, Tier, TierError, TierFill, Token, Watcher, feed::Line,
+        Stored, TagAsk, Take, Tier, TierFill, Token, Watcher, feed::Line,
     },
 };
 

@@ -15,7 +15,7 @@ use crate::{
         planted::planted,
     },
     coherence::{epoch::Mark, validity::Claim},
-    error::shared::SharedLoadError,
+    error::{shared::SharedLoadError, tier::TierError},
     l2::{
         note,
         returning::Return,
@@ -23,8 +23,8 @@ use crate::{
     },
     telemetry::{functions::Function, span::Span, stats::Count, step::Step},
     tier::{
-        Ask, Filled, LARGE_VALUE, LeaseClaim, Moment, Note, Record, Stamp, TagAsk, Take, Tier, TierError,
-        TierFill, Token, budget::Budget, feed::Line,
+        Ask, Filled, LARGE_VALUE, LeaseClaim, Moment, Note, Record, Stamp, TagAsk, Take, Tier, TierFill,
+        Token, budget::Budget, feed::Line,
     },
     value::envelope::{self, Expect},
 };

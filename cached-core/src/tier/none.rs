@@ -1,0 +1,61 @@
+//! No shared tier.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::{
+    error::tier::TierError,
+    tier::{Adopted, Ask, Filled, LeaseClaim, Leased, Moment, Seen, TagAsk, Tier, TierFill, Token},
+};
+
+/// The shared tier of a cache that has none: it holds nothing, and there is nobody to tell.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoTier;
+
+#[async_trait]
+impl Tier for NoTier {
+    fn ready(&self) -> bool {
+        false
+    }
+
+    async fn look(&self, _: &[Ask<'_>], _: &[String]) -> Result<Seen, TierError> {
+        Err(TierError::Unavailable)
+    }
+
+    async fn lease(&self, _: &[LeaseClaim<'_>], _: TagAsk<'_>) -> Result<Leased, TierError> {
+        Err(TierError::Unavailable)
+    }
+
+    async fn adopt(&self, _: &[String], _: Duration, _: Moment) -> Result<Adopted, TierError> {
+        Err(TierError::Unavailable)
+    }
+
+    async fn fill(&self, _: Vec<TierFill>) -> Result<Filled, TierError> {
+        Err(TierError::Unavailable)
+    }
+
+    async fn renew(&self, _: &str, _: Token, _: Duration) -> Result<bool, TierError> {
+        Err(TierError::Unavailable)
+    }
+
+    async fn release(&self, _: &str, _: Token, _: bool) -> Result<bool, TierError> {
+        Err(TierError::Unavailable)
+    }
+
+    async fn delete(&self, _: &[String], _: &[String]) -> Result<(), TierError> {
+        Ok(())
+    }
+
+    async fn delete_matching(&self, _: &str) -> Result<u64, TierError> {
+        Ok(0)
+    }
+
+    async fn exists(&self, _: &str) -> Result<bool, TierError> {
+        Ok(false)
+    }
+
+    async fn incr(&self, _: &str, _: i64, _: Option<Duration>) -> Result<i64, TierError> {
+        Err(TierError::Unavailable)
+    }
+}
