@@ -45,8 +45,7 @@ pub use error::{Error, load_timeout::LoadTimeout, shared::SharedLoadError, tier:
 pub use key::Sha256;
 #[cfg(feature = "xxh3")]
 pub use key::Xxh3;
-pub use key::{Blake3, KeyHasher, KeyPart, KeyedBlake3};
-pub use l2::tags::Tag;
+pub use key::{Blake3, KeyHasher, KeyPart, KeyedBlake3, tag::Tag};
 #[cfg(feature = "tracing")]
 pub use telemetry::span::{SPANS, SpanInfo};
 pub use telemetry::{

@@ -403,7 +403,9 @@ impl<R> Desk<R> {
         if self.site.load_cap().is_none() {
             return Turn::at_once();
         }
-        self.cache.turn(&self.site, leader.is_nested(), leader.wanted(), self.shape.load_timeout())
+        let limit = self.shape.load_timeout();
+        let clock = self.cache.clock();
+        self.cache.places().turn(&self.site, clock, leader.is_nested(), leader.wanted(), limit)
     }
 
     /// The shared tier's word, if it takes part. A load that is to store its value has its turn by then.
@@ -597,7 +599,8 @@ impl<R> Desk<R> {
         self.note(Count::Miss);
         let mut loading = Loading::new(&self.cache, &self.site);
         let limit = self.shape.load_timeout();
-        let mut turn = self.cache.turn(&self.site, flight::is_inside(), pending(), limit);
+        let clock = self.cache.clock();
+        let mut turn = self.cache.places().turn(&self.site, clock, flight::is_inside(), pending(), limit);
         let load = loading.around(load.here());
         let value = self.in_turn(&mut turn, &mut loading, load).await;
         loading.returned();

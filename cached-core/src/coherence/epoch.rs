@@ -15,7 +15,7 @@ use tokio::sync::{Notify, futures::Notified};
 
 use crate::{
     base::glob,
-    cache::reap::Fallen,
+    coherence::fallen::Fallen,
     sync::{AtomicBool, Mutex, MutexGuard, Ordering, shards},
 };
 

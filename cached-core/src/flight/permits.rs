@@ -11,7 +11,10 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{base::clock::nanos, cache::Cache, spec::Site};
+use crate::{
+    base::clock::{Clock, nanos},
+    spec::Site,
+};
 
 /// Of each function that has a limit, by its site's print, the places that are free.
 #[derive(Debug, Default)]
@@ -63,13 +66,14 @@ enum Place {
     TooLate,
 }
 
-impl Cache {
+impl Places {
     /// The turn of a load that has not begun. A load inside of another one needs no place: the outer one may hold the place
     /// that it would wait for. Neither does one of which another load comes to wait, as `wanted` tells. The wait for a place
-    /// ends after `limit` from now on, by the clock of the cache.
+    /// ends after `limit` from now on, by `clock`.
     pub(crate) fn turn(
         &self,
         site: &Site,
+        clock: &Clock,
         is_nested: bool,
         wanted: impl Future<Output = ()> + Send + 'static,
         limit: Option<Duration>,
@@ -80,13 +84,13 @@ impl Cache {
         }
         let limit: Wait<()> = match limit {
             Some(limit) => {
-                let clock = self.clock().clone();
+                let clock = clock.clone();
                 let until = clock.now().saturating_add(nanos(limit));
                 Box::pin(async move { clock.until(until).await })
             }
             None => Box::pin(pending()),
         };
-        let places = self.places().of(site.print(), cap);
+        let places = self.of(site.print(), cap);
         Turn(Some(Box::new(Queue { places, place: Place::None, wanted: Box::pin(wanted), limit })))
     }
 }

@@ -7,6 +7,7 @@ mod bytes;
 mod encode;
 mod hasher;
 mod parts;
+pub(crate) mod tag;
 mod template;
 #[cfg(test)]
 mod tests;

@@ -43,8 +43,8 @@ pub use crate::{
         run::Lander,
     },
     error::Error,
-    key::{KeyPart, Literal, Scope, ScopeValue, flaw},
-    l2::tags::{Tag, Tags},
+    key::{KeyPart, Literal, Scope, ScopeValue, flaw, tag::Tag},
+    l2::tags::Tags,
     spec::Site,
     value::{
         erased::{Failure, Meta, Slot, Value},

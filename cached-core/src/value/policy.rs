@@ -15,8 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     base::clock::{Clock, Nanos},
     error::{Error, load_timeout::LoadTimeout, shared::SharedLoadError},
-    key::KeyHasher,
-    l2::tags::Tag,
+    key::{KeyHasher, tag::Tag},
     spec::{Owner, Site},
     value::{
         codec::{Format, Written},

@@ -80,8 +80,7 @@ pub use base::clock::Clock;
 pub use cache::{Cache, Mode, builder::CacheBuilder, health::Health, invalidation::Invalidation};
 pub use call::control::{CacheControl, CacheOutcome, Layer, LoadRule, MayLoad, OnlyIfCached, Reason, Reply};
 pub use error::{Error, load_timeout::LoadTimeout, shared::SharedLoadError, tier::TierError};
-pub use key::{Blake3, KeyHasher, KeyPart, KeyedBlake3};
-pub use l2::tags::Tag;
+pub use key::{Blake3, KeyHasher, KeyPart, KeyedBlake3, tag::Tag};
 pub use telemetry::{
     event::{Event, EventKind, KeyDigest},
     latency::Latency,
