@@ -35,8 +35,6 @@ pub use api::{
     keyspace::{Keyspace, LoadError},
 };
 pub use base::clock::Clock;
-#[cfg(feature = "metrics")]
-pub use cache::metrics::{METRICS, Metric, MetricKind};
 pub use cache::{Cache, Mode, builder::CacheBuilder, health::Health, invalidation::Invalidation};
 pub use cached_macros::{cached, invalidates};
 pub use call::control::{CacheControl, CacheOutcome, Layer, LoadRule, MayLoad, OnlyIfCached, Reason, Reply};
@@ -46,6 +44,8 @@ pub use key::Sha256;
 #[cfg(feature = "xxh3")]
 pub use key::Xxh3;
 pub use key::{Blake3, KeyHasher, KeyPart, KeyedBlake3, tag::Tag};
+#[cfg(feature = "metrics")]
+pub use telemetry::metrics::{METRICS, Metric, MetricKind};
 #[cfg(feature = "tracing")]
 pub use telemetry::span::{SPANS, SpanInfo};
 pub use telemetry::{

@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     cache::{
-        Cache, Entry, Looked, Mode,
+        Cache, Looked, Mode,
         invalidation::{Invalidation, Target},
     },
     call::{
@@ -26,7 +26,7 @@ use crate::{
     coherence::validity::Claim,
     error::{Error, tier::TierError},
     flight::{Leader, Role},
-    key::Part,
+    key::{Part, entry_key::Entry},
     l2::{
         lookup::{Found, Seek},
         shared::{Fill, Life},

@@ -12,10 +12,10 @@ use tokio::runtime::Handle;
 
 use crate::{
     base::planted::planted,
-    cache::{Cache, Entry},
+    cache::Cache,
     coherence::outbox::Word,
     error::{Error, tier::TierError},
-    key::{KeyPart, NameWriter, Parts, flaw},
+    key::{KeyPart, NameWriter, Parts, entry_key::Entry, flaw},
     l2::shared::own_mark_name,
     spec::Site,
     telemetry::{span::Span, stats::Count, step::Step},

@@ -19,19 +19,20 @@ use std::{
 };
 
 use crate::{
-    base::{
-        clock::{Clock, Nanos, nanos},
-        planted::planted,
-    },
+    base::clock::{Clock, Nanos, nanos},
     cache::{builder::CacheBuilder, counters::LocalCounters},
-    coherence::validity::Claim,
+    coherence::{staleness::Staleness, validity::Claim},
     error::Error,
     flight::{Flights, permits::Places},
-    key::{Key, KeyRef, WriteKey, name, with_identity},
+    key::{
+        Key, KeyRef, WriteKey,
+        entry_key::{Entry, Name},
+        name, with_identity,
+    },
     l1::{entry::Kept, store::L1, thread_cache},
     l2::{
-        replay::Ears,
-        shared::{Name, Shared},
+        replay::{self, Ears},
+        shared::Shared,
     },
     spec::Site,
     telemetry::{
@@ -79,10 +80,7 @@ struct Inner {
     clock: Clock,
     flights: Arc<Flights>,
     shared: Arc<Shared>,
-    /// How old a proof of freshness may be.
-    bound: Nanos,
-    /// How much older it may be in an outage.
-    grace: Nanos,
+    staleness: Staleness,
     observers: SharedObservers,
     functions: Arc<Functions>,
     local_counters: LocalCounters,
@@ -140,8 +138,7 @@ impl Cache {
             clock: shared.clock.clone(),
             flights,
             shared,
-            bound: nanos(bound),
-            grace: nanos(grace),
+            staleness: Staleness { bound: nanos(bound), grace: nanos(grace) },
             observers,
             functions,
             local_counters: LocalCounters::default(),
@@ -264,7 +261,7 @@ impl Cache {
             let soon = self.0.clock.soon();
             let is_served = kept.is_in(self.0.l1.home())
                 && kept.is_early(soon)
-                && kept.claim.stands(soon, self.bound_on(site, &kept.claim));
+                && kept.claim.stands(soon, self.staleness().bound_on(site, &kept.claim));
             if !is_served {
                 return None;
             }
@@ -320,7 +317,7 @@ impl Cache {
     pub(crate) fn look(&self, site: &Site, key: KeyRef<'_>) -> Looked {
         let now = self.clock().now();
         let Some(kept) = self.0.l1.get(site, key, now) else { return Looked::Nothing };
-        if kept.claim.stands(now, self.bound_on(site, &kept.claim)) {
+        if kept.claim.stands(now, self.staleness().bound_on(site, &kept.claim)) {
             return Looked::by_age(kept, now);
         }
         self.look_closer(kept, now, site)
@@ -329,7 +326,7 @@ impl Cache {
     /// Whether an entry may be served now, as it is.
     pub(crate) fn may_serve(&self, site: &Site, kept: &Kept) -> bool {
         let claim = &kept.claim;
-        let (now, (bound, grace)) = (self.clock().now(), self.limits(site, claim));
+        let (now, (bound, grace)) = (self.clock().now(), self.staleness().limits(site, claim));
         let stands = claim.stands(now, bound)
             || (!self.shared().tier.ready() && claim.stands_alone(now, bound, grace));
         stands && kept.slot.meta().is_usable(now)
@@ -338,7 +335,7 @@ impl Cache {
     /// An entry that does not stand on what is known now.
     #[cold]
     fn look_closer(&self, kept: Arc<Kept>, now: Nanos, site: &Site) -> Looked {
-        let (bound, grace) = self.limits(site, &kept.claim);
+        let (bound, grace) = self.staleness().limits(site, &kept.claim);
         let is_unreachable = !self.shared().tier.ready();
         if is_unreachable && kept.claim.stands_alone(now, bound, grace) {
             kept.function.add(Count::ServedAlone);
@@ -355,36 +352,20 @@ impl Cache {
         if is_alone { claim } else { Claim { line: Line::silent(), ..claim } }
     }
 
-    /// The bound of what stands on this claim: a function's own counts while its line lives, as nobody tells of what was read
-    /// over another one.
     #[inline]
-    pub(crate) fn bound_on(&self, site: &Site, claim: &Claim) -> Nanos {
-        let own = self.bound_of(site);
-        if own > self.0.bound && !claim.line.is_live() { self.0.bound } else { own }
-    }
-
-    /// The same, and its grace: no longer than others count on.
-    pub(crate) fn limits(&self, site: &Site, claim: &Claim) -> (Nanos, Nanos) {
-        let bound = self.bound_on(site, claim);
-        let longest = self.0.bound.saturating_add(self.0.grace);
-        (bound, self.0.grace.min(longest.saturating_sub(bound)))
-    }
-
-    /// Others count on this process to serve nothing longer without a proof than the bound and the grace of the cache.
-    #[inline]
-    pub(crate) fn bound_of(&self, site: &Site) -> Nanos {
-        match site.own_bound() {
-            Some(own) if !planted!("bound-of-function-ignored") => {
-                own.min(self.0.bound.saturating_add(self.0.grace))
-            }
-            _ => self.0.bound,
-        }
+    pub(crate) fn staleness(&self) -> Staleness {
+        self.0.staleness
     }
 
     /// Turns all tiers off, for ever.
     pub(crate) fn turn_off(&self) {
         self.0.is_closed.store(true, Ordering::SeqCst);
         self.0.mode.store(Mode::Off as u8, Ordering::SeqCst);
+    }
+
+    /// As [`replay::tell_again`].
+    pub(crate) fn tell_again(&self) {
+        replay::tell_again(self.shared());
     }
 
     pub(crate) fn is_same(&self, other: &Self) -> bool {
@@ -488,17 +469,6 @@ impl Cache {
         check.copy_from_slice(&digest[16..]);
         Ok((name(site, &shared.namespace, &digest, &*shared.hasher, parts)?, check))
     }
-}
-
-/// A key, its name, and its tags.
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) key: Key,
-    pub(crate) name: Name,
-    /// Whether the shared tier has a part in it.
-    pub(crate) is_shared: bool,
-    /// Keys of the tags that its arguments tell.
-    pub(crate) tags: Vec<String>,
 }
 
 /// There was no hit; and whether that is because the in-process tier has nothing.

@@ -111,8 +111,9 @@ impl<R> Desk<R> {
     /// Who came after the load had ended gets a value that was current when it was stored, and not when he came: the bound
     /// holds for that as for an entry.
     fn is_too_late(&self, landing_since: Option<Instant>) -> bool {
-        landing_since
-            .is_some_and(|since| self.asks_l2() && nanos(since.elapsed()) >= self.cache.bound_of(&self.site))
+        landing_since.is_some_and(|since| {
+            self.asks_l2() && nanos(since.elapsed()) >= self.cache.staleness().bound_of(&self.site)
+        })
     }
 
     pub(crate) fn reply_joined(&self, slot: &dyn Slot, came_after_load: bool) -> Option<Reply<R>> {

@@ -19,10 +19,10 @@ use crate::{
         clock::{Clock, nanos},
         race::either,
     },
-    cache::{Cache, Entry, Looked, Mode},
+    cache::{Cache, Looked, Mode},
     call::{Desk, Prepared, control::Terms, load::Spawn, run::Lander},
     flight::{Leader, Role},
-    key::Key,
+    key::{Key, entry_key::Entry},
     l1::{
         entry::Kept,
         hot_keys::{Candidate, Due, Pool},

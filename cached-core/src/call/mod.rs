@@ -24,7 +24,7 @@ use tokio::runtime::Handle;
 use crate::{
     base::{clock::Nanos, planted::planted},
     cache::{
-        Absent, Cache, Entry, Looked, Mode as CacheMode,
+        Absent, Cache, Looked, Mode as CacheMode,
         invalidation::{Invalidation, Target},
     },
     call::{
@@ -40,7 +40,7 @@ use crate::{
         self, Landing, Leader, Panic,
         permits::{Came, Turn},
     },
-    key::{WriteKey, with_identity},
+    key::{WriteKey, entry_key::Entry, with_identity},
     l1::entry::Kept,
     l2::{
         lookup::{Answer, Found, Seek, Wants},
@@ -514,7 +514,7 @@ impl<R> Desk<R> {
             max_age: self.terms.max_age,
             ttl: self.terms.ttl,
             coalesce: !self.site.coalesces_here() && !planted!("lease-ignored"),
-            cache: &self.cache,
+            staleness: self.cache.staleness(),
             site: &self.site,
             wants: self.wants,
         }
@@ -597,7 +597,7 @@ impl<R> Desk<R> {
     /// Loads for this caller only.
     async fn load_alone<F: Future<Output = R>>(&self, load: Load<R, F>) -> Reply<R> {
         self.note(Count::Miss);
-        let mut loading = Loading::new(&self.cache, &self.site);
+        let mut loading = Loading::new(self.cache.clock(), self.cache.function(&self.site));
         let limit = self.shape.load_timeout();
         let clock = self.cache.clock();
         let mut turn = self.cache.places().turn(&self.site, clock, flight::is_inside(), pending(), limit);

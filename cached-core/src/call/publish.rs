@@ -10,11 +10,12 @@ use crate::{
         planted::planted,
         race::{Either, either},
     },
-    cache::{Cache, Entry},
+    cache::Cache,
     call::run::Ground,
     coherence::{epoch::Mark, tag_log::Moment, validity::Claim},
     error::tier::TierError,
     flight::Leader,
+    key::entry_key::Entry,
     l2::{
         lease::{Lease, Verdict, adopt, look_again},
         lookup::Stub,
@@ -259,7 +260,7 @@ impl Arrival {
         if self.told.may_be_outdated() {
             return self.refuse();
         }
-        let (now, (bound, grace)) = (cache.clock().now(), cache.limits(&self.site, &claim));
+        let (now, (bound, grace)) = (cache.clock().now(), cache.staleness().limits(&self.site, &claim));
         let is_outage = !cache.shared().tier.ready();
         if claim.stands(now, bound) || (is_outage && claim.stands_alone(now, bound, grace)) {
             // A stamp would let it be confirmed without its tags.

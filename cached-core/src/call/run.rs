@@ -84,7 +84,7 @@ impl<R> Lander<R> {
         turn: Turn,
         spare: Option<Arc<Kept>>,
     ) -> Self {
-        let loading = Loading::new(&desk.cache, &desk.site);
+        let loading = Loading::new(desk.cache.clock(), desk.cache.function(&desk.site));
         Self { desk, leader, asked: Some((ground, turn)), loading: Some(loading), spare }
     }
 
@@ -110,7 +110,8 @@ impl<R> Lander<R> {
                 Err(end) => return end,
             },
         };
-        let mut loading = loading.unwrap_or_else(|| Loading::new(&desk.cache, &desk.site));
+        let mut loading =
+            loading.unwrap_or_else(|| Loading::new(desk.cache.clock(), desk.cache.function(&desk.site)));
         let since = desk.cache.shared().said.now();
         if let Ground::Leased(lease) = &mut ground {
             if desk.site.coalesces_here() {

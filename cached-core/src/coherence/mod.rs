@@ -3,5 +3,6 @@
 pub(crate) mod epoch;
 pub(crate) mod fallen;
 pub(crate) mod outbox;
+pub(crate) mod staleness;
 pub(crate) mod tag_log;
 pub(crate) mod validity;

@@ -3,9 +3,9 @@
 use allocation_counter::measure;
 use arbitrary::{Result, Unstructured};
 
-use crate::l2::{
-    note::{open, seal},
-    shared::Name,
+use crate::{
+    key::entry_key::Name,
+    l2::note::{open, seal},
 };
 
 /// The levels of an error, of which each has a `String`, and the list that grew for them; a note itself is 4 KiB at most.

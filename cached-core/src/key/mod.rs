@@ -5,6 +5,7 @@
 
 mod bytes;
 mod encode;
+pub(crate) mod entry_key;
 mod hasher;
 mod parts;
 pub(crate) mod tag;

@@ -12,26 +12,24 @@ use crate::{
         planted::planted,
         race::{either, within},
     },
-    cache::{Cache, Entry},
     coherence::{
         epoch::{Listener, Mark},
+        staleness::Staleness,
         validity::Claim,
     },
     error::{shared::SharedLoadError, tier::TierError},
     flight::permits::{Came, Turn},
+    key::entry_key::Entry,
     l1::entry::Kept,
     l2::{
+        ask::{look, look_at},
         lease::{Lease, Pledge},
         note,
         shared::{Opened, OpenedValue, Shared},
     },
     spec::Site,
     sync::Instant,
-    telemetry::{
-        functions::Function,
-        stats::Count,
-        step::{look, look_at},
-    },
+    telemetry::{functions::Function, stats::Count},
     tier::{
         Ask, Grant, LeaseClaim, Moment, Note, Record, Seen, Stamp, Stored, TagAsk, Take, Tier,
         budget::Budget, feed::Line,
@@ -84,7 +82,7 @@ pub(crate) struct Seek<'a, R> {
     pub(crate) ttl: Option<Duration>,
     /// Whether to wait for the loads of other processes.
     pub(crate) coalesce: bool,
-    pub(crate) cache: &'a Cache,
+    pub(crate) staleness: Staleness,
     pub(crate) site: &'a Site,
     pub(crate) wants: Wants,
 }
@@ -373,7 +371,7 @@ impl<R> Seek<'_, R> {
     fn serve_alone(&self, suspect: Option<&Arc<Kept>>) -> Option<Arc<Kept>> {
         let now = self.shared.clock.now();
         let may_serve = |kept: &&Arc<Kept>| {
-            let (bound, grace) = self.cache.limits(self.site, &kept.claim);
+            let (bound, grace) = self.staleness.limits(self.site, &kept.claim);
             let is_known = matches!(self.wants, Wants::Another(_));
             !is_known && self.will_do(kept.slot.meta(), now) && kept.claim.stands_alone(now, bound, grace)
         };

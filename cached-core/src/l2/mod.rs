@@ -1,5 +1,6 @@
 //! The shared tier as the core uses it: with names, envelopes and epochs around each question and each lease.
 
+pub(crate) mod ask;
 pub(crate) mod lease;
 pub(crate) mod lookup;
 pub(crate) mod note;

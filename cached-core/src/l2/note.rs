@@ -9,7 +9,7 @@
 
 use std::io::ErrorKind;
 
-use crate::{error::shared::SharedLoadError, l2::shared::Name};
+use crate::{error::shared::SharedLoadError, key::entry_key::Name};
 
 const VERSION: u8 = 1;
 

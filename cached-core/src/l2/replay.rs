@@ -11,7 +11,6 @@ use tokio::runtime::Handle;
 
 use crate::{
     base::race::within,
-    cache::Cache,
     coherence::outbox::{Pending, SIGN, Word},
     error::tier::TierError,
     flight::Flights,
@@ -84,14 +83,8 @@ impl Watcher for Ears {
     }
 }
 
-impl Cache {
-    /// Begins to tell, unless that goes on already.
-    pub(crate) fn tell_again(&self) {
-        tell_again(self.shared());
-    }
-}
-
-fn tell_again(shared: &Arc<Shared>) {
+/// Begins to tell, unless that goes on already.
+pub(crate) fn tell_again(shared: &Arc<Shared>) {
     if shared.pending.is_empty() {
         return;
     }

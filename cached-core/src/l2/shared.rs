@@ -22,7 +22,7 @@ use crate::{
         validity::Claim,
     },
     error::{Error, tier::TierError},
-    key::KeyHasher,
+    key::{KeyHasher, entry_key::Name},
     l2::{returning::Returning, sweeps::Sweeps},
     telemetry::functions::Function,
     tier::{Stored, Tier, Token, feed::Line, guarded::Guarded},
@@ -60,15 +60,6 @@ pub(crate) struct Shared {
     pub(crate) lease: Duration,
     /// Over which this process tells itself.
     pub(crate) home: Arc<Line>,
-}
-
-/// A key as the shared tier knows it.
-#[derive(Clone, Debug)]
-pub(crate) struct Name {
-    pub(crate) text: String,
-    /// Stored with the value and compared when it is read: the half of the digest that is not in the text.
-    pub(crate) check: [u8; 16],
-    pub(crate) schema: u64,
 }
 
 /// A value on its way to the shared tier.

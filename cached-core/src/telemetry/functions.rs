@@ -52,7 +52,7 @@ pub(crate) struct Function {
     /// There are several, and they are not one function.
     has_clash: AtomicBool,
     #[cfg(feature = "metrics")]
-    pub(crate) exported: crate::cache::metrics::Exported,
+    pub(crate) exported: crate::telemetry::metrics::Exported,
 }
 
 impl Function {
@@ -73,7 +73,7 @@ impl Function {
             user: AtomicU64::new(0),
             has_clash: AtomicBool::new(false),
             #[cfg(feature = "metrics")]
-            exported: crate::cache::metrics::Exported::default(),
+            exported: crate::telemetry::metrics::Exported::default(),
         }
     }
 

@@ -3,6 +3,8 @@
 pub(crate) mod event;
 pub(crate) mod functions;
 pub(crate) mod latency;
+#[cfg(feature = "metrics")]
+pub(crate) mod metrics;
 pub(crate) mod span;
 pub(crate) mod stats;
 pub(crate) mod step;

@@ -4,12 +4,7 @@ use std::{future::Future, sync::Arc, thread, time::Duration};
 
 use crate::{
     base::clock::{Clock, Nanos},
-    cache::Cache,
-    error::tier::TierError,
-    l2::shared::Shared,
-    spec::Site,
     telemetry::{functions::Function, span::Span, stats::Count},
-    tier::{Ask, Record, Seen, budget::Budget, feed::Line},
 };
 
 /// A step in its span. One that is dropped before its end was cancelled.
@@ -25,7 +20,7 @@ impl Step {
         Self::since(clock.now(), span, clock)
     }
 
-    fn since(began: Nanos, span: Span, clock: &Clock) -> Self {
+    pub(crate) fn since(began: Nanos, span: Span, clock: &Clock) -> Self {
         Self { span, clock: clock.clone(), began, is_over: false }
     }
 
@@ -59,9 +54,9 @@ pub(crate) struct Loading {
 }
 
 impl Loading {
-    pub(crate) fn new(cache: &Cache, site: &Site) -> Self {
-        let step = Step::begin(Span::load(site.template()), cache.clock());
-        Self { step, function: cache.function(site).clone(), has_begun: false }
+    pub(crate) fn new(clock: &Clock, function: &Arc<Function>) -> Self {
+        let step = Step::begin(Span::load(function.name()), clock);
+        Self { step, function: function.clone(), has_begun: false }
     }
 
     /// The load begins now. What was waited for until then is no part of the time that it takes.
@@ -107,44 +102,5 @@ impl Loading {
         }
         self.function.load().record(took);
         Some(took)
-    }
-}
-
-/// Asks the shared tier for one key, from this moment on. Returns what was answered, and when.
-pub(crate) async fn look_at(
-    shared: &Shared,
-    function: &Function,
-    key: &str,
-    budget: Budget,
-    began: Nanos,
-) -> (Result<(Record, Arc<Line>), TierError>, Nanos) {
-    let mut step = Step::since(began, Span::look(function.name()), &shared.clock);
-    let seen = step.around(shared.tier.look_at_within(key, budget)).await;
-    let took = step.end(outcome(seen.as_ref().map(|(record, _)| Some(record))));
-    function.look().record(took);
-    (seen, began.saturating_add(took))
-}
-
-/// Asks the shared tier.
-pub(crate) async fn look(
-    shared: &Shared,
-    function: &Function,
-    asks: &[Ask<'_>],
-    tags: &[String],
-    budget: Budget,
-) -> Result<Seen, TierError> {
-    let mut step = Step::begin(Span::look(function.name()), &shared.clock);
-    let seen = step.around(shared.tier.look_within(asks, tags, budget)).await;
-    let took = step.end(outcome(seen.as_ref().map(|seen| seen.records.last())));
-    function.look().record(took);
-    seen
-}
-
-fn outcome(seen: Result<Option<&Record>, &TierError>) -> &'static str {
-    match seen {
-        Err(_) => "error",
-        Ok(Some(Record::Leased { .. })) => "leased",
-        Ok(Some(Record::Absent | Record::Failed | Record::Error(_))) => "absent",
-        Ok(_) => "value",
     }
 }

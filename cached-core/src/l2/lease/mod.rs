@@ -16,10 +16,11 @@ use crate::{
     },
     coherence::{epoch::Mark, validity::Claim},
     error::{shared::SharedLoadError, tier::TierError},
+    key::entry_key::Name,
     l2::{
         note,
         returning::Return,
-        shared::{Fill, Life, Name, Shared},
+        shared::{Fill, Life, Shared},
     },
     telemetry::{functions::Function, span::Span, stats::Count, step::Step},
     tier::{

@@ -1,0 +1,50 @@
+//! Questions to the shared tier: counted, timed, and in a span.
+
+use std::sync::Arc;
+
+use crate::{
+    base::clock::Nanos,
+    error::tier::TierError,
+    l2::shared::Shared,
+    telemetry::{functions::Function, span::Span, step::Step},
+    tier::{Ask, Record, Seen, budget::Budget, feed::Line},
+};
+
+/// Asks the shared tier for one key, from this moment on. Returns what was answered, and when.
+pub(crate) async fn look_at(
+    shared: &Shared,
+    function: &Function,
+    key: &str,
+    budget: Budget,
+    began: Nanos,
+) -> (Result<(Record, Arc<Line>), TierError>, Nanos) {
+    let mut step = Step::since(began, Span::look(function.name()), &shared.clock);
+    let seen = step.around(shared.tier.look_at_within(key, budget)).await;
+    let took = step.end(outcome(seen.as_ref().map(|(record, _)| Some(record))));
+    function.look().record(took);
+    (seen, began.saturating_add(took))
+}
+
+/// Asks the shared tier.
+pub(crate) async fn look(
+    shared: &Shared,
+    function: &Function,
+    asks: &[Ask<'_>],
+    tags: &[String],
+    budget: Budget,
+) -> Result<Seen, TierError> {
+    let mut step = Step::begin(Span::look(function.name()), &shared.clock);
+    let seen = step.around(shared.tier.look_within(asks, tags, budget)).await;
+    let took = step.end(outcome(seen.as_ref().map(|seen| seen.records.last())));
+    function.look().record(took);
+    seen
+}
+
+fn outcome(seen: Result<Option<&Record>, &TierError>) -> &'static str {
+    match seen {
+        Err(_) => "error",
+        Ok(Some(Record::Leased { .. })) => "leased",
+        Ok(Some(Record::Absent | Record::Failed | Record::Error(_))) => "absent",
+        Ok(_) => "value",
+    }
+}

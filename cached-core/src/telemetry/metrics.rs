@@ -1,0 +1,246 @@
+//! The metrics of functions, for the recorder of the `metrics` crate.
+//!
+//! A hit does not call a recorder, which would cost it more than the rest of it does: the counters of a function are read
+//! when somebody asks. What has been added since the last time is handed on, so that several caches of a process add up.
+
+use std::{
+    mem,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use metrics::{Label, SharedString, Unit, counter, describe_counter, describe_gauge, describe_histogram};
+
+use crate::telemetry::{
+    functions::Function,
+    latency::{BUCKETS, Histogram, middle},
+    stats::{COUNTERS, Count},
+};
+
+/// A metric that [`Cache::export_metrics`](crate::Cache::export_metrics) sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metric {
+    /// Its name, which does not change.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: MetricKind,
+    /// The names of its labels. None ever holds an argument or a value.
+    pub labels: &'static [&'static str],
+    /// All words of its label `outcome`, if it has one.
+    pub outcomes: &'static [&'static str],
+    /// What it means.
+    pub help: &'static str,
+}
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MetricKind {
+    /// It only grows.
+    Counter,
+    /// As it is now.
+    Gauge,
+    /// Durations, in seconds.
+    Histogram,
+}
+
+impl MetricKind {
+    /// `counter`, `gauge` or `histogram`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+macro_rules! metrics {
+    ($(
+        $constant:ident: $kind:ident $name:literal [$($label:literal),*] $({$($outcome:literal),*})? $help:literal;
+    )+) => {
+        $(pub(crate) const $constant: &str = $name;)+
+
+        /// All metrics that [`Cache::export_metrics`](crate::Cache::export_metrics) sets.
+        pub const METRICS: &[Metric] = &[$(
+            Metric {
+                name: $name,
+                kind: MetricKind::$kind,
+                labels: &[$($label),*],
+                outcomes: &[$($($outcome),*)?],
+                help: $help,
+            },
+        )+];
+    };
+}
+
+metrics! {
+    HITS: Counter "cached_aside_hits_total" ["function", "tier"] "Calls that a tier answered";
+    STALE: Counter "cached_aside_stale_total" ["function"] "Calls that a tier answered with a value that was not fresh any more";
+    MISSES: Counter "cached_aside_misses_total" ["function"] "Calls that no tier answered";
+    JOINED: Counter "cached_aside_joined_total" ["function"] "Calls that the load of another call answered";
+    BYPASSED: Counter "cached_aside_bypassed_total" ["function"] "Calls in which the cache took no part";
+    LOADS: Counter "cached_aside_loads_total" ["function"] "Runs of the function's body";
+    KEPT_WARM: Counter "cached_aside_kept_warm_total" ["function"]
+        "Renewals of the most used keys, begun before they expired and without a call";
+    LOAD_FAILURES: Counter "cached_aside_load_failures_total" ["function", "outcome"] {"error", "panic"}
+        "Loads that returned an error, or panicked";
+    LOAD_TIMEOUTS: Counter "cached_aside_load_timeouts_total" ["function"] "Loads that took too long, and so ended in an error";
+    FILLS: Counter "cached_aside_fills_total" ["function", "outcome"] {"kept", "rejected"}
+        "Loaded values that went into the in-process tier, or were overtaken by an invalidation";
+    SHARED_FILLS: Counter "cached_aside_shared_fills_total" ["function", "outcome"] {"stored", "rejected", "error"}
+        "Loaded values on their way to the shared tier";
+    SHARED_READ_FAILURES: Counter "cached_aside_shared_read_failures_total" ["function", "outcome"] {"error", "skipped", "unreadable"}
+        "Reads that the shared tier did not answer, that passed it by, or whose value could not be read";
+    REVALIDATED: Counter "cached_aside_revalidated_total" ["function"]
+        "Entries of the in-process tier that the shared tier has found unchanged";
+    SERVED_IN_OUTAGE: Counter "cached_aside_served_in_outage_total" ["function"]
+        "Entries that were served although the shared tier could not be asked";
+    KEYS_REFUSED: Counter "cached_aside_keys_refused_total" ["function"] "Arguments that could not be part of a key";
+    INVALIDATIONS: Counter "cached_aside_invalidations_total" ["function"] "Invalidations";
+    NOT_PROPAGATED: Counter "cached_aside_not_propagated_total" ["function"]
+        "Invalidations that the shared tier could not be told of at once";
+    KEPT_UNSHARED: Counter "cached_aside_kept_unshared_total" ["function"]
+        "Values that were kept in this process only, because the shared tier cannot hold them";
+    HIT_SECONDS: Histogram "cached_aside_hit_seconds" ["function"] "Hits in the in-process tier, one in 64 of them";
+    LOOK_SECONDS: Histogram "cached_aside_look_seconds" ["function"] "Questions to the shared tier";
+    LOAD_SECONDS: Histogram "cached_aside_load_seconds" ["function"] "Loads";
+    L1_ENTRIES: Gauge "cached_aside_l1_entries" ["namespace"] "Entries in the in-process tier";
+    L1_BYTES: Gauge "cached_aside_l1_bytes" ["namespace"] "Their estimated bytes";
+    IN_FLIGHT: Gauge "cached_aside_in_flight" ["namespace"] "Loads under way";
+    WAITING: Gauge "cached_aside_waiting" ["namespace"] "Calls that wait for the load of another call";
+    PENDING: Gauge "cached_aside_pending_invalidations" ["namespace"]
+        "Invalidations that the shared tier has still to be told of";
+    BACKGROUND: Gauge "cached_aside_background_jobs" ["namespace"] "What goes on after callers were answered";
+    TIER_READY: Gauge "cached_aside_tier_ready" ["namespace"]
+        "1 if the shared tier can be asked, 0 if not; absent without one";
+    TIER_RECONNECTS: Gauge "cached_aside_tier_reconnects" ["namespace"]
+        "How often the shared tier got a new connection; absent without one";
+    BREAKER_OPEN: Gauge "cached_aside_tier_breaker_open" ["namespace"]
+        "1 if the shared tier is not asked for a while because it failed; absent without one";
+}
+
+/// Under which name, and with which label besides the function's, something that is counted stands.
+fn series(count: Count) -> (&'static str, Option<(&'static str, &'static str)>) {
+    match count {
+        Count::HitL1 => (HITS, Some(("tier", "l1"))),
+        Count::HitL2 => (HITS, Some(("tier", "l2"))),
+        Count::Stale => (STALE, None),
+        Count::Miss => (MISSES, None),
+        Count::Joined => (JOINED, None),
+        Count::Bypass => (BYPASSED, None),
+        Count::Load => (LOADS, None),
+        Count::KeptWarm => (KEPT_WARM, None),
+        Count::LoadError => (LOAD_FAILURES, Some(("outcome", "error"))),
+        Count::LoadPanic => (LOAD_FAILURES, Some(("outcome", "panic"))),
+        Count::LoadTimeout => (LOAD_TIMEOUTS, None),
+        Count::Fill => (FILLS, Some(("outcome", "kept"))),
+        Count::RejectedFill => (FILLS, Some(("outcome", "rejected"))),
+        Count::Revalidate => (REVALIDATED, None),
+        Count::ServedAlone => (SERVED_IN_OUTAGE, None),
+        Count::Unshared => (KEPT_UNSHARED, None),
+        Count::SharedFill => (SHARED_FILLS, Some(("outcome", "stored"))),
+        Count::SharedReject => (SHARED_FILLS, Some(("outcome", "rejected"))),
+        Count::SharedFillError => (SHARED_FILLS, Some(("outcome", "error"))),
+        Count::SharedReadError => (SHARED_READ_FAILURES, Some(("outcome", "error"))),
+        Count::SharedSkipped => (SHARED_READ_FAILURES, Some(("outcome", "skipped"))),
+        Count::Unreadable => (SHARED_READ_FAILURES, Some(("outcome", "unreadable"))),
+        Count::KeyRefused => (KEYS_REFUSED, None),
+        Count::Invalidate => (INVALIDATIONS, None),
+        Count::NotPropagated => (NOT_PROPAGATED, None),
+    }
+}
+
+/// What was handed on of one function. The lock also keeps two who export at once from handing on the same.
+#[derive(Default)]
+pub(crate) struct Exported(Mutex<Last>);
+
+struct Last {
+    counts: [u64; COUNTERS],
+    /// Of hits, looks and loads.
+    latencies: [Option<Box<[u64; BUCKETS]>>; 3],
+}
+
+impl Default for Last {
+    fn default() -> Self {
+        Self { counts: [0; COUNTERS], latencies: [None, None, None] }
+    }
+}
+
+pub(crate) fn export(function: &Function) {
+    let mut last = function.exported.0.lock().unwrap_or_else(PoisonError::into_inner);
+    for count in Count::ALL {
+        let now = function.counters().sum(count);
+        let added = now - mem::replace(&mut last.counts[count as usize], now);
+        if added > 0 {
+            let (name, label) = series(count);
+            let label = label.map(|(key, word)| Label::from_static_parts(key, word));
+            counter!(name, of(function).into_iter().chain(label).collect::<Vec<_>>()).increment(added);
+        }
+    }
+    let histograms = [
+        (HIT_SECONDS, Some(function.hit())),
+        (LOOK_SECONDS, function.looked()),
+        (LOAD_SECONDS, function.loaded()),
+    ];
+    for ((name, histogram), last) in histograms.into_iter().zip(&mut last.latencies) {
+        if let Some(histogram) = histogram {
+            let last = last.get_or_insert_with(|| Box::new([0; BUCKETS]));
+            export_latencies(name, function, histogram, last);
+        }
+    }
+}
+
+/// A recorder takes values, and not buckets: each is the middle of its bucket.
+fn export_latencies(
+    name: &'static str,
+    function: &Function,
+    histogram: &Histogram,
+    last: &mut [u64; BUCKETS],
+) {
+    for (bucket, (now, last)) in histogram.counts().into_iter().zip(last).enumerate() {
+        let added = now - mem::replace(last, now);
+        if let Ok(added @ 1..) = usize::try_from(added) {
+            let seconds = Duration::from_nanos(middle(bucket)).as_secs_f64();
+            metrics::histogram!(name, of(function)).record_many(seconds, added);
+        }
+    }
+}
+
+fn of(function: &Function) -> Vec<Label> {
+    vec![Label::from_static_parts("function", function.name())]
+}
+
+pub(crate) fn describe() {
+    for Metric { name, kind, help, .. } in METRICS.iter().copied() {
+        let help = SharedString::const_str(help);
+        match kind {
+            MetricKind::Counter => describe_counter!(name, help),
+            MetricKind::Gauge => describe_gauge!(name, help),
+            MetricKind::Histogram => describe_histogram!(name, Unit::Seconds, help),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_metric_has_the_labels_and_the_words_that_it_says() {
+        let mut said = Vec::new();
+        for (name, label) in Count::ALL.map(series) {
+            let metric = METRICS.iter().find(|metric| metric.name == name).expect("it is one of them");
+            assert_eq!(metric.labels.get(1).copied(), label.map(|(label, _)| label), "{name}");
+            said.extend(label.filter(|(label, _)| *label == "outcome").map(|(_, word)| (name, word)));
+        }
+        let mut listed: Vec<_> = METRICS
+            .iter()
+            .flat_map(|metric| metric.outcomes.iter().map(|word| (metric.name, *word)))
+            .collect();
+        said.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(said, listed);
+    }
+}
