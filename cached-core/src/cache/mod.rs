@@ -92,7 +92,7 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.functions.iter().for_each(|function| function.hot.wake());
+        self.l1.hot_keys().wake();
     }
 }
 

@@ -19,13 +19,13 @@ use crate::{
         clock::{Clock, nanos},
         race::either,
     },
-    cache::{Cache, Looked, Mode},
+    cache::{Cache, Looked, Mode, WeakCache},
     call::{Desk, Prepared, control::Terms, load::Spawn, run::Lander},
     flight::{Leader, Role},
     key::{Key, entry_key::Entry},
     l1::{
         entry::Kept,
-        hot_keys::{Candidate, Due, Pool},
+        hot_keys::{Begun, Candidate, Due, Keeper, Pool},
     },
     l2::lookup::{Answer, Wants},
     spec::Site,
@@ -57,40 +57,17 @@ impl<R: Send + 'static> Recipe<R> {
     /// For the entry of these arguments.
     pub(crate) fn keeper(
         self,
+        cache: &Cache,
         site: Site,
         entry: Entry,
         shape: fn() -> Arc<dyn Shape<R>>,
     ) -> Arc<dyn Keeper> {
-        Arc::new(Keeping { site, entry, shape, recipe: self })
+        Arc::new(Keeping { cache: cache.downgrade(), site, entry, shape, recipe: self })
     }
 }
 
-/// Renews one entry.
-pub(crate) trait Keeper: Send + Sync {
-    fn site(&self) -> &Site;
-
-    /// Whether a slot of this function holds a value, and not an error.
-    fn is_value(&self, slot: &dyn Slot) -> bool;
-
-    /// Loads it again, unless another process has.
-    fn load(&self, cache: &Cache, kept: Arc<Kept>, runtime: &Handle) -> Begun;
-
-    /// Something was said of it: looks for a newer value. `None` if it is being loaded. Otherwise the future tells whether
-    /// there is one.
-    fn find(&self, cache: &Cache, kept: Arc<Kept>) -> Option<Pin<Box<dyn Future<Output = bool> + Send>>>;
-}
-
-/// What came of beginning a load.
-pub(crate) enum Begun {
-    /// It runs.
-    Yes,
-    /// There is one already, or there is a newer value.
-    UnderWay,
-    /// What it needs is gone.
-    Never,
-}
-
 struct Keeping<R> {
+    cache: WeakCache,
     site: Site,
     entry: Entry,
     shape: fn() -> Arc<dyn Shape<R>>,
@@ -127,19 +104,21 @@ impl<R: Send + 'static> Keeper for Keeping<R> {
         (self.shape)().is_value(slot)
     }
 
-    fn load(&self, cache: &Cache, kept: Arc<Kept>, runtime: &Handle) -> Begun {
-        let Some(leader) = self.lead(cache, &kept) else { return Begun::UnderWay };
+    fn load(&self, kept: Arc<Kept>, runtime: &Handle) -> Begun {
+        let Some(cache) = self.cache.upgrade() else { return Begun::Never };
+        let Some(leader) = self.lead(&cache, &kept) else { return Begun::UnderWay };
         let Some(future) = (self.recipe.make)() else { return Begun::Never };
         // A value of another process will do, if it is another one than this.
         let wants = Wants::Another(kept.stamp);
-        let lander = Lander::replacing(self.desk(cache, wants), wants, leader, kept);
+        let lander = Lander::replacing(self.desk(&cache, wants), wants, leader, kept);
         drop((self.recipe.spawn)(runtime, lander, future));
         Begun::Yes
     }
 
-    fn find(&self, cache: &Cache, kept: Arc<Kept>) -> Option<Pin<Box<dyn Future<Output = bool> + Send>>> {
-        let leader = self.lead(cache, &kept)?;
-        let desk = self.desk(cache, Wants::Usable);
+    fn find(&self, kept: Arc<Kept>) -> Option<Pin<Box<dyn Future<Output = bool> + Send>>> {
+        let cache = self.cache.upgrade()?;
+        let leader = self.lead(&cache, &kept)?;
+        let desk = self.desk(&cache, Wants::Usable);
         Some(Box::pin(async move {
             if !desk.asks_l2() {
                 return false;
@@ -163,9 +142,8 @@ impl Prepared {
             && let Looked::Fresh(kept, _) = self.cache.look(&self.site, entry.key.as_ref())
             && let Some(heat) = kept.heat()
             && heat.is_near()
-            && kept.function.hot.wants(heat)
         {
-            self.keeper = Some(recipe().keeper(self.site, entry.clone(), shape));
+            self.keeper = Some(recipe().keeper(&self.cache, self.site, entry.clone(), shape));
         }
     }
 
@@ -179,7 +157,7 @@ impl Prepared {
         let Self { cache, site, entry, .. } = self;
         let Ok(entry) = entry else { return };
         let key = entry.key.clone();
-        cache.keep_warm(&site, &key, kept, recipe.keeper(site, entry, shape));
+        cache.keep_warm(&site, &key, kept, recipe.keeper(&cache, site, entry, shape));
     }
 }
 
@@ -187,30 +165,30 @@ impl Cache {
     pub(crate) fn keep_warm(&self, site: &Site, key: &Key, kept: &Kept, keeper: Arc<dyn Keeper>) {
         let (Some(heat), Ok(runtime)) = (kept.heat(), Handle::try_current()) else { return };
         let candidate = Candidate { key, heat, meta: kept.slot.meta(), keeper };
-        let make = || Pool::new(self.downgrade(), site.warm_keys());
-        let clock = self.clock().clone();
-        kept.function.hot.admit(candidate, make, |pool| {
+        let make = || Pool::new(site.warm_keys());
+        let (cache, clock) = (self.downgrade(), self.clock().clone());
+        heat.hot().admit(candidate, make, |pool| {
             let runs_on = runtime.clone();
-            runtime.spawn(async move { run(&pool, &clock, &runs_on).await });
+            runtime.spawn(async move { run(&cache, &pool, &clock, &runs_on).await });
         });
     }
 }
 
 /// Until there is nothing to keep warm any more.
-async fn run(pool: &Arc<Pool>, clock: &Clock, runtime: &Handle) {
+async fn run(cache: &WeakCache, pool: &Arc<Pool>, clock: &Clock, runtime: &Handle) {
     loop {
         let mut changed = pin!(pool.changed.notified());
         changed.as_mut().enable();
         let Some(moment) = pool.next() else { return };
         if moment > clock.now() {
-            if pool.cache.upgrade().is_none() {
+            if cache.upgrade().is_none() {
                 return;
             }
             either(changed, clock.until(moment)).await;
             continue;
         }
         {
-            let Some(cache) = pool.cache.upgrade() else { return };
+            let Some(cache) = cache.upgrade() else { return };
             if let Some(due) = pool.begin(clock.now()) {
                 renew(&cache, pool, &due, runtime);
             }
@@ -245,7 +223,7 @@ fn try_renew(cache: &Cache, pool: &Arc<Pool>, due: &Due, runtime: &Handle) -> bo
         return true;
     }
     if !kept.claim.is_intact() {
-        let Some(finding) = due.keeper.find(cache, kept) else { return true };
+        let Some(finding) = due.keeper.find(kept) else { return true };
         let (pool, due) = (Arc::downgrade(pool), due.clone());
         runtime.spawn(async move {
             let has_found = finding.await;
@@ -260,7 +238,7 @@ fn try_renew(cache: &Cache, pool: &Arc<Pool>, due: &Due, runtime: &Handle) -> bo
         });
         return true;
     }
-    match due.keeper.load(cache, kept, runtime) {
+    match due.keeper.load(kept, runtime) {
         Begun::Yes => cache.count_of(due.keeper.site(), Count::KeptWarm),
         Begun::UnderWay => pool.postpone(due, now.saturating_add(nanos(UNDER_WAY))),
         Begun::Never => return false,

@@ -30,7 +30,6 @@ use crate::{
     call::{
         control::{CacheOutcome, Layer, Reason, Reply, Terms},
         join::Joined,
-        keep_warm::Keeper,
         load::{Landed, Load, Panicked},
         run::{Ground, Lander},
     },
@@ -41,7 +40,7 @@ use crate::{
         permits::{Came, Turn},
     },
     key::{WriteKey, entry_key::Entry, with_identity},
-    l1::entry::Kept,
+    l1::{entry::Kept, hot_keys::Keeper},
     l2::{
         lookup::{Answer, Found, Seek, Wants},
         tags::Tags,

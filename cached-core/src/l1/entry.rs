@@ -200,7 +200,7 @@ impl Kept {
     /// Counts a use; whether that may make its key one of the most used.
     #[inline]
     pub(crate) fn used(&self) -> bool {
-        self.heat.as_ref().is_some_and(|heat| heat.add() && self.function.hot.wants(heat))
+        self.heat.as_ref().is_some_and(|heat| heat.add())
     }
 
     /// `None` if its function keeps no keys warm.

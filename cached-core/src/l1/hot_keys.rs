@@ -8,21 +8,26 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    future::Future,
+    pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::{runtime::Handle, sync::Notify};
 
 use crate::{
     base::clock::{Nanos, nanos},
-    cache::WeakCache,
-    call::keep_warm::Keeper,
     key::{BuildPrehashed, Key},
-    value::{erased::Meta, policy::random},
+    l1::entry::Kept,
+    spec::Site,
+    value::{
+        erased::{Meta, Slot},
+        policy::random,
+    },
 };
 
 /// Whoever was not used since so many renewals is not renewed any more.
@@ -32,24 +37,44 @@ const IDLE: u8 = 2;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Counts the uses of one key.
-#[derive(Debug, Default)]
 pub(crate) struct Heat {
     uses: AtomicU32,
     /// The key is in the pool.
     is_kept: AtomicBool,
+    hot: Arc<Hot>,
 }
 
 impl Heat {
+    fn new(hot: &Arc<Hot>) -> Self {
+        Self { uses: AtomicU32::new(0), is_kept: AtomicBool::new(false), hot: hot.clone() }
+    }
+
     /// Counts a use; whether this is one that may bring the key into the pool.
     #[inline]
     pub(crate) fn add(&self) -> bool {
         let uses = self.uses.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        uses.is_power_of_two() && !self.is_kept.load(Ordering::Relaxed)
+        self.may_enter(uses) && self.is_wanted()
     }
 
     /// Whether the next use will be one.
     pub(crate) fn is_near(&self) -> bool {
-        self.uses().wrapping_add(1).is_power_of_two() && !self.is_kept.load(Ordering::Relaxed)
+        self.may_enter(self.uses().wrapping_add(1)) && self.is_wanted()
+    }
+
+    #[inline]
+    fn may_enter(&self, uses: u32) -> bool {
+        uses.is_power_of_two() && !self.is_kept.load(Ordering::Relaxed)
+    }
+
+    /// Whether a key that is used so much may come in.
+    #[cold]
+    fn is_wanted(&self) -> bool {
+        self.hot.pool().is_none_or(|pool| self.uses() > pool.floor.load(Ordering::Relaxed))
+    }
+
+    /// Of the function of this key.
+    pub(crate) fn hot(&self) -> &Hot {
+        &self.hot
     }
 
     fn uses(&self) -> u32 {
@@ -66,6 +91,51 @@ impl Heat {
     }
 }
 
+/// The most used keys of each function that keeps keys warm, by its template.
+#[derive(Default)]
+pub(crate) struct HotKeys(RwLock<HashMap<&'static str, Arc<Hot>, foldhash::fast::RandomState>>);
+
+impl HotKeys {
+    pub(crate) fn of(&self, template: &'static str) -> Arc<Hot> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(template).cloned();
+        known.unwrap_or_else(|| {
+            let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            all.entry(template).or_default().clone()
+        })
+    }
+
+    /// Makes each task look whether the cache is still there.
+    pub(crate) fn wake(&self) {
+        let all: Vec<_> = self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        all.iter().for_each(|hot| hot.wake());
+    }
+}
+
+/// Renews one entry.
+pub(crate) trait Keeper: Send + Sync {
+    fn site(&self) -> &Site;
+
+    /// Whether a slot of this function holds a value, and not an error.
+    fn is_value(&self, slot: &dyn Slot) -> bool;
+
+    /// Loads it again, unless another process has.
+    fn load(&self, kept: Arc<Kept>, runtime: &Handle) -> Begun;
+
+    /// Something was said of it: looks for a newer value. `None` if it is being loaded. Otherwise the future tells whether
+    /// there is one.
+    fn find(&self, kept: Arc<Kept>) -> Option<Pin<Box<dyn Future<Output = bool> + Send>>>;
+}
+
+/// What came of beginning a load.
+pub(crate) enum Begun {
+    /// It runs.
+    Yes,
+    /// There is one already, or there is a newer value.
+    UnderWay,
+    /// What it needs is gone.
+    Never,
+}
+
 /// The most used keys of one function. The task that renews them has the pool, so that it ends with its runtime.
 #[derive(Default)]
 pub(crate) struct Hot(Mutex<Weak<Pool>>);
@@ -79,18 +149,17 @@ impl Hot {
         self.weak().upgrade()
     }
 
-    /// Whether a key that is used so much may come in.
-    #[cold]
-    pub(crate) fn wants(&self, heat: &Heat) -> bool {
-        self.pool().is_none_or(|pool| heat.uses() > pool.floor.load(Ordering::Relaxed))
-    }
-
     /// What counts the uses of an entry that takes the place of another one, with its dates if its value is `new`.
-    pub(crate) fn follow(&self, key: &Key, before: Option<Arc<Heat>>, new: Option<&Meta>) -> Arc<Heat> {
+    pub(crate) fn follow(
+        self: &Arc<Self>,
+        key: &Key,
+        before: Option<Arc<Heat>>,
+        new: Option<&Meta>,
+    ) -> Arc<Heat> {
         if let Some(heat) = self.pool().and_then(|pool| pool.follow(key, new)) {
             return heat;
         }
-        let heat = before.unwrap_or_default();
+        let heat = before.unwrap_or_else(|| Arc::new(Heat::new(self)));
         if new.is_some() {
             heat.cool();
         }
@@ -129,7 +198,7 @@ impl Hot {
     }
 
     /// Makes the task look whether the cache is still there.
-    pub(crate) fn wake(&self) {
+    fn wake(&self) {
         if let Some(pool) = self.pool() {
             pool.changed.notify_waiters();
         }
@@ -146,7 +215,6 @@ pub(crate) struct Candidate<'a> {
 
 /// The most used keys of a function, and when each is to be renewed.
 pub(crate) struct Pool {
-    pub(crate) cache: WeakCache,
     /// It may have so many.
     most: usize,
     /// Nobody who is used less comes in.
@@ -195,9 +263,9 @@ pub(crate) struct Due {
 }
 
 impl Pool {
-    pub(crate) fn new(cache: WeakCache, most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         let (state, changed) = (Mutex::default(), Notify::new());
-        Self { cache, most, floor: AtomicU32::new(0), state, changed }
+        Self { most, floor: AtomicU32::new(0), state, changed }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

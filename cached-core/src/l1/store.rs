@@ -21,6 +21,7 @@ use crate::{
     l1::{
         entry::{Home, Kept, Parts},
         eviction::{Policy, Resident, Ticket, Uses},
+        hot_keys::HotKeys,
         leaving::Leaving,
         map::Map,
         thread_cache,
@@ -58,6 +59,7 @@ pub(crate) struct L1 {
     list: List<Arc<Kept>>,
     /// For each function with an entry cap, what it may keep.
     rosters: RwLock<HashMap<&'static str, Arc<List<Listed>>, foldhash::fast::RandomState>>,
+    hot_keys: HotKeys,
     turns: [Mutex<()>; TURNS],
     /// Those that have left for others, and that observers have not been told of.
     untold: Mutex<Vec<Arc<Kept>>>,
@@ -150,6 +152,7 @@ impl L1 {
             home: Home::new(max_bytes),
             list: List::new(max_bytes),
             rosters: RwLock::default(),
+            hot_keys: HotKeys::default(),
             turns: [const { Mutex::new(()) }; TURNS],
             untold: Mutex::default(),
             left: AtomicU64::new(0),
@@ -207,7 +210,7 @@ impl L1 {
         let is_new = before.as_ref().is_none_or(|before| !Arc::ptr_eq(&before.slot, &slot));
         let heat = (site.warm_keys() > 0).then(|| {
             let before = before.as_ref().and_then(|before| before.heat().cloned());
-            function.hot.follow(key, before, is_new.then(|| slot.meta()))
+            self.hot_keys.of(site.template()).follow(key, before, is_new.then(|| slot.meta()))
         });
         // The same value on a new claim rests as long as it would have.
         let rests_until = before.as_ref().filter(|_| !is_new).map_or(0, |before| before.rest());
@@ -281,6 +284,10 @@ impl L1 {
             self.take_out(kept);
         }
         next
+    }
+
+    pub(crate) fn hot_keys(&self) -> &HotKeys {
+        &self.hot_keys
     }
 
     /// Entries and their bytes.

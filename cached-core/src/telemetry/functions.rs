@@ -17,7 +17,6 @@ use std::{
 use crate::{
     base::{clock::Nanos, notice},
     error::{Error, tier::TierError},
-    l1::hot_keys::Hot,
     spec::{Owner, Site},
     telemetry::{
         latency::Histogram,
@@ -40,8 +39,6 @@ pub(crate) struct Function {
     size: AtomicUsize,
     /// Whether the log has said that its errors are not shared.
     is_error_unshared_said: Once,
-    /// Its most used keys, if they are kept warm.
-    pub(crate) hot: Hot,
     /// The next value is read back before it is stored: the first one, and each one from when a stored value could not be read
     /// until one was.
     is_codec_unsure: AtomicBool,
@@ -66,7 +63,6 @@ impl Function {
             price: AtomicU64::new(0),
             size: AtomicUsize::new(0),
             is_error_unshared_said: Once::new(),
-            hot: Hot::default(),
             is_codec_unsure: AtomicBool::new(true),
             is_unshared_said: AtomicBool::new(false),
             is_untaken_said: AtomicBool::new(false),

@@ -6,7 +6,10 @@ use crate::{
     base::clock::Nanos,
     coherence::validity::Claim,
     key::{BuildPrehashed, Key, KeyHasher, KeyRef},
-    l1::entry::{Home, Kept, Parts},
+    l1::{
+        entry::{Home, Kept, Parts},
+        hot_keys::HotKeys,
+    },
     spec::Site,
     sync::{Mutex, MutexGuard},
     telemetry::{event::SharedObservers, functions::Functions},
@@ -20,6 +23,7 @@ pub(crate) struct L1 {
     slots: Mutex<Slots>,
     home: Arc<Home>,
     functions: Arc<Functions>,
+    hot_keys: HotKeys,
 }
 
 impl L1 {
@@ -29,7 +33,12 @@ impl L1 {
         _: &Arc<dyn KeyHasher>,
         functions: &Arc<Functions>,
     ) -> Self {
-        Self { slots: Mutex::default(), home: Home::new(max_bytes), functions: functions.clone() }
+        Self {
+            slots: Mutex::default(),
+            home: Home::new(max_bytes),
+            functions: functions.clone(),
+            hot_keys: HotKeys::default(),
+        }
     }
 
     /// No model has so many entries that this would be asked for.
@@ -39,6 +48,10 @@ impl L1 {
 
     pub(crate) fn home(&self) -> &Arc<Home> {
         &self.home
+    }
+
+    pub(crate) fn hot_keys(&self) -> &HotKeys {
+        &self.hot_keys
     }
 
     pub(crate) fn has(&self, key: &Key) -> bool {
