@@ -64,5 +64,9 @@ pub use tier::{
 };
 pub use value::codec::{Codec, Format, Target, erased_serde};
 pub use warm::{
-    Warm, WarmList, WarmOutcome, WarmReport, WarmSource, WarmStream, Warmed, run::Warming, warm, warm_from,
+    Warm,
+    report::{WarmOutcome, WarmReport, Warmed},
+    run::Warming,
+    source::{WarmList, WarmSource, WarmStream},
+    warm, warm_from,
 };

@@ -26,7 +26,7 @@ use crate::{
     l1::entry::Kept,
     l2::tags::Tags,
     value::erased::Slot,
-    warm::Warmed,
+    warm::report::Warmed,
 };
 
 /// Whether a call is made as it stands, or is a handle for something else.

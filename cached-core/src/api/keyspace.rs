@@ -38,7 +38,7 @@ use crate::{
         erased::Slot,
         policy::{Settling, Shape, Sharing, Typed},
     },
-    warm::Warmed,
+    warm::report::Warmed,
 };
 
 /// Values of one type under one prefix.

@@ -63,6 +63,13 @@ pub struct CacheBuilder {
     publish_every: Option<Duration>,
 }
 
+impl Cache {
+    /// A builder with the defaults.
+    pub fn builder() -> CacheBuilder {
+        CacheBuilder::new()
+    }
+}
+
 impl CacheBuilder {
     pub(crate) fn new() -> Self {
         Self {

@@ -20,7 +20,6 @@ use std::{
 
 use crate::{
     base::clock::{Clock, Nanos, nanos},
-    cache::{builder::CacheBuilder, counters::LocalCounters},
     coherence::{staleness::Staleness, validity::Claim},
     error::Error,
     flight::{Flights, permits::Places},
@@ -29,7 +28,7 @@ use crate::{
         entry_key::{Entry, Name},
         name, with_identity,
     },
-    l1::{entry::Kept, store::L1, thread_cache},
+    l1::{counters::LocalCounters, entry::Kept, store::L1, thread_cache},
     l2::{
         replay::{self, Ears},
         shared::Shared,
@@ -117,11 +116,6 @@ static DEFAULT: OnceLock<Cache> = OnceLock::new();
 const LONGEST_FLUSH: Duration = Duration::from_secs(30);
 
 impl Cache {
-    /// A builder with the defaults.
-    pub fn builder() -> CacheBuilder {
-        CacheBuilder::new()
-    }
-
     pub(crate) fn assemble(parts: Parts) -> Self {
         let Parts { l1, shared, bound, grace, observers, functions, mode } = parts;
         let (shared, flights) = (Arc::new(shared), Arc::new(Flights::new()));

@@ -165,9 +165,9 @@ impl Cache {
     pub(crate) fn keep_warm(&self, site: &Site, key: &Key, kept: &Kept, keeper: Arc<dyn Keeper>) {
         let (Some(heat), Ok(runtime)) = (kept.heat(), Handle::try_current()) else { return };
         let candidate = Candidate { key, heat, meta: kept.slot.meta(), keeper };
-        let make = || Pool::new(site.warm_keys());
+        let hot = self.l1().hot_keys().of(site.template());
         let (cache, clock) = (self.downgrade(), self.clock().clone());
-        heat.hot().admit(candidate, make, |pool| {
+        hot.admit(candidate, site.warm_keys(), |pool| {
             let runs_on = runtime.clone();
             runtime.spawn(async move { run(&cache, &pool, &clock, &runs_on).await });
         });

@@ -51,7 +51,7 @@ use crate::{
         erased::Slot,
         policy::{Settled, Shape},
     },
-    warm::Warmed,
+    warm::report::Warmed,
 };
 
 /// What generated code knows of a function besides its arguments.

@@ -14,7 +14,7 @@ use crate::{
     key::Key,
     l1::{
         eviction::{Ticket, Uses},
-        hot_keys::Heat,
+        heat::Heat,
         leaving::leave,
     },
     sync::AtomicBool,

@@ -12,7 +12,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -22,7 +22,7 @@ use tokio::{runtime::Handle, sync::Notify};
 use crate::{
     base::clock::{Nanos, nanos},
     key::{BuildPrehashed, Key},
-    l1::entry::Kept,
+    l1::{entry::Kept, heat::Heat},
     spec::Site,
     value::{
         erased::{Meta, Slot},
@@ -35,61 +35,6 @@ const IDLE: u8 = 2;
 
 /// When to look after a renewal that has begun.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// Counts the uses of one key.
-pub(crate) struct Heat {
-    uses: AtomicU32,
-    /// The key is in the pool.
-    is_kept: AtomicBool,
-    hot: Arc<Hot>,
-}
-
-impl Heat {
-    fn new(hot: &Arc<Hot>) -> Self {
-        Self { uses: AtomicU32::new(0), is_kept: AtomicBool::new(false), hot: hot.clone() }
-    }
-
-    /// Counts a use; whether this is one that may bring the key into the pool.
-    #[inline]
-    pub(crate) fn add(&self) -> bool {
-        let uses = self.uses.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        self.may_enter(uses) && self.is_wanted()
-    }
-
-    /// Whether the next use will be one.
-    pub(crate) fn is_near(&self) -> bool {
-        self.may_enter(self.uses().wrapping_add(1)) && self.is_wanted()
-    }
-
-    #[inline]
-    fn may_enter(&self, uses: u32) -> bool {
-        uses.is_power_of_two() && !self.is_kept.load(Ordering::Relaxed)
-    }
-
-    /// Whether a key that is used so much may come in.
-    #[cold]
-    fn is_wanted(&self) -> bool {
-        self.hot.pool().is_none_or(|pool| self.uses() > pool.floor.load(Ordering::Relaxed))
-    }
-
-    /// Of the function of this key.
-    pub(crate) fn hot(&self) -> &Hot {
-        &self.hot
-    }
-
-    fn uses(&self) -> u32 {
-        self.uses.load(Ordering::Relaxed)
-    }
-
-    fn take(&self) -> u32 {
-        self.uses.swap(0, Ordering::Relaxed)
-    }
-
-    /// What the last value was used for counts half for the next one.
-    fn cool(&self) {
-        self.uses.store(self.uses() / 2, Ordering::Relaxed);
-    }
-}
 
 /// The most used keys of each function that keeps keys warm, by its template.
 #[derive(Default)]
@@ -138,11 +83,15 @@ pub(crate) enum Begun {
 
 /// The most used keys of one function. The task that renews them has the pool, so that it ends with its runtime.
 #[derive(Default)]
-pub(crate) struct Hot(Mutex<Weak<Pool>>);
+pub(crate) struct Hot {
+    pool: Mutex<Weak<Pool>>,
+    /// As [`Pool::floor`]; 0 if there is no pool.
+    floor: Arc<AtomicU32>,
+}
 
 impl Hot {
     fn weak(&self) -> MutexGuard<'_, Weak<Pool>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pool(&self) -> Option<Arc<Pool>> {
@@ -150,29 +99,19 @@ impl Hot {
     }
 
     /// What counts the uses of an entry that takes the place of another one, with its dates if its value is `new`.
-    pub(crate) fn follow(
-        self: &Arc<Self>,
-        key: &Key,
-        before: Option<Arc<Heat>>,
-        new: Option<&Meta>,
-    ) -> Arc<Heat> {
+    pub(crate) fn follow(&self, key: &Key, before: Option<Arc<Heat>>, new: Option<&Meta>) -> Arc<Heat> {
         if let Some(heat) = self.pool().and_then(|pool| pool.follow(key, new)) {
             return heat;
         }
-        let heat = before.unwrap_or_else(|| Arc::new(Heat::new(self)));
+        let heat = before.unwrap_or_else(|| Arc::new(Heat::new(&self.floor)));
         if new.is_some() {
             heat.cool();
         }
         heat
     }
 
-    /// Brings a key in. If there is no pool, `begin` starts the task of a new one.
-    pub(crate) fn admit(
-        &self,
-        candidate: Candidate<'_>,
-        make: impl FnOnce() -> Pool,
-        begin: impl FnOnce(Arc<Pool>),
-    ) {
+    /// Brings a key in. If there is no pool, `begin` starts the task of a new one, which may have so many keys.
+    pub(crate) fn admit(&self, candidate: Candidate<'_>, most: usize, begin: impl FnOnce(Arc<Pool>)) {
         let mut weak = self.weak();
         let pool = weak.upgrade();
         let admitted = match &pool {
@@ -182,7 +121,7 @@ impl Hot {
         let (left, new) = match admitted {
             Ok(left) => (left, None),
             Err(candidate) => {
-                let new = Arc::new(make());
+                let new = Arc::new(Pool::new(most, self.floor.clone()));
                 // It is empty, so nobody leaves it.
                 _ = new.admit(candidate);
                 *weak = Arc::downgrade(&new);
@@ -218,7 +157,7 @@ pub(crate) struct Pool {
     /// It may have so many.
     most: usize,
     /// Nobody who is used less comes in.
-    floor: AtomicU32,
+    floor: Arc<AtomicU32>,
     state: Mutex<State>,
     /// The first moment is another one.
     pub(crate) changed: Notify,
@@ -263,9 +202,9 @@ pub(crate) struct Due {
 }
 
 impl Pool {
-    pub(crate) fn new(most: usize) -> Self {
+    fn new(most: usize, floor: Arc<AtomicU32>) -> Self {
         let (state, changed) = (Mutex::default(), Notify::new());
-        Self { most, floor: AtomicU32::new(0), state, changed }
+        Self { most, floor, state, changed }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -305,7 +244,7 @@ impl Pool {
             }
             left = coldest.and_then(|coldest| state.remove(&coldest));
         }
-        heat.is_kept.store(true, Ordering::Relaxed);
+        heat.set_kept(true);
         let (heat, plan) = (heat.clone(), (Nanos::MAX, u64::MAX));
         state.members.insert(key.clone(), Member { heat, keeper, score: 0, idle: 0, plan, settled_until: 0 });
         let is_first = state.plan(key, meta.renewal(random()));
@@ -370,8 +309,9 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        self.floor.store(0, Ordering::Relaxed);
         for member in self.state().members.values() {
-            member.heat.is_kept.store(false, Ordering::Relaxed);
+            member.heat.set_kept(false);
         }
     }
 }
@@ -390,7 +330,7 @@ impl State {
     fn remove(&mut self, key: &Key) -> Option<Member> {
         let member = self.members.remove(key)?;
         self.plans.remove(&member.plan);
-        member.heat.is_kept.store(false, Ordering::Relaxed);
+        member.heat.set_kept(false);
         Some(member)
     }
 }

@@ -50,7 +50,7 @@ pub use crate::{
         erased::{Failure, Meta, Slot, Value},
         policy::{Dates, Encoder, Settled, Settling, Shape, Sharing, Typed, Words},
     },
-    warm::Warmed,
+    warm::report::Warmed,
 };
 
 /// What `tag!` makes of a template without a flaw.

@@ -49,7 +49,7 @@ pub(crate) struct Function {
     /// There are several, and they are not one function.
     has_clash: AtomicBool,
     #[cfg(feature = "metrics")]
-    pub(crate) exported: crate::telemetry::metrics::Exported,
+    pub(crate) exported: crate::telemetry::exported::Exported,
 }
 
 impl Function {
@@ -69,7 +69,7 @@ impl Function {
             user: AtomicU64::new(0),
             has_clash: AtomicBool::new(false),
             #[cfg(feature = "metrics")]
-            exported: crate::telemetry::metrics::Exported::default(),
+            exported: crate::telemetry::exported::Exported::default(),
         }
     }
 

@@ -3,18 +3,14 @@
 //! A hit does not call a recorder, which would cost it more than the rest of it does: the counters of a function are read
 //! when somebody asks. What has been added since the last time is handed on, so that several caches of a process add up.
 
-use std::{
-    mem,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{mem, time::Duration};
 
 use metrics::{Label, SharedString, Unit, counter, describe_counter, describe_gauge, describe_histogram};
 
 use crate::telemetry::{
     functions::Function,
     latency::{BUCKETS, Histogram, middle},
-    stats::{COUNTERS, Count},
+    stats::Count,
 };
 
 /// A metric that [`Cache::export_metrics`](crate::Cache::export_metrics) sets.
@@ -152,24 +148,8 @@ fn series(count: Count) -> (&'static str, Option<(&'static str, &'static str)>) 
     }
 }
 
-/// What was handed on of one function. The lock also keeps two who export at once from handing on the same.
-#[derive(Default)]
-pub(crate) struct Exported(Mutex<Last>);
-
-struct Last {
-    counts: [u64; COUNTERS],
-    /// Of hits, looks and loads.
-    latencies: [Option<Box<[u64; BUCKETS]>>; 3],
-}
-
-impl Default for Last {
-    fn default() -> Self {
-        Self { counts: [0; COUNTERS], latencies: [None, None, None] }
-    }
-}
-
 pub(crate) fn export(function: &Function) {
-    let mut last = function.exported.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut last = function.exported.last();
     for count in Count::ALL {
         let now = function.counters().sum(count);
         let added = now - mem::replace(&mut last.counts[count as usize], now);

@@ -1,6 +1,8 @@
 //! Loading a list of keys before anybody asks for them.
 
+pub(crate) mod report;
 pub(crate) mod run;
+pub(crate) mod source;
 
 use std::{
     fmt,
@@ -10,7 +12,11 @@ use std::{
     time::Duration,
 };
 
-use crate::warm::run::Warming;
+use crate::warm::{
+    report::{WarmOutcome, WarmReport},
+    run::Warming,
+    source::{WarmList, WarmSource, WarmStream},
+};
 
 /// How many keys are warmed at a time, where nobody says.
 const CONCURRENCY: usize = 16;
@@ -136,7 +142,8 @@ where
     type IntoFuture = Warming<S, F, Fut, P>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Warming::new(self)
+        let Self { source, each, concurrency, deadline, on_progress } = self;
+        Warming::new(source, each, concurrency, deadline, on_progress)
     }
 }
 
@@ -147,173 +154,4 @@ impl<S, F, P> fmt::Debug for Warm<S, F, P> {
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()
     }
-}
-
-/// What came of warming one key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Warmed {
-    /// A tier had the value.
-    Present,
-    /// It was loaded.
-    Loaded,
-    /// Another call, in this process or in another one, was loading it.
-    Joined,
-    /// The load returned an error.
-    Failed,
-    /// The load panicked.
-    Panicked,
-    /// Nothing was done: the cache is turned off, or the arguments cannot be a key.
-    Skipped,
-}
-
-/// How far a warm-up is, or what came of it. More fields may come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(default)]
-#[non_exhaustive]
-pub struct WarmReport {
-    /// How many keys there are, if the list knew that at the beginning.
-    pub total: Option<u64>,
-    /// Keys that were begun.
-    pub begun: u64,
-    /// Keys that a tier had.
-    pub present: u64,
-    /// Keys that this warm-up loaded.
-    pub loaded: u64,
-    /// Keys that another call, in this process or in another one, was loading.
-    pub joined: u64,
-    /// Keys whose load returned an error.
-    pub failed: u64,
-    /// Keys whose load panicked.
-    pub panicked: u64,
-    /// Keys for which nothing was done: the cache is turned off, or the arguments cannot be a key.
-    pub skipped: u64,
-    /// Keys that were under way when the deadline came.
-    pub unfinished: u64,
-    /// Whether the deadline ended it.
-    pub timed_out: bool,
-    /// How long it took so far.
-    pub took: Duration,
-}
-
-impl WarmReport {
-    /// Keys that are done, whatever came of them.
-    pub fn done(&self) -> u64 {
-        self.present + self.loaded + self.joined + self.failed + self.panicked + self.skipped
-    }
-
-    /// Whether the whole list was gone through, and no load failed.
-    pub fn is_complete(&self) -> bool {
-        !self.timed_out && self.failed == 0 && self.panicked == 0
-    }
-
-    pub(crate) fn add(&mut self, warmed: Warmed) {
-        let count = match warmed {
-            Warmed::Present => &mut self.present,
-            Warmed::Loaded => &mut self.loaded,
-            Warmed::Joined => &mut self.joined,
-            Warmed::Failed => &mut self.failed,
-            Warmed::Panicked => &mut self.panicked,
-            Warmed::Skipped => &mut self.skipped,
-        };
-        *count += 1;
-    }
-}
-
-/// In one line: `120 of 500 done: 80 loaded, 30 present, 6 joined, 3 failed, 1 panicked, 0 skipped`.
-impl fmt::Display for WarmReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { loaded, present, joined, failed, panicked, skipped, .. } = self;
-        write!(f, "{}", self.done())?;
-        if let Some(total) = self.total {
-            write!(f, " of {total}")?;
-        }
-        write!(
-            f,
-            " done: {loaded} loaded, {present} present, {joined} joined, {failed} failed, {panicked} panicked, \
-             {skipped} skipped"
-        )?;
-        if self.timed_out {
-            write!(f, "; out of time with {} under way", self.unfinished)?;
-        }
-        Ok(())
-    }
-}
-
-/// What a call that warms returns: [`Warmed`], and nothing else.
-#[diagnostic::on_unimplemented(
-    message = "this call returns `{Self}`, and does not tell what came of warming its key",
-    label = "expected a call that warms",
-    note = "warm with `|id| user::warm(id)`, `|id| users.name_entry(id).warm()` for a method, or `Keyspace::warm`; what these \
-            return is not awaited here"
-)]
-pub trait WarmOutcome: sealed::Sealed {
-    #[doc(hidden)]
-    fn warmed(self) -> Warmed;
-}
-
-impl WarmOutcome for Warmed {
-    fn warmed(self) -> Warmed {
-        self
-    }
-}
-
-/// Where a warm-up has its arguments from: [`WarmList`] or [`WarmStream`].
-pub trait WarmSource: sealed::Sealed {
-    /// The arguments of one call.
-    type Item;
-
-    #[doc(hidden)]
-    fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Self::Item>>;
-
-    #[doc(hidden)]
-    fn total(&self) -> Option<u64>;
-}
-
-/// Arguments of an iterator.
-#[derive(Debug)]
-pub struct WarmList<I>(I);
-
-/// Arguments that a function is polled for.
-pub struct WarmStream<N, T>(N, PhantomData<fn() -> T>);
-
-impl<N, T> fmt::Debug for WarmStream<N, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("WarmStream").finish_non_exhaustive()
-    }
-}
-
-impl<I: Iterator> WarmSource for WarmList<I> {
-    type Item = I::Item;
-
-    fn poll_item(&mut self, _: &mut Context<'_>) -> Poll<Option<I::Item>> {
-        Poll::Ready(self.0.next())
-    }
-
-    fn total(&self) -> Option<u64> {
-        match self.0.size_hint() {
-            (least, Some(most)) if least == most => u64::try_from(most).ok(),
-            _ => None,
-        }
-    }
-}
-
-impl<T, N: FnMut(&mut Context<'_>) -> Poll<Option<T>>> WarmSource for WarmStream<N, T> {
-    type Item = T;
-
-    fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        (self.0)(cx)
-    }
-
-    fn total(&self) -> Option<u64> {
-        None
-    }
-}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for super::Warmed {}
-    impl<I> Sealed for super::WarmList<I> {}
-    impl<N, T> Sealed for super::WarmStream<N, T> {}
 }

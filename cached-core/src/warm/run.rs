@@ -15,7 +15,10 @@ use std::{
 
 use futures_timer::Delay;
 
-use crate::warm::{Warm, WarmOutcome, WarmReport, WarmSource, Warmed};
+use crate::warm::{
+    report::{WarmOutcome, WarmReport, Warmed},
+    source::WarmSource,
+};
 
 /// So many keys are begun in one poll, before others may run: those that are there do not wait for anything.
 const TURN: usize = 64;
@@ -23,7 +26,7 @@ const TURN: usize = 64;
 /// Longer than any deadline, and not too long to be added to the time.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The future of a [`Warm`].
+/// The future of a [`Warm`](crate::Warm).
 #[must_use = "nothing is warmed until this is awaited"]
 pub struct Warming<S, F, Fut, P> {
     /// `None` when it has ended.
@@ -86,8 +89,13 @@ where
     Fut: Future<Output: WarmOutcome>,
     P: FnMut(&WarmReport),
 {
-    pub(crate) fn new(warm: Warm<S, F, P>) -> Self {
-        let Warm { source, each, concurrency, deadline, on_progress } = warm;
+    pub(crate) fn new(
+        source: S,
+        each: F,
+        concurrency: usize,
+        deadline: Option<Duration>,
+        on_progress: P,
+    ) -> Self {
         let report = WarmReport { total: source.total(), ..WarmReport::default() };
         Self {
             source: Some(source),

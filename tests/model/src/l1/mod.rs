@@ -5,10 +5,14 @@ pub(crate) mod store;
 // And of what leaves: nothing in here has code of its own.
 pub(crate) mod leaving;
 
+#[path = "../../../../cached-core/src/l1/counters.rs"]
+pub(crate) mod counters;
 #[path = "../../../../cached-core/src/l1/entry.rs"]
 pub(crate) mod entry;
 #[path = "../../../../cached-core/src/l1/eviction/mod.rs"]
 pub(crate) mod eviction;
+#[path = "../../../../cached-core/src/l1/heat.rs"]
+pub(crate) mod heat;
 #[path = "../../../../cached-core/src/l1/hot_keys.rs"]
 pub(crate) mod hot_keys;
 #[path = "../../../../cached-core/src/l1/thread_cache/mod.rs"]

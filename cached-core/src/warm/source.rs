@@ -1,0 +1,65 @@
+//! Where a warm-up has its arguments from.
+
+use std::{
+    fmt,
+    marker::PhantomData,
+    task::{Context, Poll},
+};
+
+/// Where a warm-up has its arguments from: [`WarmList`] or [`WarmStream`].
+pub trait WarmSource: sealed::Sealed {
+    /// The arguments of one call.
+    type Item;
+
+    #[doc(hidden)]
+    fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Self::Item>>;
+
+    #[doc(hidden)]
+    fn total(&self) -> Option<u64>;
+}
+
+/// Arguments of an iterator.
+#[derive(Debug)]
+pub struct WarmList<I>(pub(crate) I);
+
+/// Arguments that a function is polled for.
+pub struct WarmStream<N, T>(pub(crate) N, pub(crate) PhantomData<fn() -> T>);
+
+impl<N, T> fmt::Debug for WarmStream<N, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WarmStream").finish_non_exhaustive()
+    }
+}
+
+impl<I: Iterator> WarmSource for WarmList<I> {
+    type Item = I::Item;
+
+    fn poll_item(&mut self, _: &mut Context<'_>) -> Poll<Option<I::Item>> {
+        Poll::Ready(self.0.next())
+    }
+
+    fn total(&self) -> Option<u64> {
+        match self.0.size_hint() {
+            (least, Some(most)) if least == most => u64::try_from(most).ok(),
+            _ => None,
+        }
+    }
+}
+
+impl<T, N: FnMut(&mut Context<'_>) -> Poll<Option<T>>> WarmSource for WarmStream<N, T> {
+    type Item = T;
+
+    fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        (self.0)(cx)
+    }
+
+    fn total(&self) -> Option<u64> {
+        None
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl<I> Sealed for super::WarmList<I> {}
+    impl<N, T> Sealed for super::WarmStream<N, T> {}
+}
