@@ -12,7 +12,7 @@ use futures_timer::Delay;
 use crate::{
     base::clock::{Clock, Nanos, nanos},
     call::{
-        Desk,
+        context::Desk,
         control::{CacheOutcome, Layer, Reply},
         load::Panicked,
     },

@@ -20,7 +20,7 @@ use crate::{
         race::either,
     },
     cache::{Cache, Looked, Mode, WeakCache},
-    call::{Desk, Prepared, control::Terms, load::Spawn, run::Lander},
+    call::{Prepared, context::Desk, control::Terms, load::Spawn, run::Lander},
     flight::{Leader, Role},
     key::{Key, entry_key::Entry},
     l1::{

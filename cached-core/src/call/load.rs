@@ -4,7 +4,11 @@ use std::{future::Future, panic::resume_unwind, pin::Pin, thread};
 
 use tokio::{runtime::Handle, task::JoinHandle};
 
-use crate::{call::run::Lander, flight::Panic, l2::lookup::Wants};
+use crate::{
+    call::run::{Landed, Lander},
+    flight::Panic,
+    l2::lookup::Wants,
+};
 
 /// How a body runs.
 pub enum Load<R, F> {
@@ -19,14 +23,6 @@ pub type Spawn<R> = fn(&Handle, Lander<R>, Pin<Box<dyn Future<Output = R> + Send
 
 /// A load in a task of its own.
 pub type LoadTask<R> = JoinHandle<thread::Result<Landed<R>>>;
-
-/// What a load has come to.
-pub struct Landed<R> {
-    pub(crate) out: R,
-    pub(crate) is_error: bool,
-    /// When it had ended, an older value could still be served.
-    pub(crate) may_spare: bool,
-}
 
 impl<R, F: Future<Output = R>> Load<R, F> {
     /// A stale value will do if a fresh one can be loaded beside the caller.

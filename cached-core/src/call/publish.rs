@@ -1,8 +1,13 @@
 //! A value that was loaded, on its way to those who want it.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
-use futures_timer::Delay;
+use tokio::runtime::Handle;
 
 use crate::{
     base::{
@@ -10,16 +15,22 @@ use crate::{
         planted::planted,
         race::{Either, either},
     },
-    cache::Cache,
-    call::run::Ground,
+    cache::{
+        Cache, Mode,
+        invalidation::{Invalidation, Target},
+    },
+    call::{
+        context::Desk,
+        fill_right::{Ended, Ground},
+    },
     coherence::{epoch::Mark, tag_log::Moment, validity::Claim},
-    error::tier::TierError,
+    error::{shared::SharedLoadError, tier::TierError},
     flight::Leader,
     key::entry_key::Entry,
     l2::{
         lease::{Lease, Verdict, adopt, look_again},
         lookup::Stub,
-        shared::{Fill, Shared, own_mark_name},
+        shared::{Fill, Life, Shared, own_mark_name},
     },
     spec::Site,
     telemetry::stats::Count,
@@ -27,8 +38,13 @@ use crate::{
     value::erased::Slot,
 };
 
+use futures_timer::Delay;
+
 /// How long followers wait to hear whether the value was stored, or longer, where a load costs more.
 const VERDICT_PATIENCE: Duration = Duration::from_millis(50);
+
+/// More than this under way are neither stored nor asked about: the shared tier cannot keep up.
+const MOST_LANDINGS: usize = 4096;
 
 pub(crate) struct Arrival {
     pub(crate) cache: Cache,
@@ -291,4 +307,126 @@ impl Arrival {
     fn outdated(&self) -> Option<Entry> {
         self.is_newer.then(|| self.entry.clone())
     }
+}
+
+impl<R> Desk<R> {
+    /// The text of an error for callers in other processes, if they can have waited for this load.
+    fn error_for_others(&self, slot: &dyn Slot, ground: &Ground) -> Option<SharedLoadError> {
+        let is_awaited = matches!(ground, Ground::Leased(_)) && !self.site.coalesces_here();
+        if is_awaited { self.shape.describe(slot) } else { None }
+    }
+}
+
+/// What a load has found: a value, or an error that can be shared.
+pub(crate) struct Loaded {
+    pub(crate) slot: Arc<dyn Slot>,
+    /// How long it may be kept; `None` if not at all.
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) is_error: bool,
+    /// There was an older value.
+    pub(crate) had_spare: bool,
+    pub(crate) since: Moment,
+}
+
+/// What is left to do, and keeps no caller waiting.
+pub(crate) type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Ends a flight with what its load has found. Where there is no runtime to do it, it returns what is left to do.
+pub(crate) fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded: Loaded) -> Option<Rest> {
+    let Loaded { slot, ttl, is_error, had_spare, since } = loaded;
+    let ended = if is_error { Ended::Error(desk.error_for_others(&*slot, &ground)) } else { Ended::Value };
+    let hasher = &*desk.cache.shared().hasher;
+    let tags = if ttl.is_some() { desk.shape.value_tags(&*slot, hasher) } else { None };
+    let encoder = if is_error { None } else { desk.shape.encoder(&slot) };
+    let stale = desk.shape.stale();
+    let is_renewed = desk.shape.is_renewed() || desk.site.warm_keys() > 0;
+    let Desk { cache, site, entry, terms, .. } = *desk;
+    let shared = cache.shared().clone();
+    let takes_part = terms.shared && cache.mode() == Mode::On;
+    let told = Told::new(&shared, tags.as_deref().unwrap_or_default(), since, &ground);
+    // What the shared tier has is older than what was asked for anew.
+    let is_newer = !terms.read && !is_error && takes_part;
+    let arrival = Arrival { cache, site, entry, leader, slot, told, is_newer };
+
+    let (Some(ttl), Some(_)) = (ttl, tags) else {
+        // Without its tags nobody could invalidate it.
+        let outdates = !is_error && (had_spare || !terms.read || terms.max_age.is_some());
+        return pass_on(arrival, ground, ended, outdates);
+    };
+    if arrival.entry.is_shared && !terms.shared && arrival.cache.mode() == Mode::On {
+        // It did not ask, so nobody would tell of it, and who follows may have come after an invalidation.
+        ground.end(&ended);
+        arrival.refuse();
+        return None;
+    }
+    if let Ground::Alone(claim) = ground {
+        arrival.alone(claim);
+        return None;
+    }
+    let is_too_much = shared.background.len() > MOST_LANDINGS;
+    // A lease over the value must not end it.
+    let function = arrival.cache.function(&arrival.site);
+    let lease = shared.lease_length(arrival.site.coalesces_here(), function);
+    let spare = if is_renewed { lease } else { Duration::ZERO };
+    let life = Life { since: shared.clock.now(), ttl, stale, spare };
+    let fill = encoder.map(|encoder| Fill { encoder, created_ms: shared.clock.wall_ms(), life });
+    arrival.leader.begin_landing();
+    later(&arrival.cache.clone(), async move {
+        match (ground, fill) {
+            (Ground::Leased(lease), Some(fill)) if !is_too_much => Box::pin(arrival.store(lease, fill)).await,
+            (Ground::Leased(lease), Some(_)) => arrival.leave(lease),
+            (ground, Some(_)) if is_too_much => {
+                ground.fail();
+                arrival.refuse();
+            }
+            (Ground::Stub(stub), Some(fill)) => Box::pin(arrival.beside_stub(stub, fill.life.whole())).await,
+            (ground, Some(_)) => Box::pin(arrival.beside(ground.claim().clone())).await,
+            // An error is for this process only, and stands on no lease.
+            (ground, None) => {
+                let own_mark = shared.own_mark(&arrival.entry.name.text);
+                let claim = Claim { mark: own_mark, line: shared.home.clone(), ..ground.claim().clone() };
+                // Those who wait elsewhere are told that there will be nothing.
+                ground.end(&ended);
+                arrival.here(claim, 0);
+            }
+        }
+    })
+}
+
+/// To those who follow, and to nobody else. `outdates`: what there was before is older.
+fn pass_on(arrival: Arrival, mut ground: Ground, ended: Ended, outdates: bool) -> Option<Rest> {
+    ground.begin_return();
+    let (cache, target) =
+        (arrival.cache.clone(), Target::Entry(arrival.site, Box::new(arrival.entry.clone())));
+    let is_error = matches!(ended, Ended::Error(_));
+    let finish = move |ground: Ground| {
+        ground.end(&ended);
+        if outdates {
+            // A newer value that is not kept leaves no older one behind.
+            Invalidation::new(cache, Ok(target)).spawn();
+        }
+    };
+    let may_ask = !is_error && ground.claim().line.watches() && !matches!(ground, Ground::Alone(_));
+    let arrival = if may_ask { arrival.land_unfollowed() } else { arrival.land() };
+    let Some(arrival) = arrival else {
+        finish(ground);
+        return None;
+    };
+    arrival.leader.begin_landing();
+    later(&arrival.cache.clone(), async move {
+        arrival.pass_on(ground.claim()).await;
+        finish(ground);
+    })
+}
+
+/// Goes on in the background, where there is one.
+fn later(cache: &Cache, rest: impl Future<Output = ()> + Send + 'static) -> Option<Rest> {
+    let job = cache.shared().background.begin();
+    let rest: Rest = Box::pin(async move {
+        let _job = job;
+        rest.await;
+    });
+    let Ok(runtime) = Handle::try_current() else { return Some(rest) };
+    runtime.spawn(rest);
+    None
 }

@@ -5,10 +5,9 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 
 use crate::{
-    base::clock::nanos,
     cache::Looked,
     call::{
-        Asked, Desk,
+        context::{Asked, Desk},
         control::Reply,
         join::arrive,
         load::{Load, LoadTask, Panicked},
@@ -16,12 +15,7 @@ use crate::{
     },
     flight::{Arrival, Follower, Landing, Leader, Panic, Role, permits::Turn},
     l1::entry::Kept,
-    l2::lookup::Wants,
 };
-
-/// After a load in the place of a value that may still be served has failed, the next one waits for a tenth of the time for
-/// which it may be served, but not less and not more than this.
-const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 impl<R> Desk<R> {
     /// Serves `kept`, and sees to it that it is loaded again.
@@ -139,26 +133,5 @@ impl<R> Desk<R> {
         if let Role::Lead(leader) = self.cache.flights().join(&self.entry.key, false) {
             drop(spawn(&runtime, Lander::renewing(self, leader, kept), future));
         }
-    }
-
-    /// A load in the place of `kept` has failed.
-    pub(crate) fn let_rest(&self, kept: &Kept) {
-        let (shortest, longest) = REST;
-        let rest = (self.shape.stale() / 10).clamp(shortest, longest);
-        kept.rest_until(self.cache.clock().now().saturating_add(nanos(rest)));
-    }
-}
-
-impl<R> Lander<R> {
-    /// Asks the shared tier itself before it loads.
-    fn renewing(desk: Box<Desk<R>>, leader: Leader, kept: Arc<Kept>) -> Self {
-        Self::replacing(desk, Wants::Newer, leader, kept)
-    }
-
-    /// The same, where the caller knows what will do instead.
-    pub(crate) fn replacing(mut desk: Box<Desk<R>>, wants: Wants, leader: Leader, kept: Arc<Kept>) -> Self {
-        desk.wants = wants;
-        leader.expect_poll();
-        Self::unasked(desk, leader, kept)
     }
 }

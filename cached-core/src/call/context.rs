@@ -1,0 +1,308 @@
+//! One call at work: what it is about, and its questions to each tier.
+
+use std::{
+    future::Future,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::{
+    base::{
+        clock::{Nanos, nanos},
+        planted::planted,
+    },
+    cache::{Cache, Looked, Mode as CacheMode},
+    call::{
+        control::{CacheOutcome, Layer, Reply, Terms},
+        fill_right::Ground,
+    },
+    coherence::validity::Claim,
+    flight::{
+        Leader, Panic,
+        permits::{Came, Turn},
+    },
+    key::entry_key::Entry,
+    l1::entry::Kept,
+    l2::lookup::{Answer, Found, Seek, Wants},
+    spec::Site,
+    telemetry::{stats::Count, step::Loading},
+    value::{
+        erased::Slot,
+        policy::{Settled, Shape},
+    },
+};
+
+/// After a load in the place of a value that may still be served has failed, the next one waits for a tenth of the time for
+/// which it may be served, but not less and not more than this.
+const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// One call at work.
+pub(crate) struct Desk<R> {
+    pub(crate) cache: Cache,
+    pub(crate) site: Site,
+    pub(crate) entry: Entry,
+    pub(crate) terms: Terms,
+    pub(crate) shape: Arc<dyn Shape<R>>,
+    /// Of the shared tier.
+    pub(crate) wants: Wants,
+}
+
+impl<R> Clone for Desk<R> {
+    fn clone(&self) -> Self {
+        let (cache, entry, shape) = (self.cache.clone(), self.entry.clone(), self.shape.clone());
+        Self { cache, entry, shape, ..*self }
+    }
+}
+
+/// What L1 has.
+pub(crate) enum Local<R> {
+    Hit(Arc<Kept>, Reply<R>),
+    /// A value that is to be loaded again, and may be served until that is done.
+    Due(Arc<Kept>),
+    /// A value that has to be checked with the shared tier before it is served.
+    Suspect(Arc<Kept>),
+    Nothing,
+}
+
+/// What the shared tier has.
+pub(crate) enum Asked<R> {
+    Hit(Found, Reply<R>),
+    Kept(Arc<Kept>, Reply<R>),
+    /// Nothing: load, on this.
+    Ground(Ground),
+    /// Nothing, and the load of another process that this call waited for has failed.
+    Failed(Box<Settled<R>>),
+}
+
+impl<R> Desk<R> {
+    /// The turn of the load that `leader` leads.
+    pub(crate) fn turn(&self, leader: &Leader) -> Turn {
+        if self.site.load_cap().is_none() {
+            return Turn::at_once();
+        }
+        let limit = self.shape.load_timeout();
+        let clock = self.cache.clock();
+        self.cache.places().turn(&self.site, clock, leader.is_nested(), leader.wanted(), limit)
+    }
+
+    /// The shared tier's word, if it takes part. A load that is to store its value has its turn by then.
+    pub(crate) async fn ask(
+        &self,
+        leader: &Leader,
+        suspect: Option<Arc<Kept>>,
+        turn: &mut Turn,
+    ) -> Result<Asked<R>, Panic> {
+        // Of what could not be told outside of a runtime.
+        self.cache.tell_again();
+        if self.asks_l2() {
+            leader.watch(self.ask_l2(suspect, turn)).await
+        } else {
+            Ok(Asked::Ground(Ground::Alone(self.own_claim())))
+        }
+    }
+
+    pub(crate) fn ask_l1(&self) -> Local<R> {
+        if !self.terms.read {
+            return Local::Nothing;
+        }
+        match self.cache.look(&self.site, self.entry.key.as_ref()) {
+            Looked::Fresh(kept, age) => {
+                match self.fresh_enough(age).and_then(|_| self.shape.restore(&*kept.slot)) {
+                    Some(value) => {
+                        self.note(Count::HitL1);
+                        let outcome = CacheOutcome::Hit { tier: Layer::L1, age };
+                        Local::Hit(kept, Reply::new(value, outcome))
+                    }
+                    None => Local::Nothing,
+                }
+            }
+            Looked::Due(kept) => Local::Due(kept),
+            Looked::Suspect(kept) => Local::Suspect(kept),
+            Looked::Nothing => Local::Nothing,
+        }
+    }
+
+    pub(crate) fn asks_l2(&self) -> bool {
+        self.entry.is_shared && self.terms.shared && self.cache.mode() == CacheMode::On
+    }
+
+    /// Boxed, so that loads inside of loads do not add up on the stack.
+    fn ask_l2(
+        &self,
+        suspect: Option<Arc<Kept>>,
+        turn: &mut Turn,
+    ) -> Pin<Box<impl Future<Output = Asked<R>>>> {
+        Box::pin(self.seek_value_or_ground(suspect, turn))
+    }
+
+    /// The value, or what a load stands on.
+    async fn seek_value_or_ground(&self, suspect: Option<Arc<Kept>>, turn: &mut Turn) -> Asked<R> {
+        let seek = self.seek();
+        let answer = if self.terms.read { seek.run(suspect, turn).await } else { seek.force(turn).await };
+        match answer {
+            Answer::Hit(found) => match self.hit_l2(&found) {
+                Some(reply) => Asked::Hit(found, reply),
+                None => Asked::Ground(Ground::Beside(found.claim)),
+            },
+            Answer::Kept(kept) => match self.hit_alone(&kept) {
+                Some(reply) => Asked::Kept(kept, reply),
+                None => Asked::Ground(Ground::Alone(self.own_claim())),
+            },
+            Answer::Lease(lease) => Asked::Ground(Ground::Leased(lease)),
+            Answer::Beside(claim) => Asked::Ground(Ground::Beside(claim)),
+            Answer::Stub(stub) => Asked::Ground(Ground::Stub(stub)),
+            Answer::Alone(claim) => Asked::Ground(Ground::Alone(claim)),
+            Answer::Failed(error) => match self.shape.revive(error, self.cache.clock().now()) {
+                Some(settled) => Asked::Failed(Box::new(settled)),
+                None => Asked::Ground(Ground::Alone(self.own_claim())),
+            },
+        }
+    }
+
+    /// As a look only.
+    pub(crate) async fn find(&self, suspect: Option<&Arc<Kept>>) -> Option<Reply<R>> {
+        match self.find_landing().await {
+            None => self.find_l2(suspect).await,
+            found => found,
+        }
+    }
+
+    pub(crate) async fn find_l2(&self, suspect: Option<&Arc<Kept>>) -> Option<Reply<R>> {
+        if !self.terms.read || !self.asks_l2() {
+            return None;
+        }
+        match self.seek().find(suspect).await? {
+            Answer::Hit(found) => self.hit_l2(&found),
+            Answer::Kept(kept) => self.hit_alone(&kept),
+            Answer::Lease(_) | Answer::Beside(_) | Answer::Stub(_) | Answer::Alone(_) | Answer::Failed(_) => {
+                None
+            }
+        }
+    }
+
+    pub(crate) fn seek(&self) -> Seek<'_, R> {
+        let function = self.cache.function(&self.site);
+        Seek {
+            shared: self.cache.shared(),
+            entry: &self.entry,
+            shape: &*self.shape,
+            function,
+            budget: function.budget(&self.site),
+            max_age: self.terms.max_age,
+            ttl: self.terms.ttl,
+            coalesce: !self.site.coalesces_here() && !planted!("lease-ignored"),
+            staleness: self.cache.staleness(),
+            site: &self.site,
+            wants: self.wants,
+        }
+    }
+
+    fn hit_l2(&self, found: &Found) -> Option<Reply<R>> {
+        let value = self.shape.restore(&*found.slot)?;
+        if found.was_awaited {
+            self.note(Count::Joined);
+            return Some(Reply::new(value, CacheOutcome::Joined));
+        }
+        Some(self.reply_at(found.at, Layer::L2, &*found.slot, value))
+    }
+
+    /// With what is said of a value of a tier, fresh or not.
+    pub(crate) fn reply_from(&self, tier: Layer, slot: &dyn Slot, value: R) -> Reply<R> {
+        self.reply_at(self.cache.clock().now(), tier, slot, value)
+    }
+
+    fn reply_at(&self, now: Nanos, tier: Layer, slot: &dyn Slot, value: R) -> Reply<R> {
+        let meta = slot.meta();
+        let age = meta.age(now);
+        if !meta.is_fresh(now) {
+            self.note(Count::Stale);
+            return Reply::new(value, CacheOutcome::Stale { tier, age });
+        }
+        self.note(if tier == Layer::L1 { Count::HitL1 } else { Count::HitL2 });
+        Reply::new(value, CacheOutcome::Hit { tier, age })
+    }
+
+    /// A value that is due, if it may still be served.
+    pub(crate) fn spare(&self, kept: &Arc<Kept>) -> Option<Reply<R>> {
+        if self.cache.may_serve(&self.site, kept) { self.reply_spare(kept) } else { None }
+    }
+
+    pub(crate) fn reply_spare(&self, kept: &Arc<Kept>) -> Option<Reply<R>> {
+        let age = kept.slot.meta().age(self.cache.clock().now());
+        let value = self.fresh_enough(age)?.shape.restore(&*kept.slot)?;
+        Some(self.reply_from(Layer::L1, &*kept.slot, value))
+    }
+
+    fn hit_alone(&self, kept: &Kept) -> Option<Reply<R>> {
+        let age = kept.slot.meta().age(self.cache.clock().now());
+        let value = self.fresh_enough(age)?.shape.restore(&*kept.slot)?;
+        kept.function.add(Count::ServedAlone);
+        Some(self.reply_from(Layer::L1, &*kept.slot, value))
+    }
+
+    /// What a load stands on that is for this process only.
+    pub(crate) fn own_claim(&self) -> Claim {
+        self.cache.own_claim(&self.entry)
+    }
+
+    /// Ends a flight with a value of the shared tier.
+    pub(crate) fn land_found(&self, leader: Leader, found: Found) {
+        let Found { slot, claim, stamp, .. } = found;
+        let (l1, key) = (self.cache.l1(), &self.entry.key);
+        leader.land_on(claim, slot.clone(), |claim| l1.insert(&self.site, key, slot, claim, stamp));
+        l1.tell_evicted();
+    }
+
+    pub(crate) fn note(&self, count: Count) {
+        self.cache.note(count, &self.site, self.entry.key.as_ref());
+    }
+
+    pub(crate) fn fresh_enough(&self, age: Duration) -> Option<&Self> {
+        self.terms.max_age.is_none_or(|max| age <= max).then_some(self)
+    }
+
+    /// What a load returns when its turn has come, or what its callers are told if that or the load takes too long.
+    pub(crate) async fn in_turn(
+        &self,
+        turn: &mut Turn,
+        loading: &mut Loading,
+        load: impl Future<Output = R>,
+    ) -> R {
+        if turn.come().await == Came::TooLate
+            && let Some(out) = self.too_late()
+        {
+            return out;
+        }
+        self.note(Count::Load);
+        loading.begin();
+        self.in_time(load).await
+    }
+
+    /// What a caller is told that has waited for too long.
+    pub(crate) fn too_late(&self) -> Option<R> {
+        let out = self.shape.too_late()?;
+        self.cache.count_of(&self.site, Count::LoadTimeout);
+        Some(out)
+    }
+
+    /// What the load returns, or what its callers are told if it takes too long.
+    pub(crate) async fn in_time(&self, load: impl Future<Output = R>) -> R {
+        let mut load = pin!(load);
+        let Some(limit) = self.shape.load_timeout() else { return load.await };
+        if let Some(out) = self.cache.clock().within(limit, &mut load).await {
+            return out;
+        }
+        match self.too_late() {
+            Some(out) => out,
+            None => load.await,
+        }
+    }
+
+    /// A load in the place of `kept` has failed.
+    pub(crate) fn let_rest(&self, kept: &Kept) {
+        let (shortest, longest) = REST;
+        let rest = (self.shape.stale() / 10).clamp(shortest, longest);
+        kept.rest_until(self.cache.clock().now().saturating_add(nanos(rest)));
+    }
+}

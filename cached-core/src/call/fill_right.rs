@@ -1,0 +1,67 @@
+//! Where a load may store its value.
+
+use crate::{
+    coherence::validity::Claim,
+    error::shared::SharedLoadError,
+    l2::{lease::Lease, lookup::Stub},
+};
+
+/// What a load stands on.
+pub(crate) enum Ground {
+    /// It may store its value for everyone.
+    Leased(Lease),
+    /// Somebody else may. It keeps its value in this process, if the tier then shows that nothing was said meanwhile.
+    Beside(Claim),
+    /// The tier cannot hold the value. It keeps its value in this process, as long as the tier has the stub.
+    Stub(Stub),
+    /// The tier could not be asked, or takes no part. It may keep its value in this process.
+    Alone(Claim),
+}
+
+impl Ground {
+    pub(crate) fn claim(&self) -> &Claim {
+        match self {
+            Self::Leased(lease) => &lease.claim,
+            Self::Stub(stub) => &stub.claim,
+            Self::Beside(claim) | Self::Alone(claim) => claim,
+        }
+    }
+}
+
+impl Ground {
+    /// See [`Lease::begin_return`].
+    pub(crate) fn begin_return(&mut self) {
+        if let Self::Leased(lease) = self {
+            lease.begin_return();
+        }
+    }
+
+    /// There is nothing to store.
+    pub(crate) fn fail(self) {
+        if let Self::Leased(lease) = self {
+            lease.fail();
+        }
+    }
+
+    /// The load has failed, with this error if it has a text.
+    pub(crate) fn fail_with(self, error: Option<&SharedLoadError>) {
+        if let Self::Leased(lease) = self {
+            lease.fail_with(error);
+        }
+    }
+
+    /// There is nothing to store.
+    pub(crate) fn end(self, ended: &Ended) {
+        match ended {
+            Ended::Value => self.fail(),
+            Ended::Error(error) => self.fail_with(error.as_ref()),
+        }
+    }
+}
+
+/// What a load that stores nothing has come to.
+pub(crate) enum Ended {
+    Value,
+    /// With the text for callers that wait in other processes.
+    Error(Option<SharedLoadError>),
+}
