@@ -26,55 +26,23 @@
 //! The path of an operation is `tier` → `way` → (`cluster`) → `node` → `gate` → `link` → `batch` or `reads` → Redis; `supervisor` runs beside
 //! it and owns the connection, `heartbeat` proves that what was read over it still holds, and `watch` hears what does not.
 
-mod awaited;
-mod backoff;
-mod batch;
-mod breaker;
-mod builder;
-mod cause;
-#[cfg_attr(not(feature = "cluster"), path = "no_cluster.rs")]
+mod availability;
+#[cfg_attr(not(feature = "cluster"), path = "cluster/disabled.rs")]
 mod cluster;
-mod confirm;
 mod connect;
-mod connection;
-mod credentials;
-mod dialer;
-mod echo;
-mod endpoint;
-mod failure;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod gate;
-mod health;
-mod heartbeat;
-mod journal;
-mod large;
-mod link;
 mod node;
-mod query;
-mod random;
-mod readings;
-mod reads;
-mod record;
-mod scripts;
-#[cfg_attr(not(feature = "sentinel"), path = "no_sentinel.rs")]
-mod sentinel;
-mod server_clock;
-mod settings;
-mod state;
-mod supervisor;
-mod sweep;
+mod protocol;
 mod tier;
-#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
-mod tls;
+mod topology;
 mod tracking;
-mod transfers;
-mod watch;
-mod way;
 
-pub use builder::RedisTierBuilder;
-pub use credentials::{Credentials, CredentialsError, CredentialsProvider};
-pub use health::{LargeHealth, RedisHealth};
-pub use state::{RedisState, RedisStateWatch};
-pub use tier::RedisTier;
+pub use availability::status::{RedisState, RedisStateWatch};
+pub use connect::credentials::{Credentials, CredentialsError, CredentialsProvider};
+pub use tier::{
+    RedisTier,
+    builder::RedisTierBuilder,
+    health::{LargeHealth, RedisHealth},
+};

@@ -11,7 +11,7 @@ use super::{
     slots::SLOTS,
     survey,
 };
-use crate::{fuzzing::value::value, settings::Addresses};
+use crate::{connect::settings::Addresses, fuzzing::value::value};
 
 /// Any answer to `CLUSTER SLOTS` is a map in which each slot has one owner at most, or none; any text of `CLUSTER NODES` has slots that
 /// can be counted, any redirection leads to an address or nowhere, and any key has a slot.

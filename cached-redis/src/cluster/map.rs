@@ -5,7 +5,7 @@ use std::sync::Arc;
 use redis::Value;
 
 use super::slots::SLOTS;
-use crate::settings::Addresses;
+use crate::connect::settings::Addresses;
 
 /// `host:port`.
 pub(crate) type Address = Arc<str>;

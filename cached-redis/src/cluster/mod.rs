@@ -27,15 +27,19 @@ use futures_util::future::{Either, select};
 use tokio::{runtime::Handle, sync::watch, time::timeout};
 
 use crate::{
-    batch::Batch,
-    endpoint::Endpoint,
-    health::{LargeHealth, RedisHealth},
-    heartbeat::{Member, identity},
-    node::{Answers, Node},
-    settings::{Addresses, Settings},
-    state::RedisState,
-    transfers::Patience,
-    watch::{Attached, Post, Watch},
+    availability::status::RedisState,
+    connect::{
+        endpoint::Endpoint,
+        settings::{Addresses, Settings},
+    },
+    node::{
+        Answers, Node,
+        heartbeat::{Member, identity},
+        transfers::Patience,
+    },
+    protocol::batch::Batch,
+    tier::health::{LargeHealth, RedisHealth},
+    tracking::push::{Attached, Post, Watch},
 };
 
 use self::{

@@ -12,10 +12,9 @@ use redis::{ServerErrorKind, Value};
 
 use super::{Shared, map::Address, slots::slot};
 use crate::{
-    batch::{Batch, Piece, Replies},
-    node::{Answers, Node},
-    settings::Addresses,
-    transfers::Patience,
+    connect::settings::Addresses,
+    node::{Answers, Node, transfers::Patience},
+    protocol::batch::{Batch, Piece, Replies},
 };
 
 /// How often a command is sent on. A slot moves from one server to another, and rarely on at once.

@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use redis::Value;
 
 use super::slots::SLOTS;
-use crate::{batch::Batch, node::Node};
+use crate::{node::Node, protocol::batch::Batch};
 
 /// Who holds what at a moment, and what is on its way.
 #[derive(Debug, Default, PartialEq, Eq)]

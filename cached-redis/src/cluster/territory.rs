@@ -8,10 +8,12 @@ use super::{
     slots::slot_of_post,
 };
 use crate::{
-    batch::{Batch, Replies},
-    connection::Connection,
-    scripts::TOPOLOGY,
-    watch::Post,
+    connect::connection::Connection,
+    protocol::{
+        batch::{Batch, Replies},
+        scripts::TOPOLOGY,
+    },
+    tracking::push::Post,
 };
 
 /// What one server holds.

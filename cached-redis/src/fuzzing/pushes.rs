@@ -10,7 +10,7 @@ use cached_core::{Attachment, Watcher};
 use redis::{PushInfo, PushKind, Value};
 
 use super::value::{kind, value};
-use crate::watch::{Ear, Watch};
+use crate::tracking::push::{Ear, Watch};
 
 const NAMESPACE: &str = "fuzz";
 

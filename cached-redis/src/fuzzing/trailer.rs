@@ -5,7 +5,7 @@ use std::time::Duration;
 use arbitrary::{Result, Unstructured};
 use cached_core::{Note, Record, Stamp, Stored};
 
-use crate::record::{MAGIC, TRAILER, Trailer, compare, open, open_with_life, seal};
+use crate::protocol::record::{MAGIC, TRAILER, Trailer, compare, open, open_with_life, seal};
 
 /// Any bytes are read as the table of `record.rs` says, and what was sealed comes back whole.
 ///

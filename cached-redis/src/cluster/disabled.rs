@@ -1,0 +1,158 @@
+//! In the place of `cluster` where it is not compiled in.
+
+use std::{sync::Arc, time::Duration};
+
+use cached_core::{Attachment, Error, TierCause, TierError};
+use redis::RedisResult;
+use tokio::sync::watch;
+
+use crate::{
+    availability::status::RedisState,
+    connect::{connection::Connection, endpoint::Endpoint, settings::Settings},
+    node::{Answers, Node, transfers::Patience},
+    protocol::batch::{Batch, Replies},
+    tier::health::RedisHealth,
+    tracking::push::{Attached, Post},
+};
+
+/// There is none.
+#[derive(Debug)]
+pub(crate) enum Cluster {}
+
+impl Cluster {
+    pub(crate) fn new(_: impl Fn(Endpoint) -> Settings, _: Vec<Endpoint>) -> Result<Self, Error> {
+        Err(Error::config(
+            "redis url: Redis Cluster is not compiled in: redis-cluster:// needs the feature `cluster`",
+        ))
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        match *self {}
+    }
+
+    pub(crate) fn label(&self) -> String {
+        match *self {}
+    }
+
+    pub(crate) fn attach(&self, _: &Attachment) {
+        match *self {}
+    }
+
+    pub(crate) fn attached(&self) -> Option<&Attached> {
+        match *self {}
+    }
+
+    pub(crate) fn ready(&self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) async fn read(&self, _: &Batch, _: Duration) -> Result<Answers, TierError> {
+        match *self {}
+    }
+
+    pub(crate) async fn change(&self, _: &Batch, _: Duration) -> Result<Answers, TierError> {
+        match *self {}
+    }
+
+    pub(crate) async fn read_large(&self, _: &Batch, _: usize, _: Patience) -> Result<Answers, TierError> {
+        match *self {}
+    }
+
+    pub(crate) async fn change_large(&self, _: &Batch, _: usize, _: Patience) -> Result<Answers, TierError> {
+        match *self {}
+    }
+
+    pub(crate) fn renew_large(&self, _: &str) {
+        match *self {}
+    }
+
+    pub(crate) async fn close(&self) {
+        match *self {}
+    }
+
+    pub(crate) fn nodes(&self) -> Arc<[Arc<Node>]> {
+        match *self {}
+    }
+
+    pub(crate) fn by_server<'a>(&self, _: impl Iterator<Item = &'a str>) -> Option<Vec<Vec<usize>>> {
+        match *self {}
+    }
+
+    pub(crate) async fn survey(&self) -> Result<(Vec<Arc<Node>>, Survey), TierError> {
+        match *self {}
+    }
+
+    pub(crate) fn posts(&self) -> Vec<Post> {
+        match *self {}
+    }
+
+    pub(crate) fn identity(&self) -> &str {
+        match *self {}
+    }
+
+    pub(crate) fn state(&self) -> RedisState {
+        match *self {}
+    }
+
+    pub(crate) async fn connected(&self) -> Result<(), TierCause> {
+        match *self {}
+    }
+
+    pub(crate) fn watch_state(&self) -> watch::Receiver<RedisState> {
+        match *self {}
+    }
+
+    pub(crate) fn health(&self) -> RedisHealth {
+        match *self {}
+    }
+}
+
+/// There is never more than one.
+pub(crate) async fn all<F: Future>(_: impl Iterator<Item = F>) -> Vec<F::Output> {
+    Vec::new()
+}
+
+/// Nothing moves.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {}
+
+impl Survey {
+    #[expect(clippy::unused_self, reason = "as the other")]
+    pub(crate) fn is_calm_until(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+/// There is nobody to tell.
+#[derive(Debug)]
+pub(crate) enum Scout {}
+
+/// A server that is alone has everything.
+#[derive(Debug)]
+pub(crate) enum Territory {}
+
+impl Territory {
+    pub(crate) fn new(scout: &Scout) -> Self {
+        match *scout {}
+    }
+
+    pub(crate) fn ask(&self, _: &mut Batch) {
+        match *self {}
+    }
+
+    pub(crate) fn has_changed(&mut self, _: &mut Replies) -> Option<bool> {
+        match *self {}
+    }
+
+    pub(crate) async fn survey(&mut self, _: &mut Connection) -> RedisResult<bool> {
+        match *self {}
+    }
+
+    pub(crate) fn post(&mut self) -> Option<Post> {
+        match *self {}
+    }
+
+    pub(crate) fn choose_another_post(&mut self) {
+        match *self {}
+    }
+}

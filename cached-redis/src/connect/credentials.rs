@@ -1,0 +1,159 @@
+//! The login of this process, asked for anew at each connection.
+
+use std::{fmt, future::Future, sync::Arc};
+
+use async_trait::async_trait;
+use cached_core::TierCause;
+
+use crate::connect::cause::Stage;
+
+/// What a provider of credentials may fail with. Nothing of it is shown: the cause is
+/// [`TierCause::Credentials`], as its text may hold a secret.
+pub type CredentialsError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Has the login of this process, each time that a connection is made.
+///
+/// It is for tokens that live for a short time, and for passwords and certificates that are rotated: a connection that the
+/// server ends when the token is over is replaced at once, with what the provider says then. It is asked once for each
+/// attempt, within the [connect timeout](crate::RedisTierBuilder::connect_timeout), and while Redis cannot be reached about once
+/// a second; so it should hand out a token as long as that is valid. Its errors and panics count as a failed attempt.
+///
+/// An async closure is one:
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use cached_redis::{Credentials, RedisTier};
+///
+/// # struct Signer;
+/// # impl Signer { async fn token(&self, _: Duration) -> Result<String, std::io::Error> { Ok(String::new()) } }
+/// # fn example(signer: std::sync::Arc<Signer>) -> Result<(), cached_core::Error> {
+/// let tier = RedisTier::builder("redis://cache.internal:6379")
+///     .credentials(move || {
+///         let signer = signer.clone();
+///         async move {
+///             // As for ElastiCache with IAM, where a token can be used for 15 minutes.
+///             let token = signer.token(Duration::from_secs(900)).await?;
+///             Ok(Credentials::new().username("app").password(token))
+///         }
+///     })
+///     .build()?;
+/// # Ok(()) }
+/// ```
+#[async_trait]
+pub trait CredentialsProvider: Send + Sync + 'static {
+    /// The login as it is now.
+    async fn credentials(&self) -> Result<Credentials, CredentialsError>;
+}
+
+#[async_trait]
+impl<F, R> CredentialsProvider for F
+where
+    F: Fn() -> R + Send + Sync + 'static,
+    R: Future<Output = Result<Credentials, CredentialsError>> + Send,
+{
+    async fn credentials(&self) -> Result<Credentials, CredentialsError> {
+        self().await
+    }
+}
+
+/// What a process shows to a server. `Debug` shows which parts there are, and none of them.
+#[derive(Clone, Default)]
+#[must_use]
+pub struct Credentials {
+    username: Option<String>,
+    password: Option<String>,
+    certificate: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Credentials {
+    /// Neither a user, nor a password, nor a certificate.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The user; without one it is `default`.
+    pub fn username(self, username: impl Into<String>) -> Self {
+        Self { username: Some(username.into()), ..self }
+    }
+
+    /// The password, or the token in its place.
+    pub fn password(self, password: impl Into<String>) -> Self {
+        Self { password: Some(password.into()), ..self }
+    }
+
+    /// The certificate and the private key, as those of
+    /// [`client_certificate`](crate::RedisTierBuilder::client_certificate), in whose place they come. For TLS only.
+    #[cfg(feature = "tls")]
+    pub fn client_certificate(
+        self,
+        certificate_pem: impl Into<Vec<u8>>,
+        key_pem: impl Into<Vec<u8>>,
+    ) -> Self {
+        Self { certificate: Some((certificate_pem.into(), key_pem.into())), ..self }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("username", &self.username.is_some())
+            .field("password", &self.password.is_some())
+            .field("client_certificate", &self.certificate.is_some())
+            .finish()
+    }
+}
+
+/// What a provider said for one attempt, or nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Identity(Option<Credentials>);
+
+impl Identity {
+    /// Asks for it, if there is a provider.
+    pub(crate) async fn ask(
+        provider: Option<&Arc<dyn CredentialsProvider>>,
+        stage: &Stage,
+    ) -> Result<Self, TierCause> {
+        let Some(provider) = provider.map(Arc::clone) else { return Ok(Self::default()) };
+        stage.is(TierCause::Credentials);
+        // In a task of its own: a panic there is not one of the task that connects.
+        let asked = AbortOnDrop(tokio::spawn(async move { provider.credentials().await }));
+        let credentials = asked.outcome().await.ok_or(TierCause::Credentials)?;
+        stage.is(TierCause::Timeout);
+        Ok(Self(Some(credentials)))
+    }
+
+    /// With the user and the password that were said, if any were.
+    pub(crate) fn login(&self, login: &redis::RedisConnectionInfo) -> redis::RedisConnectionInfo {
+        let mut login = login.clone();
+        let Some(credentials) = &self.0 else { return login };
+        if let Some(username) = &credentials.username {
+            login = login.set_username(username);
+        }
+        if let Some(password) = &credentials.password {
+            login = login.set_password(password);
+        }
+        login
+    }
+
+    /// The certificate and its key that were said.
+    #[cfg(feature = "tls")]
+    pub(crate) fn certificate(&self) -> Option<(&[u8], &[u8])> {
+        let (certificate, key) = self.0.as_ref()?.certificate.as_ref()?;
+        Some((certificate, key))
+    }
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<Result<Credentials, CredentialsError>>);
+
+impl AbortOnDrop {
+    async fn outcome(mut self) -> Option<Credentials> {
+        (&mut self.0).await.ok()?.ok()
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

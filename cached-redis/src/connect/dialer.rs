@@ -1,0 +1,127 @@
+//! Making connections, over TLS or not.
+//!
+//! The streams are made here and not by redis-rs, so that it can be told at which step an attempt has failed.
+
+use std::io;
+
+use cached_core::TierCause;
+use redis::{
+    AsyncConnectionConfig, ConnectionAddr, RedisConnectionInfo, RedisResult, aio::MultiplexedConnection,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, lookup_host},
+    task::JoinSet,
+};
+
+use crate::connect::{
+    cause::{self, Stage},
+    connection::Connection,
+    credentials::Identity,
+    tls::{Tls, TlsStream},
+};
+
+/// Makes connections.
+#[derive(Debug)]
+pub(crate) struct Dialer {
+    pub(crate) tls: Option<Tls>,
+}
+
+/// A stream to a server that has not been asked anything yet.
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream>),
+    #[cfg(unix)]
+    Unix(tokio::net::UnixStream),
+}
+
+impl Dialer {
+    /// A stream to an address.
+    pub(crate) async fn dial(
+        &self,
+        address: &ConnectionAddr,
+        identity: &Identity,
+        stage: &Stage,
+    ) -> Result<Stream, TierCause> {
+        match address {
+            ConnectionAddr::Tcp(host, port) => {
+                let stream = tcp(host, *port, stage).await?;
+                let Some(tls) = &self.tls else { return Ok(Stream::Tcp(stream)) };
+                stage.is(TierCause::Tls);
+                let stream = tls.secure(host, stream, identity).await?;
+                stage.is(TierCause::Timeout);
+                Ok(Stream::Tls(Box::new(stream)))
+            }
+            #[cfg(unix)]
+            ConnectionAddr::Unix(path) => {
+                let stream = tokio::net::UnixStream::connect(path).await;
+                Ok(Stream::Unix(stream.map_err(|error| cause::of_io(&error))?))
+            }
+            _ => Err(TierCause::Unreachable),
+        }
+    }
+}
+
+impl Stream {
+    /// A connection over it that has logged in.
+    pub(crate) async fn log_in(
+        self,
+        login: &RedisConnectionInfo,
+        config: &AsyncConnectionConfig,
+    ) -> RedisResult<Connection> {
+        // Naming the library on every connection is refused by servers before 7.2 and by narrow ACLs.
+        let login = login.clone().set_skip_set_lib_name();
+        match self {
+            Self::Tcp(stream) => log_in(stream, &login, config).await,
+            Self::Tls(stream) => log_in(*stream, &login, config).await,
+            #[cfg(unix)]
+            Self::Unix(stream) => log_in(stream, &login, config).await,
+        }
+    }
+}
+
+async fn log_in(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    login: &RedisConnectionInfo,
+    config: &AsyncConnectionConfig,
+) -> RedisResult<Connection> {
+    let (connection, driver) = MultiplexedConnection::new_with_config(login, stream, config.clone()).await?;
+    Ok(Connection::driven(connection, driver))
+}
+
+/// Tries all addresses of a host at once, and takes the one that answers first.
+async fn tcp(host: &str, port: u16, stage: &Stage) -> Result<TcpStream, TierCause> {
+    stage.is(TierCause::UnknownHost);
+    let addresses = lookup_host((host, port)).await.map_err(|_| TierCause::UnknownHost)?;
+    stage.is(TierCause::Timeout);
+    let mut attempts = JoinSet::new();
+    for address in addresses {
+        attempts.spawn(TcpStream::connect(address));
+    }
+    let mut cause = TierCause::UnknownHost;
+    while let Some(outcome) = attempts.join_next().await {
+        match outcome.unwrap_or_else(|_| Err(io::ErrorKind::ConnectionAborted.into())) {
+            Ok(stream) => {
+                // Without it a small request may wait for the acknowledgement of the one before it.
+                stream.set_nodelay(true).map_err(|error| cause::of_io(&error))?;
+                return Ok(stream);
+            }
+            Err(error) => cause = cause::of_io(&error),
+        }
+    }
+    Err(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn small_requests_are_sent_at_once() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let stream = tcp("127.0.0.1", listener.local_addr().unwrap().port(), &Stage::new()).await.unwrap();
+        assert!(stream.nodelay().unwrap());
+    }
+}

@@ -1,0 +1,13 @@
+//! From an address to a connection.
+
+pub(crate) mod cause;
+pub(crate) mod connection;
+pub(crate) mod credentials;
+pub(crate) mod dialer;
+pub(crate) mod endpoint;
+pub(crate) mod query;
+#[cfg_attr(not(feature = "sentinel"), path = "sentinel_disabled.rs")]
+pub(crate) mod sentinel;
+pub(crate) mod settings;
+#[cfg_attr(not(feature = "tls"), path = "tls_disabled.rs")]
+pub(crate) mod tls;

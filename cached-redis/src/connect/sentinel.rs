@@ -1,0 +1,161 @@
+//! Asking Redis Sentinel where the primary is.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use cached_core::{Error, TierCause};
+use redis::{
+    AsyncConnectionConfig, ConnectionAddr, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo,
+    RedisResult, Value,
+};
+use tokio::time::timeout;
+
+use crate::connect::{
+    cause::{self, Stage},
+    connection::Connection,
+    credentials::Identity,
+    dialer::Dialer,
+};
+
+/// The port of a sentinel that is given without one.
+const PORT: u16 = 26_379;
+
+/// The sentinels that watch over a primary.
+#[derive(Debug)]
+pub(crate) struct Sentinels {
+    addresses: Vec<ConnectionAddr>,
+    /// What they call the primary.
+    name: String,
+    login: RedisConnectionInfo,
+    /// The one to ask first.
+    first: AtomicUsize,
+}
+
+/// What a sentinel says.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) primary: ConnectionAddr,
+    /// Which one.
+    by: usize,
+}
+
+impl Sentinels {
+    /// Takes `host[:port][,host[:port]…]` and the primary's name. No error text quotes anything.
+    pub(crate) fn parse(
+        hosts: &str,
+        name: &str,
+        (username, password): (Option<&str>, Option<&str>),
+    ) -> Result<Self, Error> {
+        // What Sentinel allows in a name.
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if name.is_empty() || !name.chars().all(is_name) {
+            return Err(Error::config("redis url: the name of the primary is missing, or can be none"));
+        }
+        let addresses = hosts.split(',').map(sentinel).collect::<Result<_, _>>()?;
+        let mut login = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP2);
+        if username.is_some() && password.is_none() {
+            return Err(Error::config("sentinel_username: there must be a sentinel_password as well"));
+        }
+        if let Some(password) = password {
+            login = login.set_password(password);
+        }
+        if let Some(username) = username {
+            login = login.set_username(username);
+        }
+        Ok(Self { addresses, name: name.to_owned(), login, first: AtomicUsize::new(0) })
+    }
+
+    /// For people.
+    pub(crate) fn label(&self) -> String {
+        let addresses: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
+        format!("{} of {}", self.name, addresses.join(","))
+    }
+
+    pub(crate) fn addresses(&self) -> &[ConnectionAddr] {
+        &self.addresses
+    }
+
+    /// Asks one after the other, and believes the first that answers. They have `patience` together, and leave a share of
+    /// it for the connection to the primary.
+    pub(crate) async fn ask(
+        &self,
+        dialer: &Dialer,
+        identity: &Identity,
+        patience: Duration,
+    ) -> Result<Told, TierCause> {
+        let mut cause = TierCause::NoSentinel;
+        let count = self.addresses.len();
+        let share = patience / u32::try_from(count + 1).unwrap_or(u32::MAX);
+        let first = self.first.load(Ordering::Relaxed);
+        for by in (first..first + count).map(|place| place % count) {
+            // Until it turns out to be so: what hangs because of it must not hang again the next time.
+            self.first.store((by + 1) % count, Ordering::Relaxed);
+            match timeout(share, self.ask_one(by, dialer, identity)).await {
+                Ok(Ok(Some((host, port)))) => {
+                    return Ok(Told { primary: ConnectionAddr::Tcp(host, port), by });
+                }
+                Ok(Ok(None)) => cause = TierCause::NoPrimary,
+                Ok(Err(TierCause::AuthenticationRequired | TierCause::WrongPassword)) => {
+                    cause = TierCause::SentinelPassword;
+                }
+                // That of the last one, unless it only was not there.
+                Ok(Err(
+                    TierCause::Refused | TierCause::Unreachable | TierCause::HungUp | TierCause::Lost,
+                ))
+                | Err(_) => {}
+                Ok(Err(other)) => cause = other,
+            }
+        }
+        Err(cause)
+    }
+
+    async fn ask_one(
+        &self,
+        by: usize,
+        dialer: &Dialer,
+        identity: &Identity,
+    ) -> Result<Option<(String, u16)>, TierCause> {
+        let of_error = |error| cause::of_error(&error);
+        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let stream = dialer.dial(&self.addresses[by], identity, &Stage::new()).await?;
+        let mut connection = stream.log_in(&self.login, &config).await.map_err(of_error)?;
+        let mut command = redis::cmd("SENTINEL");
+        command.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.name);
+        command.query_async(&mut *connection).await.map_err(of_error)
+    }
+
+    /// Asks the server itself whether it is the primary. A sentinel may be behind the times.
+    pub(crate) async fn confirm(&self, told: &Told, connection: &mut Connection) -> Result<(), TierCause> {
+        let role: RedisResult<Vec<Value>> = redis::cmd("ROLE").query_async(&mut **connection).await;
+        let role = role.map_err(|error| cause::of_error(&error))?;
+        if !matches!(&role[..], [Value::BulkString(role), ..] if role == b"master") {
+            return Err(TierCause::NoPrimary);
+        }
+        self.first.store(told.by, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn sentinel(host: &str) -> Result<ConnectionAddr, Error> {
+    // Behind the bracket of an IPv6 address.
+    let has_port = host.rsplit(']').next().is_some_and(|end| end.contains(':'));
+    let url = if has_port { format!("redis://{host}") } else { format!("redis://{host}:{PORT}") };
+    let info = url.into_connection_info().ok();
+    info.map(|info| info.addr().clone()).ok_or_else(|| {
+        Error::config("redis url: expected redis-sentinel://host[:port][,host[:port]...]/name")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_of_a_sentinel_may_be_left_out() {
+        let label = |hosts: &str| Sentinels::parse(hosts, "a-primary.1", (None, None)).unwrap().label();
+        assert_eq!(label("one"), "a-primary.1 of one:26379");
+        assert_eq!(label("one,two:7,[::1],[::2]:8"), "a-primary.1 of one:26379,two:7,::1:26379,::2:8");
+    }
+}

@@ -1,0 +1,42 @@
+//! In the place of `sentinel` where it is not compiled in.
+
+use std::time::Duration;
+
+use cached_core::{Error, TierCause};
+use redis::ConnectionAddr;
+
+use crate::connect::{connection::Connection, credentials::Identity, dialer::Dialer};
+
+/// There are none.
+#[derive(Debug)]
+pub(crate) enum Sentinels {}
+
+/// Nobody says anything.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) primary: ConnectionAddr,
+}
+
+impl Sentinels {
+    pub(crate) fn parse(_: &str, _: &str, _: (Option<&str>, Option<&str>)) -> Result<Self, Error> {
+        Err(Error::config(
+            "redis url: Sentinel is not compiled in: redis-sentinel:// needs the feature `sentinel`",
+        ))
+    }
+
+    pub(crate) fn label(&self) -> String {
+        match *self {}
+    }
+
+    pub(crate) fn addresses(&self) -> &[ConnectionAddr] {
+        match *self {}
+    }
+
+    pub(crate) async fn ask(&self, _: &Dialer, _: &Identity, _: Duration) -> Result<Told, TierCause> {
+        match *self {}
+    }
+
+    pub(crate) async fn confirm(&self, _: &Told, _: &mut Connection) -> Result<(), TierCause> {
+        match *self {}
+    }
+}

@@ -1,0 +1,289 @@
+//! The task that connects, watches the connection and replaces it.
+
+use std::{
+    future::{pending, poll_fn},
+    pin::pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use cached_core::{TierCause, TierError};
+use tokio::{
+    runtime::Handle,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    availability::backoff::Backoff,
+    connect::{cause::Stage, query::Protocol, settings::Settings},
+    node::{
+        establish::{Connected, connect},
+        heartbeat::{End, Heartbeat, Member, Times},
+        link::{Link, Session, State},
+    },
+    protocol::failure::Verdict,
+    tracking::{acks::Readings, echo::Echo, push::Watch},
+};
+
+/// How long a connection in an older protocol serves before it is tried again whether the server knows a newer one. The
+/// pause doubles up to the longest one, as what is in between may never know it.
+const TRY_RESP3: Duration = Duration::from_secs(3);
+const LONGEST_TRY: Duration = Duration::from_secs(60);
+
+/// Keeps one supervisor running: on the runtime of the first operation, or, when that has ended or stands
+/// still, on the runtime of a later one. Dropping it ends the task.
+#[derive(Debug)]
+pub(crate) struct Supervision {
+    settings: Arc<Settings>,
+    link: Arc<Link>,
+    watch: Arc<Watch>,
+    member: Arc<Member>,
+    task: Mutex<Option<JoinHandle<()>>>,
+    /// It is over for ever.
+    is_closed: AtomicBool,
+}
+
+impl Supervision {
+    pub(crate) fn new(
+        settings: Arc<Settings>,
+        link: Arc<Link>,
+        watch: Arc<Watch>,
+        member: Arc<Member>,
+    ) -> Self {
+        Self { settings, link, watch, member, task: Mutex::new(None), is_closed: AtomicBool::new(false) }
+    }
+
+    /// Starts the supervisor on the current runtime unless it runs.
+    ///
+    /// Fails outside of a tokio runtime.
+    pub(crate) fn ensure(&self) -> Result<(), TierError> {
+        let runtime = Handle::try_current().map_err(|_| TierError::Unavailable)?;
+        let mut task = self.task();
+        if self.is_closed() {
+            return Err(TierError::Unavailable);
+        }
+        if self.works(task.as_ref()) {
+            return Ok(());
+        }
+        if let Some(old) = task.take() {
+            old.abort();
+        }
+        let supervisor = Supervisor {
+            settings: Arc::clone(&self.settings),
+            link: Arc::clone(&self.link),
+            watch: Arc::clone(&self.watch),
+            member: Arc::clone(&self.member),
+            number: self.link.begin(),
+        };
+        *task = Some(runtime.spawn(supervisor.run()));
+        // Observers are told under no lock: they may ask how the tier is.
+        drop(task);
+        self.link.condition.tell();
+        Ok(())
+    }
+
+    /// Ends it for ever, at once. Then there is the end to be waited for: it comes, unless its runtime stands still.
+    pub(crate) fn close(&self) -> impl Future<Output = ()> + Send + use<> {
+        let task = {
+            let mut task = self.task();
+            self.is_closed.store(true, Ordering::Release);
+            task.take()
+        };
+        if let Some(task) = &task {
+            task.abort();
+        }
+        let limit = self.settings.connect_timeout;
+        async move {
+            if let Some(task) = task {
+                let _ = timeout(limit, task).await;
+            }
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    /// Whether the supervisor has been started and still runs.
+    pub(crate) fn is_running(&self) -> bool {
+        self.works(self.task().as_ref())
+    }
+
+    fn works(&self, task: Option<&JoinHandle<()>>) -> bool {
+        // A task also stops when nobody drives its runtime any more: then it does not end, but it is silent.
+        task.is_some_and(|task| !task.is_finished() && self.link.silence() < self.settings.sign_of_life())
+    }
+
+    fn task(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.task.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Supervision {
+    fn drop(&mut self) {
+        if let Some(task) = self.task().take() {
+            task.abort();
+        }
+        self.link.close();
+    }
+}
+
+struct Supervisor {
+    settings: Arc<Settings>,
+    link: Arc<Link>,
+    watch: Arc<Watch>,
+    member: Arc<Member>,
+    number: u64,
+}
+
+impl Supervisor {
+    async fn run(self) {
+        let mut backoff = Backoff::new(self.settings.retry_min, self.settings.retry_max);
+        loop {
+            self.link.give_sign();
+            let cause = match self.connect(self.settings.protocol).await {
+                Ok(heartbeat) => {
+                    let since = Instant::now();
+                    Box::pin(self.serve(heartbeat)).await;
+                    // A connection that lived is replaced at once. One that broke early counts as a failed attempt,
+                    // or a server that accepts and then hangs up would be hammered.
+                    if since.elapsed() > self.settings.retry_max {
+                        backoff.reset();
+                        self.publish(self.between());
+                        continue;
+                    }
+                    TierCause::Lost
+                }
+                Err(cause) => cause,
+            };
+            self.publish(State::Down(cause));
+            self.link.give_sign();
+            sleep(backoff.pause()).await;
+        }
+    }
+
+    /// Publishes the connection and those that replace it, and returns when one is broken.
+    async fn serve(&self, mut heartbeat: Heartbeat) {
+        let mut rest = Duration::ZERO;
+        loop {
+            let (session, is_makeshift) = (heartbeat.session.clone(), heartbeat.is_makeshift);
+            self.publish(State::Up(Arc::new(session.clone())));
+            let ended = async { Err(heartbeat.keep().await) };
+            let replaced = async { self.replacement(&session, rest).await.ok_or(End::Broken) };
+            let better = async { Ok(self.better(is_makeshift).await) };
+            match Box::pin(first(ended, first(replaced, better))).await {
+                Ok(replacement) => heartbeat = replacement,
+                Err(End::Broken) => return,
+                Err(End::Moved) => {
+                    heartbeat.renew_line();
+                    continue;
+                }
+            }
+            // A server that refuses is not asked for another connection all the time.
+            rest = self.settings.retry_max;
+        }
+    }
+
+    /// After a rest, waits until the server refuses, and then for a better connection. Until that is there, the one
+    /// with the server that refuses still serves. `None` if an operation found it broken.
+    async fn replacement(&self, session: &Session, rest: Duration) -> Option<Heartbeat> {
+        sleep(rest).await;
+        loop {
+            match self.link.trouble(session).await {
+                Verdict::Broken => return None,
+                Verdict::Refusing => {
+                    if let Ok(replacement) = self.connect(self.settings.protocol).await {
+                        return Some(replacement);
+                    }
+                    sleep(self.settings.retry_max).await;
+                }
+                Verdict::Sound => {}
+            }
+        }
+    }
+
+    /// In place of a connection that speaks an older protocol only because the server did not know the newer one: one that
+    /// speaks that. A refusal may have been a passing one, and a proxy may be replaced.
+    async fn better(&self, is_makeshift: bool) -> Heartbeat {
+        if !is_makeshift {
+            return pending().await;
+        }
+        let mut pause = TRY_RESP3;
+        loop {
+            sleep(pause).await;
+            if let Ok(heartbeat) = self.connect(Protocol::Resp3).await {
+                return heartbeat;
+            }
+            pause = (pause * 2).min(LONGEST_TRY);
+        }
+    }
+
+    /// A connection over which the server has answered.
+    async fn connect(&self, protocol: Protocol) -> Result<Heartbeat, TierCause> {
+        let stage = Stage::new();
+        let attempt = async {
+            let Connected { connection, ear, tracking, deaf, is_makeshift, territory } =
+                connect(&self.settings, &self.watch, protocol, &stage).await?;
+            let mut heartbeat = Heartbeat {
+                settings: Arc::clone(&self.settings),
+                link: Arc::clone(&self.link),
+                watch: Arc::clone(&self.watch),
+                member: Arc::clone(&self.member),
+                session: self.link.open(connection, deaf),
+                ear,
+                may_narrow: tracking.is_partial(),
+                tracking,
+                echo: Echo::default(),
+                times: Times::new(Instant::now()),
+                last_try: Instant::now(),
+                readings: Readings::default(),
+                is_blind: false,
+                is_unregistered: false,
+                is_first: true,
+                territory,
+                post: None,
+                is_makeshift,
+                refusal: None,
+            };
+            // The system accepts connections for a process that stands still.
+            // One that hung up on the greeting, and does so again, does not even know the older protocol.
+            let lost = if is_makeshift { TierCause::HungUp } else { TierCause::Lost };
+            heartbeat.beat().await.map_err(|_| lost)?;
+            Ok(heartbeat)
+        };
+        timeout(self.settings.connect_timeout, attempt).await.unwrap_or_else(|_| Err(stage.cause()))
+    }
+
+    /// What operations find between a connection and the one that is made in its place at once.
+    fn between(&self) -> State {
+        if self.settings.has_substitute { State::Connecting } else { State::Down(TierCause::Lost) }
+    }
+
+    fn publish(&self, state: State) {
+        if self.link.publish(self.number, state) {
+            self.watch.restored();
+        }
+    }
+}
+
+/// When the task ends with its runtime, so does the connection.
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        self.link.publish(self.number, State::Down(TierCause::NoRuntime));
+    }
+}
+
+/// Runs both until one has ended.
+async fn first<T>(one: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    poll_fn(|cx| match one.as_mut().poll(cx) {
+        Poll::Ready(outcome) => Poll::Ready(outcome),
+        Poll::Pending => other.as_mut().poll(cx),
+    })
+    .await
+}

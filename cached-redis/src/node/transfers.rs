@@ -1,0 +1,227 @@
+//! Large values that are on their way over one connection: what is asked behind them waits until they are there.
+
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use cached_core::Budget;
+
+/// The bytes in a second that a connection carries at least.
+const RATE: usize = 16 << 20;
+
+/// No budget grows by more: about what a call waits for a value that is dear.
+pub(crate) const LONGEST_TRANSFER: Duration = Duration::from_secs(2);
+
+/// What is not waited for any more counts for no longer.
+const LONGEST_LEFT: Duration = Duration::from_secs(10);
+
+/// The bytes of them all.
+#[derive(Debug, Default)]
+pub(crate) struct Transfers {
+    bytes: AtomicUsize,
+    /// Those that are not waited for any more and come all the same: until when, and their bytes.
+    left: Mutex<Vec<(Instant, usize)>>,
+    turn: Mutex<()>,
+}
+
+/// One of them. If it is dropped while it is on its way, it counts for as long as it takes.
+#[derive(Debug)]
+pub(crate) struct Transfer<'a> {
+    all: &'a Transfers,
+    bytes: usize,
+    /// It was asked for, and has not come yet.
+    pub(crate) is_on_its_way: bool,
+}
+
+impl Transfers {
+    pub(crate) fn begin(&self, bytes: usize) -> Transfer<'_> {
+        // Several of the longest strings that there are fit in.
+        let bytes = bytes.min(usize::MAX >> 16);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Transfer { all: self, bytes, is_on_its_way: false }
+    }
+
+    /// To be held while one is counted and sent.
+    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
+        lock(&self.turn)
+    }
+
+    /// How long it takes until all of them are there.
+    pub(crate) fn time(&self) -> Duration {
+        let now = Instant::now();
+        let mut left = lock(&self.left);
+        left.retain(|(until, _)| *until > now);
+        let left = left.iter().fold(0_usize, |sum, (_, bytes)| sum.saturating_add(*bytes));
+        time(self.bytes.load(Ordering::Relaxed).saturating_add(left))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Transfer<'_> {
+    /// How long it takes with what is before it.
+    pub(crate) fn time(&self) -> Duration {
+        self.all.time()
+    }
+}
+
+impl Drop for Transfer<'_> {
+    fn drop(&mut self) {
+        if self.is_on_its_way {
+            let until = Instant::now() + self.all.time().min(LONGEST_LEFT);
+            lock(&self.all.left).push((until, self.bytes));
+        }
+        self.all.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+fn time(bytes: usize) -> Duration {
+    let millis = bytes.saturating_mul(1000) / RATE;
+    Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+}
+
+/// How long the answers to all the questions of one operation are waited for together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    began: Instant,
+    /// For one question about what is small.
+    own: Duration,
+    /// For all of them.
+    all: Duration,
+    /// Whether large values may take longer.
+    grows: bool,
+}
+
+impl Patience {
+    /// What the first answer says of a value decides how it is asked for, so a look may take the budget of two questions; with a
+    /// `tier_timeout`, that of one.
+    pub(crate) fn of_read(budget: Budget, read_timeout: Duration) -> Self {
+        let began = Instant::now();
+        let own = budget.of_read(read_timeout);
+        match budget {
+            Budget::Exactly(_) => Self { began, own, all: own, grows: false },
+            _ => Self { began, own, all: own.saturating_mul(2), grows: true },
+        }
+    }
+
+    pub(crate) fn of_write(budget: Budget, write_timeout: Duration) -> Self {
+        let own = budget.of_write(write_timeout);
+        Self { began: Instant::now(), own, all: own, grows: true }
+    }
+
+    /// What is left for a question without large values.
+    pub(crate) fn left(&self) -> Duration {
+        self.all.saturating_sub(self.began.elapsed()).min(self.own)
+    }
+
+    /// The same from now on, where large values may take longer: they were not those that were asked for.
+    pub(crate) fn anew(self) -> Option<Self> {
+        if self.grows {
+            Some(Self { began: Instant::now(), ..self })
+        } else {
+            Some(self).filter(Self::allows_more)
+        }
+    }
+
+    /// Whether so much is left that a further question is not one that the server had no time to answer.
+    pub(crate) fn allows_more(&self) -> bool {
+        self.is_enough(self.left())
+    }
+
+    /// What is left for large values that take so long at the least rate, if a question is worth it. An answer at that rate is not
+    /// slow.
+    pub(crate) fn left_of(&self, transfer: Duration) -> Option<Duration> {
+        Some(self.whole_of(transfer).saturating_sub(self.began.elapsed()))
+            .filter(|left| self.is_enough(*left))
+    }
+
+    fn is_enough(&self, left: Duration) -> bool {
+        left >= self.own / 2
+    }
+
+    fn whole_of(&self, transfer: Duration) -> Duration {
+        let more = if self.grows { transfer.min(LONGEST_TRANSFER) / 4 * 5 } else { Duration::ZERO };
+        let more = more.min(LONGEST_TRANSFER);
+        self.all.saturating_add(more)
+    }
+
+    /// The most that can be left.
+    #[cfg_attr(
+        not(feature = "cluster"),
+        expect(dead_code, reason = "a server that is alone has no map to wait for")
+    )]
+    pub(crate) fn longest(&self) -> Duration {
+        self.whole_of(Duration::MAX).saturating_sub(self.began.elapsed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::availability::awaited::slow;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_value_takes_its_time_and_that_of_those_before_it() {
+        let transfers = Transfers::default();
+        let first = transfers.begin(RATE / 4);
+        assert_eq!(first.time(), 250 * MS);
+        let second = transfers.begin(RATE / 2);
+        assert_eq!(second.time(), 750 * MS);
+        drop(first);
+        assert_eq!((second.time(), transfers.time()), (500 * MS, 500 * MS));
+        drop(second);
+        assert_eq!(transfers.time(), Duration::ZERO);
+        let all = [transfers.begin(usize::MAX), transfers.begin(usize::MAX)];
+        assert!(all[1].time() > LONGEST_TRANSFER);
+    }
+
+    #[test]
+    fn what_is_not_waited_for_any_more_is_on_its_way_all_the_same() {
+        let transfers = Transfers::default();
+        drop(transfers.begin(5 * RATE));
+        assert_eq!(transfers.time(), Duration::ZERO, "it was never asked for");
+        let mut sent = transfers.begin(5 * RATE);
+        sent.is_on_its_way = true;
+        drop(sent);
+        assert_eq!(transfers.time(), 5_000 * MS);
+        transfers.left.lock().unwrap()[0].0 = Instant::now();
+        assert_eq!((transfers.time(), transfers.left.lock().unwrap().len()), (Duration::ZERO, 0));
+    }
+
+    #[test]
+    fn a_budget_follows_the_bytes_up_to_a_limit() {
+        let patience = Patience::of_read(Budget::Own, 50 * MS);
+        assert_eq!(patience.whole_of(Duration::ZERO), 100 * MS);
+        assert_eq!(patience.whole_of(1_000 * MS), 1_350 * MS);
+        assert_eq!(patience.whole_of(Duration::MAX), 100 * MS + LONGEST_TRANSFER);
+        assert!(patience.left() <= 50 * MS);
+        let exact = Patience::of_read(Budget::Exactly(70 * MS), 50 * MS);
+        assert_eq!(exact.whole_of(1_000 * MS), 70 * MS);
+        let write = Patience::of_write(Budget::Exactly(70 * MS), 500 * MS);
+        assert_eq!(write.whole_of(1_000 * MS), 1_750 * MS);
+    }
+
+    #[test]
+    fn all_questions_together_have_the_budget_of_a_function_that_says_it() {
+        let began = Instant::now().checked_sub(40_000 * MS).expect("this machine runs for longer");
+        let exact = |own| Patience { began, ..Patience::of_read(Budget::Exactly(own), 50 * MS) };
+        assert_eq!(exact(40_000 * MS).left_of(1_000 * MS), None);
+        assert_eq!(exact(60_000 * MS).left_of(1_000 * MS), None, "a third of it is left");
+        assert!(exact(100_000 * MS).left_of(1_000 * MS).is_some_and(|left| left <= 60_000 * MS));
+        assert!(exact(100_000 * MS).allows_more() && !exact(60_000 * MS).allows_more());
+    }
+
+    #[test]
+    fn what_comes_at_the_least_rate_is_not_slow() {
+        let transfer = 400 * MS;
+        assert!(slow(Patience::of_write(Budget::Own, 50 * MS).whole_of(transfer)) > transfer);
+    }
+}

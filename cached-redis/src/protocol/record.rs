@@ -1,0 +1,298 @@
+//! How a value and a lease lie in one string of Redis.
+//!
+//! The string is the value's bytes and a trailer of [`TRAILER`] bytes. The trailer stands at the end, so that
+//! taking it off copies nothing. A string that does not end in one was written by another program, and is all
+//! value.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..16 | the token of the lease; zeros if there is none |
+//! | 16..24 | when the lease ends, in milliseconds of the server's clock, big-endian; 0 if there is none |
+//! | 24..32 | the stamp of the value, little-endian; 0 if there is no value, or another program wrote it |
+//! | 32..40 | when the value ends, as above; 0 if there is no value, or another program wrote it |
+//! | 40 | 0: no lease, 1: leased, 2: a load had nothing to share, 3: leased after one of these, 4: a load failed |
+//! | 41..48 | [`MAGIC`] |
+//!
+//! Before a trailer that says that a load failed stands no value, but what the load left to say of its error.
+
+use std::{ops::Range, time::Duration};
+
+use cached_core::{Note, Record, Stamp, Stored};
+
+/// The length of a trailer.
+pub(crate) const TRAILER: usize = 48;
+
+/// The version of the layout is the last byte. The first one occurs in no text, so no JSON ends so.
+pub(crate) const MAGIC: &[u8; 7] = b"\xffaside\x02";
+
+const LEASE_END: Range<usize> = 16..24;
+const STAMP: Range<usize> = 24..32;
+const END: Range<usize> = 32..40;
+const STATE: usize = 40;
+
+/// What the end of a string says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Trailer {
+    pub(crate) state: State,
+    pub(crate) stamp: Stamp,
+    lease_end: u64,
+    end: u64,
+}
+
+/// Who is at work on the value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Idle,
+    Leased,
+    Unshared,
+    LeasedAgain,
+    Failed,
+}
+
+impl Trailer {
+    /// Of a string, or of its last [`TRAILER`] bytes; `None` if another program wrote it.
+    pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
+        let trailer: &[u8; TRAILER] = bytes.last_chunk()?;
+        if !trailer.ends_with(MAGIC) {
+            return None;
+        }
+        let state = match trailer[STATE] {
+            0 => State::Idle,
+            1 => State::Leased,
+            2 => State::Unshared,
+            3 => State::LeasedAgain,
+            4 => State::Failed,
+            _ => return None,
+        };
+        let stamp = trailer[STAMP].try_into().map_or(0, Stamp::from_le_bytes);
+        let moment = |range: Range<usize>| trailer[range].try_into().map_or(0, u64::from_be_bytes);
+        Some(Self { state, stamp, lease_end: moment(LEASE_END), end: moment(END) })
+    }
+
+    fn without_value(self, bytes: Vec<u8>, left: Duration) -> Record {
+        match self.state {
+            State::Leased | State::LeasedAgain => {
+                Record::Leased { left, is_retry: self.state == State::LeasedAgain }
+            }
+            State::Unshared => Record::Failed,
+            State::Failed => Record::Error(Note(without_trailer(bytes))),
+            State::Idle => Record::Absent,
+        }
+    }
+
+    /// Whether the value that it is of has ended, and only a lease over it keeps it.
+    pub(crate) fn is_over(self, now: u64) -> bool {
+        self.end != 0 && self.end <= now
+    }
+
+    /// Of a string of `length` bytes, whether it holds a value. One of no bytes is told by its stamp.
+    pub(crate) fn has_value(self, length: usize) -> bool {
+        self.state != State::Failed && (length > TRAILER || self.stamp != 0)
+    }
+}
+
+/// Appends the trailer of a value without a lease and without an end.
+pub(crate) fn seal(bytes: &mut Vec<u8>, stamp: Stamp) {
+    bytes.reserve_exact(TRAILER);
+    bytes.extend_from_slice(&[0; STAMP.start]);
+    bytes.extend_from_slice(&stamp.to_le_bytes());
+    bytes.extend_from_slice(&[0; END.end - END.start + 1]);
+    bytes.extend_from_slice(MAGIC);
+}
+
+/// What a string says when the server's clock shows `now`; the string, if it holds a value and does not say when that ends.
+pub(crate) fn open(bytes: Vec<u8>, now: u64) -> Result<Record, Vec<u8>> {
+    let Some(trailer) = Trailer::of(&bytes) else { return Err(bytes) };
+    if !trailer.has_value(bytes.len()) || trailer.is_over(now) {
+        return Ok(trailer.without_value(bytes, left(trailer.lease_end, now)));
+    }
+    if trailer.end == 0 { Err(bytes) } else { Ok(value(bytes, trailer.stamp, Some(left(trailer.end, now)))) }
+}
+
+/// The same, if the clock is known; otherwise, and for what does not say when it ends, with what `PTTL` had answered before that.
+pub(crate) fn open_at(now: Option<u64>, left: i64, bytes: Vec<u8>) -> Record {
+    let undated = match now {
+        Some(now) => open(bytes, now),
+        None => Err(bytes),
+    };
+    undated.unwrap_or_else(|bytes| open_with_life(left, Some(bytes)))
+}
+
+/// What a string says, with what `PTTL` had answered before it was read.
+pub(crate) fn open_with_life(left: i64, bytes: Option<Vec<u8>>) -> Record {
+    let Some(bytes) = bytes else { return Record::Absent };
+    match Trailer::of(&bytes) {
+        None => Record::Value(Stored { bytes, remaining: remaining(left), stamp: 0 }),
+        Some(trailer) if trailer.has_value(bytes.len()) => value(bytes, trailer.stamp, remaining(left)),
+        // One that does not expire is none of ours; whoever claims it learns how long it lasts.
+        Some(trailer) => trailer.without_value(bytes, remaining(left).unwrap_or_default()),
+    }
+}
+
+fn value(bytes: Vec<u8>, stamp: Stamp, remaining: Option<Duration>) -> Record {
+    Record::Value(Stored { bytes: without_trailer(bytes), remaining, stamp })
+}
+
+fn without_trailer(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.truncate(bytes.len().saturating_sub(TRAILER));
+    bytes
+}
+
+/// What the answer to `GETRANGE` of the trailer says to somebody who has a value.
+pub(crate) fn compare(tail: &[u8], known: Stamp) -> Record {
+    match Trailer::of(tail) {
+        Some(trailer) if trailer.stamp == known && known != 0 => Record::Unchanged,
+        _ => Record::Changed,
+    }
+}
+
+/// The time until a moment of the server's clock.
+fn left(until: u64, now: u64) -> Duration {
+    Duration::from_millis(until.saturating_sub(now))
+}
+
+/// The time left, of what `PTTL` answered before the value was read.
+pub(crate) fn remaining(left: i64) -> Option<Duration> {
+    match left {
+        // The key does not expire.
+        -1 => None,
+        // There was no key (-2), and the value has come since: nothing is known of its life.
+        left => Some(Duration::from_millis(u64::try_from(left).unwrap_or(0))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAMPED: Stamp = 0x0807_0605_0403_0201;
+
+    /// Of a value that ends, and a lease that ends, when the clock shows 1005.
+    fn trailer(stamp: Stamp, state: u8) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        seal(&mut bytes, stamp);
+        bytes[STATE] = state;
+        for (range, is_there) in [(LEASE_END, state % 2 == 1), (END, stamp != 0)] {
+            bytes[range].copy_from_slice(&if is_there { 1005_u64 } else { 0 }.to_be_bytes());
+        }
+        bytes
+    }
+
+    fn value(bytes: &[u8], stamp: Stamp, left: u64) -> Record {
+        Record::Value(Stored { bytes: bytes.to_vec(), remaining: Some(Duration::from_millis(left)), stamp })
+    }
+
+    fn leased(left: u64, is_retry: bool) -> Record {
+        Record::Leased { left: Duration::from_millis(left), is_retry }
+    }
+
+    #[test]
+    fn what_was_sealed_keeps_its_bytes_for_ever() {
+        let mut bytes = b"value".to_vec();
+        seal(&mut bytes, STAMPED);
+        let mut golden = b"value".to_vec();
+        golden.extend_from_slice(&[0; 24]);
+        golden.extend_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8]);
+        golden.extend_from_slice(&[0; 8]);
+        golden.extend_from_slice(&[0, 0xff, b'a', b's', b'i', b'd', b'e', 2]);
+        assert_eq!(bytes, golden);
+    }
+
+    #[test]
+    fn a_value_comes_back_whole_whoever_leases_it() {
+        for content in [&b"value"[..], b"", MAGIC, &trailer(7, 1)] {
+            for state in 0..=3 {
+                let bytes = [content, &trailer(STAMPED, state)].concat();
+                assert_eq!(open(bytes.clone(), 1000).ok(), Some(value(content, STAMPED, 5)), "{state}");
+                // Its time is over, and it is there for a lease only.
+                let over = [Record::Absent, leased(0, false), Record::Failed, leased(0, true)];
+                assert_eq!(open(bytes.clone(), 1006).ok().as_ref(), over.get(usize::from(state)), "{state}");
+                assert_eq!(open_with_life(7, Some(bytes)), value(content, STAMPED, 7), "{state}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_trailer_alone_is_no_value() {
+        for (state, record) in [
+            (0, Record::Absent),
+            (1, leased(5, false)),
+            (2, Record::Failed),
+            (3, leased(5, true)),
+            (4, Record::Error(Note::default())),
+        ] {
+            assert_eq!(open(trailer(0, state), 1000).ok(), Some(record.clone()));
+            assert_eq!(open_with_life(5, Some(trailer(0, state))), record);
+        }
+        assert_eq!(open(trailer(0, 1), 1007).ok(), Some(leased(0, false)));
+        assert_eq!(open_with_life(-1, Some(trailer(0, 1))), leased(0, false));
+        assert_eq!(open_with_life(-2, Some(trailer(0, 1))), leased(0, false));
+        assert_eq!(open_with_life(-2, None), Record::Absent);
+    }
+
+    #[test]
+    fn what_a_failed_load_left_is_no_value() {
+        for left in [&b"note"[..], b"", MAGIC, &trailer(7, 4)] {
+            let bytes = [left, &trailer(0, 4)].concat();
+            assert_eq!(open(bytes.clone(), 1000).ok(), Some(Record::Error(Note(left.to_vec()))));
+            assert_eq!(open_with_life(5, Some(bytes.clone())), Record::Error(Note(left.to_vec())));
+            assert!(!Trailer::of(&bytes).unwrap().has_value(bytes.len()));
+            assert_eq!(compare(&bytes, 7), Record::Changed);
+        }
+    }
+
+    #[test]
+    fn what_others_wrote_is_all_value_and_does_not_say_when_it_ends() {
+        let mut unknown_state = trailer(1, 0);
+        unknown_state[STATE] = 5;
+        let mut next_version = trailer(1, 0);
+        next_version[TRAILER - 1] = 3;
+        let cut = trailer(1, 0)[1..].to_vec();
+        for bytes in [Vec::new(), b"{}".to_vec(), MAGIC.to_vec(), unknown_state, next_version, cut] {
+            assert_eq!(open(bytes.clone(), 1000).ok(), None);
+            assert_eq!(open_with_life(5, Some(bytes.clone())), value(&bytes, 0, 5));
+            assert_eq!(compare(&bytes, 0), Record::Changed, "nobody knows a value without a stamp");
+        }
+        // Another one's value, over which somebody has a lease.
+        let bytes = [&b"{}"[..], &trailer(0, 1)].concat();
+        assert_eq!(open(bytes.clone(), 1000).ok(), None);
+        assert_eq!(open_with_life(5, Some(bytes)), value(b"{}", 0, 5));
+    }
+
+    #[test]
+    fn only_the_value_that_is_known_is_unchanged() {
+        assert_eq!(compare(&trailer(7, 1), 7), Record::Unchanged);
+        assert_eq!(compare(&trailer(7, 0), 7), Record::Unchanged);
+        assert_eq!(compare(&trailer(8, 0), 7), Record::Changed);
+        assert_eq!(compare(&trailer(0, 1), 7), Record::Changed);
+        assert_eq!(compare(b"", 7), Record::Changed);
+    }
+
+    #[test]
+    fn the_life_of_a_value_that_came_between_the_two_commands_counts_as_over() {
+        assert_eq!(remaining(-2), Some(Duration::ZERO));
+        assert_eq!(remaining(-1), None);
+        assert_eq!(remaining(0), Some(Duration::ZERO));
+        assert_eq!(remaining(1500), Some(Duration::from_millis(1500)));
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic() {
+        let mut noise = crate::protocol::random::number();
+        for length in 0..200 {
+            let mut bytes: Vec<u8> = std::iter::repeat_with(|| {
+                noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                noise.to_be_bytes()[0]
+            })
+            .take(length)
+            .collect();
+            let _ = open(bytes.clone(), noise);
+            open_with_life(noise.cast_signed(), Some(bytes.clone()));
+            compare(&bytes, noise);
+            // With the magic, whatever comes before it is taken apart.
+            bytes.extend_from_slice(MAGIC);
+            let _ = open(bytes.clone(), 1);
+            compare(&bytes, noise);
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! The Lua scripts. Each touches one key only, or two of one slot, so it also runs on a cluster.
+//!
+//! One's own write ends one's own tracking of a key, and with NOLOOP one is not even told. So every script that leaves
+//! something under a key for its caller reads the key again at its end. Whatever a script reads is tracked.
+
+use std::sync::LazyLock;
+
+/// A script, and the name under which a server that has seen it runs it.
+#[derive(Debug)]
+pub(crate) struct Script {
+    pub(crate) source: &'static str,
+    pub(crate) hash: String,
+}
+
+impl Script {
+    pub(crate) fn new(source: &'static str) -> Self {
+        Self { source, hash: redis::Script::new(source).get_hash().to_owned() }
+    }
+}
+
+/// A script that begins with the milliseconds of the server's clock.
+macro_rules! timed {
+    ($($source:expr),+ $(,)?) => {
+        LazyLock::new(|| Script::new(concat!(
+            "local time = redis.call('TIME') ",
+            "local now = time[1] * 1000 + math.floor(time[2] / 1000) ",
+            $($source),+
+        )))
+    };
+}
+
+/// A script that begins by reading the record under its key, as `record.rs` describes it, and can write its trailer.
+macro_rules! on_record {
+    ($($source:expr),+ $(,)?) => {
+        timed!(
+            "local key, none, magic = KEYS[1], string.rep('\\0', 8), '\\255aside\\2' ",
+            "local size = redis.call('STRLEN', key) ",
+            "local tail = redis.call('GETRANGE', key, -48, -1) ",
+            "local ours = #tail == 48 and string.byte(tail, 41) <= 4 and string.sub(tail, 42) == magic ",
+            "local state, stamp, token, ends, value_ends = 0, none, '', 0, none ",
+            "if ours then ",
+            "  state, stamp, token = string.byte(tail, 41), string.sub(tail, 25, 32), string.sub(tail, 1, 16) ",
+            "  ends, value_ends = struct.unpack('>I8', string.sub(tail, 17, 24)), string.sub(tail, 33, 40) ",
+            "end ",
+            "local is_leased = state == 1 or state == 3 ",
+            // What stands before the trailer of an error is its note.
+            "local has_value = size > 0 and (not ours or state ~= 4 and (size > 48 or stamp ~= none)) ",
+            // One that is over may be there because of a lease.
+            "local function value_left() return struct.unpack('>I8', value_ends) - now end ",
+            "if value_ends ~= none and value_left() <= 0 then has_value, stamp, value_ends = false, none, none end ",
+            "local function trailer(token, ends, state) ",
+            "  return token .. struct.pack('>I8', ends) .. stamp .. value_ends .. string.char(state) .. magic ",
+            "end ",
+            // The life of the key stays as it is.
+            "local function write(trailer) ",
+            "  if ours then redis.call('SETRANGE', key, size - 48, trailer) ",
+            "  else redis.call('APPEND', key, trailer) end ",
+            "end ",
+            // With a value that ends before its lease, the lease would end as well. So the key of such a value lives longer, and
+            // the value says itself when it ends.
+            "local function hold(token, state, lease) ",
+            "  local left = redis.call('PTTL', key) ",
+            "  if has_value and left >= 0 and left <= tonumber(lease) then ",
+            "    if value_ends == none then value_ends = struct.pack('>I8', now + left) end ",
+            "    redis.call('PEXPIRE', key, lease) ",
+            "  end ",
+            "  local mine = trailer(token, now + lease, state) ",
+            "  if has_value then write(mine) else redis.call('SET', key, mine, 'PX', lease) end ",
+            "  redis.call('STRLEN', key) ",
+            "end ",
+            $($source),+
+        )
+    };
+}
+
+/// Takes a lease under `KEYS[1]` for the token `ARGV[1]` and `ARGV[2]` milliseconds. `ARGV[3]` says over what:
+/// `free`, `over` the value with the stamp `ARGV[4]`, or `force`. Returns 0 if it is the caller's, -1 if there is a
+/// value that he does not know, and otherwise the milliseconds that another lease still has.
+pub(crate) static LEASE: LazyLock<Script> = on_record!(
+    "local take = ARGV[3] ",
+    "if take ~= 'force' then ",
+    "  if has_value and (take == 'free' or stamp ~= ARGV[4]) then return -1 end ",
+    "  if is_leased and token ~= ARGV[1] and ends > now then return math.max(1, ends - now) end ",
+    "end ",
+    // A process that waited for a load that had nothing to share can tell that this is the next one.
+    "hold(ARGV[1], (state == 2 or state == 3) and 3 or 1, ARGV[2]) ",
+    "return 0",
+);
+
+/// Stores the value `ARGV[2]` with the stamp `ARGV[4]` under `KEYS[1]` for `ARGV[3]` milliseconds if the lease of the token
+/// `ARGV[1]` is there; whether it was.
+pub(crate) static FILL: LazyLock<Script> = on_record!(
+    "if not is_leased or token ~= ARGV[1] then return 0 end ",
+    "stamp, value_ends = ARGV[4], struct.pack('>I8', now + ARGV[3]) ",
+    "redis.call('SET', key, ARGV[2] .. trailer(none .. none, 0, 0), 'PX', ARGV[3]) ",
+    "redis.call('STRLEN', key) ",
+    "return 1",
+);
+
+/// As [`FILL`], of a value that lies under `KEYS[2]`, with room for a trailer, and is `ARGV[2]` bytes long with that. Returns -1 if
+/// it does not.
+pub(crate) static FILL_LARGE: LazyLock<Script> = on_record!(
+    "local apart = KEYS[2] ",
+    "if not is_leased or token ~= ARGV[1] then redis.call('DEL', apart) return 0 end ",
+    "if redis.call('STRLEN', apart) ~= tonumber(ARGV[2]) then return -1 end ",
+    "stamp, value_ends = ARGV[4], struct.pack('>I8', now + ARGV[3]) ",
+    "redis.call('SETRANGE', apart, ARGV[2] - 48, trailer(none .. none, 0, 0)) ",
+    "redis.call('RENAME', apart, key) ",
+    "redis.call('PEXPIRE', key, ARGV[3]) ",
+    "redis.call('STRLEN', key) ",
+    "return 1",
+);
+
+/// Makes the lease of the token `ARGV[1]` under `KEYS[1]` last for `ARGV[2]` milliseconds from now on; whether it
+/// was there.
+pub(crate) static RENEW: LazyLock<Script> = on_record!(
+    "if not is_leased or token ~= ARGV[1] then return 0 end ",
+    "hold(token, state, ARGV[2]) ",
+    "return 1",
+);
+
+/// Gives up the lease of the token `ARGV[1]` under `KEYS[1]`; whether it was there. If `ARGV[2]` is `failed` and
+/// there is no value, this is said there for a second.
+pub(crate) static RELEASE: LazyLock<Script> = on_record!(
+    "if not is_leased or token ~= ARGV[1] then return 0 end ",
+    "local idle = none .. none ",
+    "if has_value then ",
+    "  write(trailer(idle, 0, 0)) ",
+    // Without a lease, it need not live longer than the value.
+    "  if value_ends ~= none and redis.call('PTTL', key) > value_left() then ",
+    "    redis.call('PEXPIRE', key, value_left()) ",
+    "  end ",
+    "elseif ARGV[2] == 'failed' then redis.call('SET', key, trailer(idle, 0, 2), 'PX', 1000) ",
+    "else redis.call('DEL', key) end ",
+    "redis.call('STRLEN', key) ",
+    "return 1",
+);
+
+/// The same of a load that ended in an error. If there is no value, the note `ARGV[2]` is there for `ARGV[3]` milliseconds.
+pub(crate) static FAIL: LazyLock<Script> = on_record!(
+    "if not is_leased or token ~= ARGV[1] then return 0 end ",
+    "local idle = none .. none ",
+    "if has_value then write(trailer(idle, 0, 0)) ",
+    "else redis.call('SET', key, ARGV[2] .. trailer(idle, 0, 4), 'PX', ARGV[3]) end ",
+    "redis.call('STRLEN', key) ",
+    "return 1",
+);
+
+/// The generation of the tag `KEYS[1]`: the one that it has, or else `ARGV[1]`. It is kept for at least `ARGV[2]`
+/// milliseconds from now on; when it is made, or has not that long, for `ARGV[3]`: a longer time, so that this is
+/// rare, as whoever watches the tag is told of it.
+pub(crate) static SEED: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local key = KEYS[1] \
+         local generation = redis.call('GET', key) \
+         if not generation or #generation ~= 16 or string.find(generation, '%X') then \
+           generation = ARGV[1] \
+           redis.call('SET', key, generation, 'PX', ARGV[3]) \
+         else \
+           local left = redis.call('PTTL', key) \
+           if left >= 0 and left < tonumber(ARGV[2]) then redis.call('PEXPIRE', key, ARGV[3]) end \
+         end \
+         redis.call('STRLEN', key) \
+         return generation",
+    )
+});
+
+/// Keeps the generation of the tag `KEYS[1]`, if there is one, for at least `ARGV[1]` milliseconds from now on. When it has
+/// not that long, it is kept for `ARGV[2]`, as by [`SEED`].
+pub(crate) static KEEP: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local left = redis.call('PTTL', KEYS[1]) \
+         if left >= 0 and left < tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end \
+         redis.call('STRLEN', KEYS[1]) \
+         return left",
+    )
+});
+
+/// Adds `ARGV[1]` to the counter `KEYS[1]`, and lets it expire after `ARGV[2]` milliseconds, if given and if
+/// the counter is new. Returns the sum as text: a number of Lua is exact only up to 2^53.
+pub(crate) static INCR: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local new = redis.call('EXISTS', KEYS[1]) == 0 \
+         redis.call('INCRBY', KEYS[1], ARGV[1]) \
+         if new and ARGV[2] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end \
+         return redis.call('GET', KEYS[1])",
+    )
+});
+
+/// Registers the member `ARGV[1]` in the hash `KEYS[1]`: it may serve for `ARGV[2]` milliseconds, and has handled
+/// everything up to the poke `ARGV[3]`. If it should have been there before (`ARGV[4]` is 1) and was not, others
+/// may be missing as well, and the field `lost` says since when. The hash is kept for `ARGV[5]` milliseconds from now
+/// on if `ARGV[6]` is 1, or if the member is new. Returns the time, as `TIME` does.
+///
+/// Who is new forgets those who may not serve for a minute now, so that the register does not grow with every process
+/// that ever was. Otherwise it reads nothing: whoever reads is told of the next change, and here that is the next beat of
+/// anybody.
+pub(crate) static BEAT: LazyLock<Script> = timed!(
+    "local until_ms = string.format('%.0f', now + ARGV[2]) ",
+    "local is_new = redis.call('HSET', KEYS[1], ARGV[1], until_ms .. ':' .. ARGV[3]) ",
+    "if is_new == 1 then ",
+    "  local members = redis.call('HGETALL', KEYS[1]) ",
+    "  for i = 1, #members, 2 do ",
+    "    local ended = tonumber(string.match(members[i + 1], '^(%d+):')) ",
+    "    if ended and ended + 60000 < now then redis.call('HDEL', KEYS[1], members[i]) end ",
+    "  end ",
+    "end ",
+    "if is_new == 1 and ARGV[4] == '1' then ",
+    "  redis.call('HSET', KEYS[1], 'lost', string.format('%.0f', now)) ",
+    "end ",
+    "if is_new == 1 or ARGV[6] == '1' then redis.call('PEXPIRE', KEYS[1], ARGV[5]) end ",
+    "return time",
+);
+
+/// Sets `KEYS[1]` to a number greater than any before, for `ARGV[1]` milliseconds, and returns it. It follows the
+/// clock, in microseconds, so that it does not start again when the key was lost.
+pub(crate) static POKE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local time = redis.call('TIME') \
+         local last = tonumber(redis.call('GET', KEYS[1]) or 0) or 0 \
+         local next = math.max(last + 1, time[1] * 1000000 + time[2]) \
+         redis.call('SET', KEYS[1], string.format('%.0f', next), 'PX', ARGV[1]) \
+         redis.call('STRLEN', KEYS[1]) \
+         return next",
+    )
+});
+
+/// The least number that any member in the hash `KEYS[1]` has handled which may still serve, as text; a great one if there is
+/// none. Those whose names begin with `ARGV[1]` are the asker's own. `ARGV[2]` is the one of them that stands there unless the
+/// register was lost; then it is not known who else did. A process that was in the register before it was lost has handled nothing, and may
+/// serve for `ARGV[3]` milliseconds from then on.
+pub(crate) static SLOWEST: LazyLock<Script> = timed!(
+    "local own, expected, reach = ARGV[1], ARGV[2], tonumber(ARGV[3]) ",
+    "local fields = redis.call('HGETALL', KEYS[1]) ",
+    "local is_there, slowest = expected == '', 9007199254740991 ",
+    "for i = 1, #fields, 2 do ",
+    "  local id, value = fields[i], fields[i + 1] ",
+    "  if id == expected then is_there = true end ",
+    "  if string.sub(id, 1, #own) ~= own then ",
+    "    local ends, handled = string.match(value, '^(%d+):(%d+)$') ",
+    "    if id == 'lost' and string.match(value, '^%d+$') then ends, handled = value + reach, 0 end ",
+    "    if ends and tonumber(ends) >= now then slowest = math.min(slowest, tonumber(handled)) end ",
+    "  end ",
+    "end ",
+    "if not is_there then slowest = 0 end ",
+    "return string.format('%.0f', slowest)",
+);
+
+/// How many keys the server has evicted, as text; or `full` if it tracks half as many as it does by default, and so may come to forget
+/// some. It touches no key at all.
+pub(crate) static EVICTED: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local stats = redis.call('INFO', 'stats') \
+         local tracked = string.match(stats, 'tracking_total_keys:(%d+)') \
+         if tracked and tonumber(tracked) >= 500000 then return 'full' end \
+         return string.match(stats, 'evicted_keys:(%d+)')",
+    )
+});
+
+/// The state of the cluster as the server sees it, its epoch, and a name for which server holds which slots: another name,
+/// another map. It touches no key, so a server that is cut off answers it as well.
+#[cfg(feature = "cluster")]
+pub(crate) static TOPOLOGY: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local names = {} \
+         for _, range in ipairs(redis.call('CLUSTER', 'SLOTS')) do \
+           local server = tostring(range[3][1]) .. ':' .. range[3][2] .. ' ' .. range[3][3] \
+           names[#names + 1] = range[1] .. '-' .. range[2] .. ' ' .. server \
+         end \
+         local info = redis.call('CLUSTER', 'INFO') \
+         local epoch = string.match(info, 'cluster_current_epoch:(%d+)') \
+         local state = string.match(info, 'cluster_state:(%a+)') \
+         return {state, epoch, redis.sha1hex(epoch .. table.concat(names, ','))}",
+    )
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::record::{MAGIC, TRAILER};
+
+    /// What the slowest member has handled, of these, for a process with two names that begin with `me`.
+    fn slowest(fields: &[(&str, &str)], expected: &str, reach: &str) -> String {
+        let server = redis_harness::RedisServer::start();
+        let clock: u64 = server.cli(&["TIME"]).split('\n').next().unwrap().parse().unwrap();
+        for (field, value) in fields {
+            let value = value.replace("PAST", &format!("{}", (clock - 60) * 1000));
+            server.cli(&[
+                "HSET",
+                "members",
+                field,
+                &value.replace("SOON", &format!("{}", (clock + 60) * 1000)),
+            ]);
+        }
+        server.cli(&["EVAL", SLOWEST.source, "1", "members", "me.", expected, reach])
+    }
+
+    #[test]
+    fn the_slowest_of_those_who_may_serve_counts() {
+        const NOBODY: &str = "9007199254740991";
+        type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
+        let cases: [Case<'_>; 10] = [
+            (&[("me.1", "SOON:0")], "me.1", NOBODY),
+            (
+                &[("me.1", "SOON:0"), ("a", "SOON:7"), ("b", "PAST:0"), ("c", "SOON:1700000000000001")],
+                "me.1",
+                "7",
+            ),
+            (
+                &[("me.1", "SOON:0"), ("me.2", "SOON:0"), ("c", "SOON:1700000000000001")],
+                "me.1",
+                "1700000000000001",
+            ),
+            // Lost, and not known how much of it.
+            (&[], "me.1", "0"),
+            (&[("a", "SOON:7")], "me.1", "0"),
+            (&[], "", NOBODY),
+            (&[("me.1", "SOON:0"), ("lost", "PAST")], "me.1", NOBODY),
+            (&[("me.1", "SOON:0"), ("lost", "SOON")], "me.1", "0"),
+            // What cannot be read is no process.
+            (&[("me.1", "SOON:0"), ("a", ""), ("b", "x:y"), ("c", "SOON"), ("lost", "x")], "me.1", NOBODY),
+            (&[("me.1", "SOON:0"), ("d", "SOON:9:9"), ("e", "-1:5")], "me.1", NOBODY),
+        ];
+        for (fields, expected, result) in cases {
+            assert_eq!(slowest(fields, expected, "100"), result, "{fields:?}");
+        }
+        // A minute ago, and the reach is two.
+        assert_eq!(slowest(&[("me.1", "SOON:0"), ("lost", "PAST")], "me.1", "120000"), "0");
+    }
+
+    #[test]
+    fn the_scripts_and_the_record_agree_on_the_layout() {
+        assert_eq!((TRAILER, MAGIC), (48, b"\xffaside\x02"));
+        for script in [&LEASE, &FILL, &FILL_LARGE, &RENEW, &RELEASE, &FAIL] {
+            assert!(script.source.contains(r"magic = KEYS[1], string.rep('\0', 8), '\255aside\2'"));
+            assert!(script.source.contains("'GETRANGE', key, -48, -1"));
+        }
+    }
+}

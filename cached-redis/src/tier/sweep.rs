@@ -1,0 +1,102 @@
+//! Removing everything that matches a pattern.
+
+use cached_core::{TierError, planted};
+use redis::RedisResult;
+
+use crate::{
+    node::Node,
+    protocol::batch::{Batch, Replies},
+    tier::RedisTier,
+};
+
+/// About how many keys the server goes through in one step.
+const STEP: usize = 1000;
+
+impl RedisTier {
+    /// Goes through all keys. Each step has the budget of a write. Tags and what belongs to the tier itself are spared. How
+    /// many keys were removed.
+    pub(crate) async fn sweep(&self, pattern: &str) -> Result<u64, TierError> {
+        if planted!("pattern-not-swept") {
+            return Ok(0);
+        }
+        let pattern = escape(pattern);
+        let mut removed = 0;
+        let (mut nodes, before) = self.way.survey().await?;
+        for is_again in [false, true] {
+            for node in &nodes {
+                removed += self.sweep_one(node, &pattern).await?;
+            }
+            if is_again {
+                break;
+            }
+            // A key that moved from server to server may have been ahead of the sweep. Then it is with its new one, and is
+            // found the second time, as long as its slot does not move twice within that.
+            let (later, after) = self.way.survey().await?;
+            if before.is_calm_until(&after) {
+                break;
+            }
+            nodes = later;
+        }
+        Ok(removed)
+    }
+
+    async fn sweep_one(&self, node: &Node, pattern: &str) -> Result<u64, TierError> {
+        let budget = node.settings.write_timeout;
+        let reserved = self.way.attached().map(|attached| attached.reserved.as_bytes());
+        let (mut cursor, mut removed, mut line) = (0_u64, 0, None);
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(STEP);
+            let answers = node.change(&Batch::of(scan), budget).await?;
+            // A cursor means nothing to another server.
+            let line = line.get_or_insert_with(|| answers.line.clone());
+            if !line.is_same(&answers.line) {
+                return Err(TierError::Unavailable);
+            }
+            let read = |mut replies: Replies| replies.next::<(u64, Vec<Vec<u8>>)>();
+            let ((next, mut keys), _) = self.way.understand(answers, read)?;
+            keys.retain(|key| reserved.is_none_or(|reserved| !key.starts_with(reserved)));
+            if !keys.is_empty() {
+                removed += self.unlink(&keys).await?;
+            }
+            if next == 0 {
+                return Ok(removed);
+            }
+            cursor = next;
+        }
+    }
+
+    async fn unlink(&self, keys: &[Vec<u8>]) -> Result<u64, TierError> {
+        let mut batch = Batch::new();
+        for key in keys {
+            batch.add(redis::cmd("UNLINK").arg(key).clone());
+        }
+        let read =
+            |mut replies: Replies| keys.iter().map(|_| replies.next::<u64>()).sum::<RedisResult<u64>>();
+        Ok(self.change(batch, read).await?.0)
+    }
+}
+
+/// Redis' own patterns know more than `*`.
+fn escape(pattern: &str) -> String {
+    let mut escaped = String::with_capacity(pattern.len());
+    for character in pattern.chars() {
+        if matches!(character, '?' | '[' | ']' | '\\' | '^') {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_star_stays_special() {
+        assert_eq!(escape("a:*:b"), "a:*:b");
+        assert_eq!(escape(r"[a-z]?\^*"), r"\[a-z\]\?\\\^*");
+        assert_eq!(escape("ü"), "ü");
+    }
+}

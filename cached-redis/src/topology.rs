@@ -1,0 +1,267 @@
+//! To one server, or to the cluster that holds the key.
+
+use std::{ops::Deref, sync::Arc};
+
+use cached_core::{Attachment, Budget, Line, TierCause, TierError};
+use redis::RedisResult;
+use tokio::sync::watch;
+
+use crate::{
+    availability::status::RedisState,
+    cluster::{Cluster, Survey},
+    connect::settings::Settings,
+    node::{
+        Answers, Node,
+        heartbeat::{Member, identity},
+        transfers::Patience,
+    },
+    protocol::{
+        batch::{Batch, Replies},
+        failure::{Failure, Verdict},
+    },
+    tier::health::RedisHealth,
+    tracking::push::{Attached, Post, Watch},
+};
+
+/// Where operations go.
+#[derive(Debug)]
+pub(crate) enum Way {
+    One(Box<Node>),
+    Many(Cluster),
+}
+
+/// A server to go through.
+pub(crate) enum Visited<'a> {
+    One(&'a Node),
+    Many(Arc<Node>),
+}
+
+impl Way {
+    pub(crate) fn to_one(settings: Settings) -> Self {
+        let settings = Arc::new(settings);
+        Self::One(Box::new(Node::new(settings, Member::new(identity()), Watch::default())))
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        match self {
+            Self::One(node) => &node.settings,
+            Self::Many(cluster) => cluster.settings(),
+        }
+    }
+
+    /// For people: without user and password.
+    pub(crate) fn label(&self) -> String {
+        match self {
+            Self::One(node) => format!("{:?}", node.settings.endpoint),
+            Self::Many(cluster) => cluster.label(),
+        }
+    }
+
+    /// How it stands, for people.
+    pub(crate) fn stand(&self) -> String {
+        match self {
+            Self::One(node) => format!("{:?}", node.link.state()),
+            Self::Many(cluster) => format!("{:?}", cluster.state()),
+        }
+    }
+
+    pub(crate) fn attach(&self, attachment: Attachment) {
+        match self {
+            Self::One(node) => {
+                let watcher = Arc::clone(&attachment.watcher);
+                node.condition().on_change(move || watcher.standing_changed());
+                node.attach(attachment);
+            }
+            Self::Many(cluster) => cluster.attach(&attachment),
+        }
+    }
+
+    pub(crate) fn attached(&self) -> Option<&Attached> {
+        match self {
+            Self::One(node) => node.watch.attached(),
+            Self::Many(cluster) => cluster.attached(),
+        }
+    }
+
+    pub(crate) fn ready(&self) -> bool {
+        match self {
+            Self::One(node) => node.ready(),
+            Self::Many(cluster) => cluster.ready(),
+        }
+    }
+
+    /// Has it connected, and waits for the outcome of the first attempt.
+    pub(crate) async fn connected(&self) -> Result<(), TierCause> {
+        match self {
+            Self::One(node) => node.connected().await,
+            Self::Many(cluster) => cluster.connected().await,
+        }
+    }
+
+    /// Runs what somebody waits for before he has a value, unless he would wait in vain.
+    pub(crate) async fn read(&self, batch: &Batch, budget: Budget) -> Result<Answers, TierError> {
+        let budget = budget.of_read(self.settings().read_timeout);
+        match self {
+            Self::One(node) => node.read(batch, budget).await,
+            Self::Many(cluster) => Box::pin(cluster.read(batch, budget)).await,
+        }
+    }
+
+    /// Runs what writes.
+    pub(crate) async fn change(&self, batch: &Batch, budget: Budget) -> Result<Answers, TierError> {
+        let budget = budget.of_write(self.settings().write_timeout);
+        match self {
+            Self::One(node) => node.change(batch, budget).await,
+            Self::Many(cluster) => cluster.change(batch, budget).await,
+        }
+    }
+
+    /// As [`read`](Self::read), over the connections for large values.
+    pub(crate) async fn read_large(
+        &self,
+        batch: &Batch,
+        bytes: usize,
+        patience: Patience,
+    ) -> Result<Answers, TierError> {
+        match self {
+            Self::One(node) => node.read_large(batch, bytes, patience).await,
+            Self::Many(cluster) => cluster.read_large(batch, bytes, patience).await,
+        }
+    }
+
+    /// As [`change`](Self::change), over the connections for large values.
+    pub(crate) async fn change_large(
+        &self,
+        batch: &Batch,
+        bytes: usize,
+        patience: Patience,
+    ) -> Result<Answers, TierError> {
+        match self {
+            Self::One(node) => node.change_large(batch, bytes, patience).await,
+            Self::Many(cluster) => cluster.change_large(batch, bytes, patience).await,
+        }
+    }
+
+    /// What came over this line does not fit the questions.
+    pub(crate) fn distrust(&self, line: &Line) {
+        self.nodes().iter().for_each(|node| node.distrust(line));
+    }
+
+    /// All servers that are known.
+    pub(crate) fn nodes(&self) -> Vec<Visited<'_>> {
+        match self {
+            Self::One(node) => vec![Visited::One(node)],
+            Self::Many(cluster) => cluster.nodes().iter().cloned().map(Visited::Many).collect(),
+        }
+    }
+
+    /// Keys by the server that holds them, if that are several: their places.
+    pub(crate) fn by_server<'a>(
+        &self,
+        keys: impl ExactSizeIterator<Item = &'a str>,
+    ) -> Option<Vec<Vec<usize>>> {
+        match self {
+            Self::Many(cluster) if keys.len() > 1 => cluster.by_server(keys),
+            _ => None,
+        }
+    }
+
+    /// All servers that hold keys, and who of them holds what.
+    pub(crate) async fn survey(&self) -> Result<(Vec<Visited<'_>>, Survey), TierError> {
+        match self {
+            Self::One(node) => Ok((vec![Visited::One(node)], Survey::default())),
+            Self::Many(cluster) => {
+                let (nodes, survey) = cluster.survey().await?;
+                Ok((nodes.into_iter().map(Visited::Many).collect(), survey))
+            }
+        }
+    }
+
+    /// Where processes register, all together.
+    pub(crate) fn posts(&self) -> Vec<Post> {
+        match self {
+            Self::One(_) => self.attached().map(|attached| attached.post.clone()).into_iter().collect(),
+            Self::Many(cluster) => cluster.posts(),
+        }
+    }
+
+    /// This process, where it must stand in the register of a post unless that was lost.
+    pub(crate) fn member_at(&self, post: usize) -> Option<String> {
+        let nodes = self.nodes();
+        let member = nodes.iter().find(|node| node.member.registered_at() == Some(post));
+        member.map(|node| node.member.id.clone())
+    }
+
+    /// What the names of this process begin with in a register.
+    pub(crate) fn own_begin(&self) -> &str {
+        match self {
+            Self::One(node) => &node.member.id,
+            Self::Many(cluster) => cluster.identity(),
+        }
+    }
+
+    /// Has the connection for large values made anew that leads to the server of this key.
+    pub(crate) fn renew_large(&self, key: &str) {
+        match self {
+            Self::One(node) => node.renew_large(),
+            Self::Many(cluster) => cluster.renew_large(key),
+        }
+    }
+
+    /// Takes leave of the other processes, and of the servers.
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::One(node) => node.close().await,
+            Self::Many(cluster) => cluster.close().await,
+        }
+    }
+
+    /// What the answers say, and over which line.
+    pub(crate) fn understand<T>(
+        &self,
+        answers: Answers,
+        read: impl FnOnce(Replies) -> RedisResult<T>,
+    ) -> Result<(T, Arc<Line>), TierError> {
+        let Answers { replies, line } = answers;
+        let understood = read(replies).map_err(|error| {
+            let Failure { error, verdict } = error.into();
+            if verdict == Verdict::Broken {
+                self.distrust(&line);
+            }
+            error
+        })?;
+        Ok((understood, line))
+    }
+
+    pub(crate) fn state(&self) -> RedisState {
+        match self {
+            Self::One(node) => node.condition().state(),
+            Self::Many(cluster) => cluster.state(),
+        }
+    }
+
+    pub(crate) fn watch_state(&self) -> watch::Receiver<RedisState> {
+        match self {
+            Self::One(node) => node.condition().watch(),
+            Self::Many(cluster) => cluster.watch_state(),
+        }
+    }
+
+    pub(crate) fn health(&self) -> RedisHealth {
+        match self {
+            Self::One(node) => node.health(),
+            Self::Many(cluster) => cluster.health(),
+        }
+    }
+}
+
+impl Deref for Visited<'_> {
+    type Target = Node;
+
+    fn deref(&self) -> &Node {
+        match self {
+            Self::One(node) => node,
+            Self::Many(node) => node,
+        }
+    }
+}
