@@ -23,8 +23,9 @@
 //! `tls`: `rediss://`, over rustls. `sentinel`: `redis-sentinel://`, a primary that is found through Redis Sentinel.
 //! `cluster`: `redis-cluster://`, the primaries of a Redis Cluster.
 //!
-//! The path of an operation is `tier` → `way` → (`cluster`) → `node` → `gate` → `link` → `batch` or `reads` → Redis; `supervisor` runs beside
-//! it and owns the connection, `heartbeat` proves that what was read over it still holds, and `watch` hears what does not.
+//! The rooms, each of which uses only those before it: `protocol`, `connect`, `availability`, `tracking`, `node`, `cluster`, `topology`,
+//! `tier`. An operation goes down through them: `tier` → `topology` → (`cluster`) → `node` → its gate → its link → Redis. Beside it the
+//! node's supervisor owns the connection, its heartbeat proves that what was read over it still holds, and `tracking` hears what does not.
 
 mod availability;
 #[cfg_attr(not(feature = "cluster"), path = "cluster/disabled.rs")]
@@ -39,10 +40,9 @@ mod tier;
 mod topology;
 mod tracking;
 
-pub use availability::status::{RedisState, RedisStateWatch};
-pub use connect::credentials::{Credentials, CredentialsError, CredentialsProvider};
-pub use tier::{
-    RedisTier,
-    builder::RedisTierBuilder,
+pub use availability::{
     health::{LargeHealth, RedisHealth},
+    status::{RedisState, RedisStateWatch},
 };
+pub use connect::credentials::{Credentials, CredentialsError, CredentialsProvider};
+pub use tier::{RedisTier, builder::RedisTierBuilder};

@@ -7,7 +7,7 @@ use redis::RedisResult;
 use tokio::sync::watch;
 
 use crate::{
-    availability::status::RedisState,
+    availability::{health::RedisHealth, status::RedisState},
     cluster::{Cluster, Survey},
     connect::settings::Settings,
     node::{
@@ -19,8 +19,10 @@ use crate::{
         batch::{Batch, Replies},
         failure::{Failure, Verdict},
     },
-    tier::health::RedisHealth,
-    tracking::push::{Attached, Post, Watch},
+    tracking::{
+        attachment::{Attached, Post},
+        push::Watch,
+    },
 };
 
 /// Where operations go.

@@ -4,4 +4,5 @@ pub(crate) mod awaited;
 pub(crate) mod backoff;
 pub(crate) mod breaker;
 pub(crate) mod gate;
+pub(crate) mod health;
 pub(crate) mod status;

@@ -14,8 +14,6 @@ use cached_core::TierCause;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::tier::RedisTier;
-
 /// How it stands with Redis.
 ///
 /// Nobody has to look at it: calls of cached functions are answered in every state.
@@ -52,9 +50,9 @@ impl fmt::Display for RedisState {
     }
 }
 
-/// Follows the [state](RedisState) of a tier; made by [`RedisTier::watch_state`].
+/// Follows the [state](RedisState) of a tier; made by [`RedisTier::watch_state`](crate::RedisTier::watch_state).
 #[derive(Clone, Debug)]
-pub struct RedisStateWatch(watch::Receiver<RedisState>);
+pub struct RedisStateWatch(pub(crate) watch::Receiver<RedisState>);
 
 impl RedisStateWatch {
     /// The state now.
@@ -72,37 +70,6 @@ impl RedisStateWatch {
             Ok(()) => *self.0.borrow_and_update(),
             Err(_) => pending().await,
         }
-    }
-}
-
-impl RedisTier {
-    /// How it stands with Redis now. This asks nobody.
-    pub fn state(&self) -> RedisState {
-        self.way.state()
-    }
-
-    /// Follows the state.
-    ///
-    /// ```
-    /// use cached_redis::{RedisState, RedisTier};
-    ///
-    /// # async fn alert(_: RedisState) {}
-    /// # async fn example() -> Result<(), cached_core::Error> {
-    /// let tier = RedisTier::builder("redis://127.0.0.1:6379/").build()?;
-    /// let mut watch = tier.watch_state();
-    /// tokio::spawn(async move {
-    ///     loop {
-    ///         match watch.changed().await {
-    ///             RedisState::Up => println!("Redis works again"),
-    ///             state => alert(state).await,
-    ///         }
-    ///     }
-    /// });
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn watch_state(&self) -> RedisStateWatch {
-        RedisStateWatch(self.way.watch_state())
     }
 }
 

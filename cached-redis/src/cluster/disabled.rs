@@ -3,16 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use cached_core::{Attachment, Error, TierCause, TierError};
-use redis::RedisResult;
 use tokio::sync::watch;
 
 use crate::{
-    availability::status::RedisState,
-    connect::{connection::Connection, endpoint::Endpoint, settings::Settings},
+    availability::{health::RedisHealth, status::RedisState},
+    connect::{endpoint::Endpoint, settings::Settings},
     node::{Answers, Node, transfers::Patience},
-    protocol::batch::{Batch, Replies},
-    tier::health::RedisHealth,
-    tracking::push::{Attached, Post},
+    protocol::batch::Batch,
+    tracking::attachment::{Attached, Post},
 };
 
 /// There is none.
@@ -120,39 +118,5 @@ impl Survey {
     #[expect(clippy::unused_self, reason = "as the other")]
     pub(crate) fn is_calm_until(&self, _: &Self) -> bool {
         true
-    }
-}
-
-/// There is nobody to tell.
-#[derive(Debug)]
-pub(crate) enum Scout {}
-
-/// A server that is alone has everything.
-#[derive(Debug)]
-pub(crate) enum Territory {}
-
-impl Territory {
-    pub(crate) fn new(scout: &Scout) -> Self {
-        match *scout {}
-    }
-
-    pub(crate) fn ask(&self, _: &mut Batch) {
-        match *self {}
-    }
-
-    pub(crate) fn has_changed(&mut self, _: &mut Replies) -> Option<bool> {
-        match *self {}
-    }
-
-    pub(crate) async fn survey(&mut self, _: &mut Connection) -> RedisResult<bool> {
-        match *self {}
-    }
-
-    pub(crate) fn post(&mut self) -> Option<Post> {
-        match *self {}
-    }
-
-    pub(crate) fn choose_another_post(&mut self) {
-        match *self {}
     }
 }

@@ -27,7 +27,10 @@ use futures_util::future::{Either, select};
 use tokio::{runtime::Handle, sync::watch, time::timeout};
 
 use crate::{
-    availability::status::RedisState,
+    availability::{
+        health::{LargeHealth, RedisHealth},
+        status::RedisState,
+    },
     connect::{
         endpoint::Endpoint,
         settings::{Addresses, Settings},
@@ -38,8 +41,11 @@ use crate::{
         transfers::Patience,
     },
     protocol::batch::Batch,
-    tier::health::{LargeHealth, RedisHealth},
-    tracking::push::{Attached, Post, Watch},
+    tracking::{
+        attachment::{Attached, Post},
+        cluster_view::{ClusterView, OwnedSlots},
+        push::Watch,
+    },
 };
 
 use self::{
@@ -49,7 +55,8 @@ use self::{
 };
 pub(crate) use futures_util::future::join_all as all;
 
-pub(crate) use self::{survey::Survey, territory::Territory};
+pub(crate) use self::survey::Survey;
+use self::territory::Territory;
 
 /// A cluster.
 #[derive(Debug)]
@@ -457,6 +464,12 @@ impl Shared {
         if let Some(attached) = self.attached.get() {
             attached.attachment().watcher.standing_changed();
         }
+    }
+}
+
+impl ClusterView for Scout {
+    fn connected(&self) -> Box<dyn OwnedSlots> {
+        Box::new(Territory::new(self))
     }
 }
 

@@ -1,5 +1,6 @@
 //! What one server of a cluster holds, as its heartbeat learns it.
 
+use async_trait::async_trait;
 use redis::{RedisResult, Value};
 
 use super::{
@@ -13,7 +14,7 @@ use crate::{
         batch::{Batch, Replies},
         scripts::TOPOLOGY,
     },
-    tracking::push::Post,
+    tracking::{attachment::Post, cluster_view::OwnedSlots},
 };
 
 /// What one server holds.
@@ -22,7 +23,7 @@ use crate::{
 /// way. So each heartbeat looks whether something is otherwise in the cluster, and what was read over a connection whose
 /// server has lost a slot has to be asked for again.
 #[derive(Debug)]
-pub(crate) struct Territory {
+pub(super) struct Territory {
     scout: Scout,
     /// Names the map that `held` is from; `None` if it is not known.
     digest: Option<String>,
@@ -34,19 +35,24 @@ pub(crate) struct Territory {
 }
 
 impl Territory {
-    pub(crate) fn new(scout: &Scout) -> Self {
+    pub(super) fn new(scout: &Scout) -> Self {
         Self { scout: scout.clone(), digest: None, epoch: 0, held: Held::default(), post: None }
     }
 
-    /// Asks whether something has changed.
-    #[expect(clippy::unused_self, reason = "only who has one asks")]
-    pub(crate) fn ask(&self, batch: &mut Batch) {
+    /// Those that the server has.
+    fn posts(&self) -> Vec<Post> {
+        let posts = self.scout.posts();
+        posts.into_iter().filter(|post| self.held.has(slot_of_post(post.number))).collect()
+    }
+}
+
+#[async_trait]
+impl OwnedSlots for Territory {
+    fn ask(&self, batch: &mut Batch) {
         batch.add_script(&TOPOLOGY, "", &[""; 0]);
     }
 
-    /// Reads the answer; `None` if the server is cut off from the others, so that somebody else may have what it holds. One
-    /// that does not say anything is asked for everything.
-    pub(crate) fn has_changed(&mut self, replies: &mut Replies) -> Option<bool> {
+    fn has_changed(&mut self, replies: &mut Replies) -> Option<bool> {
         let said = replies.next::<(String, u64, String)>().ok();
         if said.as_ref().map(|(_, _, digest)| digest) != self.digest.as_ref() {
             self.digest = None;
@@ -55,8 +61,7 @@ impl Territory {
         (!is_cut_off).then_some(self.digest.is_none())
     }
 
-    /// Asks for everything, unless it is known; whether the server has lost something.
-    pub(crate) async fn survey(&mut self, connection: &mut Connection) -> RedisResult<bool> {
+    async fn survey(&mut self, connection: &mut Connection) -> RedisResult<bool> {
         if self.digest.is_some() {
             return Ok(false);
         }
@@ -81,28 +86,20 @@ impl Territory {
         Ok(has_lost)
     }
 
-    /// Where this process registers, if the server has such a place: as a rule the first one, so that all see when it was
-    /// lost. It stays there as long as it can.
-    pub(crate) fn post(&mut self) -> Option<Post> {
+    /// As a rule the first place that the server has, so that all see when it was lost. It stays there as long as it can.
+    fn post(&mut self) -> Option<Post> {
         if self.post.is_none() {
             self.post = self.posts().into_iter().next();
         }
         self.post.clone()
     }
 
-    /// The slot of the post is on its way to another server.
-    pub(crate) fn choose_another_post(&mut self) {
+    fn choose_another_post(&mut self) {
         self.digest = None;
         let number = self.post.as_ref().map(|post| post.number);
         let posts = self.posts();
         let later = posts.iter().find(|post| Some(post.number) > number);
         self.post = later.or(posts.first()).cloned();
-    }
-
-    /// Those that the server has.
-    fn posts(&self) -> Vec<Post> {
-        let posts = self.scout.posts();
-        posts.into_iter().filter(|post| self.held.has(slot_of_post(post.number))).collect()
     }
 }
 

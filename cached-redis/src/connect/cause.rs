@@ -2,11 +2,7 @@
 //!
 //! Only words that are known are taken from what a server says. The rest may hold keys, names and addresses.
 
-use std::{
-    error::Error,
-    io,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{error::Error, io, sync::Arc};
 
 use cached_core::TierCause;
 use redis::{ErrorKind, RedisError, ServerError};
@@ -180,24 +176,6 @@ fn not_permitted(details: &str) -> TierCause {
         None => KEYS,
     };
     TierCause::NotPermitted(what.to_owned())
-}
-
-/// What an attempt to connect is at: the cause, if its time is over then.
-#[derive(Debug)]
-pub(crate) struct Stage(Mutex<TierCause>);
-
-impl Stage {
-    pub(crate) fn new() -> Self {
-        Self(Mutex::new(TierCause::Timeout))
-    }
-
-    pub(crate) fn is(&self, cause: TierCause) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = cause;
-    }
-
-    pub(crate) fn cause(&self) -> TierCause {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
 }
 
 #[cfg(test)]

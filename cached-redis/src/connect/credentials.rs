@@ -5,7 +5,7 @@ use std::{fmt, future::Future, sync::Arc};
 use async_trait::async_trait;
 use cached_core::TierCause;
 
-use crate::connect::cause::Stage;
+use crate::connect::stage::Stage;
 
 /// What a provider of credentials may fail with. Nothing of it is shown: the cause is
 /// [`TierCause::Credentials`], as its text may hold a secret.

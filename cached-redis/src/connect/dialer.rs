@@ -15,9 +15,10 @@ use tokio::{
 };
 
 use crate::connect::{
-    cause::{self, Stage},
+    cause::{self},
     connection::Connection,
     credentials::Identity,
+    stage::Stage,
     tls::{Tls, TlsStream},
 };
 

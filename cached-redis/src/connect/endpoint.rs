@@ -9,12 +9,13 @@ use redis::{
 };
 
 use crate::connect::{
-    cause::{self, Stage},
+    cause::{self},
     connection::Connection,
     credentials::{CredentialsProvider, Identity},
     dialer::Dialer,
     query::Query,
     sentinel::{Sentinels, Told},
+    stage::Stage,
     tls::{Certificates, Tls},
 };
 

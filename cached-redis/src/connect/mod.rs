@@ -9,5 +9,6 @@ pub(crate) mod query;
 #[cfg_attr(not(feature = "sentinel"), path = "sentinel_disabled.rs")]
 pub(crate) mod sentinel;
 pub(crate) mod settings;
+pub(crate) mod stage;
 #[cfg_attr(not(feature = "tls"), path = "tls_disabled.rs")]
 pub(crate) mod tls;

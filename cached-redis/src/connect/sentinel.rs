@@ -13,10 +13,11 @@ use redis::{
 use tokio::time::timeout;
 
 use crate::connect::{
-    cause::{self, Stage},
+    cause::{self},
     connection::Connection,
     credentials::Identity,
     dialer::Dialer,
+    stage::Stage,
 };
 
 /// The port of a sentinel that is given without one.

@@ -6,18 +6,20 @@ use cached_core::TierCause;
 use redis::{AsyncConnectionConfig, ProtocolVersion, aio::SendError};
 
 use crate::{
-    cluster::Territory,
     connect::{
-        cause::{self, Stage},
+        cause::{self},
         connection::Connection,
         credentials::Identity,
         endpoint::Unopened,
         query::Protocol,
         settings::Settings,
+        stage::Stage,
     },
     tracking::{
+        cluster_view::OwnedSlots,
         mode::Tracking,
         push::{Ear, Watch},
+        trial,
     },
 };
 
@@ -36,7 +38,7 @@ pub(crate) struct Connected {
     /// Whether another connection may speak a newer protocol.
     pub(crate) is_makeshift: bool,
     /// What the server has of its cluster, if it is in one.
-    pub(crate) territory: Option<Territory>,
+    pub(crate) slots: Option<Box<dyn OwnedSlots>>,
 }
 
 /// A new connection: the server has answered over it.
@@ -81,23 +83,23 @@ pub(crate) async fn connect(
         }
     };
     endpoint.confirm(&server, &mut connection).await?;
-    let mut territory = watch.scout.as_ref().map(Territory::new);
-    let post = match &mut territory {
+    let mut slots = watch.cluster.as_ref().map(|view| view.connected());
+    let post = match &mut slots {
         None => watch.attached().map(|attached| attached.post.clone()),
-        Some(territory) => {
-            territory.survey(&mut connection).await.map_err(|error| cause::of_survey(&error))?;
-            territory.post()
+        Some(slots) => {
+            slots.survey(&mut connection).await.map_err(|error| cause::of_survey(&error))?;
+            slots.post()
         }
     };
     let echo = post.as_ref().map(|post| post.echo.as_str());
     let (tracking, deaf) = if watch.is_mute {
         (Tracking::Off, None)
     } else if speaks_resp3 {
-        let started = Tracking::start(&mut connection, &ear, echo).await;
+        let started = trial::start(&mut connection, &ear, echo).await;
         started.map_err(|error| cause::of_error(&error))?
     } else {
         (Tracking::Off, Some(TierCause::NoResp3))
     };
     let is_makeshift = !speaks_resp3 && protocol == Protocol::Any && !watch.is_mute;
-    Ok(Connected { connection, ear, tracking, deaf, is_makeshift, territory })
+    Ok(Connected { connection, ear, tracking, deaf, is_makeshift, slots })
 }

@@ -21,12 +21,11 @@ use tokio::time::{timeout, timeout_at};
 
 use crate::{
     availability::awaited::within,
-    cluster::Territory,
     connect::{
         cause,
         settings::{HEARTBEAT, LONGEST, Settings, millis},
     },
-    node::link::{Link, Session},
+    node::{link::Link, session::Session},
     protocol::{
         batch::{Batch, Replies},
         failure::{Failure, Verdict},
@@ -35,9 +34,12 @@ use crate::{
     },
     tracking::{
         acks::{Delay, Readings},
+        attachment::{Attached, Post},
+        cluster_view::OwnedSlots,
         echo::{Asked, Echo},
         mode::Tracking,
-        push::{Attached, Ear, Post, Watch},
+        push::{Ear, Watch},
+        trial,
     },
 };
 
@@ -127,7 +129,7 @@ pub(crate) struct Heartbeat {
     /// Whether nothing was asked over this connection yet.
     pub(crate) is_first: bool,
     /// What the server has of its cluster, if it is in one.
-    pub(crate) territory: Option<Territory>,
+    pub(crate) slots: Option<Box<dyn OwnedSlots>>,
     /// Where this process registered the last time, if its server is in a cluster.
     pub(crate) post: Option<usize>,
     /// Whether it speaks an older protocol only because the server did not know the newer one.
@@ -366,8 +368,8 @@ impl Heartbeat {
         if plan.asks_time {
             questions.add(redis::cmd("TIME"));
         }
-        if let Some(territory) = &self.territory {
-            territory.ask(&mut questions);
+        if let Some(slots) = &self.slots {
+            slots.ask(&mut questions);
         }
         if attached.is_none() {
             questions.add(redis::cmd("PING"));
@@ -382,7 +384,7 @@ impl Heartbeat {
             self.learn_time(replies.next(), sent);
         }
         self.tell_beaten(sent, was_late);
-        match self.territory.as_mut().map(|territory| territory.has_changed(&mut replies)) {
+        match self.slots.as_mut().map(|slots| slots.has_changed(&mut replies)) {
             Some(None) => {
                 if plan.turns {
                     self.tracking.lose_turn();
@@ -413,16 +415,16 @@ impl Heartbeat {
     /// Finds out what the server has of its cluster, unless that is known. What it does not have any more is another one's,
     /// and nobody says so of each key.
     async fn survey(&mut self) -> Result<(), End> {
-        let Some(territory) = &mut self.territory else { return Ok(()) };
-        let surveyed = timeout(self.settings.connect_timeout, territory.survey(&mut self.session.connection));
+        let Some(slots) = &mut self.slots else { return Ok(()) };
+        let surveyed = timeout(self.settings.connect_timeout, slots.survey(&mut self.session.connection));
         let has_lost = surveyed.await.map_err(|_| End::Broken)?.map_err(|_| End::Broken)?;
         if has_lost { Err(End::Moved) } else { Ok(()) }
     }
 
     /// Where this process registers.
     fn post(&mut self, attached: &Attached) -> Option<Post> {
-        let Some(territory) = &mut self.territory else { return Some(attached.post.clone()) };
-        let post = territory.post();
+        let Some(slots) = &mut self.slots else { return Some(attached.post.clone()) };
+        let post = slots.post();
         let number = post.as_ref().map(|post| post.number);
         if number != self.post {
             // Another one's number says nothing here.
@@ -560,8 +562,8 @@ impl Heartbeat {
         let runs_no_scripts = refused.is_some_and(|cause| cause::is_of_scripts(&cause));
         // A post moves with its slot; there may be another one.
         let is_redirected = is_redirected(poke.as_ref()) || is_redirected(beat.as_ref());
-        if is_redirected && let Some(territory) = &mut self.territory {
-            territory.choose_another_post();
+        if is_redirected && let Some(slots) = &mut self.slots {
+            slots.choose_another_post();
         }
         match poke.map(verdict) {
             Some(Ok(poke)) => {
@@ -651,7 +653,7 @@ impl Heartbeat {
     async fn try_again(&mut self, post: Option<&Post>) -> Result<(), End> {
         self.last_try = Instant::now();
         let echo = post.map(|post| post.echo.as_str());
-        let started = Tracking::start(&mut self.session.connection, &self.ear, echo);
+        let started = trial::start(&mut self.session.connection, &self.ear, echo);
         let tracking = timeout(self.settings.connect_timeout, started).await;
         if tracking.map_err(|_| End::Broken)?.map_err(|_| End::Broken)?.0.is_on() {
             self.link.note(&self.session, Verdict::Refusing);

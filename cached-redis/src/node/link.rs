@@ -19,7 +19,7 @@ use crate::{
         status::Condition,
     },
     connect::connection::Connection,
-    node::{reads::Reads, transfers::Transfers},
+    node::{reads::Reads, session::Session, transfers::Transfers},
     protocol::{failure::Verdict, server_clock::ServerClock},
 };
 
@@ -71,22 +71,6 @@ pub(crate) enum State {
     Up(Arc<Session>),
     /// Not connected, for this reason: an operation fails at once.
     Down(TierCause),
-}
-
-/// A connection, and its number among all connections of this link.
-#[derive(Clone)]
-pub(crate) struct Session {
-    pub(crate) connection: Connection,
-    /// How fresh what was read over it is.
-    pub(crate) line: Arc<Line>,
-    /// Whether the server tells over it what changed.
-    pub(crate) is_tracking: bool,
-    /// Why it does not.
-    deaf: Option<TierCause>,
-    pub(crate) clock: Arc<ServerClock>,
-    /// Whether it goes on over the connection of the one before.
-    is_renewed: bool,
-    id: u64,
 }
 
 /// The newest sessions of which operations reported something.
@@ -439,12 +423,6 @@ impl Link {
             State::Up(session) => Some(Arc::clone(session)),
             State::Connecting | State::Down(_) => None,
         }
-    }
-}
-
-impl fmt::Debug for Session {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("id", &self.id).finish_non_exhaustive()
     }
 }
 

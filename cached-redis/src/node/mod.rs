@@ -1,9 +1,12 @@
 //! One server, and the connection to it.
 
 pub(crate) mod establish;
+mod health;
 pub(crate) mod heartbeat;
 pub(crate) mod link;
 pub(crate) mod reads;
+mod ride;
+pub(crate) mod session;
 pub(crate) mod supervisor;
 pub(crate) mod transfers;
 
@@ -31,16 +34,17 @@ use crate::{
     connect::{cause, settings::Settings},
     node::{
         heartbeat::Member,
-        link::{Link, Session},
-        reads::{Got, Reading, Reads},
+        link::Link,
+        reads::{Got, Reading},
+        session::Session,
         supervisor::Supervision,
-        transfers::{Patience, Transfer},
+        transfers::{LONGEST_TRANSFER, Patience, Transfer},
     },
     protocol::{
         batch::{Batch, Replies},
+        commands::whole,
         failure::{Failure, Verdict},
     },
-    tier::{large, whole},
     tracking::push::Watch,
 };
 
@@ -78,7 +82,7 @@ impl Node {
     /// The connection for large values; the main one, if there can be no other.
     fn large(&self) -> Result<&Self, TierError> {
         let large = self.large.get_or_init(|| {
-            let settings = Arc::new(large::settings(&self.settings));
+            let settings = Arc::new(large_settings(&self.settings));
             Box::new(Self::new(settings, Member::new(String::new()), Watch::mute()))
         });
         // Asked after it was made: what closes this one looks after it has said so.
@@ -238,7 +242,7 @@ impl Node {
 
     /// The server has refused something.
     fn refused(&self, session: &Session, cause: TierCause, verdict: Verdict) {
-        if cause == TierCause::IsCluster && self.watch.scout.is_none() {
+        if cause == TierCause::IsCluster && self.watch.cluster.is_none() {
             self.link.misled(session);
         }
         self.link.refused(session, cause, verdict);
@@ -341,7 +345,7 @@ impl Node {
         let runtime = Handle::try_current().ok()?;
         self.link.reads.join(key, budget, &runtime).or_else(|| {
             let session = self.current(Instant::now())?;
-            Reads::begin(&self.link, &self.watch, key, session, budget, &runtime)
+            ride::begin(&self.link, &self.watch, key, session, budget, &runtime)
         })
     }
 
@@ -430,5 +434,15 @@ impl Drop for Node {
         {
             runtime.spawn(leave);
         }
+    }
+}
+
+/// The settings of a connection for large values.
+fn large_settings(main: &Settings) -> Settings {
+    Settings {
+        // A check may have to wait for what was asked before.
+        check_timeout: main.check_timeout.saturating_add(2 * LONGEST_TRANSFER),
+        has_substitute: true,
+        ..main.clone()
     }
 }

@@ -7,7 +7,6 @@
 //! The task is nobody's: a caller that goes away leaves his seat empty, and no other one notices.
 
 use std::{
-    future::poll_fn,
     mem,
     pin::Pin,
     sync::{
@@ -23,14 +22,11 @@ use redis::{Pipeline, Value};
 use tokio::runtime::{Handle, Id};
 
 use crate::{
-    availability::{
-        awaited::{Vigil, within},
-        breaker::Waited,
+    node::session::Session,
+    protocol::{
+        commands::{filled, whole},
+        failure::{Failure, Verdict},
     },
-    node::link::{Link, Session},
-    protocol::failure::{Failure, Verdict},
-    tier::{filled, whole},
-    tracking::push::Watch,
 };
 
 /// So many others must wait for a read to go along with them. With fewer, the task costs more than it saves.
@@ -82,7 +78,7 @@ impl Got {
     }
 }
 
-fn bytes(answer: Value) -> Result<Option<Vec<u8>>, Failure> {
+pub(super) fn bytes(answer: Value) -> Result<Option<Vec<u8>>, Failure> {
     match answer {
         // No string of ours is empty.
         Value::BulkString(bytes) => Ok(filled(bytes)),
@@ -94,19 +90,19 @@ fn bytes(answer: Value) -> Result<Option<Vec<u8>>, Failure> {
 
 /// Some reads, and those who wait for them.
 #[derive(Debug)]
-struct Round {
+pub(super) struct Round {
     /// Who waits in another runtime must not depend on this one.
     runtime: Id,
     /// Of each of them.
-    budget: Duration,
-    session: Arc<Session>,
+    pub(super) budget: Duration,
+    pub(super) session: Arc<Session>,
     most: usize,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
-struct State {
-    ask: Pipeline,
+pub(super) struct State {
+    pub(super) ask: Pipeline,
     seats: Vec<Seat>,
     clock: Option<u64>,
     /// Of the task, while it waits to set off.
@@ -136,25 +132,25 @@ impl Reads {
         Some(seated.go())
     }
 
-    /// The same in a new round over this connection.
-    pub(crate) fn begin(
-        link: &Arc<Link>,
-        watch: &Arc<Watch>,
+    /// The same in a new round over this connection, for which a task is to be spawned; or in one that another thread has begun
+    /// meanwhile.
+    pub(super) fn begin(
+        &self,
         key: &str,
         session: Arc<Session>,
         budget: Duration,
         runtime: &Handle,
-    ) -> Option<Reading> {
-        let most = link.reads.most();
+    ) -> Option<(Reading, Option<Arc<Round>>)> {
+        let most = self.most();
         let ask = Pipeline::with_capacity(most);
         let state = State { ask, seats: Vec::with_capacity(most), clock: None, driver: None };
         let state = Mutex::new(state);
         let round = Arc::new(Round { runtime: runtime.id(), budget, session, most, state });
-        let mut traffic = lock(&link.reads.traffic);
+        let mut traffic = lock(&self.traffic);
         // Another thread may have been faster.
         if let Some(seated) = traffic.seat(key, budget, runtime) {
             drop(traffic);
-            return Some(seated.go());
+            return Some((seated.go(), None));
         }
         let seated = round.seat(key)?;
         // One that was there takes in nobody any more, and need not wait for more.
@@ -164,12 +160,7 @@ impl Reads {
         if let Some(waker) = waiting {
             waker.wake();
         }
-        let ride = Ride { round, link: link.clone(), watch: watch.clone() };
-        runtime.spawn(ride.run());
-        // The task that a thread has spawned last is its own, and no other thread takes it. If this one is blocked from now on,
-        // those of other threads who come along must not wait for it.
-        runtime.spawn(async {});
-        Some(seated.go())
+        Some((seated.go(), Some(round)))
     }
 
     /// Nobody takes a seat over the connection of until now.
@@ -182,7 +173,7 @@ impl Reads {
     }
 
     /// Whether this one may set off. If so, nobody comes along any more; if not, its task is woken when it has to ask again.
-    fn set_off(&self, round: &Arc<Round>, waker: &Waker) -> bool {
+    pub(super) fn set_off(&self, round: &Arc<Round>, waker: &Waker) -> bool {
         let mut traffic = lock(&self.traffic);
         let mut state = round.state();
         let may =
@@ -197,7 +188,7 @@ impl Reads {
     }
 
     /// This one is over, whether it was under way or not.
-    fn end(&self, round: &Arc<Round>) {
+    pub(super) fn end(&self, round: &Arc<Round>) {
         let mut traffic = lock(&self.traffic);
         traffic.close(round);
         traffic.under_way.retain(|other| !Arc::ptr_eq(other, round));
@@ -216,7 +207,7 @@ impl Reads {
         }
     }
 
-    fn learn(&self, bytes: usize, answers: usize) {
+    pub(super) fn learn(&self, bytes: usize, answers: usize) {
         let before = self.mean.load(Ordering::Relaxed);
         let now = (7 * before + bytes / answers.max(1)) / 8;
         if now != before {
@@ -265,12 +256,12 @@ impl Round {
         Some(Seated { reading: Reading { round: self.clone(), number, is_over: false }, driver })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
 
     /// Hands out the answers. Says how many waited for one.
-    fn answer(
+    pub(super) fn answer(
         &self,
         clock: Option<u64>,
         mut answers: impl FnMut(usize) -> Result<Option<Vec<u8>>, TierError>,
@@ -348,98 +339,6 @@ impl Drop for Reading {
             // Outside of the lock: a waker is the runtime's code.
             drop(left);
         }
-    }
-}
-
-/// The task that asks.
-struct Ride {
-    round: Arc<Round>,
-    link: Arc<Link>,
-    watch: Arc<Watch>,
-}
-
-impl Ride {
-    async fn run(self) {
-        // Not when it was made: a runtime may stand still before it runs this, and then take in others.
-        let began = Instant::now();
-        let (answers, vigil) = within(self.go(), began, self.round.budget).await;
-        self.settle(answers.unwrap_or_else(|| Err(TierError::Timeout.into())), &vigil);
-    }
-
-    async fn go(&self) -> Result<Vec<Value>, Failure> {
-        let (round, reads) = (&self.round, &self.link.reads);
-        let mut has_waited = false;
-        poll_fn(|cx| {
-            if mem::replace(&mut has_waited, true) {
-                return if reads.set_off(round, cx.waker()) { Poll::Ready(()) } else { Poll::Pending };
-            }
-            // To the end of the queue, from where any thread that has nothing else to do may take it.
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        })
-        .await;
-        let ask = mem::replace(&mut self.round.state().ask, Pipeline::with_capacity(0));
-        self.ask(ask).await
-    }
-
-    /// The answers, of which each may be a refusal.
-    async fn ask(&self, ask: Pipeline) -> Result<Vec<Value>, Failure> {
-        let mut connection = self.round.session.connection.clone();
-        let count = ask.len();
-        self.link.reads.rounds.fetch_add(1, Ordering::Relaxed);
-        self.link.reads.seats.fetch_add(count as u64, Ordering::Relaxed);
-        let answers = connection.send_packed_commands(&ask, 0, count).await?;
-        if answers.len() != count {
-            // It fits no question: the connection is out of step.
-            return Err(Failure { error: TierError::Unavailable, verdict: Verdict::Broken });
-        }
-        Ok(answers)
-    }
-
-    fn settle(&self, answers: Result<Vec<Value>, Failure>, vigil: &Vigil) {
-        let Self { round, link, watch } = self;
-        link.reads.end(round);
-        let now = Instant::now();
-        let (is_answered, is_late) = match &answers {
-            Ok(_) => (true, false),
-            Err(failure) => (false, failure.error == TierError::Timeout),
-        };
-        let waited = match answers {
-            Ok(answers) => {
-                link.condition.answered_at(now);
-                let mut answers: Vec<_> = answers.into_iter().map(bytes).map(Some).collect();
-                let sizes = answers.iter().flatten().flatten().flatten().map(Vec::len);
-                link.reads.learn(sizes.sum(), answers.len());
-                round.answer(round.session.clock.at(now), |number| {
-                    let answer = answers.get_mut(number).and_then(Option::take);
-                    answer.unwrap_or(Err(TierError::Unavailable.into())).map_err(|failure| {
-                        link.report(&round.session, failure.verdict);
-                        failure.error
-                    })
-                })
-            }
-            Err(failure) => {
-                link.report(&round.session, failure.verdict);
-                round.answer(None, |_| Err(failure.error.clone()))
-            }
-        };
-        let mut has_opened = false;
-        let wait = Waited::new(is_answered, vigil, now);
-        // Each has waited for it.
-        for _ in 0..waited {
-            has_opened |= link.waited(&wait);
-        }
-        if has_opened || is_late && link.is_unchecked(vigil.began(), now) {
-            watch.pulse.notify_one();
-        }
-    }
-}
-
-/// Also if its runtime ends, or something panics: nobody waits in vain.
-impl Drop for Ride {
-    fn drop(&mut self) {
-        self.link.reads.end(&self.round);
-        self.round.answer(None, |_| Err(TierError::Unavailable));
     }
 }
 

@@ -20,11 +20,12 @@ use tokio::{
 
 use crate::{
     availability::backoff::Backoff,
-    connect::{cause::Stage, query::Protocol, settings::Settings},
+    connect::{query::Protocol, settings::Settings, stage::Stage},
     node::{
         establish::{Connected, connect},
         heartbeat::{End, Heartbeat, Member, Times},
-        link::{Link, Session, State},
+        link::{Link, State},
+        session::Session,
     },
     protocol::failure::Verdict,
     tracking::{acks::Readings, echo::Echo, push::Watch},
@@ -227,7 +228,7 @@ impl Supervisor {
     async fn connect(&self, protocol: Protocol) -> Result<Heartbeat, TierCause> {
         let stage = Stage::new();
         let attempt = async {
-            let Connected { connection, ear, tracking, deaf, is_makeshift, territory } =
+            let Connected { connection, ear, tracking, deaf, is_makeshift, slots } =
                 connect(&self.settings, &self.watch, protocol, &stage).await?;
             let mut heartbeat = Heartbeat {
                 settings: Arc::clone(&self.settings),
@@ -245,7 +246,7 @@ impl Supervisor {
                 is_blind: false,
                 is_unregistered: false,
                 is_first: true,
-                territory,
+                slots,
                 post: None,
                 is_makeshift,
                 refusal: None,

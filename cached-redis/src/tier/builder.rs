@@ -30,6 +30,33 @@ pub struct RedisTierBuilder {
     max_in_flight: usize,
 }
 
+impl RedisTier {
+    /// Starts with the defaults and the server's address:
+    /// `redis://[[user]:password@]host[:port][/database number]`.
+    ///
+    /// The port defaults to 6379 and the database to 0. `valkey://` means the same; `unix:///path` is a socket.
+    /// `rediss://` and `valkeys://` are TLS (feature `tls`): the server must have a certificate for the host of the URL, signed
+    /// by a root of the system or by one that was [given](RedisTierBuilder::root_certificate), or be the one that was
+    /// [pinned](RedisTierBuilder::certificate_pin).
+    ///
+    /// Behind a `?` there may be settings, which overrule those of the builder: `read_timeout=200ms` (this is
+    /// [`operation_timeout`](RedisTierBuilder::operation_timeout)), `write_timeout=2s`, `connect_timeout=3s`, and `protocol=resp2`
+    /// for a proxy that does not know RESP3 and hangs up, or `protocol=resp3` to accept nothing else. In RESP2 the server
+    /// tells nothing of changes. Anything else behind the `?` is an error.
+    ///
+    /// `redis-sentinel://[[user]:password@]host[:port][,host[:port]…]/name[/database number]` names sentinels (feature
+    /// `sentinel`; port 26379) and the primary that they watch over: each connection attempt asks them where it is, one
+    /// after the other until one answers, and uses only a server that says itself that it is a primary. User and password are those of the primary. `rediss-sentinel://` is TLS to it and to the sentinels.
+    ///
+    /// `redis-cluster://[[user]:password@]host[:port][,host[:port]…]` names some servers of a Redis Cluster (feature `cluster`); they
+    /// tell the others. There is a connection to each primary. `rediss-cluster://` is TLS to all of them.
+    ///
+    /// The rights that the user needs in each of these cases are listed in `docs/redis.md` of the repository, ready to be copied.
+    pub fn builder(url: impl Into<String>) -> RedisTierBuilder {
+        RedisTierBuilder::new(url.into())
+    }
+}
+
 impl RedisTierBuilder {
     pub(crate) fn new(url: String) -> Self {
         Self {

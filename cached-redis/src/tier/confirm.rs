@@ -26,7 +26,7 @@ use crate::{
     },
     tier::RedisTier,
     topology::Way,
-    tracking::push::Post,
+    tracking::attachment::Post,
 };
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);

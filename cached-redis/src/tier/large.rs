@@ -21,18 +21,16 @@ use cached_core::{Ask, Budget, LARGE_VALUE, Record, Seen, Stamp, Stored, TierErr
 use redis::RedisResult;
 
 use crate::{
-    connect::settings::{Settings, millis},
-    node::transfers::{LONGEST_TRANSFER, Patience},
+    connect::settings::millis,
+    node::transfers::Patience,
     protocol::{
         batch::{Batch, Replies},
+        commands::{LONGEST_SMALL, command, filled, generation_of, tail, whole},
         record::{self, TRAILER, Trailer},
     },
-    tier::{RedisTier, command, filled, generation_of, generations, tail, whole},
-    tracking::push::Attached,
+    tier::{RedisTier, generations},
+    tracking::attachment::Attached,
 };
-
-/// A string that is longer is not read over the main connection.
-pub(crate) const LONGEST_SMALL: usize = LARGE_VALUE + TRAILER;
 
 /// The size of a large value of which nothing else is known.
 pub(crate) const UNKNOWN: usize = usize::MAX;
@@ -43,16 +41,6 @@ const BUDGETS_APART: u32 = 4;
 
 /// No string in Redis is longer.
 const LONGEST: usize = 512 << 20;
-
-/// The settings of a connection for large values.
-pub(crate) fn settings(main: &Settings) -> Settings {
-    Settings {
-        // A check may have to wait for what was asked before.
-        check_timeout: main.check_timeout.saturating_add(2 * LONGEST_TRANSFER),
-        has_substitute: true,
-        ..main.clone()
-    }
-}
 
 /// What the main connection has to say of a large value.
 struct Head {

@@ -22,18 +22,15 @@ use crate::{
     node::reads::Got,
     protocol::{
         batch::{Batch, Replies},
+        commands::{LONGEST_SMALL, command, filled, generation, generation_of, tail, whole},
         journal::{self, NOTE, OPEN, SINCE},
         random,
-        record::{self, TRAILER, Trailer},
+        record::{self, Trailer},
         scripts::{FAIL, FILL, FILL_LARGE, INCR, KEEP, LEASE, RELEASE, RENEW, SEED},
     },
-    tier::{
-        builder::RedisTierBuilder,
-        confirm::Confirms,
-        large::{Apart, LONGEST_SMALL},
-    },
+    tier::{confirm::Confirms, large::Apart},
     topology::Way,
-    tracking::push::Attached,
+    tracking::attachment::Attached,
 };
 
 /// A tag's generation is kept once more for the time that is asked for, but not for less or more than this, so that it need
@@ -45,9 +42,6 @@ const KEEP_JOURNAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long the note of a failed load stays: longer than a waiting process takes to ask, however busy it is.
 const NOTE_LIFE: Duration = Duration::from_secs(5);
-
-/// The digits of a generation.
-const GENERATION: usize = 16;
 
 /// A shared tier in Redis.
 ///
@@ -80,31 +74,6 @@ pub struct RedisTier {
 }
 
 impl RedisTier {
-    /// Starts with the defaults and the server's address:
-    /// `redis://[[user]:password@]host[:port][/database number]`.
-    ///
-    /// The port defaults to 6379 and the database to 0. `valkey://` means the same; `unix:///path` is a socket.
-    /// `rediss://` and `valkeys://` are TLS (feature `tls`): the server must have a certificate for the host of the URL, signed
-    /// by a root of the system or by one that was [given](RedisTierBuilder::root_certificate), or be the one that was
-    /// [pinned](RedisTierBuilder::certificate_pin).
-    ///
-    /// Behind a `?` there may be settings, which overrule those of the builder: `read_timeout=200ms` (this is
-    /// [`operation_timeout`](RedisTierBuilder::operation_timeout)), `write_timeout=2s`, `connect_timeout=3s`, and `protocol=resp2`
-    /// for a proxy that does not know RESP3 and hangs up, or `protocol=resp3` to accept nothing else. In RESP2 the server
-    /// tells nothing of changes. Anything else behind the `?` is an error.
-    ///
-    /// `redis-sentinel://[[user]:password@]host[:port][,host[:port]…]/name[/database number]` names sentinels (feature
-    /// `sentinel`; port 26379) and the primary that they watch over: each connection attempt asks them where it is, one
-    /// after the other until one answers, and uses only a server that says itself that it is a primary. User and password are those of the primary. `rediss-sentinel://` is TLS to it and to the sentinels.
-    ///
-    /// `redis-cluster://[[user]:password@]host[:port][,host[:port]…]` names some servers of a Redis Cluster (feature `cluster`); they
-    /// tell the others. There is a connection to each primary. `rediss-cluster://` is TLS to all of them.
-    ///
-    /// The rights that the user needs in each of these cases are listed in `docs/redis.md` of the repository, ready to be copied.
-    pub fn builder(url: impl Into<String>) -> RedisTierBuilder {
-        RedisTierBuilder::new(url.into())
-    }
-
     /// The key of the journal of tags.
     fn journal(&self) -> Option<&str> {
         self.way.attached().map(Attached::journal)
@@ -550,47 +519,6 @@ impl fmt::Debug for RedisTier {
             .field("state", &format_args!("{}", self.way.stand()))
             .finish_non_exhaustive()
     }
-}
-
-pub(crate) fn command(name: &str, key: &str) -> redis::Cmd {
-    // The longest one has two more arguments.
-    let mut command = redis::Cmd::with_capacity(4, name.len() + key.len() + 8);
-    command.arg(name).arg(key);
-    command
-}
-
-/// Asks for the trailer alone, or all that there is if it is shorter.
-pub(crate) fn tail(key: &str) -> redis::Cmd {
-    let mut command = command("GETRANGE", key);
-    command.arg(-TRAILER.cast_signed()).arg(-1);
-    command
-}
-
-/// Asks for all of it, or for so much more than a small value has that it shows: whatever else wrote it, no more of it comes
-/// over the main connection.
-pub(crate) fn whole(key: &str) -> redis::Cmd {
-    let mut command = command("GETRANGE", key);
-    command.arg(0).arg(LONGEST_SMALL);
-    command
-}
-
-/// What `GETRANGE` has answered, if there is anything: no string of ours is empty.
-pub(crate) fn filled(bytes: Vec<u8>) -> Option<Vec<u8>> {
-    (!bytes.is_empty()).then_some(bytes)
-}
-
-/// Asks for the generation of a tag, or for so much that it shows that there is none.
-pub(crate) fn generation_of(tag: &str) -> redis::Cmd {
-    let mut command = command("GETRANGE", tag);
-    command.arg(0).arg(GENERATION);
-    command
-}
-
-/// What no tier of this version wrote is no generation.
-fn generation(bytes: Option<Vec<u8>>) -> Option<u64> {
-    let text = String::from_utf8(bytes?).ok()?;
-    let is_ours = text.len() == GENERATION && text.bytes().all(|digit| digit.is_ascii_hexdigit());
-    is_ours.then(|| u64::from_str_radix(&text, 16).ok()).flatten()
 }
 
 /// Asks for the generations of tags, and makes those that there are not.
