@@ -4,12 +4,12 @@
 
 use std::{future::Future, sync::LazyLock, thread::available_parallelism};
 
-use tokio::{runtime::Builder, sync::Semaphore};
 use crate::{
-    access, broken, channel, clocks, cluster, emptied, fleet, frozen, gone, loads, many, poison, refusing, runtimes,
-    sizes, slow,
+    access, broken, channel, clocks, cluster, emptied, fleet, frozen, gone, loads, many, poison, refusing,
+    runtimes, sizes, slow,
     table::{Row, record},
 };
+use tokio::{runtime::Builder, sync::Semaphore};
 
 /// A row holds calls against budgets of milliseconds, so that no more of them run at a time than there are processors.
 static ROWS: LazyLock<Semaphore> =

@@ -1,0 +1,225 @@
+//! The rooms of the crates and their layers: a room uses rooms of a lower rank only, and no file of a room imports one that
+//! imports it.
+//!
+//! The sources are read as text: what stands in comments, strings of one line and tests does not count.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Each room (a folder or a file) and its rank.
+type Layers = &'static [(&'static str, u32)];
+
+const CORE: Layers = &[
+    ("base", 0),
+    ("error", 0),
+    ("sync", 0),
+    ("warm", 0),
+    ("spec", 1),
+    ("tier", 1),
+    ("key", 2),
+    ("coherence", 3),
+    ("telemetry", 3),
+    ("testing", 3),
+    ("value", 3),
+    ("l1", 4),
+    ("flight", 5),
+    ("l2", 6),
+    ("cache", 7),
+    ("call", 8),
+    ("api", 9),
+    ("private", 10),
+];
+
+const REDIS: Layers = &[
+    ("protocol", 0),
+    ("connect", 1),
+    ("availability", 2),
+    ("tracking", 2),
+    ("node", 3),
+    ("cluster", 4),
+    ("topology", 5),
+    ("tier", 6),
+];
+
+#[test]
+fn rooms_of_the_core_use_only_lower_ones() {
+    check("cached-core/src", CORE);
+}
+
+#[test]
+fn rooms_of_the_redis_tier_use_only_lower_ones() {
+    check("cached-redis/src", REDIS);
+}
+
+fn check(folder: &str, layers: Layers) {
+    let sources = Sources::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder));
+    let ranks: BTreeMap<_, _> = layers.iter().copied().collect();
+    let rooms: BTreeSet<_> = sources.files.keys().map(|file| room(file)).collect();
+    assert_eq!(rooms, ranks.keys().copied().collect(), "the table names the rooms of {folder}");
+
+    let mut wrong = Vec::new();
+    for (file, source) in &sources.files {
+        for path in paths(source) {
+            let target = path.split("::").next().unwrap_or_default();
+            let Some(rank) = ranks.get(target) else {
+                wrong.push(format!("{file}: crate::{path} is not the module that defines it"));
+                continue;
+            };
+            if target != room(file) && *rank >= ranks[room(file)] {
+                wrong.push(format!("{file}: crate::{path} is no room of a lower rank"));
+            }
+        }
+    }
+    for circle in sources.circles() {
+        wrong.push(format!("a circle: {}", circle.join(" ")));
+    }
+    assert!(wrong.is_empty(), "in {folder}:\n{}", wrong.join("\n"));
+}
+
+/// The room of a file.
+fn room(file: &str) -> &str {
+    file.split('/').next().unwrap_or(file).trim_end_matches(".rs")
+}
+
+/// The sources of a crate, without comments and tests, by their paths in it.
+struct Sources {
+    files: BTreeMap<String, String>,
+}
+
+impl Sources {
+    fn read(folder: &Path) -> Self {
+        let mut all = Vec::new();
+        collect(folder, &mut all);
+        let files = all.iter().filter_map(|path| {
+            let name = path.strip_prefix(folder).ok()?.to_str()?.replace('\\', "/");
+            let is_test =
+                name.split('/').any(|part| matches!(part, "tests" | "tests.rs" | "fuzzing" | "fuzzing.rs"));
+            let is_face = name == "lib.rs";
+            (!is_test && !is_face)
+                .then(|| (name, stripped(&fs::read_to_string(path).expect("a source can be read"))))
+        });
+        Self { files: files.collect() }
+    }
+
+    /// The file that defines what a path names.
+    fn file_of(&self, path: &str) -> Option<&str> {
+        let parts: Vec<_> = path.split("::").collect();
+        (1..=parts.len()).rev().find_map(|count| {
+            let module = parts[..count].join("/");
+            let names = [format!("{module}.rs"), format!("{module}/mod.rs")];
+            names.iter().find_map(|name| self.files.get_key_value(name)).map(|(name, _)| name.as_str())
+        })
+    }
+
+    /// Files that import each other, but for a child that names types of its parent.
+    fn circles(&self) -> Vec<Vec<&str>> {
+        let arrows: BTreeMap<&str, BTreeSet<&str>> = self
+            .files
+            .iter()
+            .map(|(file, source)| {
+                let targets = paths(source).into_iter().filter_map(|path| self.file_of(&path));
+                let others = targets.filter(|target| target != file && !is_parent(target, file));
+                (file.as_str(), others.collect())
+            })
+            .collect();
+        let reached: BTreeMap<_, _> = arrows.keys().map(|file| (*file, reach(&arrows, file))).collect();
+        let mut circles = BTreeSet::new();
+        for (file, targets) in &reached {
+            let circle: Vec<_> =
+                targets.iter().copied().filter(|target| reached[target].contains(file)).collect();
+            if !circle.is_empty() {
+                circles.insert(circle);
+            }
+        }
+        circles.into_iter().collect()
+    }
+}
+
+/// All files to which arrows lead from one.
+fn reach<'a>(arrows: &BTreeMap<&'a str, BTreeSet<&'a str>>, from: &'a str) -> BTreeSet<&'a str> {
+    let (mut found, mut open) = (BTreeSet::new(), vec![from]);
+    while let Some(file) = open.pop() {
+        open.extend(arrows[file].iter().filter(|target| found.insert(**target)));
+    }
+    found
+}
+
+fn collect(folder: &Path, all: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder of sources").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            collect(&path, all);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            all.push(path);
+        }
+    }
+}
+
+/// Whether `file` is a child of the module that `target` holds.
+fn is_parent(target: &str, file: &str) -> bool {
+    let folder = target.strip_suffix("mod.rs").map(str::to_owned);
+    folder
+        .or_else(|| Some(format!("{}/", target.strip_suffix(".rs")?)))
+        .is_some_and(|folder| file.starts_with(&folder))
+}
+
+/// Without comments, and without the tests at the end.
+fn stripped(source: &str) -> String {
+    let end =
+        source.find("#[cfg(test)]\nmod tests").or_else(|| source.find("#[cfg(test)]\npub(crate) mod tests"));
+    let lines = source[..end.unwrap_or(source.len())].lines();
+    lines.map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+/// All paths that begin with `crate::`, without it; those of a macro, which begin with `$crate`, are its caller's.
+fn paths(source: &str) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for (at, _) in source.match_indices("crate::") {
+        let before = source[..at].chars().next_back();
+        if !before.is_some_and(|sign| sign == '$' || sign == '_' || sign.is_alphanumeric()) {
+            expand("", &source[at + "crate::".len()..], &mut all);
+        }
+    }
+    all
+}
+
+/// Reads one path, or a group of paths in braces, and returns what follows.
+fn expand<'a>(prefix: &str, text: &'a str, all: &mut BTreeSet<String>) -> &'a str {
+    if let Some(mut rest) = text.strip_prefix('{') {
+        loop {
+            rest = rest.trim_start_matches(|sign: char| sign == ',' || sign.is_whitespace());
+            if let Some(after) = rest.strip_prefix('}') {
+                return after;
+            }
+            if rest.is_empty() {
+                return rest;
+            }
+            rest = expand(prefix, rest, all);
+        }
+    }
+    let end = text.find(|sign: char| !sign.is_alphanumeric() && sign != '_').unwrap_or(text.len());
+    let (name, rest) = text.split_at(end);
+    let path = match (prefix, name) {
+        (_, "self") => prefix.to_owned(),
+        ("", _) => name.to_owned(),
+        _ => format!("{prefix}::{name}"),
+    };
+    if let Some(rest) = rest.strip_prefix("::")
+        && rest.starts_with(|sign: char| sign == '{' || sign == '_' || sign.is_alphabetic())
+    {
+        return expand(&path, rest, all);
+    }
+    all.insert(path);
+    // ` as other`
+    rest.find([',', '}', ';', '(', '<', ')', '\n']).map_or("", |at| &rest[at..])
+}
+
+#[test]
+fn groups_and_single_paths_are_read() {
+    let source = "use crate::{a::{self, B as C}, d::e::F,\n    g};\nfn x(y: crate::h::I<crate::j::K>) { $crate::not::Me }";
+    let read: Vec<_> = paths(source).into_iter().collect();
+    assert_eq!(read, ["a", "a::B", "d::e::F", "g", "h::I", "j::K"]);
+}
