@@ -3,5 +3,5 @@
 /// The messages are those of rustc 1.95.
 #[test]
 fn mistakes() {
-    trybuild::TestCases::new().compile_fail("tests/ui/fail/*.rs");
+    trybuild::TestCases::new().compile_fail("ui/fail/*.rs");
 }
