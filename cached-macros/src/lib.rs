@@ -1,19 +1,14 @@
 //! The attributes of cached-aside. Depend on `cached-aside`, not on this crate.
 //!
-//! Tokens become `options` and a `function`, which `check` holds against each other; only what passes is expanded. On any
+//! `parse` makes options and a function of tokens, `check` holds the two against each other, and `expand` writes what passed. On any
 //! error the function is emitted as it was, so that the errors are the only ones. `#[invalidates]` has a folder of its
 //! own, and the same steps.
 
 mod check;
 mod errors;
 mod expand;
-mod function;
-mod holder;
 mod invalidates;
-mod options;
-mod order;
-mod template;
-mod value;
+mod parse;
 
 use proc_macro::TokenStream;
 

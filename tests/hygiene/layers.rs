@@ -44,6 +44,13 @@ const REDIS: Layers = &[
     ("tier", 6),
 ];
 
+const MACROS: Layers = &[("errors", 0), ("parse", 1), ("check", 2), ("expand", 3), ("invalidates", 4)];
+
+#[test]
+fn rooms_of_the_attributes_use_only_lower_ones() {
+    check("cached-macros/src", MACROS);
+}
+
 #[test]
 fn rooms_of_the_core_use_only_lower_ones() {
     check("cached-core/src", CORE);

@@ -6,9 +6,11 @@ use syn::{Expr, GenericParam, Ident, Pat, ext::IdentExt};
 use super::{changed, is_skipped, names};
 use crate::{
     errors::{Errors, did_you_mean},
-    function::{Argument, Function, Mentions, mentions},
-    options::Options,
-    template::Template,
+    parse::{
+        function::{Argument, Function, Mentions, mentions},
+        options::Options,
+        template::Template,
+    },
 };
 
 /// What the key is made of.

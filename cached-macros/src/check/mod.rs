@@ -2,6 +2,7 @@
 
 pub(crate) mod key;
 pub(crate) mod names;
+pub(crate) mod ownership;
 mod tags;
 
 use quote::ToTokens;
@@ -9,12 +10,14 @@ use syn::{GenericParam, LitBool, ReceiverKind, Safety, Type, ext::IdentExt};
 
 use self::key::Key;
 use crate::{
+    check::ownership::holder,
     errors::Errors,
-    function::{Argument, Function, Kind, Mentions, mentions_self, only_argument},
-    holder::holder,
-    options::Options,
-    template::{Role, Template},
-    value::Time,
+    parse::{
+        function::{Argument, Function, Kind, Mentions, mentions_self, only_argument},
+        options::Options,
+        template::{Role, Template},
+        value::Time,
+    },
 };
 
 /// What the strings among the options say.

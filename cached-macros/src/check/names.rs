@@ -4,8 +4,10 @@ use syn::{Ident, ext::IdentExt};
 
 use crate::{
     errors::{Errors, did_you_mean, nearest},
-    function::Function,
-    template::{Placeholder, Role, Template},
+    parse::{
+        function::Function,
+        template::{Placeholder, Role, Template},
+    },
 };
 
 /// Whether a placeholder names one of the names. If it is one that was misspelt, returns the one that was meant.

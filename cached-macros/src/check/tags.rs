@@ -5,9 +5,11 @@ use syn::ext::IdentExt;
 use super::{is_skipped, names};
 use crate::{
     errors::Errors,
-    function::Function,
-    options::Options,
-    template::{Placeholder, Role, Template},
+    parse::{
+        function::Function,
+        options::Options,
+        template::{Placeholder, Role, Template},
+    },
 };
 
 /// Checks what `tags` says.

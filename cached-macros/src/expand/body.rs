@@ -7,7 +7,7 @@ use syn::{
     visit_mut::{self, VisitMut},
 };
 
-use crate::function::{Function, Kind};
+use crate::parse::function::{Function, Kind};
 
 /// The body, which only runs when this is awaited. `return` and `?` leave it, and go no further.
 pub(crate) fn in_place(

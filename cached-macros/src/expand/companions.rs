@@ -8,7 +8,7 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{Signature, ext::IdentExt};
 
 use super::{Input, body, generated, generated_vis, lints, load, local};
-use crate::{
+use crate::parse::{
     function::{Function, Kind, mentions},
     template::Template,
 };

@@ -7,7 +7,7 @@ use syn::{GenericParam, ext::IdentExt, spanned::Spanned};
 use super::{Input, local, write};
 use crate::{
     check::key::{Key, hidden_generics, hidden_opaque},
-    value::duration,
+    parse::value::duration,
 };
 
 /// The initialiser of the function's `Site`.

@@ -6,9 +6,11 @@ use syn::{GenericParam, Ident, Lifetime, TypeReference};
 
 use super::{Input, body, local};
 use crate::{
-    function::{Argument, Function, Kind},
-    holder::{Holder, holder},
-    options::KeepWarm,
+    check::ownership::{Holder, holder},
+    parse::{
+        function::{Argument, Function, Kind},
+        options::KeepWarm,
+    },
 };
 
 /// The body of a function that is not async.

@@ -4,6 +4,7 @@ pub(crate) mod body;
 mod companions;
 mod key;
 mod load;
+mod order;
 mod shape;
 pub(crate) mod write;
 
@@ -14,10 +15,11 @@ use syn::{Expr, FnArg, GenericParam, Path, Signature, Visibility, ext::IdentExt,
 use crate::{
     check::{self, Checked, key::Key},
     errors::Errors,
-    function::{Function, Kind, Mentions},
-    options::Options,
-    order,
-    template::Template,
+    parse::{
+        function::{Function, Kind, Mentions},
+        options::Options,
+        template::Template,
+    },
 };
 
 /// All that the parts of an expansion need.

@@ -5,7 +5,7 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::{Expr, spanned::Spanned};
 
 use super::{Input, generated, local};
-use crate::{
+use crate::parse::{
     function::mentions,
     options::CacheNone,
     value::{Time, duration},

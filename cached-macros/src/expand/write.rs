@@ -5,7 +5,7 @@ use quote::{quote, quote_spanned};
 use syn::{Ident, Member, Type};
 
 use super::local;
-use crate::{
+use crate::parse::{
     function::{Argument, Function},
     template::{Piece, Placeholder, Role, Template},
 };

@@ -7,8 +7,10 @@ use super::targets::Targets;
 use crate::{
     check::names,
     errors::Errors,
-    function::{Function, Kind},
-    template::{Piece, Role, Template},
+    parse::{
+        function::{Function, Kind},
+        template::{Piece, Role, Template},
+    },
 };
 
 /// The strings among the targets.

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     expand::{body, cache, local, runtime, write},
-    function::{Function, Kind},
+    parse::function::{Function, Kind},
 };
 
 pub(super) fn expand(targets: &Targets, function: &Function, templates: &Templates) -> TokenStream {

@@ -8,7 +8,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use self::targets::Targets;
-use crate::{errors::Errors, function::Function};
+use crate::{errors::Errors, parse::function::Function};
 
 pub(crate) fn invalidates(targets: TokenStream, item: &TokenStream) -> TokenStream {
     let mut errors = Errors::default();

@@ -9,7 +9,7 @@ use syn::{
 
 use crate::{
     errors::Errors,
-    options::{
+    parse::options::{
         list::{literals, split},
         read::{Known, end, flag, of, runtime},
     },

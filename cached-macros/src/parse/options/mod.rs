@@ -18,7 +18,7 @@ use self::{
 };
 use crate::{
     errors::Errors,
-    value::{Time, entries, integer, limit, loads, moment, part, share, warm_keys},
+    parse::value::{Time, entries, integer, limit, loads, moment, part, share, warm_keys},
 };
 
 /// What was said, each with the place where it was said.

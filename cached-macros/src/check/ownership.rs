@@ -2,7 +2,7 @@
 
 use syn::{Type, TypeReference};
 
-use crate::function::{Argument, Mentions, is_object, only_argument};
+use crate::parse::function::{Argument, Mentions, is_object, only_argument};
 
 /// How each argument of a free function gets into a task of its own.
 pub(crate) enum Holder<'a> {
