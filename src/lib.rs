@@ -14,6 +14,8 @@
 //! # Ok(()) }
 //! ```
 //!
+//! The **[guide]** has a page for each feature.
+//!
 //! | start with | for |
 //! |---|---|
 //! | [`cached`] | the attribute, and its grammar |
@@ -93,6 +95,9 @@ pub use cached_redis::{
     RedisStateWatch, RedisTier, RedisTierBuilder,
 };
 
+// Its snippets are doctests of `cached-tests`, which has what they use.
+#[cfg(all(doc, not(doctest)))]
+pub mod guide;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "redis")]
