@@ -6,7 +6,7 @@ use crate::base::clock::{Nanos, nanos};
 
 /// The fixed part of a cached function. Generated code holds one in a `static`.
 #[derive(Clone, Copy, Debug)]
-pub struct Site {
+pub struct FunctionSpec {
     template: &'static str,
     /// Of the template alone.
     template_print: u64,
@@ -36,7 +36,7 @@ pub(crate) enum Owner {
     Schema(&'static str),
 }
 
-impl Site {
+impl FunctionSpec {
     /// A function under a bare prefix: it is keyed on every argument, and its name ends in a digest.
     pub const fn prefix(prefix: &'static str) -> Self {
         Self::new(prefix, false)
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn sites_with_one_template_are_apart_unless_all_is_equal() {
-        let site = || Site::templated("user:{}");
+        let site = || FunctionSpec::templated("user:{}");
         let all = [
             site(),
             site().local(),

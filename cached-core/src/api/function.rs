@@ -13,7 +13,7 @@ use pollster::block_on;
 use crate::{
     cache::{Absent, Cache, invalidation::Invalidation},
     call::{
-        Plan, Prepared,
+        CallSpec, PreparedCall,
         aside::{self, Aside},
         control::{CacheControl, CacheOutcome, Layer, LoadRule, Reply, Terms},
         hit,
@@ -23,9 +23,9 @@ use crate::{
     },
     error::Error,
     key::{Parts, WriteKey},
-    l1::entry::Kept,
+    l1::entry::Entry,
     l2::tags::Tags,
-    value::erased::Slot,
+    value::erased::ErasedValue,
     warm::report::Warmed,
 };
 
@@ -43,9 +43,9 @@ pub struct Started<R>(Stage<R, Box<Missed<R>>>);
 
 /// A call that has to go further than L1, or is none.
 struct Missed<R> {
-    plan: Plan<R>,
+    plan: CallSpec<R>,
     intent: Intent,
-    prepared: Prepared,
+    prepared: PreparedCall,
 }
 
 impl<R> Missed<R> {
@@ -53,13 +53,13 @@ impl<R> Missed<R> {
     #[cold]
     fn new(
         intent: Intent,
-        plan: Plan<R>,
+        plan: CallSpec<R>,
         cache: &Cache,
         parts: &dyn WriteKey,
         Absent(is_absent): Absent,
     ) -> Box<Self> {
-        let prepared = Prepared::new(cache, plan.site, parts, || schema(plan));
-        let prepared = Prepared { is_absent, ..prepared };
+        let prepared = PreparedCall::new(cache, plan.site, parts, || schema(plan));
+        let prepared = PreparedCall { is_absent, ..prepared };
         Box::new(Self { plan, intent, prepared })
     }
 }
@@ -68,7 +68,7 @@ impl<R> Missed<R> {
 enum Stage<R, M> {
     Hit(R),
     /// A hit that may make its key one of the most used.
-    Hot(R, Box<(Missed<R>, Arc<Kept>)>),
+    Hot(R, Box<(Missed<R>, Arc<Entry>)>),
     /// In boxes, so that what a caller holds is small.
     Miss(M),
 }
@@ -80,10 +80,10 @@ impl<R> Started<R> {
     #[inline(always)]
     pub fn new(
         intent: Intent,
-        plan: Plan<R>,
+        plan: CallSpec<R>,
         cache: &Cache,
         parts: &impl Parts,
-        restore: impl Fn(&dyn Slot) -> Option<R>,
+        restore: impl Fn(&dyn ErasedValue) -> Option<R>,
     ) -> Self {
         let absent = match intent {
             Intent::Plain => match hit(cache, plan.site, parts, |kept| restore(&*kept.slot)) {
@@ -100,12 +100,12 @@ impl<R> Started<R> {
     #[inline(always)]
     pub fn counted(
         intent: Intent,
-        plan: Plan<R>,
+        plan: CallSpec<R>,
         cache: &Cache,
         parts: &impl Parts,
-        restore: impl Fn(&dyn Slot) -> Option<R>,
+        restore: impl Fn(&dyn ErasedValue) -> Option<R>,
     ) -> Self {
-        let take = |kept: &Arc<Kept>| Some((restore(&*kept.slot)?, kept.used().then(|| kept.clone())));
+        let take = |kept: &Arc<Entry>| Some((restore(&*kept.slot)?, kept.used().then(|| kept.clone())));
         let absent = match intent {
             Intent::Plain => match hit(cache, plan.site, parts, take) {
                 Ok((value, None)) => return Self(Stage::Hit(value)),

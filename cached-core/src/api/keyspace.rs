@@ -19,24 +19,24 @@ use crate::{
         invalidation::{Invalidation, Target},
     },
     call::{
-        Prepared,
+        PreparedCall,
         control::{CacheControl, Terms},
         load::{Load, Panicked},
     },
-    coherence::validity::Claim,
+    coherence::validity::Validity,
     error::{Error, tier::TierError},
     flight::{Leader, Role},
-    key::{Part, entry_key::Entry},
+    key::{Part, entry_key::EntryKey},
     l2::{
-        lookup::{Found, Seek},
+        lookup::{Found, SharedLookup},
         shared::{Fill, Life},
     },
-    spec::Site,
+    spec::FunctionSpec,
     telemetry::stats::Count,
     tier::{Filled, LARGE_VALUE, LeaseClaim, TagAsk, Take, Tier, TierFill, Token, feed::Line},
     value::{
-        erased::Slot,
-        policy::{Settling, Shape, Sharing, Typed},
+        erased::ErasedValue,
+        policy::{LoadContext, Sharing, TypedPolicy, ValuePolicy},
     },
     warm::report::Warmed,
 };
@@ -61,7 +61,7 @@ use crate::{
 /// ```
 pub struct Keyspace<K: ?Sized, V> {
     cache: Cache,
-    site: Site,
+    site: FunctionSpec,
     ttl: Duration,
     jitter: f64,
     marker: PhantomData<Typing<K, V>>,
@@ -91,7 +91,7 @@ impl Cache {
         if ttl.is_zero() {
             return Err(Error::config("the ttl of a keyspace is 0: nothing would be kept"));
         }
-        let site = Site::prefix(prefix);
+        let site = FunctionSpec::prefix(prefix);
         Ok(Keyspace { cache: self.clone(), site, ttl, jitter: 0.0, marker: PhantomData })
     }
 }
@@ -224,7 +224,7 @@ where
         // Of large values so many that one round trip does not take forever.
         let most = (MOST_BYTES_AT_ONCE / function.size().max(1)).clamp(1, MOST_AT_ONCE);
         for entries in entries.chunks(most) {
-            found.extend(Seek::find_many(shared, entries, &shape, function, budget).await);
+            found.extend(SharedLookup::find_many(shared, entries, &shape, function, budget).await);
         }
         for (Asked { index, entry, leader }, found) in asked.into_iter().zip(found) {
             let Some(Found { slot, claim, stamp, .. }) = found else { continue };
@@ -302,7 +302,7 @@ where
     }
 
     /// The fresh value in this process.
-    fn look(&self, entry: &Entry) -> Option<Arc<dyn Slot>> {
+    fn look(&self, entry: &EntryKey) -> Option<Arc<dyn ErasedValue>> {
         match self.cache.look(&self.site, entry.key.as_ref()) {
             Looked::Fresh(kept, _) => {
                 self.cache.note(Count::HitL1, &self.site, entry.key.as_ref());
@@ -312,17 +312,17 @@ where
         }
     }
 
-    fn prepare(&self, key: &K) -> Prepared {
+    fn prepare(&self, key: &K) -> PreparedCall {
         let schema = || self.plain().schema(&self.site);
-        Prepared::new(&self.cache, &self.site, &Part(key), schema)
+        PreparedCall::new(&self.cache, &self.site, &Part(key), schema)
     }
 
-    fn plain(&self) -> Typed<V, Infallible, V> {
-        Typed::plain().jitter(self.jitter).shared()
+    fn plain(&self) -> TypedPolicy<V, Infallible, V> {
+        TypedPolicy::plain().jitter(self.jitter).shared()
     }
 
-    fn fallible<E: Send + Sync + 'static>(&self) -> Typed<V, Arc<E>, Result<V, Arc<E>>> {
-        Typed::fallible().share_errors(Some(Sharing::by_clone()), None).jitter(self.jitter).shared()
+    fn fallible<E: Send + Sync + 'static>(&self) -> TypedPolicy<V, Arc<E>, Result<V, Arc<E>>> {
+        TypedPolicy::fallible().share_errors(Some(Sharing::by_clone()), None).jitter(self.jitter).shared()
     }
 
     fn is_off(&self) -> bool {
@@ -337,7 +337,7 @@ where
     fn sealed(&self, key: &K, value: V) -> Result<Sealed, Error> {
         let entry = self.prepare(key).entry?;
         let shape = self.plain();
-        let settled = shape.settle(value, &Settling::now(self.cache.clock(), Some(self.ttl)));
+        let settled = shape.settle(value, &LoadContext::now(self.cache.clock(), Some(self.ttl)));
         let clock = self.cache.clock();
         let kept = settled.slot.zip(settled.ttl).map(|(slot, ttl)| {
             (slot, Life { since: clock.now(), ttl, stale: Duration::ZERO, spare: Duration::ZERO })
@@ -390,14 +390,14 @@ const LEASE_OF_LARGE: Duration = Duration::from_secs(10);
 /// A key that the shared tier is asked for.
 struct Asked {
     index: usize,
-    entry: Entry,
+    entry: EntryKey,
     leader: Option<Leader>,
 }
 
 /// A value that is to be stored, and its bytes if the shared tier takes part.
 struct Sealed {
-    entry: Entry,
-    kept: Option<(Arc<dyn Slot>, Life)>,
+    entry: EntryKey,
+    kept: Option<(Arc<dyn ErasedValue>, Life)>,
     bytes: Option<Vec<u8>>,
 }
 
@@ -411,7 +411,7 @@ impl Sealed {
 /// Puts values in the places of others.
 struct Store {
     cache: Cache,
-    site: Site,
+    site: FunctionSpec,
 }
 
 impl Store {
@@ -475,7 +475,7 @@ impl Store {
         {
             if is_accepted {
                 let stamp = if is_known { token.stamp() } else { 0 };
-                self.keep_here(one, Claim { line: line.clone(), ..claim }, stamp);
+                self.keep_here(one, Validity { line: line.clone(), ..claim }, stamp);
             }
         }
         result
@@ -506,7 +506,7 @@ impl Store {
         filled
     }
 
-    fn keep_here(&self, one: Sealed, claim: Claim, stamp: u64) {
+    fn keep_here(&self, one: Sealed, claim: Validity, stamp: u64) {
         let Sealed { entry, kept: Some((slot, _)), .. } = one else { return };
         let key = &entry.key;
         self.cache.flights().supersede(key, || self.cache.l1().insert(&self.site, key, slot, claim, stamp));

@@ -6,17 +6,17 @@ use tokio::sync::watch;
 
 use crate::{
     base::{background::Background, clock::Clock, program},
-    cache::{Cache, Mode, Parts},
-    coherence::{epoch::Marks, outbox::Pending, tag_log::Said},
+    cache::{Cache, CacheParts, Mode},
+    coherence::{epoch::Epochs, outbox::Outbox, tag_log::TagLog},
     error::Error,
     key::{Blake3, KeyHasher},
     l1::store::L1,
     l2::{shared::Shared, sweeps::Sweeps},
     telemetry::{
         event::{Event, Observers},
-        functions::Functions,
+        functions::FunctionRegistry,
     },
-    tier::{Tier, feed::Line, guarded::Guarded, none::NoTier},
+    tier::{Tier, feed::Line, guarded::CatchPanic, none::NoTier},
     value::{codec::Format, envelope::Limits},
 };
 
@@ -265,26 +265,26 @@ impl CacheBuilder {
     fn assemble(self, namespace: String, mode: Mode) -> Cache {
         let shared = Shared {
             exists: self.tier.is_some(),
-            tier: Guarded(self.tier.unwrap_or_else(|| Arc::new(NoTier))),
+            tier: CatchPanic(self.tier.unwrap_or_else(|| Arc::new(NoTier))),
             hasher: self.key_hasher,
             namespace,
             format: self.codec,
             limits: Limits { max_bytes: self.max_value_bytes, compress_above: self.compress_above },
             clock: self.clock,
-            marks: Marks::new(),
-            pending: Pending::default(),
+            marks: Epochs::new(),
+            pending: Outbox::default(),
             sweeps: Sweeps::default(),
-            said: Said::default(),
+            said: TagLog::default(),
             background: Background::new(),
             leaving: watch::Sender::new(false),
             returning: Arc::default(),
             lease: self.lease,
             home: Line::certain(),
         };
-        let (observers, functions) = (Arc::new(self.observers), Arc::new(Functions::new()));
+        let (observers, functions) = (Arc::new(self.observers), Arc::new(FunctionRegistry::new()));
         let l1 = L1::new(self.l1_max_bytes, &observers, &shared.hasher, &functions);
         let (bound, grace) = (self.staleness_bound, self.outage_grace);
-        let cache = Cache::assemble(Parts { l1, shared, bound, grace, observers, functions, mode });
+        let cache = Cache::assemble(CacheParts { l1, shared, bound, grace, observers, functions, mode });
         #[cfg(feature = "metrics")]
         if let Some(every) = self.publish_every {
             cache.publish(every);

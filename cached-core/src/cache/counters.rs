@@ -11,7 +11,7 @@ use crate::{
     },
     error::{Error, tier::TierError},
     key::{Part, with_identity},
-    spec::Site,
+    spec::FunctionSpec,
     tier::Tier,
 };
 
@@ -77,7 +77,7 @@ impl Cache {
 
     /// The name of a counter.
     fn counter<K: Serialize + ?Sized>(&self, prefix: &'static str, key: &K) -> Result<String, Error> {
-        let (site, part) = (Site::prefix(prefix), Part(key));
+        let (site, part) = (FunctionSpec::prefix(prefix), Part(key));
         let key = with_identity(&site, &part, |key| key.owned())?;
         Ok(self.name(&site, &key, &part)?.0)
     }

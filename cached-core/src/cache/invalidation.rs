@@ -13,12 +13,12 @@ use tokio::runtime::Handle;
 use crate::{
     base::planted::planted,
     cache::Cache,
-    coherence::outbox::Word,
+    coherence::outbox::OutboxItem,
     error::{Error, tier::TierError},
-    key::{KeyPart, NameWriter, Parts, entry_key::Entry, flaw},
+    key::{KeyPart, NameWriter, Parts, entry_key::EntryKey, flaw},
     l2::shared::own_mark_name,
-    spec::Site,
-    telemetry::{span::Span, stats::Count, step::Step},
+    spec::FunctionSpec,
+    telemetry::{span::Span, stats::Count, step::TimedSpan},
     tier::Tier,
 };
 
@@ -63,7 +63,7 @@ struct Plan {
 /// What is invalid.
 #[derive(Clone)]
 pub(crate) enum Target {
-    Entry(Site, Box<Entry>),
+    Entry(FunctionSpec, Box<EntryKey>),
     /// The key of a tag.
     Tag(String),
     /// The name of a counter.
@@ -274,7 +274,7 @@ impl Cache {
         let tells_others = is_confirmed || !self.words(&targets).is_empty();
         let (there, meant) = (self.clone(), targets.clone());
         // Begun here, so that its span is a child of the caller's.
-        let mut step = Step::begin(Span::invalidate(function_of(&targets)), self.clock());
+        let mut step = TimedSpan::begin(Span::invalidate(function_of(&targets)), self.clock());
         let work = async move {
             let done = step.around(there.clone().carry_out(targets, is_confirmed)).await;
             step.end(match &done {
@@ -350,8 +350,8 @@ impl Cache {
         let (mut keys, mut patterns) = (Vec::new(), Vec::new());
         for word in words {
             match word {
-                Word::Key(key) => keys.push(key),
-                Word::Matching(pattern) => patterns.push(pattern),
+                OutboxItem::Key(key) => keys.push(key),
+                OutboxItem::Matching(pattern) => patterns.push(pattern),
             }
         }
         self.shared().delete(keys).await?;
@@ -362,17 +362,19 @@ impl Cache {
     }
 
     /// What the tier has to be told.
-    fn words(&self, targets: &[Target]) -> Vec<Word> {
+    fn words(&self, targets: &[Target]) -> Vec<OutboxItem> {
         if !self.shared().exists {
             return Vec::new();
         }
         let mut words = Vec::new();
         for target in targets {
             match target {
-                Target::Entry(_, entry) if entry.is_shared => words.push(Word::Key(entry.name.text.clone())),
+                Target::Entry(_, entry) if entry.is_shared => {
+                    words.push(OutboxItem::Key(entry.name.text.clone()))
+                }
                 Target::Entry(..) => {}
-                Target::Tag(key) | Target::Counter(key) => words.push(Word::Key(key.clone())),
-                Target::Matching(pattern) => words.push(Word::Matching(pattern.clone())),
+                Target::Tag(key) | Target::Counter(key) => words.push(OutboxItem::Key(key.clone())),
+                Target::Matching(pattern) => words.push(OutboxItem::Matching(pattern.clone())),
             }
         }
         words
@@ -387,9 +389,9 @@ impl Cache {
     }
 
     /// The shared tier may have an outdated value of this entry: it is not read, but removed.
-    pub(crate) fn forget_shared(&self, entry: Option<Entry>) {
+    pub(crate) fn forget_shared(&self, entry: Option<EntryKey>) {
         if let Some(entry) = entry.filter(|entry| entry.is_shared && self.shared().exists) {
-            self.shared().pending.add(Word::Key(entry.name.text.clone()), &self.shared().everything());
+            self.shared().pending.add(OutboxItem::Key(entry.name.text.clone()), &self.shared().everything());
             self.tell_again();
         }
     }

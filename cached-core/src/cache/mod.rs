@@ -20,23 +20,23 @@ use std::{
 
 use crate::{
     base::clock::{Clock, Nanos, nanos},
-    coherence::{staleness::Staleness, validity::Claim},
+    coherence::{staleness::Staleness, validity::Validity},
     error::Error,
-    flight::{Flights, permits::Places},
+    flight::{Flights, permits::LoadPermits},
     key::{
         Key, KeyRef, WriteKey,
-        entry_key::{Entry, Name},
+        entry_key::{EntryKey, SharedKey},
         name, with_identity,
     },
-    l1::{counters::LocalCounters, entry::Kept, store::L1, thread_cache},
+    l1::{counters::LocalCounters, entry::Entry, store::L1, thread_cache},
     l2::{
-        replay::{self, Ears},
+        replay::{self, FeedListener},
         shared::Shared,
     },
-    spec::Site,
+    spec::FunctionSpec,
     telemetry::{
         event::{EventKind, SharedObservers},
-        functions::{Function, Functions},
+        functions::{FunctionMetrics, FunctionRegistry},
         stats::{self, Count, FunctionStats, Stats},
     },
     tier::{Attachment, Tier, cause::TierCause, feed::Line},
@@ -81,9 +81,9 @@ struct Inner {
     shared: Arc<Shared>,
     staleness: Staleness,
     observers: SharedObservers,
-    functions: Arc<Functions>,
+    functions: Arc<FunctionRegistry>,
     local_counters: LocalCounters,
-    places: Places,
+    places: LoadPermits,
     mode: AtomicU8,
     /// Nothing turns it on again.
     is_closed: AtomicBool,
@@ -116,11 +116,16 @@ static DEFAULT: OnceLock<Cache> = OnceLock::new();
 const LONGEST_FLUSH: Duration = Duration::from_secs(30);
 
 impl Cache {
-    pub(crate) fn assemble(parts: Parts) -> Self {
-        let Parts { l1, shared, bound, grace, observers, functions, mode } = parts;
+    pub(crate) fn assemble(parts: CacheParts) -> Self {
+        let CacheParts { l1, shared, bound, grace, observers, functions, mode } = parts;
         let (shared, flights) = (Arc::new(shared), Arc::new(Flights::new()));
         shared.tier.attach(Attachment {
-            watcher: Arc::new(Ears::new(&shared, flights.clone(), functions.clone(), observers.clone())),
+            watcher: Arc::new(FeedListener::new(
+                &shared,
+                flights.clone(),
+                functions.clone(),
+                observers.clone(),
+            )),
             namespace: shared.namespace.clone(),
             journal: shared.journal(),
             bound,
@@ -136,7 +141,7 @@ impl Cache {
             observers,
             functions,
             local_counters: LocalCounters::default(),
-            places: Places::default(),
+            places: LoadPermits::default(),
             mode: AtomicU8::new(mode as u8),
             is_closed: AtomicBool::new(false),
         }))
@@ -246,9 +251,9 @@ impl Cache {
     #[inline(always)]
     pub(crate) fn hit<T>(
         &self,
-        site: &Site,
+        site: &FunctionSpec,
         parts: &impl WriteKey,
-        take: impl Fn(&Arc<Kept>) -> Option<T>,
+        take: impl Fn(&Arc<Entry>) -> Option<T>,
     ) -> Result<T, Absent> {
         let at_hand = thread_cache::find(site, parts, |kept, look| {
             let began = stats::is_sample(look).then(|| self.clock().now_exactly());
@@ -278,7 +283,7 @@ impl Cache {
 
     /// An entry that this thread does not have at hand.
     #[inline(never)]
-    fn look_far(&self, site: &Site, parts: &dyn WriteKey) -> Result<Arc<Kept>, Absent> {
+    fn look_far(&self, site: &FunctionSpec, parts: &dyn WriteKey) -> Result<Arc<Entry>, Absent> {
         match with_identity(site, parts, |key| self.look(site, key)) {
             Ok(Looked::Fresh(kept, _)) => Ok(kept),
             Ok(looked) => Err(Absent(matches!(looked, Looked::Nothing))),
@@ -289,7 +294,7 @@ impl Cache {
     /// Counts a hit of a plain call. It is the only one that is asked for speed: the entry knows its counter.
     #[allow(clippy::inline_always, reason = "a call would take longer than what it does")]
     #[inline(always)]
-    fn note_hit(&self, kept: &Kept, began: Option<Nanos>, site: &Site) {
+    fn note_hit(&self, kept: &Entry, began: Option<Nanos>, site: &FunctionSpec) {
         kept.function.add(Count::HitL1);
         if began.is_some() || !self.0.observers.is_empty() {
             self.note_hit_at_length(kept, began, site);
@@ -298,7 +303,7 @@ impl Cache {
 
     /// As [`note`](Self::note), and how long it took since it `began`.
     #[cold]
-    fn note_hit_at_length(&self, kept: &Kept, began: Option<Nanos>, site: &Site) {
+    fn note_hit_at_length(&self, kept: &Entry, began: Option<Nanos>, site: &FunctionSpec) {
         if let Some(began) = began {
             kept.function.hit().record(self.clock().now().saturating_sub(began));
         }
@@ -308,7 +313,7 @@ impl Cache {
     }
 
     /// What the in-process tier has under a key.
-    pub(crate) fn look(&self, site: &Site, key: KeyRef<'_>) -> Looked {
+    pub(crate) fn look(&self, site: &FunctionSpec, key: KeyRef<'_>) -> Looked {
         let now = self.clock().now();
         let Some(kept) = self.0.l1.get(site, key, now) else { return Looked::Nothing };
         if kept.claim.stands(now, self.staleness().bound_on(site, &kept.claim)) {
@@ -318,7 +323,7 @@ impl Cache {
     }
 
     /// Whether an entry may be served now, as it is.
-    pub(crate) fn may_serve(&self, site: &Site, kept: &Kept) -> bool {
+    pub(crate) fn may_serve(&self, site: &FunctionSpec, kept: &Entry) -> bool {
         let claim = &kept.claim;
         let (now, (bound, grace)) = (self.clock().now(), self.staleness().limits(site, claim));
         let stands = claim.stands(now, bound)
@@ -328,7 +333,7 @@ impl Cache {
 
     /// An entry that does not stand on what is known now.
     #[cold]
-    fn look_closer(&self, kept: Arc<Kept>, now: Nanos, site: &Site) -> Looked {
+    fn look_closer(&self, kept: Arc<Entry>, now: Nanos, site: &FunctionSpec) -> Looked {
         let (bound, grace) = self.staleness().limits(site, &kept.claim);
         let is_unreachable = !self.shared().tier.ready();
         if is_unreachable && kept.claim.stands_alone(now, bound, grace) {
@@ -339,11 +344,11 @@ impl Cache {
     }
 
     /// What a load stands on that is for this process only.
-    pub(crate) fn own_claim(&self, entry: &Entry) -> Claim {
+    pub(crate) fn own_claim(&self, entry: &EntryKey) -> Validity {
         // The marks come first: a change of the mode after that ends them.
         let claim = self.shared().home_claim(&entry.name.text, &entry.tags);
         let is_alone = !entry.is_shared || self.mode() != Mode::On;
-        if is_alone { claim } else { Claim { line: Line::silent(), ..claim } }
+        if is_alone { claim } else { Validity { line: Line::silent(), ..claim } }
     }
 
     #[inline]
@@ -391,16 +396,16 @@ impl Cache {
         &self.0.local_counters
     }
 
-    pub(crate) fn places(&self) -> &Places {
+    pub(crate) fn places(&self) -> &LoadPermits {
         &self.0.places
     }
 
-    pub(crate) fn functions(&self) -> &Arc<Functions> {
+    pub(crate) fn functions(&self) -> &Arc<FunctionRegistry> {
         &self.0.functions
     }
 
     /// What is known of the function of `site`.
-    pub(crate) fn function(&self, site: &Site) -> &Arc<Function> {
+    pub(crate) fn function(&self, site: &FunctionSpec) -> &Arc<FunctionMetrics> {
         self.0.functions.of(site)
     }
 
@@ -409,12 +414,12 @@ impl Cache {
         self.0.functions.others().add(count);
     }
 
-    pub(crate) fn count_of(&self, site: &Site, count: Count) {
+    pub(crate) fn count_of(&self, site: &FunctionSpec, count: Count) {
         self.function(site).add(count);
     }
 
     /// Counts, and tells those who want to know.
-    pub(crate) fn note(&self, count: Count, site: &Site, key: KeyRef<'_>) {
+    pub(crate) fn note(&self, count: Count, site: &FunctionSpec, key: KeyRef<'_>) {
         self.count_of(site, count);
         if !self.0.observers.is_empty() {
             self.tell_observers(count, site.template(), Some(key));
@@ -439,21 +444,21 @@ impl Cache {
     /// The key under its two faces.
     pub(crate) fn entry(
         &self,
-        site: &Site,
+        site: &FunctionSpec,
         key: Key,
         parts: &dyn WriteKey,
         schema: impl FnOnce() -> u64,
-    ) -> Result<Entry, Error> {
+    ) -> Result<EntryKey, Error> {
         let (text, check) = self.name(site, &key, parts)?;
         let is_shared = self.shared().exists && !site.is_local();
         let schema = if is_shared { schema() } else { 0 };
-        Ok(Entry { key, name: Name { text, check, schema }, is_shared, tags: Vec::new() })
+        Ok(EntryKey { key, name: SharedKey { text, check, schema }, is_shared, tags: Vec::new() })
     }
 
     /// The text that names the key in a shared tier, and the half of the digest that is not in it.
     pub(crate) fn name(
         &self,
-        site: &Site,
+        site: &FunctionSpec,
         key: &Key,
         parts: &dyn WriteKey,
     ) -> Result<(String, [u8; 16]), Error> {
@@ -472,17 +477,17 @@ pub(crate) struct Absent(pub(crate) bool);
 /// What the in-process tier has under a key.
 pub(crate) enum Looked {
     /// A value that may be served, and its age.
-    Fresh(Arc<Kept>, Duration),
+    Fresh(Arc<Entry>, Duration),
     /// One that is to be loaded again, and may be served until that is done.
-    Due(Arc<Kept>),
+    Due(Arc<Entry>),
     /// A value that has to be checked with the shared tier first.
-    Suspect(Arc<Kept>),
+    Suspect(Arc<Entry>),
     Nothing,
 }
 
 impl Looked {
     #[inline]
-    fn by_age(kept: Arc<Kept>, now: Nanos) -> Self {
+    fn by_age(kept: Arc<Entry>, now: Nanos) -> Self {
         let meta = kept.slot.meta();
         if meta.is_due(now) {
             return Self::Due(kept);
@@ -493,13 +498,13 @@ impl Looked {
 }
 
 /// What a cache is made of.
-pub(crate) struct Parts {
+pub(crate) struct CacheParts {
     pub(crate) l1: L1,
     pub(crate) shared: Shared,
     pub(crate) bound: Duration,
     pub(crate) grace: Duration,
     pub(crate) observers: SharedObservers,
-    pub(crate) functions: Arc<Functions>,
+    pub(crate) functions: Arc<FunctionRegistry>,
     pub(crate) mode: Mode,
 }
 

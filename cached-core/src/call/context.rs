@@ -15,21 +15,21 @@ use crate::{
     cache::{Cache, Looked, Mode as CacheMode},
     call::{
         control::{CacheOutcome, Layer, Reply, Terms},
-        fill_right::Ground,
+        fill_right::FillRight,
     },
-    coherence::validity::Claim,
+    coherence::validity::Validity,
     flight::{
         Leader, Panic,
-        permits::{Came, Turn},
+        permits::{Came, LoadTurn},
     },
-    key::entry_key::Entry,
-    l1::entry::Kept,
-    l2::lookup::{Answer, Found, Seek, Wants},
-    spec::Site,
-    telemetry::{stats::Count, step::Loading},
+    key::entry_key::EntryKey,
+    l1::entry::Entry,
+    l2::lookup::{Acceptable, Found, LookupOutcome, SharedLookup},
+    spec::FunctionSpec,
+    telemetry::{stats::Count, step::LoadSpan},
     value::{
-        erased::Slot,
-        policy::{Settled, Shape},
+        erased::ErasedValue,
+        policy::{LoadedValue, ValuePolicy},
     },
 };
 
@@ -38,17 +38,17 @@ use crate::{
 const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// One call at work.
-pub(crate) struct Desk<R> {
+pub(crate) struct CallContext<R> {
     pub(crate) cache: Cache,
-    pub(crate) site: Site,
-    pub(crate) entry: Entry,
+    pub(crate) site: FunctionSpec,
+    pub(crate) entry: EntryKey,
     pub(crate) terms: Terms,
-    pub(crate) shape: Arc<dyn Shape<R>>,
+    pub(crate) shape: Arc<dyn ValuePolicy<R>>,
     /// Of the shared tier.
-    pub(crate) wants: Wants,
+    pub(crate) wants: Acceptable,
 }
 
-impl<R> Clone for Desk<R> {
+impl<R> Clone for CallContext<R> {
     fn clone(&self) -> Self {
         let (cache, entry, shape) = (self.cache.clone(), self.entry.clone(), self.shape.clone());
         Self { cache, entry, shape, ..*self }
@@ -57,29 +57,29 @@ impl<R> Clone for Desk<R> {
 
 /// What L1 has.
 pub(crate) enum Local<R> {
-    Hit(Arc<Kept>, Reply<R>),
+    Hit(Arc<Entry>, Reply<R>),
     /// A value that is to be loaded again, and may be served until that is done.
-    Due(Arc<Kept>),
+    Due(Arc<Entry>),
     /// A value that has to be checked with the shared tier before it is served.
-    Suspect(Arc<Kept>),
+    Suspect(Arc<Entry>),
     Nothing,
 }
 
 /// What the shared tier has.
 pub(crate) enum Asked<R> {
     Hit(Found, Reply<R>),
-    Kept(Arc<Kept>, Reply<R>),
+    Entry(Arc<Entry>, Reply<R>),
     /// Nothing: load, on this.
-    Ground(Ground),
+    FillRight(FillRight),
     /// Nothing, and the load of another process that this call waited for has failed.
-    Failed(Box<Settled<R>>),
+    Failed(Box<LoadedValue<R>>),
 }
 
-impl<R> Desk<R> {
+impl<R> CallContext<R> {
     /// The turn of the load that `leader` leads.
-    pub(crate) fn turn(&self, leader: &Leader) -> Turn {
+    pub(crate) fn turn(&self, leader: &Leader) -> LoadTurn {
         if self.site.load_cap().is_none() {
-            return Turn::at_once();
+            return LoadTurn::at_once();
         }
         let limit = self.shape.load_timeout();
         let clock = self.cache.clock();
@@ -90,15 +90,15 @@ impl<R> Desk<R> {
     pub(crate) async fn ask(
         &self,
         leader: &Leader,
-        suspect: Option<Arc<Kept>>,
-        turn: &mut Turn,
+        suspect: Option<Arc<Entry>>,
+        turn: &mut LoadTurn,
     ) -> Result<Asked<R>, Panic> {
         // Of what could not be told outside of a runtime.
         self.cache.tell_again();
         if self.asks_l2() {
             leader.watch(self.ask_l2(suspect, turn)).await
         } else {
-            Ok(Asked::Ground(Ground::Alone(self.own_claim())))
+            Ok(Asked::FillRight(FillRight::LocalOnly(self.own_claim())))
         }
     }
 
@@ -130,60 +130,62 @@ impl<R> Desk<R> {
     /// Boxed, so that loads inside of loads do not add up on the stack.
     fn ask_l2(
         &self,
-        suspect: Option<Arc<Kept>>,
-        turn: &mut Turn,
+        suspect: Option<Arc<Entry>>,
+        turn: &mut LoadTurn,
     ) -> Pin<Box<impl Future<Output = Asked<R>>>> {
         Box::pin(self.seek_value_or_ground(suspect, turn))
     }
 
     /// The value, or what a load stands on.
-    async fn seek_value_or_ground(&self, suspect: Option<Arc<Kept>>, turn: &mut Turn) -> Asked<R> {
+    async fn seek_value_or_ground(&self, suspect: Option<Arc<Entry>>, turn: &mut LoadTurn) -> Asked<R> {
         let seek = self.seek();
         let answer = if self.terms.read { seek.run(suspect, turn).await } else { seek.force(turn).await };
         match answer {
-            Answer::Hit(found) => match self.hit_l2(&found) {
+            LookupOutcome::Hit(found) => match self.hit_l2(&found) {
                 Some(reply) => Asked::Hit(found, reply),
-                None => Asked::Ground(Ground::Beside(found.claim)),
+                None => Asked::FillRight(FillRight::IfUnchanged(found.claim)),
             },
-            Answer::Kept(kept) => match self.hit_alone(&kept) {
-                Some(reply) => Asked::Kept(kept, reply),
-                None => Asked::Ground(Ground::Alone(self.own_claim())),
+            LookupOutcome::Entry(kept) => match self.hit_alone(&kept) {
+                Some(reply) => Asked::Entry(kept, reply),
+                None => Asked::FillRight(FillRight::LocalOnly(self.own_claim())),
             },
-            Answer::Lease(lease) => Asked::Ground(Ground::Leased(lease)),
-            Answer::Beside(claim) => Asked::Ground(Ground::Beside(claim)),
-            Answer::Stub(stub) => Asked::Ground(Ground::Stub(stub)),
-            Answer::Alone(claim) => Asked::Ground(Ground::Alone(claim)),
-            Answer::Failed(error) => match self.shape.revive(error, self.cache.clock().now()) {
+            LookupOutcome::Lease(lease) => Asked::FillRight(FillRight::Everywhere(lease)),
+            LookupOutcome::Beside(claim) => Asked::FillRight(FillRight::IfUnchanged(claim)),
+            LookupOutcome::Stub(stub) => Asked::FillRight(FillRight::Stub(stub)),
+            LookupOutcome::Alone(claim) => Asked::FillRight(FillRight::LocalOnly(claim)),
+            LookupOutcome::Failed(error) => match self.shape.revive(error, self.cache.clock().now()) {
                 Some(settled) => Asked::Failed(Box::new(settled)),
-                None => Asked::Ground(Ground::Alone(self.own_claim())),
+                None => Asked::FillRight(FillRight::LocalOnly(self.own_claim())),
             },
         }
     }
 
     /// As a look only.
-    pub(crate) async fn find(&self, suspect: Option<&Arc<Kept>>) -> Option<Reply<R>> {
+    pub(crate) async fn find(&self, suspect: Option<&Arc<Entry>>) -> Option<Reply<R>> {
         match self.find_landing().await {
             None => self.find_l2(suspect).await,
             found => found,
         }
     }
 
-    pub(crate) async fn find_l2(&self, suspect: Option<&Arc<Kept>>) -> Option<Reply<R>> {
+    pub(crate) async fn find_l2(&self, suspect: Option<&Arc<Entry>>) -> Option<Reply<R>> {
         if !self.terms.read || !self.asks_l2() {
             return None;
         }
         match self.seek().find(suspect).await? {
-            Answer::Hit(found) => self.hit_l2(&found),
-            Answer::Kept(kept) => self.hit_alone(&kept),
-            Answer::Lease(_) | Answer::Beside(_) | Answer::Stub(_) | Answer::Alone(_) | Answer::Failed(_) => {
-                None
-            }
+            LookupOutcome::Hit(found) => self.hit_l2(&found),
+            LookupOutcome::Entry(kept) => self.hit_alone(&kept),
+            LookupOutcome::Lease(_)
+            | LookupOutcome::Beside(_)
+            | LookupOutcome::Stub(_)
+            | LookupOutcome::Alone(_)
+            | LookupOutcome::Failed(_) => None,
         }
     }
 
-    pub(crate) fn seek(&self) -> Seek<'_, R> {
+    pub(crate) fn seek(&self) -> SharedLookup<'_, R> {
         let function = self.cache.function(&self.site);
-        Seek {
+        SharedLookup {
             shared: self.cache.shared(),
             entry: &self.entry,
             shape: &*self.shape,
@@ -208,11 +210,11 @@ impl<R> Desk<R> {
     }
 
     /// With what is said of a value of a tier, fresh or not.
-    pub(crate) fn reply_from(&self, tier: Layer, slot: &dyn Slot, value: R) -> Reply<R> {
+    pub(crate) fn reply_from(&self, tier: Layer, slot: &dyn ErasedValue, value: R) -> Reply<R> {
         self.reply_at(self.cache.clock().now(), tier, slot, value)
     }
 
-    fn reply_at(&self, now: Nanos, tier: Layer, slot: &dyn Slot, value: R) -> Reply<R> {
+    fn reply_at(&self, now: Nanos, tier: Layer, slot: &dyn ErasedValue, value: R) -> Reply<R> {
         let meta = slot.meta();
         let age = meta.age(now);
         if !meta.is_fresh(now) {
@@ -224,17 +226,17 @@ impl<R> Desk<R> {
     }
 
     /// A value that is due, if it may still be served.
-    pub(crate) fn spare(&self, kept: &Arc<Kept>) -> Option<Reply<R>> {
+    pub(crate) fn spare(&self, kept: &Arc<Entry>) -> Option<Reply<R>> {
         if self.cache.may_serve(&self.site, kept) { self.reply_spare(kept) } else { None }
     }
 
-    pub(crate) fn reply_spare(&self, kept: &Arc<Kept>) -> Option<Reply<R>> {
+    pub(crate) fn reply_spare(&self, kept: &Arc<Entry>) -> Option<Reply<R>> {
         let age = kept.slot.meta().age(self.cache.clock().now());
         let value = self.fresh_enough(age)?.shape.restore(&*kept.slot)?;
         Some(self.reply_from(Layer::L1, &*kept.slot, value))
     }
 
-    fn hit_alone(&self, kept: &Kept) -> Option<Reply<R>> {
+    fn hit_alone(&self, kept: &Entry) -> Option<Reply<R>> {
         let age = kept.slot.meta().age(self.cache.clock().now());
         let value = self.fresh_enough(age)?.shape.restore(&*kept.slot)?;
         kept.function.add(Count::ServedAlone);
@@ -242,7 +244,7 @@ impl<R> Desk<R> {
     }
 
     /// What a load stands on that is for this process only.
-    pub(crate) fn own_claim(&self) -> Claim {
+    pub(crate) fn own_claim(&self) -> Validity {
         self.cache.own_claim(&self.entry)
     }
 
@@ -265,8 +267,8 @@ impl<R> Desk<R> {
     /// What a load returns when its turn has come, or what its callers are told if that or the load takes too long.
     pub(crate) async fn in_turn(
         &self,
-        turn: &mut Turn,
-        loading: &mut Loading,
+        turn: &mut LoadTurn,
+        loading: &mut LoadSpan,
         load: impl Future<Output = R>,
     ) -> R {
         if turn.come().await == Came::TooLate
@@ -300,7 +302,7 @@ impl<R> Desk<R> {
     }
 
     /// A load in the place of `kept` has failed.
-    pub(crate) fn let_rest(&self, kept: &Kept) {
+    pub(crate) fn let_rest(&self, kept: &Entry) {
         let (shortest, longest) = REST;
         let rest = (self.shape.stale() / 10).clamp(shortest, longest);
         kept.rest_until(self.cache.clock().now().saturating_add(nanos(rest)));

@@ -1,51 +1,51 @@
 //! Where a load may store its value.
 
 use crate::{
-    coherence::validity::Claim,
+    coherence::validity::Validity,
     error::shared::SharedLoadError,
     l2::{lease::Lease, lookup::Stub},
 };
 
 /// What a load stands on.
-pub(crate) enum Ground {
+pub(crate) enum FillRight {
     /// It may store its value for everyone.
-    Leased(Lease),
+    Everywhere(Lease),
     /// Somebody else may. It keeps its value in this process, if the tier then shows that nothing was said meanwhile.
-    Beside(Claim),
+    IfUnchanged(Validity),
     /// The tier cannot hold the value. It keeps its value in this process, as long as the tier has the stub.
     Stub(Stub),
     /// The tier could not be asked, or takes no part. It may keep its value in this process.
-    Alone(Claim),
+    LocalOnly(Validity),
 }
 
-impl Ground {
-    pub(crate) fn claim(&self) -> &Claim {
+impl FillRight {
+    pub(crate) fn claim(&self) -> &Validity {
         match self {
-            Self::Leased(lease) => &lease.claim,
+            Self::Everywhere(lease) => &lease.claim,
             Self::Stub(stub) => &stub.claim,
-            Self::Beside(claim) | Self::Alone(claim) => claim,
+            Self::IfUnchanged(claim) | Self::LocalOnly(claim) => claim,
         }
     }
 }
 
-impl Ground {
+impl FillRight {
     /// See [`Lease::begin_return`].
     pub(crate) fn begin_return(&mut self) {
-        if let Self::Leased(lease) = self {
+        if let Self::Everywhere(lease) = self {
             lease.begin_return();
         }
     }
 
     /// There is nothing to store.
     pub(crate) fn fail(self) {
-        if let Self::Leased(lease) = self {
+        if let Self::Everywhere(lease) = self {
             lease.fail();
         }
     }
 
     /// The load has failed, with this error if it has a text.
     pub(crate) fn fail_with(self, error: Option<&SharedLoadError>) {
-        if let Self::Leased(lease) = self {
+        if let Self::Everywhere(lease) = self {
             lease.fail_with(error);
         }
     }

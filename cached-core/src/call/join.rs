@@ -12,14 +12,14 @@ use futures_timer::Delay;
 use crate::{
     base::clock::{Clock, Nanos, nanos},
     call::{
-        context::Desk,
+        context::CallContext,
         control::{CacheOutcome, Layer, Reply},
         load::Panicked,
     },
-    flight::{Arrival, Follower, Landing, Leader, Role},
+    flight::{FlightResult, FollowOutcome, Follower, Leader, Role},
     sync::Instant,
     telemetry::stats::Count,
-    value::erased::Slot,
+    value::erased::ErasedValue,
 };
 
 pub(crate) enum Joined<R> {
@@ -29,7 +29,7 @@ pub(crate) enum Joined<R> {
     Recurse,
 }
 
-impl<R> Desk<R> {
+impl<R> CallContext<R> {
     /// Single-flight: leads, or is to wait for the one who does.
     pub(crate) fn begin(&self) -> Result<Leader, Role> {
         let (flights, key) = (self.cache.flights(), &self.entry.key);
@@ -72,10 +72,10 @@ impl<R> Desk<R> {
                 return Ok(reply.map_or(Joined::Alone, Joined::Reply));
             };
             match arrival {
-                Arrival::Lead(leader) => return Ok(Joined::Lead(leader)),
-                Arrival::Superseded => {}
-                Arrival::Landed(Landing::Panicked) => return Err(Panicked::Elsewhere),
-                Arrival::Landed(Landing::Shared(slot)) => {
+                FollowOutcome::Lead(leader) => return Ok(Joined::Lead(leader)),
+                FollowOutcome::Superseded => {}
+                FollowOutcome::Landed(FlightResult::Panicked) => return Err(Panicked::Elsewhere),
+                FollowOutcome::Landed(FlightResult::Shared(slot)) => {
                     let age = slot.meta().age(self.cache.clock().now());
                     if self.fresh_enough(age).is_none() {
                         return Ok(Joined::Lead(flights.depart(key)));
@@ -101,7 +101,7 @@ impl<R> Desk<R> {
         let follower = self.cache.flights().join_landing(&self.entry.key)?;
         let landing_since = follower.landing_since;
         match arrive(follower).await {
-            Arrival::Landed(Landing::Shared(slot)) if !self.is_too_late(landing_since) => {
+            FollowOutcome::Landed(FlightResult::Shared(slot)) if !self.is_too_late(landing_since) => {
                 self.fresh_enough(slot.meta().age(self.cache.clock().now()))?.reply_joined(&*slot, true)
             }
             _ => None,
@@ -116,7 +116,7 @@ impl<R> Desk<R> {
         })
     }
 
-    pub(crate) fn reply_joined(&self, slot: &dyn Slot, came_after_load: bool) -> Option<Reply<R>> {
+    pub(crate) fn reply_joined(&self, slot: &dyn ErasedValue, came_after_load: bool) -> Option<Reply<R>> {
         let value = self.shape.restore(slot)?;
         if came_after_load {
             self.note(Count::HitL1);
@@ -129,7 +129,7 @@ impl<R> Desk<R> {
 }
 
 /// Waits for the leader, and takes over from one that is not polled any more.
-pub(crate) async fn arrive(mut follower: Follower) -> Arrival {
+pub(crate) async fn arrive(mut follower: Follower) -> FollowOutcome {
     const PATIENCE: Duration = Duration::from_secs(1);
     const LONGEST: Duration = Duration::from_secs(8);
 
@@ -141,7 +141,7 @@ pub(crate) async fn arrive(mut follower: Follower) -> Arrival {
             Poll::Ready(arrival) => Poll::Ready(Some(arrival)),
             Poll::Pending => alarm.as_mut().poll(cx).map(|()| None),
         });
-        if let Some(arrival) = first.await.or_else(|| follower.overtake(PATIENCE).map(Arrival::Lead)) {
+        if let Some(arrival) = first.await.or_else(|| follower.overtake(PATIENCE).map(FollowOutcome::Lead)) {
             return arrival;
         }
         look_after = (look_after * 2).min(LONGEST);
@@ -150,7 +150,7 @@ pub(crate) async fn arrive(mut follower: Follower) -> Arrival {
 
 /// As [`arrive`], until the last of these moments. Where loads fail one after the other, a caller that has waited until `soon`
 /// waits no longer, as it would not for a load of its own.
-async fn arrive_by(clock: &Clock, follower: Follower, soon: Nanos, last: Nanos) -> Option<Arrival> {
+async fn arrive_by(clock: &Clock, follower: Follower, soon: Nanos, last: Nanos) -> Option<FollowOutcome> {
     const STEP: Duration = Duration::from_millis(100);
 
     let loads_fail = follower.loads_fail();

@@ -20,17 +20,17 @@ use crate::{
         race::either,
     },
     cache::{Cache, Looked, Mode, WeakCache},
-    call::{Prepared, context::Desk, control::Terms, load::Spawn, run::Lander},
+    call::{PreparedCall, context::CallContext, control::Terms, load::Spawn, run::LoadRun},
     flight::{Leader, Role},
-    key::{Key, entry_key::Entry},
+    key::{Key, entry_key::EntryKey},
     l1::{
-        entry::Kept,
-        hot_keys::{Begun, Candidate, Due, Keeper, Pool},
+        entry::Entry,
+        hot_keys::{Begun, Candidate, Due, HotPool, Renewer},
     },
-    l2::lookup::{Answer, Wants},
-    spec::Site,
+    l2::lookup::{Acceptable, LookupOutcome},
+    spec::FunctionSpec,
     telemetry::stats::Count,
-    value::{erased::Slot, policy::Shape},
+    value::{erased::ErasedValue, policy::ValuePolicy},
 };
 
 /// When to look again after a load that has not ended.
@@ -58,30 +58,30 @@ impl<R: Send + 'static> Recipe<R> {
     pub(crate) fn keeper(
         self,
         cache: &Cache,
-        site: Site,
-        entry: Entry,
-        shape: fn() -> Arc<dyn Shape<R>>,
-    ) -> Arc<dyn Keeper> {
+        site: FunctionSpec,
+        entry: EntryKey,
+        shape: fn() -> Arc<dyn ValuePolicy<R>>,
+    ) -> Arc<dyn Renewer> {
         Arc::new(Keeping { cache: cache.downgrade(), site, entry, shape, recipe: self })
     }
 }
 
 struct Keeping<R> {
     cache: WeakCache,
-    site: Site,
-    entry: Entry,
-    shape: fn() -> Arc<dyn Shape<R>>,
+    site: FunctionSpec,
+    entry: EntryKey,
+    shape: fn() -> Arc<dyn ValuePolicy<R>>,
     recipe: Recipe<R>,
 }
 
 impl<R> Keeping<R> {
-    fn desk(&self, cache: &Cache, wants: Wants) -> Box<Desk<R>> {
+    fn desk(&self, cache: &Cache, wants: Acceptable) -> Box<CallContext<R>> {
         let (cache, entry, shape) = (cache.clone(), self.entry.clone(), (self.shape)());
-        Box::new(Desk { cache, site: self.site, entry, terms: Terms::default(), shape, wants })
+        Box::new(CallContext { cache, site: self.site, entry, terms: Terms::default(), shape, wants })
     }
 
     /// The lead of a flight, if `kept` is still what there is.
-    fn lead(&self, cache: &Cache, kept: &Kept) -> Option<Leader> {
+    fn lead(&self, cache: &Cache, kept: &Entry) -> Option<Leader> {
         let Role::Lead(leader) = cache.flights().join(&self.entry.key, false) else { return None };
         // The flight before this one may have ended in between.
         match cache.look(&self.site, self.entry.key.as_ref()) {
@@ -95,47 +95,47 @@ impl<R> Keeping<R> {
     }
 }
 
-impl<R: Send + 'static> Keeper for Keeping<R> {
-    fn site(&self) -> &Site {
+impl<R: Send + 'static> Renewer for Keeping<R> {
+    fn site(&self) -> &FunctionSpec {
         &self.site
     }
 
-    fn is_value(&self, slot: &dyn Slot) -> bool {
+    fn is_value(&self, slot: &dyn ErasedValue) -> bool {
         (self.shape)().is_value(slot)
     }
 
-    fn load(&self, kept: Arc<Kept>, runtime: &Handle) -> Begun {
+    fn load(&self, kept: Arc<Entry>, runtime: &Handle) -> Begun {
         let Some(cache) = self.cache.upgrade() else { return Begun::Never };
         let Some(leader) = self.lead(&cache, &kept) else { return Begun::UnderWay };
         let Some(future) = (self.recipe.make)() else { return Begun::Never };
         // A value of another process will do, if it is another one than this.
-        let wants = Wants::Another(kept.stamp);
-        let lander = Lander::replacing(self.desk(&cache, wants), wants, leader, kept);
+        let wants = Acceptable::Another(kept.stamp);
+        let lander = LoadRun::replacing(self.desk(&cache, wants), wants, leader, kept);
         drop((self.recipe.spawn)(runtime, lander, future));
         Begun::Yes
     }
 
-    fn find(&self, kept: Arc<Kept>) -> Option<Pin<Box<dyn Future<Output = bool> + Send>>> {
+    fn find(&self, kept: Arc<Entry>) -> Option<Pin<Box<dyn Future<Output = bool> + Send>>> {
         let cache = self.cache.upgrade()?;
         let leader = self.lead(&cache, &kept)?;
-        let desk = self.desk(&cache, Wants::Usable);
+        let desk = self.desk(&cache, Acceptable::Usable);
         Some(Box::pin(async move {
             if !desk.asks_l2() {
                 return false;
             }
             let answer = leader.watch(Box::pin(desk.seek().find(Some(&kept)))).await;
-            let Ok(Some(Answer::Hit(found))) = answer else { return false };
+            let Ok(Some(LookupOutcome::Hit(found))) = answer else { return false };
             desk.land_found(leader, found);
             true
         }))
     }
 }
 
-impl Prepared {
+impl PreparedCall {
     /// Adds what keeps its key warm, if its next use may make that one of the most used.
     pub(crate) fn kept_by<R: Send + 'static>(
         &mut self,
-        shape: fn() -> Arc<dyn Shape<R>>,
+        shape: fn() -> Arc<dyn ValuePolicy<R>>,
         recipe: impl FnOnce() -> Recipe<R>,
     ) {
         if let Ok(entry) = &self.entry
@@ -150,8 +150,8 @@ impl Prepared {
     /// From now on, the key is one of the most used.
     pub(crate) fn keep_warm<R: Send + 'static>(
         self,
-        kept: &Kept,
-        shape: fn() -> Arc<dyn Shape<R>>,
+        kept: &Entry,
+        shape: fn() -> Arc<dyn ValuePolicy<R>>,
         recipe: Recipe<R>,
     ) {
         let Self { cache, site, entry, .. } = self;
@@ -162,7 +162,7 @@ impl Prepared {
 }
 
 impl Cache {
-    pub(crate) fn keep_warm(&self, site: &Site, key: &Key, kept: &Kept, keeper: Arc<dyn Keeper>) {
+    pub(crate) fn keep_warm(&self, site: &FunctionSpec, key: &Key, kept: &Entry, keeper: Arc<dyn Renewer>) {
         let (Some(heat), Ok(runtime)) = (kept.heat(), Handle::try_current()) else { return };
         let candidate = Candidate { key, heat, meta: kept.slot.meta(), keeper };
         let hot = self.l1().hot_keys().of(site.template());
@@ -175,7 +175,7 @@ impl Cache {
 }
 
 /// Until there is nothing to keep warm any more.
-async fn run(cache: &WeakCache, pool: &Arc<Pool>, clock: &Clock, runtime: &Handle) {
+async fn run(cache: &WeakCache, pool: &Arc<HotPool>, clock: &Clock, runtime: &Handle) {
     loop {
         let mut changed = pin!(pool.changed.notified());
         changed.as_mut().enable();
@@ -198,7 +198,7 @@ async fn run(cache: &WeakCache, pool: &Arc<Pool>, clock: &Clock, runtime: &Handl
 }
 
 /// Renews one key, or lets go of it.
-fn renew(cache: &Cache, pool: &Arc<Pool>, due: &Due, runtime: &Handle) {
+fn renew(cache: &Cache, pool: &Arc<HotPool>, due: &Due, runtime: &Handle) {
     // Copies of arguments are the user's code.
     let renewed = catch_unwind(AssertUnwindSafe(|| try_renew(cache, pool, due, runtime)));
     if !renewed.unwrap_or(false) {
@@ -207,7 +207,7 @@ fn renew(cache: &Cache, pool: &Arc<Pool>, due: &Due, runtime: &Handle) {
 }
 
 /// Whether the key stays.
-fn try_renew(cache: &Cache, pool: &Arc<Pool>, due: &Due, runtime: &Handle) -> bool {
+fn try_renew(cache: &Cache, pool: &Arc<HotPool>, due: &Due, runtime: &Handle) -> bool {
     let now = cache.clock().now();
     let kept = match cache.look(due.keeper.site(), due.key.as_ref()) {
         Looked::Fresh(kept, _) | Looked::Due(kept) | Looked::Suspect(kept) => kept,

@@ -11,21 +11,26 @@ use tokio::runtime::Handle;
 use crate::{
     cache::Cache,
     call::{
-        context::{Asked, Desk, Local},
+        context::{Asked, CallContext, Local},
         control::{CacheOutcome, Reason, Reply},
         join::Joined,
         load::{Load, Panicked},
-        run::{Landed, Lander},
+        run::{LoadOutput, LoadRun},
     },
     flight,
-    flight::{Landing, Leader},
-    l1::{entry::Kept, hot_keys::Keeper},
-    l2::lookup::Wants,
-    spec::Site,
-    telemetry::{stats::Count, step::Loading},
+    flight::{FlightResult, Leader},
+    l1::{entry::Entry, hot_keys::Renewer},
+    l2::lookup::Acceptable,
+    spec::FunctionSpec,
+    telemetry::{stats::Count, step::LoadSpan},
 };
 
-pub(crate) async fn bypass<R, F>(cache: &Cache, site: &Site, reason: Reason, load: Load<R, F>) -> Reply<R>
+pub(crate) async fn bypass<R, F>(
+    cache: &Cache,
+    site: &FunctionSpec,
+    reason: Reason,
+    load: Load<R, F>,
+) -> Reply<R>
 where
     F: Future<Output = R>,
 {
@@ -33,10 +38,10 @@ where
     Reply::new(load.here().await, CacheOutcome::Bypass(reason))
 }
 
-impl<R> Desk<R> {
+impl<R> CallContext<R> {
     pub(crate) async fn run<F: Future<Output = R>>(
         self: Box<Self>,
-        keeper: Option<Arc<dyn Keeper>>,
+        keeper: Option<Arc<dyn Renewer>>,
         is_absent: bool,
         load: Load<R, F>,
     ) -> Result<Reply<R>, Panicked> {
@@ -65,7 +70,7 @@ impl<R> Desk<R> {
     /// No tier of this process has a value that may be served.
     pub(crate) async fn miss<F: Future<Output = R>>(
         self: Box<Self>,
-        suspect: Option<Arc<Kept>>,
+        suspect: Option<Arc<Entry>>,
         load: Load<R, F>,
     ) -> Result<Reply<R>, Panicked> {
         if !self.terms.store {
@@ -92,7 +97,7 @@ impl<R> Desk<R> {
     pub(crate) async fn lead<F: Future<Output = R>>(
         mut self: Box<Self>,
         leader: Leader,
-        spare: Option<Arc<Kept>>,
+        spare: Option<Arc<Entry>>,
         load: Load<R, F>,
     ) -> Result<Reply<R>, Panicked> {
         // The flight before this one may have ended between the look into L1 and the join.
@@ -106,7 +111,7 @@ impl<R> Desk<R> {
             Local::Nothing => None,
         };
         if spare.is_some() {
-            self.wants = Wants::Newer;
+            self.wants = Acceptable::Newer;
         }
         let mut turn = self.turn(&leader);
         let asked = match &spare {
@@ -117,7 +122,7 @@ impl<R> Desk<R> {
             },
         };
         let ground = match asked {
-            Ok(Asked::Ground(ground)) => ground,
+            Ok(Asked::FillRight(ground)) => ground,
             Ok(Asked::Hit(found, reply)) => {
                 self.land_found(leader, found);
                 if matches!(reply.outcome, CacheOutcome::Stale { .. }) {
@@ -125,7 +130,7 @@ impl<R> Desk<R> {
                 }
                 return Ok(reply);
             }
-            Ok(Asked::Kept(kept, reply)) => {
+            Ok(Asked::Entry(kept, reply)) => {
                 leader.land(kept.slot.clone(), || ());
                 return Ok(reply);
             }
@@ -137,13 +142,13 @@ impl<R> Desk<R> {
                 return Ok(Reply::new(value, outcome));
             }
             Err(panic) => {
-                leader.fail(Landing::Panicked);
+                leader.fail(FlightResult::Panicked);
                 return Err(Panicked::Here(panic));
             }
         };
         self.note(Count::Miss);
         leader.expect_poll();
-        let lander = Lander::new(self.clone(), leader, ground, turn, spare.clone());
+        let lander = LoadRun::new(self.clone(), leader, ground, turn, spare.clone());
         let end = match load {
             // Boxed, so that loads inside of loads do not add up on the stack.
             Load::Inline(future) => Box::pin(lander.land(future)).await,
@@ -161,8 +166,8 @@ impl<R> Desk<R> {
     /// What a load has come to, or the spare value if it failed.
     pub(crate) fn settle(
         &self,
-        landed: thread::Result<Landed<R>>,
-        spare: Option<&Arc<Kept>>,
+        landed: thread::Result<LoadOutput<R>>,
+        spare: Option<&Arc<Entry>>,
     ) -> Result<Reply<R>, Panicked> {
         let (has_failed, may_spare) =
             landed.as_ref().map_or((true, false), |landed| (landed.is_error, landed.may_spare));
@@ -178,7 +183,7 @@ impl<R> Desk<R> {
     /// Loads for this caller only.
     async fn load_alone<F: Future<Output = R>>(&self, load: Load<R, F>) -> Reply<R> {
         self.note(Count::Miss);
-        let mut loading = Loading::new(self.cache.clock(), self.cache.function(&self.site));
+        let mut loading = LoadSpan::new(self.cache.clock(), self.cache.function(&self.site));
         let limit = self.shape.load_timeout();
         let clock = self.cache.clock();
         let mut turn = self.cache.places().turn(&self.site, clock, flight::is_inside(), pending(), limit);

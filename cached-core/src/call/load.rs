@@ -5,9 +5,9 @@ use std::{future::Future, panic::resume_unwind, pin::Pin, thread};
 use tokio::{runtime::Handle, task::JoinHandle};
 
 use crate::{
-    call::run::{Landed, Lander},
+    call::run::{LoadOutput, LoadRun},
     flight::Panic,
-    l2::lookup::Wants,
+    l2::lookup::Acceptable,
 };
 
 /// How a body runs.
@@ -19,16 +19,16 @@ pub enum Load<R, F> {
 }
 
 /// Starts the task. Only where the body's type was known could it be seen that it may move to another thread.
-pub type Spawn<R> = fn(&Handle, Lander<R>, Pin<Box<dyn Future<Output = R> + Send>>) -> LoadTask<R>;
+pub type Spawn<R> = fn(&Handle, LoadRun<R>, Pin<Box<dyn Future<Output = R> + Send>>) -> LoadTask<R>;
 
 /// A load in a task of its own.
-pub type LoadTask<R> = JoinHandle<thread::Result<Landed<R>>>;
+pub type LoadTask<R> = JoinHandle<thread::Result<LoadOutput<R>>>;
 
 impl<R, F: Future<Output = R>> Load<R, F> {
     /// A stale value will do if a fresh one can be loaded beside the caller.
-    pub(crate) fn wants(&self) -> Wants {
+    pub(crate) fn wants(&self) -> Acceptable {
         let is_beside = matches!(self, Self::Detached(..)) && Handle::try_current().is_ok();
-        if is_beside { Wants::Usable } else { Wants::Fresh }
+        if is_beside { Acceptable::Usable } else { Acceptable::Fresh }
     }
 
     pub(crate) async fn here(self) -> R {

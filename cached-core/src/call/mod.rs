@@ -20,44 +20,44 @@ use crate::{
         invalidation::{Invalidation, Target},
     },
     call::{
-        context::{Desk, Local},
+        context::{CallContext, Local},
         control::{CacheOutcome, Reason, Reply, Terms},
         lead::bypass,
         load::{Load, Panicked},
     },
     error::Error,
-    key::{WriteKey, entry_key::Entry, with_identity},
-    l1::{entry::Kept, hot_keys::Keeper},
-    l2::{lookup::Wants, tags::Tags},
-    spec::Site,
+    key::{WriteKey, entry_key::EntryKey, with_identity},
+    l1::{entry::Entry, hot_keys::Renewer},
+    l2::{lookup::Acceptable, tags::Tags},
+    spec::FunctionSpec,
     telemetry::stats::Count,
-    value::policy::Shape,
+    value::policy::ValuePolicy,
     warm::report::Warmed,
 };
 
 /// What generated code knows of a function besides its arguments.
-pub struct Plan<R> {
+pub struct CallSpec<R> {
     /// Where the function stands.
-    pub site: &'static Site,
+    pub site: &'static FunctionSpec,
     /// The return type with the policies. Called on a miss.
-    pub shape: fn() -> Arc<dyn Shape<R>>,
+    pub shape: fn() -> Arc<dyn ValuePolicy<R>>,
 }
 
-impl<R> Clone for Plan<R> {
+impl<R> Clone for CallSpec<R> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<R> Copy for Plan<R> {}
+impl<R> Copy for CallSpec<R> {}
 
 /// A call that has to go further than L1.
-pub(crate) struct Prepared {
+pub(crate) struct PreparedCall {
     pub(crate) cache: Cache,
-    pub(crate) site: Site,
-    pub(crate) entry: Result<Entry, Error>,
+    pub(crate) site: FunctionSpec,
+    pub(crate) entry: Result<EntryKey, Error>,
     /// Keeps the key warm, if a hit makes it one of the most used.
-    pub(crate) keeper: Option<Arc<dyn Keeper>>,
+    pub(crate) keeper: Option<Arc<dyn Renewer>>,
     /// L1 was found to have nothing.
     pub(crate) is_absent: bool,
 }
@@ -68,9 +68,9 @@ pub(crate) struct Prepared {
 #[inline(always)]
 pub(crate) fn hit<T>(
     cache: &Cache,
-    site: &Site,
+    site: &FunctionSpec,
     parts: &impl WriteKey,
-    take: impl Fn(&Arc<Kept>) -> Option<T>,
+    take: impl Fn(&Arc<Entry>) -> Option<T>,
 ) -> Result<T, Absent> {
     if cache.mode() == CacheMode::Off {
         return Err(Absent(false));
@@ -79,7 +79,7 @@ pub(crate) fn hit<T>(
 }
 
 /// Names the function, the type and the version of the value. The digest is made once in each thread, and not for each miss.
-pub(crate) fn schema<R>(plan: Plan<R>) -> u64 {
+pub(crate) fn schema<R>(plan: CallSpec<R>) -> u64 {
     type Known = HashMap<(usize, u64), u64, foldhash::fast::RandomState>;
     thread_local!(static KNOWN: RefCell<Known> = RefCell::default());
     // Shapes that are made by the same code are the same.
@@ -93,13 +93,13 @@ pub(crate) fn schema<R>(plan: Plan<R>) -> u64 {
     })
 }
 
-impl Prepared {
+impl PreparedCall {
     /// Step 1 alone, for what goes further than L1. Not a part of the hit's code, which has to be small to be inlined into
     /// its caller.
     #[cold]
     pub(crate) fn new(
         cache: &Cache,
-        site: &Site,
+        site: &FunctionSpec,
         parts: &dyn WriteKey,
         schema: impl FnOnce() -> u64,
     ) -> Self {
@@ -119,7 +119,7 @@ impl Prepared {
     pub(crate) fn run<R, F: Future<Output = R>>(
         self,
         terms: Terms,
-        shape: Arc<dyn Shape<R>>,
+        shape: Arc<dyn ValuePolicy<R>>,
         load: Load<R, F>,
     ) -> impl Future<Output = Result<Reply<R>, Panicked>> {
         let Self { cache, site, entry, keeper, is_absent } = self;
@@ -130,7 +130,7 @@ impl Prepared {
                 cache.count_of(&site, Count::KeyRefused);
                 Err(Box::new((cache, site, Reason::Key)))
             }
-            Ok(entry) => Ok(Box::new(Desk { cache, site, entry, terms, shape, wants: load.wants() })),
+            Ok(entry) => Ok(Box::new(CallContext { cache, site, entry, terms, shape, wants: load.wants() })),
         };
         async move {
             match desk {
@@ -147,7 +147,7 @@ impl Prepared {
     pub(crate) async fn warm<R, F: Future<Output = R>>(
         self,
         terms: Terms,
-        shape: impl Fn() -> Arc<dyn Shape<R>>,
+        shape: impl Fn() -> Arc<dyn ValuePolicy<R>>,
         load: Load<R, F>,
     ) -> Warmed {
         if self.cache.mode() == CacheMode::Off || self.entry.is_err() {
@@ -169,13 +169,13 @@ impl Prepared {
     }
 
     /// What the tiers have, without a load and without a trace in them.
-    pub(crate) async fn find<R>(self, terms: Terms, shape: Arc<dyn Shape<R>>) -> Option<Reply<R>> {
+    pub(crate) async fn find<R>(self, terms: Terms, shape: Arc<dyn ValuePolicy<R>>) -> Option<Reply<R>> {
         let Self { cache, site, entry, .. } = self;
         if !terms.on || cache.mode() == CacheMode::Off {
             return None;
         }
         let entry = entry.ok()?;
-        let desk = Desk { cache, site, entry, terms, shape, wants: Wants::Usable };
+        let desk = CallContext { cache, site, entry, terms, shape, wants: Acceptable::Usable };
         match desk.ask_l1() {
             Local::Hit(_, reply) => Some(reply),
             Local::Due(kept) => desk.spare(&kept),

@@ -20,22 +20,22 @@ use crate::{
         invalidation::{Invalidation, Target},
     },
     call::{
-        context::Desk,
-        fill_right::{Ended, Ground},
+        context::CallContext,
+        fill_right::{Ended, FillRight},
     },
-    coherence::{epoch::Mark, tag_log::Moment, validity::Claim},
+    coherence::{epoch::Epoch, tag_log::LogPosition, validity::Validity},
     error::{shared::SharedLoadError, tier::TierError},
     flight::Leader,
-    key::entry_key::Entry,
+    key::entry_key::EntryKey,
     l2::{
         lease::{Lease, Verdict, adopt, look_again},
         lookup::Stub,
         shared::{Fill, Life, Shared, own_mark_name},
     },
-    spec::Site,
+    spec::FunctionSpec,
     telemetry::stats::Count,
     tier::{Ask, Tier, feed::Line},
-    value::erased::Slot,
+    value::erased::ErasedValue,
 };
 
 use futures_timer::Delay;
@@ -46,35 +46,35 @@ const VERDICT_PATIENCE: Duration = Duration::from_millis(50);
 /// More than this under way are neither stored nor asked about: the shared tier cannot keep up.
 const MOST_LANDINGS: usize = 4096;
 
-pub(crate) struct Arrival {
+pub(crate) struct Publication {
     pub(crate) cache: Cache,
-    pub(crate) site: Site,
-    pub(crate) entry: Entry,
+    pub(crate) site: FunctionSpec,
+    pub(crate) entry: EntryKey,
     pub(crate) leader: Leader,
-    pub(crate) slot: Arc<dyn Slot>,
-    pub(crate) told: Told,
+    pub(crate) slot: Arc<dyn ErasedValue>,
+    pub(crate) told: ValueTags,
     /// Than what the shared tier has.
     pub(crate) is_newer: bool,
 }
 
 /// Tags that the value told.
-pub(crate) struct Told {
+pub(crate) struct ValueTags {
     tags: Vec<String>,
     /// When the load began, by what this process says of tags,
-    since: Moment,
+    since: LogPosition,
     /// and by the clock.
     began: Nanos,
     /// Dead when this process has heard meanwhile that some tag was invalidated.
-    any_tag: Option<Arc<Mark>>,
+    any_tag: Option<Arc<Epoch>>,
 }
 
-impl Told {
-    pub(crate) fn new(shared: &Shared, tags: &[String], since: Moment, ground: &Ground) -> Self {
+impl ValueTags {
+    pub(crate) fn new(shared: &Shared, tags: &[String], since: LogPosition, ground: &FillRight) -> Self {
         let tags = tags.iter().map(|tag| shared.tag_key(tag)).collect();
         let any_tag = match ground {
-            Ground::Leased(lease) => lease.any_tag(),
-            Ground::Stub(stub) => stub.since.as_ref().map(|(_, any_tag)| any_tag.clone()),
-            Ground::Beside(_) | Ground::Alone(_) => None,
+            FillRight::Everywhere(lease) => lease.any_tag(),
+            FillRight::Stub(stub) => stub.since.as_ref().map(|(_, any_tag)| any_tag.clone()),
+            FillRight::IfUnchanged(_) | FillRight::LocalOnly(_) => None,
         };
         Self { tags, since, began: ground.claim().checked, any_tag }
     }
@@ -85,7 +85,7 @@ impl Told {
     }
 
     /// A claim for this process only, with these tags; none if one of them was invalidated here meanwhile.
-    fn added_to(&self, claim: Claim, shared: &Arc<Shared>, is_shared: bool) -> Option<Claim> {
+    fn added_to(&self, claim: Validity, shared: &Arc<Shared>, is_shared: bool) -> Option<Validity> {
         if self.tags.is_empty() {
             return Some(claim);
         }
@@ -96,15 +96,15 @@ impl Told {
         }
         let tags = claim.tags.into_vec().into_iter().chain(marks).collect();
         if !is_shared {
-            return Some(Claim { tags, ..claim });
+            return Some(Validity { tags, ..claim });
         }
         // Nobody tells of tags that were not asked for, nor has anybody since the load began.
-        Some(Claim { tags, line: Line::silent(), checked: self.began, ..claim })
+        Some(Validity { tags, line: Line::silent(), checked: self.began, ..claim })
     }
 }
 
 /// What is known of the silence about a name.
-enum Silence {
+enum ChangeCheck {
     /// Nothing was said until now.
     Proven,
     /// Something was said.
@@ -115,9 +115,9 @@ enum Silence {
     Outage,
 }
 
-impl Arrival {
+impl Publication {
     /// Into L1, on this claim.
-    pub(crate) fn here(self, claim: Claim, stamp: u64) {
+    pub(crate) fn here(self, claim: Validity, stamp: u64) {
         let Self { cache, site, entry, leader, slot, .. } = self;
         let fill = |claim| cache.l1().insert(&site, &entry.key, slot.clone(), claim, stamp);
         let stored = leader.land_on(claim, slot.clone(), fill);
@@ -145,15 +145,15 @@ impl Arrival {
     }
 
     /// To those who follow, unless they may have come after an invalidation.
-    pub(crate) async fn pass_on(self, claim: &Claim) {
+    pub(crate) async fn pass_on(self, claim: &Validity) {
         match self.ask(claim).await {
-            Silence::Broken => self.leader.reject(self.slot),
-            Silence::Proven | Silence::Unknown | Silence::Outage => _ = self.land(),
+            ChangeCheck::Broken => self.leader.reject(self.slot),
+            ChangeCheck::Proven | ChangeCheck::Unknown | ChangeCheck::Outage => _ = self.land(),
         }
     }
 
     /// Of a load that could not ask.
-    pub(crate) fn alone(self, claim: Claim) {
+    pub(crate) fn alone(self, claim: Validity) {
         let (cache, outdated) = (self.cache.clone(), self.outdated());
         match self.told.added_to(claim, cache.shared(), self.entry.is_shared) {
             Some(claim) => self.here(claim, 0),
@@ -163,7 +163,7 @@ impl Arrival {
     }
 
     /// Of a load beside another one's lease.
-    pub(crate) async fn beside(self, claim: Claim) {
+    pub(crate) async fn beside(self, claim: Validity) {
         if planted!("kept-beside-unasked") {
             return self.here(claim, 0);
         }
@@ -172,12 +172,12 @@ impl Arrival {
             return self.refuse();
         }
         match self.ask(&claim).await {
-            Silence::Proven => self.here(claim, 0),
-            Silence::Outage => {
+            ChangeCheck::Proven => self.here(claim, 0),
+            ChangeCheck::Outage => {
                 let claim = claim.silenced(self.cache.clock().now());
                 self.here(claim, 0);
             }
-            Silence::Broken | Silence::Unknown => self.refuse(),
+            ChangeCheck::Broken | ChangeCheck::Unknown => self.refuse(),
         }
     }
 
@@ -206,7 +206,7 @@ impl Arrival {
     }
 
     /// Into L1 only, as the shared tier cannot hold it.
-    fn here_unshared(self, claim: Claim, stamp: u64) {
+    fn here_unshared(self, claim: Validity, stamp: u64) {
         self.cache.note(Count::Unshared, &self.site, self.entry.key.as_ref());
         self.here(claim, stamp);
     }
@@ -267,7 +267,7 @@ impl Arrival {
     }
 
     /// It is not known whether the shared tier has it: what the load stood on counts.
-    fn undecided(self, claim: Claim, stamp: u64) {
+    fn undecided(self, claim: Validity, stamp: u64) {
         let cache = self.cache.clone();
         let Some(claim) = self.told.added_to(claim, cache.shared(), true) else { return self.refuse() };
         if self.told.tags.is_empty() {
@@ -291,48 +291,53 @@ impl Arrival {
 
     /// What is said about what `claim` names is heard before the answer to a question that is asked now, if both come over
     /// one line. So each name is asked for: they may have a line each.
-    async fn ask(&self, claim: &Claim) -> Silence {
+    async fn ask(&self, claim: &Validity) -> ChangeCheck {
         let ask = Ask::known(&self.entry.name.text, 0);
         let seen = self.cache.shared().tier.look(&[ask], &claim.tag_keys()).await;
         if !claim.is_intact() {
-            return Silence::Broken;
+            return ChangeCheck::Broken;
         }
         match seen {
-            Ok(seen) if claim.line.watches() && seen.line.covers(&claim.line) => Silence::Proven,
-            Ok(_) | Err(TierError::Timeout) => Silence::Unknown,
-            Err(_) => Silence::Outage,
+            Ok(seen) if claim.line.watches() && seen.line.covers(&claim.line) => ChangeCheck::Proven,
+            Ok(_) | Err(TierError::Timeout) => ChangeCheck::Unknown,
+            Err(_) => ChangeCheck::Outage,
         }
     }
 
-    fn outdated(&self) -> Option<Entry> {
+    fn outdated(&self) -> Option<EntryKey> {
         self.is_newer.then(|| self.entry.clone())
     }
 }
 
-impl<R> Desk<R> {
+impl<R> CallContext<R> {
     /// The text of an error for callers in other processes, if they can have waited for this load.
-    fn error_for_others(&self, slot: &dyn Slot, ground: &Ground) -> Option<SharedLoadError> {
-        let is_awaited = matches!(ground, Ground::Leased(_)) && !self.site.coalesces_here();
+    fn error_for_others(&self, slot: &dyn ErasedValue, ground: &FillRight) -> Option<SharedLoadError> {
+        let is_awaited = matches!(ground, FillRight::Everywhere(_)) && !self.site.coalesces_here();
         if is_awaited { self.shape.describe(slot) } else { None }
     }
 }
 
 /// What a load has found: a value, or an error that can be shared.
 pub(crate) struct Loaded {
-    pub(crate) slot: Arc<dyn Slot>,
+    pub(crate) slot: Arc<dyn ErasedValue>,
     /// How long it may be kept; `None` if not at all.
     pub(crate) ttl: Option<Duration>,
     pub(crate) is_error: bool,
     /// There was an older value.
     pub(crate) had_spare: bool,
-    pub(crate) since: Moment,
+    pub(crate) since: LogPosition,
 }
 
 /// What is left to do, and keeps no caller waiting.
 pub(crate) type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Ends a flight with what its load has found. Where there is no runtime to do it, it returns what is left to do.
-pub(crate) fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded: Loaded) -> Option<Rest> {
+pub(crate) fn land<R>(
+    desk: Box<CallContext<R>>,
+    leader: Leader,
+    ground: FillRight,
+    loaded: Loaded,
+) -> Option<Rest> {
     let Loaded { slot, ttl, is_error, had_spare, since } = loaded;
     let ended = if is_error { Ended::Error(desk.error_for_others(&*slot, &ground)) } else { Ended::Value };
     let hasher = &*desk.cache.shared().hasher;
@@ -340,13 +345,13 @@ pub(crate) fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded
     let encoder = if is_error { None } else { desk.shape.encoder(&slot) };
     let stale = desk.shape.stale();
     let is_renewed = desk.shape.is_renewed() || desk.site.warm_keys() > 0;
-    let Desk { cache, site, entry, terms, .. } = *desk;
+    let CallContext { cache, site, entry, terms, .. } = *desk;
     let shared = cache.shared().clone();
     let takes_part = terms.shared && cache.mode() == Mode::On;
-    let told = Told::new(&shared, tags.as_deref().unwrap_or_default(), since, &ground);
+    let told = ValueTags::new(&shared, tags.as_deref().unwrap_or_default(), since, &ground);
     // What the shared tier has is older than what was asked for anew.
     let is_newer = !terms.read && !is_error && takes_part;
-    let arrival = Arrival { cache, site, entry, leader, slot, told, is_newer };
+    let arrival = Publication { cache, site, entry, leader, slot, told, is_newer };
 
     let (Some(ttl), Some(_)) = (ttl, tags) else {
         // Without its tags nobody could invalidate it.
@@ -359,7 +364,7 @@ pub(crate) fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded
         arrival.refuse();
         return None;
     }
-    if let Ground::Alone(claim) = ground {
+    if let FillRight::LocalOnly(claim) = ground {
         arrival.alone(claim);
         return None;
     }
@@ -373,18 +378,22 @@ pub(crate) fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded
     arrival.leader.begin_landing();
     later(&arrival.cache.clone(), async move {
         match (ground, fill) {
-            (Ground::Leased(lease), Some(fill)) if !is_too_much => Box::pin(arrival.store(lease, fill)).await,
-            (Ground::Leased(lease), Some(_)) => arrival.leave(lease),
+            (FillRight::Everywhere(lease), Some(fill)) if !is_too_much => {
+                Box::pin(arrival.store(lease, fill)).await
+            }
+            (FillRight::Everywhere(lease), Some(_)) => arrival.leave(lease),
             (ground, Some(_)) if is_too_much => {
                 ground.fail();
                 arrival.refuse();
             }
-            (Ground::Stub(stub), Some(fill)) => Box::pin(arrival.beside_stub(stub, fill.life.whole())).await,
+            (FillRight::Stub(stub), Some(fill)) => {
+                Box::pin(arrival.beside_stub(stub, fill.life.whole())).await
+            }
             (ground, Some(_)) => Box::pin(arrival.beside(ground.claim().clone())).await,
             // An error is for this process only, and stands on no lease.
             (ground, None) => {
                 let own_mark = shared.own_mark(&arrival.entry.name.text);
-                let claim = Claim { mark: own_mark, line: shared.home.clone(), ..ground.claim().clone() };
+                let claim = Validity { mark: own_mark, line: shared.home.clone(), ..ground.claim().clone() };
                 // Those who wait elsewhere are told that there will be nothing.
                 ground.end(&ended);
                 arrival.here(claim, 0);
@@ -394,19 +403,19 @@ pub(crate) fn land<R>(desk: Box<Desk<R>>, leader: Leader, ground: Ground, loaded
 }
 
 /// To those who follow, and to nobody else. `outdates`: what there was before is older.
-fn pass_on(arrival: Arrival, mut ground: Ground, ended: Ended, outdates: bool) -> Option<Rest> {
+fn pass_on(arrival: Publication, mut ground: FillRight, ended: Ended, outdates: bool) -> Option<Rest> {
     ground.begin_return();
     let (cache, target) =
         (arrival.cache.clone(), Target::Entry(arrival.site, Box::new(arrival.entry.clone())));
     let is_error = matches!(ended, Ended::Error(_));
-    let finish = move |ground: Ground| {
+    let finish = move |ground: FillRight| {
         ground.end(&ended);
         if outdates {
             // A newer value that is not kept leaves no older one behind.
             Invalidation::new(cache, Ok(target)).spawn();
         }
     };
-    let may_ask = !is_error && ground.claim().line.watches() && !matches!(ground, Ground::Alone(_));
+    let may_ask = !is_error && ground.claim().line.watches() && !matches!(ground, FillRight::LocalOnly(_));
     let arrival = if may_ask { arrival.land_unfollowed() } else { arrival.land() };
     let Some(arrival) = arrival else {
         finish(ground);

@@ -7,17 +7,17 @@ use tokio::runtime::Handle;
 use crate::{
     cache::Looked,
     call::{
-        context::{Asked, Desk},
+        context::{Asked, CallContext},
         control::Reply,
         join::arrive,
         load::{Load, LoadTask, Panicked},
-        run::Lander,
+        run::LoadRun,
     },
-    flight::{Arrival, Follower, Landing, Leader, Panic, Role, permits::Turn},
-    l1::entry::Kept,
+    flight::{FlightResult, FollowOutcome, Follower, Leader, Panic, Role, permits::LoadTurn},
+    l1::entry::Entry,
 };
 
-impl<R> Desk<R> {
+impl<R> CallContext<R> {
     /// Serves `kept`, and sees to it that it is loaded again.
     ///
     /// A load in a task of its own begins beside the caller. One that must run in its caller makes him wait; others are
@@ -25,7 +25,7 @@ impl<R> Desk<R> {
     /// without one, or while the value is fresh.
     pub(crate) async fn renew<F: Future<Output = R>>(
         self: Box<Self>,
-        kept: Arc<Kept>,
+        kept: Arc<Entry>,
         load: Load<R, F>,
     ) -> Result<Reply<R>, Panicked> {
         let now = self.cache.clock().now();
@@ -39,7 +39,7 @@ impl<R> Desk<R> {
         match (self.cache.flights().join(&self.entry.key, false), load) {
             (Role::Lead(leader), Load::Detached(future, spawn)) if runs_beside => {
                 self.renew_beside(kept, patience, |desk, runtime, kept| {
-                    spawn(runtime, Lander::renewing(desk, leader, kept), future)
+                    spawn(runtime, LoadRun::renewing(desk, leader, kept), future)
                 })
                 .await
             }
@@ -54,9 +54,9 @@ impl<R> Desk<R> {
 
     async fn renew_beside(
         self: Box<Self>,
-        kept: Arc<Kept>,
+        kept: Arc<Entry>,
         patience: Option<Duration>,
-        begin: impl FnOnce(Box<Self>, &Handle, Arc<Kept>) -> LoadTask<R>,
+        begin: impl FnOnce(Box<Self>, &Handle, Arc<Entry>) -> LoadTask<R>,
     ) -> Result<Reply<R>, Panicked> {
         let Ok(runtime) = Handle::try_current() else { return Err(Panicked::Lost) };
         let mut loading = begin(self.clone(), &runtime, kept.clone());
@@ -85,9 +85,9 @@ impl<R> Desk<R> {
     pub(crate) async fn ask_beside(
         &self,
         leader: &Leader,
-        suspect: Option<Arc<Kept>>,
-        turn: &mut Turn,
-        kept: &Arc<Kept>,
+        suspect: Option<Arc<Entry>>,
+        turn: &mut LoadTurn,
+        kept: &Arc<Entry>,
     ) -> Result<Result<Asked<R>, Panic>, Reply<R>> {
         if let Some(patience) = self.site.patience() {
             let asked = self.ask(leader, suspect.clone(), turn);
@@ -104,7 +104,7 @@ impl<R> Desk<R> {
 
     async fn spare_or_miss<F: Future<Output = R>>(
         self: Box<Self>,
-        kept: Arc<Kept>,
+        kept: Arc<Entry>,
         load: Load<R, F>,
     ) -> Result<Reply<R>, Panicked> {
         match self.spare(&kept) {
@@ -116,7 +116,7 @@ impl<R> Desk<R> {
     /// The fresh value of a load under way, if it comes in time.
     async fn wait_for(&self, follower: Follower, patience: Option<Duration>) -> Option<Reply<R>> {
         match self.cache.clock().within(patience?, arrive(follower)).await? {
-            Arrival::Landed(Landing::Shared(slot)) if self.shape.is_value(&*slot) => {
+            FollowOutcome::Landed(FlightResult::Shared(slot)) if self.shape.is_value(&*slot) => {
                 self.fresh_enough(slot.meta().age(self.cache.clock().now()))?.reply_joined(&*slot, false)
             }
             _ => None,
@@ -131,7 +131,7 @@ impl<R> Desk<R> {
             return;
         }
         if let Role::Lead(leader) = self.cache.flights().join(&self.entry.key, false) {
-            drop(spawn(&runtime, Lander::renewing(self, leader, kept), future));
+            drop(spawn(&runtime, LoadRun::renewing(self, leader, kept), future));
         }
     }
 }

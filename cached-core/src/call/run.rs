@@ -4,22 +4,22 @@ use std::{future::Future, sync::Arc, thread, time::Duration};
 
 use crate::{
     call::{
-        context::{Asked, Desk},
-        fill_right::Ground,
+        context::{Asked, CallContext},
+        fill_right::FillRight,
         publish::{Loaded, land},
     },
-    flight::{Landing, Leader, permits::Turn},
-    l1::entry::Kept,
-    l2::lookup::Wants,
-    telemetry::{stats::Count, step::Loading},
-    value::policy::{Settled, Settling},
+    flight::{FlightResult, Leader, permits::LoadTurn},
+    l1::entry::Entry,
+    l2::lookup::Acceptable,
+    telemetry::{stats::Count, step::LoadSpan},
+    value::policy::{LoadContext, LoadedValue},
 };
 
 /// A load that could have gone on for so long and did not has been abandoned.
 const ABANDONED: Duration = Duration::from_secs(1);
 
 /// What a load has come to.
-pub struct Landed<R> {
+pub struct LoadOutput<R> {
     pub(crate) out: R,
     pub(crate) is_error: bool,
     /// When it had ended, an older value could still be served.
@@ -27,45 +27,45 @@ pub struct Landed<R> {
 }
 
 /// What a load stands on, and its turn.
-type Start = (Ground, Turn);
+type Start = (FillRight, LoadTurn);
 
 /// Runs a load and lands its flight: in the caller, or in a task of its own.
-pub struct Lander<R> {
-    desk: Box<Desk<R>>,
+pub struct LoadRun<R> {
+    desk: Box<CallContext<R>>,
     leader: Leader,
     /// `None` if it is still to be asked for.
     asked: Option<Start>,
     /// In the span of its caller, if one waits for it.
-    loading: Option<Loading>,
+    loading: Option<LoadSpan>,
     /// A value that is served if the load fails.
-    spare: Option<Arc<Kept>>,
+    spare: Option<Arc<Entry>>,
 }
 
-impl<R> Lander<R> {
+impl<R> LoadRun<R> {
     pub(crate) fn new(
-        desk: Box<Desk<R>>,
+        desk: Box<CallContext<R>>,
         leader: Leader,
-        ground: Ground,
-        turn: Turn,
-        spare: Option<Arc<Kept>>,
+        ground: FillRight,
+        turn: LoadTurn,
+        spare: Option<Arc<Entry>>,
     ) -> Self {
-        let loading = Loading::new(desk.cache.clock(), desk.cache.function(&desk.site));
+        let loading = LoadSpan::new(desk.cache.clock(), desk.cache.function(&desk.site));
         Self { desk, leader, asked: Some((ground, turn)), loading: Some(loading), spare }
     }
 
     /// One that asks the shared tier first.
-    pub(crate) fn unasked(desk: Box<Desk<R>>, leader: Leader, spare: Arc<Kept>) -> Self {
+    pub(crate) fn unasked(desk: Box<CallContext<R>>, leader: Leader, spare: Arc<Entry>) -> Self {
         Self { desk, leader, asked: None, loading: None, spare: Some(spare) }
     }
 
     /// For a task of its own, with what the caller has around it.
     pub(crate) fn apart(mut self) -> Self {
-        self.loading.iter_mut().for_each(Loading::leave_caller);
+        self.loading.iter_mut().for_each(LoadSpan::leave_caller);
         self
     }
 
     /// The result, or what the load panicked with.
-    pub(crate) async fn land(self, load: impl Future<Output = R>) -> thread::Result<Landed<R>> {
+    pub(crate) async fn land(self, load: impl Future<Output = R>) -> thread::Result<LoadOutput<R>> {
         let Self { desk, leader, asked, loading, spare } = self;
         let (leader, (mut ground, mut turn)) = match asked {
             Some(start) if leader.stand_on(start.0.claim()) => (leader, start),
@@ -76,9 +76,9 @@ impl<R> Lander<R> {
             },
         };
         let mut loading =
-            loading.unwrap_or_else(|| Loading::new(desk.cache.clock(), desk.cache.function(&desk.site)));
+            loading.unwrap_or_else(|| LoadSpan::new(desk.cache.clock(), desk.cache.function(&desk.site)));
         let since = desk.cache.shared().said.now();
-        if let Ground::Leased(lease) = &mut ground {
+        if let FillRight::Everywhere(lease) = &mut ground {
             if desk.site.coalesces_here() {
                 lease.give_back_at_close();
             } else {
@@ -89,7 +89,7 @@ impl<R> Lander<R> {
         let load = loading.around(load);
         let settle = async {
             let out = desk.in_turn(&mut turn, &mut loading, load).await;
-            desk.shape.settle(out, &Settling::now(desk.cache.clock(), desk.terms.ttl))
+            desk.shape.settle(out, &LoadContext::now(desk.cache.clock(), desk.terms.ttl))
         };
         let settled = leader.watch(settle).await;
         // The next load may begin.
@@ -100,7 +100,7 @@ impl<R> Lander<R> {
                 loading.panicked();
                 spare.inspect(|kept| desk.let_rest(kept));
                 ground.fail();
-                leader.fail(Landing::Panicked);
+                leader.fail(FlightResult::Panicked);
                 return Err(panic);
             }
         };
@@ -130,11 +130,11 @@ impl<R> Lander<R> {
                 }
             }
         }
-        Ok(Landed { out: settled.out, is_error, may_spare })
+        Ok(LoadOutput { out: settled.out, is_error, may_spare })
     }
 }
 
-impl<R> Desk<R> {
+impl<R> CallContext<R> {
     /// What a load stands on when it begins, or its end, if there is a value.
     ///
     /// An invalidation may come between the answer of the tier and this. A load that began all the same would be refused, and those
@@ -143,8 +143,8 @@ impl<R> Desk<R> {
         &self,
         mut leader: Leader,
         mut asked: Option<Start>,
-        spare: Option<Arc<Kept>>,
-    ) -> Result<(Leader, Start), thread::Result<Landed<R>>> {
+        spare: Option<Arc<Entry>>,
+    ) -> Result<(Leader, Start), thread::Result<LoadOutput<R>>> {
         const TRIES: usize = 3;
 
         let mut tries = 0;
@@ -162,23 +162,23 @@ impl<R> Desk<R> {
                 return Ok((leader, (ground, turn)));
             }
             match ground {
-                Ground::Leased(lease) if tries < TRIES => {
+                FillRight::Everywhere(lease) if tries < TRIES => {
                     // To give it back is a word about its name.
                     leader.stand_down();
                     match leader.watch(lease.reassured()).await {
                         Ok(Some(lease)) => {
                             leader.stand_on(&lease.claim);
-                            return Ok((leader, (Ground::Leased(lease), turn)));
+                            return Ok((leader, (FillRight::Everywhere(lease), turn)));
                         }
                         Ok(None) => {}
                         Err(panic) => {
-                            leader.fail(Landing::Panicked);
+                            leader.fail(FlightResult::Panicked);
                             return Err(Err(panic));
                         }
                     }
                 }
                 // It was about the lease of the load beside which this one is. To ask again would be to wait for that.
-                ground @ Ground::Beside(_) => return Ok((leader, (ground, turn))),
+                ground @ FillRight::IfUnchanged(_) => return Ok((leader, (ground, turn))),
                 ground if tries >= TRIES => {
                     leader.fall();
                     return Ok((leader, (ground, turn)));
@@ -192,17 +192,17 @@ impl<R> Desk<R> {
     async fn ask_first(
         &self,
         leader: Leader,
-        spare: Option<Arc<Kept>>,
-    ) -> Result<(Leader, Start), thread::Result<Landed<R>>> {
+        spare: Option<Arc<Entry>>,
+    ) -> Result<(Leader, Start), thread::Result<LoadOutput<R>>> {
         let rested = spare.clone();
         let mut turn = self.turn(&leader);
         let reply = match self.ask(&leader, spare, &mut turn).await {
-            Ok(Asked::Ground(ground)) => return Ok((leader, (ground, turn))),
+            Ok(Asked::FillRight(ground)) => return Ok((leader, (ground, turn))),
             Ok(Asked::Hit(found, reply)) => {
                 self.land_found(leader, found);
                 reply
             }
-            Ok(Asked::Kept(kept, reply)) => {
+            Ok(Asked::Entry(kept, reply)) => {
                 leader.land(kept.slot.clone(), || ());
                 reply
             }
@@ -213,32 +213,37 @@ impl<R> Desk<R> {
                 return Err(Ok(self.land_failed(leader, *settled)));
             }
             Err(panic) => {
-                leader.fail(Landing::Panicked);
+                leader.fail(FlightResult::Panicked);
                 return Err(Err(panic));
             }
         };
-        Err(Ok(Landed { out: reply.value, is_error: false, may_spare: false }))
+        Err(Ok(LoadOutput { out: reply.value, is_error: false, may_spare: false }))
     }
 
     /// Ends a flight with an error of another process.
-    pub(crate) fn land_failed(&self, leader: Leader, settled: Settled<R>) -> Landed<R> {
+    pub(crate) fn land_failed(&self, leader: Leader, settled: LoadedValue<R>) -> LoadOutput<R> {
         self.note(Count::Joined);
         match settled.slot {
             Some(slot) => _ = leader.land(slot, || ()),
             None => _ = leader.hand_on(),
         }
-        Landed { out: settled.out, is_error: true, may_spare: false }
+        LoadOutput { out: settled.out, is_error: true, may_spare: false }
     }
 }
 
-impl<R> Lander<R> {
+impl<R> LoadRun<R> {
     /// Asks the shared tier itself before it loads.
-    pub(crate) fn renewing(desk: Box<Desk<R>>, leader: Leader, kept: Arc<Kept>) -> Self {
-        Self::replacing(desk, Wants::Newer, leader, kept)
+    pub(crate) fn renewing(desk: Box<CallContext<R>>, leader: Leader, kept: Arc<Entry>) -> Self {
+        Self::replacing(desk, Acceptable::Newer, leader, kept)
     }
 
     /// The same, where the caller knows what will do instead.
-    pub(crate) fn replacing(mut desk: Box<Desk<R>>, wants: Wants, leader: Leader, kept: Arc<Kept>) -> Self {
+    pub(crate) fn replacing(
+        mut desk: Box<CallContext<R>>,
+        wants: Acceptable,
+        leader: Leader,
+        kept: Arc<Entry>,
+    ) -> Self {
         desk.wants = wants;
         leader.expect_poll();
         Self::unasked(desk, leader, kept)

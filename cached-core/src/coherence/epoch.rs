@@ -1,6 +1,6 @@
 //! Which names something was said about.
 //!
-//! A [`Mark`] says that nothing was said about a name since it was made. Whoever reads a name takes its mark *before* he
+//! A [`Epoch`] says that nothing was said about a name since it was made. Whoever reads a name takes its mark *before* he
 //! asks, so that no word which overtakes the answer is lost; what he found goes into L1 together with the mark. One word
 //! ends the mark, and with it everything that was read under it, wherever that is: nobody has to be looked up.
 
@@ -19,12 +19,12 @@ use crate::{
     sync::{AtomicBool, Mutex, MutexGuard, Ordering, shards},
 };
 
-type Shard = HashMap<Arc<str>, Weak<Mark>, foldhash::fast::RandomState>;
+type Shard = HashMap<Arc<str>, Weak<Epoch>, foldhash::fast::RandomState>;
 
 const SHARDS: usize = shards(32);
 
 /// The living marks of a cache, by name.
-pub(crate) struct Marks {
+pub(crate) struct Epochs {
     /// What stood on marks that this process has ended itself.
     pub(crate) fallen: Fallen,
     shards: Box<[Mutex<Shard>]>,
@@ -32,14 +32,14 @@ pub(crate) struct Marks {
 }
 
 /// Nothing was said about a name since this was made, as long as it is alive.
-pub(crate) struct Mark {
+pub(crate) struct Epoch {
     name: Arc<str>,
     is_dead: AtomicBool,
     /// The loads that stand on it.
     loads: Mutex<Option<Box<Loads>>>,
     /// It died, or was nudged.
     moved: Notify,
-    marks: Weak<Marks>,
+    marks: Weak<Epochs>,
 }
 
 /// What stands on marks, and falls when one of them ends.
@@ -50,20 +50,20 @@ pub(crate) trait Stands: Send + Sync {
 
 struct Loads(Vec<Weak<dyn Stands>>);
 
-impl Marks {
+impl Epochs {
     pub(crate) fn new() -> Arc<Self> {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Arc::new(Self { fallen: Fallen::default(), shards, hasher: foldhash::fast::RandomState::default() })
     }
 
     /// The living mark of a name: all who read it meanwhile share it.
-    pub(crate) fn of(self: &Arc<Self>, name: &str) -> Arc<Mark> {
+    pub(crate) fn of(self: &Arc<Self>, name: &str) -> Arc<Epoch> {
         let mut shard = self.shard(name);
         if let Some(mark) = shard.get(name).and_then(Weak::upgrade) {
             return mark;
         }
         let name: Arc<str> = name.into();
-        let mark = Arc::new(Mark {
+        let mark = Arc::new(Epoch {
             name: name.clone(),
             is_dead: AtomicBool::new(false),
             loads: Mutex::default(),
@@ -135,13 +135,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl fmt::Debug for Marks {
+impl fmt::Debug for Epochs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Marks").field("len", &self.len()).finish_non_exhaustive()
     }
 }
 
-impl Mark {
+impl Epoch {
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
     }
@@ -187,7 +187,7 @@ impl Mark {
 
 /// Hears of what happens from the moment on that it was made.
 pub(crate) struct Listener<'a> {
-    mark: &'a Mark,
+    mark: &'a Epoch,
     moved: Notified<'a>,
 }
 
@@ -200,7 +200,7 @@ impl Listener<'_> {
     }
 }
 
-impl Drop for Mark {
+impl Drop for Epoch {
     fn drop(&mut self) {
         let Some(marks) = self.marks.upgrade() else { return };
         let mut shard = marks.shard(&self.name);
@@ -213,7 +213,7 @@ impl Drop for Mark {
     }
 }
 
-impl fmt::Debug for Mark {
+impl fmt::Debug for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mark").field("is_alive", &self.is_alive()).finish_non_exhaustive()
     }
@@ -232,7 +232,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_word_ends_the_mark_for_all_who_have_it_and_the_next_one_is_new() {
-        let marks = Marks::new();
+        let marks = Epochs::new();
         let (a, b, other) = (marks.of("ns:a"), marks.of("ns:a"), marks.of("ns:b"));
         assert!(Arc::ptr_eq(&a, &b));
         marks.end("ns:a");
@@ -242,7 +242,7 @@ pub(crate) mod tests {
 
     #[test]
     fn marks_that_nobody_has_are_not_kept() {
-        let marks = Marks::new();
+        let marks = Epochs::new();
         let first = marks.of("ns:a");
         marks.end("ns:a");
         let second = marks.of("ns:a");
@@ -254,7 +254,7 @@ pub(crate) mod tests {
 
     #[test]
     fn patterns_and_all() {
-        let marks = Marks::new();
+        let marks = Epochs::new();
         let (a, b) = (marks.of("ns:user:7:x"), marks.of("ns:user:8:x"));
         marks.end_matching("ns:user:7:*");
         assert!(!a.is_alive() && b.is_alive());
@@ -265,7 +265,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_end_of_a_tag_says_how_much_stood_on_it() {
-        let marks = Marks::new();
+        let marks = Epochs::new();
         let entries = [marks.of("ns:tag"), marks.of("ns:tag"), marks.of("ns:tag")];
         let other = marks.of("ns:other");
         marks.end_tag("ns:tag");
@@ -286,7 +286,7 @@ pub(crate) mod tests {
     /// A shard is left out by chance less than once in 10¹⁵.
     #[test]
     fn names_are_spread_over_all_shards() {
-        let marks = Marks::new();
+        let marks = Epochs::new();
         let names: Vec<_> = (0..2000).map(|n| marks.of(&format!("ns:{n}"))).collect();
         assert!(marks.shards.iter().all(|shard| !lock(shard).is_empty()));
         assert_eq!(format!("{marks:?}"), "Marks { len: 2000, .. }");
@@ -318,7 +318,7 @@ pub(crate) mod tests {
     /// Of all loads under way, a word is for those that stand on its name and are not over, and looks at no other.
     #[test]
     fn a_word_is_told_to_the_loads_that_stand_on_it_and_to_no_other() {
-        let (marks, loads) = (Marks::new(), [(); 100].map(|()| Arc::<Load>::default()));
+        let (marks, loads) = (Epochs::new(), [(); 100].map(|()| Arc::<Load>::default()));
         let weak: Vec<_> = loads.iter().map(Load::weak).collect();
         let (tag, names) =
             (marks.of("ns:tag"), (0..100).map(|n| marks.of(&format!("ns:{n}"))).collect::<Vec<_>>());
@@ -344,7 +344,7 @@ pub(crate) mod tests {
 
     #[test]
     fn waiting_ends_with_the_mark_even_if_it_ended_before() {
-        let marks = Marks::new();
+        let marks = Epochs::new();
         let mark = marks.of("ns:a");
         let (marks_there, waiting) = (marks.clone(), mark.clone());
         let waiter = std::thread::spawn(move || pollster::block_on(waiting.listen().moved()));
@@ -355,7 +355,7 @@ pub(crate) mod tests {
 
     #[test]
     fn who_listens_before_a_nudge_hears_it_and_what_was_read_stays() {
-        let marks = Marks::new();
+        let marks = Epochs::new();
         let mark = marks.of("ns:a");
         let (listener, mut cx) = (mark.listen(), Context::from_waker(Waker::noop()));
         marks.nudge("ns:a");

@@ -27,7 +27,7 @@ const MOST_PATTERNS: usize = 16;
 
 /// The invalidations, by what they are about.
 #[derive(Debug, Default)]
-pub(crate) struct Pending {
+pub(crate) struct Outbox {
     table: Mutex<Table>,
     len: AtomicUsize,
     turn: Mutex<Turn>,
@@ -62,7 +62,7 @@ impl Table {
         self.keys.len() + self.patterns.len()
     }
 
-    fn add(&mut self, word: Word, everything: &str) {
+    fn add(&mut self, word: OutboxItem, everything: &str) {
         self.last += 1;
         let number = self.last;
         let is_new = !self.like(&word).contains_key(word.text());
@@ -72,42 +72,42 @@ impl Table {
             self.patterns = HashMap::from([(everything.to_owned(), number)]);
         }
         match word {
-            Word::Key(key) => {
+            OutboxItem::Key(key) => {
                 self.keys.insert(key, number);
             }
             // It is a part of everything, which has to be removed anew, or there are too many.
-            Word::Matching(pattern)
+            OutboxItem::Matching(pattern)
                 if pattern == everything
                     || self.patterns.contains_key(everything)
                     || (is_new && self.patterns.len() >= MOST_PATTERNS) =>
             {
                 self.patterns = HashMap::from([(everything.to_owned(), number)]);
             }
-            Word::Matching(pattern) => {
+            OutboxItem::Matching(pattern) => {
                 self.patterns.insert(pattern, number);
             }
         }
     }
 
     /// The words like this one.
-    fn like(&mut self, word: &Word) -> &mut HashMap<String, u64> {
+    fn like(&mut self, word: &OutboxItem) -> &mut HashMap<String, u64> {
         match word {
-            Word::Key(_) => &mut self.keys,
-            Word::Matching(_) => &mut self.patterns,
+            OutboxItem::Key(_) => &mut self.keys,
+            OutboxItem::Matching(_) => &mut self.patterns,
         }
     }
 }
 
 /// What the tier has to be told.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Word {
+pub(crate) enum OutboxItem {
     /// These keys, of entries and tags, are to be deleted.
     Key(String),
     /// So is whatever matches.
     Matching(String),
 }
 
-impl Word {
+impl OutboxItem {
     /// The key, or the pattern.
     pub(crate) fn text(&self) -> &str {
         let (Self::Key(text) | Self::Matching(text)) = self;
@@ -115,9 +115,9 @@ impl Word {
     }
 }
 
-impl Pending {
+impl Outbox {
     /// Remembers a word, of which the newest counts. `everything` takes the place of too many.
-    pub(crate) fn add(&self, word: Word, everything: &str) {
+    pub(crate) fn add(&self, word: OutboxItem, everything: &str) {
         let mut table = self.table();
         if !planted!("no-replay") {
             table.add(word, everything);
@@ -146,19 +146,19 @@ impl Pending {
 
     /// What is to be told next, with its numbers: up to `most` keys, which cost little, and if there are none, the pattern
     /// that has waited for the longest time.
-    pub(crate) fn some(&self, most: usize) -> Vec<(Word, u64)> {
+    pub(crate) fn some(&self, most: usize) -> Vec<(OutboxItem, u64)> {
         let table = self.table();
-        let keys = table.keys.iter().map(|(key, number)| (Word::Key(key.clone()), *number));
+        let keys = table.keys.iter().map(|(key, number)| (OutboxItem::Key(key.clone()), *number));
         let keys: Vec<_> = keys.take(most).collect();
         if !keys.is_empty() {
             return keys;
         }
         let oldest = table.patterns.iter().min_by_key(|(_, number)| **number);
-        oldest.map(|(pattern, number)| (Word::Matching(pattern.clone()), *number)).into_iter().collect()
+        oldest.map(|(pattern, number)| (OutboxItem::Matching(pattern.clone()), *number)).into_iter().collect()
     }
 
     /// The tier was told, unless the same was said again meanwhile.
-    pub(crate) fn told(&self, word: &Word, number: u64) {
+    pub(crate) fn told(&self, word: &OutboxItem, number: u64) {
         let mut table = self.table();
         let words = table.like(word);
         if words.get(word.text()) == Some(&number) {
@@ -247,14 +247,14 @@ mod tests {
     use super::*;
     use crate::base::background::Background;
 
-    fn about(pending: &Pending, name: &str) -> bool {
+    fn about(pending: &Outbox, name: &str) -> bool {
         pending.is_about([name].into_iter())
     }
 
     #[test]
     fn the_newest_word_counts() {
-        let pending = Pending::default();
-        let word = Word::Key("ns:a".to_owned());
+        let pending = Outbox::default();
+        let word = OutboxItem::Key("ns:a".to_owned());
         pending.add(word.clone(), "ns:*");
         let (_, first) = pending.some(1).remove(0);
         pending.add(word.clone(), "ns:*");
@@ -267,9 +267,9 @@ mod tests {
 
     #[test]
     fn too_many_words_become_one_about_everything() {
-        let pending = Pending::default();
+        let pending = Outbox::default();
         for number in 0..2 * MOST {
-            pending.add(Word::Key(format!("ns:{number}")), "ns:*");
+            pending.add(OutboxItem::Key(format!("ns:{number}")), "ns:*");
         }
         assert!(pending.len() <= MOST + 1);
         assert!(about(&pending, "ns:0") && about(&pending, "ns:never said"));
@@ -277,19 +277,19 @@ mod tests {
         for (word, number) in &keys {
             pending.told(word, *number);
         }
-        assert!(matches!(&pending.some(usize::MAX)[..], [(Word::Matching(all), _)] if all == "ns:*"));
+        assert!(matches!(&pending.some(usize::MAX)[..], [(OutboxItem::Matching(all), _)] if all == "ns:*"));
     }
 
     #[test]
     fn so_do_more_patterns_than_a_few_and_those_that_are_a_part_of_it() {
-        let pending = Pending::default();
-        let pattern = |number: usize| Word::Matching(format!("ns:{number}:*"));
+        let pending = Outbox::default();
+        let pattern = |number: usize| OutboxItem::Matching(format!("ns:{number}:*"));
         let add = |word| pending.add(word, "ns:*");
         (0..MOST_PATTERNS).for_each(|number| add(pattern(number)));
         (0..MOST_PATTERNS).for_each(|number| add(pattern(number)));
         assert_eq!(pending.len(), MOST_PATTERNS);
         assert!(!about(&pending, "ns:other"));
-        add(Word::Key("ns:key".to_owned()));
+        add(OutboxItem::Key("ns:key".to_owned()));
         add(pattern(MOST_PATTERNS));
         assert_eq!(pending.len(), 2);
         assert!(about(&pending, "ns:other"));
@@ -303,7 +303,7 @@ mod tests {
         }
         assert!(pending.len() == 1 && about(&pending, "ns:0:x"));
         let everything = pending.some(1);
-        add(Word::Matching("ns:*".to_owned()));
+        add(OutboxItem::Matching("ns:*".to_owned()));
         for (word, number) in &everything {
             pending.told(word, *number);
         }
@@ -312,10 +312,10 @@ mod tests {
 
     #[test]
     fn keys_are_told_before_patterns_and_those_in_their_order() {
-        let pending = Pending::default();
-        pending.add(Word::Matching("ns:b:*".to_owned()), "ns:*");
-        pending.add(Word::Matching("ns:a:*".to_owned()), "ns:*");
-        pending.add(Word::Key("ns:key".to_owned()), "ns:*");
+        let pending = Outbox::default();
+        pending.add(OutboxItem::Matching("ns:b:*".to_owned()), "ns:*");
+        pending.add(OutboxItem::Matching("ns:a:*".to_owned()), "ns:*");
+        pending.add(OutboxItem::Key("ns:key".to_owned()), "ns:*");
         let mut told = Vec::new();
         while let [(word, number)] = &pending.some(9)[..] {
             pending.told(word, *number);
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn one_tells_at_a_time_also_when_the_tier_comes_back() {
-        let (pending, none) = (Pending::default(), || None);
+        let (pending, none) = (Outbox::default(), || None);
         let telling = pending.begin_telling(none).unwrap();
         assert!(pending.begin_telling(none).is_none() && pending.go_on_telling(telling));
         pending.urge(none);
@@ -344,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_flush_waits_for_one_that_tells_and_not_for_one_that_waits() {
-        let (pending, background) = (Pending::default(), Background::new());
+        let (pending, background) = (Outbox::default(), Background::new());
         let job = || Some(background.begin());
         let telling = pending.begin_telling(job).unwrap();
         assert_eq!(background.len(), 1);

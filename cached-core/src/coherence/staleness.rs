@@ -2,8 +2,8 @@
 
 use crate::{
     base::{clock::Nanos, planted::planted},
-    coherence::validity::Claim,
-    spec::Site,
+    coherence::validity::Validity,
+    spec::FunctionSpec,
 };
 
 /// The bounds of a cache.
@@ -19,13 +19,13 @@ impl Staleness {
     /// The bound of what stands on this claim: a function's own counts while its line lives, as nobody tells of what was read
     /// over another one.
     #[inline]
-    pub(crate) fn bound_on(self, site: &Site, claim: &Claim) -> Nanos {
+    pub(crate) fn bound_on(self, site: &FunctionSpec, claim: &Validity) -> Nanos {
         let own = self.bound_of(site);
         if own > self.bound && !claim.line.is_live() { self.bound } else { own }
     }
 
     /// The same, and its grace: no longer than others count on.
-    pub(crate) fn limits(self, site: &Site, claim: &Claim) -> (Nanos, Nanos) {
+    pub(crate) fn limits(self, site: &FunctionSpec, claim: &Validity) -> (Nanos, Nanos) {
         let bound = self.bound_on(site, claim);
         let longest = self.bound.saturating_add(self.grace);
         (bound, self.grace.min(longest.saturating_sub(bound)))
@@ -33,7 +33,7 @@ impl Staleness {
 
     /// Others count on this process to serve nothing longer without a proof than the bound and the grace of the cache.
     #[inline]
-    pub(crate) fn bound_of(self, site: &Site) -> Nanos {
+    pub(crate) fn bound_of(self, site: &FunctionSpec) -> Nanos {
         match site.own_bound() {
             Some(own) if !planted!("bound-of-function-ignored") => {
                 own.min(self.bound.saturating_add(self.grace))

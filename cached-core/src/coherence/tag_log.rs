@@ -8,7 +8,7 @@ use crate::sync::{Mutex, MutexGuard};
 const MOST: usize = 65_536;
 
 #[derive(Debug, Default)]
-pub(crate) struct Said(Mutex<Table>);
+pub(crate) struct TagLog(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
@@ -22,9 +22,9 @@ struct Table {
 
 /// How much had been said.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Moment(u64);
+pub(crate) struct LogPosition(u64);
 
-impl Said {
+impl TagLog {
     /// A tag is invalid.
     pub(crate) fn say(&self, tag: &str) {
         let mut said = self.lock();
@@ -36,12 +36,12 @@ impl Said {
         }
     }
 
-    pub(crate) fn now(&self) -> Moment {
-        Moment(self.lock().count)
+    pub(crate) fn now(&self) -> LogPosition {
+        LogPosition(self.lock().count)
     }
 
     /// Whether one of these tags may have been invalidated since.
-    pub(crate) fn is_about(&self, tags: &[String], since: Moment) -> bool {
+    pub(crate) fn is_about(&self, tags: &[String], since: LogPosition) -> bool {
         let said = self.lock();
         let is_later = |tag: &String| said.tags.get(tag.as_str()).is_some_and(|count| *count > since.0);
         (since.0 < said.forgotten && !tags.is_empty()) || tags.iter().any(is_later)
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn only_what_was_said_since_counts() {
-        let (said, tag) = (Said::default(), ["a".to_owned()]);
+        let (said, tag) = (TagLog::default(), ["a".to_owned()]);
         said.say("a");
         let since = said.now();
         said.say("b");
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn what_was_forgotten_may_have_been_about_anything() {
-        let (said, tag) = (Said::default(), ["a".to_owned()]);
+        let (said, tag) = (TagLog::default(), ["a".to_owned()]);
         let since = said.now();
         for number in 0..2 * MOST {
             said.say(&(number % MOST).to_string());

@@ -7,23 +7,23 @@ use std::{
 
 use crate::{
     base::{clock::Nanos, planted::planted},
-    coherence::epoch::{Mark, Stands},
+    coherence::epoch::{Epoch, Stands},
     tier::feed::Line,
 };
 
 /// What an entry stands on: nothing was said about its name or its tags, and the silence is proven to be one.
 #[derive(Clone, Debug)]
-pub(crate) struct Claim {
-    pub(crate) mark: Arc<Mark>,
+pub(crate) struct Validity {
+    pub(crate) mark: Arc<Epoch>,
     /// Each with the generation that the value was loaded under.
-    pub(crate) tags: Box<[(Arc<Mark>, u64)]>,
+    pub(crate) tags: Box<[(Arc<Epoch>, u64)]>,
     /// Over which all of this would be said.
     pub(crate) line: Arc<Line>,
     /// The last moment at which the value was known to be current, whatever the line says.
     pub(crate) checked: Nanos,
 }
 
-impl Claim {
+impl Validity {
     /// Nothing was said.
     #[inline]
     pub(crate) fn is_intact(&self) -> bool {
@@ -68,19 +68,19 @@ impl Claim {
         Self { tags: marks.zip(generations).collect(), ..self }
     }
 
-    fn marks(&self) -> impl Iterator<Item = &Arc<Mark>> {
+    fn marks(&self) -> impl Iterator<Item = &Arc<Epoch>> {
         std::iter::once(&self.mark).chain(self.tags.iter().map(|(tag, _)| tag))
     }
 }
 
 /// What a load stands on: later words about any of these names are for the load as well.
 pub(crate) struct Carried {
-    claim: Claim,
+    claim: Validity,
     load: Weak<dyn Stands>,
 }
 
 impl Carried {
-    pub(crate) fn new(claim: Claim, load: Weak<dyn Stands>) -> Self {
+    pub(crate) fn new(claim: Validity, load: Weak<dyn Stands>) -> Self {
         claim.marks().for_each(|mark| mark.carry(&load));
         Self { claim, load }
     }
@@ -101,20 +101,20 @@ impl fmt::Debug for Carried {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::coherence::epoch::{Marks, tests::Load};
+    use crate::coherence::epoch::{Epochs, tests::Load};
 
     /// Something that was read at 100, with two tags, over a line that is proven until 150.
     struct Read {
-        marks: Arc<Marks>,
-        claim: Claim,
+        marks: Arc<Epochs>,
+        claim: Validity,
     }
 
     impl Read {
         fn new() -> Self {
-            let (marks, line) = (Marks::new(), Line::watching());
+            let (marks, line) = (Epochs::new(), Line::watching());
             line.prove_until(150);
             let tags = [("tag 1", 7), ("tag 2", 8)].map(|(tag, generation)| (marks.of(tag), generation));
-            let claim = Claim { mark: marks.of("name"), tags: tags.into(), line, checked: 100 };
+            let claim = Validity { mark: marks.of("name"), tags: tags.into(), line, checked: 100 };
             Self { marks, claim }
         }
     }
@@ -136,7 +136,7 @@ mod tests {
     fn it_stands_for_less_than_the_bound_after_the_later_of_proof_and_look() {
         let Read { claim, .. } = Read::new();
         assert!(claim.stands(169, 20) && !claim.stands(170, 20));
-        let looked_at = Claim { checked: 200, ..claim };
+        let looked_at = Validity { checked: 200, ..claim };
         assert!(looked_at.stands(219, 20) && !looked_at.stands(220, 20));
         assert!(looked_at.stands(Nanos::MAX - 1, Nanos::MAX));
     }

@@ -10,15 +10,15 @@ use std::{
     time::Duration,
 };
 
-use super::{Flight, Flights, Landing, Phase, Wakers, chain, lock, pulse::Pulse, wake};
+use super::{Flight, FlightResult, Flights, Phase, Wakers, chain, lock, pulse::Liveness, wake};
 use crate::{
     coherence::{
         epoch::Stands,
-        validity::{Carried, Claim},
+        validity::{Carried, Validity},
     },
     l1::leaving::Leaving,
     sync::{Instant, Ordering},
-    value::erased::Slot,
+    value::erased::ErasedValue,
 };
 
 /// Leads a flight until it [lands](Leader::land) or [fails](Leader::fail). Dropped before, it hands the lead to a
@@ -26,7 +26,7 @@ use crate::{
 pub(crate) struct Leader {
     flights: Arc<Flights>,
     pub(super) flight: Arc<Flight>,
-    pulse: Arc<Pulse>,
+    pulse: Arc<Liveness>,
     link: Arc<chain::Link>,
     landed: bool,
 }
@@ -38,14 +38,14 @@ enum End {
     /// With an error that is its own.
     Unshared,
     /// If the second try fails as well, this is for all.
-    Failed(Landing),
+    Failed(FlightResult),
 }
 
 /// What a panic carries.
 pub(crate) type Panic = Box<dyn Any + Send>;
 
 impl Leader {
-    pub(super) fn new(flights: Arc<Flights>, flight: Arc<Flight>, pulse: Arc<Pulse>) -> Self {
+    pub(super) fn new(flights: Arc<Flights>, flight: Arc<Flight>, pulse: Arc<Liveness>) -> Self {
         let link = chain::extend(&flight);
         Self { flights, flight, pulse, link, landed: false }
     }
@@ -95,7 +95,7 @@ impl Leader {
 
     /// Ends the flight with a slot for everyone. `fill` runs inside the fence, and only if no invalidation
     /// overtook the flight; returns whether it ran.
-    pub(crate) fn land(self, slot: Arc<dyn Slot>, fill: impl FnOnce()) -> bool {
+    pub(crate) fn land(self, slot: Arc<dyn ErasedValue>, fill: impl FnOnce()) -> bool {
         self.end(slot, |is_current| {
             if is_current {
                 fill();
@@ -106,7 +106,12 @@ impl Leader {
 
     /// As [`land`](Self::land), if nothing was said about what `claim` names; otherwise those who follow start over. It is
     /// asked inside the fence: who joins after a word does not get what is from before it.
-    pub(crate) fn land_on(self, claim: Claim, slot: Arc<dyn Slot>, fill: impl FnOnce(Claim)) -> bool {
+    pub(crate) fn land_on(
+        self,
+        claim: Validity,
+        slot: Arc<dyn ErasedValue>,
+        fill: impl FnOnce(Validity),
+    ) -> bool {
         self.end(slot, |is_current| {
             let is_intact = claim.is_intact();
             if is_current && is_intact {
@@ -117,7 +122,7 @@ impl Leader {
     }
 
     /// As [`land`](Self::land), if nobody follows; otherwise the flight goes on.
-    pub(crate) fn land_unfollowed(self, slot: &Arc<dyn Slot>) -> Option<Self> {
+    pub(crate) fn land_unfollowed(self, slot: &Arc<dyn ErasedValue>) -> Option<Self> {
         let mut shard = self.flights.shard(&self.flight.key);
         let is_followed = self.flight.state().followers > 0;
         if !is_followed && self.flight.is_in(&shard) {
@@ -133,7 +138,7 @@ impl Leader {
     }
 
     /// `settle` is told whether the flight was not overtaken, and says whether those who follow may have the slot.
-    fn end(mut self, slot: Arc<dyn Slot>, settle: impl FnOnce(bool) -> bool) -> bool {
+    fn end(mut self, slot: Arc<dyn ErasedValue>, settle: impl FnOnce(bool) -> bool) -> bool {
         let _leaving = Leaving::begin();
         let mut shard = self.flights.shard(&self.flight.key);
         let current = self.flight.is_in(&shard);
@@ -146,7 +151,7 @@ impl Leader {
         let mut state = self.flight.state();
         state.superseded |= !is_shared;
         if !matches!(state.phase, Phase::Done(_)) {
-            state.phase = Phase::Done(Landing::Shared(slot));
+            state.phase = Phase::Done(FlightResult::Shared(slot));
         }
         let wakers = state.take_wakers();
         drop(state);
@@ -156,7 +161,7 @@ impl Leader {
     }
 
     /// From now on, whatever is said about what `claim` names overtakes this flight. Returns whether nothing was said yet.
-    pub(crate) fn stand_on(&self, claim: &Claim) -> bool {
+    pub(crate) fn stand_on(&self, claim: &Validity) -> bool {
         self.standing()(claim);
         claim.is_intact()
     }
@@ -173,7 +178,7 @@ impl Leader {
     }
 
     /// Does the same later.
-    pub(crate) fn standing(&self) -> impl Fn(&Claim) + Send + use<> {
+    pub(crate) fn standing(&self) -> impl Fn(&Validity) + Send + use<> {
         let flight = self.flight.clone();
         move |claim| {
             let load: Weak<Flight> = Arc::downgrade(&flight);
@@ -200,13 +205,13 @@ impl Leader {
     }
 
     /// Ends the flight: its result is not stored, and those who follow start over.
-    pub(crate) fn reject(self, slot: Arc<dyn Slot>) {
+    pub(crate) fn reject(self, slot: Arc<dyn ErasedValue>) {
         self.end(slot, |_| false);
     }
 
     /// Ends the load without anything to share. One follower is given a second try; when that fails too, every
     /// follower gets `landing`.
-    pub(crate) fn fail(mut self, landing: Landing) {
+    pub(crate) fn fail(mut self, landing: FlightResult) {
         self.landed = true;
         self.vacate(End::Failed(landing));
     }

@@ -29,7 +29,7 @@ use std::{
 
 pub(crate) use chain::{Inside, is_inside};
 pub(crate) use leader::{Leader, Panic};
-use pulse::Pulse;
+use pulse::Liveness;
 use tokio::sync::Notify;
 
 use crate::{
@@ -37,7 +37,7 @@ use crate::{
     key::{BuildPrehashed, Key},
     l1::leaving::Leaving,
     sync::{AtomicBool, Instant, Mutex, MutexGuard, Ordering, shards},
-    value::erased::Slot,
+    value::erased::ErasedValue,
 };
 
 type Shard = HashMap<Key, Arc<Flight>, BuildPrehashed>;
@@ -82,20 +82,20 @@ struct State {
     /// A load ended in an error that is its caller's own, so the followers load one after the other.
     is_serial: bool,
     /// Of the leader that counts. One that was overtaken has another.
-    pulse: Arc<Pulse>,
+    pulse: Arc<Liveness>,
 }
 
 enum Phase {
     Running,
     Vacant,
-    Done(Landing),
+    Done(FlightResult),
 }
 
 /// How a flight ended.
 #[derive(Clone)]
-pub(crate) enum Landing {
+pub(crate) enum FlightResult {
     /// A value, or an error for all.
-    Shared(Arc<dyn Slot>),
+    Shared(Arc<dyn ErasedValue>),
     /// Two loads panicked.
     Panicked,
 }
@@ -156,7 +156,7 @@ impl Flights {
     }
 
     fn depart_in(self: &Arc<Self>, shard: &mut Shard, key: &Key) -> Leader {
-        let pulse = Arc::new(Pulse::new());
+        let pulse = Arc::new(Liveness::new());
         let state = State {
             phase: Phase::Running,
             followers: 0,
@@ -273,7 +273,7 @@ impl State {
         self.phase = Phase::Running;
         self.heir = None;
         self.landing = None;
-        self.pulse = Arc::new(Pulse::new());
+        self.pulse = Arc::new(Liveness::new());
         Leader::new(flights.clone(), flight.clone(), self.pulse.clone())
     }
 
@@ -329,8 +329,8 @@ pub(crate) struct Follower {
 }
 
 /// What a follower waited for.
-pub(crate) enum Arrival {
-    Landed(Landing),
+pub(crate) enum FollowOutcome {
+    Landed(FlightResult),
     /// The leader went away: load.
     Lead(Leader),
     /// An invalidation overtook the flight: start over.
@@ -361,18 +361,18 @@ impl Follower {
 }
 
 impl Future for Follower {
-    type Output = Arrival;
+    type Output = FollowOutcome;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Arrival> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<FollowOutcome> {
         let flight = self.flight.clone();
         let mut state = flight.state();
         if state.superseded && !self.patient {
-            return Poll::Ready(Arrival::Superseded);
+            return Poll::Ready(FollowOutcome::Superseded);
         }
         match &state.phase {
-            Phase::Done(landing) => return Poll::Ready(Arrival::Landed(landing.clone())),
+            Phase::Done(landing) => return Poll::Ready(FollowOutcome::Landed(landing.clone())),
             Phase::Vacant if state.heir.is_none() || state.heir == self.seat => {
-                return Poll::Ready(Arrival::Lead(state.promote(&self.flights, &flight)));
+                return Poll::Ready(FollowOutcome::Lead(state.promote(&self.flights, &flight)));
             }
             Phase::Vacant | Phase::Running => {}
         }

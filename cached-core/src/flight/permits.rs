@@ -13,14 +13,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     base::clock::{Clock, nanos},
-    spec::Site,
+    spec::FunctionSpec,
 };
 
 /// Of each function that has a limit, by its site's print, the places that are free.
 #[derive(Debug, Default)]
-pub(crate) struct Places(RwLock<HashMap<u64, Arc<Semaphore>>>);
+pub(crate) struct LoadPermits(RwLock<HashMap<u64, Arc<Semaphore>>>);
 
-impl Places {
+impl LoadPermits {
     fn of(&self, function: u64, limit: u32) -> Arc<Semaphore> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(places) = known.get(&function) {
@@ -35,7 +35,7 @@ impl Places {
 
 /// The turn of one load of a function: at once where the function has no limit, and otherwise when one of its places is
 /// free. It ends, and the place is free again, when this is dropped.
-pub(crate) struct Turn(Option<Box<Queue>>);
+pub(crate) struct LoadTurn(Option<Box<Queue>>);
 
 /// What became of a wait for the turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,21 +66,21 @@ enum Place {
     TooLate,
 }
 
-impl Places {
+impl LoadPermits {
     /// The turn of a load that has not begun. A load inside of another one needs no place: the outer one may hold the place
     /// that it would wait for. Neither does one of which another load comes to wait, as `wanted` tells. The wait for a place
     /// ends after `limit` from now on, by `clock`.
     pub(crate) fn turn(
         &self,
-        site: &Site,
+        site: &FunctionSpec,
         clock: &Clock,
         is_nested: bool,
         wanted: impl Future<Output = ()> + Send + 'static,
         limit: Option<Duration>,
-    ) -> Turn {
-        let Some(cap) = site.load_cap() else { return Turn(None) };
+    ) -> LoadTurn {
+        let Some(cap) = site.load_cap() else { return LoadTurn(None) };
         if is_nested {
-            return Turn(None);
+            return LoadTurn(None);
         }
         let limit: Wait<()> = match limit {
             Some(limit) => {
@@ -91,11 +91,11 @@ impl Places {
             None => Box::pin(pending()),
         };
         let places = self.of(site.print(), cap);
-        Turn(Some(Box::new(Queue { places, place: Place::None, wanted: Box::pin(wanted), limit })))
+        LoadTurn(Some(Box::new(Queue { places, place: Place::None, wanted: Box::pin(wanted), limit })))
     }
 }
 
-impl Turn {
+impl LoadTurn {
     /// Of a function without a limit.
     pub(crate) fn at_once() -> Self {
         Self(None)

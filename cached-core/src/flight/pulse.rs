@@ -11,7 +11,7 @@ use crate::sync::Instant;
 /// Stands between a leader's future and its waker, and notes wakes that no poll followed.
 ///
 /// A leader that waits for a slow answer is not woken, and so is not idle, however long it takes.
-pub(super) struct Pulse(Mutex<Beat>);
+pub(super) struct Liveness(Mutex<Beat>);
 
 struct Beat {
     waker: Option<Waker>,
@@ -19,7 +19,7 @@ struct Beat {
     polling: bool,
 }
 
-impl Pulse {
+impl Liveness {
     pub(super) fn new() -> Self {
         Self(Mutex::new(Beat { waker: None, woken: Some(Instant::now()), polling: false }))
     }
@@ -57,7 +57,7 @@ impl Pulse {
     }
 }
 
-impl Wake for Pulse {
+impl Wake for Liveness {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }

@@ -9,22 +9,22 @@ use std::{
 
 use super::*;
 use crate::{
-    coherence::{epoch::Marks, validity::Claim},
+    coherence::{epoch::Epochs, validity::Validity},
     key::{KeyRef, Part},
-    spec::Site,
+    spec::FunctionSpec,
     tier::feed::Line,
-    value::erased::{Meta, Value},
+    value::erased::{Freshness, Value},
 };
 
 /// The shortest time that is not none.
 const INSTANTLY: Duration = Duration::from_nanos(1);
 
 fn key(name: &str) -> Key {
-    KeyRef::write(&mut Vec::new(), &Site::prefix("x"), &Part(name)).unwrap().owned()
+    KeyRef::write(&mut Vec::new(), &FunctionSpec::prefix("x"), &Part(name)).unwrap().owned()
 }
 
-fn slot() -> Arc<dyn Slot> {
-    Arc::new(Value { meta: Meta::new(0, Duration::ZERO, Duration::ZERO, 0), value: () })
+fn slot() -> Arc<dyn ErasedValue> {
+    Arc::new(Value { meta: Freshness::new(0, Duration::ZERO, Duration::ZERO, 0), value: () })
 }
 
 fn lead(flights: &Arc<Flights>, key: &Key) -> Leader {
@@ -99,7 +99,10 @@ fn the_first_to_land_counts_and_only_once() {
     let second = follower.overtake(INSTANTLY).expect("the first was never polled");
     assert!(second.land(slot(), || ()));
     assert!(!first.land(slot(), || panic!("it comes too late to be stored")));
-    assert!(matches!(poll(&mut follower, &bell), Poll::Ready(Arrival::Landed(Landing::Shared(_)))));
+    assert!(matches!(
+        poll(&mut follower, &bell),
+        Poll::Ready(FollowOutcome::Landed(FlightResult::Shared(_)))
+    ));
     assert_eq!(flights.len(), 0);
 }
 
@@ -113,7 +116,10 @@ fn a_leader_that_was_overtaken_and_goes_away_takes_nothing_from_the_other_one() 
     drop(first);
     assert!(poll(&mut follower, &bell).is_pending(), "there is a leader");
     assert!(second.land(slot(), || ()));
-    assert!(matches!(poll(&mut follower, &bell), Poll::Ready(Arrival::Landed(Landing::Shared(_)))));
+    assert!(matches!(
+        poll(&mut follower, &bell),
+        Poll::Ready(FollowOutcome::Landed(FlightResult::Shared(_)))
+    ));
 }
 
 #[test]
@@ -141,7 +147,7 @@ fn a_newcomer_takes_a_vacant_lead() {
     let newcomer = lead(&flights, &key);
     assert!(poll(&mut parked, &bell).is_pending());
     newcomer.land(slot(), || ());
-    assert!(matches!(poll(&mut parked, &bell), Poll::Ready(Arrival::Landed(_))));
+    assert!(matches!(poll(&mut parked, &bell), Poll::Ready(FollowOutcome::Landed(_))));
 }
 
 #[test]
@@ -153,11 +159,11 @@ fn what_was_superseded_is_not_stored_and_wakes_its_followers() {
     assert!(poll(&mut follower, &bell).is_pending() && poll(&mut patient, &bell).is_pending());
     flights.supersede(&key, || ());
     assert!(bell.0.load(Ordering::SeqCst));
-    assert!(matches!(poll(&mut follower, &bell), Poll::Ready(Arrival::Superseded)));
+    assert!(matches!(poll(&mut follower, &bell), Poll::Ready(FollowOutcome::Superseded)));
     assert!(poll(&mut patient, &bell).is_pending());
     let new = lead(&flights, &key);
     assert!(!old.land(slot(), || panic!("it is from before the invalidation")));
-    assert!(matches!(poll(&mut patient, &bell), Poll::Ready(Arrival::Landed(Landing::Shared(_)))));
+    assert!(matches!(poll(&mut patient, &bell), Poll::Ready(FollowOutcome::Landed(FlightResult::Shared(_)))));
     assert!(new.land(slot(), || ()));
 }
 
@@ -168,9 +174,9 @@ fn followers_of_a_flight_that_has_landed_have_its_slot_whatever_is_said_later() 
     let flight = leader.flight.clone();
     let mut followers = [follow(&flights, &key), follow(&flights, &key)];
     assert!(leader.land(slot(), || ()));
-    assert!(matches!(poll(&mut followers[0], &bell), Poll::Ready(Arrival::Landed(_))));
+    assert!(matches!(poll(&mut followers[0], &bell), Poll::Ready(FollowOutcome::Landed(_))));
     flight.fall();
-    assert!(matches!(poll(&mut followers[1], &bell), Poll::Ready(Arrival::Landed(_))));
+    assert!(matches!(poll(&mut followers[1], &bell), Poll::Ready(FollowOutcome::Landed(_))));
 }
 
 #[test]
@@ -190,7 +196,9 @@ fn the_lead_goes_to_the_follower_that_has_waited_longest() {
         for follower in &mut waiting {
             assert!(poll(follower, &bell).is_pending());
         }
-        let Poll::Ready(Arrival::Lead(next)) = poll(&mut heir, &bell) else { panic!("it does not lead") };
+        let Poll::Ready(FollowOutcome::Lead(next)) = poll(&mut heir, &bell) else {
+            panic!("it does not lead")
+        };
         leader = next;
         waiting.push_back(newcomer);
     }
@@ -199,7 +207,7 @@ fn the_lead_goes_to_the_follower_that_has_waited_longest() {
     drop(waiting.pop_front());
     let mut heir = waiting.pop_front().unwrap();
     assert!(poll(&mut waiting[0], &bell).is_pending());
-    let Poll::Ready(Arrival::Lead(leader)) = poll(&mut heir, &bell) else { panic!("it does not lead") };
+    let Poll::Ready(FollowOutcome::Lead(leader)) = poll(&mut heir, &bell) else { panic!("it does not lead") };
     waiting.push_back(follow(&flights, &key));
     assert!(poll(&mut waiting[1], &bell).is_pending());
     assert!(leader.hand_on());
@@ -247,13 +255,13 @@ fn threads_lead_one_after_the_other_and_never_together() {
                             }
                         }
                         Role::Follow(follower) => match pollster::block_on(follower) {
-                            Arrival::Lead(leader) => {
+                            FollowOutcome::Lead(leader) => {
                                 assert!(!inside.swap(true, Ordering::SeqCst), "two lead");
                                 inside.store(false, Ordering::SeqCst);
                                 leader.hand_on();
                             }
-                            Arrival::Landed(_) => {}
-                            Arrival::Superseded => panic!("nobody invalidates"),
+                            FollowOutcome::Landed(_) => {}
+                            FollowOutcome::Superseded => panic!("nobody invalidates"),
                         },
                         Role::Recurse => panic!("nobody recurses"),
                     }
@@ -368,9 +376,9 @@ fn flights_are_spread_over_all_shards() {
 }
 
 /// A claim on a name, and what ends it.
-fn claim() -> (Arc<Marks>, Claim) {
-    let marks = Marks::new();
-    let claim = Claim { mark: marks.of("x"), tags: Box::default(), line: Line::silent(), checked: 0 };
+fn claim() -> (Arc<Epochs>, Validity) {
+    let marks = Epochs::new();
+    let claim = Validity { mark: marks.of("x"), tags: Box::default(), line: Line::silent(), checked: 0 };
     (marks, claim)
 }
 
@@ -388,8 +396,8 @@ fn a_value_of_which_something_was_said_is_neither_stored_nor_handed_out() {
         assert_eq!(leader.land_on(claim, slot(), |_| is_stored = true), !is_said);
         assert_eq!(is_stored, !is_said);
         let arrival = poll(&mut follower, &bell);
-        assert_eq!(matches!(arrival, Poll::Ready(Arrival::Superseded)), is_said);
-        assert_eq!(matches!(arrival, Poll::Ready(Arrival::Landed(Landing::Shared(_)))), !is_said);
+        assert_eq!(matches!(arrival, Poll::Ready(FollowOutcome::Superseded)), is_said);
+        assert_eq!(matches!(arrival, Poll::Ready(FollowOutcome::Landed(FlightResult::Shared(_)))), !is_said);
         assert_eq!(flights.len(), 0);
     }
 }
@@ -430,7 +438,7 @@ fn whoever_follows_a_load_that_is_rejected_starts_over() {
     let leader = lead(&flights, &key);
     let mut follower = follow(&flights, &key);
     leader.reject(slot());
-    assert!(matches!(poll(&mut follower, &bell), Poll::Ready(Arrival::Superseded)));
+    assert!(matches!(poll(&mut follower, &bell), Poll::Ready(FollowOutcome::Superseded)));
     assert_eq!(flights.len(), 0);
 }
 
@@ -440,20 +448,20 @@ fn a_load_that_panics_is_tried_once_more_and_then_is_over_for_all() {
     let leader = lead(&flights, &key);
     let mut followers = [follow(&flights, &key), follow(&flights, &key), follow(&flights, &key)];
     assert!(followers.iter_mut().all(|follower| poll(follower, &bell).is_pending()));
-    leader.fail(Landing::Panicked);
+    leader.fail(FlightResult::Panicked);
     assert!(bell.0.swap(false, Ordering::SeqCst));
     let [first, second, third] = &mut followers;
-    let Poll::Ready(Arrival::Lead(leader)) = poll(first, &bell) else { panic!("it does not lead") };
+    let Poll::Ready(FollowOutcome::Lead(leader)) = poll(first, &bell) else { panic!("it does not lead") };
     assert!(poll(second, &bell).is_pending() && poll(third, &bell).is_pending());
-    leader.fail(Landing::Panicked);
+    leader.fail(FlightResult::Panicked);
     assert!(bell.0.load(Ordering::SeqCst));
     for follower in [second, third] {
-        assert!(matches!(poll(follower, &bell), Poll::Ready(Arrival::Landed(Landing::Panicked))));
+        assert!(matches!(poll(follower, &bell), Poll::Ready(FollowOutcome::Landed(FlightResult::Panicked))));
     }
     assert_eq!(flights.len(), 0);
 
     // Of a load that nobody follows, nobody has to be told.
-    lead(&flights, &key).fail(Landing::Panicked);
+    lead(&flights, &key).fail(FlightResult::Panicked);
     assert_eq!(flights.len(), 0);
 }
 
@@ -475,7 +483,7 @@ fn a_load_falls_with_what_it_stands_on_and_with_nothing_else() {
     leader.standing()(&last);
     later.end("x");
     assert!(bell.0.load(Ordering::SeqCst));
-    assert!(matches!(poll(&mut follower, &bell), Poll::Ready(Arrival::Superseded)));
+    assert!(matches!(poll(&mut follower, &bell), Poll::Ready(FollowOutcome::Superseded)));
     assert_eq!(flights.len(), 0);
     let newer = lead(&flights, &key);
     leader.fall();
@@ -483,7 +491,7 @@ fn a_load_falls_with_what_it_stands_on_and_with_nothing_else() {
     assert!(!leader.land(slot(), || panic!("it has fallen")));
     let mut follower = follow(&flights, &key);
     newer.fall();
-    assert!(matches!(poll(&mut follower, &bell), Poll::Ready(Arrival::Superseded)));
+    assert!(matches!(poll(&mut follower, &bell), Poll::Ready(FollowOutcome::Superseded)));
     assert!(!newer.land(slot(), || panic!("it has fallen as well")));
 }
 
@@ -498,7 +506,9 @@ fn a_lead_is_handed_on_if_there_is_anybody_to_take_it() {
     assert!(poll(&mut follower, &bell).is_pending() && !loads_fail());
     assert!(leader.hand_on());
     assert!(bell.0.load(Ordering::SeqCst) && loads_fail());
-    let Poll::Ready(Arrival::Lead(leader)) = poll(&mut follower, &bell) else { panic!("it does not lead") };
+    let Poll::Ready(FollowOutcome::Lead(leader)) = poll(&mut follower, &bell) else {
+        panic!("it does not lead")
+    };
     drop(follower);
     assert!(!leader.hand_on(), "it was the last one");
     assert_eq!(flights.len(), 0);
@@ -516,7 +526,7 @@ fn the_lead_stays_with_the_heir_when_another_follower_goes_away() {
     assert!(leader.hand_on());
     other = None;
     assert!(other.is_none() && poll(&mut last, &bell).is_pending());
-    assert!(matches!(poll(&mut heir, &bell), Poll::Ready(Arrival::Lead(_))));
+    assert!(matches!(poll(&mut heir, &bell), Poll::Ready(FollowOutcome::Lead(_))));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use crate::{
     base::glob,
     key::{Blake3, Draft, KeyPart, KeyRef, NameWriter, Parts, Refusal, Writer, flaw, name},
-    spec::Site,
+    spec::FunctionSpec,
 };
 
 /// The text of a part has at most so many bytes.
@@ -17,12 +17,12 @@ const LONGEST_PART: usize = 64;
 /// How deep lists and maps lie in each other.
 const DEEPEST: u8 = 3;
 
-const SITES: [Site; 5] = [
-    Site::templated("{}"),
-    Site::templated("f:{}"),
-    Site::templated("f:{}:{}"),
-    Site::templated("f:{}:{}:{}"),
-    Site::templated("f:{}:{}:{}:{}"),
+const SITES: [FunctionSpec; 5] = [
+    FunctionSpec::templated("{}"),
+    FunctionSpec::templated("f:{}"),
+    FunctionSpec::templated("f:{}:{}"),
+    FunctionSpec::templated("f:{}:{}:{}"),
+    FunctionSpec::templated("f:{}:{}:{}:{}"),
 ];
 
 /// Two lists of parts have one name if they are equal, and only then: as a key, as a tag and in any template that is allowed. Nothing in
@@ -88,7 +88,7 @@ fn keys(ones: &[Part], others: &[Part]) {
 }
 
 /// The canonical bytes of a key, and its name.
-fn key(site: &Site, parts: &[Part]) -> [String; 2] {
+fn key(site: &FunctionSpec, parts: &[Part]) -> [String; 2] {
     let list = List(parts);
     let mut buffer = Vec::new();
     let key = KeyRef::write(&mut buffer, site, &list).expect("parts that have a text").owned();

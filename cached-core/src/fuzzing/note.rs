@@ -4,7 +4,7 @@ use allocation_counter::measure;
 use arbitrary::{Result, Unstructured};
 
 use crate::{
-    key::entry_key::Name,
+    key::entry_key::SharedKey,
     l2::note::{open, seal},
 };
 
@@ -20,7 +20,7 @@ pub fn note(data: &[u8]) {
 }
 
 fn check(input: &mut Unstructured<'_>) -> Result<()> {
-    let name = Name { text: String::new(), check: [7; 16], schema: 9 };
+    let name = SharedKey { text: String::new(), check: [7; 16], schema: 9 };
     // More than a note of this crate has, of the same few bytes.
     let times = input.int_in_range(1..=2000)?;
     let is_ours = input.arbitrary::<bool>()?;
@@ -37,8 +37,11 @@ fn check(input: &mut Unstructured<'_>) -> Result<()> {
             assert!(told.1 == said.1, "the kind is another one");
             assert!(told.0 == said.0 || told.0.ends_with('…'), "the message is another one");
         }
-        assert!(open(&bytes, &Name { check: [8; 16], ..name.clone() }).is_none(), "a note of another key");
-        assert!(open(&bytes, &Name { schema: 8, ..name }).is_none(), "a note of another function");
+        assert!(
+            open(&bytes, &SharedKey { check: [8; 16], ..name.clone() }).is_none(),
+            "a note of another key"
+        );
+        assert!(open(&bytes, &SharedKey { schema: 8, ..name }).is_none(), "a note of another function");
     }
     Ok(())
 }

@@ -37,7 +37,7 @@ pub use parts::{Literal, Scope, ScopeValue};
 use serde::Serialize;
 pub use template::flaw;
 
-use crate::{base::planted::planted, error::Error, spec::Site};
+use crate::{base::planted::planted, error::Error, spec::FunctionSpec};
 
 /// An owned identity with its hash. Functions that have the same template and do not share entries have other hashes for the same
 /// parts, as the print of the site is in the hash: that is all that tells them apart, and enough.
@@ -61,7 +61,7 @@ pub(crate) struct KeyRef<'a> {
 #[inline]
 pub(crate) fn hash(
     buffer: &mut Vec<u8>,
-    site: &Site,
+    site: &FunctionSpec,
     parts: &(impl WriteKey + ?Sized),
 ) -> Result<u64, Refusal> {
     // Seeded anew in each process, so that nobody outside can aim at one bucket.
@@ -75,7 +75,11 @@ pub(crate) fn hash(
 
 impl<'a> KeyRef<'a> {
     /// Writes the parts into `bytes`, in place of what they are.
-    pub(crate) fn write(bytes: &'a mut Vec<u8>, site: &Site, parts: &dyn WriteKey) -> Result<Self, Error> {
+    pub(crate) fn write(
+        bytes: &'a mut Vec<u8>,
+        site: &FunctionSpec,
+        parts: &dyn WriteKey,
+    ) -> Result<Self, Error> {
         let hash = hash(bytes, site, parts)?;
         bytes.clear();
         parts.append(&mut Append(bytes))?;
@@ -130,7 +134,7 @@ impl Key {
         &self,
         hash: u64,
         buffer: &mut Vec<u8>,
-        site: &Site,
+        site: &FunctionSpec,
         parts: &(impl WriteKey + ?Sized),
     ) -> bool {
         if self.hash != hash || !is_same_text(self.template, site.template()) {
@@ -334,7 +338,7 @@ pub(crate) const LARGEST_BUFFER: usize = 64 * 1024;
 
 /// Encodes the identity, and lends it to `then`.
 pub(crate) fn with_identity<R>(
-    site: &Site,
+    site: &FunctionSpec,
     parts: &dyn WriteKey,
     then: impl FnOnce(KeyRef<'_>) -> R,
 ) -> Result<R, Error> {
@@ -356,7 +360,7 @@ fn with_buffer<R>(then: impl FnOnce(&mut Vec<u8>) -> R) -> R {
 
 /// The name of a key in the shared tier.
 pub(crate) fn name(
-    site: &Site,
+    site: &FunctionSpec,
     namespace: &str,
     digest: &[u8; 32],
     hasher: &dyn KeyHasher,

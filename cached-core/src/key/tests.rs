@@ -4,15 +4,15 @@ use serde::{Serializer, ser::SerializeTuple};
 
 use super::*;
 
-const SITE: Site = Site::prefix("user");
-const OTHER: Site = Site::prefix("users");
+const SITE: FunctionSpec = FunctionSpec::prefix("user");
+const OTHER: FunctionSpec = FunctionSpec::prefix("users");
 
-fn key(site: &Site, parts: &dyn WriteKey) -> Key {
+fn key(site: &FunctionSpec, parts: &dyn WriteKey) -> Key {
     KeyRef::write(&mut b"before".to_vec(), site, parts).expect("a key").owned()
 }
 
 /// Whether a look for these parts finds this key.
-fn is_found(key: &Key, site: &Site, parts: &impl WriteKey) -> bool {
+fn is_found(key: &Key, site: &FunctionSpec, parts: &impl WriteKey) -> bool {
     let mut buffer = b"before".to_vec();
     let hash = hash(&mut buffer, site, parts).expect("a key");
     key.is_of(hash, &mut buffer, site, parts)
@@ -30,7 +30,7 @@ fn names_and_digests_are_golden() {
         text::digest_text(&digest, &mut text);
         text
     });
-    let templated = Site::templated("a:{}{}");
+    let templated = FunctionSpec::templated("a:{}{}");
     assert_eq!(name(&templated, "ns", &digest, &Blake3, &parts).unwrap(), "ns:a:7%C3%A9");
     let text = |bytes: &[u8]| {
         let mut text = String::new();
@@ -49,7 +49,7 @@ fn a_key_is_its_template_and_its_parts() {
     let long = "x".repeat(100).leak();
     for (site, parts, is_it) in [
         (&SITE, parts(&1, "x"), true),
-        (&Site::templated("user"), parts(&1, "x"), true),
+        (&FunctionSpec::templated("user"), parts(&1, "x"), true),
         (&OTHER, parts(&1, "x"), false),
         (&SITE, parts(&2, "x"), false),
         (&SITE, parts(&1, "y"), false),
@@ -174,7 +174,7 @@ fn the_hash_of_a_key_is_all_that_a_table_hashes() {
 /// What a site adds to the hash is known when it is compiled.
 #[test]
 fn the_hash_differs_between_sites_by_their_prints() {
-    let of = |site: &Site| key(site, &Part(&7_u32)).hash();
+    let of = |site: &FunctionSpec| key(site, &Part(&7_u32)).hash();
     assert_eq!(of(&SITE) ^ of(&OTHER), SITE.print() ^ OTHER.print());
     assert_ne!(of(&SITE), of(&OTHER));
 }
@@ -182,7 +182,7 @@ fn the_hash_differs_between_sites_by_their_prints() {
 /// As those of a function that is compiled in two crates.
 #[test]
 fn a_text_at_another_place_is_the_same() {
-    let elsewhere = Site::prefix("user".to_owned().leak());
+    let elsewhere = FunctionSpec::prefix("user".to_owned().leak());
     let one = key(&SITE, &Part(&1_u32));
     assert!(one == key(&elsewhere, &Part(&1_u32)) && is_found(&one, &elsewhere, &Part(&1_u32)));
 }

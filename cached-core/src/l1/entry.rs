@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     base::clock::Nanos,
-    coherence::validity::Claim,
+    coherence::validity::Validity,
     key::Key,
     l1::{
         eviction::{Ticket, Uses},
@@ -18,9 +18,9 @@ use crate::{
         leaving::leave,
     },
     sync::AtomicBool,
-    telemetry::functions::Function,
+    telemetry::functions::FunctionMetrics,
     tier::Stamp,
-    value::erased::Slot,
+    value::erased::ErasedValue,
 };
 
 /// A value with all that a hit has to know of it, so that whoever holds the entry can serve it without a look at anything
@@ -29,16 +29,16 @@ use crate::{
 /// What a hit reads lies at the start, in two cache lines, and not beside the counter of references. A key of more than 14
 /// bytes ends in the third.
 #[repr(C, align(64))]
-pub(crate) struct Kept {
+pub(crate) struct Entry {
     /// Of which cache.
-    home: Arc<Home>,
+    home: Arc<MemoryBudget>,
     /// Until when it is to be served without more ado.
     due: Nanos,
-    pub(crate) slot: Arc<dyn Slot>,
+    pub(crate) slot: Arc<dyn ErasedValue>,
     /// On what it may be served.
-    pub(crate) claim: Claim,
+    pub(crate) claim: Validity,
     /// Whose it is, so that a hit finds its counter.
-    pub(crate) function: Arc<Function>,
+    pub(crate) function: Arc<FunctionMetrics>,
     /// It has left the tier.
     is_retired: AtomicBool,
     /// For the bound of the tier,
@@ -65,21 +65,21 @@ pub(crate) struct Kept {
 }
 
 /// What an entry is made of.
-pub(crate) struct Parts {
+pub(crate) struct EntryParts {
     pub(crate) key: Key,
-    pub(crate) home: Arc<Home>,
-    pub(crate) slot: Arc<dyn Slot>,
-    pub(crate) claim: Claim,
+    pub(crate) home: Arc<MemoryBudget>,
+    pub(crate) slot: Arc<dyn ErasedValue>,
+    pub(crate) claim: Validity,
     pub(crate) stamp: Stamp,
     pub(crate) rests_until: Nanos,
-    pub(crate) function: Arc<Function>,
+    pub(crate) function: Arc<FunctionMetrics>,
     pub(crate) heat: Option<Arc<Heat>>,
     pub(crate) weight: u32,
 }
 
-impl Kept {
-    pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { key, home, slot, claim, stamp, rests_until, function, heat, weight } = parts;
+impl Entry {
+    pub(crate) fn new(parts: EntryParts) -> Self {
+        let EntryParts { key, home, slot, claim, stamp, rests_until, function, heat, weight } = parts;
         Self {
             due: slot.meta().due(),
             key,
@@ -107,7 +107,7 @@ impl Kept {
 
     /// Whether it is in this tier.
     #[inline]
-    pub(crate) fn is_in(&self, home: &Arc<Home>) -> bool {
+    pub(crate) fn is_in(&self, home: &Arc<MemoryBudget>) -> bool {
         Arc::ptr_eq(&self.home, home) && !self.is_retired()
     }
 
@@ -122,7 +122,7 @@ impl Kept {
         now < self.due
     }
 
-    pub(crate) fn home(&self) -> &Arc<Home> {
+    pub(crate) fn home(&self) -> &Arc<MemoryBudget> {
         &self.home
     }
 
@@ -209,7 +209,7 @@ impl Kept {
     }
 }
 
-impl Drop for Kept {
+impl Drop for Entry {
     fn drop(&mut self) {
         leave(&self.slot);
         if *self.is_counted.get_mut() {
@@ -218,7 +218,7 @@ impl Drop for Kept {
     }
 }
 
-impl fmt::Debug for Kept {
+impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Kept").field("weight", &self.weight).finish_non_exhaustive()
     }
@@ -226,7 +226,7 @@ impl fmt::Debug for Kept {
 
 /// Where entries are at home: one in-process tier.
 #[derive(Debug)]
-pub(crate) struct Home {
+pub(crate) struct MemoryBudget {
     max_bytes: u64,
     /// Bytes of it that threads have at hand.
     at_hand: AtomicU64,
@@ -234,7 +234,7 @@ pub(crate) struct Home {
     retired: AtomicU64,
 }
 
-impl Home {
+impl MemoryBudget {
     /// A tier of so many bytes.
     pub(crate) fn new(max_bytes: u64) -> Arc<Self> {
         Arc::new(Self { max_bytes, at_hand: AtomicU64::new(0), retired: AtomicU64::new(0) })

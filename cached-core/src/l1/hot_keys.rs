@@ -22,10 +22,10 @@ use tokio::{runtime::Handle, sync::Notify};
 use crate::{
     base::clock::{Nanos, nanos},
     key::{BuildPrehashed, Key},
-    l1::{entry::Kept, heat::Heat},
-    spec::Site,
+    l1::{entry::Entry, heat::Heat},
+    spec::FunctionSpec,
     value::{
-        erased::{Meta, Slot},
+        erased::{ErasedValue, Freshness},
         policy::random,
     },
 };
@@ -38,10 +38,10 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// The most used keys of each function that keeps keys warm, by its template.
 #[derive(Default)]
-pub(crate) struct HotKeys(RwLock<HashMap<&'static str, Arc<Hot>, foldhash::fast::RandomState>>);
+pub(crate) struct HotKeys(RwLock<HashMap<&'static str, Arc<FunctionHotKeys>, foldhash::fast::RandomState>>);
 
 impl HotKeys {
-    pub(crate) fn of(&self, template: &'static str) -> Arc<Hot> {
+    pub(crate) fn of(&self, template: &'static str) -> Arc<FunctionHotKeys> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(template).cloned();
         known.unwrap_or_else(|| {
             let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -57,18 +57,18 @@ impl HotKeys {
 }
 
 /// Renews one entry.
-pub(crate) trait Keeper: Send + Sync {
-    fn site(&self) -> &Site;
+pub(crate) trait Renewer: Send + Sync {
+    fn site(&self) -> &FunctionSpec;
 
     /// Whether a slot of this function holds a value, and not an error.
-    fn is_value(&self, slot: &dyn Slot) -> bool;
+    fn is_value(&self, slot: &dyn ErasedValue) -> bool;
 
     /// Loads it again, unless another process has.
-    fn load(&self, kept: Arc<Kept>, runtime: &Handle) -> Begun;
+    fn load(&self, kept: Arc<Entry>, runtime: &Handle) -> Begun;
 
     /// Something was said of it: looks for a newer value. `None` if it is being loaded. Otherwise the future tells whether
     /// there is one.
-    fn find(&self, kept: Arc<Kept>) -> Option<Pin<Box<dyn Future<Output = bool> + Send>>>;
+    fn find(&self, kept: Arc<Entry>) -> Option<Pin<Box<dyn Future<Output = bool> + Send>>>;
 }
 
 /// What came of beginning a load.
@@ -83,23 +83,23 @@ pub(crate) enum Begun {
 
 /// The most used keys of one function. The task that renews them has the pool, so that it ends with its runtime.
 #[derive(Default)]
-pub(crate) struct Hot {
-    pool: Mutex<Weak<Pool>>,
-    /// As [`Pool::floor`]; 0 if there is no pool.
+pub(crate) struct FunctionHotKeys {
+    pool: Mutex<Weak<HotPool>>,
+    /// As [`HotPool::floor`]; 0 if there is no pool.
     floor: Arc<AtomicU32>,
 }
 
-impl Hot {
-    fn weak(&self) -> MutexGuard<'_, Weak<Pool>> {
+impl FunctionHotKeys {
+    fn weak(&self) -> MutexGuard<'_, Weak<HotPool>> {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pool(&self) -> Option<Arc<Pool>> {
+    fn pool(&self) -> Option<Arc<HotPool>> {
         self.weak().upgrade()
     }
 
     /// What counts the uses of an entry that takes the place of another one, with its dates if its value is `new`.
-    pub(crate) fn follow(&self, key: &Key, before: Option<Arc<Heat>>, new: Option<&Meta>) -> Arc<Heat> {
+    pub(crate) fn follow(&self, key: &Key, before: Option<Arc<Heat>>, new: Option<&Freshness>) -> Arc<Heat> {
         if let Some(heat) = self.pool().and_then(|pool| pool.follow(key, new)) {
             return heat;
         }
@@ -111,7 +111,7 @@ impl Hot {
     }
 
     /// Brings a key in. If there is no pool, `begin` starts the task of a new one, which may have so many keys.
-    pub(crate) fn admit(&self, candidate: Candidate<'_>, most: usize, begin: impl FnOnce(Arc<Pool>)) {
+    pub(crate) fn admit(&self, candidate: Candidate<'_>, most: usize, begin: impl FnOnce(Arc<HotPool>)) {
         let mut weak = self.weak();
         let pool = weak.upgrade();
         let admitted = match &pool {
@@ -121,7 +121,7 @@ impl Hot {
         let (left, new) = match admitted {
             Ok(left) => (left, None),
             Err(candidate) => {
-                let new = Arc::new(Pool::new(most, self.floor.clone()));
+                let new = Arc::new(HotPool::new(most, self.floor.clone()));
                 // It is empty, so nobody leaves it.
                 _ = new.admit(candidate);
                 *weak = Arc::downgrade(&new);
@@ -148,12 +148,12 @@ impl Hot {
 pub(crate) struct Candidate<'a> {
     pub(crate) key: &'a Key,
     pub(crate) heat: &'a Arc<Heat>,
-    pub(crate) meta: &'a Meta,
-    pub(crate) keeper: Arc<dyn Keeper>,
+    pub(crate) meta: &'a Freshness,
+    pub(crate) keeper: Arc<dyn Renewer>,
 }
 
 /// The most used keys of a function, and when each is to be renewed.
-pub(crate) struct Pool {
+pub(crate) struct HotPool {
     /// It may have so many.
     most: usize,
     /// Nobody who is used less comes in.
@@ -177,7 +177,7 @@ pub(crate) type Plan = (Nanos, u64);
 
 pub(crate) struct Member {
     heat: Arc<Heat>,
-    keeper: Arc<dyn Keeper>,
+    keeper: Arc<dyn Renewer>,
     /// Uses before the last renewal, each half as much as the one after it.
     score: u32,
     /// Renewals since its last use.
@@ -197,11 +197,11 @@ impl Member {
 #[derive(Clone)]
 pub(crate) struct Due {
     pub(crate) key: Key,
-    pub(crate) keeper: Arc<dyn Keeper>,
+    pub(crate) keeper: Arc<dyn Renewer>,
     plan: Plan,
 }
 
-impl Pool {
+impl HotPool {
     fn new(most: usize, floor: Arc<AtomicU32>) -> Self {
         let (state, changed) = (Mutex::default(), Notify::new());
         Self { most, floor, state, changed }
@@ -212,7 +212,7 @@ impl Pool {
     }
 
     /// If the key is in the pool: its heat, with a new moment if there is a new value.
-    fn follow(&self, key: &Key, new: Option<&Meta>) -> Option<Arc<Heat>> {
+    fn follow(&self, key: &Key, new: Option<&Freshness>) -> Option<Arc<Heat>> {
         let mut state = self.state();
         let heat = state.members.get(key)?.heat.clone();
         let is_first = new.is_some_and(|meta| state.plan(key, meta.renewal(random())));
@@ -307,7 +307,7 @@ impl Pool {
     }
 }
 
-impl Drop for Pool {
+impl Drop for HotPool {
     fn drop(&mut self) {
         self.floor.store(0, Ordering::Relaxed);
         for member in self.state().members.values() {

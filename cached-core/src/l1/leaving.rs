@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::value::erased::Slot;
+use crate::value::erased::ErasedValue;
 
 thread_local! {
     /// How many [`Leaving`] there are in the thread.
@@ -20,7 +20,7 @@ thread_local! {
     static IS_DUE: Cell<bool> = const { Cell::new(false) };
     /// Whether a call further out lets go of it.
     static IS_GOING: Cell<bool> = const { Cell::new(false) };
-    static LEFT: RefCell<Vec<Arc<dyn Slot>>> = const { RefCell::new(Vec::new()) };
+    static LEFT: RefCell<Vec<Arc<dyn ErasedValue>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// While it is there, no value of this thread's entries is dropped. It belongs to its thread.
@@ -75,7 +75,7 @@ impl Drop for Going {
 }
 
 /// An entry is about to let go of this, which stays for as long as it must.
-pub(crate) fn leave(slot: &Arc<dyn Slot>) {
+pub(crate) fn leave(slot: &Arc<dyn ErasedValue>) {
     if DEPTH.get() == 0 {
         return;
     }
@@ -89,14 +89,14 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::value::erased::Meta;
+    use crate::value::erased::Freshness;
 
     thread_local!(static GONE: Cell<u32> = const { Cell::new(0) });
 
-    struct Last(Meta);
+    struct Last(Freshness);
 
-    impl Slot for Last {
-        fn meta(&self) -> &Meta {
+    impl ErasedValue for Last {
+        fn meta(&self) -> &Freshness {
             &self.0
         }
     }
@@ -110,8 +110,8 @@ mod tests {
     }
 
     fn go() {
-        let slot: Arc<dyn Slot> =
-            Arc::new(Last(Meta::new(0, std::time::Duration::ZERO, std::time::Duration::ZERO, 0)));
+        let slot: Arc<dyn ErasedValue> =
+            Arc::new(Last(Freshness::new(0, std::time::Duration::ZERO, std::time::Duration::ZERO, 0)));
         leave(&slot);
     }
 
@@ -130,10 +130,10 @@ mod tests {
     }
 
     /// Lets the next one go when it is dropped.
-    struct Chained(Meta, u32);
+    struct Chained(Freshness, u32);
 
-    impl Slot for Chained {
-        fn meta(&self) -> &Meta {
+    impl ErasedValue for Chained {
+        fn meta(&self) -> &Freshness {
             &self.0
         }
     }
@@ -148,8 +148,8 @@ mod tests {
         }
     }
 
-    fn chained(left: u32) -> Arc<dyn Slot> {
-        Arc::new(Chained(Meta::new(0, std::time::Duration::ZERO, std::time::Duration::ZERO, 0), left))
+    fn chained(left: u32) -> Arc<dyn ErasedValue> {
+        Arc::new(Chained(Freshness::new(0, std::time::Duration::ZERO, std::time::Duration::ZERO, 0), left))
     }
 
     #[test]

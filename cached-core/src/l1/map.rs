@@ -10,10 +10,10 @@ use moka::sync::Cache;
 
 use crate::{
     key::{BuildPrehashed, Key, KeyRef},
-    l1::{entry::Kept, leaving::Leaving},
+    l1::{entry::Entry, leaving::Leaving},
 };
 
-pub(crate) struct Map(Cache<Key, Arc<Kept>, BuildPrehashed>);
+pub(crate) struct Map(Cache<Key, Arc<Entry>, BuildPrehashed>);
 
 impl Map {
     pub(crate) fn new() -> Self {
@@ -21,7 +21,7 @@ impl Map {
     }
 
     #[inline]
-    pub(crate) fn get(&self, key: KeyRef<'_>) -> Option<Arc<Kept>> {
+    pub(crate) fn get(&self, key: KeyRef<'_>) -> Option<Arc<Entry>> {
         let _leaving = Leaving::begin();
         self.0.get(&key)
     }
@@ -32,7 +32,7 @@ impl Map {
         self.0.contains_key(&key)
     }
 
-    pub(crate) fn insert(&self, key: Key, kept: Arc<Kept>) {
+    pub(crate) fn insert(&self, key: Key, kept: Arc<Entry>) {
         let _leaving = Leaving::begin();
         self.0.insert(key, kept);
     }

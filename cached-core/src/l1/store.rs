@@ -16,23 +16,23 @@ use std::{
 
 use crate::{
     base::clock::Nanos,
-    coherence::{epoch::Mark, validity::Claim},
+    coherence::{epoch::Epoch, validity::Validity},
     key::{Key, KeyHasher, KeyRef},
     l1::{
-        entry::{Home, Kept, Parts},
+        entry::{Entry, EntryParts, MemoryBudget},
         eviction::{Policy, Resident, Ticket, Uses},
         hot_keys::HotKeys,
         leaving::Leaving,
         map::Map,
         thread_cache,
     },
-    spec::Site,
+    spec::FunctionSpec,
     telemetry::{
         event::{EventKind, SharedObservers},
-        functions::Functions,
+        functions::FunctionRegistry,
     },
     tier::Stamp,
-    value::erased::Slot,
+    value::erased::ErasedValue,
 };
 
 /// What Moka, the policy, the claim and its mark add to each entry: measured with a million of them (docs/performance.md).
@@ -55,19 +55,19 @@ const TURNS: usize = 64;
 
 pub(crate) struct L1 {
     slots: Map,
-    home: Arc<Home>,
-    list: List<Arc<Kept>>,
+    home: Arc<MemoryBudget>,
+    list: List<Arc<Entry>>,
     /// For each function with an entry cap, what it may keep.
     rosters: RwLock<HashMap<&'static str, Arc<List<Listed>>, foldhash::fast::RandomState>>,
     hot_keys: HotKeys,
     turns: [Mutex<()>; TURNS],
     /// Those that have left for others, and that observers have not been told of.
-    untold: Mutex<Vec<Arc<Kept>>>,
+    untold: Mutex<Vec<Arc<Entry>>>,
     /// Bytes that have left since all threads were asked to let go of them,
     left: AtomicU64,
     /// and how many are too many.
     most_left: u64,
-    functions: Arc<Functions>,
+    functions: Arc<FunctionRegistry>,
     observers: SharedObservers,
     hasher: Arc<dyn KeyHasher>,
 }
@@ -76,26 +76,26 @@ pub(crate) struct L1 {
 struct List<T>(Mutex<Policy<T>>);
 
 /// An entry in the list of its function.
-struct Listed(Arc<Kept>);
+struct Listed(Arc<Entry>);
 
 /// What is in a list.
 trait Member: Resident {
-    fn kept(&self) -> &Arc<Kept>;
+    fn kept(&self) -> &Arc<Entry>;
 }
 
-impl Member for Arc<Kept> {
-    fn kept(&self) -> &Arc<Kept> {
+impl Member for Arc<Entry> {
+    fn kept(&self) -> &Arc<Entry> {
         self
     }
 }
 
 impl Member for Listed {
-    fn kept(&self) -> &Arc<Kept> {
+    fn kept(&self) -> &Arc<Entry> {
         &self.0
     }
 }
 
-impl Resident for Kept {
+impl Resident for Entry {
     fn uses(&self) -> &Uses {
         self.uses()
     }
@@ -129,7 +129,7 @@ impl<T: Member> List<T> {
 
     /// Calls for everyone who has to leave, without the lock. From under the lock on, nobody serves it: whoever clears the
     /// list does not find it there.
-    fn shed(&self, mut leaves: impl FnMut(&Arc<Kept>)) {
+    fn shed(&self, mut leaves: impl FnMut(&Arc<Entry>)) {
         loop {
             let mut policy = self.lock();
             let Some(item) = policy.evict() else { return };
@@ -145,11 +145,11 @@ impl L1 {
         max_bytes: u64,
         observers: &SharedObservers,
         hasher: &Arc<dyn KeyHasher>,
-        functions: &Arc<Functions>,
+        functions: &Arc<FunctionRegistry>,
     ) -> Self {
         Self {
             slots: Map::new(),
-            home: Home::new(max_bytes),
+            home: MemoryBudget::new(max_bytes),
             list: List::new(max_bytes),
             rosters: RwLock::default(),
             hot_keys: HotKeys::default(),
@@ -164,12 +164,12 @@ impl L1 {
     }
 
     #[inline]
-    pub(crate) fn home(&self) -> &Arc<Home> {
+    pub(crate) fn home(&self) -> &Arc<MemoryBudget> {
         &self.home
     }
 
     /// The entry under `key` if it may still be served. One that is too old is dropped on the way.
-    pub(crate) fn get(&self, site: &Site, key: KeyRef<'_>, now: Nanos) -> Option<Arc<Kept>> {
+    pub(crate) fn get(&self, site: &FunctionSpec, key: KeyRef<'_>, now: Nanos) -> Option<Arc<Entry>> {
         let mut kept = self.slots.get(key)?;
         if kept.is_retired() {
             kept = self.get_in_turn(key)?;
@@ -189,14 +189,21 @@ impl L1 {
 
     /// Another one may be about to take the place of one that is retired.
     #[cold]
-    fn get_in_turn(&self, key: KeyRef<'_>) -> Option<Arc<Kept>> {
+    fn get_in_turn(&self, key: KeyRef<'_>) -> Option<Arc<Entry>> {
         let _leaving = Leaving::begin();
         let _turn = self.turn(key.hash());
         self.slots.get(key).filter(|kept| !kept.is_retired())
     }
 
     /// Those who have to leave for it are told of by [`tell_evicted`](Self::tell_evicted).
-    pub(crate) fn insert(&self, site: &Site, key: &Key, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp) {
+    pub(crate) fn insert(
+        &self,
+        site: &FunctionSpec,
+        key: &Key,
+        slot: Arc<dyn ErasedValue>,
+        claim: Validity,
+        stamp: Stamp,
+    ) {
         let _leaving = Leaving::begin();
         let function = self.functions.of(site).clone();
         let names =
@@ -215,7 +222,7 @@ impl L1 {
         // The same value on a new claim rests as long as it would have.
         let rests_until = before.as_ref().filter(|_| !is_new).map_or(0, |before| before.rest());
         let roster = site.entry_cap().map(|cap| self.roster(site.template(), cap));
-        let kept = Arc::new(Kept::new(Parts {
+        let kept = Arc::new(Entry::new(EntryParts {
             key: key.clone(),
             home: self.home.clone(),
             slot,
@@ -297,7 +304,7 @@ impl L1 {
     }
 
     /// It has to leave, because others are worth more.
-    fn evict(&self, kept: &Arc<Kept>) {
+    fn evict(&self, kept: &Arc<Entry>) {
         self.take_out(kept);
         if !self.observers.is_empty() {
             lock(&self.untold).push(kept.clone());
@@ -332,7 +339,7 @@ impl L1 {
     }
 
     /// Another thread may have filled the key anew: nothing but this entry goes.
-    fn take_out(&self, kept: &Arc<Kept>) {
+    fn take_out(&self, kept: &Arc<Entry>) {
         let _leaving = Leaving::begin();
         self.retire(kept);
         let key = kept.key();
@@ -343,7 +350,7 @@ impl L1 {
     }
 
     /// From now on it is in no list, and nobody serves it.
-    fn retire(&self, kept: &Arc<Kept>) {
+    fn retire(&self, kept: &Arc<Entry>) {
         self.lay_off(kept);
         let own = kept.ticket().and_then(|ticket| self.list.lock().remove(ticket));
         let listed = kept.listed_ticket().and_then(|ticket| {
@@ -354,7 +361,7 @@ impl L1 {
     }
 
     /// From now on nobody serves it.
-    fn lay_off(&self, kept: &Kept) {
+    fn lay_off(&self, kept: &Entry) {
         kept.retire();
         let weight = kept.weight.into();
         if self.left.fetch_add(weight, Ordering::Relaxed) + weight > self.most_left {
@@ -377,7 +384,7 @@ impl L1 {
     }
 }
 
-fn tag_weight(tag: &Arc<Mark>) -> usize {
+fn tag_weight(tag: &Arc<Epoch>) -> usize {
     if Arc::strong_count(tag) > FEW { TAG } else { TAG + TAG_MARK + tag.name().len() }
 }
 
@@ -405,17 +412,17 @@ mod tests {
 
     use super::*;
     use crate::{
-        coherence::epoch::Marks,
+        coherence::epoch::Epochs,
         key::{Blake3, Part},
         tier::feed::Line,
-        value::erased::{Meta, Value},
+        value::erased::{Freshness, Value},
     };
 
-    const SITE: Site = Site::prefix("x");
-    const LISTED: Site = Site::prefix("y").max_entries(10);
+    const SITE: FunctionSpec = FunctionSpec::prefix("x");
+    const LISTED: FunctionSpec = FunctionSpec::prefix("y").max_entries(10);
 
     fn l1(max_bytes: u64) -> L1 {
-        L1::new(max_bytes, &Arc::default(), &(Arc::new(Blake3) as _), &Arc::new(Functions::new()))
+        L1::new(max_bytes, &Arc::default(), &(Arc::new(Blake3) as _), &Arc::new(FunctionRegistry::new()))
     }
 
     fn key(number: usize) -> Key {
@@ -423,14 +430,14 @@ mod tests {
     }
 
     /// With a value that weighs so much, and that is over after a second.
-    fn fill(l1: &L1, site: &Site, number: usize, weight: usize) {
-        let meta = Meta::new(0, Duration::ZERO, Duration::from_secs(1), weight);
+    fn fill(l1: &L1, site: &FunctionSpec, number: usize, weight: usize) {
+        let meta = Freshness::new(0, Duration::ZERO, Duration::from_secs(1), weight);
         let (tags, line) = (Box::default(), Line::certain());
-        let claim = Claim { mark: Marks::new().of("x"), tags, line, checked: 0 };
+        let claim = Validity { mark: Epochs::new().of("x"), tags, line, checked: 0 };
         l1.insert(site, &key(number), Arc::new(Value { meta, value: number }), claim, 0);
     }
 
-    fn get(l1: &L1, site: &Site, number: usize) -> Option<Arc<Kept>> {
+    fn get(l1: &L1, site: &FunctionSpec, number: usize) -> Option<Arc<Entry>> {
         l1.get(site, key(number).as_ref(), 1)
     }
 
@@ -496,13 +503,13 @@ mod tests {
 
     #[test]
     fn a_tag_weighs_what_it_takes_once() {
-        let (l1, marks) = (l1(1 << 20), Marks::new());
+        let (l1, marks) = (l1(1 << 20), Epochs::new());
         let name = "x".repeat(100);
-        let weigh = |number: usize, tags: Vec<Arc<Mark>>| {
+        let weigh = |number: usize, tags: Vec<Arc<Epoch>>| {
             let before = l1.usage().1;
-            let meta = Meta::new(0, Duration::ZERO, Duration::from_secs(1), 0);
+            let meta = Freshness::new(0, Duration::ZERO, Duration::from_secs(1), 0);
             let tags = tags.into_iter().map(|tag| (tag, 1)).collect();
-            let claim = Claim { mark: marks.of("x"), tags, line: Line::certain(), checked: 0 };
+            let claim = Validity { mark: marks.of("x"), tags, line: Line::certain(), checked: 0 };
             l1.insert(&SITE, &key(number), Arc::new(Value { meta, value: number }), claim, 0);
             l1.usage().1 - before
         };
@@ -564,10 +571,10 @@ mod tests {
     thread_local!(static OWN: RefCell<Option<Arc<L1>>> = const { RefCell::new(None) });
 
     /// Fills the tier of its thread with more than Moka takes in before it tidies up, when it is dropped.
-    struct Filler(Meta);
+    struct Filler(Freshness);
 
-    impl Slot for Filler {
-        fn meta(&self) -> &Meta {
+    impl ErasedValue for Filler {
+        fn meta(&self) -> &Freshness {
             &self.0
         }
     }
@@ -588,9 +595,9 @@ mod tests {
             let l1 = Arc::new(l1(1 << 20));
             OWN.set(Some(l1.clone()));
             for number in 0..100 {
-                let meta = Meta::new(0, Duration::ZERO, Duration::from_secs(1), 0);
+                let meta = Freshness::new(0, Duration::ZERO, Duration::from_secs(1), 0);
                 let (tags, line) = (Box::default(), Line::certain());
-                let claim = Claim { mark: Marks::new().of("x"), tags, line, checked: 0 };
+                let claim = Validity { mark: Epochs::new().of("x"), tags, line, checked: 0 };
                 l1.insert(&SITE, &key(number % 10), Arc::new(Filler(meta)), claim, 0);
                 (0..100).for_each(|_| _ = get(&l1, &SITE, number % 10));
             }

@@ -6,19 +6,19 @@ use crate::{
     base::clock::Nanos,
     error::tier::TierError,
     l2::shared::Shared,
-    telemetry::{functions::Function, span::Span, step::Step},
+    telemetry::{functions::FunctionMetrics, span::Span, step::TimedSpan},
     tier::{Ask, Record, Seen, budget::Budget, feed::Line},
 };
 
 /// Asks the shared tier for one key, from this moment on. Returns what was answered, and when.
 pub(crate) async fn look_at(
     shared: &Shared,
-    function: &Function,
+    function: &FunctionMetrics,
     key: &str,
     budget: Budget,
     began: Nanos,
 ) -> (Result<(Record, Arc<Line>), TierError>, Nanos) {
-    let mut step = Step::since(began, Span::look(function.name()), &shared.clock);
+    let mut step = TimedSpan::since(began, Span::look(function.name()), &shared.clock);
     let seen = step.around(shared.tier.look_at_within(key, budget)).await;
     let took = step.end(outcome(seen.as_ref().map(|(record, _)| Some(record))));
     function.look().record(took);
@@ -28,12 +28,12 @@ pub(crate) async fn look_at(
 /// Asks the shared tier.
 pub(crate) async fn look(
     shared: &Shared,
-    function: &Function,
+    function: &FunctionMetrics,
     asks: &[Ask<'_>],
     tags: &[String],
     budget: Budget,
 ) -> Result<Seen, TierError> {
-    let mut step = Step::begin(Span::look(function.name()), &shared.clock);
+    let mut step = TimedSpan::begin(Span::look(function.name()), &shared.clock);
     let seen = step.around(shared.tier.look_within(asks, tags, budget)).await;
     let took = step.end(outcome(seen.as_ref().map(|seen| seen.records.last())));
     function.look().record(took);

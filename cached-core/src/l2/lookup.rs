@@ -13,31 +13,31 @@ use crate::{
         race::{either, within},
     },
     coherence::{
-        epoch::{Listener, Mark},
+        epoch::{Epoch, Listener},
         staleness::Staleness,
-        validity::Claim,
+        validity::Validity,
     },
     error::{shared::SharedLoadError, tier::TierError},
-    flight::permits::{Came, Turn},
-    key::entry_key::Entry,
-    l1::entry::Kept,
+    flight::permits::{Came, LoadTurn},
+    key::entry_key::EntryKey,
+    l1::entry::Entry,
     l2::{
         ask::{look, look_at},
         lease::{Lease, Pledge},
         note,
         shared::{Opened, OpenedValue, Shared},
     },
-    spec::Site,
+    spec::FunctionSpec,
     sync::Instant,
-    telemetry::{functions::Function, stats::Count},
+    telemetry::{functions::FunctionMetrics, stats::Count},
     tier::{
         Ask, Grant, LeaseClaim, Moment, Note, Record, Seen, Stamp, Stored, TagAsk, Take, Tier,
         budget::Budget, feed::Line,
     },
     value::{
         envelope::{TagGeneration, Unreadable, created_ms},
-        erased::{Meta, Slot},
-        policy::Shape,
+        erased::{ErasedValue, Freshness},
+        policy::ValuePolicy,
     },
 };
 
@@ -71,11 +71,11 @@ const LOADS: Duration = Duration::from_secs(60);
 const UNKNOWN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A miss.
-pub(crate) struct Seek<'a, R> {
+pub(crate) struct SharedLookup<'a, R> {
     pub(crate) shared: &'a Arc<Shared>,
-    pub(crate) entry: &'a Entry,
-    pub(crate) shape: &'a dyn Shape<R>,
-    pub(crate) function: &'a Function,
+    pub(crate) entry: &'a EntryKey,
+    pub(crate) shape: &'a dyn ValuePolicy<R>,
+    pub(crate) function: &'a FunctionMetrics,
     pub(crate) budget: Budget,
     pub(crate) max_age: Option<Duration>,
     /// How long a value is to be fresh, instead of what the function says.
@@ -83,13 +83,13 @@ pub(crate) struct Seek<'a, R> {
     /// Whether to wait for the loads of other processes.
     pub(crate) coalesce: bool,
     pub(crate) staleness: Staleness,
-    pub(crate) site: &'a Site,
-    pub(crate) wants: Wants,
+    pub(crate) site: &'a FunctionSpec,
+    pub(crate) wants: Acceptable,
 }
 
 /// Which values will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wants {
+pub(crate) enum Acceptable {
     /// What is fresh.
     Fresh,
     /// What may be served, fresh or not.
@@ -100,13 +100,13 @@ pub(crate) enum Wants {
     Another(Stamp),
 }
 
-impl<R> Seek<'_, R> {
+impl<R> SharedLookup<'_, R> {
     /// The values that the tier has, in one round trip. Functions with tags are not asked for like this.
     pub(crate) async fn find_many(
         shared: &Arc<Shared>,
-        entries: &[&Entry],
-        shape: &dyn Shape<R>,
-        function: &Function,
+        entries: &[&EntryKey],
+        shape: &dyn ValuePolicy<R>,
+        function: &FunctionMetrics,
         budget: Budget,
     ) -> Vec<Option<Found>> {
         let nothing = || entries.iter().map(|_| None).collect();
@@ -114,10 +114,10 @@ impl<R> Seek<'_, R> {
             function.add(Count::SharedSkipped);
             return nothing();
         }
-        let name = |entry: &Entry| shared.silent_claim(&entry.name.text, &[]);
+        let name = |entry: &EntryKey| shared.silent_claim(&entry.name.text, &[]);
         let claims: Vec<_> = entries.iter().map(|entry| name(entry)).collect();
         // Asked before the tier is: an invalidation that it is told of meanwhile has not been heard of by what is read now.
-        let is_untold = |entry: &&Entry| shared.pending.is_about([entry.name.text.as_str()].into_iter());
+        let is_untold = |entry: &&EntryKey| shared.pending.is_about([entry.name.text.as_str()].into_iter());
         let untold: Vec<_> = entries.iter().map(is_untold).collect();
         let asks: Vec<_> =
             entries.iter().map(|entry| Ask { size: function.size(), ..Ask::new(&entry.name.text) }).collect();
@@ -126,7 +126,7 @@ impl<R> Seek<'_, R> {
             function.add(Count::SharedReadError);
             return nothing();
         };
-        let found = |(((entry, claim), is_untold), record): (((&&Entry, Claim), bool), Record)| {
+        let found = |(((entry, claim), is_untold), record): (((&&EntryKey, Validity), bool), Record)| {
             let Record::Value(stored) = record else { return None };
             function.measures(stored.bytes.len());
             if is_untold {
@@ -144,7 +144,7 @@ impl<R> Seek<'_, R> {
             if !slot.meta().is_fresh(now) {
                 return None;
             }
-            let claim = Claim { line: line.clone(), ..claim };
+            let claim = Validity { line: line.clone(), ..claim };
             Some(Found { slot, claim, stamp: stored.stamp, at: now, was_awaited: false })
         };
         entries.iter().zip(claims).zip(untold).zip(records).map(found).collect()
@@ -152,27 +152,27 @@ impl<R> Seek<'_, R> {
 }
 
 /// What came of it.
-pub(crate) enum Answer {
+pub(crate) enum LookupOutcome {
     /// The shared tier has the value.
     Hit(Found),
     /// It cannot be asked, and what this process has may be served.
-    Kept(Arc<Kept>),
+    Entry(Arc<Entry>),
     /// Load, and store it.
     Lease(Lease),
     /// Load beside somebody who may store it; this is what the load stands on.
-    Beside(Claim),
+    Beside(Validity),
     /// Load, for this process: the tier cannot hold the value.
     Stub(Stub),
     /// Load, as the tier cannot be asked; this is what the load stands on.
-    Alone(Claim),
+    Alone(Validity),
     /// The load of another process, for which this call waited, has failed with this.
     Failed(SharedLoadError),
 }
 
 /// A value of the shared tier, and what an entry of it stands on.
 pub(crate) struct Found {
-    pub(crate) slot: Arc<dyn Slot>,
-    pub(crate) claim: Claim,
+    pub(crate) slot: Arc<dyn ErasedValue>,
+    pub(crate) claim: Validity,
     pub(crate) stamp: Stamp,
     /// When it was answered.
     pub(crate) at: Nanos,
@@ -182,15 +182,15 @@ pub(crate) struct Found {
 
 /// What a load stands on whose value the shared tier cannot hold: the stub that it has instead.
 pub(crate) struct Stub {
-    pub(crate) claim: Claim,
+    pub(crate) claim: Validity,
     /// Of the stub.
     pub(crate) stamp: Stamp,
     /// When it was found, for tags that only the value tells; and whether this process has heard of any tag since.
-    pub(crate) since: Option<(Moment, Arc<Mark>)>,
+    pub(crate) since: Option<(Moment, Arc<Epoch>)>,
 }
 
 /// What the tier has, and who may replace it.
-enum State {
+enum Observed {
     Found(Found),
     /// Nobody loads it, and there is no value, or not one that will do.
     Takeable(Take),
@@ -202,12 +202,12 @@ enum State {
     Busy {
         left: Duration,
         is_retry: bool,
-        claim: Claim,
+        claim: Validity,
     },
     /// The value is another version's, or cannot be judged.
-    Others(Claim),
+    Others(Validity),
     /// The tier cannot hold the value.
-    Stub(Claim, Stamp),
+    Stub(Validity, Stamp),
     /// The tier cannot be asked, or not about this.
     Unknown,
     /// There is another value than the one that was known.
@@ -219,19 +219,19 @@ enum Right {
     /// A lease, and whether not to wait for another one.
     Lease(Take, bool),
     /// None, as nothing is stored.
-    Stub(Claim, Stamp),
+    Stub(Validity, Stamp),
 }
 
-impl<R> Seek<'_, R> {
+impl<R> SharedLookup<'_, R> {
     /// The value if the tier has it, without a word to anybody.
-    pub(crate) async fn find(&self, mut suspect: Option<&Arc<Kept>>) -> Option<Answer> {
+    pub(crate) async fn find(&self, mut suspect: Option<&Arc<Entry>>) -> Option<LookupOutcome> {
         let mut known = suspect;
         for _ in 0..2 {
             match self.look(self.shared.mark(&self.entry.name.text), known).await {
-                State::Found(found) => return Some(Answer::Hit(found)),
+                Observed::Found(found) => return Some(LookupOutcome::Hit(found)),
                 // It was said that what this process has is outdated.
-                State::Moved => (known, suspect) = (None, None),
-                State::Unknown => return self.serve_alone(suspect).map(Answer::Kept),
+                Observed::Moved => (known, suspect) = (None, None),
+                Observed::Unknown => return self.serve_alone(suspect).map(LookupOutcome::Entry),
                 _ => return None,
             }
         }
@@ -240,7 +240,7 @@ impl<R> Seek<'_, R> {
 
     /// The value, or the right to load it; waits while another process does. The right is taken in its turn: a lease that
     /// waits in a queue of this process would keep all others from loading.
-    pub(crate) async fn run(&self, mut suspect: Option<Arc<Kept>>, turn: &mut Turn) -> Answer {
+    pub(crate) async fn run(&self, mut suspect: Option<Arc<Entry>>, turn: &mut LoadTurn) -> LookupOutcome {
         // From when it first had to wait.
         let mut patience = None;
         let mut holder = Holder::new(self.shared.lease);
@@ -257,28 +257,30 @@ impl<R> Seek<'_, R> {
             let mark = self.shared.mark(&self.entry.name.text);
             let listener = mark.listen();
             let state = self.look(mark.clone(), known.as_ref()).await;
-            if !matches!(state, State::Unknown) {
+            if !matches!(state, Observed::Unknown) {
                 // Whatever was said: the entry is confirmed by now, or it is outdated.
                 suspect = None;
             }
             let right = match state {
-                State::Found(found) => return Answer::Hit(Found { was_awaited: has_waited, ..found }),
-                State::Takeable(take) => Right::Lease(take, false),
-                State::Failed => Right::Lease(Take::Free, has_waited),
-                State::Error(Some(error)) if has_waited => return Answer::Failed(error),
+                Observed::Found(found) => {
+                    return LookupOutcome::Hit(Found { was_awaited: has_waited, ..found });
+                }
+                Observed::Takeable(take) => Right::Lease(take, false),
+                Observed::Failed => Right::Lease(Take::Free, has_waited),
+                Observed::Error(Some(error)) if has_waited => return LookupOutcome::Failed(error),
                 // Processes whose callers need an error of their own load one after the other: the backend is failing.
-                State::Error(_) => {
+                Observed::Error(_) => {
                     // Each of these is a load that has ended, and not the same thing again.
                     rounds = 0;
                     Right::Lease(Take::Free, false)
                 }
-                State::Busy { left, .. }
+                Observed::Busy { left, .. }
                     if self.coalesce && holder.is_lost(left, self.shared.clock.now()) =>
                 {
                     Right::Lease(Take::Force, false)
                 }
                 // Processes that waited for a value that is not kept do not wait for each other as well.
-                State::Busy { left, is_retry, claim }
+                Observed::Busy { left, is_retry, claim }
                     if self.coalesce && !(is_retry && has_waited) && self.is_patient(&mut patience) =>
                 {
                     turn.pass();
@@ -288,20 +290,22 @@ impl<R> Seek<'_, R> {
                     continue;
                 }
                 // A tag has no number, so nobody would tell of it: whoever asks for the lease gives it one.
-                State::Busy { claim, .. } if !claim.line.watches() && !self.entry.tags.is_empty() => {
+                Observed::Busy { claim, .. } if !claim.line.watches() && !self.entry.tags.is_empty() => {
                     Right::Lease(Take::Free, true)
                 }
-                State::Busy { claim, .. } | State::Others(claim) => return Answer::Beside(claim),
-                State::Stub(claim, stamp) => Right::Stub(claim, stamp),
-                State::Moved => {
+                Observed::Busy { claim, .. } | Observed::Others(claim) => {
+                    return LookupOutcome::Beside(claim);
+                }
+                Observed::Stub(claim, stamp) => Right::Stub(claim, stamp),
+                Observed::Moved => {
                     known = None;
                     rounds += 1;
                     continue;
                 }
-                State::Unknown => return self.without_tier(suspect.as_ref()),
+                Observed::Unknown => return self.without_tier(suspect.as_ref()),
             };
             match turn.come_now().await {
-                Some(Came::TooLate) => return Answer::Beside(self.silent_claim()),
+                Some(Came::TooLate) => return LookupOutcome::Beside(self.silent_claim()),
                 Some(Came::InTime) => {}
                 None => {
                     // Another process may load it meanwhile.
@@ -315,10 +319,10 @@ impl<R> Seek<'_, R> {
                 Right::Stub(claim, stamp) => return Box::pin(self.beside_stub(claim, stamp)).await,
             };
             match Box::pin(self.lease(take)).await {
-                Leasing::Held(lease) => return Answer::Lease(lease),
+                Leasing::Held(lease) => return LookupOutcome::Lease(lease),
                 Leasing::Busy(left, _) if self.coalesce && holder.is_lost(left, self.shared.clock.now()) => {
                     match Box::pin(self.lease(Take::Force)).await {
-                        Leasing::Held(lease) => return Answer::Lease(lease),
+                        Leasing::Held(lease) => return LookupOutcome::Lease(lease),
                         _ => rounds += 1,
                     }
                 }
@@ -329,61 +333,61 @@ impl<R> Seek<'_, R> {
                     rounds += Box::pin(self.wait(listener, &claim.line, left, patience)).await;
                     has_waited = true;
                 }
-                Leasing::Busy(_, claim) => return Answer::Beside(claim),
+                Leasing::Busy(_, claim) => return LookupOutcome::Beside(claim),
                 Leasing::Moved => rounds += 1,
                 Leasing::Unknown => return self.without_tier(suspect.as_ref()),
             }
             known = None;
         }
         // The tier is there, and is never twice the same: what is loaded now is for the caller.
-        Answer::Beside(self.silent_claim())
+        LookupOutcome::Beside(self.silent_claim())
     }
 
     /// The right to load, whatever the tier has and whoever loads.
-    pub(crate) async fn force(&self, turn: &mut Turn) -> Answer {
+    pub(crate) async fn force(&self, turn: &mut LoadTurn) -> LookupOutcome {
         if turn.come().await == Came::TooLate {
-            return Answer::Beside(self.silent_claim());
+            return LookupOutcome::Beside(self.silent_claim());
         }
         match self.lease(Take::Force).await {
-            Leasing::Held(lease) => Answer::Lease(lease),
+            Leasing::Held(lease) => LookupOutcome::Lease(lease),
             Leasing::Busy(..) | Leasing::Moved | Leasing::Unknown => self.without_tier(None),
         }
     }
 
-    fn without_tier(&self, suspect: Option<&Arc<Kept>>) -> Answer {
+    fn without_tier(&self, suspect: Option<&Arc<Entry>>) -> LookupOutcome {
         match self.serve_alone(suspect) {
-            Some(kept) => Answer::Kept(kept),
-            None => Answer::Alone(self.lonely_claim()),
+            Some(kept) => LookupOutcome::Entry(kept),
+            None => LookupOutcome::Alone(self.lonely_claim()),
         }
     }
 
     /// What a load stands on that has no lease, as the tier did not answer or refused. It cannot be recalled from elsewhere;
     /// and the word of a lease that may have been granted, and is given back, is not about it.
-    fn lonely_claim(&self) -> Claim {
+    fn lonely_claim(&self) -> Validity {
         let mark = self.shared.own_mark(&self.entry.name.text);
         self.shared.silent_claim_on(mark, &self.entry.tags)
     }
 
-    fn silent_claim(&self) -> Claim {
+    fn silent_claim(&self) -> Validity {
         self.shared.silent_claim(&self.entry.name.text, &self.entry.tags)
     }
 
-    fn serve_alone(&self, suspect: Option<&Arc<Kept>>) -> Option<Arc<Kept>> {
+    fn serve_alone(&self, suspect: Option<&Arc<Entry>>) -> Option<Arc<Entry>> {
         let now = self.shared.clock.now();
-        let may_serve = |kept: &&Arc<Kept>| {
+        let may_serve = |kept: &&Arc<Entry>| {
             let (bound, grace) = self.staleness.limits(self.site, &kept.claim);
-            let is_known = matches!(self.wants, Wants::Another(_));
+            let is_known = matches!(self.wants, Acceptable::Another(_));
             !is_known && self.will_do(kept.slot.meta(), now) && kept.claim.stands_alone(now, bound, grace)
         };
         suspect.filter(may_serve).cloned()
     }
 
     /// One round trip, and another one if the value has tags that only it could tell.
-    async fn look(&self, mark: Arc<Mark>, known: Option<&Arc<Kept>>) -> State {
+    async fn look(&self, mark: Arc<Epoch>, known: Option<&Arc<Entry>>) -> Observed {
         let (shared, name) = (self.shared, &self.entry.name.text);
         if !shared.tier.ready() {
             self.function.add(Count::SharedSkipped);
-            return State::Unknown;
+            return Observed::Unknown;
         }
         let known = known.filter(|kept| kept.stamp != 0);
         let tags: Vec<String> = match known {
@@ -393,7 +397,7 @@ impl<R> Seek<'_, R> {
         // The marks come first: whatever is said from now on counts.
         let claim = shared.silent_claim_on(mark, &tags);
         if self.is_pending(&tags) {
-            return State::Unknown;
+            return Observed::Unknown;
         }
         let ask = Ask { key: name, known: known.map(|kept| kept.stamp), size: self.function.size() };
         let asked = if known.is_none() && tags.is_empty() && !ask.is_large() {
@@ -408,36 +412,36 @@ impl<R> Seek<'_, R> {
         };
         let Ok((record, generations, line, now)) = asked else {
             self.function.add(Count::SharedReadError);
-            return State::Unknown;
+            return Observed::Unknown;
         };
         let claim = if planted!("register-after-read") { shared.silent_claim(name, &tags) } else { claim };
         // Nobody tells of the removal of a tag that is not there.
         let line = if generations.contains(&None) { Line::silent() } else { line };
-        let claim = Claim { line, ..claim };
+        let claim = Validity { line, ..claim };
         match record {
-            Some(Record::Absent) => State::Takeable(Take::Free),
-            Some(Record::Failed) => State::Failed,
-            Some(Record::Error(note)) => State::Error(self.read_note(&note)),
-            Some(Record::Leased { left, is_retry }) => State::Busy { left, is_retry, claim },
+            Some(Record::Absent) => Observed::Takeable(Take::Free),
+            Some(Record::Failed) => Observed::Failed,
+            Some(Record::Error(note)) => Observed::Error(self.read_note(&note)),
+            Some(Record::Leased { left, is_retry }) => Observed::Busy { left, is_retry, claim },
             Some(Record::Unchanged) => match known {
                 Some(kept) if kept.claim.generations().map(Some).eq(generations) => {
                     self.function.add(Count::Revalidate);
                     let claim = claim.with_generations(kept.claim.generations());
                     self.judge(kept.slot.clone(), claim, kept.stamp, now)
                 }
-                Some(kept) => State::Takeable(Take::Over(kept.stamp)),
-                None => State::Unknown,
+                Some(kept) => Observed::Takeable(Take::Over(kept.stamp)),
+                None => Observed::Unknown,
             },
-            Some(Record::Changed) => State::Moved,
+            Some(Record::Changed) => Observed::Moved,
             Some(Record::Value(stored)) => {
                 let stamp = stored.stamp;
                 self.function.measures(stored.bytes.len());
                 let opened = match shared.open(&self.entry.name, &stored, self.shape, now) {
                     Ok(Some(Opened::Value(opened))) => opened,
                     Ok(Some(Opened::Stub(meta))) if self.is_good(&meta, stamp, now) => {
-                        return State::Stub(claim, stamp);
+                        return Observed::Stub(claim, stamp);
                     }
-                    Ok(Some(Opened::Stub(_)) | None) => return State::Takeable(Take::Over(stamp)),
+                    Ok(Some(Opened::Stub(_)) | None) => return Observed::Takeable(Take::Over(stamp)),
                     Err(unreadable) => return self.unreadable(unreadable, &stored, claim),
                 };
                 drop(stored);
@@ -446,7 +450,7 @@ impl<R> Seek<'_, R> {
                 }
                 Box::pin(self.read(opened, stamp, claim, &generations)).await
             }
-            None => State::Unknown,
+            None => Observed::Unknown,
         }
     }
 
@@ -464,46 +468,46 @@ impl<R> Seek<'_, R> {
         &self,
         opened: OpenedValue,
         stamp: Stamp,
-        claim: Claim,
+        claim: Validity,
         generations: &[Option<u64>],
-    ) -> State {
+    ) -> Observed {
         let OpenedValue { slot, tags } = opened;
         match self.check_tags(&*slot, &tags, claim, generations).await {
             // The tags may have taken another round trip, in which the value has ended.
             Some(claim) => self.judge(slot, claim, stamp, self.shared.clock.now()),
-            None => State::Takeable(Take::Over(stamp)),
+            None => Observed::Takeable(Take::Over(stamp)),
         }
     }
 
-    fn judge(&self, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp, now: Nanos) -> State {
+    fn judge(&self, slot: Arc<dyn ErasedValue>, claim: Validity, stamp: Stamp, now: Nanos) -> Observed {
         if !self.is_good(slot.meta(), stamp, now) {
-            return State::Takeable(Take::Over(stamp));
+            return Observed::Takeable(Take::Over(stamp));
         }
-        State::Found(Found { slot, claim, stamp, at: now, was_awaited: false })
+        Observed::Found(Found { slot, claim, stamp, at: now, was_awaited: false })
     }
 
     /// Whether what was stored under this stamp, with these dates, is wanted.
-    fn is_good(&self, meta: &Meta, stamp: Stamp, now: Nanos) -> bool {
-        let is_known = self.wants == Wants::Another(stamp);
+    fn is_good(&self, meta: &Freshness, stamp: Stamp, now: Nanos) -> bool {
+        let is_known = self.wants == Acceptable::Another(stamp);
         !is_known && self.will_do(meta, now) && self.max_age.is_none_or(|most| meta.age(now) <= most)
     }
 
-    fn will_do(&self, meta: &Meta, now: Nanos) -> bool {
+    fn will_do(&self, meta: &Freshness, now: Nanos) -> bool {
         match self.wants {
-            Wants::Fresh => meta.is_fresh(now),
-            Wants::Usable => meta.is_usable(now),
-            Wants::Newer | Wants::Another(_) => !meta.is_due(now),
+            Acceptable::Fresh => meta.is_fresh(now),
+            Acceptable::Usable => meta.is_usable(now),
+            Acceptable::Newer | Acceptable::Another(_) => !meta.is_due(now),
         }
     }
 
     /// The claim with the generations of the value, if those are the current ones.
     async fn check_tags(
         &self,
-        slot: &dyn Slot,
+        slot: &dyn ErasedValue,
         then: &[TagGeneration],
-        claim: Claim,
+        claim: Validity,
         generations: &[Option<u64>],
-    ) -> Option<Claim> {
+    ) -> Option<Validity> {
         let told = self.shape.value_tags(slot, &*self.shared.hasher)?;
         if then.is_empty() && claim.tags.is_empty() && told.is_empty() {
             return Some(claim);
@@ -529,16 +533,16 @@ impl<R> Seek<'_, R> {
             }
         }
         // A tag is hashed once, however many there are.
-        let digest = |(tag, now): &(Arc<Mark>, u64)| (self.shared.tag_digest(tag.name()), *now);
+        let digest = |(tag, now): &(Arc<Epoch>, u64)| (self.shared.tag_digest(tag.name()), *now);
         let current: HashMap<u64, u64> = now.iter().map(digest).collect();
         let stood_on: HashSet<u64> = then.iter().map(|then| then.tag).collect();
         // Of a tag that this call does not know, as it is another function's, it cannot be told whether it is current.
         let is_current = then.iter().all(|then| current.get(&then.tag) == Some(&then.generation));
         let is_tagged = current.keys().all(|tag| stood_on.contains(tag));
-        (is_current && is_tagged).then(|| Claim { tags: now.into(), line, ..claim })
+        (is_current && is_tagged).then(|| Validity { tags: now.into(), line, ..claim })
     }
 
-    fn unreadable(&self, unreadable: Unreadable, stored: &Stored, claim: Claim) -> State {
+    fn unreadable(&self, unreadable: Unreadable, stored: &Stored, claim: Validity) -> Observed {
         self.function.add(Count::Unreadable);
         if unreadable == Unreadable::Undecodable {
             // Its own fill is not to be the next one that cannot be read.
@@ -549,16 +553,20 @@ impl<R> Seek<'_, R> {
         let age =
             created_ms(&stored.bytes).map(|created| self.shared.clock.wall_ms().saturating_sub(created));
         let is_young = age.is_some_and(|age| Duration::from_millis(age) < OTHERS_TURN);
-        if is_anothers && is_young { State::Others(claim) } else { State::Takeable(Take::Over(stored.stamp)) }
+        if is_anothers && is_young {
+            Observed::Others(claim)
+        } else {
+            Observed::Takeable(Take::Over(stored.stamp))
+        }
     }
 
     /// The right to load is not needed where nothing is stored, but tags are to be known before the load.
-    async fn beside_stub(&self, claim: Claim, stamp: Stamp) -> Answer {
+    async fn beside_stub(&self, claim: Validity, stamp: Stamp) -> LookupOutcome {
         let (shared, keys) = (self.shared, &self.entry.tags);
         // Also before the tier is asked.
         let any_tag = self.shape.has_value_tags().then(|| shared.mark(&shared.journal()));
         if keys.is_empty() && any_tag.is_none() {
-            return Answer::Stub(Stub { claim, stamp, since: None });
+            return LookupOutcome::Stub(Stub { claim, stamp, since: None });
         }
         let ask = TagAsk { keys, keep: self.keep_tags(UNKNOWN), more: any_tag.is_some() };
         let Ok(leased) = shared.tier.lease_within(&[], ask, self.budget).await else {
@@ -566,7 +574,7 @@ impl<R> Seek<'_, R> {
             return self.without_tier(None);
         };
         let claim = claim.with_generations(leased.generations);
-        Answer::Stub(Stub { claim, stamp, since: leased.moment.zip(any_tag) })
+        LookupOutcome::Stub(Stub { claim, stamp, since: leased.moment.zip(any_tag) })
     }
 
     /// How long the generations of tags are to be kept that a load stands on; `unknown` where only the value tells how long it
@@ -615,7 +623,7 @@ impl<R> Seek<'_, R> {
                 return Leasing::Unknown;
             }
         };
-        let claim = Claim { line: leased.line, ..claim }.with_generations(leased.generations);
+        let claim = Validity { line: leased.line, ..claim }.with_generations(leased.generations);
         match leased.grants.first() {
             Some(Grant::Held) => {
                 Leasing::Held(pledge.granted(name.clone(), claim, keep, leased.moment.zip(any_tag)))
@@ -633,7 +641,7 @@ impl<R> Seek<'_, R> {
     }
 }
 
-impl<R> Seek<'_, R> {
+impl<R> SharedLookup<'_, R> {
     /// Whether there is time left to wait for the load of another process.
     fn is_patient(&self, patience: &mut Option<Patience>) -> bool {
         let clock = &self.shared.clock;
@@ -705,7 +713,7 @@ impl Holder {
 }
 
 /// Waits until the turn has come, or something happens to the key. Returns how many rounds that counts for, as for a lease.
-async fn wait_for_turn(turn: &mut Turn, listener: Listener<'_>) -> usize {
+async fn wait_for_turn(turn: &mut LoadTurn, listener: Listener<'_>) -> usize {
     let began = Instant::now();
     either(turn.come(), listener.moved()).await;
     usize::from(began.elapsed() < 2 * MARGIN)
@@ -713,7 +721,7 @@ async fn wait_for_turn(turn: &mut Turn, listener: Listener<'_>) -> usize {
 
 enum Leasing {
     Held(Lease),
-    Busy(Duration, Claim),
+    Busy(Duration, Validity),
     /// There is a value now.
     Moved,
     Unknown,

@@ -9,7 +9,7 @@
 
 use std::io::ErrorKind;
 
-use crate::{error::shared::SharedLoadError, key::entry_key::Name};
+use crate::{error::shared::SharedLoadError, key::entry_key::SharedKey};
 
 const VERSION: u8 = 1;
 
@@ -63,7 +63,7 @@ const KINDS: [ErrorKind; 39] = [
 ];
 
 /// The bytes, at most [`MOST_BYTES`].
-pub(crate) fn seal(error: &SharedLoadError, name: &Name) -> Vec<u8> {
+pub(crate) fn seal(error: &SharedLoadError, name: &SharedKey) -> Vec<u8> {
     let mut note = vec![VERSION];
     note.extend_from_slice(&name.check);
     note.extend_from_slice(&name.schema.to_le_bytes());
@@ -86,7 +86,7 @@ pub(crate) fn seal(error: &SharedLoadError, name: &Name) -> Vec<u8> {
 }
 
 /// What it says; `None` if it is none of ours, another key's, another function's or version's, or says nothing.
-pub(crate) fn open(note: &[u8], name: &Name) -> Option<SharedLoadError> {
+pub(crate) fn open(note: &[u8], name: &SharedKey) -> Option<SharedLoadError> {
     // What is longer was not sealed here, and of empty messages the list would be many times as large.
     if note.len() > MOST_BYTES {
         return None;
@@ -123,8 +123,8 @@ fn start_of(text: &str, most: usize) -> &str {
 mod tests {
     use super::*;
 
-    fn name() -> Name {
-        Name { text: String::new(), check: [7; 16], schema: 9 }
+    fn name() -> SharedKey {
+        SharedKey { text: String::new(), check: [7; 16], schema: 9 }
     }
 
     fn levels(error: &SharedLoadError) -> Vec<(String, Option<ErrorKind>)> {
@@ -180,8 +180,8 @@ mod tests {
     #[test]
     fn what_is_not_ours_says_nothing() {
         let note = seal(&error(&[("no", None), ("way", None)]), &name());
-        assert!(open(&note, &Name { check: [8; 16], ..name() }).is_none(), "another key's");
-        assert!(open(&note, &Name { schema: 8, ..name() }).is_none(), "another function's or version's");
+        assert!(open(&note, &SharedKey { check: [8; 16], ..name() }).is_none(), "another key's");
+        assert!(open(&note, &SharedKey { schema: 8, ..name() }).is_none(), "another function's or version's");
         assert!(open(&[], &name()).is_none());
         assert!(open(&note[..25], &name()).is_none(), "it says nothing");
         for end in (0..note.len()).filter(|end| *end != 30) {

@@ -11,11 +11,11 @@ use tokio::runtime::Handle;
 
 use crate::{
     base::race::within,
-    coherence::outbox::{Pending, SIGN, Word},
+    coherence::outbox::{Outbox, OutboxItem, SIGN},
     error::tier::TierError,
     flight::Flights,
     l2::{shared::Shared, standing::Standing},
-    telemetry::{event::SharedObservers, functions::Functions},
+    telemetry::{event::SharedObservers, functions::FunctionRegistry},
     tier::Watcher,
 };
 
@@ -27,25 +27,25 @@ const BATCH: usize = 256;
 
 /// Hears what the tier says.
 #[derive(Debug)]
-pub(crate) struct Ears {
+pub(crate) struct FeedListener {
     shared: Weak<Shared>,
     flights: Arc<Flights>,
-    functions: Arc<Functions>,
+    functions: Arc<FunctionRegistry>,
     standing: Standing,
 }
 
-impl Ears {
+impl FeedListener {
     pub(crate) fn new(
         shared: &Arc<Shared>,
         flights: Arc<Flights>,
-        functions: Arc<Functions>,
+        functions: Arc<FunctionRegistry>,
         observers: SharedObservers,
     ) -> Self {
         Self { shared: Arc::downgrade(shared), flights, functions, standing: Standing::new(observers) }
     }
 }
 
-impl Watcher for Ears {
+impl Watcher for FeedListener {
     fn changed(&self, key: &[u8]) {
         if let (Some(shared), Ok(name)) = (self.shared.upgrade(), std::str::from_utf8(key)) {
             shared.marks.end(name);
@@ -166,7 +166,7 @@ impl Drop for Turn {
 async fn tell_some(shared: &Shared) -> Result<(), TierError> {
     // Whether it is worth a read or not: a tier that cannot be reached fails at once.
     let words = shared.pending.some(BATCH);
-    if let [(Word::Matching(pattern), _)] = &words[..] {
+    if let [(OutboxItem::Matching(pattern), _)] = &words[..] {
         shared.sweep(pattern).await?;
     } else {
         shared.delete(words.iter().map(|(word, _)| word.text().to_owned()).collect()).await?;
@@ -176,12 +176,12 @@ async fn tell_some(shared: &Shared) -> Result<(), TierError> {
 }
 
 /// What was read before the tier knew must not stay, as nobody tells of one's own words.
-fn settle(shared: &Shared, told: &[(Word, u64)]) {
+fn settle(shared: &Shared, told: &[(OutboxItem, u64)]) {
     for (word, number) in told {
         match word {
-            Word::Key(key) => shared.marks.end(key),
-            Word::Matching(pattern) => shared.marks.end_matching(pattern),
+            OutboxItem::Key(key) => shared.marks.end(key),
+            OutboxItem::Matching(pattern) => shared.marks.end_matching(pattern),
         }
-        Pending::told(&shared.pending, word, *number);
+        Outbox::told(&shared.pending, word, *number);
     }
 }

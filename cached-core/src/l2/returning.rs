@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     base::race::within,
-    coherence::epoch::Marks,
+    coherence::epoch::Epochs,
     sync::{AtomicUsize, Mutex, MutexGuard, Ordering},
 };
 
@@ -27,12 +27,12 @@ pub(crate) struct Returning {
 /// Until this is dropped, a lease is being given back.
 pub(crate) struct Return {
     returning: Arc<Returning>,
-    marks: Arc<Marks>,
+    marks: Arc<Epochs>,
     name: String,
 }
 
 impl Returning {
-    pub(crate) fn begin(self: &Arc<Self>, name: &str, marks: &Arc<Marks>) -> Return {
+    pub(crate) fn begin(self: &Arc<Self>, name: &str, marks: &Arc<Epochs>) -> Return {
         *self.names().entry(name.to_owned()).or_default() += 1;
         self.count.fetch_add(1, Ordering::SeqCst);
         Return { returning: self.clone(), marks: marks.clone(), name: name.to_owned() }
@@ -45,11 +45,11 @@ impl Returning {
 
     /// Waits until no lease under `name` is being given back, but no longer than `limit`: the task that gives it back may be on
     /// a runtime that stands still, and the tier may hang.
-    pub(crate) async fn wait(&self, name: &str, marks: &Arc<Marks>, limit: Duration) {
+    pub(crate) async fn wait(&self, name: &str, marks: &Arc<Epochs>, limit: Duration) {
         within(limit, self.wait_on(name, marks)).await;
     }
 
-    async fn wait_on(&self, name: &str, marks: &Arc<Marks>) {
+    async fn wait_on(&self, name: &str, marks: &Arc<Epochs>) {
         while self.is_under_way(name) {
             let mark = marks.of(name);
             let listener = mark.listen();

@@ -16,21 +16,21 @@ use crate::{
         planted::planted,
     },
     coherence::{
-        epoch::{Mark, Marks},
-        outbox::Pending,
-        tag_log::Said,
-        validity::Claim,
+        epoch::{Epoch, Epochs},
+        outbox::Outbox,
+        tag_log::TagLog,
+        validity::Validity,
     },
     error::{Error, tier::TierError},
-    key::{KeyHasher, entry_key::Name},
+    key::{KeyHasher, entry_key::SharedKey},
     l2::{returning::Returning, sweeps::Sweeps},
-    telemetry::functions::Function,
-    tier::{Stored, Tier, Token, feed::Line, guarded::Guarded},
+    telemetry::functions::FunctionMetrics,
+    tier::{Stored, Tier, Token, feed::Line, guarded::CatchPanic},
     value::{
         codec::{Format, Written},
         envelope::{self, Expect, Header, Limits, TagGeneration, Unreadable},
-        erased::{Meta, Slot},
-        policy::{Dates, Encoded, Encoder, Shape},
+        erased::{ErasedValue, Freshness},
+        policy::{Dates, Encoded, Encoder, ValuePolicy},
     },
 };
 
@@ -42,16 +42,16 @@ const LONGEST_COUNTED: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 pub(crate) struct Shared {
     /// Whether there is one at all.
     pub(crate) exists: bool,
-    pub(crate) tier: Guarded,
+    pub(crate) tier: CatchPanic,
     pub(crate) hasher: Arc<dyn KeyHasher>,
     pub(crate) namespace: String,
     pub(crate) format: Format,
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
-    pub(crate) marks: Arc<Marks>,
-    pub(crate) pending: Pending,
+    pub(crate) marks: Arc<Epochs>,
+    pub(crate) pending: Outbox,
     pub(crate) sweeps: Sweeps,
-    pub(crate) said: Said,
+    pub(crate) said: TagLog,
     pub(crate) background: Arc<Background>,
     /// Whether leases are given back, because the cache is closed. Each one that is renewed listens to it.
     pub(crate) leaving: watch::Sender<bool>,
@@ -91,12 +91,12 @@ impl Life {
 pub(crate) enum Opened {
     Value(OpenedValue),
     /// Word of a value that the tier cannot hold: each process keeps its own, as long as this is there.
-    Stub(Meta),
+    Stub(Freshness),
 }
 
 /// A value out of the shared tier, and the generations of its tags when it was loaded.
 pub(crate) struct OpenedValue {
-    pub(crate) slot: Arc<dyn Slot>,
+    pub(crate) slot: Arc<dyn ErasedValue>,
     pub(crate) tags: Vec<TagGeneration>,
 }
 
@@ -132,32 +132,32 @@ impl Shared {
     }
 
     /// What a load of `name` stands on that asks nobody: words of this process only.
-    pub(crate) fn home_claim(&self, name: &str, tags: &[String]) -> Claim {
+    pub(crate) fn home_claim(&self, name: &str, tags: &[String]) -> Validity {
         self.claim(self.marks.of(name), tags, self.home.clone())
     }
 
     /// What a load stands on that could not ask.
-    pub(crate) fn silent_claim(&self, name: &str, tags: &[String]) -> Claim {
+    pub(crate) fn silent_claim(&self, name: &str, tags: &[String]) -> Validity {
         self.claim(self.marks.of(name), tags, Line::silent())
     }
 
     /// The same with the mark of its name.
-    pub(crate) fn silent_claim_on(&self, mark: Arc<Mark>, tags: &[String]) -> Claim {
+    pub(crate) fn silent_claim_on(&self, mark: Arc<Epoch>, tags: &[String]) -> Validity {
         self.claim(mark, tags, Line::silent())
     }
 
     /// Takes marks, so it comes before whatever is asked.
-    fn claim(&self, mark: Arc<Mark>, tags: &[String], line: Arc<Line>) -> Claim {
+    fn claim(&self, mark: Arc<Epoch>, tags: &[String], line: Arc<Line>) -> Validity {
         let tags = tags.iter().map(|tag| (self.marks.of(tag), 0)).collect();
-        Claim { mark, tags, line, checked: self.clock.now() }
+        Validity { mark, tags, line, checked: self.clock.now() }
     }
 
     /// The mark of what this process has under `name` and shares with nobody: words from elsewhere do not end it.
-    pub(crate) fn own_mark(&self, name: &str) -> Arc<Mark> {
+    pub(crate) fn own_mark(&self, name: &str) -> Arc<Epoch> {
         self.marks.of(&own_mark_name(name))
     }
 
-    pub(crate) fn mark(&self, name: &str) -> Arc<Mark> {
+    pub(crate) fn mark(&self, name: &str) -> Arc<Epoch> {
         self.marks.of(name)
     }
 
@@ -170,9 +170,9 @@ impl Shared {
     /// The value in what the tier had under `name` at this moment; `None` if its time is over.
     pub(crate) fn open<R>(
         &self,
-        name: &Name,
+        name: &SharedKey,
         stored: &Stored,
-        shape: &dyn Shape<R>,
+        shape: &dyn ValuePolicy<R>,
         now: Nanos,
     ) -> Result<Option<Opened>, Unreadable> {
         let expect = Expect { schema: name.schema, check: name.check };
@@ -212,9 +212,9 @@ impl Shared {
     /// The bytes that the tier will hold. With `is_checked`, they can be read again.
     pub(crate) fn seal(
         &self,
-        name: &Name,
+        name: &SharedKey,
         fill: Fill,
-        claim: &Claim,
+        claim: &Validity,
         is_checked: bool,
     ) -> Result<Vec<u8>, Error> {
         let mut payload = Vec::new();
@@ -223,7 +223,7 @@ impl Shared {
         let encoded = catch_unwind(AssertUnwindSafe(encode));
         let Encoded { by, is_empty } =
             encoded.map_err(|_| Error::codec("the value's `Serialize` or `Deserialize` panicked"))??;
-        let tag = |(tag, generation): &(Arc<Mark>, u64)| TagGeneration {
+        let tag = |(tag, generation): &(Arc<Epoch>, u64)| TagGeneration {
             tag: self.tag_digest(tag.name()),
             generation: *generation,
         };
@@ -234,7 +234,7 @@ impl Shared {
     }
 
     /// The bytes of a stub.
-    pub(crate) fn seal_stub(&self, name: &Name, created_ms: u64, life: Life) -> Result<Vec<u8>, Error> {
+    pub(crate) fn seal_stub(&self, name: &SharedKey, created_ms: u64, life: Life) -> Result<Vec<u8>, Error> {
         let header = Header { is_stub: true, ..header(name, created_ms, life) };
         envelope::seal(&header, &[], &self.limits)
     }
@@ -242,7 +242,7 @@ impl Shared {
     /// How long a lease lasts unless it is renewed. Nobody waits for that of a function which loads in each process, so it
     /// need not be renewed, which would be a word to everyone; but while it lasts, nothing of the key is shared if its process
     /// dies. So it is a multiple of what loads of the function take, as far as that is known.
-    pub(crate) fn lease_length(&self, coalesces_here: bool, function: &Function) -> Duration {
+    pub(crate) fn lease_length(&self, coalesces_here: bool, function: &FunctionMetrics) -> Duration {
         const UNRENEWED: u32 = 30;
         const LOADS: u32 = 10;
 
@@ -263,7 +263,7 @@ impl Shared {
 }
 
 /// Of no value yet.
-fn header(name: &Name, created_ms: u64, life: Life) -> Header {
+fn header(name: &SharedKey, created_ms: u64, life: Life) -> Header {
     Header {
         codec: 0,
         empty: false,

@@ -14,8 +14,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     error::{load_timeout::LoadTimeout, shared::SharedLoadError},
     value::{
-        erased::Slot,
-        policy::{Shape, Sharing, Typed, Words},
+        erased::ErasedValue,
+        policy::{Sharing, TypedPolicy, ValuePolicy, Words},
         weigh::weigh,
     },
 };
@@ -40,29 +40,29 @@ impl<T> Clone for Probe<T> {
 impl<T> Copy for Probe<T> {}
 
 /// The type of the values.
-pub fn value_of<V, E, R>(_: &Typed<V, E, R>) -> Probe<V> {
+pub fn value_of<V, E, R>(_: &TypedPolicy<V, E, R>) -> Probe<V> {
     Probe::new()
 }
 
 /// The type of the errors.
-pub fn error_of<V, E, R>(_: &Typed<V, E, R>) -> Probe<E> {
+pub fn error_of<V, E, R>(_: &TypedPolicy<V, E, R>) -> Probe<E> {
     Probe::new()
 }
 
 /// Is it a `Result`?
 pub trait PlainKind<R> {
-    fn __cached_kind(self) -> Typed<R, Infallible, R>;
+    fn __cached_kind(self) -> TypedPolicy<R, Infallible, R>;
 }
 
 impl<R> PlainKind<R> for Probe<R> {
-    fn __cached_kind(self) -> Typed<R, Infallible, R> {
-        Typed::plain()
+    fn __cached_kind(self) -> TypedPolicy<R, Infallible, R> {
+        TypedPolicy::plain()
     }
 }
 
 impl<T, E> Probe<Result<T, E>> {
-    pub fn __cached_kind(self) -> Typed<T, E, Result<T, E>> {
-        Typed::fallible()
+    pub fn __cached_kind(self) -> TypedPolicy<T, E, Result<T, E>> {
+        TypedPolicy::fallible()
     }
 
     pub fn __cached_needs_error(self) {}
@@ -329,24 +329,24 @@ impl<T: Serialize> Probe<T> {
 
 /// Can the value be read out of a slot? Where it cannot, [`RefuseValue`] says so.
 pub trait NeverHit<R>: Sized {
-    fn __cached_hit(self, _: &dyn Slot) -> Option<R> {
+    fn __cached_hit(self, _: &dyn ErasedValue) -> Option<R> {
         None
     }
 }
 
-impl<V, E, R> NeverHit<R> for Typed<V, E, R> {}
+impl<V, E, R> NeverHit<R> for TypedPolicy<V, E, R> {}
 
-impl<V, E, R> Typed<V, E, R>
+impl<V, E, R> TypedPolicy<V, E, R>
 where
     V: Clone + Send + Sync + 'static,
 {
     #[inline]
-    pub fn __cached_hit(self, slot: &dyn Slot) -> Option<R> {
+    pub fn __cached_hit(self, slot: &dyn ErasedValue) -> Option<R> {
         self.restore_value(slot)
     }
 
     /// The end of a chain of policies.
-    pub fn __cached_boxed(self) -> Arc<dyn Shape<R>>
+    pub fn __cached_boxed(self) -> Arc<dyn ValuePolicy<R>>
     where
         E: 'static,
         R: 'static,
@@ -357,7 +357,7 @@ where
 
 /// Catches values that cannot be kept.
 pub trait RefuseValue<V, R>: Sized {
-    fn __cached_boxed(self) -> Arc<dyn Shape<R>>
+    fn __cached_boxed(self) -> Arc<dyn ValuePolicy<R>>
     where
         Memory: Keeps<V>,
     {
@@ -365,9 +365,9 @@ pub trait RefuseValue<V, R>: Sized {
     }
 }
 
-impl<V, E, R> RefuseValue<V, R> for Typed<V, E, R> {}
+impl<V, E, R> RefuseValue<V, R> for TypedPolicy<V, E, R> {}
 
-impl<V: Serialize + DeserializeOwned, E, R> Typed<V, E, R> {
+impl<V: Serialize + DeserializeOwned, E, R> TypedPolicy<V, E, R> {
     pub fn __cached_shared(self) -> Self {
         self.shared()
     }
@@ -383,7 +383,7 @@ pub trait RefuseShared<V>: Sized {
     }
 }
 
-impl<V, E, R> RefuseShared<V> for Typed<V, E, R> {}
+impl<V, E, R> RefuseShared<V> for TypedPolicy<V, E, R> {}
 
 /// Stands for the in-process tier in a message.
 pub enum Memory {}

@@ -17,7 +17,7 @@ use std::{
 use crate::{
     base::{clock::Nanos, notice},
     error::{Error, tier::TierError},
-    spec::{Owner, Site},
+    spec::{FunctionSpec, Owner},
     telemetry::{
         latency::Histogram,
         stats::{Count, Counters, FunctionStats, Stats},
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// One function, or all that share a template.
-pub(crate) struct Function {
+pub(crate) struct FunctionMetrics {
     name: &'static str,
     counters: Counters,
     /// Made at once: a hit must not allocate.
@@ -52,7 +52,7 @@ pub(crate) struct Function {
     pub(crate) exported: crate::telemetry::exported::Exported,
 }
 
-impl Function {
+impl FunctionMetrics {
     fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -110,7 +110,7 @@ impl Function {
 
     /// A site with this template that may be another one than before.
     #[cold]
-    fn meet(&self, site: &Site) {
+    fn meet(&self, site: &FunctionSpec) {
         let before = self.user.compare_exchange(0, site.print(), Ordering::Relaxed, Ordering::Relaxed);
         if before.is_err_and(|before| before != site.print()) && !self.has_clash.swap(true, Ordering::Relaxed)
         {
@@ -204,7 +204,7 @@ impl Function {
     }
 
     /// How long the shared tier may be waited for.
-    pub(crate) fn budget(&self, site: &Site) -> Budget {
+    pub(crate) fn budget(&self, site: &FunctionSpec) -> Budget {
         match site.own_budget() {
             Some(budget) => Budget::Exactly(budget),
             None => Budget::of_price(self.price.load(Ordering::Relaxed)),
@@ -240,25 +240,25 @@ impl Function {
 const LISTS: usize = 128;
 
 /// The functions of a cache. It only ever grows, to the number of templates in the program, and so needs no lock.
-pub(crate) struct Functions {
+pub(crate) struct FunctionRegistry {
     lists: [Link; LISTS],
     /// Of what is about more than one, or none.
-    others: Arc<Function>,
+    others: Arc<FunctionMetrics>,
 }
 
 type Link = OnceLock<Box<Node>>;
 
 struct Node {
-    function: Arc<Function>,
+    function: Arc<FunctionMetrics>,
     next: Link,
 }
 
-impl Functions {
+impl FunctionRegistry {
     pub(crate) fn new() -> Self {
-        Self { lists: [const { OnceLock::new() }; LISTS], others: Arc::new(Function::new("")) }
+        Self { lists: [const { OnceLock::new() }; LISTS], others: Arc::new(FunctionMetrics::new("")) }
     }
 
-    pub(crate) fn of(&self, site: &Site) -> &Arc<Function> {
+    pub(crate) fn of(&self, site: &FunctionSpec) -> &Arc<FunctionMetrics> {
         let template = site.template();
         #[allow(clippy::cast_possible_truncation, reason = "any of its bits will do")]
         let mut link = &self.lists[site.template_print() as usize % LISTS];
@@ -275,11 +275,11 @@ impl Functions {
         }
     }
 
-    pub(crate) fn others(&self) -> &Arc<Function> {
+    pub(crate) fn others(&self) -> &Arc<FunctionMetrics> {
         &self.others
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Function>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<FunctionMetrics>> {
         let lists = self.lists.iter();
         lists.flat_map(|link| successors(link.get(), |node| node.next.get())).map(|node| &node.function)
     }
@@ -304,7 +304,7 @@ impl Functions {
 
     /// How often values were served from memory.
     pub(crate) fn served(&self) -> u64 {
-        let of = |function: &Arc<Function>| {
+        let of = |function: &Arc<FunctionMetrics>| {
             let counts = [Count::HitL1, Count::Stale, Count::ServedAlone];
             counts.iter().map(|count| function.counters.sum(*count)).fold(0, u64::wrapping_add)
         };
@@ -317,7 +317,7 @@ impl Functions {
     }
 }
 
-impl fmt::Debug for Functions {
+impl fmt::Debug for FunctionRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Functions").finish_non_exhaustive()
     }
@@ -326,7 +326,7 @@ impl fmt::Debug for Functions {
 impl Node {
     #[cold]
     fn new(template: &'static str) -> Self {
-        Self { function: Arc::new(Function::new(template)), next: OnceLock::new() }
+        Self { function: Arc::new(FunctionMetrics::new(template)), next: OnceLock::new() }
     }
 }
 
@@ -336,14 +336,14 @@ mod tests {
 
     #[test]
     fn each_template_has_its_own_and_only_one() {
-        let functions = Functions::new();
+        let functions = FunctionRegistry::new();
         let names: Vec<&'static str> = (0..1000).map(|n: u32| &*n.to_string().leak()).collect();
         for name in &names {
-            functions.of(&Site::prefix(name)).add(Count::Miss);
+            functions.of(&FunctionSpec::prefix(name)).add(Count::Miss);
         }
         for name in &names {
             // The same text at another place.
-            functions.of(&Site::prefix(name.to_string().leak())).add(Count::Load);
+            functions.of(&FunctionSpec::prefix(name.to_string().leak())).add(Count::Load);
         }
         functions.others().add(Count::Miss);
         let all = functions.snapshots();
@@ -354,7 +354,7 @@ mod tests {
 
     #[test]
     fn a_large_value_is_expected_again_for_a_while() {
-        let function = Function::new("");
+        let function = FunctionMetrics::new("");
         function.measures(LARGE_VALUE);
         assert_eq!(function.size(), 0, "it is not large");
         function.measures(12 << 20);
@@ -371,12 +371,12 @@ mod tests {
 
     #[test]
     fn threads_that_meet_a_function_at_once_count_in_one_place() {
-        let functions = Functions::new();
+        let functions = FunctionRegistry::new();
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for name in ["a", "b", "c", "d"] {
-                        functions.of(&Site::prefix(name)).add(Count::Miss);
+                        functions.of(&FunctionSpec::prefix(name)).add(Count::Miss);
                     }
                 });
             }

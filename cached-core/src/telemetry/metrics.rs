@@ -8,7 +8,7 @@ use std::{mem, time::Duration};
 use metrics::{Label, SharedString, Unit, counter, describe_counter, describe_gauge, describe_histogram};
 
 use crate::telemetry::{
-    functions::Function,
+    functions::FunctionMetrics,
     latency::{BUCKETS, Histogram, middle},
     stats::Count,
 };
@@ -148,7 +148,7 @@ fn series(count: Count) -> (&'static str, Option<(&'static str, &'static str)>) 
     }
 }
 
-pub(crate) fn export(function: &Function) {
+pub(crate) fn export(function: &FunctionMetrics) {
     let mut last = function.exported.last();
     for count in Count::ALL {
         let now = function.counters().sum(count);
@@ -175,7 +175,7 @@ pub(crate) fn export(function: &Function) {
 /// A recorder takes values, and not buckets: each is the middle of its bucket.
 fn export_latencies(
     name: &'static str,
-    function: &Function,
+    function: &FunctionMetrics,
     histogram: &Histogram,
     last: &mut [u64; BUCKETS],
 ) {
@@ -188,7 +188,7 @@ fn export_latencies(
     }
 }
 
-fn of(function: &Function) -> Vec<Label> {
+fn of(function: &FunctionMetrics) -> Vec<Label> {
     vec![Label::from_static_parts("function", function.name())]
 }
 

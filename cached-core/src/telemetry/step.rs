@@ -4,18 +4,18 @@ use std::{future::Future, sync::Arc, thread, time::Duration};
 
 use crate::{
     base::clock::{Clock, Nanos},
-    telemetry::{functions::Function, span::Span, stats::Count},
+    telemetry::{functions::FunctionMetrics, span::Span, stats::Count},
 };
 
 /// A step in its span. One that is dropped before its end was cancelled.
-pub(crate) struct Step {
+pub(crate) struct TimedSpan {
     span: Span,
     clock: Clock,
     began: Nanos,
     is_over: bool,
 }
 
-impl Step {
+impl TimedSpan {
     pub(crate) fn begin(span: Span, clock: &Clock) -> Self {
         Self::since(clock.now(), span, clock)
     }
@@ -37,7 +37,7 @@ impl Step {
     }
 }
 
-impl Drop for Step {
+impl Drop for TimedSpan {
     fn drop(&mut self) {
         if !self.is_over {
             self.end(if thread::panicking() { "panic" } else { "cancelled" });
@@ -46,16 +46,16 @@ impl Drop for Step {
 }
 
 /// A load. Its span is a child of the one in which this is made, wherever the load then runs.
-pub(crate) struct Loading {
-    step: Step,
-    function: Arc<Function>,
+pub(crate) struct LoadSpan {
+    step: TimedSpan,
+    function: Arc<FunctionMetrics>,
     /// It was counted as a load.
     has_begun: bool,
 }
 
-impl Loading {
-    pub(crate) fn new(clock: &Clock, function: &Arc<Function>) -> Self {
-        let step = Step::begin(Span::load(function.name()), clock);
+impl LoadSpan {
+    pub(crate) fn new(clock: &Clock, function: &Arc<FunctionMetrics>) -> Self {
+        let step = TimedSpan::begin(Span::load(function.name()), clock);
         Self { step, function: function.clone(), has_begun: false }
     }
 

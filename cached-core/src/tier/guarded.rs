@@ -26,11 +26,11 @@ use crate::{
 
 /// Stands before the tier that it was given.
 #[derive(Debug)]
-pub(crate) struct Guarded(pub(crate) Arc<dyn Tier>);
+pub(crate) struct CatchPanic(pub(crate) Arc<dyn Tier>);
 
 type Operation<'a, T> = Pin<Box<dyn Future<Output = Result<T, TierError>> + Send + 'a>>;
 
-impl Guarded {
+impl CatchPanic {
     /// As [`Tier::look_within`], on the path of a hit: without a box of its own.
     pub(crate) async fn look_within(
         &self,
@@ -64,7 +64,7 @@ fn refused(_: &Box<dyn Any + Send>) -> TierError {
 }
 
 #[async_trait]
-impl Tier for Guarded {
+impl Tier for CatchPanic {
     fn attach(&self, attachment: Attachment) {
         let _ = catch_unwind(AssertUnwindSafe(|| self.0.attach(attachment)));
     }

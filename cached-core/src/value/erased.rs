@@ -5,40 +5,40 @@ use std::{any::Any, time::Duration};
 use crate::base::clock::{Nanos, nanos};
 
 /// A [`Value`] or a [`Failure`] of some type, with its dates.
-pub trait Slot: Any + Send + Sync {
+pub trait ErasedValue: Any + Send + Sync {
     /// Its dates.
-    fn meta(&self) -> &Meta;
+    fn meta(&self) -> &Freshness;
 }
 
 /// A value that a load returned.
 pub struct Value<V> {
-    pub(crate) meta: Meta,
+    pub(crate) meta: Freshness,
     pub(crate) value: V,
 }
 
 /// An error that a load returned.
 pub struct Failure<E> {
-    pub(crate) meta: Meta,
+    pub(crate) meta: Freshness,
     pub(crate) error: E,
 }
 
-impl<V: Send + Sync + 'static> Slot for Value<V> {
+impl<V: Send + Sync + 'static> ErasedValue for Value<V> {
     /// Its dates.
-    fn meta(&self) -> &Meta {
+    fn meta(&self) -> &Freshness {
         &self.meta
     }
 }
 
-impl<E: Send + Sync + 'static> Slot for Failure<E> {
+impl<E: Send + Sync + 'static> ErasedValue for Failure<E> {
     /// Its dates.
-    fn meta(&self) -> &Meta {
+    fn meta(&self) -> &Freshness {
         &self.meta
     }
 }
 
 /// The dates and the size of a slot.
 #[derive(Clone, Copy, Debug)]
-pub struct Meta {
+pub struct Freshness {
     /// When it came into this process.
     filled_at: Nanos,
     /// How old it was then: more than zero if another process had loaded it.
@@ -52,7 +52,7 @@ pub struct Meta {
     pub(crate) weight: usize,
 }
 
-impl Meta {
+impl Freshness {
     /// A slot that is fresh for `ttl` from `now`, and was loaded `age` ago. Overflow means "for ever".
     pub(crate) fn new(now: Nanos, age: Duration, ttl: Duration, weight: usize) -> Self {
         let deadline = now.saturating_add(nanos(ttl));
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn a_value_is_due_then_stale_then_over() {
         let second = Duration::from_secs(1);
-        let meta = Meta::new(100, Duration::ZERO, 10 * second, 0).usable_for(5 * second).due_at(0.8);
+        let meta = Freshness::new(100, Duration::ZERO, 10 * second, 0).usable_for(5 * second).due_at(0.8);
         let at = |seconds: u64| 100 + seconds * 1_000_000_000;
         let states = [7, 8, 9, 10, 14, 15].map(|seconds| {
             let now = at(seconds);
@@ -149,23 +149,23 @@ mod tests {
         ];
         assert_eq!(states, expected);
         // Half of its life was over when it came.
-        let meta = Meta::new(100, 5 * second, 5 * second, 0).due_at(0.8);
+        let meta = Freshness::new(100, 5 * second, 5 * second, 0).due_at(0.8);
         assert!(!meta.is_due(at(2)) && meta.is_due(at(3)));
-        assert!(Meta::new(100, 9 * second, second, 0).due_at(0.8).is_due(100));
-        assert!(!Meta::new(0, Duration::ZERO, Duration::MAX, 0).due_at(0.5).is_due(u64::MAX / 4));
+        assert!(Freshness::new(100, 9 * second, second, 0).due_at(0.8).is_due(100));
+        assert!(!Freshness::new(0, Duration::ZERO, Duration::MAX, 0).due_at(0.5).is_due(u64::MAX / 4));
     }
 
     #[test]
     fn what_is_kept_warm_is_loaded_again_before_it_is_due() {
         let second = Duration::from_secs(1);
-        let seconds = |meta: Meta| [0.0, 1.0].map(|random| (meta.renewal(random) - 100) / 10_000_000);
-        let meta = Meta::new(100, Duration::ZERO, 10 * second, 0);
+        let seconds = |meta: Freshness| [0.0, 1.0].map(|random| (meta.renewal(random) - 100) / 10_000_000);
+        let meta = Freshness::new(100, Duration::ZERO, 10 * second, 0);
         assert_eq!(seconds(meta), [900, 750]);
         assert_eq!(seconds(meta.usable_for(100 * second)), [900, 750]);
         assert_eq!(seconds(meta.due_at(0.6)), [600, 500]);
         // Half of its life was over when it came, or all that was to be used.
-        assert_eq!(seconds(Meta::new(100, 5 * second, 5 * second, 0)), [400, 250]);
-        assert_eq!(seconds(Meta::new(100, 19 * second, second, 0)), [0, 0]);
-        assert!(Meta::new(100, Duration::ZERO, Duration::MAX, 0).renewal(1.0) > u64::MAX / 2);
+        assert_eq!(seconds(Freshness::new(100, 5 * second, 5 * second, 0)), [400, 250]);
+        assert_eq!(seconds(Freshness::new(100, 19 * second, second, 0)), [0, 0]);
+        assert!(Freshness::new(100, Duration::ZERO, Duration::MAX, 0).renewal(1.0) > u64::MAX / 2);
     }
 }

@@ -16,25 +16,25 @@ use crate::{
     base::clock::{Clock, Nanos},
     error::{Error, load_timeout::LoadTimeout, shared::SharedLoadError},
     key::{KeyHasher, tag::Tag},
-    spec::{Owner, Site},
+    spec::{FunctionSpec, Owner},
     value::{
         codec::{Format, Written},
         envelope::schema_fingerprint,
-        erased::{Failure, Meta, Slot, Value},
+        erased::{ErasedValue, Failure, Freshness, Value},
         weigh::weigh,
     },
 };
 
 /// A function's return type with its policies, for code that does not know the types of its value and error.
-pub trait Shape<R>: Send + Sync {
+pub trait ValuePolicy<R>: Send + Sync {
     /// What the function would have returned; `None` if the slot is another function's.
-    fn restore(&self, slot: &dyn Slot) -> Option<R>;
+    fn restore(&self, slot: &dyn ErasedValue) -> Option<R>;
 
     /// Parts what the function returned into the caller's own and the others' share.
-    fn settle(&self, out: R, terms: &Settling) -> Settled<R>;
+    fn settle(&self, out: R, terms: &LoadContext) -> LoadedValue<R>;
 
     /// How to write the value for the shared tier; `None` if it does not go there.
-    fn encoder(&self, slot: &Arc<dyn Slot>) -> Option<Encoder>;
+    fn encoder(&self, slot: &Arc<dyn ErasedValue>) -> Option<Encoder>;
 
     /// Reads a value of the shared tier.
     fn decode(
@@ -43,19 +43,19 @@ pub trait Shape<R>: Send + Sync {
         empty: bool,
         format: &Format,
         dates: Dates,
-    ) -> Result<Arc<dyn Slot>, Error>;
+    ) -> Result<Arc<dyn ErasedValue>, Error>;
 
     /// The dates of a value that is not in the shared tier, although it belongs there.
-    fn dates(&self, dates: Dates) -> Meta;
+    fn dates(&self, dates: Dates) -> Freshness;
 
     /// Names the function, the type and the version of the value.
-    fn schema(&self, site: &Site) -> u64;
+    fn schema(&self, site: &FunctionSpec) -> u64;
 
     /// Whether values tell tags.
     fn has_value_tags(&self) -> bool;
 
     /// The names of the tags that a value tells; `None` if it cannot.
-    fn value_tags(&self, slot: &dyn Slot, hasher: &dyn KeyHasher) -> Option<Vec<String>>;
+    fn value_tags(&self, slot: &dyn ErasedValue, hasher: &dyn KeyHasher) -> Option<Vec<String>>;
 
     /// How long a value is fresh; `None` if only the value tells.
     fn ttl_hint(&self) -> Option<Duration>;
@@ -67,19 +67,19 @@ pub trait Shape<R>: Send + Sync {
     fn is_renewed(&self) -> bool;
 
     /// Whether a slot of this function holds a value, and not an error.
-    fn is_value(&self, slot: &dyn Slot) -> bool;
+    fn is_value(&self, slot: &dyn ErasedValue) -> bool;
 
     /// Whether what the function returned is an error.
     fn has_failed(&self, out: R) -> bool;
 
     /// The text of an error in a slot of this function; `None` if it has none.
-    fn describe(&self, slot: &dyn Slot) -> Option<SharedLoadError>;
+    fn describe(&self, slot: &dyn ErasedValue) -> Option<SharedLoadError>;
 
     /// Whether an error can be made of text.
     fn can_revive(&self) -> bool;
 
     /// Parts an error of another process into the caller's own and the others' share; `None` if it cannot be made of text.
-    fn revive(&self, error: SharedLoadError, now: Nanos) -> Option<Settled<R>>;
+    fn revive(&self, error: SharedLoadError, now: Nanos) -> Option<LoadedValue<R>>;
 
     /// How long a load may take.
     fn load_timeout(&self) -> Option<Duration>;
@@ -90,7 +90,7 @@ pub trait Shape<R>: Send + Sync {
 
 /// When a load ended, and what the caller asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Settling {
+pub struct LoadContext {
     /// Now.
     pub now: Nanos,
     /// Overrides the function's own.
@@ -99,7 +99,7 @@ pub struct Settling {
     pub random: f64,
 }
 
-impl Settling {
+impl LoadContext {
     pub(crate) fn now(clock: &Clock, ttl: Option<Duration>) -> Self {
         Self { now: clock.now(), ttl, random: random() }
     }
@@ -126,11 +126,11 @@ pub struct Dates {
 }
 
 /// What a load came to.
-pub struct Settled<R> {
+pub struct LoadedValue<R> {
     /// For the caller.
     pub out: R,
     /// For everyone else; `None` if it cannot be shared.
-    pub slot: Option<Arc<dyn Slot>>,
+    pub slot: Option<Arc<dyn ErasedValue>>,
     /// How long the slot may be kept; `None` if not at all.
     pub ttl: Option<Duration>,
     /// Whether the load returned an error.
@@ -159,12 +159,12 @@ pub struct Sharing<E>(Way<E>);
 
 enum Way<E> {
     /// In copies.
-    Copies { copy: fn(&E) -> E, pack: fn(E, Meta) -> Arc<dyn Slot>, peek: Peek<E> },
+    Copies { copy: fn(&E) -> E, pack: fn(E, Freshness) -> Arc<dyn ErasedValue>, peek: Peek<E> },
     /// As text.
     Words(Words<E>),
 }
 
-type Peek<E> = fn(&dyn Slot) -> Option<&E>;
+type Peek<E> = fn(&dyn ErasedValue) -> Option<&E>;
 
 impl<E: Send + Sync + 'static> Sharing<E> {
     /// What is in the slot is a copy as well: the caller of the load keeps the error itself.
@@ -173,7 +173,7 @@ impl<E: Send + Sync + 'static> Sharing<E> {
     }
 }
 
-fn peek<E: 'static>(slot: &dyn Slot) -> Option<&E> {
+fn peek<E: 'static>(slot: &dyn ErasedValue) -> Option<&E> {
     (slot as &dyn Any).downcast_ref::<Failure<E>>().map(|failure| &failure.error)
 }
 
@@ -184,14 +184,14 @@ impl<E: Clone + Send + Sync + 'static> Sharing<E> {
 }
 
 impl<E> Sharing<E> {
-    fn pack(&self, error: &E, meta: Meta) -> Arc<dyn Slot> {
+    fn pack(&self, error: &E, meta: Freshness) -> Arc<dyn ErasedValue> {
         match &self.0 {
             Way::Copies { copy, pack, .. } => pack(copy(error), meta),
             Way::Words(words) => Arc::new(Failure { meta, error: (words.read)(error) }),
         }
     }
 
-    fn unpack(&self, slot: &dyn Slot) -> Option<E> {
+    fn unpack(&self, slot: &dyn ErasedValue) -> Option<E> {
         match &self.0 {
             Way::Copies { copy, peek, .. } => peek(slot).map(copy),
             Way::Words(words) => peek::<SharedLoadError>(slot).cloned().map(words.make),
@@ -220,7 +220,7 @@ impl<E> Clone for Words<E> {
 impl<E> Copy for Words<E> {}
 
 /// The shape of a function that returns an `R`: either the value `V` itself, or a `Result<V, E>`.
-pub struct Typed<V, E, R> {
+pub struct TypedPolicy<V, E, R> {
     split: fn(R) -> Result<V, E>,
     join: fn(Result<V, E>) -> R,
     ttl: fn() -> Duration,
@@ -242,7 +242,7 @@ pub struct Typed<V, E, R> {
     marker: PhantomData<fn() -> R>,
 }
 
-impl<V, E, R> Typed<V, E, R> {
+impl<V, E, R> TypedPolicy<V, E, R> {
     fn new(split: fn(R) -> Result<V, E>, join: fn(Result<V, E>) -> R) -> Self {
         Self {
             split,
@@ -268,7 +268,7 @@ impl<V, E, R> Typed<V, E, R> {
     }
 }
 
-impl<T> Typed<T, Infallible, T> {
+impl<T> TypedPolicy<T, Infallible, T> {
     pub(crate) fn plain() -> Self {
         Self::new(Ok, |out| match out {
             Ok(value) => value,
@@ -277,14 +277,14 @@ impl<T> Typed<T, Infallible, T> {
     }
 }
 
-impl<V, E> Typed<V, E, Result<V, E>> {
+impl<V, E> TypedPolicy<V, E, Result<V, E>> {
     pub(crate) fn fallible() -> Self {
         Self::new(|out| out, |out| out)
     }
 }
 
 /// One method for each option of the attribute.
-impl<V, E, R> Typed<V, E, R> {
+impl<V, E, R> TypedPolicy<V, E, R> {
     /// How long a value is fresh.
     #[must_use]
     pub fn ttl(self, ttl: fn() -> Duration) -> Self {
@@ -389,13 +389,13 @@ impl<V, E, R> Typed<V, E, R> {
     }
 }
 
-impl<V, E, R> Typed<V, E, R>
+impl<V, E, R> TypedPolicy<V, E, R>
 where
     V: Clone + Send + Sync + 'static,
 {
     /// On the path of a hit, where the policies do not matter.
     #[inline]
-    pub fn restore_value(&self, slot: &dyn Slot) -> Option<R> {
+    pub fn restore_value(&self, slot: &dyn ErasedValue) -> Option<R> {
         let Value { value, .. } = (slot as &dyn Any).downcast_ref::<Value<V>>()?;
         Some((self.join)(Ok(value.clone())))
     }
@@ -404,8 +404,8 @@ where
         self.is_empty.is_some_and(|is_empty| is_empty(value))
     }
 
-    fn meta_at(&self, dates: Dates, weight: usize) -> Meta {
-        let meta = Meta::new(dates.now, dates.age, dates.remaining, weight);
+    fn meta_at(&self, dates: Dates, weight: usize) -> Freshness {
+        let meta = Freshness::new(dates.now, dates.age, dates.remaining, weight);
         let meta = self.refresh_ahead.map_or(meta, |share| meta.due_at(share));
         meta.usable_for(dates.stale.min(self.longest_stale()))
     }
@@ -415,7 +415,7 @@ where
     }
 
     /// How long to keep the value, if at all.
-    fn verdict(&self, value: &V, terms: &Settling) -> Option<Duration> {
+    fn verdict(&self, value: &V, terms: &LoadContext) -> Option<Duration> {
         if self.cache_if.is_some_and(|keep| !keep(value)) || (!self.keep_empty && self.is_empty(value)) {
             return None;
         }
@@ -433,19 +433,19 @@ where
     }
 }
 
-impl<V, E, R> Shape<R> for Typed<V, E, R>
+impl<V, E, R> ValuePolicy<R> for TypedPolicy<V, E, R>
 where
     V: Clone + Send + Sync + 'static,
     E: 'static,
 {
-    fn restore(&self, slot: &dyn Slot) -> Option<R> {
+    fn restore(&self, slot: &dyn ErasedValue) -> Option<R> {
         self.restore_value(slot).or_else(|| {
             let error = self.sharing.as_ref()?.unpack(slot)?;
             Some((self.join)(Err(error)))
         })
     }
 
-    fn settle(&self, out: R, terms: &Settling) -> Settled<R> {
+    fn settle(&self, out: R, terms: &LoadContext) -> LoadedValue<R> {
         match (self.split)(out) {
             Ok(value) => {
                 let ttl = self.verdict(&value, terms);
@@ -453,22 +453,22 @@ where
                 let dates = Dates { now, age: Duration::ZERO, remaining, stale };
                 let meta = self.meta_at(dates, size_of::<V>() + (self.heap)(&value));
                 let out = (self.join)(Ok(value.clone()));
-                Settled { out, slot: Some(Arc::new(Value { meta, value })), ttl, is_error: false }
+                LoadedValue { out, slot: Some(Arc::new(Value { meta, value })), ttl, is_error: false }
             }
             Err(error) => {
                 let wanted = self.cache_err.filter(|_| terms.ttl.is_none_or(|ttl| !ttl.is_zero()));
                 let ttl = wanted.and_then(|(ttl, which)| which(&error).then_some(ttl));
-                let meta = Meta::new(terms.now, Duration::ZERO, ttl.unwrap_or_default(), size_of::<E>());
+                let meta = Freshness::new(terms.now, Duration::ZERO, ttl.unwrap_or_default(), size_of::<E>());
                 // It is the user's code, and what it does must not take the error from its caller.
                 let pack =
                     |sharing: &Sharing<E>| catch_unwind(AssertUnwindSafe(|| sharing.pack(&error, meta))).ok();
                 let slot = self.sharing.as_ref().and_then(pack);
-                Settled { out: (self.join)(Err(error)), slot, ttl, is_error: true }
+                LoadedValue { out: (self.join)(Err(error)), slot, ttl, is_error: true }
             }
         }
     }
 
-    fn encoder(&self, slot: &Arc<dyn Slot>) -> Option<Encoder> {
+    fn encoder(&self, slot: &Arc<dyn ErasedValue>) -> Option<Encoder> {
         let (encode, _) = self.wire?;
         let slot = slot.clone();
         let is_empty = self.is_empty;
@@ -486,7 +486,7 @@ where
         empty: bool,
         format: &Format,
         dates: Dates,
-    ) -> Result<Arc<dyn Slot>, Error> {
+    ) -> Result<Arc<dyn ErasedValue>, Error> {
         let (_, decode) = self.wire.as_ref().ok_or_else(not_shared)?;
         let value = decode(format, payload)?;
         // A codec of the user's may write `Some(())` and `None` alike: better a miss than a wrong value.
@@ -497,11 +497,11 @@ where
         Ok(Arc::new(Value { meta, value }))
     }
 
-    fn dates(&self, dates: Dates) -> Meta {
+    fn dates(&self, dates: Dates) -> Freshness {
         self.meta_at(dates, 0)
     }
 
-    fn schema(&self, site: &Site) -> u64 {
+    fn schema(&self, site: &FunctionSpec) -> u64 {
         let names = match site.owned_by() {
             Owner::Anyone => &[type_name::<V>()][..],
             Owner::Function(path) => &[path, type_name::<V>()],
@@ -514,7 +514,7 @@ where
         self.tags_from.is_some()
     }
 
-    fn value_tags(&self, slot: &dyn Slot, hasher: &dyn KeyHasher) -> Option<Vec<String>> {
+    fn value_tags(&self, slot: &dyn ErasedValue, hasher: &dyn KeyHasher) -> Option<Vec<String>> {
         let Some(tags_from) = self.tags_from else { return Some(Vec::new()) };
         // An error has no value.
         let Some(Value { value, .. }) = (slot as &dyn Any).downcast_ref::<Value<V>>() else {
@@ -537,7 +537,7 @@ where
         self.stale.is_some() || self.refresh_ahead.is_some()
     }
 
-    fn is_value(&self, slot: &dyn Slot) -> bool {
+    fn is_value(&self, slot: &dyn ErasedValue) -> bool {
         (slot as &dyn Any).is::<Value<V>>()
     }
 
@@ -545,7 +545,7 @@ where
         (self.split)(out).is_err()
     }
 
-    fn describe(&self, slot: &dyn Slot) -> Option<SharedLoadError> {
+    fn describe(&self, slot: &dyn ErasedValue) -> Option<SharedLoadError> {
         let words = self.words?;
         let describe = || match &self.sharing.as_ref()?.0 {
             Way::Copies { peek, .. } => peek(slot).map(words.read),
@@ -559,16 +559,16 @@ where
         self.words.is_some()
     }
 
-    fn revive(&self, error: SharedLoadError, now: Nanos) -> Option<Settled<R>> {
+    fn revive(&self, error: SharedLoadError, now: Nanos) -> Option<LoadedValue<R>> {
         let words = self.words?;
-        let meta = Meta::new(now, Duration::ZERO, Duration::ZERO, size_of::<E>());
+        let meta = Freshness::new(now, Duration::ZERO, Duration::ZERO, size_of::<E>());
         let out = (words.make)(error.clone());
-        let slot: Arc<dyn Slot> = match &self.sharing.as_ref()?.0 {
+        let slot: Arc<dyn ErasedValue> = match &self.sharing.as_ref()?.0 {
             Way::Copies { copy, pack, .. } => pack(copy(&out), meta),
             // Its own text, and not that of the error that was made of it.
             Way::Words(_) => Arc::new(Failure { meta, error }),
         };
-        Some(Settled { out: (self.join)(Err(out)), slot: Some(slot), ttl: None, is_error: true })
+        Some(LoadedValue { out: (self.join)(Err(out)), slot: Some(slot), ttl: None, is_error: true })
     }
 
     fn load_timeout(&self) -> Option<Duration> {

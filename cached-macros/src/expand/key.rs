@@ -61,7 +61,7 @@ pub(super) fn site(input: &Input) -> TokenStream {
         }
     };
     quote! {
-        #krate::__private::Site::#base #owner #version #max_entries #is_local #bound #coalesce #soft_timeout #max_loads
+        #krate::__private::FunctionSpec::#base #owner #version #max_entries #is_local #bound #coalesce #soft_timeout #max_loads
             #tier_timeout #keep_warm
     }
 }

@@ -213,7 +213,7 @@ impl Input {
         quote! {
             {
                 #in_impl
-                static __CACHED_SITE: #krate::__private::Site = #site;
+                static __CACHED_SITE: #krate::__private::FunctionSpec = #site;
                 let #cache_ref: &#krate::__private::Cache = #cache;
                 #bindings
                 let #started = #krate::__private::Started::#new(#intent, #plan, #cache_ref, #parts, #restore) #tags #keep;

@@ -16,7 +16,7 @@ pub(super) fn plan(input: &Input) -> TokenStream {
     let krate = &input.krate;
     let shape = shape(input);
     quote! {
-        #krate::__private::Plan { site: &__CACHED_SITE, shape: || { #shape } }
+        #krate::__private::CallSpec { site: &__CACHED_SITE, shape: || { #shape } }
     }
 }
 

@@ -6,7 +6,7 @@
 //! is not used, so that its place is the first to be taken, and it is let go of when somebody [asks](let_go) all threads to.
 //!
 //! The table is set-associative, with seven ways to a set; of a full set goes what was not used since others came.
-//! It grows with what its thread uses, up to [`table::MOST_SETS`], and to its [share](crate::l1::entry::Home::share) of the tier or
+//! It grows with what its thread uses, up to [`table::MOST_SETS`], and to its [share](crate::l1::entry::MemoryBudget::share) of the tier or
 //! what is free of what all threads may have.
 
 mod set;
@@ -26,8 +26,8 @@ use std::{
 use self::table::Front;
 use crate::{
     key::{self, LARGEST_BUFFER, WriteKey},
-    l1::entry::Kept,
-    spec::Site,
+    l1::entry::Entry,
+    spec::FunctionSpec,
     sync::thread_local,
 };
 
@@ -52,9 +52,9 @@ struct Hand {
 #[allow(clippy::inline_always, reason = "what is known of the site then needs no look at it")]
 #[inline(always)]
 pub(crate) fn find<T>(
-    site: &Site,
+    site: &FunctionSpec,
     parts: &(impl WriteKey + ?Sized),
-    take: impl Fn(&Arc<Kept>, u64) -> Option<T>,
+    take: impl Fn(&Arc<Entry>, u64) -> Option<T>,
 ) -> Option<T> {
     let found = HAND.try_with(|hand| {
         // It is lent if an argument that is written, or a value that is copied or dropped, calls a cached function.
@@ -76,7 +76,7 @@ pub(crate) fn find<T>(
 }
 
 /// Has the entry at hand from now on.
-pub(crate) fn keep(kept: &Arc<Kept>) {
+pub(crate) fn keep(kept: &Arc<Entry>) {
     // The values of those who leave are the user's code: not under the borrow.
     let _gone = HAND.try_with(|hand| Some(hand.try_borrow_mut().ok()?.front.keep(kept)));
 }

@@ -2,7 +2,7 @@
 
 use std::{iter, mem, sync::Arc};
 
-use crate::l1::entry::Kept;
+use crate::l1::entry::Entry;
 
 pub(super) const WAYS: usize = 7;
 
@@ -12,20 +12,20 @@ pub(super) const WAYS: usize = 7;
 pub(super) struct Set {
     /// A byte of the hash of each way's key, and in the last byte a bit for each way that was used since others came.
     pub(super) prints: [u8; 8],
-    pub(super) ways: [Option<Arc<Kept>>; WAYS],
+    pub(super) ways: [Option<Arc<Entry>>; WAYS],
 }
 
 pub(super) const USED: usize = WAYS;
 
 impl Set {
     /// The way of an entry of the same key.
-    pub(super) fn same(&self, kept: &Kept) -> Option<usize> {
+    pub(super) fn same(&self, kept: &Entry) -> Option<usize> {
         let is_same = |way: &usize| self.ways[*way].as_ref().is_some_and(|there| there.is_same(kept));
         ways_with(self.prints, print(kept.key().hash())).find(is_same)
     }
 
     /// None if a newer one of its key has come, or too many others.
-    pub(super) fn place_for_old(&self, kept: &Kept) -> Option<usize> {
+    pub(super) fn place_for_old(&self, kept: &Entry) -> Option<usize> {
         if self.same(kept).is_none() { self.free() } else { None }
     }
 
@@ -34,21 +34,21 @@ impl Set {
     }
 
     /// Returns who was there.
-    pub(super) fn put(&mut self, way: usize, kept: Arc<Kept>) -> Option<Arc<Kept>> {
+    pub(super) fn put(&mut self, way: usize, kept: Arc<Entry>) -> Option<Arc<Entry>> {
         self.prints[way] = print(kept.key().hash());
         self.prints[USED] &= !(1 << way);
         self.ways[way].replace(kept)
     }
 
     /// Puts one that comes from another set into a free way.
-    pub(super) fn carry(&mut self, way: usize, kept: Arc<Kept>, was_used: bool) {
+    pub(super) fn carry(&mut self, way: usize, kept: Arc<Entry>, was_used: bool) {
         // Nobody is there.
         let _ = self.put(way, kept);
         self.prints[USED] |= u8::from(was_used) << way;
     }
 
     /// Those that were not used since this was last called.
-    pub(super) fn take_unused(&mut self) -> impl Iterator<Item = Arc<Kept>> {
+    pub(super) fn take_unused(&mut self) -> impl Iterator<Item = Arc<Entry>> {
         let used = mem::take(&mut self.prints[USED]);
         self.ways
             .iter_mut()

@@ -9,7 +9,7 @@ use super::{
     CALLS,
     set::{Set, USED, WAYS, print, ways_with},
 };
-use crate::l1::entry::Kept;
+use crate::l1::entry::Entry;
 
 pub(super) const FEWEST_SETS: usize = 16;
 /// 8 MiB in a thread that uses some hundred thousand entries, which weigh sixteen times as much, and more when it is full: then
@@ -67,7 +67,7 @@ impl Front {
 
     #[allow(clippy::inline_always, reason = "it is called at one place in each function")]
     #[inline(always)]
-    pub(super) fn find<T>(&mut self, hash: u64, mut take: impl FnMut(&Arc<Kept>) -> Option<T>) -> Option<T> {
+    pub(super) fn find<T>(&mut self, hash: u64, mut take: impl FnMut(&Arc<Entry>) -> Option<T>) -> Option<T> {
         loop {
             let place = place(hash, self.sets.len());
             let set = self.sets.get_mut(place)?;
@@ -109,7 +109,7 @@ impl Front {
     }
 
     /// Whoever had to leave for it.
-    pub(super) fn keep(&mut self, kept: &Arc<Kept>) -> Left {
+    pub(super) fn keep(&mut self, kept: &Arc<Entry>) -> Left {
         let (weight, mut left) = (u64::from(kept.weight), Left::default());
         self.share = self.share.max(kept.home().share());
         if weight > self.share / HEAVIEST {
@@ -149,7 +149,7 @@ impl Front {
     }
 
     /// Whether there is room for it now. If all that is looked at was used, nothing leaves until the next turn.
-    fn make_room(&mut self, kept: &Kept, left: &mut Vec<Arc<Kept>>) -> bool {
+    fn make_room(&mut self, kept: &Entry, left: &mut Vec<Arc<Entry>>) -> bool {
         for _ in 0..SWEPT {
             if self.has_room(kept) {
                 return true;
@@ -160,12 +160,12 @@ impl Front {
     }
 
     /// In this thread's share, or in what all may have together.
-    fn has_room(&self, kept: &Kept) -> bool {
+    fn has_room(&self, kept: &Entry) -> bool {
         let weight = u64::from(kept.weight);
         self.bytes + weight <= self.share || kept.home().may_hold(weight)
     }
 
-    fn count_out<'a>(&mut self, left: impl IntoIterator<Item = &'a Arc<Kept>>) {
+    fn count_out<'a>(&mut self, left: impl IntoIterator<Item = &'a Arc<Entry>>) {
         for kept in left {
             let weight = u64::from(kept.weight);
             self.entries -= 1;
@@ -175,14 +175,14 @@ impl Front {
     }
 
     /// All that there is.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = Arc<Kept>> {
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Arc<Entry>> {
         let sets = mem::take(&mut self.old).into_iter().chain(mem::take(&mut self.sets));
         let all = sets.flat_map(|set| set.ways).flatten();
         all.inspect(|kept| self.count_out([kept]))
     }
 
     /// What was not used in the next set since this was last asked: the algorithm is known as CLOCK.
-    fn thin_one(&mut self, left: &mut Vec<Arc<Kept>>) {
+    fn thin_one(&mut self, left: &mut Vec<Arc<Entry>>) {
         let before = left.len();
         self.hand = (self.hand + 1) % self.sets.len();
         left.extend(self.sets[self.hand].take_unused());
@@ -200,7 +200,7 @@ impl Front {
     }
 
     /// Parts the next few sets of a table that has grown: each into two, so that there is room.
-    fn part(&mut self, left: &mut Vec<Arc<Kept>>) {
+    fn part(&mut self, left: &mut Vec<Arc<Entry>>) {
         for _ in 0..SWEPT {
             let Some(Set { prints, ways }) = self.old.pop() else { break };
             for (way, kept) in ways.into_iter().enumerate().filter_map(|(way, kept)| Some((way, kept?))) {
@@ -221,7 +221,7 @@ impl Front {
     }
 
     /// What has left its tier, if that was asked for: of the next few sets.
-    pub(super) fn follow_calls(&mut self) -> Vec<Arc<Kept>> {
+    pub(super) fn follow_calls(&mut self) -> Vec<Arc<Entry>> {
         let calls = CALLS.load(Ordering::Acquire);
         if self.calls == calls {
             return Vec::new();
@@ -241,7 +241,7 @@ impl Front {
         left
     }
 
-    fn sweep(&mut self, left: &mut Vec<Arc<Kept>>) {
+    fn sweep(&mut self, left: &mut Vec<Arc<Entry>>) {
         let before = left.len();
         for _ in 0..SWEPT.min(self.unswept) {
             self.next = (self.next + 1) % self.sets.len();
@@ -257,8 +257,8 @@ impl Front {
 #[derive(Default)]
 pub(super) struct Left {
     /// As a rule there is no more than this.
-    one: Option<Arc<Kept>>,
-    others: Vec<Arc<Kept>>,
+    one: Option<Arc<Entry>>,
+    others: Vec<Arc<Entry>>,
 }
 
 #[inline]

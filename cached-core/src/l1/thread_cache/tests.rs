@@ -6,40 +6,40 @@ use super::{
     *,
 };
 use crate::{
-    coherence::{epoch::Marks, validity::Claim},
+    coherence::{epoch::Epochs, validity::Validity},
     key::{KeyRef, Part},
-    l1::entry::{Home, Parts},
-    telemetry::functions::Functions,
+    l1::entry::{EntryParts, MemoryBudget},
+    telemetry::functions::FunctionRegistry,
     tier::feed::Line,
-    value::erased::{Meta, Value},
+    value::erased::{Freshness, Value},
 };
 
-const SITE: Site = Site::prefix("x");
+const SITE: FunctionSpec = FunctionSpec::prefix("x");
 
-fn entry(home: &Arc<Home>, n: u32, weight: u32) -> Arc<Kept> {
-    let meta = Meta::new(0, Duration::ZERO, Duration::MAX, 0);
+fn entry(home: &Arc<MemoryBudget>, n: u32, weight: u32) -> Arc<Entry> {
+    let meta = Freshness::new(0, Duration::ZERO, Duration::MAX, 0);
     let (tags, line) = (Box::default(), Line::certain());
     let mut bytes = Vec::new();
-    Arc::new(Kept::new(Parts {
+    Arc::new(Entry::new(EntryParts {
         key: KeyRef::write(&mut bytes, &SITE, &Part(&n)).unwrap().owned(),
         home: home.clone(),
         slot: Arc::new(Value { meta, value: n }),
-        claim: Claim { mark: Marks::new().of("x"), tags, line, checked: 0 },
+        claim: Validity { mark: Epochs::new().of("x"), tags, line, checked: 0 },
         stamp: 0,
         rests_until: 0,
-        function: Functions::new().of(&SITE).clone(),
+        function: FunctionRegistry::new().of(&SITE).clone(),
         heat: None,
         weight,
     }))
 }
 
-fn is_found(kept: &Arc<Kept>, n: u32) -> bool {
-    let same = |found: &Arc<Kept>, _| Arc::ptr_eq(found, kept).then_some(());
+fn is_found(kept: &Arc<Entry>, n: u32) -> bool {
+    let same = |found: &Arc<Entry>, _| Arc::ptr_eq(found, kept).then_some(());
     find(&SITE, &Part(&n), same).is_some()
 }
 
 /// Whether it is found when all calls are followed: other tests call as well, at any moment.
-fn has(kept: &Arc<Kept>, n: u32) -> bool {
+fn has(kept: &Arc<Entry>, n: u32) -> bool {
     loop {
         come_by();
         let is_found = is_found(kept, n);
@@ -62,8 +62,8 @@ fn state<T>(read: impl FnOnce(&Front) -> T) -> T {
 
 #[test]
 fn what_is_kept_is_found_and_nothing_else() {
-    let home = Home::new(1 << 30);
-    let (one, other) = (entry(&home, 1, 100), entry(&Home::new(1 << 30), 1, 100));
+    let home = MemoryBudget::new(1 << 30);
+    let (one, other) = (entry(&home, 1, 100), entry(&MemoryBudget::new(1 << 30), 1, 100));
     assert!(!has(&one, 1));
     keep(&one);
     assert!(has(&one, 1) && !has(&one, 2));
@@ -97,7 +97,7 @@ fn all_ways_with_a_print_are_found_and_no_other_byte_is_one() {
 
 #[test]
 fn of_a_full_set_goes_what_was_not_used_since_others_came() {
-    let home = Home::new(1 << 30);
+    let home = MemoryBudget::new(1 << 30);
     let mut set = Set::default();
     for way in 0..WAYS {
         assert_eq!(set.free(), Some(way));
@@ -114,7 +114,7 @@ fn of_a_full_set_goes_what_was_not_used_since_others_came() {
 
 #[test]
 fn what_is_found_was_used() {
-    let home = Home::new(1 << 30);
+    let home = MemoryBudget::new(1 << 30);
     let kept = entry(&home, 1, 100);
     keep(&kept);
     let used = || state(|front| front.sets.iter().map(|set| set.prints[USED].count_ones()).sum::<u32>());
@@ -125,7 +125,7 @@ fn what_is_found_was_used() {
 
 #[test]
 fn it_grows_with_what_is_used_and_not_for_ever() {
-    let home = Home::new(1 << 30);
+    let home = MemoryBudget::new(1 << 30);
     let all: Vec<_> = (0..300_000).map(|n| entry(&home, n, 100)).collect();
     let share = |n: usize| {
         (0..8).for_each(|_| all[..n].iter().for_each(keep));
@@ -142,7 +142,7 @@ fn it_grows_with_what_is_used_and_not_for_ever() {
 #[test]
 fn what_is_used_often_stays_when_others_are_used_once() {
     const HOT: usize = 200;
-    let home = Home::new(1 << 30);
+    let home = MemoryBudget::new(1 << 30);
     let all: Vec<_> = (0..300_000).map(|n| entry(&home, n, 100)).collect();
     let mut lost = 0;
     for (n, kept) in all.iter().enumerate() {
@@ -165,7 +165,7 @@ fn what_is_used_often_stays_when_others_are_used_once() {
 #[test]
 fn a_thread_has_its_share_and_what_is_free_of_what_all_may_have() {
     const SHARE: u64 = 64 << 10;
-    let home = Home::new(16 * SHARE);
+    let home = MemoryBudget::new(16 * SHARE);
     assert_eq!(home.share(), SHARE);
     let heavy = entry(&home, 0, 5_000);
     keep(&heavy);
@@ -198,7 +198,7 @@ fn a_thread_has_its_share_and_what_is_free_of_what_all_may_have() {
 
 #[test]
 fn what_is_used_stays_when_others_have_to_leave_for_their_bytes() {
-    let home = Home::new(1 << 18);
+    let home = MemoryBudget::new(1 << 18);
     let all: Vec<_> = (0..10_000).map(|n| entry(&home, n, 200)).collect();
     let (hot, others) = all.split_at(10);
     hot.iter().for_each(keep);
@@ -219,10 +219,10 @@ fn what_is_used_stays_when_others_have_to_leave_for_their_bytes() {
 
 #[test]
 fn what_has_left_goes_when_that_is_asked() {
-    let home = Home::new(1 << 30);
+    let home = MemoryBudget::new(1 << 30);
     let all: Vec<_> = (0..60).map(|n| entry(&home, n, 100)).collect();
     all.iter().for_each(keep);
-    let held = |kept: &&Arc<Kept>| Arc::strong_count(kept) > 1;
+    let held = |kept: &&Arc<Entry>| Arc::strong_count(kept) > 1;
     let before = all.iter().filter(held).count();
     assert!(before > 30);
     all[..30].iter().for_each(|kept| kept.retire());
@@ -239,7 +239,7 @@ fn what_has_left_goes_when_that_is_asked() {
 
 #[test]
 fn of_many_a_few_sets_are_looked_through_at_a_time_and_all_in_the_end() {
-    let home = Home::new(1 << 30);
+    let home = MemoryBudget::new(1 << 30);
     let all: Vec<_> = (0..5_000).map(|n| entry(&home, n, 100)).collect();
     all.iter().for_each(keep);
     for kept in &all {
@@ -266,7 +266,7 @@ fn of_many_a_few_sets_are_looked_through_at_a_time_and_all_in_the_end() {
 
 #[test]
 fn while_the_table_grows_all_is_there_once_and_the_newest_of_each_key() {
-    let home = Home::new(1 << 30);
+    let home = MemoryBudget::new(1 << 30);
     let all: Vec<_> = (0..2_000).map(|n| entry(&home, n, 100)).collect();
     let mut next = all.iter();
     while state(|front| front.old.len() <= 2 * SWEPT) {
@@ -290,7 +290,7 @@ fn while_the_table_grows_all_is_there_once_and_the_newest_of_each_key() {
 
 #[test]
 fn what_was_used_is_known_to_be_when_the_table_has_grown() {
-    let home = Home::new(1 << 30);
+    let home = MemoryBudget::new(1 << 30);
     let all: Vec<_> = (0..2_000).map(|n| entry(&home, n, 100)).collect();
     let (before, after) = all.split_at(500);
     before.iter().for_each(keep);
@@ -309,7 +309,7 @@ fn what_was_used_is_known_to_be_when_the_table_has_grown() {
 
 #[test]
 fn what_has_left_is_found_when_the_table_grows_meanwhile() {
-    let home = Home::new(1 << 30);
+    let home = MemoryBudget::new(1 << 30);
     let all: Vec<_> = (0..2_000).map(|n| entry(&home, n, 100)).collect();
     let (before, after) = all.split_at(890);
     before.iter().for_each(keep);
@@ -330,7 +330,7 @@ fn what_has_left_is_found_when_the_table_grows_meanwhile() {
 
 #[test]
 fn what_has_left_is_counted_once_and_until_nobody_holds_it() {
-    let home = Home::new(1 << 30);
+    let home = MemoryBudget::new(1 << 30);
     let (one, other) = (entry(&home, 1, 100), entry(&home, 2, 7));
     keep(&one);
     one.retire();
@@ -346,7 +346,7 @@ fn what_has_left_is_counted_once_and_until_nobody_holds_it() {
 
 #[test]
 fn no_large_key_stays_in_the_buffer() {
-    let home = Home::new(1 << 30);
+    let home = MemoryBudget::new(1 << 30);
     let kept = entry(&home, 1, 100);
     keep(&kept);
     // Sorted in the buffer, as a text alone would never be in it.

@@ -13,7 +13,7 @@ use crate::{
         clock::{Nanos, nanos},
         race::{Either, either, within},
     },
-    coherence::validity::Claim,
+    coherence::validity::Validity,
     l2::shared::Shared,
     tier::{TagAsk, Tier, Token},
 };
@@ -27,7 +27,7 @@ pub(super) struct Keeper<W> {
     pub(super) name: String,
     pub(super) token: Token,
     /// What the load stands on.
-    pub(super) claim: Claim,
+    pub(super) claim: Validity,
     /// For how long the generations of its tags are kept from each renewal on.
     pub(super) keep: Duration,
     /// When they were last renewed.
@@ -99,7 +99,7 @@ impl<W: Fn() -> bool> Keeper<W> {
 }
 
 /// Waits until something is said about a tag.
-async fn any_tag_ended(claim: &Claim) {
+async fn any_tag_ended(claim: &Validity) {
     let mut listening: Vec<_> = claim.tags.iter().map(|(tag, _)| Box::pin(tag.listen().moved())).collect();
     poll_fn(|cx| {
         let is_over = listening.iter_mut().any(|one| one.as_mut().poll(cx).is_ready());

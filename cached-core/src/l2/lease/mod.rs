@@ -14,15 +14,15 @@ use crate::{
         clock::{Nanos, nanos},
         planted::planted,
     },
-    coherence::{epoch::Mark, validity::Claim},
+    coherence::{epoch::Epoch, validity::Validity},
     error::{shared::SharedLoadError, tier::TierError},
-    key::entry_key::Name,
+    key::entry_key::SharedKey,
     l2::{
         note,
         returning::Return,
         shared::{Fill, Life, Shared},
     },
-    telemetry::{functions::Function, span::Span, stats::Count, step::Step},
+    telemetry::{functions::FunctionMetrics, span::Span, stats::Count, step::TimedSpan},
     tier::{
         Ask, Filled, LARGE_VALUE, LeaseClaim, Moment, Note, Record, Stamp, TagAsk, Take, Tier, TierFill,
         Token, budget::Budget, feed::Line,
@@ -33,12 +33,12 @@ use crate::{
 /// Held from before a load until its value is stored. While it is held, it is renewed; dropped before, it is given back.
 pub(crate) struct Lease {
     shared: Arc<Shared>,
-    name: Name,
+    name: SharedKey,
     token: Token,
     /// What was true when the lease was taken, before the load.
-    pub(crate) claim: Claim,
+    pub(crate) claim: Validity,
     /// When it was taken, for tags that only the value tells; and whether this process has heard of any tag since.
-    since: Option<(Moment, Arc<Mark>)>,
+    since: Option<(Moment, Arc<Epoch>)>,
     /// Until when the generations of the tags are kept at least.
     tags_kept: Nanos,
     keeper: Option<AbortHandle>,
@@ -50,9 +50,9 @@ pub(crate) struct Lease {
 /// What became of a value.
 pub(crate) enum Verdict {
     /// The shared tier has it, and this process may keep it on this claim.
-    Stored(Claim),
+    Stored(Validity),
     /// The shared tier cannot hold it and has a stub instead, on which this process may keep it.
-    Stubbed(Claim),
+    Stubbed(Validity),
     /// An invalidation overtook the load.
     Rejected,
     /// It is not known: what the load stood on still holds, or does not.
@@ -65,7 +65,7 @@ impl Lease {
     }
 
     /// Dead when this process has heard since before the load that some tag was invalidated.
-    pub(crate) fn any_tag(&self) -> Option<Arc<Mark>> {
+    pub(crate) fn any_tag(&self) -> Option<Arc<Epoch>> {
         self.since.as_ref().map(|(_, any_tag)| any_tag.clone())
     }
 
@@ -86,7 +86,7 @@ impl Lease {
         if let Some(renewed) = renewed
             && shared.tier.renew(&name.text, *token, shared.lease).await.unwrap_or(true)
         {
-            self.claim = Claim { mark: renewed.mark, tags: renewed.tags, ..self.claim.clone() };
+            self.claim = Validity { mark: renewed.mark, tags: renewed.tags, ..self.claim.clone() };
             return Some(self);
         }
         let Self { shared, name, token, .. } = &self;
@@ -134,11 +134,11 @@ impl Lease {
         &mut self,
         fill: Fill,
         value_tags: &[String],
-        function: &Function,
+        function: &FunctionMetrics,
         budget: Budget,
-        stand_on: impl Fn(&Claim),
+        stand_on: impl Fn(&Validity),
     ) -> Verdict {
-        let mut step = Step::begin(Span::fill(function.name()), &self.shared.clock);
+        let mut step = TimedSpan::begin(Span::fill(function.name()), &self.shared.clock);
         let verdict = step.around(self.try_fill(fill, value_tags, function, budget, stand_on)).await;
         step.end(match &verdict {
             Ok(Verdict::Stored(_)) => "stored",
@@ -161,9 +161,9 @@ impl Lease {
         &mut self,
         fill: Fill,
         value_tags: &[String],
-        function: &Function,
+        function: &FunctionMetrics,
         budget: Budget,
-        stand_on: impl Fn(&Claim),
+        stand_on: impl Fn(&Validity),
     ) -> Result<Verdict, TierError> {
         let (life, created_ms) = (fill.life, fill.created_ms);
         if !value_tags.is_empty() {
@@ -221,7 +221,7 @@ impl Lease {
             function.say_untaken(length, &why);
             (asked, filled, is_stub) = (again, Ok(stubbed), true);
         }
-        let keep: fn(Claim) -> Verdict = if is_stub { Verdict::Stubbed } else { Verdict::Stored };
+        let keep: fn(Validity) -> Verdict = if is_stub { Verdict::Stubbed } else { Verdict::Stored };
         let mut filled = filled?;
         // Stored or not, the lease is no more.
         self.is_over = true;
@@ -235,7 +235,7 @@ impl Lease {
             // looked at the key only.
             return Ok(self.look_again().await?.map_or(Verdict::Rejected, keep));
         }
-        let claim = Claim { checked: asked, line: filled.line, ..self.claim.clone() };
+        let claim = Validity { checked: asked, line: filled.line, ..self.claim.clone() };
         if claim.is_intact() {
             return Ok(keep(claim));
         }
@@ -273,7 +273,7 @@ impl Lease {
         Some((asked, self.shared.tier.fill_within(vec![fill], budget)))
     }
 
-    async fn look_again(&self) -> Result<Option<Claim>, TierError> {
+    async fn look_again(&self) -> Result<Option<Validity>, TierError> {
         look_again(&self.shared, &self.name.text, &self.claim, self.stamp()).await
     }
 
@@ -303,7 +303,7 @@ impl Lease {
     }
 
     /// It is not known whether the value was stored, or it cannot be. What the value may be served on in this process.
-    pub(crate) fn leave(mut self) -> Claim {
+    pub(crate) fn leave(mut self) -> Validity {
         self.let_go();
         let (shared, name, token) = (self.shared.clone(), self.name.text.clone(), self.token);
         self.shared.background.spawn(async move {
@@ -315,9 +315,9 @@ impl Lease {
 
     /// On what the value may be served in this process while it is not known, or not so, that the shared tier has it. What
     /// is said of the leases of others is not about it.
-    pub(crate) fn here_only(&self) -> Claim {
+    pub(crate) fn here_only(&self) -> Validity {
         let mark = self.shared.own_mark(&self.name.text);
-        Claim { mark, ..self.claim.silenced(self.shared.clock.now()) }
+        Validity { mark, ..self.claim.silenced(self.shared.clock.now()) }
     }
 
     /// Says that it is about to be given back, before followers have the result: one of them may call again at once.
@@ -384,9 +384,9 @@ impl Drop for Lease {
 pub(crate) async fn look_again(
     shared: &Arc<Shared>,
     name: &str,
-    claim: &Claim,
+    claim: &Validity,
     stamp: Stamp,
-) -> Result<Option<Claim>, TierError> {
+) -> Result<Option<Validity>, TierError> {
     let tags = claim.tag_keys();
     let renewed = shared.silent_claim(name, &tags);
     // What could not be told is not in the tier.
@@ -400,17 +400,17 @@ pub(crate) async fn look_again(
         return Ok(None);
     }
     let renewed = renewed.with_generations(claim.generations());
-    Ok(Some(Claim { line: seen.line, ..renewed }))
+    Ok(Some(Validity { line: seen.line, ..renewed }))
 }
 
 /// `claim` with tags that were not known before the load, if none of them was invalidated since that moment.
 pub(crate) async fn adopt(
     shared: &Arc<Shared>,
-    claim: &Claim,
+    claim: &Validity,
     since: Moment,
     tags: &[String],
     keep: Duration,
-) -> Result<Option<Claim>, TierError> {
+) -> Result<Option<Validity>, TierError> {
     let marks: Vec<_> = tags.iter().map(|tag| shared.mark(tag)).collect();
     // Only then: what could not be told was remembered before the marks were ended.
     if shared.pending.is_about(tags.iter().map(String::as_str)) {
@@ -425,7 +425,7 @@ pub(crate) async fn adopt(
         None => return Ok(None),
     };
     let known = claim.tags.iter().cloned();
-    Ok(Some(Claim {
+    Ok(Some(Validity {
         tags: known.chain(marks.into_iter().zip(generations)).collect(),
         line: Line::joined([claim.line.clone(), adopted.line]),
         ..claim.clone()
@@ -434,7 +434,7 @@ pub(crate) async fn adopt(
 
 /// What was said may have been about the tag's making, as a tier may tell one of one's own words. The claim with new marks
 /// if the tags are the same, or if nobody can say; then the fill finds out.
-async fn ask_tags_again(shared: &Arc<Shared>, claim: &Claim) -> Option<Claim> {
+async fn ask_tags_again(shared: &Arc<Shared>, claim: &Validity) -> Option<Validity> {
     let tags = claim.tag_keys();
     let marked = shared.silent_claim(claim.mark.name(), &tags).with_generations(claim.generations());
     match shared.tier.look(&[], &tags).await {
@@ -473,10 +473,10 @@ impl<'a> Pledge<'a> {
     /// The generations of the tags are kept for `keep` from before the question on.
     pub(crate) fn granted(
         mut self,
-        name: Name,
-        claim: Claim,
+        name: SharedKey,
+        claim: Validity,
         keep: Duration,
-        since: Option<(Moment, Arc<Mark>)>,
+        since: Option<(Moment, Arc<Epoch>)>,
     ) -> Lease {
         self.is_open = false;
         let (shared, token) = (self.shared.clone(), self.token);

@@ -41,8 +41,8 @@ impl World {
         let wanted = LeaseClaim { key: KEY, token, lease, take: Take::Free };
         let ask = TagAsk { keys: tags, keep: MINUTE, more: false };
         let leased = self.shared.tier.lease(&[wanted], ask).await.unwrap();
-        let claim = Claim { line: leased.line, ..claim }.with_generations(leased.generations);
-        let name = Name { text: KEY.to_owned(), check: [0; 16], schema: 0 };
+        let claim = Validity { line: leased.line, ..claim }.with_generations(leased.generations);
+        let name = SharedKey { text: KEY.to_owned(), check: [0; 16], schema: 0 };
         pledge.granted(name, claim, MINUTE, None)
     }
 

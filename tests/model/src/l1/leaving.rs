@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::value::erased::Slot;
+use crate::value::erased::ErasedValue;
 
 #[derive(Debug)]
 pub struct Leaving;
@@ -13,4 +13,4 @@ impl Leaving {
     }
 }
 
-pub(crate) fn leave(_: &Arc<dyn Slot>) {}
+pub(crate) fn leave(_: &Arc<dyn ErasedValue>) {}

@@ -4,25 +4,25 @@ use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     base::clock::Nanos,
-    coherence::validity::Claim,
+    coherence::validity::Validity,
     key::{BuildPrehashed, Key, KeyHasher, KeyRef},
     l1::{
-        entry::{Home, Kept, Parts},
+        entry::{Entry, EntryParts, MemoryBudget},
         hot_keys::HotKeys,
     },
-    spec::Site,
+    spec::FunctionSpec,
     sync::{Mutex, MutexGuard},
-    telemetry::{event::SharedObservers, functions::Functions},
+    telemetry::{event::SharedObservers, functions::FunctionRegistry},
     tier::Stamp,
-    value::erased::Slot,
+    value::erased::ErasedValue,
 };
 
-type Slots = HashMap<Key, Arc<Kept>, BuildPrehashed>;
+type Slots = HashMap<Key, Arc<Entry>, BuildPrehashed>;
 
 pub(crate) struct L1 {
     slots: Mutex<Slots>,
-    home: Arc<Home>,
-    functions: Arc<Functions>,
+    home: Arc<MemoryBudget>,
+    functions: Arc<FunctionRegistry>,
     hot_keys: HotKeys,
 }
 
@@ -31,11 +31,11 @@ impl L1 {
         max_bytes: u64,
         _: &SharedObservers,
         _: &Arc<dyn KeyHasher>,
-        functions: &Arc<Functions>,
+        functions: &Arc<FunctionRegistry>,
     ) -> Self {
         Self {
             slots: Mutex::default(),
-            home: Home::new(max_bytes),
+            home: MemoryBudget::new(max_bytes),
             functions: functions.clone(),
             hot_keys: HotKeys::default(),
         }
@@ -46,7 +46,7 @@ impl L1 {
         None
     }
 
-    pub(crate) fn home(&self) -> &Arc<Home> {
+    pub(crate) fn home(&self) -> &Arc<MemoryBudget> {
         &self.home
     }
 
@@ -58,12 +58,19 @@ impl L1 {
         self.slots().contains_key(key)
     }
 
-    pub(crate) fn get(&self, _: &Site, key: KeyRef<'_>, _: Nanos) -> Option<Arc<Kept>> {
+    pub(crate) fn get(&self, _: &FunctionSpec, key: KeyRef<'_>, _: Nanos) -> Option<Arc<Entry>> {
         self.slots().get(&key.owned()).cloned()
     }
 
-    pub(crate) fn insert(&self, site: &Site, key: &Key, slot: Arc<dyn Slot>, claim: Claim, stamp: Stamp) {
-        let kept = Kept::new(Parts {
+    pub(crate) fn insert(
+        &self,
+        site: &FunctionSpec,
+        key: &Key,
+        slot: Arc<dyn ErasedValue>,
+        claim: Validity,
+        stamp: Stamp,
+    ) {
+        let kept = Entry::new(EntryParts {
             key: key.clone(),
             home: self.home.clone(),
             slot,
@@ -100,7 +107,7 @@ impl L1 {
     }
 }
 
-fn retire(kept: Option<Arc<Kept>>) {
+fn retire(kept: Option<Arc<Entry>>) {
     if let Some(kept) = kept {
         kept.retire();
     }

@@ -15,12 +15,12 @@ use super::{Act, Orders, block_on, explore, lock, together};
 use crate::{
     api::keyspace::{Keyspace, LoadError},
     cache::{Cache, builder::CacheBuilder},
-    call::{Prepared, control::CacheControl, load::Load},
+    call::{PreparedCall, control::CacheControl, load::Load},
     key::Part,
     redis::Redis,
-    spec::Site,
+    spec::FunctionSpec,
     testing::ManualClock,
-    value::policy::Typed,
+    value::policy::TypedPolicy,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -114,20 +114,22 @@ impl Process {
 
     /// A call with a tag.
     fn call_tagged(&self) -> u64 {
-        let (shape, site) = (Typed::<u64, Infallible, u64>::plain().shared(), Site::prefix("tagged"));
-        let mut call = Prepared::new(&self.cache, &site, &Part(&7), || 1);
+        let (shape, site) =
+            (TypedPolicy::<u64, Infallible, u64>::plain().shared(), FunctionSpec::prefix("tagged"));
+        let mut call = PreparedCall::new(&self.cache, &site, &Part(&7), || 1);
         call.add_tags(|tags| tags.tag(&Part(&1)));
         self.run(call, shape)
     }
 
     /// A call whose value tells the same tag.
     fn call_telling(&self) -> u64 {
-        let (shape, site) = (Typed::<u64, Infallible, u64>::plain().shared(), Site::prefix("telling"));
-        let call = Prepared::new(&self.cache, &site, &Part(&7), || 1);
+        let (shape, site) =
+            (TypedPolicy::<u64, Infallible, u64>::plain().shared(), FunctionSpec::prefix("telling"));
+        let call = PreparedCall::new(&self.cache, &site, &Part(&7), || 1);
         self.run(call, shape.tags_from(|_| vec![crate::tag!("{}", 1)]))
     }
 
-    fn run(&self, call: Prepared, shape: Typed<u64, Infallible, u64>) -> u64 {
+    fn run(&self, call: PreparedCall, shape: TypedPolicy<u64, Infallible, u64>) -> u64 {
         let load = Load::Inline(async { self.world.load() });
         let Ok(reply) = block_on(call.run(CacheControl::ttl(HOUR).terms, Arc::new(shape), load)) else {
             panic!("loads do not panic");

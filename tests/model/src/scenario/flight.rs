@@ -17,10 +17,10 @@ use loom::sync::Mutex;
 
 use super::{Act, Orders, block_on, explore, lock, together};
 use crate::{
-    flight::{Arrival, Flights, Landing, Leader, Role},
+    flight::{FlightResult, Flights, FollowOutcome, Leader, Role},
     key::{Key, KeyRef},
-    spec::Site,
-    value::erased::{Meta, Slot, Value},
+    spec::FunctionSpec,
+    value::erased::{ErasedValue, Freshness, Value},
 };
 
 /// The flights, one entry of L1, and what its load finds.
@@ -36,7 +36,7 @@ impl Process {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             flights: Arc::new(Flights::new()),
-            key: KeyRef::write(&mut Vec::new(), &Site::prefix("x"), &()).unwrap().owned(),
+            key: KeyRef::write(&mut Vec::new(), &FunctionSpec::prefix("x"), &()).unwrap().owned(),
             l1: Mutex::default(),
             truth: Mutex::new(1),
             loads: AtomicUsize::new(0),
@@ -53,10 +53,10 @@ impl Process {
                 Role::Lead(leader) => leader,
                 Role::Recurse => panic!("nobody calls itself"),
                 Role::Follow(follower) => match block_on(follower) {
-                    Arrival::Lead(leader) => leader,
-                    Arrival::Superseded => continue,
-                    Arrival::Landed(Landing::Shared(slot)) => return value(&*slot),
-                    Arrival::Landed(_) => panic!("no load failed"),
+                    FollowOutcome::Lead(leader) => leader,
+                    FollowOutcome::Superseded => continue,
+                    FollowOutcome::Landed(FlightResult::Shared(slot)) => return value(&*slot),
+                    FollowOutcome::Landed(_) => panic!("no load failed"),
                 },
             };
             // The flight before this one may have ended between the look into L1 and the join.
@@ -85,11 +85,11 @@ impl Process {
     }
 }
 
-fn slot(value: u64) -> Arc<dyn Slot> {
-    Arc::new(Value { meta: Meta::new(0, Duration::ZERO, Duration::MAX, 0), value })
+fn slot(value: u64) -> Arc<dyn ErasedValue> {
+    Arc::new(Value { meta: Freshness::new(0, Duration::ZERO, Duration::MAX, 0), value })
 }
 
-fn value(slot: &dyn Slot) -> u64 {
+fn value(slot: &dyn ErasedValue) -> u64 {
     let slot: &dyn Any = slot;
     slot.downcast_ref::<Value<u64>>().expect("all values are numbers").value
 }
@@ -183,7 +183,7 @@ fn end(leader: Leader, how: End) {
             let load = leader.watch(async { resume_unwind(Box::new("no")) });
             let panicked: Result<(), _> = block_on(load);
             assert!(panicked.is_err());
-            leader.fail(Landing::Panicked);
+            leader.fail(FlightResult::Panicked);
         }
     }
 }
@@ -199,13 +199,13 @@ fn losers(how: [Option<End>; 3]) -> usize {
                 Role::Lead(leader) => leader,
                 Role::Recurse => panic!("nobody calls itself"),
                 Role::Follow(follower) => match block_on(follower) {
-                    Arrival::Lead(leader) => {
+                    FollowOutcome::Lead(leader) => {
                         promoted.fetch_add(1, Ordering::Relaxed);
                         leader
                     }
-                    Arrival::Superseded => panic!("nobody invalidates"),
-                    Arrival::Landed(Landing::Shared(_)) => return,
-                    Arrival::Landed(_) => {
+                    FollowOutcome::Superseded => panic!("nobody invalidates"),
+                    FollowOutcome::Landed(FlightResult::Shared(_)) => return,
+                    FollowOutcome::Landed(_) => {
                         assert_eq!(failed.load(Ordering::Relaxed), 2, "there is a second try, and no third");
                         return;
                     }

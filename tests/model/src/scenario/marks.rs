@@ -7,12 +7,12 @@ use loom::sync::Mutex;
 use super::{Act, Orders, block_on, explore, lock, together};
 use crate::{
     base::clock::Nanos,
-    coherence::{epoch::Marks, validity::Claim},
+    coherence::{epoch::Epochs, validity::Validity},
     flight::{Flights, Role},
     key::KeyRef,
-    spec::Site,
+    spec::FunctionSpec,
     tier::feed::Line,
-    value::erased::{Meta, Value},
+    value::erased::{Freshness, Value},
 };
 
 const NAME: &str = "ns:a";
@@ -31,9 +31,9 @@ struct Server {
 /// whether it came before the answer, after it, or after the entry.
 pub fn what_was_read_before_a_word_does_not_stand_after_it() {
     explore("what was read before a word does not stand after it", Orders::Every, || {
-        let marks = Marks::new();
+        let marks = Epochs::new();
         let server = Arc::new(Mutex::new(Server { value: 1, is_read: false }));
-        let l1 = Arc::new(Mutex::new(None::<(u64, Claim)>));
+        let l1 = Arc::new(Mutex::new(None::<(u64, Validity)>));
         let read = || -> Act {
             let (marks, server, l1) = (marks.clone(), server.clone(), l1.clone());
             Box::new(move || {
@@ -69,17 +69,17 @@ pub fn what_was_read_before_a_word_does_not_stand_after_it() {
 }
 
 /// On its own name and a tag.
-fn claim(marks: &Arc<Marks>) -> Claim {
-    Claim { mark: marks.of(NAME), tags: [(marks.of(TAG), 1)].into(), line: Line::certain(), checked: NOW }
+fn claim(marks: &Arc<Epochs>) -> Validity {
+    Validity { mark: marks.of(NAME), tags: [(marks.of(TAG), 1)].into(), line: Line::certain(), checked: NOW }
 }
 
 /// A word that comes while a load begins: the load learns that it has nothing to stand on, or it is overtaken.
 pub fn a_load_hears_of_a_word_or_is_overtaken() {
     explore("a load hears of a word or is overtaken", Orders::Every, || {
         let (marks, flights, key) = (
-            Marks::new(),
+            Epochs::new(),
             Arc::new(Flights::new()),
-            KeyRef::write(&mut Vec::new(), &Site::prefix("x"), &()).unwrap().owned(),
+            KeyRef::write(&mut Vec::new(), &FunctionSpec::prefix("x"), &()).unwrap().owned(),
         );
         let claim = claim(&marks);
         let Role::Lead(leader) = flights.join(&key, false) else { panic!("nobody else leads") };
@@ -98,7 +98,7 @@ pub fn a_load_hears_of_a_word_or_is_overtaken() {
         together([begin, say(TAG), say(NAME)]);
         let (stands, leader) = result.lock().expect("nobody panics").take().expect("it has begun");
         let slot = Arc::new(Value {
-            meta: Meta::new(0, std::time::Duration::ZERO, std::time::Duration::MAX, 0),
+            meta: Freshness::new(0, std::time::Duration::ZERO, std::time::Duration::MAX, 0),
             value: 1,
         });
         assert!(!(leader.land(slot, || ()) && stands), "it was not told");
@@ -108,7 +108,7 @@ pub fn a_load_hears_of_a_word_or_is_overtaken() {
 /// A mark that is dropped does not take along the one that came in its place.
 pub fn a_mark_that_is_dropped_leaves_the_next_one() {
     explore("a mark that is dropped leaves the next one", Orders::Every, || {
-        let marks = Marks::new();
+        let marks = Epochs::new();
         let old = marks.of(NAME);
         let next = |is_said: bool| -> Act {
             let marks = marks.clone();
@@ -129,7 +129,7 @@ pub fn a_mark_that_is_dropped_leaves_the_next_one() {
 pub fn who_listens_before_he_looks_is_woken() {
     explore("who listens before he looks is woken", Orders::Every, || {
         for is_said in [false, true] {
-            let (marks, is_there) = (Marks::new(), Arc::new(Mutex::new(false)));
+            let (marks, is_there) = (Epochs::new(), Arc::new(Mutex::new(false)));
             let wait: Act = {
                 let (marks, is_there) = (marks.clone(), is_there.clone());
                 Box::new(move || {

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use loom::sync::Mutex;
 
 use super::{Act, Orders, explore, lock, together};
-use crate::coherence::outbox::{Pending, Word};
+use crate::coherence::outbox::{Outbox, OutboxItem};
 
 /// A name is free to be read only when the tier was told after the last word about it.
 pub fn what_is_not_told_is_not_read() {
     explore("what is not told is not read", Orders::Preemptions(5), || {
-        let pending = Arc::new(Pending::default());
+        let pending = Arc::new(Outbox::default());
         // For each of two who say something: what the tier has is older than that.
         let outdated = Arc::new(Mutex::new([false; 2]));
-        let word = || Word::Key("ns:a".to_owned());
+        let word = || OutboxItem::Key("ns:a".to_owned());
         let say = |who: usize| -> Act {
             let (pending, outdated) = (pending.clone(), outdated.clone());
             Box::new(move || {
