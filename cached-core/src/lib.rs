@@ -54,11 +54,12 @@ pub use telemetry::{
     stats::{FunctionStats, Stats},
 };
 pub use tier::{
-    Adopted, Ask, Attachment, Filled, Grant, LARGE_VALUE, LeaseClaim, Leased, Moment, Note, Record, Seen,
-    Stamp, Stored, TagAsk, Take, Tier, TierFill, Token, Watcher,
+    Attachment, ChangeListener, Filled, Found, JournalPosition, LARGE_VALUE, LeaseMode, LeaseReply,
+    LeaseRequest, LeaseToken, Leased, Lookup, Note, Record, Revision, Stored, TagRequest, TagsClaimed, Tier,
+    TierFill,
     budget::Budget,
     cause::{CertificateFault, TierCause},
-    feed::Line,
+    feed::ChangeFeed,
     health::{TierHealth, TierState},
     none::NoTier,
 };

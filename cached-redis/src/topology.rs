@@ -2,7 +2,7 @@
 
 use std::{ops::Deref, sync::Arc};
 
-use cached_core::{Attachment, Budget, Line, TierCause, TierError};
+use cached_core::{Attachment, Budget, ChangeFeed, TierCause, TierError};
 use redis::RedisResult;
 use tokio::sync::watch;
 
@@ -145,7 +145,7 @@ impl Way {
     }
 
     /// What came over this line does not fit the questions.
-    pub(crate) fn distrust(&self, line: &Line) {
+    pub(crate) fn distrust(&self, line: &ChangeFeed) {
         self.nodes().iter().for_each(|node| node.distrust(line));
     }
 
@@ -223,7 +223,7 @@ impl Way {
         &self,
         answers: Answers,
         read: impl FnOnce(Replies) -> RedisResult<T>,
-    ) -> Result<(T, Arc<Line>), TierError> {
+    ) -> Result<(T, Arc<ChangeFeed>), TierError> {
         let Answers { replies, line } = answers;
         let understood = read(replies).map_err(|error| {
             let Failure { error, verdict } = error.into();

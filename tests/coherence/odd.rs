@@ -10,8 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use cached_aside::{
-    Adopted, Ask, Attachment, Budget, Filled, LARGE_VALUE, LeaseClaim, Leased, Line, Moment, Record, Seen,
-    TagAsk, Tier, TierError, TierFill, Token, testing::FakeTier,
+    Attachment, Budget, ChangeFeed, Filled, Found, JournalPosition, LARGE_VALUE, LeaseRequest, LeaseToken,
+    Leased, Lookup, Record, TagRequest, TagsClaimed, Tier, TierError, TierFill, testing::FakeTier,
 };
 
 /// `full`: it refuses leases, as a Redis at maxmemory does. `deaf`: it tells nothing (RESP2). `keeps`: it refuses to delete.
@@ -38,8 +38,8 @@ impl Odd {
         self.1.budgets.lock().unwrap().push((what, budget));
     }
 
-    fn line(&self, line: Arc<Line>) -> Arc<Line> {
-        if self.1.deaf.load(SeqCst) { Line::silent() } else { line }
+    fn line(&self, line: Arc<ChangeFeed>) -> Arc<ChangeFeed> {
+        if self.1.deaf.load(SeqCst) { ChangeFeed::silent() } else { line }
     }
 }
 
@@ -51,18 +51,22 @@ impl Tier for Odd {
     fn ready(&self) -> bool {
         self.0.ready() && !self.1.shy.load(SeqCst)
     }
-    async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
+    async fn look(&self, asks: &[Lookup<'_>], tags: &[String]) -> Result<Found, TierError> {
         let seen = self.0.look(asks, tags).await?;
-        Ok(Seen { line: self.line(seen.line), ..seen })
+        Ok(Found { line: self.line(seen.line), ..seen })
     }
-    async fn look_at_within(&self, key: &str, budget: Budget) -> Result<(Record, Arc<Line>), TierError> {
+    async fn look_at_within(
+        &self,
+        key: &str,
+        budget: Budget,
+    ) -> Result<(Record, Arc<ChangeFeed>), TierError> {
         self.note("look", budget);
         self.look_at(key).await
     }
     async fn lease_within(
         &self,
-        claims: &[LeaseClaim<'_>],
-        tags: TagAsk<'_>,
+        claims: &[LeaseRequest<'_>],
+        tags: TagRequest<'_>,
         budget: Budget,
     ) -> Result<Leased, TierError> {
         self.note("lease", budget);
@@ -72,7 +76,7 @@ impl Tier for Odd {
         self.note("fill", budget);
         self.fill(fills).await
     }
-    async fn lease(&self, claims: &[LeaseClaim<'_>], tags: TagAsk<'_>) -> Result<Leased, TierError> {
+    async fn lease(&self, claims: &[LeaseRequest<'_>], tags: TagRequest<'_>) -> Result<Leased, TierError> {
         if self.1.full.load(SeqCst) {
             return Err(TierError::Refused("OOM".to_owned()));
         }
@@ -80,9 +84,14 @@ impl Tier for Odd {
         let leased = self.0.lease(claims, tags).await?;
         Ok(Leased { line: self.line(leased.line), ..leased })
     }
-    async fn adopt(&self, tags: &[String], keep: Duration, since: Moment) -> Result<Adopted, TierError> {
+    async fn adopt(
+        &self,
+        tags: &[String],
+        keep: Duration,
+        since: JournalPosition,
+    ) -> Result<TagsClaimed, TierError> {
         let adopted = self.0.adopt(tags, keep, since).await?;
-        Ok(Adopted { line: self.line(adopted.line), ..adopted })
+        Ok(TagsClaimed { line: self.line(adopted.line), ..adopted })
     }
     async fn fill(&self, fills: Vec<TierFill>) -> Result<Filled, TierError> {
         let bytes = fills.iter().map(|fill| fill.bytes.len());
@@ -93,10 +102,10 @@ impl Tier for Odd {
         let filled = self.0.fill(fills).await?;
         Ok(Filled { line: self.line(filled.line), ..filled })
     }
-    async fn renew(&self, key: &str, token: Token, lease: Duration) -> Result<bool, TierError> {
+    async fn renew(&self, key: &str, token: LeaseToken, lease: Duration) -> Result<bool, TierError> {
         self.0.renew(key, token, lease).await
     }
-    async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError> {
+    async fn release(&self, key: &str, token: LeaseToken, is_failed: bool) -> Result<bool, TierError> {
         self.0.release(key, token, is_failed).await
     }
     async fn delete(&self, keys: &[String], tags: &[String]) -> Result<(), TierError> {

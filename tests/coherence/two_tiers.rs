@@ -9,8 +9,9 @@ use std::{
 };
 
 use cached_aside::{
-    Adopted, Ask, Cache, CacheBuilder, CacheControl, CacheOutcome, Filled, Layer, LeaseClaim, Leased, Mode,
-    Moment, Reason, Seen, Tag, TagAsk, Tier, TierError, TierFill, Token, cached, tag,
+    Cache, CacheBuilder, CacheControl, CacheOutcome, Filled, Found, JournalPosition, Layer, LeaseRequest,
+    LeaseToken, Leased, Lookup, Mode, Reason, Tag, TagRequest, TagsClaimed, Tier, TierError, TierFill,
+    cached, tag,
     testing::{CountedLoad, FakeTier, ManualClock},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -758,22 +759,27 @@ async fn a_tier_that_panics_is_a_miss() {
     struct Broken;
     #[async_trait::async_trait]
     impl Tier for Broken {
-        async fn look(&self, _: &[Ask<'_>], _: &[String]) -> Result<Seen, TierError> {
+        async fn look(&self, _: &[Lookup<'_>], _: &[String]) -> Result<Found, TierError> {
             panic!("look")
         }
-        async fn lease(&self, _: &[LeaseClaim<'_>], _: TagAsk<'_>) -> Result<Leased, TierError> {
+        async fn lease(&self, _: &[LeaseRequest<'_>], _: TagRequest<'_>) -> Result<Leased, TierError> {
             panic!("lease")
         }
-        async fn adopt(&self, _: &[String], _: Duration, _: Moment) -> Result<Adopted, TierError> {
+        async fn adopt(
+            &self,
+            _: &[String],
+            _: Duration,
+            _: JournalPosition,
+        ) -> Result<TagsClaimed, TierError> {
             panic!("adopt")
         }
         async fn fill(&self, _: Vec<TierFill>) -> Result<Filled, TierError> {
             panic!("fill")
         }
-        async fn renew(&self, _: &str, _: Token, _: Duration) -> Result<bool, TierError> {
+        async fn renew(&self, _: &str, _: LeaseToken, _: Duration) -> Result<bool, TierError> {
             panic!("renew")
         }
-        async fn release(&self, _: &str, _: Token, _: bool) -> Result<bool, TierError> {
+        async fn release(&self, _: &str, _: LeaseToken, _: bool) -> Result<bool, TierError> {
             panic!("release")
         }
         async fn delete(&self, _: &[String], _: &[String]) -> Result<(), TierError> {

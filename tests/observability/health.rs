@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use async_trait::async_trait;
 use cached_aside::{
-    Adopted, Ask, Attachment, Cache, Filled, Health, LeaseClaim, Leased, Mode, Moment, Seen, TagAsk, Tier,
-    TierError, TierFill, TierHealth, TierState, Token, Watcher, cached,
+    Attachment, Cache, ChangeListener, Filled, Found, Health, JournalPosition, LeaseRequest, LeaseToken,
+    Leased, Lookup, Mode, TagRequest, TagsClaimed, Tier, TierError, TierFill, TierHealth, TierState, cached,
 };
 use tokio::task::spawn;
 
@@ -64,7 +64,7 @@ fn without_a_shared_tier_there_is_none_to_be_ill() {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Says {
     word: Arc<Mutex<Option<TierHealth>>>,
-    watcher: Arc<OnceLock<Arc<dyn Watcher>>>,
+    watcher: Arc<OnceLock<Arc<dyn ChangeListener>>>,
 }
 
 impl Says {
@@ -90,15 +90,20 @@ impl Tier for Says {
         word.expect("a tier that panics")
     }
 
-    async fn look(&self, _: &[Ask<'_>], _: &[String]) -> Result<Seen, TierError> {
+    async fn look(&self, _: &[Lookup<'_>], _: &[String]) -> Result<Found, TierError> {
         Err(TierError::Unavailable)
     }
 
-    async fn lease(&self, _: &[LeaseClaim<'_>], _: TagAsk<'_>) -> Result<Leased, TierError> {
+    async fn lease(&self, _: &[LeaseRequest<'_>], _: TagRequest<'_>) -> Result<Leased, TierError> {
         Err(TierError::Unavailable)
     }
 
-    async fn adopt(&self, _: &[String], _: std::time::Duration, _: Moment) -> Result<Adopted, TierError> {
+    async fn adopt(
+        &self,
+        _: &[String],
+        _: std::time::Duration,
+        _: JournalPosition,
+    ) -> Result<TagsClaimed, TierError> {
         Err(TierError::Unavailable)
     }
 
@@ -106,11 +111,11 @@ impl Tier for Says {
         Err(TierError::Unavailable)
     }
 
-    async fn renew(&self, _: &str, _: Token, _: std::time::Duration) -> Result<bool, TierError> {
+    async fn renew(&self, _: &str, _: LeaseToken, _: std::time::Duration) -> Result<bool, TierError> {
         Err(TierError::Unavailable)
     }
 
-    async fn release(&self, _: &str, _: Token, _: bool) -> Result<bool, TierError> {
+    async fn release(&self, _: &str, _: LeaseToken, _: bool) -> Result<bool, TierError> {
         Err(TierError::Unavailable)
     }
 

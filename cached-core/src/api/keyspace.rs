@@ -28,12 +28,15 @@ use crate::{
     flight::{Leader, Role},
     key::{Part, entry_key::EntryKey},
     l2::{
-        lookup::{Found, SharedLookup},
+        lookup::{FoundValue, SharedLookup},
         shared::{Fill, Life},
     },
     spec::FunctionSpec,
     telemetry::stats::Count,
-    tier::{Filled, LARGE_VALUE, LeaseClaim, TagAsk, Take, Tier, TierFill, Token, feed::Line},
+    tier::{
+        Filled, LARGE_VALUE, LeaseMode, LeaseRequest, LeaseToken, TagRequest, Tier, TierFill,
+        feed::ChangeFeed,
+    },
     value::{
         erased::ErasedValue,
         policy::{LoadContext, Sharing, TypedPolicy, ValuePolicy},
@@ -227,7 +230,7 @@ where
             found.extend(SharedLookup::find_many(shared, entries, &shape, function, budget).await);
         }
         for (Asked { index, entry, leader }, found) in asked.into_iter().zip(found) {
-            let Some(Found { slot, claim, stamp, .. }) = found else { continue };
+            let Some(FoundValue { slot, claim, stamp, .. }) = found else { continue };
             values[index] = shape.restore(&*slot);
             self.cache.note(Count::HitL2, &self.site, entry.key.as_ref());
             if let Some(leader) = leader {
@@ -454,7 +457,7 @@ impl Store {
         for one in &shareable {
             shared.marks.end(&one.entry.name.text);
             self.cache.flights().supersede(&one.entry.key, || self.cache.l1().remove(&one.entry.key));
-            tokens.push(Token::random());
+            tokens.push(LeaseToken::random());
             marked.push(shared.silent_claim(&one.entry.name.text, &[]));
         }
         let stored = self.write(&shareable, &tokens).await;
@@ -467,7 +470,7 @@ impl Store {
                     self.cache.forget_shared(Some(one.entry.clone()));
                 }
                 result = result.and(Err(Error::not_propagated(cause)));
-                (Line::silent(), vec![true; shareable.len()])
+                (ChangeFeed::silent(), vec![true; shareable.len()])
             }
         };
         for (((one, token), claim), is_accepted) in
@@ -481,19 +484,19 @@ impl Store {
         result
     }
 
-    async fn write(&self, all: &[Sealed], tokens: &[Token]) -> Result<Filled, TierError> {
+    async fn write(&self, all: &[Sealed], tokens: &[LeaseToken]) -> Result<Filled, TierError> {
         let shared = self.cache.shared();
-        let claim = |(one, token): (&Sealed, &Token)| (one.entry.name.text.clone(), *token);
+        let claim = |(one, token): (&Sealed, &LeaseToken)| (one.entry.name.text.clone(), *token);
         let named: Vec<_> = all.iter().zip(tokens).map(claim).collect();
         // Nothing renews it.
         let has_large = all.iter().any(|one| one.len() > LARGE_VALUE);
         let lease = if has_large { shared.lease.max(LEASE_OF_LARGE) } else { shared.lease };
         let claims: Vec<_> = named
             .iter()
-            .map(|(key, token)| LeaseClaim { key, token: *token, lease, take: Take::Force })
+            .map(|(key, token)| LeaseRequest { key, token: *token, lease, take: LeaseMode::Always })
             .collect();
-        shared.tier.lease(&claims, TagAsk { keys: &[], keep: Duration::ZERO, more: false }).await?;
-        let fill = |(one, (key, token)): (&Sealed, (String, Token))| {
+        shared.tier.lease(&claims, TagRequest { keys: &[], keep: Duration::ZERO, more: false }).await?;
+        let fill = |(one, (key, token)): (&Sealed, (String, LeaseToken))| {
             let (_, life) = one.kept.as_ref()?;
             let bytes = one.bytes.clone()?;
             let ttl = shared.left(*life).unwrap_or(Duration::from_millis(1));

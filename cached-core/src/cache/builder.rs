@@ -16,7 +16,7 @@ use crate::{
         event::{Event, Observers},
         functions::FunctionRegistry,
     },
-    tier::{Tier, feed::Line, guarded::CatchPanic, none::NoTier},
+    tier::{Tier, feed::ChangeFeed, guarded::CatchPanic, none::NoTier},
     value::{codec::Format, envelope::Limits},
 };
 
@@ -279,7 +279,7 @@ impl CacheBuilder {
             leaving: watch::Sender::new(false),
             returning: Arc::default(),
             lease: self.lease,
-            home: Line::certain(),
+            home: ChangeFeed::certain(),
         };
         let (observers, functions) = (Arc::new(self.observers), Arc::new(FunctionRegistry::new()));
         let l1 = L1::new(self.l1_max_bytes, &observers, &shared.hasher, &functions);

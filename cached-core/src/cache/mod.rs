@@ -39,7 +39,7 @@ use crate::{
         functions::{FunctionMetrics, FunctionRegistry},
         stats::{self, Count, FunctionStats, Stats},
     },
-    tier::{Attachment, Tier, cause::TierCause, feed::Line},
+    tier::{Attachment, Tier, cause::TierCause, feed::ChangeFeed},
 };
 
 /// An in-process tier, and a shared one behind it if there is any.
@@ -348,7 +348,7 @@ impl Cache {
         // The marks come first: a change of the mode after that ends them.
         let claim = self.shared().home_claim(&entry.name.text, &entry.tags);
         let is_alone = !entry.is_shared || self.mode() != Mode::On;
-        if is_alone { claim } else { Validity { line: Line::silent(), ..claim } }
+        if is_alone { claim } else { Validity { line: ChangeFeed::silent(), ..claim } }
     }
 
     #[inline]

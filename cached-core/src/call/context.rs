@@ -24,7 +24,7 @@ use crate::{
     },
     key::entry_key::EntryKey,
     l1::entry::Entry,
-    l2::lookup::{Acceptable, Found, LookupOutcome, SharedLookup},
+    l2::lookup::{Acceptable, FoundValue, LookupOutcome, SharedLookup},
     spec::FunctionSpec,
     telemetry::{stats::Count, step::LoadSpan},
     value::{
@@ -67,7 +67,7 @@ pub(crate) enum Local<R> {
 
 /// What the shared tier has.
 pub(crate) enum Asked<R> {
-    Hit(Found, Reply<R>),
+    Hit(FoundValue, Reply<R>),
     Entry(Arc<Entry>, Reply<R>),
     /// Nothing: load, on this.
     FillRight(FillRight),
@@ -200,7 +200,7 @@ impl<R> CallContext<R> {
         }
     }
 
-    fn hit_l2(&self, found: &Found) -> Option<Reply<R>> {
+    fn hit_l2(&self, found: &FoundValue) -> Option<Reply<R>> {
         let value = self.shape.restore(&*found.slot)?;
         if found.was_awaited {
             self.note(Count::Joined);
@@ -249,8 +249,8 @@ impl<R> CallContext<R> {
     }
 
     /// Ends a flight with a value of the shared tier.
-    pub(crate) fn land_found(&self, leader: Leader, found: Found) {
-        let Found { slot, claim, stamp, .. } = found;
+    pub(crate) fn land_found(&self, leader: Leader, found: FoundValue) {
+        let FoundValue { slot, claim, stamp, .. } = found;
         let (l1, key) = (self.cache.l1(), &self.entry.key);
         leader.land_on(claim, slot.clone(), |claim| l1.insert(&self.site, key, slot, claim, stamp));
         l1.tell_evicted();

@@ -34,7 +34,7 @@ use crate::{
     },
     spec::FunctionSpec,
     telemetry::stats::Count,
-    tier::{Ask, Tier, feed::Line},
+    tier::{Lookup, Tier, feed::ChangeFeed},
     value::erased::ErasedValue,
 };
 
@@ -99,7 +99,7 @@ impl ValueTags {
             return Some(Validity { tags, ..claim });
         }
         // Nobody tells of tags that were not asked for, nor has anybody since the load began.
-        Some(Validity { tags, line: Line::silent(), checked: self.began, ..claim })
+        Some(Validity { tags, line: ChangeFeed::silent(), checked: self.began, ..claim })
     }
 }
 
@@ -292,7 +292,7 @@ impl Publication {
     /// What is said about what `claim` names is heard before the answer to a question that is asked now, if both come over
     /// one line. So each name is asked for: they may have a line each.
     async fn ask(&self, claim: &Validity) -> ChangeCheck {
-        let ask = Ask::known(&self.entry.name.text, 0);
+        let ask = Lookup::known(&self.entry.name.text, 0);
         let seen = self.cache.shared().tier.look(&[ask], &claim.tag_keys()).await;
         if !claim.is_intact() {
             return ChangeCheck::Broken;

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     base::{clock::Nanos, planted::planted},
     coherence::epoch::{Epoch, Stands},
-    tier::feed::Line,
+    tier::feed::ChangeFeed,
 };
 
 /// What an entry stands on: nothing was said about its name or its tags, and the silence is proven to be one.
@@ -18,7 +18,7 @@ pub(crate) struct Validity {
     /// Each with the generation that the value was loaded under.
     pub(crate) tags: Box<[(Arc<Epoch>, u64)]>,
     /// Over which all of this would be said.
-    pub(crate) line: Arc<Line>,
+    pub(crate) line: Arc<ChangeFeed>,
     /// The last moment at which the value was known to be current, whatever the line says.
     pub(crate) checked: Nanos,
 }
@@ -51,7 +51,7 @@ impl Validity {
     pub(crate) fn silenced(&self, now: Nanos) -> Self {
         // What the line has proven until now still counts.
         let proven = if self.is_intact() { self.line.proven().min(now) } else { 0 };
-        Self { line: Line::silent(), checked: self.checked.max(proven), ..self.clone() }
+        Self { line: ChangeFeed::silent(), checked: self.checked.max(proven), ..self.clone() }
     }
 
     /// Its tags, to ask for them again.
@@ -111,7 +111,7 @@ mod tests {
 
     impl Read {
         fn new() -> Self {
-            let (marks, line) = (Epochs::new(), Line::watching());
+            let (marks, line) = (Epochs::new(), ChangeFeed::watching());
             line.prove_until(150);
             let tags = [("tag 1", 7), ("tag 2", 8)].map(|(tag, generation)| (marks.of(tag), generation));
             let claim = Validity { mark: marks.of("name"), tags: tags.into(), line, checked: 100 };
@@ -156,7 +156,7 @@ mod tests {
         // What is proven later than now was not proven when the value was read.
         for (now, checked) in [(160, 150), (120, 120), (90, 100)] {
             let silenced = claim.silenced(now);
-            assert!(silenced.line.is_same(&Line::silent()) && silenced.is_intact());
+            assert!(silenced.line.is_same(&ChangeFeed::silent()) && silenced.is_intact());
             assert_eq!(silenced.checked, checked, "at {now}");
         }
         marks.end("tag 2");

@@ -12,7 +12,7 @@ use crate::{
     coherence::{epoch::Epochs, validity::Validity},
     key::{KeyRef, Part},
     spec::FunctionSpec,
-    tier::feed::Line,
+    tier::feed::ChangeFeed,
     value::erased::{Freshness, Value},
 };
 
@@ -378,7 +378,8 @@ fn flights_are_spread_over_all_shards() {
 /// A claim on a name, and what ends it.
 fn claim() -> (Arc<Epochs>, Validity) {
     let marks = Epochs::new();
-    let claim = Validity { mark: marks.of("x"), tags: Box::default(), line: Line::silent(), checked: 0 };
+    let claim =
+        Validity { mark: marks.of("x"), tags: Box::default(), line: ChangeFeed::silent(), checked: 0 };
     (marks, claim)
 }
 

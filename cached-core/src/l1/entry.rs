@@ -19,7 +19,7 @@ use crate::{
     },
     sync::AtomicBool,
     telemetry::functions::FunctionMetrics,
-    tier::Stamp,
+    tier::Revision,
     value::erased::ErasedValue,
 };
 
@@ -49,7 +49,7 @@ pub(crate) struct Entry {
     /// Counts its uses, if its function keeps keys warm.
     heat: Option<Arc<Heat>>,
     /// Names the value in the shared tier; zero if it is not there.
-    pub(crate) stamp: Stamp,
+    pub(crate) stamp: Revision,
     /// After a load in its place has failed, none is begun before that.
     rests_until: AtomicU64,
     /// Estimated bytes.
@@ -70,7 +70,7 @@ pub(crate) struct EntryParts {
     pub(crate) home: Arc<MemoryBudget>,
     pub(crate) slot: Arc<dyn ErasedValue>,
     pub(crate) claim: Validity,
-    pub(crate) stamp: Stamp,
+    pub(crate) stamp: Revision,
     pub(crate) rests_until: Nanos,
     pub(crate) function: Arc<FunctionMetrics>,
     pub(crate) heat: Option<Arc<Heat>>,

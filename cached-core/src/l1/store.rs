@@ -31,7 +31,7 @@ use crate::{
         event::{EventKind, SharedObservers},
         functions::FunctionRegistry,
     },
-    tier::Stamp,
+    tier::Revision,
     value::erased::ErasedValue,
 };
 
@@ -202,7 +202,7 @@ impl L1 {
         key: &Key,
         slot: Arc<dyn ErasedValue>,
         claim: Validity,
-        stamp: Stamp,
+        stamp: Revision,
     ) {
         let _leaving = Leaving::begin();
         let function = self.functions.of(site).clone();
@@ -414,7 +414,7 @@ mod tests {
     use crate::{
         coherence::epoch::Epochs,
         key::{Blake3, Part},
-        tier::feed::Line,
+        tier::feed::ChangeFeed,
         value::erased::{Freshness, Value},
     };
 
@@ -432,7 +432,7 @@ mod tests {
     /// With a value that weighs so much, and that is over after a second.
     fn fill(l1: &L1, site: &FunctionSpec, number: usize, weight: usize) {
         let meta = Freshness::new(0, Duration::ZERO, Duration::from_secs(1), weight);
-        let (tags, line) = (Box::default(), Line::certain());
+        let (tags, line) = (Box::default(), ChangeFeed::certain());
         let claim = Validity { mark: Epochs::new().of("x"), tags, line, checked: 0 };
         l1.insert(site, &key(number), Arc::new(Value { meta, value: number }), claim, 0);
     }
@@ -509,7 +509,7 @@ mod tests {
             let before = l1.usage().1;
             let meta = Freshness::new(0, Duration::ZERO, Duration::from_secs(1), 0);
             let tags = tags.into_iter().map(|tag| (tag, 1)).collect();
-            let claim = Validity { mark: marks.of("x"), tags, line: Line::certain(), checked: 0 };
+            let claim = Validity { mark: marks.of("x"), tags, line: ChangeFeed::certain(), checked: 0 };
             l1.insert(&SITE, &key(number), Arc::new(Value { meta, value: number }), claim, 0);
             l1.usage().1 - before
         };
@@ -596,7 +596,7 @@ mod tests {
             OWN.set(Some(l1.clone()));
             for number in 0..100 {
                 let meta = Freshness::new(0, Duration::ZERO, Duration::from_secs(1), 0);
-                let (tags, line) = (Box::default(), Line::certain());
+                let (tags, line) = (Box::default(), ChangeFeed::certain());
                 let claim = Validity { mark: Epochs::new().of("x"), tags, line, checked: 0 };
                 l1.insert(&SITE, &key(number % 10), Arc::new(Filler(meta)), claim, 0);
                 (0..100).for_each(|_| _ = get(&l1, &SITE, number % 10));

@@ -7,7 +7,7 @@ use crate::{
     error::tier::TierError,
     l2::shared::Shared,
     telemetry::{functions::FunctionMetrics, span::Span, step::TimedSpan},
-    tier::{Ask, Record, Seen, budget::Budget, feed::Line},
+    tier::{Found, Lookup, Record, budget::Budget, feed::ChangeFeed},
 };
 
 /// Asks the shared tier for one key, from this moment on. Returns what was answered, and when.
@@ -17,7 +17,7 @@ pub(crate) async fn look_at(
     key: &str,
     budget: Budget,
     began: Nanos,
-) -> (Result<(Record, Arc<Line>), TierError>, Nanos) {
+) -> (Result<(Record, Arc<ChangeFeed>), TierError>, Nanos) {
     let mut step = TimedSpan::since(began, Span::look(function.name()), &shared.clock);
     let seen = step.around(shared.tier.look_at_within(key, budget)).await;
     let took = step.end(outcome(seen.as_ref().map(|(record, _)| Some(record))));
@@ -29,10 +29,10 @@ pub(crate) async fn look_at(
 pub(crate) async fn look(
     shared: &Shared,
     function: &FunctionMetrics,
-    asks: &[Ask<'_>],
+    asks: &[Lookup<'_>],
     tags: &[String],
     budget: Budget,
-) -> Result<Seen, TierError> {
+) -> Result<Found, TierError> {
     let mut step = TimedSpan::begin(Span::look(function.name()), &shared.clock);
     let seen = step.around(shared.tier.look_within(asks, tags, budget)).await;
     let took = step.end(outcome(seen.as_ref().map(|seen| seen.records.last())));

@@ -31,8 +31,8 @@ use crate::{
     sync::Instant,
     telemetry::{functions::FunctionMetrics, stats::Count},
     tier::{
-        Ask, Grant, LeaseClaim, Moment, Note, Record, Seen, Stamp, Stored, TagAsk, Take, Tier,
-        budget::Budget, feed::Line,
+        Found, JournalPosition, LeaseMode, LeaseReply, LeaseRequest, Lookup, Note, Record, Revision, Stored,
+        TagRequest, Tier, budget::Budget, feed::ChangeFeed,
     },
     value::{
         envelope::{TagGeneration, Unreadable, created_ms},
@@ -97,7 +97,7 @@ pub(crate) enum Acceptable {
     /// What is not to be loaded again yet: there is an older one to serve meanwhile.
     Newer,
     /// The same, and not the one with this stamp, although that is not to be loaded again yet either.
-    Another(Stamp),
+    Another(Revision),
 }
 
 impl<R> SharedLookup<'_, R> {
@@ -108,7 +108,7 @@ impl<R> SharedLookup<'_, R> {
         shape: &dyn ValuePolicy<R>,
         function: &FunctionMetrics,
         budget: Budget,
-    ) -> Vec<Option<Found>> {
+    ) -> Vec<Option<FoundValue>> {
         let nothing = || entries.iter().map(|_| None).collect();
         if !shared.tier.ready() {
             function.add(Count::SharedSkipped);
@@ -119,10 +119,12 @@ impl<R> SharedLookup<'_, R> {
         // Asked before the tier is: an invalidation that it is told of meanwhile has not been heard of by what is read now.
         let is_untold = |entry: &&EntryKey| shared.pending.is_about([entry.name.text.as_str()].into_iter());
         let untold: Vec<_> = entries.iter().map(is_untold).collect();
-        let asks: Vec<_> =
-            entries.iter().map(|entry| Ask { size: function.size(), ..Ask::new(&entry.name.text) }).collect();
-        let asked: Result<Seen, _> = look(shared, function, &asks, &[], budget).await;
-        let Ok(Seen { records, line, .. }) = asked else {
+        let asks: Vec<_> = entries
+            .iter()
+            .map(|entry| Lookup { size: function.size(), ..Lookup::new(&entry.name.text) })
+            .collect();
+        let asked: Result<Found, _> = look(shared, function, &asks, &[], budget).await;
+        let Ok(Found { records, line, .. }) = asked else {
             function.add(Count::SharedReadError);
             return nothing();
         };
@@ -145,7 +147,7 @@ impl<R> SharedLookup<'_, R> {
                 return None;
             }
             let claim = Validity { line: line.clone(), ..claim };
-            Some(Found { slot, claim, stamp: stored.stamp, at: now, was_awaited: false })
+            Some(FoundValue { slot, claim, stamp: stored.stamp, at: now, was_awaited: false })
         };
         entries.iter().zip(claims).zip(untold).zip(records).map(found).collect()
     }
@@ -154,7 +156,7 @@ impl<R> SharedLookup<'_, R> {
 /// What came of it.
 pub(crate) enum LookupOutcome {
     /// The shared tier has the value.
-    Hit(Found),
+    Hit(FoundValue),
     /// It cannot be asked, and what this process has may be served.
     Entry(Arc<Entry>),
     /// Load, and store it.
@@ -170,10 +172,10 @@ pub(crate) enum LookupOutcome {
 }
 
 /// A value of the shared tier, and what an entry of it stands on.
-pub(crate) struct Found {
+pub(crate) struct FoundValue {
     pub(crate) slot: Arc<dyn ErasedValue>,
     pub(crate) claim: Validity,
-    pub(crate) stamp: Stamp,
+    pub(crate) stamp: Revision,
     /// When it was answered.
     pub(crate) at: Nanos,
     /// It was being loaded when it was asked for.
@@ -184,16 +186,16 @@ pub(crate) struct Found {
 pub(crate) struct Stub {
     pub(crate) claim: Validity,
     /// Of the stub.
-    pub(crate) stamp: Stamp,
+    pub(crate) stamp: Revision,
     /// When it was found, for tags that only the value tells; and whether this process has heard of any tag since.
-    pub(crate) since: Option<(Moment, Arc<Epoch>)>,
+    pub(crate) since: Option<(JournalPosition, Arc<Epoch>)>,
 }
 
 /// What the tier has, and who may replace it.
 enum Observed {
-    Found(Found),
+    FoundValue(FoundValue),
     /// Nobody loads it, and there is no value, or not one that will do.
-    Takeable(Take),
+    Takeable(LeaseMode),
     /// The same, because a load came to nothing that could be shared.
     Failed,
     /// The same, because a load has failed; the text of its error, if this function can make one of it.
@@ -207,7 +209,7 @@ enum Observed {
     /// The value is another version's, or cannot be judged.
     Others(Validity),
     /// The tier cannot hold the value.
-    Stub(Validity, Stamp),
+    Stub(Validity, Revision),
     /// The tier cannot be asked, or not about this.
     Unknown,
     /// There is another value than the one that was known.
@@ -217,9 +219,9 @@ enum Observed {
 /// What a load needs before it begins, and has its turn for.
 enum Right {
     /// A lease, and whether not to wait for another one.
-    Lease(Take, bool),
+    Lease(LeaseMode, bool),
     /// None, as nothing is stored.
-    Stub(Validity, Stamp),
+    Stub(Validity, Revision),
 }
 
 impl<R> SharedLookup<'_, R> {
@@ -228,7 +230,7 @@ impl<R> SharedLookup<'_, R> {
         let mut known = suspect;
         for _ in 0..2 {
             match self.look(self.shared.mark(&self.entry.name.text), known).await {
-                Observed::Found(found) => return Some(LookupOutcome::Hit(found)),
+                Observed::FoundValue(found) => return Some(LookupOutcome::Hit(found)),
                 // It was said that what this process has is outdated.
                 Observed::Moved => (known, suspect) = (None, None),
                 Observed::Unknown => return self.serve_alone(suspect).map(LookupOutcome::Entry),
@@ -262,22 +264,22 @@ impl<R> SharedLookup<'_, R> {
                 suspect = None;
             }
             let right = match state {
-                Observed::Found(found) => {
-                    return LookupOutcome::Hit(Found { was_awaited: has_waited, ..found });
+                Observed::FoundValue(found) => {
+                    return LookupOutcome::Hit(FoundValue { was_awaited: has_waited, ..found });
                 }
                 Observed::Takeable(take) => Right::Lease(take, false),
-                Observed::Failed => Right::Lease(Take::Free, has_waited),
+                Observed::Failed => Right::Lease(LeaseMode::IfAbsent, has_waited),
                 Observed::Error(Some(error)) if has_waited => return LookupOutcome::Failed(error),
                 // Processes whose callers need an error of their own load one after the other: the backend is failing.
                 Observed::Error(_) => {
                     // Each of these is a load that has ended, and not the same thing again.
                     rounds = 0;
-                    Right::Lease(Take::Free, false)
+                    Right::Lease(LeaseMode::IfAbsent, false)
                 }
                 Observed::Busy { left, .. }
                     if self.coalesce && holder.is_lost(left, self.shared.clock.now()) =>
                 {
-                    Right::Lease(Take::Force, false)
+                    Right::Lease(LeaseMode::Always, false)
                 }
                 // Processes that waited for a value that is not kept do not wait for each other as well.
                 Observed::Busy { left, is_retry, claim }
@@ -291,7 +293,7 @@ impl<R> SharedLookup<'_, R> {
                 }
                 // A tag has no number, so nobody would tell of it: whoever asks for the lease gives it one.
                 Observed::Busy { claim, .. } if !claim.line.watches() && !self.entry.tags.is_empty() => {
-                    Right::Lease(Take::Free, true)
+                    Right::Lease(LeaseMode::IfAbsent, true)
                 }
                 Observed::Busy { claim, .. } | Observed::Others(claim) => {
                     return LookupOutcome::Beside(claim);
@@ -321,7 +323,7 @@ impl<R> SharedLookup<'_, R> {
             match Box::pin(self.lease(take)).await {
                 Leasing::Held(lease) => return LookupOutcome::Lease(lease),
                 Leasing::Busy(left, _) if self.coalesce && holder.is_lost(left, self.shared.clock.now()) => {
-                    match Box::pin(self.lease(Take::Force)).await {
+                    match Box::pin(self.lease(LeaseMode::Always)).await {
                         Leasing::Held(lease) => return LookupOutcome::Lease(lease),
                         _ => rounds += 1,
                     }
@@ -348,7 +350,7 @@ impl<R> SharedLookup<'_, R> {
         if turn.come().await == Came::TooLate {
             return LookupOutcome::Beside(self.silent_claim());
         }
-        match self.lease(Take::Force).await {
+        match self.lease(LeaseMode::Always).await {
             Leasing::Held(lease) => LookupOutcome::Lease(lease),
             Leasing::Busy(..) | Leasing::Moved | Leasing::Unknown => self.without_tier(None),
         }
@@ -399,14 +401,14 @@ impl<R> SharedLookup<'_, R> {
         if self.is_pending(&tags) {
             return Observed::Unknown;
         }
-        let ask = Ask { key: name, known: known.map(|kept| kept.stamp), size: self.function.size() };
+        let ask = Lookup { key: name, known: known.map(|kept| kept.stamp), size: self.function.size() };
         let asked = if known.is_none() && tags.is_empty() && !ask.is_large() {
             let (asked, now) = look_at(shared, self.function, name, self.budget, claim.checked).await;
             asked.map(|(record, line)| (Some(record), Vec::new(), line, now))
         } else {
             // Boxed, as everything that a plain hit has no need of: its future is to be small.
             let asked = Box::pin(look(shared, self.function, &[ask], &tags, self.budget)).await;
-            asked.map(|Seen { mut records, generations, line }| {
+            asked.map(|Found { mut records, generations, line }| {
                 (records.pop(), generations, line, shared.clock.now())
             })
         };
@@ -416,10 +418,10 @@ impl<R> SharedLookup<'_, R> {
         };
         let claim = if planted!("register-after-read") { shared.silent_claim(name, &tags) } else { claim };
         // Nobody tells of the removal of a tag that is not there.
-        let line = if generations.contains(&None) { Line::silent() } else { line };
+        let line = if generations.contains(&None) { ChangeFeed::silent() } else { line };
         let claim = Validity { line, ..claim };
         match record {
-            Some(Record::Absent) => Observed::Takeable(Take::Free),
+            Some(Record::Absent) => Observed::Takeable(LeaseMode::IfAbsent),
             Some(Record::Failed) => Observed::Failed,
             Some(Record::Error(note)) => Observed::Error(self.read_note(&note)),
             Some(Record::Leased { left, is_retry }) => Observed::Busy { left, is_retry, claim },
@@ -429,7 +431,7 @@ impl<R> SharedLookup<'_, R> {
                     let claim = claim.with_generations(kept.claim.generations());
                     self.judge(kept.slot.clone(), claim, kept.stamp, now)
                 }
-                Some(kept) => Observed::Takeable(Take::Over(kept.stamp)),
+                Some(kept) => Observed::Takeable(LeaseMode::IfRevision(kept.stamp)),
                 None => Observed::Unknown,
             },
             Some(Record::Changed) => Observed::Moved,
@@ -441,7 +443,9 @@ impl<R> SharedLookup<'_, R> {
                     Ok(Some(Opened::Stub(meta))) if self.is_good(&meta, stamp, now) => {
                         return Observed::Stub(claim, stamp);
                     }
-                    Ok(Some(Opened::Stub(_)) | None) => return Observed::Takeable(Take::Over(stamp)),
+                    Ok(Some(Opened::Stub(_)) | None) => {
+                        return Observed::Takeable(LeaseMode::IfRevision(stamp));
+                    }
                     Err(unreadable) => return self.unreadable(unreadable, &stored, claim),
                 };
                 drop(stored);
@@ -467,7 +471,7 @@ impl<R> SharedLookup<'_, R> {
     async fn read(
         &self,
         opened: OpenedValue,
-        stamp: Stamp,
+        stamp: Revision,
         claim: Validity,
         generations: &[Option<u64>],
     ) -> Observed {
@@ -475,19 +479,19 @@ impl<R> SharedLookup<'_, R> {
         match self.check_tags(&*slot, &tags, claim, generations).await {
             // The tags may have taken another round trip, in which the value has ended.
             Some(claim) => self.judge(slot, claim, stamp, self.shared.clock.now()),
-            None => Observed::Takeable(Take::Over(stamp)),
+            None => Observed::Takeable(LeaseMode::IfRevision(stamp)),
         }
     }
 
-    fn judge(&self, slot: Arc<dyn ErasedValue>, claim: Validity, stamp: Stamp, now: Nanos) -> Observed {
+    fn judge(&self, slot: Arc<dyn ErasedValue>, claim: Validity, stamp: Revision, now: Nanos) -> Observed {
         if !self.is_good(slot.meta(), stamp, now) {
-            return Observed::Takeable(Take::Over(stamp));
+            return Observed::Takeable(LeaseMode::IfRevision(stamp));
         }
-        Observed::Found(Found { slot, claim, stamp, at: now, was_awaited: false })
+        Observed::FoundValue(FoundValue { slot, claim, stamp, at: now, was_awaited: false })
     }
 
     /// Whether what was stored under this stamp, with these dates, is wanted.
-    fn is_good(&self, meta: &Freshness, stamp: Stamp, now: Nanos) -> bool {
+    fn is_good(&self, meta: &Freshness, stamp: Revision, now: Nanos) -> bool {
         let is_known = self.wants == Acceptable::Another(stamp);
         !is_known && self.will_do(meta, now) && self.max_age.is_none_or(|most| meta.age(now) <= most)
     }
@@ -527,7 +531,7 @@ impl<R> SharedLookup<'_, R> {
                 return None;
             }
             let seen = look(self.shared, self.function, &[], &told, self.budget).await.ok()?;
-            line = Line::joined([line, seen.line]);
+            line = ChangeFeed::joined([line, seen.line]);
             for (tag, generation) in marks.into_iter().zip(seen.generations) {
                 now.push((tag, generation?));
             }
@@ -556,19 +560,19 @@ impl<R> SharedLookup<'_, R> {
         if is_anothers && is_young {
             Observed::Others(claim)
         } else {
-            Observed::Takeable(Take::Over(stored.stamp))
+            Observed::Takeable(LeaseMode::IfRevision(stored.stamp))
         }
     }
 
     /// The right to load is not needed where nothing is stored, but tags are to be known before the load.
-    async fn beside_stub(&self, claim: Validity, stamp: Stamp) -> LookupOutcome {
+    async fn beside_stub(&self, claim: Validity, stamp: Revision) -> LookupOutcome {
         let (shared, keys) = (self.shared, &self.entry.tags);
         // Also before the tier is asked.
         let any_tag = self.shape.has_value_tags().then(|| shared.mark(&shared.journal()));
         if keys.is_empty() && any_tag.is_none() {
             return LookupOutcome::Stub(Stub { claim, stamp, since: None });
         }
-        let ask = TagAsk { keys, keep: self.keep_tags(UNKNOWN), more: any_tag.is_some() };
+        let ask = TagRequest { keys, keep: self.keep_tags(UNKNOWN), more: any_tag.is_some() };
         let Ok(leased) = shared.tier.lease_within(&[], ask, self.budget).await else {
             self.function.add(Count::SharedReadError);
             return self.without_tier(None);
@@ -589,7 +593,7 @@ impl<R> SharedLookup<'_, R> {
         ttl.saturating_add(self.shape.stale()).saturating_add(load)
     }
 
-    async fn lease(&self, take: Take) -> Leasing {
+    async fn lease(&self, take: LeaseMode) -> Leasing {
         let (shared, name) = (self.shared, &self.entry.name);
         let claim = shared.silent_claim(&name.text, &self.entry.tags);
         let tags = &self.entry.tags;
@@ -600,7 +604,7 @@ impl<R> SharedLookup<'_, R> {
         let any_tag = self.shape.has_value_tags().then(|| shared.mark(&shared.journal()));
         let pledge = Pledge::new(shared, &name.text);
         let token = pledge.token();
-        let wanted = LeaseClaim {
+        let wanted = LeaseRequest {
             key: &name.text,
             token,
             lease: shared.lease_length(!self.coalesce, self.function),
@@ -608,7 +612,7 @@ impl<R> SharedLookup<'_, R> {
         };
         // The fill prolongs them.
         let keep = self.keep_tags(Duration::ZERO);
-        let ask = TagAsk { keys: tags, keep, more: any_tag.is_some() };
+        let ask = TagRequest { keys: tags, keep, more: any_tag.is_some() };
         let leased = match shared.tier.lease_within(&[wanted], ask, self.budget).await {
             Ok(leased) => leased,
             Err(error) => {
@@ -616,7 +620,7 @@ impl<R> SharedLookup<'_, R> {
                 if matches!(error, TierError::Refused(_)) {
                     // The load that comes now is not to be overtaken by the word of a lease that is given back.
                     match ask {
-                        TagAsk { keys: [], more: false, .. } => pledge.refused(),
+                        TagRequest { keys: [], more: false, .. } => pledge.refused(),
                         _ => pledge.withdraw().await,
                     }
                 }
@@ -625,14 +629,14 @@ impl<R> SharedLookup<'_, R> {
         };
         let claim = Validity { line: leased.line, ..claim }.with_generations(leased.generations);
         match leased.grants.first() {
-            Some(Grant::Held) => {
+            Some(LeaseReply::Granted) => {
                 Leasing::Held(pledge.granted(name.clone(), claim, keep, leased.moment.zip(any_tag)))
             }
-            Some(Grant::Busy(left)) => {
+            Some(LeaseReply::HeldElsewhere(left)) => {
                 pledge.refused();
                 Leasing::Busy(*left, claim)
             }
-            Some(Grant::Changed) => {
+            Some(LeaseReply::ValueChanged) => {
                 pledge.refused();
                 Leasing::Moved
             }
@@ -657,7 +661,7 @@ impl<R> SharedLookup<'_, R> {
     async fn wait(
         &self,
         listener: Listener<'_>,
-        line: &Line,
+        line: &ChangeFeed,
         left: Duration,
         patience: Option<Patience>,
     ) -> usize {

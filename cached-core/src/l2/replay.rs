@@ -16,7 +16,7 @@ use crate::{
     flight::Flights,
     l2::{shared::Shared, standing::Standing},
     telemetry::{event::SharedObservers, functions::FunctionRegistry},
-    tier::Watcher,
+    tier::ChangeListener,
 };
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
@@ -45,7 +45,7 @@ impl FeedListener {
     }
 }
 
-impl Watcher for FeedListener {
+impl ChangeListener for FeedListener {
     fn changed(&self, key: &[u8]) {
         if let (Some(shared), Ok(name)) = (self.shared.upgrade(), std::str::from_utf8(key)) {
             shared.marks.end(name);

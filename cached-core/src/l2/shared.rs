@@ -25,7 +25,7 @@ use crate::{
     key::{KeyHasher, entry_key::SharedKey},
     l2::{returning::Returning, sweeps::Sweeps},
     telemetry::functions::FunctionMetrics,
-    tier::{Stored, Tier, Token, feed::Line, guarded::CatchPanic},
+    tier::{LeaseToken, Stored, Tier, feed::ChangeFeed, guarded::CatchPanic},
     value::{
         codec::{Format, Written},
         envelope::{self, Expect, Header, Limits, TagGeneration, Unreadable},
@@ -59,7 +59,7 @@ pub(crate) struct Shared {
     /// How long a lease lasts unless it is renewed.
     pub(crate) lease: Duration,
     /// Over which this process tells itself.
-    pub(crate) home: Arc<Line>,
+    pub(crate) home: Arc<ChangeFeed>,
 }
 
 /// A value on its way to the shared tier.
@@ -138,16 +138,16 @@ impl Shared {
 
     /// What a load stands on that could not ask.
     pub(crate) fn silent_claim(&self, name: &str, tags: &[String]) -> Validity {
-        self.claim(self.marks.of(name), tags, Line::silent())
+        self.claim(self.marks.of(name), tags, ChangeFeed::silent())
     }
 
     /// The same with the mark of its name.
     pub(crate) fn silent_claim_on(&self, mark: Arc<Epoch>, tags: &[String]) -> Validity {
-        self.claim(mark, tags, Line::silent())
+        self.claim(mark, tags, ChangeFeed::silent())
     }
 
     /// Takes marks, so it comes before whatever is asked.
-    fn claim(&self, mark: Arc<Epoch>, tags: &[String], line: Arc<Line>) -> Validity {
+    fn claim(&self, mark: Arc<Epoch>, tags: &[String], line: Arc<ChangeFeed>) -> Validity {
         let tags = tags.iter().map(|tag| (self.marks.of(tag), 0)).collect();
         Validity { mark, tags, line, checked: self.clock.now() }
     }
@@ -283,7 +283,7 @@ pub(crate) fn own_mark_name(name: &str) -> String {
     format!("{name}\0")
 }
 
-impl Token {
+impl LeaseToken {
     /// A new one: two words of a keyed hash whose key the system drew.
     pub(crate) fn random() -> Self {
         if planted!("token-per-client") {

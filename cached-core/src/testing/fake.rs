@@ -21,8 +21,9 @@ use crate::{
     },
     error::tier::TierError,
     tier::{
-        Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, Note, Record, Seen, Stamp,
-        Stored, TagAsk, Take, Tier, TierFill, Token, Watcher, feed::Line,
+        Attachment, ChangeListener, Filled, Found, JournalPosition, LeaseMode, LeaseReply, LeaseRequest,
+        LeaseToken, Leased, Lookup, Note, Record, Revision, Stored, TagRequest, TagsClaimed, Tier, TierFill,
+        feed::ChangeFeed,
     },
 };
 
@@ -55,9 +56,9 @@ struct Server {
 }
 
 struct Connection {
-    watcher: OnceLock<Arc<dyn Watcher>>,
+    watcher: OnceLock<Arc<dyn ChangeListener>>,
     journal: OnceLock<String>,
-    line: Mutex<Arc<Line>>,
+    line: Mutex<Arc<ChangeFeed>>,
     watched: Mutex<HashSet<String>>,
     is_silent: AtomicBool,
     /// Words that are under way, if they take their time.
@@ -67,9 +68,9 @@ struct Connection {
 /// What is under a key.
 #[derive(Clone, Debug, Default)]
 struct Entry {
-    value: Option<(Vec<u8>, Stamp)>,
+    value: Option<(Vec<u8>, Revision)>,
     deadline: Option<Nanos>,
-    lease: Option<(Token, Nanos)>,
+    lease: Option<(LeaseToken, Nanos)>,
     has_failed: bool,
     error: Option<Note>,
 }
@@ -104,7 +105,7 @@ impl FakeTier {
         let connection = Arc::new(Connection {
             watcher: OnceLock::new(),
             journal: OnceLock::new(),
-            line: Mutex::new(Line::certain()),
+            line: Mutex::new(ChangeFeed::certain()),
             watched: Mutex::default(),
             is_silent: AtomicBool::new(false),
             under_way: Mutex::default(),
@@ -224,7 +225,7 @@ impl FakeTier {
     }
 
     /// Ends a lease. Where there is no value, this is there instead.
-    fn give_back(&self, key: &str, token: Token, word: Option<Entry>) -> Result<bool, TierError> {
+    fn give_back(&self, key: &str, token: LeaseToken, word: Option<Entry>) -> Result<bool, TierError> {
         {
             let mut entries = self.open()?;
             let entry = entries.get_mut(key);
@@ -243,7 +244,7 @@ impl FakeTier {
         Ok(true)
     }
 
-    fn line(&self) -> Arc<Line> {
+    fn line(&self) -> Arc<ChangeFeed> {
         lock(&self.connection.line).clone()
     }
 
@@ -285,7 +286,7 @@ impl Server {
         }
     }
 
-    fn record(&self, entry: &Entry, known: Option<Stamp>) -> Record {
+    fn record(&self, entry: &Entry, known: Option<Revision>) -> Record {
         let now = self.clock.now();
         let left = |deadline: Nanos| Duration::from_nanos(deadline.saturating_sub(now));
         let remaining = entry.deadline.map(left);
@@ -304,17 +305,19 @@ impl Server {
         }
     }
 
-    fn grant(&self, entries: &mut HashMap<String, Entry>, claim: &LeaseClaim<'_>) -> Grant {
+    fn grant(&self, entries: &mut HashMap<String, Entry>, claim: &LeaseRequest<'_>) -> LeaseReply {
         let now = self.clock.now();
         let deadline = now.saturating_add(nanos(claim.lease));
         let entry = entries.entry(claim.key.to_owned()).or_default();
         let other = entry.lease.filter(|(token, until)| *token != claim.token && now < *until);
-        if let (Some((_, until)), false) = (other, claim.take == Take::Force) {
-            return Grant::Busy(Duration::from_nanos(until - now));
+        if let (Some((_, until)), false) = (other, claim.take == LeaseMode::Always) {
+            return LeaseReply::HeldElsewhere(Duration::from_nanos(until - now));
         }
         match (&entry.value, claim.take) {
-            (Some(_), Take::Free) => return Grant::Changed,
-            (Some((_, stamp)), Take::Over(seen)) if *stamp != seen => return Grant::Changed,
+            (Some(_), LeaseMode::IfAbsent) => return LeaseReply::ValueChanged,
+            (Some((_, stamp)), LeaseMode::IfRevision(seen)) if *stamp != seen => {
+                return LeaseReply::ValueChanged;
+            }
             (Some(_), _) => entry.lease = Some((claim.token, deadline)),
             (None, _) => {
                 let has_failed = entry.has_failed;
@@ -322,7 +325,7 @@ impl Server {
                 *entry = Entry { lease, deadline: Some(deadline), has_failed, ..Entry::default() };
             }
         }
-        Grant::Held
+        LeaseReply::Granted
     }
 
     fn generation(&self, entries: &mut HashMap<String, Entry>, tag: &str) -> u64 {
@@ -350,7 +353,7 @@ impl Connection {
     }
 
     fn find_line(&self) {
-        *lock(&self.line) = Line::certain();
+        *lock(&self.line) = ChangeFeed::certain();
         if let Some(watcher) = self.watcher.get() {
             watcher.restored();
         }
@@ -383,11 +386,11 @@ impl Tier for FakeTier {
         !self.server.is_down.load(Ordering::SeqCst)
     }
 
-    async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
+    async fn look(&self, asks: &[Lookup<'_>], tags: &[String]) -> Result<Found, TierError> {
         pass(&self.server.looks_held).await;
         let line = self.line();
         let entries = self.open()?;
-        let record = |ask: &Ask<'_>| {
+        let record = |ask: &Lookup<'_>| {
             self.watch(ask.key);
             entries
                 .get(ask.key)
@@ -399,14 +402,14 @@ impl Tier for FakeTier {
             self.watch(tag);
             entries.get(tag).and_then(|entry| Some(entry.value.as_ref()?.1))
         };
-        Ok(Seen {
+        Ok(Found {
             records: asks.iter().map(record).collect(),
             generations: tags.iter().map(generation).collect(),
             line,
         })
     }
 
-    async fn lease(&self, claims: &[LeaseClaim<'_>], ask: TagAsk<'_>) -> Result<Leased, TierError> {
+    async fn lease(&self, claims: &[LeaseRequest<'_>], ask: TagRequest<'_>) -> Result<Leased, TierError> {
         let (line, tags) = (self.line(), ask.keys);
         let (grants, generations) = {
             let mut entries = self.open()?;
@@ -415,7 +418,7 @@ impl Tier for FakeTier {
             (grants, generations)
         };
         for (claim, grant) in claims.iter().zip(&grants) {
-            if *grant == Grant::Held {
+            if *grant == LeaseReply::Granted {
                 self.tell(claim.key);
             }
             self.watch(claim.key);
@@ -430,16 +433,21 @@ impl Tier for FakeTier {
             return Err(TierError::Timeout);
         }
         let number = lock(&self.server.invalidated).len() as u64;
-        let moment = ask.more.then_some(Moment { count: 1, number });
+        let moment = ask.more.then_some(JournalPosition { count: 1, number });
         Ok(Leased { grants, generations, moment, line })
     }
 
-    async fn adopt(&self, tags: &[String], keep: Duration, since: Moment) -> Result<Adopted, TierError> {
-        let leased = self.lease(&[], TagAsk { keys: tags, keep, more: false }).await?;
+    async fn adopt(
+        &self,
+        tags: &[String],
+        keep: Duration,
+        since: JournalPosition,
+    ) -> Result<TagsClaimed, TierError> {
+        let leased = self.lease(&[], TagRequest { keys: tags, keep, more: false }).await?;
         let invalidated = lock(&self.server.invalidated);
         let later = invalidated.iter().skip(usize::try_from(since.number).unwrap_or(usize::MAX));
         let is_current = !later.into_iter().any(|tag| tags.contains(tag));
-        Ok(Adopted { generations: is_current.then_some(leased.generations), line: leased.line })
+        Ok(TagsClaimed { generations: is_current.then_some(leased.generations), line: leased.line })
     }
 
     async fn fill(&self, fills: Vec<TierFill>) -> Result<Filled, TierError> {
@@ -469,7 +477,7 @@ impl Tier for FakeTier {
         Ok(Filled { stored, line })
     }
 
-    async fn renew(&self, key: &str, token: Token, lease: Duration) -> Result<bool, TierError> {
+    async fn renew(&self, key: &str, token: LeaseToken, lease: Duration) -> Result<bool, TierError> {
         let mut entries = self.open()?;
         let deadline = self.server.clock.now().saturating_add(nanos(lease));
         let entry = entries.get_mut(key);
@@ -490,12 +498,12 @@ impl Tier for FakeTier {
         Ok(is_held)
     }
 
-    async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError> {
+    async fn release(&self, key: &str, token: LeaseToken, is_failed: bool) -> Result<bool, TierError> {
         let word = Entry { has_failed: true, ..self.for_now(FAILED_FOR) };
         self.give_back(key, token, is_failed.then_some(word))
     }
 
-    async fn fail(&self, key: &str, token: Token, note: &Note) -> Result<bool, TierError> {
+    async fn fail(&self, key: &str, token: LeaseToken, note: &Note) -> Result<bool, TierError> {
         let word = Entry { error: Some(note.clone()), ..self.for_now(ERROR_FOR) };
         self.give_back(key, token, Some(word))
     }

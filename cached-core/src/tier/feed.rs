@@ -21,10 +21,10 @@ use crate::{
 /// One connection of a [`Tier`](crate::Tier), or several, as far as it proves that what was read over it still holds.
 ///
 /// A tier that watches what is read over a connection calls [`prove`](Self::prove) whenever it knows that it has handed
-/// every change up to some moment to its [`Watcher`](crate::Watcher). When the connection is gone, the proof gets no
+/// every change up to some moment to its [`Watcher`](crate::Watcher::ChangeListener). When the connection is gone, the proof gets no
 /// younger, and what was read over it is asked for again before it is served.
 #[derive(Debug)]
-pub struct Line {
+pub struct ChangeFeed {
     /// Every change up to this moment is known.
     proven: AtomicU64,
     watches: bool,
@@ -38,7 +38,7 @@ pub struct Line {
     parts: Box<[Arc<Self>]>,
 }
 
-impl Line {
+impl ChangeFeed {
     fn new(proven: Nanos, watches: bool) -> Arc<Self> {
         Arc::new(Self::plain(proven, watches))
     }
@@ -70,7 +70,7 @@ impl Line {
     /// There is one for all caches of the process, which stays as it is: [`prove`](Self::prove), [`allow_grace`](Self::allow_grace)
     /// and [`end`](Self::end) do nothing to it. A connection that tells nothing and can end is [`deaf`](Self::deaf).
     pub fn silent() -> Arc<Self> {
-        lazy!(static SILENT: Arc<Line> = Arc::new(Line { is_fixed: true, ..Line::plain(0, false) }));
+        lazy!(static SILENT: Arc<ChangeFeed> = Arc::new(ChangeFeed { is_fixed: true, ..ChangeFeed::plain(0, false) }));
         SILENT.clone()
     }
 
@@ -211,8 +211,8 @@ mod tests {
 
     #[test]
     fn several_prove_what_all_of_them_prove() {
-        let (one, two) = (Line::watching(), Line::watching());
-        let both = Line::joined([one.clone(), two.clone()]);
+        let (one, two) = (ChangeFeed::watching(), ChangeFeed::watching());
+        let both = ChangeFeed::joined([one.clone(), two.clone()]);
         assert_eq!(both.proven(), 0);
         one.prove_until(7);
         assert_eq!(both.proven(), 0);
@@ -223,26 +223,26 @@ mod tests {
         assert!(!both.has_grace());
         one.end();
         assert!(!both.is_live());
-        assert!(!Line::joined([Line::deaf(), two]).watches());
+        assert!(!ChangeFeed::joined([ChangeFeed::deaf(), two]).watches());
     }
 
     #[test]
     fn it_is_known_which_they_are() {
-        let (one, two, three) = (Line::watching(), Line::watching(), Line::watching());
-        let both = Line::joined([one.clone(), two.clone()]);
-        assert!(both.is_same(&Line::joined([two.clone(), one.clone(), one.clone()])));
-        assert!(both.is_same(&Line::joined([both.clone(), one.clone()])));
-        assert!(!both.is_same(&Line::joined([one.clone(), three.clone()])));
+        let (one, two, three) = (ChangeFeed::watching(), ChangeFeed::watching(), ChangeFeed::watching());
+        let both = ChangeFeed::joined([one.clone(), two.clone()]);
+        assert!(both.is_same(&ChangeFeed::joined([two.clone(), one.clone(), one.clone()])));
+        assert!(both.is_same(&ChangeFeed::joined([both.clone(), one.clone()])));
+        assert!(!both.is_same(&ChangeFeed::joined([one.clone(), three.clone()])));
         assert!(!both.is_same(&one) && !one.is_same(&both) && !one.is_same(&two));
         assert!(both.has(&one) && both.has(&two) && !both.has(&three) && one.has(&one));
-        assert!(Arc::ptr_eq(&Line::joined([one.clone(), one.clone()]), &one));
-        assert!(Arc::ptr_eq(&Line::joined([]), &Line::silent()));
+        assert!(Arc::ptr_eq(&ChangeFeed::joined([one.clone(), one.clone()]), &one));
+        assert!(Arc::ptr_eq(&ChangeFeed::joined([]), &ChangeFeed::silent()));
     }
 
     /// It is that of all caches, and a tier may do with its lines what it likes.
     #[test]
     fn the_silent_line_stays_as_it_is() {
-        let line = Line::silent();
+        let line = ChangeFeed::silent();
         line.prove(Instant::now());
         line.prove_until(Nanos::MAX);
         line.allow_grace(false);
@@ -253,16 +253,16 @@ mod tests {
 
     #[test]
     fn after_one_that_is_over_nobody_tells() {
-        let (old, new) = (Line::watching(), Line::watching());
+        let (old, new) = (ChangeFeed::watching(), ChangeFeed::watching());
         old.end();
-        assert!(Arc::ptr_eq(&Line::joined([old.clone(), new]), &Line::silent()));
-        assert!(Arc::ptr_eq(&Line::joined([old.clone()]), &old));
+        assert!(Arc::ptr_eq(&ChangeFeed::joined([old.clone(), new]), &ChangeFeed::silent()));
+        assert!(Arc::ptr_eq(&ChangeFeed::joined([old.clone()]), &old));
     }
 
     #[tokio::test]
     async fn several_are_over_when_one_is() {
-        let (one, two) = (Line::watching(), Line::watching());
-        let both = Line::joined([one, two.clone()]);
+        let (one, two) = (ChangeFeed::watching(), ChangeFeed::watching());
+        let both = ChangeFeed::joined([one, two.clone()]);
         let mut ended = std::pin::pin!(both.ended());
         assert!(poll_fn(|cx| Poll::Ready(ended.as_mut().poll(cx).is_pending())).await);
         two.end();

@@ -15,11 +15,11 @@ use async_trait::async_trait;
 use crate::{
     error::tier::TierError,
     tier::{
-        Adopted, Ask, Attachment, Filled, LeaseClaim, Leased, Moment, Note, Record, Seen, TagAsk, Tier,
-        TierFill, Token,
+        Attachment, Filled, Found, JournalPosition, LeaseRequest, LeaseToken, Leased, Lookup, Note, Record,
+        TagRequest, TagsClaimed, Tier, TierFill,
         budget::Budget,
         cause::TierCause,
-        feed::Line,
+        feed::ChangeFeed,
         health::{TierHealth, TierState},
     },
 };
@@ -34,10 +34,10 @@ impl CatchPanic {
     /// As [`Tier::look_within`], on the path of a hit: without a box of its own.
     pub(crate) async fn look_within(
         &self,
-        asks: &[Ask<'_>],
+        asks: &[Lookup<'_>],
         tags: &[String],
         budget: Budget,
-    ) -> Result<Seen, TierError> {
+    ) -> Result<Found, TierError> {
         catch(self.0.look_within(asks, tags, budget)).await
     }
 
@@ -46,7 +46,7 @@ impl CatchPanic {
         &self,
         key: &str,
         budget: Budget,
-    ) -> Result<(Record, Arc<Line>), TierError> {
+    ) -> Result<(Record, Arc<ChangeFeed>), TierError> {
         catch(self.0.look_at_within(key, budget)).await
     }
 }
@@ -87,18 +87,18 @@ impl Tier for CatchPanic {
         .await
     }
 
-    async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
+    async fn look(&self, asks: &[Lookup<'_>], tags: &[String]) -> Result<Found, TierError> {
         catch(self.0.look(asks, tags)).await
     }
 
-    async fn look_at(&self, key: &str) -> Result<(Record, Arc<Line>), TierError> {
+    async fn look_at(&self, key: &str) -> Result<(Record, Arc<ChangeFeed>), TierError> {
         catch(self.0.look_at(key)).await
     }
 
     async fn lease_within(
         &self,
-        claims: &[LeaseClaim<'_>],
-        tags: TagAsk<'_>,
+        claims: &[LeaseRequest<'_>],
+        tags: TagRequest<'_>,
         budget: Budget,
     ) -> Result<Leased, TierError> {
         catch(self.0.lease_within(claims, tags, budget)).await
@@ -108,11 +108,16 @@ impl Tier for CatchPanic {
         catch(self.0.fill_within(fills, budget)).await
     }
 
-    async fn lease(&self, claims: &[LeaseClaim<'_>], tags: TagAsk<'_>) -> Result<Leased, TierError> {
+    async fn lease(&self, claims: &[LeaseRequest<'_>], tags: TagRequest<'_>) -> Result<Leased, TierError> {
         catch(self.0.lease(claims, tags)).await
     }
 
-    async fn adopt(&self, tags: &[String], keep: Duration, since: Moment) -> Result<Adopted, TierError> {
+    async fn adopt(
+        &self,
+        tags: &[String],
+        keep: Duration,
+        since: JournalPosition,
+    ) -> Result<TagsClaimed, TierError> {
         catch(self.0.adopt(tags, keep, since)).await
     }
 
@@ -120,15 +125,15 @@ impl Tier for CatchPanic {
         catch(self.0.fill(fills)).await
     }
 
-    async fn renew(&self, key: &str, token: Token, lease: Duration) -> Result<bool, TierError> {
+    async fn renew(&self, key: &str, token: LeaseToken, lease: Duration) -> Result<bool, TierError> {
         catch(self.0.renew(key, token, lease)).await
     }
 
-    async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError> {
+    async fn release(&self, key: &str, token: LeaseToken, is_failed: bool) -> Result<bool, TierError> {
         catch(self.0.release(key, token, is_failed)).await
     }
 
-    async fn fail(&self, key: &str, token: Token, note: &Note) -> Result<bool, TierError> {
+    async fn fail(&self, key: &str, token: LeaseToken, note: &Note) -> Result<bool, TierError> {
         catch(self.0.fail(key, token, note)).await
     }
 

@@ -16,7 +16,7 @@ use crate::{
     tier::{
         budget::Budget,
         cause::TierCause,
-        feed::Line,
+        feed::ChangeFeed,
         health::{TierHealth, TierState},
     },
 };
@@ -24,7 +24,7 @@ use crate::{
 /// A store that several processes share, such as Redis.
 ///
 /// Under a key it holds a value, or a lease, or both. A **lease** says that somebody loads the value, and names that load
-/// by its [`Token`]. Only the load whose lease is still there may [`fill`](Self::fill): whatever removes the key, here or
+/// by its [`LeaseToken`]. Only the load whose lease is still there may [`fill`](Self::fill): whatever removes the key, here or
 /// by another program, takes the lease with it, and so no load that began before can store what it found.
 ///
 /// A tier MUST bound the time of every operation by itself (where it is given a [`Budget`], by that, if it can) and MUST NOT panic: the call path awaits it while a
@@ -57,28 +57,32 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
 
     /// What is under each key, and the generation of each tag (`None` if it has none), in one round trip. What it finds,
     /// or does not find, is watched from then on, if the tier can.
-    async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError>;
+    async fn look(&self, asks: &[Lookup<'_>], tags: &[String]) -> Result<Found, TierError>;
 
     /// What is under one key, as in [`look`](Self::look), and over which line it was asked. It is what most misses of a process
     /// begin with, so a tier may have a shorter way for it.
-    async fn look_at(&self, key: &str) -> Result<(Record, Arc<Line>), TierError> {
-        let Seen { mut records, line, .. } = self.look(&[Ask::new(key)], &[]).await?;
+    async fn look_at(&self, key: &str) -> Result<(Record, Arc<ChangeFeed>), TierError> {
+        let Found { mut records, line, .. } = self.look(&[Lookup::new(key)], &[]).await?;
         Ok((records.pop().ok_or(TierError::Unavailable)?, line))
     }
 
     /// As [`look`](Self::look), within a budget that follows what a load costs. A tier with a fixed budget leaves it as it is.
     async fn look_within(
         &self,
-        asks: &[Ask<'_>],
+        asks: &[Lookup<'_>],
         tags: &[String],
         budget: Budget,
-    ) -> Result<Seen, TierError> {
+    ) -> Result<Found, TierError> {
         let _ = budget;
         self.look(asks, tags).await
     }
 
     /// As [`look_at`](Self::look_at), within a budget.
-    async fn look_at_within(&self, key: &str, budget: Budget) -> Result<(Record, Arc<Line>), TierError> {
+    async fn look_at_within(
+        &self,
+        key: &str,
+        budget: Budget,
+    ) -> Result<(Record, Arc<ChangeFeed>), TierError> {
         let _ = budget;
         self.look_at(key).await
     }
@@ -86,8 +90,8 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
     /// As [`lease`](Self::lease), within a budget.
     async fn lease_within(
         &self,
-        claims: &[LeaseClaim<'_>],
-        tags: TagAsk<'_>,
+        claims: &[LeaseRequest<'_>],
+        tags: TagRequest<'_>,
         budget: Budget,
     ) -> Result<Leased, TierError> {
         let _ = budget;
@@ -102,26 +106,31 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
 
     /// Takes a lease under each key, as each claim says, and gives each tag a new generation if it has none: in one round
     /// trip. All of this is watched, as in [`look`](Self::look).
-    async fn lease(&self, claims: &[LeaseClaim<'_>], tags: TagAsk<'_>) -> Result<Leased, TierError>;
+    async fn lease(&self, claims: &[LeaseRequest<'_>], tags: TagRequest<'_>) -> Result<Leased, TierError>;
 
     /// The generations of tags that only a value told, which was loaded since a [moment](Leased::moment); none if one of
     /// them may have been invalidated since then. They are made, kept and watched as those of [`lease`](Self::lease), and
     /// that comes before the question whether they were invalidated.
-    async fn adopt(&self, tags: &[String], keep: Duration, since: Moment) -> Result<Adopted, TierError>;
+    async fn adopt(
+        &self,
+        tags: &[String],
+        keep: Duration,
+        since: JournalPosition,
+    ) -> Result<TagsClaimed, TierError>;
 
     /// Stores each value if the lease of its load is still there, in one round trip. What was stored is watched.
     async fn fill(&self, fills: Vec<TierFill>) -> Result<Filled, TierError>;
 
     /// Makes a lease last for `lease` from now on; whether it was still there.
-    async fn renew(&self, key: &str, token: Token, lease: Duration) -> Result<bool, TierError>;
+    async fn renew(&self, key: &str, token: LeaseToken, lease: Duration) -> Result<bool, TierError>;
 
     /// Gives a lease back without a value; whether it was still there. With `is_failed`, those who wait are told for a
     /// moment that there will be none ([`Record::Failed`]).
-    async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError>;
+    async fn release(&self, key: &str, token: LeaseToken, is_failed: bool) -> Result<bool, TierError>;
 
     /// As [`release`](Self::release), after a load that ended in an error: for some seconds the key holds the note
     /// ([`Record::Error`]), unless it holds a value. By default it is `release`, for tiers that cannot hold notes.
-    async fn fail(&self, key: &str, token: Token, note: &Note) -> Result<bool, TierError> {
+    async fn fail(&self, key: &str, token: LeaseToken, note: &Note) -> Result<bool, TierError> {
         let _ = note;
         self.release(key, token, true).await
     }
@@ -155,12 +164,12 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
 #[derive(Clone, Debug)]
 pub struct Attachment {
     /// Whom to tell of changes.
-    pub watcher: Arc<dyn Watcher>,
+    pub watcher: Arc<dyn ChangeListener>,
     /// What all keys of the cache begin with, before a `:`. Keys that begin with `namespace:%` are no values.
     pub namespace: String,
     /// What the watcher is told of when a tag is invalidated after a [moment](Leased::moment) was given out, if the tier can.
     pub journal: String,
-    /// How old a [proof](Line::prove) may be for a value to be served from memory.
+    /// How old a [proof](ChangeFeed::prove) may be for a value to be served from memory.
     pub bound: Duration,
     /// How much longer it is served when the tier cannot be reached.
     pub grace: Duration,
@@ -169,7 +178,7 @@ pub struct Attachment {
 }
 
 /// Whom a tier tells of changes to what it watches. The calls return at once.
-pub trait Watcher: Send + Sync + fmt::Debug + 'static {
+pub trait ChangeListener: Send + Sync + fmt::Debug + 'static {
     /// What is under `key` has changed, or may have.
     fn changed(&self, key: &[u8]);
 
@@ -184,7 +193,7 @@ pub trait Watcher: Send + Sync + fmt::Debug + 'static {
     fn standing_changed(&self) {}
 
     /// How often values were served from memory until now; `None` while callers wait, or if it is not known. While this stays the
-    /// same, [proofs](Line::prove) are of no use, and a tier may do without: then the next call asks it first.
+    /// same, [proofs](ChangeFeed::prove) are of no use, and a tier may do without: then the next call asks it first.
     fn served(&self) -> Option<u64> {
         None
     }
@@ -195,16 +204,16 @@ pub const LARGE_VALUE: usize = 256 * 1024;
 
 /// A question about one key. `Debug` does not show it, as it holds the arguments of a call.
 #[derive(Clone, Copy)]
-pub struct Ask<'a> {
+pub struct Lookup<'a> {
     /// The key.
     pub key: &'a str,
     /// Of a value that the asker has already: if it is still this one, its bytes are not sent again.
-    pub known: Option<Stamp>,
+    pub known: Option<Revision>,
     /// About how many bytes the value has, if other values of its function were [large](LARGE_VALUE); otherwise 0.
     pub size: usize,
 }
 
-impl<'a> Ask<'a> {
+impl<'a> Lookup<'a> {
     /// A question about a key of which nothing is known.
     #[must_use]
     pub fn new(key: &'a str) -> Self {
@@ -213,7 +222,7 @@ impl<'a> Ask<'a> {
 
     /// The same, if the value is another one than that with this stamp.
     #[must_use]
-    pub fn known(key: &'a str, stamp: Stamp) -> Self {
+    pub fn known(key: &'a str, stamp: Revision) -> Self {
         Self { known: Some(stamp), ..Self::new(key) }
     }
 
@@ -224,7 +233,7 @@ impl<'a> Ask<'a> {
     }
 }
 
-impl fmt::Debug for Ask<'_> {
+impl fmt::Debug for Lookup<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ask")
             .field("known", &self.known.is_some())
@@ -235,13 +244,13 @@ impl fmt::Debug for Ask<'_> {
 
 /// What a tier found.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct Found {
     /// For each key that was asked for.
     pub records: Vec<Record>,
     /// For each tag that was asked for.
     pub generations: Vec<Option<u64>>,
     /// Over which it was asked.
-    pub line: Arc<Line>,
+    pub line: Arc<ChangeFeed>,
 }
 
 /// What is under one key.
@@ -251,7 +260,7 @@ pub enum Record {
     Absent,
     /// A value, whether or not somebody has a lease to replace it.
     Value(Stored),
-    /// The value that the asker [has](Ask::known).
+    /// The value that the asker [has](Lookup::known).
     Unchanged,
     /// Another one, or none: ask again for it.
     Changed,
@@ -286,11 +295,11 @@ pub struct Stored {
     /// How long the tier will still hold them; `None` if it will not expire them.
     pub remaining: Option<Duration>,
     /// Names this fill among all of this key. Zero for bytes that no fill wrote.
-    pub stamp: Stamp,
+    pub stamp: Revision,
 }
 
 /// Names a fill.
-pub type Stamp = u64;
+pub type Revision = u64;
 
 impl fmt::Debug for Stored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -303,17 +312,17 @@ impl fmt::Debug for Stored {
 
 /// Names a load. It is drawn anew for each one, and cannot be guessed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Token(pub [u8; 16]);
+pub struct LeaseToken(pub [u8; 16]);
 
-impl Token {
-    /// The [`Stamp`] of what this load fills in: never zero.
-    pub fn stamp(&self) -> Stamp {
+impl LeaseToken {
+    /// The [`Revision`] of what this load fills in: never zero.
+    pub fn stamp(&self) -> Revision {
         self.0.first_chunk().copied().map_or(1, u64::from_le_bytes).max(1)
     }
 }
 
 /// It names nothing but itself.
-impl fmt::Debug for Token {
+impl fmt::Debug for LeaseToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(..)")
     }
@@ -321,18 +330,18 @@ impl fmt::Debug for Token {
 
 /// A lease that a load asks for. `Debug` does not show the key, as it holds the arguments of a call.
 #[derive(Clone, Copy)]
-pub struct LeaseClaim<'a> {
+pub struct LeaseRequest<'a> {
     /// The key.
     pub key: &'a str,
     /// The load.
-    pub token: Token,
+    pub token: LeaseToken,
     /// How long the lease lasts unless it is renewed.
     pub lease: Duration,
     /// In whose place.
-    pub take: Take,
+    pub take: LeaseMode,
 }
 
-impl fmt::Debug for LeaseClaim<'_> {
+impl fmt::Debug for LeaseRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LeaseClaim")
             .field("token", &self.token)
@@ -344,18 +353,18 @@ impl fmt::Debug for LeaseClaim<'_> {
 
 /// What a lease may be taken over. A value stays where it is, and is served, until the fill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Take {
+pub enum LeaseMode {
     /// There must be neither a value nor another lease.
-    Free,
+    IfAbsent,
     /// There must be no other lease, and no value but the one with this stamp.
-    Over(Stamp),
+    IfRevision(Revision),
     /// Whatever there is: another load's fill is refused from now on.
-    Force,
+    Always,
 }
 
 /// Tags of a load that begins. `Debug` shows how many, as their keys hold arguments of a call.
 #[derive(Clone, Copy)]
-pub struct TagAsk<'a> {
+pub struct TagRequest<'a> {
     /// Their keys.
     pub keys: &'a [String],
     /// For how long their generations are kept at least.
@@ -364,7 +373,7 @@ pub struct TagAsk<'a> {
     pub more: bool,
 }
 
-impl fmt::Debug for TagAsk<'_> {
+impl fmt::Debug for TagRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TagAsk")
             .field("keys", &self.keys.len())
@@ -378,19 +387,19 @@ impl fmt::Debug for TagAsk<'_> {
 #[derive(Clone, Debug)]
 pub struct Leased {
     /// For each claim.
-    pub grants: Vec<Grant>,
+    pub grants: Vec<LeaseReply>,
     /// For each tag.
     pub generations: Vec<u64>,
     /// When this was, by the order in which tags are invalidated; if it was wanted.
-    pub moment: Option<Moment>,
+    pub moment: Option<JournalPosition>,
     /// Over which this went.
-    pub line: Arc<Line>,
+    pub line: Arc<ChangeFeed>,
 }
 
 /// How many tags had been invalidated, by some count. Moments of two counts have nothing to do with each other: a tier that
 /// loses its count begins another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
+pub struct JournalPosition {
     /// Names the count: a number that never was one before.
     pub count: u64,
     /// How far it was.
@@ -399,22 +408,22 @@ pub struct Moment {
 
 /// Tags that were not known before.
 #[derive(Clone, Debug)]
-pub struct Adopted {
+pub struct TagsClaimed {
     /// For each tag; none if one of them may have been invalidated.
     pub generations: Option<Vec<u64>>,
     /// Over which this went.
-    pub line: Arc<Line>,
+    pub line: Arc<ChangeFeed>,
 }
 
 /// The answer to a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Grant {
+pub enum LeaseReply {
     /// The lease is the asker's.
-    Held,
+    Granted,
     /// It is another one's, who has so much time left unless he renews it.
-    Busy(Duration),
+    HeldElsewhere(Duration),
     /// There is a value that the asker has not seen.
-    Changed,
+    ValueChanged,
 }
 
 /// A value on its way into a tier.
@@ -423,7 +432,7 @@ pub struct TierFill {
     /// The key.
     pub key: String,
     /// The load that found it.
-    pub token: Token,
+    pub token: LeaseToken,
     /// The value.
     pub bytes: Vec<u8>,
     /// How long to keep it; not zero.
@@ -448,7 +457,7 @@ pub struct Filled {
     /// For each fill, whether it was stored.
     pub stored: Vec<bool>,
     /// Over which they went.
-    pub line: Arc<Line>,
+    pub line: Arc<ChangeFeed>,
 }
 
 #[cfg(test)]
@@ -459,11 +468,11 @@ mod tests {
     #[test]
     fn no_question_shows_what_it_is_about() {
         let (key, keys) = ("ns:user:ada@example.org", ["ns:%tag:ada@example.org".to_owned()]);
-        let (token, lease) = (Token([7; 16]), Duration::from_secs(10));
+        let (token, lease) = (LeaseToken([7; 16]), Duration::from_secs(10));
         let shown = [
-            format!("{:?}", Ask::known(key, 7)),
-            format!("{:?}", LeaseClaim { key, token, lease, take: Take::Free }),
-            format!("{:?}", TagAsk { keys: &keys, keep: lease, more: false }),
+            format!("{:?}", Lookup::known(key, 7)),
+            format!("{:?}", LeaseRequest { key, token, lease, take: LeaseMode::IfAbsent }),
+            format!("{:?}", TagRequest { keys: &keys, keep: lease, more: false }),
             format!("{:?}", Stored { bytes: key.into(), remaining: None, stamp: 7 }),
             format!(
                 "{:?}",

@@ -6,7 +6,10 @@ use async_trait::async_trait;
 
 use crate::{
     error::tier::TierError,
-    tier::{Adopted, Ask, Filled, LeaseClaim, Leased, Moment, Seen, TagAsk, Tier, TierFill, Token},
+    tier::{
+        Filled, Found, JournalPosition, LeaseRequest, LeaseToken, Leased, Lookup, TagRequest, TagsClaimed,
+        Tier, TierFill,
+    },
 };
 
 /// The shared tier of a cache that has none: it holds nothing, and there is nobody to tell.
@@ -19,15 +22,15 @@ impl Tier for NoTier {
         false
     }
 
-    async fn look(&self, _: &[Ask<'_>], _: &[String]) -> Result<Seen, TierError> {
+    async fn look(&self, _: &[Lookup<'_>], _: &[String]) -> Result<Found, TierError> {
         Err(TierError::Unavailable)
     }
 
-    async fn lease(&self, _: &[LeaseClaim<'_>], _: TagAsk<'_>) -> Result<Leased, TierError> {
+    async fn lease(&self, _: &[LeaseRequest<'_>], _: TagRequest<'_>) -> Result<Leased, TierError> {
         Err(TierError::Unavailable)
     }
 
-    async fn adopt(&self, _: &[String], _: Duration, _: Moment) -> Result<Adopted, TierError> {
+    async fn adopt(&self, _: &[String], _: Duration, _: JournalPosition) -> Result<TagsClaimed, TierError> {
         Err(TierError::Unavailable)
     }
 
@@ -35,11 +38,11 @@ impl Tier for NoTier {
         Err(TierError::Unavailable)
     }
 
-    async fn renew(&self, _: &str, _: Token, _: Duration) -> Result<bool, TierError> {
+    async fn renew(&self, _: &str, _: LeaseToken, _: Duration) -> Result<bool, TierError> {
         Err(TierError::Unavailable)
     }
 
-    async fn release(&self, _: &str, _: Token, _: bool) -> Result<bool, TierError> {
+    async fn release(&self, _: &str, _: LeaseToken, _: bool) -> Result<bool, TierError> {
         Err(TierError::Unavailable)
     }
 

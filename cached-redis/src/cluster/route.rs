@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{Line, TierError};
+use cached_core::{ChangeFeed, TierError};
 use futures_util::future::join_all;
 use redis::{ServerErrorKind, Value};
 
@@ -55,7 +55,7 @@ impl Shared {
             let left = budget.saturating_sub(began.elapsed());
             values.extend(self.send_step(&step, kind, left, &mut lines).await?);
         }
-        Ok(Answers { replies: Replies::new(values), line: Line::joined(lines) })
+        Ok(Answers { replies: Replies::new(values), line: ChangeFeed::joined(lines) })
     }
 
     async fn send_step(
@@ -63,7 +63,7 @@ impl Shared {
         pieces: &[Piece<'_>],
         kind: Kind,
         budget: Duration,
-        lines: &mut Vec<Arc<Line>>,
+        lines: &mut Vec<Arc<ChangeFeed>>,
     ) -> Result<Vec<(Value, Option<u64>)>, TierError> {
         let began = Instant::now();
         let map = self.map(budget).await?;
@@ -103,7 +103,7 @@ impl Shared {
                 }
                 if has_answered {
                     // A slot on its way may go back, and nobody says so.
-                    lines.push(if is_asking { Line::silent() } else { line });
+                    lines.push(if is_asking { ChangeFeed::silent() } else { line });
                 }
             }
             if open.is_empty() {

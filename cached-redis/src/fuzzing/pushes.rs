@@ -6,7 +6,7 @@ use std::{
 };
 
 use arbitrary::{Result, Unstructured};
-use cached_core::{Attachment, Watcher};
+use cached_core::{Attachment, ChangeListener};
 use redis::{PushInfo, PushKind, Value};
 
 use super::value::{kind, value};
@@ -105,7 +105,7 @@ impl Recorder {
     }
 }
 
-impl Watcher for Recorder {
+impl ChangeListener for Recorder {
     fn changed(&self, key: &[u8]) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).keys.push(key.to_vec());
     }

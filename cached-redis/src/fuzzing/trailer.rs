@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
-use cached_core::{Note, Record, Stamp, Stored};
+use cached_core::{Note, Record, Revision, Stored};
 
 use crate::protocol::record::{MAGIC, TRAILER, Trailer, compare, open, open_with_life, seal};
 
@@ -18,7 +18,7 @@ pub fn trailer(data: &[u8]) {
 fn check(input: &mut Unstructured<'_>) -> Result<()> {
     let now = moment(input)?;
     let life = if input.arbitrary()? { input.int_in_range(-3..=3)? } else { input.arbitrary()? };
-    let known = input.arbitrary::<Stamp>()?;
+    let known = input.arbitrary::<Revision>()?;
     let is_ours = input.arbitrary::<bool>()?;
     let fields = Fields {
         lease_end: moment(input)?,
@@ -48,7 +48,7 @@ fn check(input: &mut Unstructured<'_>) -> Result<()> {
 /// The fields of a trailer that mean something.
 struct Fields {
     lease_end: u64,
-    stamp: Stamp,
+    stamp: Revision,
     end: u64,
     state: u8,
 }
@@ -78,7 +78,7 @@ impl Fields {
     }
 }
 
-fn reads(bytes: &[u8], now: u64, life: i64, known: Stamp) {
+fn reads(bytes: &[u8], now: u64, life: i64, known: Revision) {
     let (opened, lived) = (open(bytes.to_vec(), now).ok(), open_with_life(life, Some(bytes.to_vec())));
     let compared = compare(bytes, known);
     assert_eq!(open_with_life(life, None), Record::Absent);

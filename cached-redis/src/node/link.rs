@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{Line, TierCause, TierError};
+use cached_core::{ChangeFeed, TierCause, TierError};
 use tokio::sync::{Notify, watch};
 
 use crate::{
@@ -39,7 +39,7 @@ pub(crate) struct Link {
     use_of: Use,
     last_end: Mutex<Option<Instant>>,
     /// Lines that are over, while what was read over them may still be served in an outage.
-    graced: Mutex<Vec<Weak<Line>>>,
+    graced: Mutex<Vec<Weak<ChangeFeed>>>,
     pub(crate) gate: Gate,
     pub(crate) reads: Reads,
     pub(crate) transfers: Transfers,
@@ -166,7 +166,7 @@ impl Link {
     }
 
     /// Has the connection of this line replaced, if it is the current one.
-    pub(crate) fn distrust(&self, line: &Line) {
+    pub(crate) fn distrust(&self, line: &ChangeFeed) {
         if let State::Up(session) = self.state()
             && line.covers(&session.line)
         {
@@ -310,7 +310,7 @@ impl Link {
     /// Numbers a new connection, over which nothing is told of changes if there is a cause for that.
     pub(crate) fn open(&self, connection: Connection, deaf: Option<TierCause>) -> Session {
         let is_tracking = deaf.is_none();
-        let line = if is_tracking { Line::watching() } else { Line::deaf() };
+        let line = if is_tracking { ChangeFeed::watching() } else { ChangeFeed::deaf() };
         let id = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
         let clock = Arc::new(ServerClock::new());
         Session { connection, line, is_tracking, deaf, clock, is_renewed: false, id }

@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{Attachment, Line, TierCause, TierError, planted};
+use cached_core::{Attachment, ChangeFeed, TierCause, TierError, planted};
 use tokio::{
     runtime::Handle,
     time::{timeout, timeout_at},
@@ -65,7 +65,7 @@ pub(crate) struct Node {
 pub(crate) struct Answers {
     pub(crate) replies: Replies,
     /// Over which it was asked.
-    pub(crate) line: Arc<Line>,
+    pub(crate) line: Arc<ChangeFeed>,
 }
 
 impl Node {
@@ -418,7 +418,7 @@ impl Node {
     }
 
     /// What came over this line does not fit the questions: if it is the current one, the connection is replaced.
-    pub(crate) fn distrust(&self, line: &Line) {
+    pub(crate) fn distrust(&self, line: &ChangeFeed) {
         self.link.distrust(line);
         if let Some(large) = self.large.get() {
             large.link.distrust(line);

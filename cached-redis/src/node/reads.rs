@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{Line, TierError};
+use cached_core::{ChangeFeed, TierError};
 use redis::{Pipeline, Value};
 use tokio::runtime::{Handle, Id};
 
@@ -67,7 +67,7 @@ pub(crate) struct Got {
     /// What the clock of the server showed at most when it had answered.
     pub(crate) clock: Option<u64>,
     /// Over which it was asked.
-    pub(crate) line: Arc<Line>,
+    pub(crate) line: Arc<ChangeFeed>,
 }
 
 impl Got {

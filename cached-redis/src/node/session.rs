@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use cached_core::{Line, TierCause};
+use cached_core::{ChangeFeed, TierCause};
 
 use crate::{connect::connection::Connection, protocol::server_clock::ServerClock};
 
@@ -11,7 +11,7 @@ use crate::{connect::connection::Connection, protocol::server_clock::ServerClock
 pub(crate) struct Session {
     pub(crate) connection: Connection,
     /// How fresh what was read over it is.
-    pub(crate) line: Arc<Line>,
+    pub(crate) line: Arc<ChangeFeed>,
     /// Whether the server tells over it what changed.
     pub(crate) is_tracking: bool,
     /// Why it does not.

@@ -17,7 +17,7 @@
 
 use std::{ops::Range, time::Duration};
 
-use cached_core::{Note, Record, Stamp, Stored};
+use cached_core::{Note, Record, Revision, Stored};
 
 /// The length of a trailer.
 pub(crate) const TRAILER: usize = 48;
@@ -34,7 +34,7 @@ const STATE: usize = 40;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Trailer {
     pub(crate) state: State,
-    pub(crate) stamp: Stamp,
+    pub(crate) stamp: Revision,
     lease_end: u64,
     end: u64,
 }
@@ -64,7 +64,7 @@ impl Trailer {
             4 => State::Failed,
             _ => return None,
         };
-        let stamp = trailer[STAMP].try_into().map_or(0, Stamp::from_le_bytes);
+        let stamp = trailer[STAMP].try_into().map_or(0, Revision::from_le_bytes);
         let moment = |range: Range<usize>| trailer[range].try_into().map_or(0, u64::from_be_bytes);
         Some(Self { state, stamp, lease_end: moment(LEASE_END), end: moment(END) })
     }
@@ -92,7 +92,7 @@ impl Trailer {
 }
 
 /// Appends the trailer of a value without a lease and without an end.
-pub(crate) fn seal(bytes: &mut Vec<u8>, stamp: Stamp) {
+pub(crate) fn seal(bytes: &mut Vec<u8>, stamp: Revision) {
     bytes.reserve_exact(TRAILER);
     bytes.extend_from_slice(&[0; STAMP.start]);
     bytes.extend_from_slice(&stamp.to_le_bytes());
@@ -129,7 +129,7 @@ pub(crate) fn open_with_life(left: i64, bytes: Option<Vec<u8>>) -> Record {
     }
 }
 
-fn value(bytes: Vec<u8>, stamp: Stamp, remaining: Option<Duration>) -> Record {
+fn value(bytes: Vec<u8>, stamp: Revision, remaining: Option<Duration>) -> Record {
     Record::Value(Stored { bytes: without_trailer(bytes), remaining, stamp })
 }
 
@@ -139,7 +139,7 @@ fn without_trailer(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 /// What the answer to `GETRANGE` of the trailer says to somebody who has a value.
-pub(crate) fn compare(tail: &[u8], known: Stamp) -> Record {
+pub(crate) fn compare(tail: &[u8], known: Revision) -> Record {
     match Trailer::of(tail) {
         Some(trailer) if trailer.stamp == known && known != 0 => Record::Unchanged,
         _ => Record::Changed,
@@ -165,10 +165,10 @@ pub(crate) fn remaining(left: i64) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    const STAMPED: Stamp = 0x0807_0605_0403_0201;
+    const STAMPED: Revision = 0x0807_0605_0403_0201;
 
     /// Of a value that ends, and a lease that ends, when the clock shows 1005.
-    fn trailer(stamp: Stamp, state: u8) -> Vec<u8> {
+    fn trailer(stamp: Revision, state: u8) -> Vec<u8> {
         let mut bytes = Vec::new();
         seal(&mut bytes, stamp);
         bytes[STATE] = state;
@@ -178,7 +178,7 @@ mod tests {
         bytes
     }
 
-    fn value(bytes: &[u8], stamp: Stamp, left: u64) -> Record {
+    fn value(bytes: &[u8], stamp: Revision, left: u64) -> Record {
         Record::Value(Stored { bytes: bytes.to_vec(), remaining: Some(Duration::from_millis(left)), stamp })
     }
 

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{Budget, Line, TierError, planted};
+use cached_core::{Budget, ChangeFeed, TierError, planted};
 use tokio::{
     runtime::Handle,
     sync::{Notify, oneshot},
@@ -120,7 +120,7 @@ struct Asker {
 struct Round {
     waiting: Vec<Waiting>,
     /// Over which the pokes were changed.
-    line: Arc<Line>,
+    line: Arc<ChangeFeed>,
     /// Where some process has not said the number yet.
     open: Vec<(Post, u64)>,
 }
@@ -190,14 +190,14 @@ impl Asker {
         let posts = match self.posts().await {
             Ok(posts) => posts,
             Err(error) => {
-                let line = Line::silent();
+                let line = ChangeFeed::silent();
                 Round { waiting, line, open: Vec::new() }.end(&Err(error));
                 return None;
             }
         };
         let (outcome, line, open) = match self.poke(&posts).await {
             Ok((pokes, line)) => (Ok(()), line, posts.into_iter().zip(pokes).collect()),
-            Err(error) => (Err(error), Line::silent(), Vec::new()),
+            Err(error) => (Err(error), ChangeFeed::silent(), Vec::new()),
         };
         let round = Round { waiting, line, open };
         if outcome.is_err() || round.open.is_empty() || planted!("confirm-without-waiting") {
@@ -229,7 +229,7 @@ impl Asker {
     }
 
     /// Asks every process to say what it has handled; returns the numbers that they will say.
-    async fn poke(&self, posts: &[Post]) -> Result<(Vec<u64>, Arc<Line>), TierError> {
+    async fn poke(&self, posts: &[Post]) -> Result<(Vec<u64>, Arc<ChangeFeed>), TierError> {
         let keep = millis(self.reach().saturating_add(KEEP_MEMBERS));
         let mut batch = Batch::new();
         for post in posts {
@@ -293,7 +293,7 @@ impl Asker {
         Ok(())
     }
 
-    async fn ask(&self, posts: &[Post]) -> Result<(Vec<Said>, Arc<Line>), TierError> {
+    async fn ask(&self, posts: &[Post]) -> Result<(Vec<Said>, Arc<ChangeFeed>), TierError> {
         let reach = millis(self.reach());
         let mut batch = Batch::new();
         for post in posts {

@@ -17,7 +17,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{Ask, Budget, LARGE_VALUE, Record, Seen, Stamp, Stored, TierError, TierFill, Token};
+use cached_core::{
+    Budget, Found, LARGE_VALUE, LeaseToken, Lookup, Record, Revision, Stored, TierError, TierFill,
+};
 use redis::RedisResult;
 
 use crate::{
@@ -109,8 +111,8 @@ impl Head {
 #[derive(PartialEq, Eq)]
 struct Different {
     place: usize,
-    here: Option<Stamp>,
-    there: Option<Stamp>,
+    here: Option<Revision>,
+    there: Option<Revision>,
 }
 
 impl Different {
@@ -173,10 +175,10 @@ impl RedisTier {
     /// this process cannot read.
     pub(crate) async fn look_at_large(
         &self,
-        asks: &[Ask<'_>],
+        asks: &[Lookup<'_>],
         tags: &[String],
         budget: Budget,
-    ) -> Result<Seen, TierError> {
+    ) -> Result<Found, TierError> {
         let patience = Patience::of_read(budget, self.way.settings().read_timeout);
         let (seen, differing) = self.try_large(asks, tags, patience).await?;
         let Some(patience) = patience.anew().filter(|_| !differing.is_empty()) else { return Ok(seen) };
@@ -193,10 +195,10 @@ impl RedisTier {
     /// The same; and where the two connections had different values, which the value may have been changed between.
     async fn try_large(
         &self,
-        asks: &[Ask<'_>],
+        asks: &[Lookup<'_>],
         tags: &[String],
         patience: Patience,
-    ) -> Result<(Seen, Vec<Different>), TierError> {
+    ) -> Result<(Found, Vec<Different>), TierError> {
         let longest = self.longest();
         let large: Vec<_> = (0..asks.len()).filter(|&place| asks[place].is_large()).collect();
         // Of a size that is not known, the main connection says it first.
@@ -254,17 +256,17 @@ impl RedisTier {
             }
             records[place] = record.unwrap_or_else(|| head.unread());
         }
-        Ok((Seen { records, generations, line }, differing))
+        Ok((Found { records, generations, line }, differing))
     }
 
     /// What the main connection has: small values, the heads of large ones with their places, and the generations of tags.
     #[allow(clippy::type_complexity, reason = "it is taken apart at once")]
     async fn heads(
         &self,
-        asks: &[Ask<'_>],
+        asks: &[Lookup<'_>],
         tags: &[String],
         patience: Patience,
-    ) -> Result<((Vec<Record>, Vec<(usize, Head)>, Vec<Option<u64>>), Arc<cached_core::Line>), TierError>
+    ) -> Result<((Vec<Record>, Vec<(usize, Head)>, Vec<Option<u64>>), Arc<cached_core::ChangeFeed>), TierError>
     {
         let mut batch = Batch::new();
         for tag in tags {
@@ -306,7 +308,7 @@ impl RedisTier {
     /// What is under the keys at these places, which is small although others of the function are large. `None` if it is large by now.
     async fn small(
         &self,
-        asks: &[Ask<'_>],
+        asks: &[Lookup<'_>],
         places: &[usize],
         patience: Patience,
     ) -> Result<Vec<Option<Record>>, TierError> {
@@ -333,7 +335,7 @@ impl RedisTier {
     /// The strings under the keys at these places, over the connection for large values, of each no more than so many bytes.
     async fn bodies(
         &self,
-        asks: &[Ask<'_>],
+        asks: &[Lookup<'_>],
         parts: Vec<(usize, usize)>,
         patience: Patience,
     ) -> Result<Vec<(usize, Vec<u8>)>, TierError> {
@@ -352,7 +354,7 @@ impl RedisTier {
 
     /// Where a large value of this load is kept until it is stored: in the slot of its key. `None` if there is no such name, or no
     /// namespace to put it in.
-    fn place_apart(&self, key: &str, token: Token) -> Option<String> {
+    fn place_apart(&self, key: &str, token: LeaseToken) -> Option<String> {
         let reserved = &self.way.attached()?.reserved;
         let number = u128::from_be_bytes(token.0);
         // What stands in the first braces decides on the slot. See "Redis cluster specification".

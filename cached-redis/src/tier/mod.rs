@@ -10,8 +10,9 @@ use std::{fmt, iter, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cached_core::{
-    Adopted, Ask, Attachment, Budget, Filled, Grant, LARGE_VALUE, LeaseClaim, Leased, Line, Moment, Note,
-    Record, Seen, TagAsk, Take, Tier, TierCause, TierError, TierFill, TierHealth, TierState, Token, planted,
+    Attachment, Budget, ChangeFeed, Filled, Found, JournalPosition, LARGE_VALUE, LeaseMode, LeaseReply,
+    LeaseRequest, LeaseToken, Leased, Lookup, Note, Record, TagRequest, TagsClaimed, Tier, TierCause,
+    TierError, TierFill, TierHealth, TierState, planted,
 };
 use redis::RedisResult;
 
@@ -85,7 +86,7 @@ impl RedisTier {
         batch: Batch,
         budget: Budget,
         read: impl FnOnce(Replies) -> RedisResult<T> + Send,
-    ) -> Result<(T, Arc<Line>), TierError> {
+    ) -> Result<(T, Arc<ChangeFeed>), TierError> {
         let answers = self.way.read(&batch, budget).await?;
         self.way.understand(answers, read)
     }
@@ -95,7 +96,7 @@ impl RedisTier {
         &self,
         batch: Batch,
         read: impl FnOnce(Replies) -> RedisResult<T> + Send,
-    ) -> Result<(T, Arc<Line>), TierError> {
+    ) -> Result<(T, Arc<ChangeFeed>), TierError> {
         self.change_within(batch, Budget::Own, read).await
     }
 
@@ -105,7 +106,7 @@ impl RedisTier {
         batch: Batch,
         budget: Budget,
         read: impl FnOnce(Replies) -> RedisResult<T> + Send,
-    ) -> Result<(T, Arc<Line>), TierError> {
+    ) -> Result<(T, Arc<ChangeFeed>), TierError> {
         let answers = self.way.change(&batch, budget).await?;
         self.way.understand(answers, read)
     }
@@ -119,10 +120,10 @@ impl RedisTier {
     /// Asks each server for what it holds. If one does not answer, nothing is found there.
     async fn look_apart(
         &self,
-        asks: &[Ask<'_>],
+        asks: &[Lookup<'_>],
         groups: Vec<Vec<usize>>,
         budget: Budget,
-    ) -> Result<Seen, TierError> {
+    ) -> Result<Found, TierError> {
         let look = async |group: Vec<usize>| {
             let own: Vec<_> = group.iter().map(|&place| asks[place]).collect();
             self.look_together(&own, &[], budget).await.map(|seen| (group, seen))
@@ -142,17 +143,17 @@ impl RedisTier {
         }
         match error {
             Some(error) if lines.is_empty() => Err(error),
-            _ => Ok(Seen { records, generations: Vec::new(), line: Line::joined(lines) }),
+            _ => Ok(Found { records, generations: Vec::new(), line: ChangeFeed::joined(lines) }),
         }
     }
 
     async fn look_together(
         &self,
-        asks: &[Ask<'_>],
+        asks: &[Lookup<'_>],
         tags: &[String],
         budget: Budget,
-    ) -> Result<Seen, TierError> {
-        if asks.iter().any(Ask::is_large) {
+    ) -> Result<Found, TierError> {
+        if asks.iter().any(Lookup::is_large) {
             return Box::pin(self.look_at_large(asks, tags, budget)).await;
         }
         let batch = questions(asks, tags, |ask| [question(ask)]);
@@ -182,7 +183,7 @@ impl RedisTier {
                 }
                 Box::pin(self.look_at_large(&asks, tags, budget)).await
             }
-            Some(records) => Ok(Seen { records, generations, line }),
+            Some(records) => Ok(Found { records, generations, line }),
             None => Box::pin(self.look_at_lives(asks, tags, budget)).await,
         }
     }
@@ -191,10 +192,10 @@ impl RedisTier {
     /// time it is.
     async fn look_at_lives(
         &self,
-        asks: &[Ask<'_>],
+        asks: &[Lookup<'_>],
         tags: &[String],
         budget: Budget,
-    ) -> Result<Seen, TierError> {
+    ) -> Result<Found, TierError> {
         // The other order would give a value the life of its successor.
         let batch = questions(asks, tags, |ask| [command("PTTL", ask.key), question(ask)]);
         let read = |mut replies: Replies| {
@@ -209,15 +210,15 @@ impl RedisTier {
             Ok((records.collect::<RedisResult<Vec<Record>>>()?, generations))
         };
         let ((records, generations), line) = self.read(batch, budget, read).await?;
-        Ok(Seen { records, generations, line })
+        Ok(Found { records, generations, line })
     }
 }
 
 /// Of a tag that changes before the values are read it is told as of a change: it is watched by then.
 fn questions<const N: usize>(
-    asks: &[Ask<'_>],
+    asks: &[Lookup<'_>],
     tags: &[String],
-    of: impl Fn(&Ask<'_>) -> [redis::Cmd; N],
+    of: impl Fn(&Lookup<'_>) -> [redis::Cmd; N],
 ) -> Batch {
     let mut commands = tags.iter().map(|tag| generation_of(tag)).chain(asks.iter().flat_map(of));
     let mut batch = commands.next().map_or_else(Batch::new, Batch::of);
@@ -226,11 +227,11 @@ fn questions<const N: usize>(
 }
 
 /// Of one key.
-fn only(mut seen: Seen) -> Result<(Record, Arc<Line>), TierError> {
+fn only(mut seen: Found) -> Result<(Record, Arc<ChangeFeed>), TierError> {
     Ok((seen.records.pop().ok_or(TierError::Unavailable)?, seen.line))
 }
 
-fn question(ask: &Ask<'_>) -> redis::Cmd {
+fn question(ask: &Lookup<'_>) -> redis::Cmd {
     if ask.known.is_some() { tail(ask.key) } else { whole(ask.key) }
 }
 
@@ -247,7 +248,7 @@ enum Answer {
     Large,
 }
 
-fn record(ask: &Ask<'_>, replies: &mut Replies) -> RedisResult<Answer> {
+fn record(ask: &Lookup<'_>, replies: &mut Replies) -> RedisResult<Answer> {
     let bytes = replies.next::<Vec<u8>>()?;
     if let Some(known) = ask.known {
         return Ok(Answer::Record(record::compare(&bytes, known)));
@@ -289,19 +290,19 @@ impl Tier for RedisTier {
         self.way.connected().await
     }
 
-    async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
+    async fn look(&self, asks: &[Lookup<'_>], tags: &[String]) -> Result<Found, TierError> {
         self.look_within(asks, tags, Budget::Own).await
     }
 
     /// A value says itself when it ends, by the server's clock. One key of another type makes the whole call fail.
     async fn look_within(
         &self,
-        asks: &[Ask<'_>],
+        asks: &[Lookup<'_>],
         tags: &[String],
         budget: Budget,
-    ) -> Result<Seen, TierError> {
+    ) -> Result<Found, TierError> {
         if asks.is_empty() && tags.is_empty() {
-            return Ok(Seen { records: Vec::new(), generations: Vec::new(), line: Line::silent() });
+            return Ok(Found { records: Vec::new(), generations: Vec::new(), line: ChangeFeed::silent() });
         }
         if tags.is_empty()
             && let Some(groups) = self.way.by_server(asks.iter().map(|ask| ask.key))
@@ -311,13 +312,17 @@ impl Tier for RedisTier {
         self.look_together(asks, tags, budget).await
     }
 
-    async fn look_at(&self, key: &str) -> Result<(Record, Arc<Line>), TierError> {
+    async fn look_at(&self, key: &str) -> Result<(Record, Arc<ChangeFeed>), TierError> {
         self.look_at_within(key, Budget::Own).await
     }
 
     /// Of those that many callers ask for at the same time, several go in one round trip.
-    async fn look_at_within(&self, key: &str, budget: Budget) -> Result<(Record, Arc<Line>), TierError> {
-        let ask = [Ask::new(key)];
+    async fn look_at_within(
+        &self,
+        key: &str,
+        budget: Budget,
+    ) -> Result<(Record, Arc<ChangeFeed>), TierError> {
+        let ask = [Lookup::new(key)];
         let Way::One(node) = &*self.way else {
             return Box::pin(self.look_together(&ask, &[], budget)).await.and_then(only);
         };
@@ -325,7 +330,7 @@ impl Tier for RedisTier {
         let Got { bytes, clock, line } = node.get(key, budget.of_read(read_timeout)).await?;
         let Some(bytes) = bytes else { return Ok((Record::Absent, line)) };
         if bytes.len() > LONGEST_SMALL {
-            let ask = [Ask { size: large::UNKNOWN, ..Ask::new(key) }];
+            let ask = [Lookup { size: large::UNKNOWN, ..Lookup::new(key) }];
             return Box::pin(self.look_at_large(&ask, &[], budget)).await.and_then(only);
         }
         match clock.map(|now| record::open(bytes, now)) {
@@ -334,18 +339,18 @@ impl Tier for RedisTier {
         }
     }
 
-    async fn lease(&self, claims: &[LeaseClaim<'_>], tags: TagAsk<'_>) -> Result<Leased, TierError> {
+    async fn lease(&self, claims: &[LeaseRequest<'_>], tags: TagRequest<'_>) -> Result<Leased, TierError> {
         self.lease_within(claims, tags, Budget::Own).await
     }
 
     async fn lease_within(
         &self,
-        claims: &[LeaseClaim<'_>],
-        tags: TagAsk<'_>,
+        claims: &[LeaseRequest<'_>],
+        tags: TagRequest<'_>,
         budget: Budget,
     ) -> Result<Leased, TierError> {
         if claims.is_empty() && tags.keys.is_empty() && !tags.more {
-            let (grants, generations, line) = (Vec::new(), Vec::new(), Line::silent());
+            let (grants, generations, line) = (Vec::new(), Vec::new(), ChangeFeed::silent());
             return Ok(Leased { grants, generations, moment: None, line });
         }
         let mut batch = Batch::new();
@@ -356,9 +361,9 @@ impl Tier for RedisTier {
         seed(&mut batch, tags.keys, tags.keep);
         for claim in claims {
             let (take, stamp) = match claim.take {
-                Take::Free => ("free", 0),
-                Take::Over(stamp) => ("over", stamp),
-                Take::Force => ("force", 0),
+                LeaseMode::IfAbsent => ("free", 0),
+                LeaseMode::IfRevision(stamp) => ("over", stamp),
+                LeaseMode::Always => ("force", 0),
             };
             let (token, stamp) = (&claim.token.0[..], &stamp.to_le_bytes()[..]);
             batch.add_script(&LEASE, claim.key, (token, millis(claim.lease), take, stamp));
@@ -367,15 +372,20 @@ impl Tier for RedisTier {
             let moment = journal.map(|_| replies.next().map(moment)).transpose()?.flatten();
             let generations = seeded(&mut replies, tags.keys)?;
             let grants = claims.iter().map(|_| replies.next().map(grant));
-            Ok((grants.collect::<RedisResult<Vec<Grant>>>()?, generations, moment))
+            Ok((grants.collect::<RedisResult<Vec<LeaseReply>>>()?, generations, moment))
         };
         let ((grants, generations, moment), line) = self.read(batch, budget, read).await?;
         Ok(Leased { grants, generations, moment, line })
     }
 
-    async fn adopt(&self, tags: &[String], keep: Duration, since: Moment) -> Result<Adopted, TierError> {
+    async fn adopt(
+        &self,
+        tags: &[String],
+        keep: Duration,
+        since: JournalPosition,
+    ) -> Result<TagsClaimed, TierError> {
         let Some(journal) = self.journal() else {
-            return Ok(Adopted { generations: None, line: Line::silent() });
+            return Ok(TagsClaimed { generations: None, line: ChangeFeed::silent() });
         };
         let mut batch = Batch::ordered();
         // A tag that is invalidated between the two is noted before its generation is removed.
@@ -384,7 +394,7 @@ impl Tier for RedisTier {
         batch.add_script(&SINCE, journal, journal::since(since.count, since.number, tags));
         let read = |mut replies: Replies| Ok((seeded(&mut replies, tags)?, replies.next::<bool>()?));
         let ((generations, is_current), line) = self.change(batch, read).await?;
-        Ok(Adopted { generations: is_current.then_some(generations), line })
+        Ok(TagsClaimed { generations: is_current.then_some(generations), line })
     }
 
     async fn fill(&self, fills: Vec<TierFill>) -> Result<Filled, TierError> {
@@ -394,7 +404,7 @@ impl Tier for RedisTier {
     /// When one fill is refused, others may have been stored.
     async fn fill_within(&self, mut fills: Vec<TierFill>, budget: Budget) -> Result<Filled, TierError> {
         if fills.is_empty() {
-            return Ok(Filled { stored: Vec::new(), line: Line::silent() });
+            return Ok(Filled { stored: Vec::new(), line: ChangeFeed::silent() });
         }
         let kept: Vec<_> = fills.iter().map(|fill| fill.tags.len()).collect();
         let is_large = |fill: &TierFill| fill.bytes.len() > LARGE_VALUE;
@@ -447,16 +457,16 @@ impl Tier for RedisTier {
         Ok(Filled { stored: stored.into_iter().map(|stored| stored == 1).collect(), line })
     }
 
-    async fn renew(&self, key: &str, token: Token, lease: Duration) -> Result<bool, TierError> {
+    async fn renew(&self, key: &str, token: LeaseToken, lease: Duration) -> Result<bool, TierError> {
         self.write(Batch::of_script(&RENEW, key, (&token.0[..], millis(lease)))).await
     }
 
-    async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError> {
+    async fn release(&self, key: &str, token: LeaseToken, is_failed: bool) -> Result<bool, TierError> {
         let end = if is_failed { "failed" } else { "free" };
         self.write(Batch::of_script(&RELEASE, key, (&token.0[..], end))).await
     }
 
-    async fn fail(&self, key: &str, token: Token, note: &Note) -> Result<bool, TierError> {
+    async fn fail(&self, key: &str, token: LeaseToken, note: &Note) -> Result<bool, TierError> {
         self.write(Batch::of_script(&FAIL, key, (&token.0[..], &note.0[..], millis(NOTE_LIFE)))).await
     }
 
@@ -548,14 +558,15 @@ fn seeded(replies: &mut Replies, tags: &[String]) -> RedisResult<Vec<u64>> {
 }
 
 /// How far the journal is. One that another program wrote is none.
-fn moment((name, number): (Vec<u8>, u64)) -> Option<Moment> {
-    Some(Moment { count: generation(Some(name))?, number })
+fn moment((name, number): (Vec<u8>, u64)) -> Option<JournalPosition> {
+    Some(JournalPosition { count: generation(Some(name))?, number })
 }
 
-fn grant(answer: i64) -> Grant {
+fn grant(answer: i64) -> LeaseReply {
     match answer {
-        0 => Grant::Held,
-        left => u64::try_from(left).map_or(Grant::Changed, |left| Grant::Busy(Duration::from_millis(left))),
+        0 => LeaseReply::Granted,
+        left => u64::try_from(left)
+            .map_or(LeaseReply::ValueChanged, |left| LeaseReply::HeldElsewhere(Duration::from_millis(left))),
     }
 }
 

@@ -186,7 +186,7 @@ impl Watch {
 mod tests {
     use std::sync::atomic::AtomicUsize;
 
-    use cached_core::Watcher;
+    use cached_core::ChangeListener;
 
     use super::*;
 
@@ -196,7 +196,7 @@ mod tests {
         all: AtomicUsize,
     }
 
-    impl Watcher for Counter {
+    impl ChangeListener for Counter {
         fn changed(&self, _: &[u8]) {
             self.keys.fetch_add(1, Ordering::SeqCst);
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cached_core::{Grant, LARGE_VALUE, Moment, TagAsk, Take, Tier};
+use cached_core::{JournalPosition, LARGE_VALUE, LeaseMode, LeaseReply, TagRequest, Tier};
 use cached_redis::{RedisState, RedisTier};
 use redis_harness::{RedisServer, eventually_async};
 
@@ -34,33 +34,33 @@ fn key(name: &str) -> String {
 async fn everything(tier: &RedisTier) {
     for round in 0..2 {
         let tags = [key(&format!("%tag:{round}"))];
-        let ask = TagAsk { keys: &tags, keep: MINUTE, more: true };
+        let ask = TagRequest { keys: &tags, keep: MINUTE, more: true };
         let (name, mine) = (key("entry"), token());
-        let leased = tier.lease(&[claim(&name, mine, Take::Force)], ask).await.unwrap();
-        assert_eq!(leased.grants, [Grant::Held]);
-        let since: Moment = leased.moment.expect("there is a journal");
+        let leased = tier.lease(&[claim(&name, mine, LeaseMode::Always)], ask).await.unwrap();
+        assert_eq!(leased.grants, [LeaseReply::Granted]);
+        let since: JournalPosition = leased.moment.expect("there is a journal");
         assert!(tier.renew(&name, mine, MINUTE).await.unwrap());
         assert!(tier.adopt(&tags, MINUTE * 10, since).await.unwrap().generations.is_some());
         assert!(fill(tier, value(&name, mine, vec![1; 100], MINUTE)).await.unwrap());
         assert!(get(tier, &name).await.unwrap().is_some());
         assert!(tier.exists(&name).await.unwrap());
         let (large, mine) = (key("large"), token());
-        lease(tier, claim(&large, mine, Take::Force)).await.unwrap();
+        lease(tier, claim(&large, mine, LeaseMode::Always)).await.unwrap();
         assert!(fill(tier, value(&large, mine, vec![1; LARGE_VALUE + 1], MINUTE)).await.unwrap());
         assert!(get(tier, &large).await.unwrap().is_some());
         // Over a value, so that its trailer is written anew; and over nothing.
         for name in [&name, &key("another")] {
             let mine = token();
-            assert_eq!(lease(tier, claim(name, mine, Take::Force)).await.unwrap(), Grant::Held);
+            assert_eq!(lease(tier, claim(name, mine, LeaseMode::Always)).await.unwrap(), LeaseReply::Granted);
             assert!(tier.release(name, mine, false).await.unwrap());
         }
         let failed = token();
-        lease(tier, claim(&key("failed"), failed, Take::Force)).await.unwrap();
+        lease(tier, claim(&key("failed"), failed, LeaseMode::Always)).await.unwrap();
         assert!(tier.release(&key("failed"), failed, true).await.unwrap());
         tier.incr(&key("counter"), 1, Some(MINUTE)).await.unwrap();
         tier.delete(std::slice::from_ref(&name), &tags).await.unwrap();
         tier.confirm().await.unwrap();
-        tier.lease(&[claim(&name, token(), Take::Force)], ask).await.unwrap();
+        tier.lease(&[claim(&name, token(), LeaseMode::Always)], ask).await.unwrap();
         tier.delete_matching(&key("e*")).await.unwrap();
     }
 }
@@ -74,7 +74,7 @@ const JOURNAL: [&str; 6] = ["ZADD", "ns:%tags", "0", "0000000000000001", "1", "n
 async fn foreign(tier: &RedisTier) {
     get(tier, "ns:foreign").await.unwrap();
     let mine = token();
-    assert_eq!(lease(tier, claim("ns:foreign", mine, Take::Force)).await.unwrap(), Grant::Held);
+    assert_eq!(lease(tier, claim("ns:foreign", mine, LeaseMode::Always)).await.unwrap(), LeaseReply::Granted);
     assert!(tier.release("ns:foreign", mine, false).await.unwrap());
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{Ask, Budget, Record, Take, Tier, TierError};
+use cached_core::{Budget, LeaseMode, Lookup, Record, Tier, TierError};
 use cached_redis::{RedisHealth, RedisState, RedisTier, RedisTierBuilder};
 use redis_harness::{Mode, Proxy, Pulse, RedisServer, eventually_async};
 use tokio::task::JoinSet;
@@ -156,7 +156,7 @@ async fn while_it_is_open_nothing_is_sent_and_nobody_waits() {
     for _ in 0..1000 {
         assert_eq!(at_once(get(&tier, "canary")).await, Err(TierError::Unavailable));
         assert_eq!(at_once(tier.exists("canary")).await, Err(TierError::Unavailable));
-        let claim = claim("canary", token(), Take::Free);
+        let claim = claim("canary", token(), LeaseMode::IfAbsent);
         assert_eq!(at_once(lease(&tier, claim)).await, Err(TierError::Unavailable));
     }
     assert_eq!(tier.health().shed, shed + 3000);
@@ -221,7 +221,7 @@ async fn writes_go_on_while_it_is_open() {
     let (tier, _) = connected(&proxy.url()).await;
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
     let mine = token();
-    lease(&tier, claim("mine", mine, Take::Force)).await.unwrap();
+    lease(&tier, claim("mine", mine, LeaseMode::Always)).await.unwrap();
 
     proxy.set_mode(Mode::Delay(BUDGET * 2));
     open(&tier).await;
@@ -514,7 +514,7 @@ async fn a_call_whose_load_costs_more_waits_for_longer() {
         for budget in [Budget::AtLeast(AMPLE), Budget::Exactly(AMPLE)] {
             let (record, _) = tier.look_at_within("key", budget).await.unwrap();
             assert!(matches!(record, Record::Value(_)));
-            let asks = [Ask::new("key")];
+            let asks = [Lookup::new("key")];
             assert_eq!(tier.look_within(&asks, &[], budget).await.unwrap().records.len(), 1);
         }
     }

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{Ask, Grant, Record, TagAsk, Take, Tier, TierError};
+use cached_core::{LeaseMode, LeaseReply, Lookup, Record, TagRequest, Tier, TierError};
 use cached_redis::{RedisState, RedisTier};
 use redis_harness::{Proxy, RedisCluster, eventually, eventually_async};
 use tokio::time::sleep;
@@ -60,7 +60,7 @@ async fn each_server_holds_its_share() {
     for server in &cluster.servers {
         assert!(server.cli(&["DBSIZE"]).parse::<usize>().unwrap() > 5);
     }
-    let asks: Vec<_> = keys.iter().map(|key| Ask::new(key)).collect();
+    let asks: Vec<_> = keys.iter().map(|key| Lookup::new(key)).collect();
     let seen = tier.look(&asks, &[]).await.unwrap();
     for (key, record) in keys.iter().zip(seen.records) {
         assert!(matches!(record, Record::Value(stored) if stored.bytes == key.as_bytes()));
@@ -93,10 +93,10 @@ async fn a_value_may_have_its_tags_elsewhere() {
     let key = cluster.key_on(0, "ns:key");
     let tags = vec![cluster.key_on(1, "ns:%tag:a"), cluster.key_on(2, "ns:%tag:b")];
     let load = token();
-    let leased = tier.lease(&[claim(&key, load, Take::Free)], ask(&tags, MINUTE)).await.unwrap();
-    assert_eq!(leased.grants, [Grant::Held]);
+    let leased = tier.lease(&[claim(&key, load, LeaseMode::IfAbsent)], ask(&tags, MINUTE)).await.unwrap();
+    assert_eq!(leased.grants, [LeaseReply::Granted]);
     assert!(fill(&tier, value(&key, load, b"value".to_vec(), MINUTE)).await.unwrap());
-    let seen = tier.look(&[Ask::new(&key)], &tags).await.unwrap();
+    let seen = tier.look(&[Lookup::new(&key)], &tags).await.unwrap();
     let generations: Vec<_> = leased.generations.iter().copied().map(Some).collect();
     assert_eq!(seen.generations, generations);
     assert!(seen.line.is_same(&leased.line));
@@ -121,8 +121,8 @@ async fn tags_of_a_value_are_fenced() {
     let begin = |load| {
         let (tier, key) = (&tier, &key);
         async move {
-            let asked = TagAsk { keys: &[], keep: MINUTE, more: true };
-            tier.lease(&[claim(key, load, Take::Force)], asked).await.unwrap().moment.unwrap()
+            let asked = TagRequest { keys: &[], keep: MINUTE, more: true };
+            tier.lease(&[claim(key, load, LeaseMode::Always)], asked).await.unwrap().moment.unwrap()
         }
     };
     for primary in 0..3 {
@@ -244,7 +244,7 @@ async fn a_slot_on_its_way_is_asked_for_at_both_ends() {
     let there = keys
         .iter()
         .find(|key| cluster.servers[to].cli(&["CLUSTER", "GETKEYSINSLOT", &slot.to_string(), "9"]) == **key);
-    let line = tier.look(&[Ask::new(there.unwrap())], &[]).await.unwrap().line;
+    let line = tier.look(&[Lookup::new(there.unwrap())], &[]).await.unwrap().line;
     assert_eq!(shown(&line, "watches"), "false");
     // A load of something new: it is the new one's.
     put(&tier, &keys[3], b"new".to_vec(), MINUTE).await.unwrap();
@@ -266,10 +266,13 @@ async fn a_load_goes_on_while_its_slot_moves() {
     let cluster = RedisCluster::start();
     let (tier, _) = watched(&cluster).await;
     let load = token();
-    assert_eq!(lease(&tier, claim("ns:k", load, Take::Free)).await, Ok(Grant::Held));
+    assert_eq!(lease(&tier, claim("ns:k", load, LeaseMode::IfAbsent)).await, Ok(LeaseReply::Granted));
     let slot = cluster.slot("ns:k");
     cluster.move_slot(slot, (cluster.owner_of(slot) + 1) % 3);
-    assert!(matches!(lease(&tier, claim("ns:k", token(), Take::Free)).await, Ok(Grant::Busy(_))));
+    assert!(matches!(
+        lease(&tier, claim("ns:k", token(), LeaseMode::IfAbsent)).await,
+        Ok(LeaseReply::HeldElsewhere(_))
+    ));
     assert_eq!(tier.renew("ns:k", load, MINUTE).await, Ok(true));
     assert!(fill(&tier, value("ns:k", load, b"v".to_vec(), MINUTE)).await.unwrap());
     assert_eq!(bytes(&tier, "ns:k").await, Some(text("v")));
@@ -281,7 +284,7 @@ async fn what_was_read_of_a_server_that_lost_a_slot_is_asked_for_again() {
     let cluster = RedisCluster::start();
     let (tier, recorder) = watched(&cluster).await;
     put(&tier, "ns:k", b"old".to_vec(), MINUTE).await.unwrap();
-    let line = tier.look(&[Ask::new("ns:k")], &[]).await.unwrap().line;
+    let line = tier.look(&[Lookup::new("ns:k")], &[]).await.unwrap().line;
     let slot = cluster.slot("ns:k");
     let to = (cluster.owner_of(slot) + 1) % 3;
     recorder.take();
@@ -296,7 +299,7 @@ async fn what_was_read_of_a_server_that_lost_a_slot_is_asked_for_again() {
     assert!(told.is_empty() || told == ["ns:k"], "{told:?}");
     eventually_async("the key is asked for at its new server", async || bytes(&tier, "ns:k").await.is_none())
         .await;
-    let new = tier.look(&[Ask::new("ns:k")], &[]).await.unwrap().line;
+    let new = tier.look(&[Lookup::new("ns:k")], &[]).await.unwrap().line;
     eventually_async("the new line proves", async || proven(&new) > frozen).await;
     assert_eq!(proven(&line), frozen);
     assert_eq!(tier.health().reconnects, 0, "the connection stays");
@@ -319,7 +322,7 @@ async fn without_one_server_the_others_answer() {
     assert_eq!(bytes(&tier, &keys[0]).await, Some(text("v")));
     delete(&tier, &keys[2]).await.unwrap();
     // Of many, those are found that can be.
-    let asks: Vec<_> = keys.iter().map(|key| Ask::new(key)).collect();
+    let asks: Vec<_> = keys.iter().map(|key| Lookup::new(key)).collect();
     let records = tier.look(&asks, &[]).await.unwrap().records;
     assert!(matches!(&records[..], [Record::Value(_), Record::Absent, Record::Absent]), "{records:?}");
     assert!(begin.elapsed() < AT_ONCE);
@@ -341,7 +344,7 @@ async fn a_replica_takes_over() {
         cluster.servers[3].cli(&["CLUSTER", "COUNTKEYSINSLOT", &cluster.slot(&key).to_string()]) == "1"
     })
     .await;
-    let line = tier.look(&[Ask::new(&key)], &[]).await.unwrap().line;
+    let line = tier.look(&[Lookup::new(&key)], &[]).await.unwrap().line;
     let begin = Instant::now();
     cluster.servers[0].kill();
     eventually_async(
@@ -364,7 +367,7 @@ async fn a_primary_that_steps_down_is_left() {
     let (tier, _) = watched(&cluster).await;
     let key = cluster.key_on(0, "ns:key");
     put(&tier, &key, b"old".to_vec(), MINUTE).await.unwrap();
-    let line = tier.look(&[Ask::new(&key)], &[]).await.unwrap().line;
+    let line = tier.look(&[Lookup::new(&key)], &[]).await.unwrap().line;
     cluster.servers[3].cli(&["CLUSTER", "FAILOVER"]);
     eventually_async("the line is over", async || shown(&line, "is_over") == "true").await;
     eventually_async("the new primary takes writes", async || {
@@ -500,7 +503,7 @@ async fn who_is_cut_off_proves_nothing() {
         put(&tier, &key, b"v".to_vec(), MINUTE).await.is_ok()
     })
     .await;
-    let line = tier.look(&[Ask::new(&key)], &[]).await.unwrap().line;
+    let line = tier.look(&[Lookup::new(&key)], &[]).await.unwrap().line;
     let begin = proven(&line);
     eventually_async("it proves", async || proven(&line) > begin).await;
     cluster.servers[0].kill();

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{Record, Take, Tier, TierError};
+use cached_core::{LeaseMode, Record, Tier, TierError};
 use cached_redis::{RedisHealth, RedisState, RedisTier};
 use redis_harness::{Mode, Proxy, Pulse, RedisServer, eventually_async};
 use tokio::{
@@ -410,7 +410,7 @@ async fn what_is_no_value_is_refused_and_stays_as_it_is() {
         let expected = if number == 100 { Err(refused("WRONGTYPE")) } else { Ok(value(number)) };
         assert_eq!(reading.await.unwrap(), expected, "{number}");
     }
-    let claimed = lease(&tier, claim(&key(100), token(), Take::Free)).await;
+    let claimed = lease(&tier, claim(&key(100), token(), LeaseMode::IfAbsent)).await;
     assert_eq!(claimed, Err(refused("WRONGTYPE")));
     assert_eq!(server.cli(&["LRANGE", &key(100), "0", "-1"]).trim(), "someone else's");
 }

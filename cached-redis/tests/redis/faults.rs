@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cached_core::{Take, Tier, TierError};
+use cached_core::{LeaseMode, Tier, TierError};
 use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
 
 use crate::support::{
@@ -107,7 +107,7 @@ async fn a_slow_answer_costs_the_budget_and_not_the_connection() {
         .await;
     let mine = token();
     eventually_async("it has the lease", async || {
-        lease(&tier, claim("key", mine, Take::Force)).await.is_ok()
+        lease(&tier, claim("key", mine, LeaseMode::Always)).await.is_ok()
     })
     .await;
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use cached_core::{Ask, Budget, Cache, Keyspace, LARGE_VALUE, Note, Record, Take, Tier, TierCause};
+use cached_core::{Budget, Cache, Keyspace, LARGE_VALUE, LeaseMode, Lookup, Note, Record, Tier, TierCause};
 use cached_redis::{RedisState, RedisStateWatch, RedisTier};
 use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
 use tokio::time::timeout;
@@ -38,13 +38,13 @@ fn key(name: &str) -> String {
 
 /// What is under a key whose value is expected to be large.
 async fn look_large(tier: &RedisTier, key: &str) -> Record {
-    let asks = [Ask { size: 4 * MIB, ..Ask::new(key) }];
+    let asks = [Lookup { size: 4 * MIB, ..Lookup::new(key) }];
     tier.look(&asks, &[]).await.unwrap().records.remove(0)
 }
 
 /// The same, if it is there and can be had.
 async fn get_large(tier: &RedisTier, key: &str) -> Option<Vec<u8>> {
-    let asks = [Ask { size: 4 * MIB, ..Ask::new(key) }];
+    let asks = [Lookup { size: 4 * MIB, ..Lookup::new(key) }];
     match tier.look(&asks, &[]).await.ok()?.records.remove(0) {
         Record::Value(stored) => Some(stored.bytes).filter(|bytes| !bytes.is_empty()),
         _ => None,
@@ -168,7 +168,7 @@ async fn what_is_read_apart_is_watched_also_over_the_next_connection() {
             bytes_of(&tier, &name).await;
             assert!(cut_those_that_carry(&server) >= 1);
             eventually_async("there is another connection", async || {
-                let asks = [Ask { size: 4 * MIB, ..Ask::new(&name) }];
+                let asks = [Lookup { size: 4 * MIB, ..Lookup::new(&name) }];
                 matches!(tier.look(&asks, &[]).await, Ok(seen) if matches!(seen.records[0], Record::Value(_)))
             })
             .await;
@@ -203,7 +203,7 @@ async fn a_large_fill_is_fenced_and_watched_as_a_small_one() {
     let apart = || server.cli(&["KEYS", "*%large*"]);
     for name in [key("value"), key("{tag}:value"), key("{}value"), key("}value")] {
         let (mine, bytes) = (token(), vec![7; 2 * LARGE_VALUE]);
-        lease(&tier, claim(&name, mine, Take::Free)).await.unwrap();
+        lease(&tier, claim(&name, mine, LeaseMode::IfAbsent)).await.unwrap();
         let filled = tier.fill(vec![value(&name, mine, bytes.clone(), MINUTE)]).await.unwrap();
         assert_eq!(filled.stored, [true]);
         let main = line(&tier).await;
@@ -217,7 +217,7 @@ async fn a_large_fill_is_fenced_and_watched_as_a_small_one() {
         recorder.hears(&name).await;
 
         let overtaken = token();
-        lease(&tier, claim(&name, overtaken, Take::Free)).await.unwrap();
+        lease(&tier, claim(&name, overtaken, LeaseMode::IfAbsent)).await.unwrap();
         delete(&other, &name).await.unwrap();
         recorder.hears(&name).await;
         assert!(!fill(&tier, value(&name, overtaken, bytes, MINUTE)).await.unwrap());
@@ -231,10 +231,10 @@ async fn a_lease_over_a_large_value_leaves_it_there() {
     let tier = watched(&server.url()).await.0;
     let (name, bytes) = (key("value"), vec![7; 2 * LARGE_VALUE]);
     put(&tier, &name, bytes.clone(), MINUTE).await.unwrap();
-    lease(&tier, claim(&name, token(), Take::Force)).await.unwrap();
+    lease(&tier, claim(&name, token(), LeaseMode::Always)).await.unwrap();
     assert!(bytes_of(&tier, &name).await == bytes);
     // One that says nothing of a value is told apart from one that does.
-    lease(&tier, claim(&key("leased"), token(), Take::Force)).await.unwrap();
+    lease(&tier, claim(&key("leased"), token(), LeaseMode::Always)).await.unwrap();
     assert!(matches!(look_large(&tier, &key("leased")).await, Record::Leased { .. }));
 }
 
@@ -296,7 +296,7 @@ async fn a_planted_string_in_our_layout_is_a_miss_as_well() {
     let (name, mine) = (key("value"), token());
     let tier = watched(&proxy.url()).await.0;
     let other = self::tier(&server.url());
-    lease(&other, claim(&name, mine, Take::Free)).await.unwrap();
+    lease(&other, claim(&name, mine, LeaseMode::IfAbsent)).await.unwrap();
     assert!(fill(&other, value(&name, mine, vec![7; MAX_BYTES + 1], MINUTE)).await.unwrap());
     let before = proxy.bytes_answered();
     let Ok(Some(stored)) = get(&tier, &name).await else { panic!("there is something") };
@@ -346,7 +346,7 @@ async fn large_values_wait_for_those_before_them() {
     let read = |number| {
         let (reader, name) = (reader.clone(), name(number));
         tokio::spawn(async move {
-            let asks = [Ask { size: MIB, ..Ask::new(&name) }];
+            let asks = [Lookup { size: MIB, ..Lookup::new(&name) }];
             reader.look(&asks, &[]).await
         })
     };
@@ -370,7 +370,7 @@ async fn what_is_small_does_not_wait_behind_what_is_large() {
     put(&writer, &key("large"), vec![7; 12 * MIB], MINUTE).await.unwrap();
     put(&writer, &key("small"), b"small".to_vec(), MINUTE).await.unwrap();
     let failing = token();
-    lease(&writer, claim(&key("failed"), failing, Take::Free)).await.unwrap();
+    lease(&writer, claim(&key("failed"), failing, LeaseMode::IfAbsent)).await.unwrap();
     assert!(writer.fail(&key("failed"), failing, &Note(b"why".to_vec())).await.unwrap());
     eventually_async("both connections are there", async || {
         get_large(&reader, &key("large")).await.is_some()
@@ -382,7 +382,7 @@ async fn what_is_small_does_not_wait_behind_what_is_large() {
     let large = {
         let (reader, name) = (reader.clone(), key("large"));
         tokio::spawn(async move {
-            let asks = [Ask { size: 12 * MIB, ..Ask::new(&name) }];
+            let asks = [Lookup { size: 12 * MIB, ..Lookup::new(&name) }];
             reader.look_within(&asks, &[], Budget::AtLeast(MINUTE)).await
         })
     };
@@ -391,7 +391,7 @@ async fn what_is_small_does_not_wait_behind_what_is_large() {
     let within = Budget::AtLeast(AMPLE);
     for (name, expected) in [("small", Some("small")), ("failed", None)] {
         let name = key(name);
-        let asks = [Ask { size: 4 * MIB, ..Ask::new(&name) }];
+        let asks = [Lookup { size: 4 * MIB, ..Lookup::new(&name) }];
         let record = reader.look_within(&asks, &[], within).await.unwrap().records.remove(0);
         match (record, expected) {
             (Record::Value(stored), Some(text)) => assert_eq!(stored.bytes, text.as_bytes()),
@@ -432,7 +432,7 @@ async fn large_values_do_not_break_the_first_connection_where_it_is_the_only_one
     let read = |name| {
         let (reader, name) = (reader.clone(), key(name));
         tokio::spawn(async move {
-            let asks = [Ask { size: 12 * MIB, ..Ask::new(&name) }];
+            let asks = [Lookup { size: 12 * MIB, ..Lookup::new(&name) }];
             reader.look_within(&asks, &[], Budget::AtLeast(AMPLE)).await
         })
     };
@@ -511,7 +511,7 @@ async fn a_large_value_that_does_not_come_in_time_is_one_that_cannot_be_read() {
         stored.bytes.is_empty() && stored.remaining.is_some()
     })
     .await;
-    let known = [Ask::known(&name, stamp)];
+    let known = [Lookup::known(&name, stamp)];
     assert_eq!(tier.look(&known, &[]).await.unwrap().records, [Record::Unchanged]);
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use cached_core::{Ask, Grant, LeaseClaim, Note, Record, Stored, Take, Tier, TierError, Token};
+use cached_core::{
+    LeaseMode, LeaseReply, LeaseRequest, LeaseToken, Lookup, Note, Record, Stored, Tier, TierError,
+};
 use cached_redis::RedisTier;
 use redis_harness::{RedisServer, eventually_async};
 
@@ -13,12 +15,15 @@ use crate::support::{
 /// A lease that ends within a test.
 const SHORT: Duration = Duration::from_millis(20);
 
-fn short(key: &str, token: Token, take: Take) -> LeaseClaim<'_> {
-    LeaseClaim { key, token, lease: SHORT, take }
+fn short(key: &str, token: LeaseToken, take: LeaseMode) -> LeaseRequest<'_> {
+    LeaseRequest { key, token, lease: SHORT, take }
 }
 
-fn assert_busy(grant: Grant) {
-    assert!(matches!(grant, Grant::Busy(left) if left > MINUTE / 2 && left <= MINUTE), "{grant:?}");
+fn assert_busy(grant: LeaseReply) {
+    assert!(
+        matches!(grant, LeaseReply::HeldElsewhere(left) if left > MINUTE / 2 && left <= MINUTE),
+        "{grant:?}"
+    );
 }
 
 async fn stamp(tier: &RedisTier, key: &str) -> u64 {
@@ -34,9 +39,9 @@ async fn one_of_two_loads_gets_the_lease() {
     let server = RedisServer::start();
     let (tier, other) = (tier(&server.url()), tier(&server.url()));
     let (mine, theirs) = (token(), token());
-    assert_eq!(lease(&tier, claim("key", mine, Take::Free)).await, Ok(Grant::Held));
-    assert_busy(lease(&other, claim("key", theirs, Take::Free)).await.unwrap());
-    assert_busy(lease(&tier, claim("key", theirs, Take::Over(7))).await.unwrap());
+    assert_eq!(lease(&tier, claim("key", mine, LeaseMode::IfAbsent)).await, Ok(LeaseReply::Granted));
+    assert_busy(lease(&other, claim("key", theirs, LeaseMode::IfAbsent)).await.unwrap());
+    assert_busy(lease(&tier, claim("key", theirs, LeaseMode::IfRevision(7))).await.unwrap());
     assert!(
         matches!(look(&other, "key").await, Ok(Record::Leased { left, .. }) if left > MINUTE / 2 && left <= MINUTE)
     );
@@ -56,7 +61,7 @@ async fn the_same_load_may_ask_twice() {
     let tier = tier(&server.url());
     let mine = token();
     for _ in 0..2 {
-        assert_eq!(lease(&tier, claim("key", mine, Take::Free)).await, Ok(Grant::Held));
+        assert_eq!(lease(&tier, claim("key", mine, LeaseMode::IfAbsent)).await, Ok(LeaseReply::Granted));
     }
 }
 
@@ -72,7 +77,11 @@ async fn whatever_removes_the_key_refuses_the_fill() {
     ];
     for (what, command) in removals {
         let mine = token();
-        assert_eq!(lease(&tier, claim("key", mine, Take::Force)).await, Ok(Grant::Held), "{what}");
+        assert_eq!(
+            lease(&tier, claim("key", mine, LeaseMode::Always)).await,
+            Ok(LeaseReply::Granted),
+            "{what}"
+        );
         server.cli(command);
         eventually_async(what, async || !matches!(look(&tier, "key").await, Ok(Record::Leased { .. }))).await;
         assert_eq!(fill(&tier, value("key", mine, vec![1], MINUTE)).await, Ok(false), "{what}");
@@ -86,9 +95,9 @@ async fn a_lease_that_was_deleted_and_taken_again_is_another_one() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     let (before, after) = (token(), token());
-    lease(&tier, claim("key", before, Take::Free)).await.unwrap();
+    lease(&tier, claim("key", before, LeaseMode::IfAbsent)).await.unwrap();
     assert_eq!(delete(&tier, "key").await, Ok(()));
-    assert_eq!(lease(&tier, claim("key", after, Take::Free)).await, Ok(Grant::Held));
+    assert_eq!(lease(&tier, claim("key", after, LeaseMode::IfAbsent)).await, Ok(LeaseReply::Granted));
     assert_eq!(fill(&tier, value("key", before, vec![1], MINUTE)).await, Ok(false));
     assert_eq!(tier.renew("key", before, MINUTE).await, Ok(false));
     assert_eq!(tier.release("key", before, false).await, Ok(false));
@@ -100,9 +109,9 @@ async fn a_lease_ends_by_itself() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     let (gone, next) = (token(), token());
-    lease(&tier, short("key", gone, Take::Free)).await.unwrap();
+    lease(&tier, short("key", gone, LeaseMode::IfAbsent)).await.unwrap();
     eventually_async("the lease has ended", async || {
-        lease(&tier, claim("key", next, Take::Free)).await == Ok(Grant::Held)
+        lease(&tier, claim("key", next, LeaseMode::IfAbsent)).await == Ok(LeaseReply::Granted)
     })
     .await;
     assert_eq!(fill(&tier, value("key", gone, vec![1], MINUTE)).await, Ok(false));
@@ -117,10 +126,13 @@ async fn a_value_is_served_while_it_is_replaced() {
     let old = stamp(&tier, "key").await;
 
     let mine = token();
-    assert_eq!(lease(&tier, claim("key", token(), Take::Free)).await, Ok(Grant::Changed));
-    assert_eq!(lease(&tier, claim("key", token(), Take::Over(old ^ 1))).await, Ok(Grant::Changed));
-    assert_eq!(lease(&tier, claim("key", mine, Take::Over(old))).await, Ok(Grant::Held));
-    assert_busy(lease(&other, claim("key", token(), Take::Over(old))).await.unwrap());
+    assert_eq!(lease(&tier, claim("key", token(), LeaseMode::IfAbsent)).await, Ok(LeaseReply::ValueChanged));
+    assert_eq!(
+        lease(&tier, claim("key", token(), LeaseMode::IfRevision(old ^ 1))).await,
+        Ok(LeaseReply::ValueChanged)
+    );
+    assert_eq!(lease(&tier, claim("key", mine, LeaseMode::IfRevision(old))).await, Ok(LeaseReply::Granted));
+    assert_busy(lease(&other, claim("key", token(), LeaseMode::IfRevision(old))).await.unwrap());
     assert_eq!(bytes(&other, "key").await, Some(b"old".to_vec()));
     assert_eq!(stamp(&other, "key").await, old);
     assert!(left(&server, "key") <= 60_000, "the lease does not prolong the value");
@@ -142,7 +154,7 @@ async fn a_value_that_ends_before_its_lease_is_served_until_then() {
     };
     put(&tier, "key", b"old".to_vec(), MINUTE / 2).await.unwrap();
     let (old, mine) = (stamp(&tier, "key").await, token());
-    assert_eq!(lease(&tier, claim("key", mine, Take::Over(old))).await, Ok(Grant::Held));
+    assert_eq!(lease(&tier, claim("key", mine, LeaseMode::IfRevision(old))).await, Ok(LeaseReply::Granted));
     assert_eq!(bytes(&other, "key").await, Some(b"old".to_vec()));
     remaining(MINUTE / 2).await;
     assert!(left(&server, "key") > 30_000, "the lease lasts longer");
@@ -155,7 +167,7 @@ async fn a_value_that_ends_before_its_lease_is_served_until_then() {
     remaining(MINUTE / 2).await;
     assert!(left(&server, "key") <= 30_000);
     let next = token();
-    assert_eq!(lease(&tier, claim("key", next, Take::Force)).await, Ok(Grant::Held));
+    assert_eq!(lease(&tier, claim("key", next, LeaseMode::Always)).await, Ok(LeaseReply::Granted));
     assert_eq!(fill(&tier, value("key", next, b"new".to_vec(), MINUTE)).await, Ok(true));
     assert_eq!(bytes(&other, "key").await, Some(b"new".to_vec()));
 }
@@ -167,7 +179,7 @@ async fn a_value_that_has_ended_under_a_lease_is_none() {
     for is_failed in [false, true] {
         put(&tier, "key", b"old".to_vec(), Duration::from_millis(200)).await.unwrap();
         let mine = token();
-        assert_eq!(lease(&tier, claim("key", mine, Take::Force)).await, Ok(Grant::Held));
+        assert_eq!(lease(&tier, claim("key", mine, LeaseMode::Always)).await, Ok(LeaseReply::Granted));
         eventually_async("the value has ended", async || {
             matches!(look(&other, "key").await, Ok(Record::Leased { .. }))
         })
@@ -175,7 +187,10 @@ async fn a_value_that_has_ended_under_a_lease_is_none() {
         assert_eq!(other.exists("key").await, Ok(false));
         // The server's clock may be a little behind what its clients make of it.
         eventually_async("the server finds so too", async || {
-            matches!(lease(&other, claim("key", token(), Take::Free)).await, Ok(Grant::Busy(_)))
+            matches!(
+                lease(&other, claim("key", token(), LeaseMode::IfAbsent)).await,
+                Ok(LeaseReply::HeldElsewhere(_))
+            )
         })
         .await;
         assert_eq!(tier.release("key", mine, is_failed).await, Ok(true));
@@ -190,7 +205,7 @@ async fn a_foreign_value_under_a_lease_lasts_no_longer() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     server.cli(&["SET", "key", "theirs", "PX", "30000"]);
-    assert_eq!(lease(&tier, claim("key", token(), Take::Force)).await, Ok(Grant::Held));
+    assert_eq!(lease(&tier, claim("key", token(), LeaseMode::Always)).await, Ok(LeaseReply::Granted));
     let stored = get(&tier, "key").await.unwrap().unwrap();
     assert_eq!(stored.bytes, b"theirs");
     assert!(stored.remaining.is_some_and(|left| left <= MINUTE / 2), "{stored:?}");
@@ -202,9 +217,9 @@ async fn a_lease_over_a_value_ends_by_itself_and_leaves_the_value() {
     let tier = tier(&server.url());
     put(&tier, "key", b"old".to_vec(), MINUTE).await.unwrap();
     let old = stamp(&tier, "key").await;
-    lease(&tier, short("key", token(), Take::Over(old))).await.unwrap();
+    lease(&tier, short("key", token(), LeaseMode::IfRevision(old))).await.unwrap();
     eventually_async("the lease has ended", async || {
-        lease(&tier, claim("key", token(), Take::Over(old))).await == Ok(Grant::Held)
+        lease(&tier, claim("key", token(), LeaseMode::IfRevision(old))).await == Ok(LeaseReply::Granted)
     })
     .await;
     assert_eq!(bytes(&tier, "key").await, Some(b"old".to_vec()));
@@ -215,12 +230,12 @@ async fn force_takes_whatever_there_is() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     let (first, second, third) = (token(), token(), token());
-    lease(&tier, claim("key", first, Take::Free)).await.unwrap();
-    assert_eq!(lease(&tier, claim("key", second, Take::Force)).await, Ok(Grant::Held));
+    lease(&tier, claim("key", first, LeaseMode::IfAbsent)).await.unwrap();
+    assert_eq!(lease(&tier, claim("key", second, LeaseMode::Always)).await, Ok(LeaseReply::Granted));
     assert_eq!(fill(&tier, value("key", first, vec![1], MINUTE)).await, Ok(false));
     assert_eq!(fill(&tier, value("key", second, vec![2], MINUTE)).await, Ok(true));
 
-    assert_eq!(lease(&tier, claim("key", third, Take::Force)).await, Ok(Grant::Held));
+    assert_eq!(lease(&tier, claim("key", third, LeaseMode::Always)).await, Ok(LeaseReply::Granted));
     assert_eq!(bytes(&tier, "key").await, Some(vec![2]));
     assert_eq!(fill(&tier, value("key", third, vec![3], MINUTE)).await, Ok(true));
 }
@@ -237,8 +252,8 @@ async fn another_programs_value_can_be_leased_and_replaced() {
         assert_eq!(stored.map(|stored| (stored.bytes, stored.stamp)), expected);
         assert_eq!(tier.exists("key").await, Ok(true));
         let mine = token();
-        let take = if foreign.is_empty() { Take::Free } else { Take::Over(0) };
-        assert_eq!(lease(&tier, claim("key", mine, take)).await, Ok(Grant::Held), "{foreign}");
+        let take = if foreign.is_empty() { LeaseMode::IfAbsent } else { LeaseMode::IfRevision(0) };
+        assert_eq!(lease(&tier, claim("key", mine, take)).await, Ok(LeaseReply::Granted), "{foreign}");
         if !foreign.is_empty() {
             assert_eq!(bytes(&tier, "key").await, Some(foreign.as_bytes().to_vec()));
         }
@@ -252,11 +267,11 @@ async fn a_renewed_lease_lasts_longer() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     let mine = token();
-    lease(&tier, claim("key", mine, Take::Free)).await.unwrap();
+    lease(&tier, claim("key", mine, LeaseMode::IfAbsent)).await.unwrap();
     assert_eq!(tier.renew("key", mine, 10 * MINUTE).await, Ok(true));
     assert!(matches!(look(&tier, "key").await, Ok(Record::Leased { left, .. }) if left > 9 * MINUTE));
-    let grant = lease(&tier, claim("key", token(), Take::Free)).await.unwrap();
-    assert!(matches!(grant, Grant::Busy(left) if left > 9 * MINUTE), "{grant:?}");
+    let grant = lease(&tier, claim("key", token(), LeaseMode::IfAbsent)).await.unwrap();
+    assert!(matches!(grant, LeaseReply::HeldElsewhere(left) if left > 9 * MINUTE), "{grant:?}");
 
     assert_eq!(tier.renew("absent", mine, MINUTE).await, Ok(false));
     assert_eq!(server.cli(&["EXISTS", "absent"]), "0");
@@ -268,11 +283,11 @@ async fn renewing_a_lease_over_a_value_does_not_prolong_the_value() {
     let tier = tier(&server.url());
     put(&tier, "key", vec![1], 11 * MINUTE).await.unwrap();
     let (old, mine) = (stamp(&tier, "key").await, token());
-    lease(&tier, claim("key", mine, Take::Over(old))).await.unwrap();
+    lease(&tier, claim("key", mine, LeaseMode::IfRevision(old))).await.unwrap();
     assert_eq!(tier.renew("key", mine, 10 * MINUTE).await, Ok(true));
     assert!(left(&server, "key") <= 660_000);
-    let grant = lease(&tier, claim("key", token(), Take::Over(old))).await.unwrap();
-    assert!(matches!(grant, Grant::Busy(left) if left > 9 * MINUTE), "{grant:?}");
+    let grant = lease(&tier, claim("key", token(), LeaseMode::IfRevision(old))).await.unwrap();
+    assert!(matches!(grant, LeaseReply::HeldElsewhere(left) if left > 9 * MINUTE), "{grant:?}");
     assert_eq!(bytes(&tier, "key").await, Some(vec![1]));
 }
 
@@ -281,7 +296,7 @@ async fn a_lease_that_is_given_back_is_free() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     let mine = token();
-    lease(&tier, claim("key", mine, Take::Free)).await.unwrap();
+    lease(&tier, claim("key", mine, LeaseMode::IfAbsent)).await.unwrap();
     assert_eq!(tier.release("key", mine, false).await, Ok(true));
     assert_eq!(look(&tier, "key").await, Ok(Record::Absent));
     assert_eq!(tier.release("key", mine, false).await, Ok(false));
@@ -290,14 +305,17 @@ async fn a_lease_that_is_given_back_is_free() {
     let old = stamp(&tier, "key").await;
     for is_failed in [false, true] {
         let mine = token();
-        lease(&tier, claim("key", mine, Take::Over(old))).await.unwrap();
+        lease(&tier, claim("key", mine, LeaseMode::IfRevision(old))).await.unwrap();
         assert_eq!(tier.release("key", mine, is_failed).await, Ok(true));
         assert_eq!(bytes(&tier, "key").await, Some(vec![1]));
         assert_eq!(stamp(&tier, "key").await, old);
         assert_eq!(fill(&tier, value("key", mine, vec![2], MINUTE)).await, Ok(false));
         assert!(left(&server, "key") > 50_000);
     }
-    assert_eq!(lease(&tier, claim("key", token(), Take::Over(old))).await, Ok(Grant::Held));
+    assert_eq!(
+        lease(&tier, claim("key", token(), LeaseMode::IfRevision(old))).await,
+        Ok(LeaseReply::Granted)
+    );
 }
 
 #[tokio::test]
@@ -305,7 +323,7 @@ async fn a_failed_load_says_so_for_a_moment() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     let mine = token();
-    lease(&tier, claim("key", mine, Take::Free)).await.unwrap();
+    lease(&tier, claim("key", mine, LeaseMode::IfAbsent)).await.unwrap();
     assert_eq!(tier.release("key", mine, true).await, Ok(true));
     assert_eq!(look(&tier, "key").await, Ok(Record::Failed));
     assert_eq!(tier.exists("key").await, Ok(false));
@@ -314,15 +332,15 @@ async fn a_failed_load_says_so_for_a_moment() {
 
     // Whoever wants to try may, and whoever waits can tell that this is the next load, until one has stored something.
     let next = token();
-    assert_eq!(lease(&tier, claim("key", next, Take::Free)).await, Ok(Grant::Held));
+    assert_eq!(lease(&tier, claim("key", next, LeaseMode::IfAbsent)).await, Ok(LeaseReply::Granted));
     assert!(matches!(look(&tier, "key").await, Ok(Record::Leased { is_retry: true, .. })));
     assert_eq!(tier.renew("key", next, MINUTE).await, Ok(true));
     assert!(matches!(look(&tier, "key").await, Ok(Record::Leased { is_retry: true, .. })));
-    assert_busy(lease(&tier, claim("key", token(), Take::Free)).await.unwrap());
+    assert_busy(lease(&tier, claim("key", token(), LeaseMode::IfAbsent)).await.unwrap());
     assert_eq!(fill(&tier, value("key", next, vec![1], MINUTE)).await, Ok(true));
     assert_eq!(bytes(&tier, "key").await, Some(vec![1]));
     delete(&tier, "key").await.unwrap();
-    lease(&tier, claim("key", token(), Take::Free)).await.unwrap();
+    lease(&tier, claim("key", token(), LeaseMode::IfAbsent)).await.unwrap();
     assert!(matches!(look(&tier, "key").await, Ok(Record::Leased { is_retry: false, .. })));
 }
 
@@ -333,7 +351,7 @@ async fn what_a_load_failed_with_is_there_for_some_seconds_and_is_no_value() {
     for note in [&b"no"[..], b"", &[0xff; 4096]] {
         let (mine, next) = (token(), token());
         let note = Note(note.to_vec());
-        lease(&tier, claim("key", mine, Take::Free)).await.unwrap();
+        lease(&tier, claim("key", mine, LeaseMode::IfAbsent)).await.unwrap();
         assert_eq!(tier.fail("key", token(), &note).await, Ok(false), "another load's");
         assert_eq!(tier.fail("key", mine, &note).await, Ok(true));
         assert_eq!(look(&other, "key").await, Ok(Record::Error(note.clone())));
@@ -343,7 +361,7 @@ async fn what_a_load_failed_with_is_there_for_some_seconds_and_is_no_value() {
         assert_eq!(tier.renew("key", mine, MINUTE).await, Ok(false));
 
         // The next load is one as any other.
-        assert_eq!(lease(&other, claim("key", next, Take::Free)).await, Ok(Grant::Held));
+        assert_eq!(lease(&other, claim("key", next, LeaseMode::IfAbsent)).await, Ok(LeaseReply::Granted));
         assert!(matches!(look(&tier, "key").await, Ok(Record::Leased { is_retry: false, .. })));
         assert_eq!(tier.fail("key", mine, &note).await, Ok(false));
         assert_eq!(fill(&other, value("key", next, vec![1], MINUTE)).await, Ok(true));
@@ -358,11 +376,14 @@ async fn a_value_stays_when_the_load_that_was_to_replace_it_fails() {
     let tier = tier(&server.url());
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
     let (old, mine) = (stamp(&tier, "key").await, token());
-    lease(&tier, claim("key", mine, Take::Over(old))).await.unwrap();
+    lease(&tier, claim("key", mine, LeaseMode::IfRevision(old))).await.unwrap();
     assert_eq!(tier.fail("key", mine, &Note(b"no".to_vec())).await, Ok(true));
     assert_eq!((bytes(&tier, "key").await, stamp(&tier, "key").await), (Some(vec![1]), old));
     assert!(left(&server, "key") > 50_000);
-    assert_eq!(lease(&tier, claim("key", token(), Take::Over(old))).await, Ok(Grant::Held));
+    assert_eq!(
+        lease(&tier, claim("key", token(), LeaseMode::IfRevision(old))).await,
+        Ok(LeaseReply::Granted)
+    );
 }
 
 #[tokio::test]
@@ -372,18 +393,18 @@ async fn only_what_changed_is_asked_for_again() {
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
     let known = stamp(&tier, "key").await;
     let ask = async |known| {
-        let seen = tier.look(&[Ask::known("key", known)], &[]).await.unwrap();
+        let seen = tier.look(&[Lookup::known("key", known)], &[]).await.unwrap();
         seen.records.into_iter().next().unwrap()
     };
     assert!(matches!(ask(known).await, Record::Unchanged));
-    lease(&tier, claim("key", token(), Take::Over(known))).await.unwrap();
+    lease(&tier, claim("key", token(), LeaseMode::IfRevision(known))).await.unwrap();
     assert!(matches!(ask(known).await, Record::Unchanged), "a lease is no other value");
     assert_eq!(ask(known ^ 1).await, Record::Changed);
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
     assert_eq!(ask(known).await, Record::Changed);
     delete(&tier, "key").await.unwrap();
     assert_eq!(ask(known).await, Record::Changed);
-    lease(&tier, claim("key", token(), Take::Free)).await.unwrap();
+    lease(&tier, claim("key", token(), LeaseMode::IfAbsent)).await.unwrap();
     assert_eq!(ask(known).await, Record::Changed);
 }
 
@@ -394,8 +415,11 @@ async fn a_value_of_no_bytes_is_a_value() {
     put(&tier, "key", Vec::new(), MINUTE).await.unwrap();
     let known = stamp(&tier, "key").await;
     assert_eq!(tier.exists("key").await, Ok(true));
-    assert_eq!(lease(&tier, claim("key", token(), Take::Free)).await, Ok(Grant::Changed));
-    assert_eq!(lease(&tier, claim("key", token(), Take::Over(known))).await, Ok(Grant::Held));
+    assert_eq!(lease(&tier, claim("key", token(), LeaseMode::IfAbsent)).await, Ok(LeaseReply::ValueChanged));
+    assert_eq!(
+        lease(&tier, claim("key", token(), LeaseMode::IfRevision(known))).await,
+        Ok(LeaseReply::Granted)
+    );
     assert!(matches!(get(&tier, "key").await, Ok(Some(Stored { bytes, .. })) if bytes.is_empty()));
     assert_eq!(tier.exists("key").await, Ok(true));
 }
@@ -410,7 +434,7 @@ async fn a_fill_that_comes_late_does_not_bring_back_what_was_deleted() {
     for round in 0..10_u8 {
         up(&slow).await;
         let mine = token();
-        lease(&slow, claim("key", mine, Take::Free)).await.unwrap();
+        lease(&slow, claim("key", mine, LeaseMode::IfAbsent)).await.unwrap();
         server.freeze();
         assert_eq!(fill(&slow, value("key", mine, vec![round], MINUTE)).await, Err(TierError::Timeout));
         let thaw = async {
@@ -429,16 +453,19 @@ async fn many_leases_are_granted_one_by_one() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     put(&tier, "known", vec![1], MINUTE).await.unwrap();
-    lease(&tier, claim("busy", token(), Take::Free)).await.unwrap();
+    lease(&tier, claim("busy", token(), LeaseMode::IfAbsent)).await.unwrap();
     let (one, three, four) = (token(), token(), token());
     let claims = [
-        claim("free", one, Take::Free),
-        claim("busy", token(), Take::Free),
-        claim("known", three, Take::Free),
-        claim("forced", four, Take::Force),
+        claim("free", one, LeaseMode::IfAbsent),
+        claim("busy", token(), LeaseMode::IfAbsent),
+        claim("known", three, LeaseMode::IfAbsent),
+        claim("forced", four, LeaseMode::Always),
     ];
     let leased = tier.lease(&claims, ask(&[], MINUTE)).await.unwrap();
-    assert!(matches!(leased.grants[..], [Grant::Held, Grant::Busy(_), Grant::Changed, Grant::Held]));
+    assert!(matches!(
+        leased.grants[..],
+        [LeaseReply::Granted, LeaseReply::HeldElsewhere(_), LeaseReply::ValueChanged, LeaseReply::Granted]
+    ));
 
     let fills = vec![
         value("free", one, vec![1], MINUTE),
@@ -455,7 +482,7 @@ async fn a_key_of_another_type_is_refused() {
     let tier = tier(&server.url());
     server.cli(&["RPUSH", "list", "someone else's"]);
     let mine = token();
-    for take in [Take::Free, Take::Over(1), Take::Force] {
+    for take in [LeaseMode::IfAbsent, LeaseMode::IfRevision(1), LeaseMode::Always] {
         assert_eq!(lease(&tier, claim("list", mine, take)).await, Err(refused("WRONGTYPE")));
     }
     assert_eq!(fill(&tier, value("list", mine, vec![1], MINUTE)).await, Err(refused("WRONGTYPE")));

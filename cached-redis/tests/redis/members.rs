@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use cached_core::{Tier, TierError, Watcher};
+use cached_core::{ChangeListener, Tier, TierError};
 use cached_redis::RedisTier;
 use redis_harness::{RedisServer, eventually, eventually_async};
 use tokio::runtime::Runtime;
@@ -67,7 +67,7 @@ impl Gate {
     }
 }
 
-impl Watcher for Gate {
+impl ChangeListener for Gate {
     fn changed(&self, _: &[u8]) {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let is_open = self.is_open.lock().unwrap();
@@ -95,7 +95,12 @@ struct Process {
 }
 
 impl Process {
-    fn start(server: &RedisServer, watcher: Arc<dyn Watcher>, bound: Duration, grace: Duration) -> Self {
+    fn start(
+        server: &RedisServer,
+        watcher: Arc<dyn ChangeListener>,
+        bound: Duration,
+        grace: Duration,
+    ) -> Self {
         let (runtime, tier) = (Runtime::new().unwrap(), brief(server));
         attach_with(&tier, watcher, bound, grace);
         runtime.block_on(up(&tier));

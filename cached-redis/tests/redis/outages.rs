@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{Take, Tier, TierError};
+use cached_core::{LeaseMode, Tier, TierError};
 use cached_redis::RedisTier;
 use redis_harness::{RedisServer, eventually, eventually_async};
 
@@ -22,7 +22,7 @@ async fn all_unavailable(tier: &RedisTier) {
     let away = TierError::Unavailable;
     let token = token();
     assert_eq!(get(tier, "key").await, Err(away.clone()));
-    assert_eq!(lease(tier, claim("key", token, Take::Free)).await, Err(away.clone()));
+    assert_eq!(lease(tier, claim("key", token, LeaseMode::IfAbsent)).await, Err(away.clone()));
     assert_eq!(fill(tier, value("key", token, vec![1], MINUTE)).await, Err(away.clone()));
     assert_eq!(tier.renew("key", token, MINUTE).await, Err(away.clone()));
     assert_eq!(tier.release("key", token, true).await, Err(away.clone()));
@@ -86,7 +86,7 @@ async fn no_operation_outlasts_its_budget_on_a_server_that_hangs() {
     let begin = Instant::now();
     let token = token();
     assert_eq!(get(&reads, "key").await, Err(late.clone()));
-    assert_eq!(lease(&reads, claim("key", token, Take::Free)).await, Err(late.clone()));
+    assert_eq!(lease(&reads, claim("key", token, LeaseMode::IfAbsent)).await, Err(late.clone()));
     assert_eq!(reads.exists("key").await, Err(late.clone()));
     assert_eq!(fill(&writes, value("key", token, vec![1], MINUTE)).await, Err(late.clone()));
     assert_eq!(writes.renew("key", token, MINUTE).await, Err(late.clone()));

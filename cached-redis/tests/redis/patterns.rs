@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cached_core::{Take, Tier};
+use cached_core::{LeaseMode, Tier};
 use redis_harness::RedisServer;
 
 use crate::support::{MINUTE, Recorder, ask, attach, claim, lease, put, refused, tier, token, up};
@@ -14,7 +14,7 @@ async fn all_that_matches_goes_however_much_it_is() {
     up(&tier).await;
     server.cli(&["EVAL", "for i = 1, 5000 do redis.call('SET', 'ns:a:' .. i, i) end", "0"]);
     put(&tier, "ns:a:value", vec![1], MINUTE).await.unwrap();
-    lease(&tier, claim("ns:a:lease", token(), Take::Free)).await.unwrap();
+    lease(&tier, claim("ns:a:lease", token(), LeaseMode::IfAbsent)).await.unwrap();
     server.cli(&["SET", "ns:b:1", "other"]);
     assert_eq!(tier.delete_matching("ns:a:*").await, Ok(5002));
     assert_eq!(server.cli(&["KEYS", "*"]), "ns:b:1");

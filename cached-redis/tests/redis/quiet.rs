@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{Tier, Watcher};
+use cached_core::{ChangeListener, Tier};
 use cached_redis::{RedisState, RedisTier};
 use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
 use tokio::time::sleep;
@@ -30,7 +30,7 @@ struct Served {
     heard: Recorder,
 }
 
-impl Watcher for Served {
+impl ChangeListener for Served {
     fn changed(&self, key: &[u8]) {
         self.heard.changed(key);
     }

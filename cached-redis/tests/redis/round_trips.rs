@@ -1,6 +1,6 @@
 //! How often each operation waits for the server, counted where the bytes pass.
 
-use cached_core::{Ask, LeaseClaim, Note, Take, Tier};
+use cached_core::{LeaseMode, LeaseRequest, Lookup, Note, Tier};
 use redis_harness::{Proxy, RedisServer};
 
 use crate::support::{MINUTE, ask, claim, delete, fill, get, lease, put, tier, token, up, value};
@@ -20,10 +20,10 @@ async fn each_operation_is_one_round_trip() {
     let keys: Vec<_> = (0..100).map(|index| format!("key {index}")).collect();
     let tags: Vec<_> = (0..10).map(|index| format!("ns:%tag:{index}")).collect();
     let tokens: Vec<_> = keys.iter().map(|_| token()).collect();
-    let asks: Vec<_> = keys.iter().map(|key| Ask::new(key)).collect();
-    let known: Vec<_> = keys.iter().map(|key| Ask::known(key, 1)).collect();
-    let claims: Vec<LeaseClaim<'_>> =
-        keys.iter().zip(&tokens).map(|(key, &token)| claim(key, token, Take::Free)).collect();
+    let asks: Vec<_> = keys.iter().map(|key| Lookup::new(key)).collect();
+    let known: Vec<_> = keys.iter().map(|key| Lookup::known(key, 1)).collect();
+    let claims: Vec<LeaseRequest<'_>> =
+        keys.iter().zip(&tokens).map(|(key, &token)| claim(key, token, LeaseMode::IfAbsent)).collect();
     let fills =
         keys.iter().zip(&tokens).map(|(key, &token)| value(key, token, vec![7; 10], MINUTE)).collect();
 
@@ -47,7 +47,7 @@ async fn each_operation_is_one_round_trip() {
     tier.exists("key").await.unwrap();
     assert_eq!(round_trips(&proxy).len(), 1, "exists");
     let mine = token();
-    lease(&tier, claim("another", mine, Take::Free)).await.unwrap();
+    lease(&tier, claim("another", mine, LeaseMode::IfAbsent)).await.unwrap();
     assert_eq!(round_trips(&proxy).len(), 1, "lease");
     tier.renew("another", mine, MINUTE).await.unwrap();
     assert_eq!(round_trips(&proxy).len(), 1, "renew");
@@ -113,6 +113,6 @@ async fn a_value_that_is_known_is_not_sent_again() {
     let stamp = get(&tier, "key").await.unwrap().unwrap().stamp;
 
     let before = proxy.bytes_answered();
-    tier.look(&[Ask::known("key", stamp)], &[]).await.unwrap();
+    tier.look(&[Lookup::known("key", stamp)], &[]).await.unwrap();
     assert!(proxy.bytes_answered() - before < 1000);
 }

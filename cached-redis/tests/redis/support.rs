@@ -9,8 +9,8 @@ use std::{
 };
 
 use cached_core::{
-    Ask, Attachment, Grant, LeaseClaim, Line, Record, Seen, Stored, TagAsk, Take, Tier, TierError, TierFill,
-    Token, Watcher,
+    Attachment, ChangeFeed, ChangeListener, Found, LeaseMode, LeaseReply, LeaseRequest, LeaseToken, Lookup,
+    Record, Stored, TagRequest, Tier, TierError, TierFill,
 };
 use cached_redis::{RedisTier, RedisTierBuilder};
 use redis_harness::eventually_async;
@@ -61,13 +61,13 @@ pub(crate) fn refused(code: &str) -> TierError {
 }
 
 /// A load that no other test has.
-pub(crate) fn token() -> Token {
+pub(crate) fn token() -> LeaseToken {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let mut token = [0; 16];
     token[..8].copy_from_slice(&NEXT.fetch_add(1, Ordering::Relaxed).to_le_bytes());
     // Bytes that a script or a C string might trip over.
     token[8..].copy_from_slice(b"\0\r\n\xff\"' \x01");
-    Token(token)
+    LeaseToken(token)
 }
 
 /// What is under one key.
@@ -89,21 +89,21 @@ pub(crate) async fn bytes(tier: &RedisTier, key: &str) -> Option<Vec<u8>> {
     get(tier, key).await.unwrap().map(|stored| stored.bytes)
 }
 
-pub(crate) fn ask(keys: &[String], keep: Duration) -> TagAsk<'_> {
-    TagAsk { keys, keep, more: false }
+pub(crate) fn ask(keys: &[String], keep: Duration) -> TagRequest<'_> {
+    TagRequest { keys, keep, more: false }
 }
 
-pub(crate) fn claim(key: &str, token: Token, take: Take) -> LeaseClaim<'_> {
-    LeaseClaim { key, token, lease: MINUTE * 5 / 6, take }
+pub(crate) fn claim(key: &str, token: LeaseToken, take: LeaseMode) -> LeaseRequest<'_> {
+    LeaseRequest { key, token, lease: MINUTE * 5 / 6, take }
 }
 
-pub(crate) async fn lease(tier: &RedisTier, claim: LeaseClaim<'_>) -> Result<Grant, TierError> {
+pub(crate) async fn lease(tier: &RedisTier, claim: LeaseRequest<'_>) -> Result<LeaseReply, TierError> {
     let leased = tier.lease(&[claim], ask(&[], MINUTE)).await?;
     assert_eq!((leased.grants.len(), leased.generations.len()), (1, 0));
     Ok(leased.grants[0])
 }
 
-pub(crate) fn value(key: &str, token: Token, bytes: Vec<u8>, ttl: Duration) -> TierFill {
+pub(crate) fn value(key: &str, token: LeaseToken, bytes: Vec<u8>, ttl: Duration) -> TierFill {
     TierFill { key: key.to_owned(), token, bytes, ttl, tags: Vec::new() }
 }
 
@@ -116,7 +116,7 @@ pub(crate) async fn fill(tier: &RedisTier, fill: TierFill) -> Result<bool, TierE
 /// Takes a lease and stores a value, whatever was there.
 pub(crate) async fn put(tier: &RedisTier, key: &str, bytes: Vec<u8>, ttl: Duration) -> Result<(), TierError> {
     let token = token();
-    assert_eq!(lease(tier, claim(key, token, Take::Force)).await?, Grant::Held);
+    assert_eq!(lease(tier, claim(key, token, LeaseMode::Always)).await?, LeaseReply::Granted);
     assert!(fill(tier, value(key, token, bytes, ttl)).await?, "somebody took the lease");
     Ok(())
 }
@@ -127,26 +127,26 @@ pub(crate) async fn delete(tier: &RedisTier, key: &str) -> Result<(), TierError>
 }
 
 /// The line over which the tier is asked.
-pub(crate) async fn line(tier: &RedisTier) -> Arc<Line> {
-    let seen: Seen = tier.look(&[Ask::new("any")], &[]).await.unwrap();
+pub(crate) async fn line(tier: &RedisTier) -> Arc<ChangeFeed> {
+    let seen: Found = tier.look(&[Lookup::new("any")], &[]).await.unwrap();
     seen.line
 }
 
 /// A field of a line, which shows it to nobody but its cache.
-pub(crate) fn shown(line: &Line, field: &str) -> String {
+pub(crate) fn shown(line: &ChangeFeed, field: &str) -> String {
     let text = format!("{line:?}");
     let (_, rest) = text.split_once(&format!("{field}: ")).unwrap_or_else(|| panic!("no {field} in {text}"));
     rest.split([',', ' ']).next().unwrap_or_default().to_owned()
 }
 
 /// Up to when the line proves that nothing has changed.
-pub(crate) fn proven(line: &Line) -> u64 {
+pub(crate) fn proven(line: &ChangeFeed) -> u64 {
     shown(line, "proven").parse().unwrap()
 }
 
 /// Now, on the clock of [`proven`].
 pub(crate) fn now() -> u64 {
-    let line = Line::watching();
+    let line = ChangeFeed::watching();
     line.prove(Instant::now());
     proven(&line)
 }
@@ -183,7 +183,7 @@ impl Recorder {
     }
 }
 
-impl Watcher for Recorder {
+impl ChangeListener for Recorder {
     fn changed(&self, key: &[u8]) {
         self.keys.lock().unwrap().push(String::from_utf8_lossy(key).into_owned());
     }
@@ -202,11 +202,16 @@ impl Watcher for Recorder {
 }
 
 /// Attaches `watcher` with a bound of a second and a long grace.
-pub(crate) fn attach(tier: &RedisTier, watcher: Arc<dyn Watcher>) {
+pub(crate) fn attach(tier: &RedisTier, watcher: Arc<dyn ChangeListener>) {
     attach_with(tier, watcher, Duration::from_secs(1), AMPLE);
 }
 
-pub(crate) fn attach_with(tier: &RedisTier, watcher: Arc<dyn Watcher>, bound: Duration, grace: Duration) {
+pub(crate) fn attach_with(
+    tier: &RedisTier,
+    watcher: Arc<dyn ChangeListener>,
+    bound: Duration,
+    grace: Duration,
+) {
     let (namespace, journal) = (NAMESPACE.to_owned(), format!("{NAMESPACE}:%tags"));
     tier.attach(Attachment { watcher, namespace, journal, bound, grace, max_bytes: MAX_BYTES });
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cached_core::{Ask, Grant, Moment, TagAsk, Take, Tier, TierFill};
+use cached_core::{JournalPosition, LeaseMode, LeaseReply, Lookup, TagRequest, Tier, TierFill};
 use cached_redis::RedisTier;
 use redis_harness::RedisServer;
 
@@ -97,7 +97,7 @@ async fn a_fill_keeps_its_tags_for_as_long_as_its_value_and_makes_none() {
     // Also on a server that has forgotten the scripts.
     for key in ["one", "other"] {
         let token = token();
-        lease(&tier, claim(key, token, Take::Free)).await.unwrap();
+        lease(&tier, claim(key, token, LeaseMode::IfAbsent)).await.unwrap();
         server.cli(&["SCRIPT", "FLUSH"]);
         let value = TierFill { tags: names.clone(), ..value(key, token, vec![1], MINUTE * 60) };
         assert!(fill(&tier, value).await.unwrap());
@@ -113,19 +113,19 @@ async fn a_fill_keeps_its_tags_for_as_long_as_its_value_and_makes_none() {
 async fn leases_and_tags_go_together() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
-    let claims = [claim("key", token(), Take::Free)];
+    let claims = [claim("key", token(), LeaseMode::IfAbsent)];
     let leased = tier.lease(&claims, ask(&tags(&["a", "b"]), MINUTE)).await.unwrap();
-    assert_eq!(leased.grants, [Grant::Held]);
-    let seen = tier.look(&[Ask::new("key")], &tags(&["a", "b"])).await.unwrap();
+    assert_eq!(leased.grants, [LeaseReply::Granted]);
+    let seen = tier.look(&[Lookup::new("key")], &tags(&["a", "b"])).await.unwrap();
     assert_eq!(seen.generations, leased.generations.into_iter().map(Some).collect::<Vec<_>>());
 }
 
-async fn moment(tier: &RedisTier) -> Moment {
-    let wanted = TagAsk { more: true, ..ask(&[], MINUTE) };
-    tier.lease(&[claim("any", token(), Take::Force)], wanted).await.unwrap().moment.unwrap()
+async fn moment(tier: &RedisTier) -> JournalPosition {
+    let wanted = TagRequest { more: true, ..ask(&[], MINUTE) };
+    tier.lease(&[claim("any", token(), LeaseMode::Always)], wanted).await.unwrap().moment.unwrap()
 }
 
-async fn adopt(tier: &RedisTier, names: &[&str], since: Moment) -> Option<Vec<u64>> {
+async fn adopt(tier: &RedisTier, names: &[&str], since: JournalPosition) -> Option<Vec<u64>> {
     tier.adopt(&tags(names), MINUTE, since).await.unwrap().generations
 }
 
@@ -236,7 +236,7 @@ async fn tags_that_were_invalidated_long_ago_are_forgotten_by_and_by() {
     }
     assert_eq!(noted(&server), 4);
     assert!(adopt(&tier, &["other", "many300"], later).await.is_some());
-    assert_eq!(adopt(&tier, &["other"], Moment { number: later.number - 1, ..later }).await, None);
+    assert_eq!(adopt(&tier, &["other"], JournalPosition { number: later.number - 1, ..later }).await, None);
     assert_eq!(adopt(&tier, &["new 2"], later).await, None);
 }
 

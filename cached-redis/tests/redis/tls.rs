@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use cached_core::{CertificateFault, Take, Tier, TierCause, TierError};
+use cached_core::{CertificateFault, LeaseMode, Tier, TierCause, TierError};
 use cached_redis::{Credentials, RedisTier, RedisTierBuilder};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use redis_harness::{Proxy, RedisServer, eventually, eventually_async};
@@ -283,7 +283,7 @@ async fn a_password_goes_over_tls_and_nothing_of_it_is_shown() {
     assert_clean(format!("{builder:?} {builder:#?}"));
     let tier = builder.build().unwrap();
     let mine = token();
-    lease(&tier, claim("key", mine, Take::Force)).await.unwrap();
+    lease(&tier, claim("key", mine, LeaseMode::Always)).await.unwrap();
     assert_eq!(fill(&tier, value("key", mine, vec![1], MINUTE)).await, Ok(true));
     delete(&tier, "key").await.unwrap();
     assert_clean(format!("{tier:?} {tier:#?}"));

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cached_core::{Ask, Grant, LeaseClaim, Record, Stored, Take, Tier};
+use cached_core::{LeaseMode, LeaseReply, LeaseRequest, Lookup, Record, Stored, Tier};
 use redis_harness::{Proxy, RedisServer, eventually_async};
 use tokio::task::JoinSet;
 
@@ -44,7 +44,7 @@ async fn a_life_may_be_very_short_or_very_long() {
     put(&tier, "short", vec![1], Duration::from_nanos(1)).await.unwrap();
     eventually_async("the short life is over", async || get(&tier, "short").await == Ok(None)).await;
 
-    let endless = LeaseClaim { lease: Duration::MAX, ..claim("leased", token(), Take::Free) };
+    let endless = LeaseRequest { lease: Duration::MAX, ..claim("leased", token(), LeaseMode::IfAbsent) };
     lease(&tier, endless).await.unwrap();
     tier.lease(&[], ask(&["tag".to_owned()], Duration::MAX)).await.unwrap();
     put(&tier, "long", vec![1], Duration::MAX).await.unwrap();
@@ -62,7 +62,7 @@ async fn many_values_keep_their_order() {
     let keys: Vec<_> = (0..awkward().len()).map(|index| format!("key {index}")).collect();
     let tokens: Vec<_> = keys.iter().map(|_| token()).collect();
     let claims: Vec<_> =
-        keys.iter().zip(&tokens).map(|(key, &token)| claim(key, token, Take::Free)).collect();
+        keys.iter().zip(&tokens).map(|(key, &token)| claim(key, token, LeaseMode::IfAbsent)).collect();
     tier.lease(&claims, ask(&[], MINUTE)).await.unwrap();
     let entries = keys.iter().zip(&tokens).zip(awkward());
     let fills = entries.map(|((key, &token), bytes)| value(key, token, bytes, MINUTE)).collect();
@@ -72,7 +72,7 @@ async fn many_values_keep_their_order() {
     wanted.reverse();
     wanted.insert(2, ("absent", None));
     wanted.push(wanted[0].clone());
-    let asks: Vec<_> = wanted.iter().map(|&(key, _)| Ask::new(key)).collect();
+    let asks: Vec<_> = wanted.iter().map(|&(key, _)| Lookup::new(key)).collect();
     let found = tier.look(&asks, &[]).await.unwrap().records;
     assert_eq!(found.len(), wanted.len());
     for ((key, expected), record) in wanted.into_iter().zip(found) {
@@ -99,7 +99,7 @@ async fn delete_removes_values_leases_and_tags() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
-    lease(&tier, claim("leased", token(), Take::Free)).await.unwrap();
+    lease(&tier, claim("leased", token(), LeaseMode::IfAbsent)).await.unwrap();
     assert_eq!(tier.exists("key").await, Ok(true));
     let tags = ["ns:%tag:a".to_owned()];
     tier.lease(&[], ask(&tags, MINUTE)).await.unwrap();
@@ -155,7 +155,7 @@ async fn a_value_of_another_type_is_refused() {
 
     let wrong_type = refused("WRONGTYPE");
     assert_eq!(get(&tier, "list").await, Err(wrong_type.clone()));
-    let asks = ["text", "list"].map(Ask::new);
+    let asks = ["text", "list"].map(Lookup::new);
     assert_eq!(tier.look(&asks, &[]).await.unwrap_err(), wrong_type.clone());
     assert_eq!(tier.exists("list").await, Err(wrong_type.clone()));
     assert_eq!(tier.incr("list", 1, None).await, Err(wrong_type));
@@ -173,12 +173,12 @@ async fn a_full_server_still_deletes() {
         put(&tier, key, vec![1], MINUTE).await.unwrap();
     }
     let mine = token();
-    lease(&tier, claim("three", mine, Take::Free)).await.unwrap();
+    lease(&tier, claim("three", mine, LeaseMode::IfAbsent)).await.unwrap();
     server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
 
     let fills = vec![value("three", mine, vec![1], MINUTE)];
     assert_eq!(tier.fill(fills).await.unwrap_err(), refused("OOM"));
-    assert_eq!(lease(&tier, claim("four", token(), Take::Free)).await, Err(refused("OOM")));
+    assert_eq!(lease(&tier, claim("four", token(), LeaseMode::IfAbsent)).await, Err(refused("OOM")));
     assert_eq!(tier.release("three", mine, false).await, Ok(true));
     assert_eq!(delete(&tier, "one").await, Ok(()));
     assert_eq!(tier.delete_matching("t*").await, Ok(1));
@@ -197,9 +197,9 @@ async fn a_script_that_the_server_forgot_is_sent_again() {
         let keys: Vec<_> = (0..3).map(|index| format!("{round} {index}")).collect();
         let tokens = [token(), token(), token()];
         let claims: Vec<_> =
-            keys.iter().zip(tokens).map(|(key, token)| claim(key, token, Take::Free)).collect();
+            keys.iter().zip(tokens).map(|(key, token)| claim(key, token, LeaseMode::IfAbsent)).collect();
         let leased = tier.lease(&claims, ask(&["tag".to_owned()], MINUTE)).await.unwrap();
-        assert_eq!(leased.grants, [Grant::Held; 3]);
+        assert_eq!(leased.grants, [LeaseReply::Granted; 3]);
         server.cli(&["SCRIPT", "FLUSH"]);
         let fills = keys.iter().zip(tokens).map(|(key, token)| value(key, token, vec![1], MINUTE)).collect();
         assert_eq!(tier.fill(fills).await.unwrap().stored, [true; 3]);

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use cached_core::{Ask, Note, Take, Tier};
+use cached_core::{LeaseMode, Lookup, Note, Tier};
 use cached_redis::{RedisState, RedisTier};
 use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
 
@@ -22,7 +22,8 @@ async fn what_was_looked_at_is_watched() {
     for key in ["value", "known", "tag"] {
         put(&other, key, vec![1], MINUTE).await.unwrap();
     }
-    let asks = [Ask::new("value"), Ask::known("known", 1), Ask::new("absent"), Ask::known("unknown", 1)];
+    let asks =
+        [Lookup::new("value"), Lookup::known("known", 1), Lookup::new("absent"), Lookup::known("unknown", 1)];
     tier.look(&asks, &["tag".to_owned(), "no tag".to_owned()]).await.unwrap();
     assert_eq!(recorder.take(), [""; 0]);
     for key in ["value", "known", "tag"] {
@@ -163,28 +164,28 @@ async fn what_this_process_wrote_is_watched() {
         lease(&tier, claim("key", mine, take)).await.unwrap();
     };
 
-    take(Take::Free).await;
+    take(LeaseMode::IfAbsent).await;
     assert_watched(&server, &recorder, "key").await;
 
-    take(Take::Free).await;
-    lease(&tier, claim("key", token(), Take::Free)).await.unwrap();
+    take(LeaseMode::IfAbsent).await;
+    lease(&tier, claim("key", token(), LeaseMode::IfAbsent)).await.unwrap();
     assert_watched(&server, &recorder, "key").await;
 
-    take(Take::Free).await;
+    take(LeaseMode::IfAbsent).await;
     assert_eq!(tier.renew("key", mine, MINUTE).await, Ok(true));
     assert_watched(&server, &recorder, "key").await;
 
     for is_failed in [false, true] {
-        take(Take::Free).await;
+        take(LeaseMode::IfAbsent).await;
         assert_eq!(tier.release("key", mine, is_failed).await, Ok(true));
         assert_watched(&server, &recorder, "key").await;
     }
 
-    take(Take::Free).await;
+    take(LeaseMode::IfAbsent).await;
     assert_eq!(tier.fail("key", mine, &Note(b"no".to_vec())).await, Ok(true));
     assert_watched(&server, &recorder, "key").await;
 
-    take(Take::Free).await;
+    take(LeaseMode::IfAbsent).await;
     assert_eq!(fill(&tier, value("key", mine, vec![1], MINUTE)).await, Ok(true));
     assert_watched(&server, &recorder, "key").await;
 
@@ -193,7 +194,7 @@ async fn what_this_process_wrote_is_watched() {
 
     for end in ["lease", "renew", "release"] {
         put(&tier, "key", vec![1], MINUTE).await.unwrap();
-        take(Take::Force).await;
+        take(LeaseMode::Always).await;
         match end {
             "renew" => assert_eq!(tier.renew("key", mine, MINUTE).await, Ok(true)),
             "release" => assert_eq!(tier.release("key", mine, true).await, Ok(true)),
@@ -223,7 +224,7 @@ async fn waiters_hear_of_a_fill_and_of_a_failure() {
     let other = self::tier(&server.url());
     for is_filled in [true, false] {
         let theirs = token();
-        lease(&other, claim("key", theirs, Take::Force)).await.unwrap();
+        lease(&other, claim("key", theirs, LeaseMode::Always)).await.unwrap();
         look(&tier, "key").await.unwrap();
         recorder.take();
         if is_filled {
@@ -362,7 +363,7 @@ async fn a_full_server_proves_and_deletes_but_gives_no_grace() {
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
     let line = line(&tier).await;
     server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
-    assert_eq!(lease(&tier, claim("another", token(), Take::Free)).await, Err(refused("OOM")));
+    assert_eq!(lease(&tier, claim("another", token(), LeaseMode::IfAbsent)).await, Err(refused("OOM")));
     eventually_async("the grace is over", async || shown(&line, "has_grace") == "false").await;
     let full = now();
     eventually_async("a later moment is proven", async || proven(&line) > full).await;

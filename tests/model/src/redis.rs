@@ -18,8 +18,9 @@ use crate::{
     error::tier::TierError,
     sync::{Mutex, MutexGuard},
     tier::{
-        Adopted, Ask, Attachment, Filled, Grant, LeaseClaim, Leased, Moment, Note, Record, Seen, Stamp,
-        Stored, TagAsk, Take, Tier, TierFill, Token, Watcher, feed::Line,
+        Attachment, ChangeListener, Filled, Found, JournalPosition, LeaseMode, LeaseReply, LeaseRequest,
+        LeaseToken, Leased, Lookup, Note, Record, Revision, Stored, TagRequest, TagsClaimed, Tier, TierFill,
+        feed::ChangeFeed,
     },
 };
 
@@ -27,7 +28,7 @@ use crate::{
 const JOURNAL: &str = "cached-aside:%tags";
 
 /// Whom a connection tells of messages, as soon as there is somebody.
-type Ears = Arc<OnceLock<Arc<dyn Watcher>>>;
+type Ears = Arc<OnceLock<Arc<dyn ChangeListener>>>;
 
 /// The server.
 #[derive(Default)]
@@ -53,8 +54,8 @@ struct Data {
 
 #[derive(Default)]
 struct Entry {
-    value: Option<(Vec<u8>, Stamp)>,
-    lease: Option<Token>,
+    value: Option<(Vec<u8>, Revision)>,
+    lease: Option<LeaseToken>,
     has_failed: bool,
     error: Option<Note>,
 }
@@ -63,14 +64,14 @@ struct Entry {
 pub(crate) struct Connection {
     redis: Arc<Redis>,
     number: usize,
-    line: Arc<Line>,
+    line: Arc<ChangeFeed>,
 }
 
 impl Redis {
     pub(crate) fn connect(self: &Arc<Self>) -> Connection {
         let mut data = self.data();
         data.watchers.push(Arc::default());
-        Connection { redis: self.clone(), number: data.watchers.len() - 1, line: Line::certain() }
+        Connection { redis: self.clone(), number: data.watchers.len() - 1, line: ChangeFeed::certain() }
     }
 
     /// From now on, so many operations that write fail.
@@ -141,7 +142,7 @@ impl Data {
             .extend(readers.into_iter().filter(|reader| *reader != by).map(|to| (to, key.to_owned())));
     }
 
-    fn record(&self, ask: &Ask<'_>) -> Record {
+    fn record(&self, ask: &Lookup<'_>) -> Record {
         let long = Duration::from_secs(3600);
         match self.entries.get(ask.key) {
             Some(Entry { value: Some((_, stamp)), .. }) if ask.known == Some(*stamp) => Record::Unchanged,
@@ -158,18 +159,20 @@ impl Data {
         }
     }
 
-    fn grant(&mut self, claim: &LeaseClaim<'_>) -> Grant {
+    fn grant(&mut self, claim: &LeaseRequest<'_>) -> LeaseReply {
         let entry = self.entries.entry(claim.key.to_owned()).or_default();
-        if entry.lease.is_some() && claim.take != Take::Force {
-            return Grant::Busy(Duration::from_secs(3600));
+        if entry.lease.is_some() && claim.take != LeaseMode::Always {
+            return LeaseReply::HeldElsewhere(Duration::from_secs(3600));
         }
         match (&entry.value, claim.take) {
-            (Some(_), Take::Free) => return Grant::Changed,
-            (Some((_, stamp)), Take::Over(seen)) if *stamp != seen => return Grant::Changed,
+            (Some(_), LeaseMode::IfAbsent) => return LeaseReply::ValueChanged,
+            (Some((_, stamp)), LeaseMode::IfRevision(seen)) if *stamp != seen => {
+                return LeaseReply::ValueChanged;
+            }
             _ => {}
         }
         (entry.lease, entry.error) = (Some(claim.token), None);
-        Grant::Held
+        LeaseReply::Granted
     }
 
     fn generation(&mut self, tag: &str) -> u64 {
@@ -202,7 +205,12 @@ impl Connection {
     }
 
     /// Ends a lease; whether it was there.
-    fn give_back(&self, key: &str, token: Token, leave: impl FnOnce(&mut Entry)) -> Result<bool, TierError> {
+    fn give_back(
+        &self,
+        key: &str,
+        token: LeaseToken,
+        leave: impl FnOnce(&mut Entry),
+    ) -> Result<bool, TierError> {
         let by = self.number;
         self.write(|data| {
             let held = data.entries.get_mut(key).filter(|entry| entry.lease == Some(token));
@@ -234,13 +242,13 @@ impl Tier for Connection {
         let _ = watcher.set(attachment.watcher);
     }
 
-    async fn look(&self, asks: &[Ask<'_>], tags: &[String]) -> Result<Seen, TierError> {
+    async fn look(&self, asks: &[Lookup<'_>], tags: &[String]) -> Result<Found, TierError> {
         let by = self.number;
         Ok(self.step(|data| {
             asks.iter().for_each(|ask| data.read(ask.key, by));
             tags.iter().for_each(|tag| data.read(tag, by));
             let generation = |tag: &String| Some(data.entries.get(tag)?.value.as_ref()?.1);
-            Seen {
+            Found {
                 records: asks.iter().map(|ask| data.record(ask)).collect(),
                 generations: tags.iter().map(generation).collect(),
                 line: self.line.clone(),
@@ -248,13 +256,13 @@ impl Tier for Connection {
         }))
     }
 
-    async fn lease(&self, claims: &[LeaseClaim<'_>], ask: TagAsk<'_>) -> Result<Leased, TierError> {
+    async fn lease(&self, claims: &[LeaseRequest<'_>], ask: TagRequest<'_>) -> Result<Leased, TierError> {
         let (by, tags) = (self.number, ask.keys);
         self.write(|data| {
             let mut grants = Vec::new();
             for claim in claims {
                 let grant = data.grant(claim);
-                if grant == Grant::Held {
+                if grant == LeaseReply::Granted {
                     data.changed(claim.key, by);
                 }
                 data.read(claim.key, by);
@@ -269,19 +277,24 @@ impl Tier for Connection {
                 data.read(JOURNAL, by);
             }
             let number = data.invalidated.len() as u64;
-            let moment = ask.more.then_some(Moment { count: 1, number });
+            let moment = ask.more.then_some(JournalPosition { count: 1, number });
             Leased { grants, generations, moment, line: self.line.clone() }
         })
     }
 
-    async fn adopt(&self, tags: &[String], keep: Duration, since: Moment) -> Result<Adopted, TierError> {
+    async fn adopt(
+        &self,
+        tags: &[String],
+        keep: Duration,
+        since: JournalPosition,
+    ) -> Result<TagsClaimed, TierError> {
         // Two steps, as there.
-        let leased = self.lease(&[], TagAsk { keys: tags, keep, more: false }).await?;
+        let leased = self.lease(&[], TagRequest { keys: tags, keep, more: false }).await?;
         let is_current = self.step(|data| {
             let mut later = data.invalidated.iter().skip(since.number as usize);
             !later.any(|tag| tags.contains(tag))
         });
-        Ok(Adopted { generations: is_current.then_some(leased.generations), line: leased.line })
+        Ok(TagsClaimed { generations: is_current.then_some(leased.generations), line: leased.line })
     }
 
     async fn fill(&self, fills: Vec<TierFill>) -> Result<Filled, TierError> {
@@ -301,15 +314,15 @@ impl Tier for Connection {
         })
     }
 
-    async fn renew(&self, key: &str, token: Token, _: Duration) -> Result<bool, TierError> {
+    async fn renew(&self, key: &str, token: LeaseToken, _: Duration) -> Result<bool, TierError> {
         self.write(|data| data.entries.get(key).is_some_and(|entry| entry.lease == Some(token)))
     }
 
-    async fn release(&self, key: &str, token: Token, is_failed: bool) -> Result<bool, TierError> {
+    async fn release(&self, key: &str, token: LeaseToken, is_failed: bool) -> Result<bool, TierError> {
         self.give_back(key, token, |entry| entry.has_failed = is_failed && entry.value.is_none())
     }
 
-    async fn fail(&self, key: &str, token: Token, note: &Note) -> Result<bool, TierError> {
+    async fn fail(&self, key: &str, token: LeaseToken, note: &Note) -> Result<bool, TierError> {
         self.give_back(key, token, |entry| {
             if entry.value.is_none() {
                 (entry.has_failed, entry.error) = (false, Some(note.clone()));

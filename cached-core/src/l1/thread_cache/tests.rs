@@ -10,7 +10,7 @@ use crate::{
     key::{KeyRef, Part},
     l1::entry::{EntryParts, MemoryBudget},
     telemetry::functions::FunctionRegistry,
-    tier::feed::Line,
+    tier::feed::ChangeFeed,
     value::erased::{Freshness, Value},
 };
 
@@ -18,7 +18,7 @@ const SITE: FunctionSpec = FunctionSpec::prefix("x");
 
 fn entry(home: &Arc<MemoryBudget>, n: u32, weight: u32) -> Arc<Entry> {
     let meta = Freshness::new(0, Duration::ZERO, Duration::MAX, 0);
-    let (tags, line) = (Box::default(), Line::certain());
+    let (tags, line) = (Box::default(), ChangeFeed::certain());
     let mut bytes = Vec::new();
     Arc::new(Entry::new(EntryParts {
         key: KeyRef::write(&mut bytes, &SITE, &Part(&n)).unwrap().owned(),

@@ -15,7 +15,7 @@ use crate::{
     },
     coherence::validity::Validity,
     l2::shared::Shared,
-    tier::{TagAsk, Tier, Token},
+    tier::{LeaseToken, TagRequest, Tier},
 };
 
 /// A load that goes on renews the generations of its tags this often, so that they do not end before its value is stored.
@@ -25,7 +25,7 @@ pub(super) const SEEDED_FOR: Duration = Duration::from_secs(20);
 pub(super) struct Keeper<W> {
     pub(super) shared: Arc<Shared>,
     pub(super) name: String,
-    pub(super) token: Token,
+    pub(super) token: LeaseToken,
     /// What the load stands on.
     pub(super) claim: Validity,
     /// For how long the generations of its tags are kept from each renewal on.
@@ -88,7 +88,7 @@ impl<W: Fn() -> bool> Keeper<W> {
             return true;
         }
         let tags = self.claim.tag_keys();
-        let ask = TagAsk { keys: &tags, keep: self.keep, more: false };
+        let ask = TagRequest { keys: &tags, keep: self.keep, more: false };
         match self.shared.tier.lease(&[], ask).await {
             Ok(leased) if self.claim.generations().ne(leased.generations.iter().copied()) => return false,
             Ok(_) => self.seeded = now,

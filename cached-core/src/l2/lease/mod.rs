@@ -24,8 +24,8 @@ use crate::{
     },
     telemetry::{functions::FunctionMetrics, span::Span, stats::Count, step::TimedSpan},
     tier::{
-        Ask, Filled, LARGE_VALUE, LeaseClaim, Moment, Note, Record, Stamp, TagAsk, Take, Tier, TierFill,
-        Token, budget::Budget, feed::Line,
+        Filled, JournalPosition, LARGE_VALUE, LeaseMode, LeaseRequest, LeaseToken, Lookup, Note, Record,
+        Revision, TagRequest, Tier, TierFill, budget::Budget, feed::ChangeFeed,
     },
     value::envelope::{self, Expect},
 };
@@ -34,11 +34,11 @@ use crate::{
 pub(crate) struct Lease {
     shared: Arc<Shared>,
     name: SharedKey,
-    token: Token,
+    token: LeaseToken,
     /// What was true when the lease was taken, before the load.
     pub(crate) claim: Validity,
     /// When it was taken, for tags that only the value tells; and whether this process has heard of any tag since.
-    since: Option<(Moment, Arc<Epoch>)>,
+    since: Option<(JournalPosition, Arc<Epoch>)>,
     /// Until when the generations of the tags are kept at least.
     tags_kept: Nanos,
     keeper: Option<AbortHandle>,
@@ -174,7 +174,7 @@ impl Lease {
         }
         if planted!("tag-generation-after-load") {
             let tags = self.claim.tag_keys();
-            let ask = TagAsk { keys: &tags, keep: life.ttl, more: false };
+            let ask = TagRequest { keys: &tags, keep: life.ttl, more: false };
             let leased = self.shared.tier.lease(&[], ask).await?;
             let claim = self.shared.silent_claim(&self.name.text, &tags);
             self.claim = claim.with_generations(leased.generations);
@@ -194,8 +194,8 @@ impl Lease {
         };
         if planted!("unleased-fill") {
             let (key, token, lease) = (self.name.text.as_str(), self.token, self.shared.lease);
-            let claim = LeaseClaim { key, token, lease, take: Take::Force };
-            self.shared.tier.lease(&[claim], TagAsk { keys: &[], keep: lease, more: false }).await?;
+            let claim = LeaseRequest { key, token, lease, take: LeaseMode::Always };
+            self.shared.tier.lease(&[claim], TagRequest { keys: &[], keep: lease, more: false }).await?;
         }
         let length = bytes.len();
         let Some((asked, put)) = self.put(bytes, life, budget) else { return Ok(Verdict::Undecided) };
@@ -342,7 +342,7 @@ impl Lease {
 }
 
 /// Gives back a lease, and ends what stood on it.
-async fn give_up(shared: &Shared, name: &str, token: Token) {
+async fn give_up(shared: &Shared, name: &str, token: LeaseToken) {
     let _ = shared.tier.release(name, token, false).await;
     shared.marks.end(name);
 }
@@ -358,7 +358,13 @@ enum End {
 
 /// After that there may be nothing under the name, and nobody is told of the removal of nothing: what stood on that does
 /// not stand any more.
-fn give_back_later(shared: &Arc<Shared>, name: String, token: Token, end: End, given_back: Option<Return>) {
+fn give_back_later(
+    shared: &Arc<Shared>,
+    name: String,
+    token: LeaseToken,
+    end: End,
+    given_back: Option<Return>,
+) {
     let there = shared.clone();
     let given_back = given_back.unwrap_or_else(|| shared.returning.begin(&name, &shared.marks));
     shared.background.spawn(async move {
@@ -385,7 +391,7 @@ pub(crate) async fn look_again(
     shared: &Arc<Shared>,
     name: &str,
     claim: &Validity,
-    stamp: Stamp,
+    stamp: Revision,
 ) -> Result<Option<Validity>, TierError> {
     let tags = claim.tag_keys();
     let renewed = shared.silent_claim(name, &tags);
@@ -393,7 +399,7 @@ pub(crate) async fn look_again(
     if shared.pending.is_about(std::iter::once(name).chain(tags.iter().map(String::as_str))) {
         return Ok(None);
     }
-    let ask = Ask::known(name, stamp);
+    let ask = Lookup::known(name, stamp);
     let seen = shared.tier.look(&[ask], &tags).await?;
     let is_current = claim.generations().map(Some).eq(seen.generations);
     if !(is_current && matches!(seen.records.first(), Some(Record::Unchanged))) {
@@ -407,7 +413,7 @@ pub(crate) async fn look_again(
 pub(crate) async fn adopt(
     shared: &Arc<Shared>,
     claim: &Validity,
-    since: Moment,
+    since: JournalPosition,
     tags: &[String],
     keep: Duration,
 ) -> Result<Option<Validity>, TierError> {
@@ -420,14 +426,14 @@ pub(crate) async fn adopt(
     let generations = match adopted.generations {
         Some(generations) => generations,
         None if planted!("tag-adopted-unasked") => {
-            shared.tier.lease(&[], TagAsk { keys: tags, keep, more: false }).await?.generations
+            shared.tier.lease(&[], TagRequest { keys: tags, keep, more: false }).await?.generations
         }
         None => return Ok(None),
     };
     let known = claim.tags.iter().cloned();
     Ok(Some(Validity {
         tags: known.chain(marks.into_iter().zip(generations)).collect(),
-        line: Line::joined([claim.line.clone(), adopted.line]),
+        line: ChangeFeed::joined([claim.line.clone(), adopted.line]),
         ..claim.clone()
     }))
 }
@@ -447,16 +453,16 @@ async fn ask_tags_again(shared: &Arc<Shared>, claim: &Validity) -> Option<Validi
 pub(crate) struct Pledge<'a> {
     shared: &'a Arc<Shared>,
     name: &'a str,
-    token: Token,
+    token: LeaseToken,
     is_open: bool,
 }
 
 impl<'a> Pledge<'a> {
     pub(crate) fn new(shared: &'a Arc<Shared>, name: &'a str) -> Self {
-        Self { shared, name, token: Token::random(), is_open: true }
+        Self { shared, name, token: LeaseToken::random(), is_open: true }
     }
 
-    pub(crate) fn token(&self) -> Token {
+    pub(crate) fn token(&self) -> LeaseToken {
         self.token
     }
 
@@ -476,7 +482,7 @@ impl<'a> Pledge<'a> {
         name: SharedKey,
         claim: Validity,
         keep: Duration,
-        since: Option<(Moment, Arc<Epoch>)>,
+        since: Option<(JournalPosition, Arc<Epoch>)>,
     ) -> Lease {
         self.is_open = false;
         let (shared, token) = (self.shared.clone(), self.token);

@@ -38,8 +38,8 @@ impl World {
         let claim = self.shared.silent_claim(KEY, tags);
         let pledge = Pledge::new(&self.shared, KEY);
         let (token, lease) = (pledge.token(), self.shared.lease);
-        let wanted = LeaseClaim { key: KEY, token, lease, take: Take::Free };
-        let ask = TagAsk { keys: tags, keep: MINUTE, more: false };
+        let wanted = LeaseRequest { key: KEY, token, lease, take: LeaseMode::IfAbsent };
+        let ask = TagRequest { keys: tags, keep: MINUTE, more: false };
         let leased = self.shared.tier.lease(&[wanted], ask).await.unwrap();
         let claim = Validity { line: leased.line, ..claim }.with_generations(leased.generations);
         let name = SharedKey { text: KEY.to_owned(), check: [0; 16], schema: 0 };
@@ -60,7 +60,7 @@ impl World {
     }
 
     async fn record(&self) -> Record {
-        self.other.look(&[Ask::new(KEY)], &[]).await.unwrap().records.remove(0)
+        self.other.look(&[Lookup::new(KEY)], &[]).await.unwrap().records.remove(0)
     }
 
     async fn is_leased(&self) -> bool {
@@ -256,8 +256,13 @@ async fn a_lease_that_was_asked_for_is_given_back_unless_it_is_known_that_there_
     let world = World::new(MINUTE);
     let take = async |pledge: &Pledge<'_>| {
         let (token, lease) = (pledge.token(), MINUTE);
-        let wanted = LeaseClaim { key: KEY, token, lease, take: Take::Free };
-        world.shared.tier.lease(&[wanted], TagAsk { keys: &[], keep: MINUTE, more: false }).await.unwrap();
+        let wanted = LeaseRequest { key: KEY, token, lease, take: LeaseMode::IfAbsent };
+        world
+            .shared
+            .tier
+            .lease(&[wanted], TagRequest { keys: &[], keep: MINUTE, more: false })
+            .await
+            .unwrap();
     };
     let pledge = Pledge::new(&world.shared, KEY);
     take(&pledge).await;

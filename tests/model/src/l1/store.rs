@@ -13,7 +13,7 @@ use crate::{
     spec::FunctionSpec,
     sync::{Mutex, MutexGuard},
     telemetry::{event::SharedObservers, functions::FunctionRegistry},
-    tier::Stamp,
+    tier::Revision,
     value::erased::ErasedValue,
 };
 
@@ -68,7 +68,7 @@ impl L1 {
         key: &Key,
         slot: Arc<dyn ErasedValue>,
         claim: Validity,
-        stamp: Stamp,
+        stamp: Revision,
     ) {
         let kept = Entry::new(EntryParts {
             key: key.clone(),

@@ -11,7 +11,7 @@ use crate::{
     flight::{Flights, Role},
     key::KeyRef,
     spec::FunctionSpec,
-    tier::feed::Line,
+    tier::feed::ChangeFeed,
     value::erased::{Freshness, Value},
 };
 
@@ -70,7 +70,12 @@ pub fn what_was_read_before_a_word_does_not_stand_after_it() {
 
 /// On its own name and a tag.
 fn claim(marks: &Arc<Epochs>) -> Validity {
-    Validity { mark: marks.of(NAME), tags: [(marks.of(TAG), 1)].into(), line: Line::certain(), checked: NOW }
+    Validity {
+        mark: marks.of(NAME),
+        tags: [(marks.of(TAG), 1)].into(),
+        line: ChangeFeed::certain(),
+        checked: NOW,
+    }
 }
 
 /// A word that comes while a load begins: the load learns that it has nothing to stand on, or it is overtaken.
@@ -162,7 +167,7 @@ pub fn who_listens_before_he_looks_is_woken() {
 /// Nobody waits for a line that has ended.
 pub fn the_end_of_a_line_is_heard() {
     explore("the end of a line is heard", Orders::Every, || {
-        let line = Line::watching();
+        let line = ChangeFeed::watching();
         let ended = line.clone();
         together([Box::new(move || block_on(line.ended())), Box::new(move || ended.end())]);
     });
