@@ -17,44 +17,58 @@
 //! | [`deployment`] | a checklist |
 //! | [`faq`] | why is there no hit, and other questions |
 
-#[doc = include_str!("guide/keys.md")]
-pub mod keys {}
+pub mod keys {
+    #![doc = include_str!("guide/keys.md")]
+}
 
-#[doc = include_str!("guide/methods.md")]
-pub mod methods {}
+pub mod methods {
+    #![doc = include_str!("guide/methods.md")]
+}
 
-#[doc = include_str!("guide/freshness.md")]
-pub mod freshness {}
+pub mod freshness {
+    #![doc = include_str!("guide/freshness.md")]
+}
 
-#[doc = include_str!("guide/invalidation.md")]
-pub mod invalidation {}
+pub mod invalidation {
+    #![doc = include_str!("guide/invalidation.md")]
+}
 
-#[doc = include_str!("guide/single_flight.md")]
-pub mod single_flight {}
+pub mod single_flight {
+    #![doc = include_str!("guide/single_flight.md")]
+}
 
-#[doc = include_str!("guide/errors.md")]
-pub mod errors {}
+pub mod errors {
+    #![doc = include_str!("guide/errors.md")]
+}
 
-#[doc = include_str!("guide/warm_up.md")]
-pub mod warm_up {}
+pub mod warm_up {
+    #![doc = include_str!("guide/warm_up.md")]
+}
 
-#[doc = include_str!("guide/keyspaces.md")]
-pub mod keyspaces {}
+pub mod keyspaces {
+    #![doc = include_str!("guide/keyspaces.md")]
+}
 
-#[doc = include_str!("../docs/redis.md")]
-pub mod redis {}
+pub mod redis {
+    #![doc = include_str!("../docs/redis.md")]
+}
 
-#[doc = include_str!("../docs/observability.md")]
-pub mod observability {}
+pub mod observability {
+    #![doc = include_str!("../docs/observability.md")]
+}
 
-#[doc = include_str!("guide/testing.md")]
-pub mod testing {}
+pub mod testing {
+    #![doc = include_str!("guide/testing.md")]
+}
 
-#[doc = include_str!("guide/libraries.md")]
-pub mod libraries {}
+pub mod libraries {
+    #![doc = include_str!("guide/libraries.md")]
+}
 
-#[doc = include_str!("guide/deployment.md")]
-pub mod deployment {}
+pub mod deployment {
+    #![doc = include_str!("guide/deployment.md")]
+}
 
-#[doc = include_str!("guide/faq.md")]
-pub mod faq {}
+pub mod faq {
+    #![doc = include_str!("guide/faq.md")]
+}

@@ -175,8 +175,8 @@ fn is_parent(target: &str, file: &str) -> bool {
 
 /// Without comments, and without the tests at the end.
 fn stripped(source: &str) -> String {
-    let end =
-        source.find("#[cfg(test)]\nmod tests").or_else(|| source.find("#[cfg(test)]\npub(crate) mod tests"));
+    let begins = ["#[cfg(test)]\nmod tests {", "#[cfg(test)]\npub(crate) mod tests {"];
+    let end = begins.iter().find_map(|begin| source.find(begin));
     let lines = source[..end.unwrap_or(source.len())].lines();
     lines.map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }
@@ -229,4 +229,48 @@ fn groups_and_single_paths_are_read() {
     let source = "use crate::{a::{self, B as C}, d::e::F,\n    g};\nfn x(y: crate::h::I<crate::j::K>) { $crate::not::Me }";
     let read: Vec<_> = paths(source).into_iter().collect();
     assert_eq!(read, ["a", "a::B", "d::e::F", "g", "h::I", "j::K"]);
+}
+
+const PAGE: &str = include_str!("../../docs/architecture.md");
+
+#[test]
+fn the_page_has_the_same_tables() {
+    for layers in [CORE, REDIS] {
+        for (room, rank) in layers {
+            assert!(
+                PAGE.contains(&format!("| {rank} | `{room}` |")),
+                "docs/architecture.md: `{room}` has the rank {rank}"
+            );
+        }
+    }
+    let (_, rooms) = PAGE.split_once("## The rooms of `cached-macros`").expect("a section");
+    let line = rooms.lines().find(|line| line.contains("Ranks: ")).expect("a line with the ranks");
+    assert!(MACROS.iter().all(|(room, rank)| line.contains(&format!("`{room}` {rank}"))), "{line}");
+}
+
+#[test]
+fn the_glossary_names_what_there_is() {
+    let (_, glossary) = PAGE.split_once("## Glossary").expect("a section");
+    let (glossary, _) = glossary.split_once("\n## ").expect("a next section");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let crates = ["cached-core/src", "cached-redis/src"].map(|folder| Sources::read(&root.join(folder)));
+    let paths =
+        glossary.split('`').skip(1).step_by(2).filter(|text| text.contains("::") && !text.contains(' '));
+    let mut count = 0;
+    for path in paths {
+        let name = path.rsplit("::").next().unwrap_or_default();
+        let defines = |sources: &Sources| {
+            let file = sources.file_of(path)?;
+            let source = &sources.files[file];
+            let kinds = ["struct", "enum", "trait", "type"].map(|kind| format!("{kind} {name}"));
+            let is_module = !name.starts_with(char::is_uppercase);
+            (is_module || kinds.iter().any(|kind| source.contains(kind))).then_some(())
+        };
+        assert!(
+            crates.iter().any(|sources| defines(sources).is_some()),
+            "docs/architecture.md: {path} is not there"
+        );
+        count += 1;
+    }
+    assert!(count > 10, "the glossary names types");
 }
