@@ -385,7 +385,7 @@ fn without_a_namespace_a_cache_that_shares_is_called_after_its_program() {
     let tier = RedisTier::builder("redis://127.0.0.1:1").build().unwrap();
     let shared = name(Cache::builder().tier(tier).build().unwrap());
     // The program of these tests, with what cargo adds to its name.
-    assert!(shared.starts_with("redis-") && shared.contains(":n:"), "{shared}");
+    assert!(shared.starts_with("end_to_end-") && shared.contains(":n:"), "{shared}");
     let alone = name(Cache::builder().build().unwrap());
     assert!(alone.starts_with("cached-aside:n:"), "{alone}");
 }

@@ -370,7 +370,7 @@ impl Cache {
         for target in targets {
             match target {
                 Target::Entry(_, entry) if entry.is_shared => {
-                    words.push(OutboxItem::Key(entry.name.text.clone()))
+                    words.push(OutboxItem::Key(entry.name.text.clone()));
                 }
                 Target::Entry(..) => {}
                 Target::Tag(key) | Target::Counter(key) => words.push(OutboxItem::Key(key.clone())),

@@ -379,7 +379,7 @@ pub(crate) fn land<R>(
     later(&arrival.cache.clone(), async move {
         match (ground, fill) {
             (FillRight::Everywhere(lease), Some(fill)) if !is_too_much => {
-                Box::pin(arrival.store(lease, fill)).await
+                Box::pin(arrival.store(lease, fill)).await;
             }
             (FillRight::Everywhere(lease), Some(_)) => arrival.leave(lease),
             (ground, Some(_)) if is_too_much => {
@@ -387,7 +387,7 @@ pub(crate) fn land<R>(
                 arrival.refuse();
             }
             (FillRight::Stub(stub), Some(fill)) => {
-                Box::pin(arrival.beside_stub(stub, fill.life.whole())).await
+                Box::pin(arrival.beside_stub(stub, fill.life.whole())).await;
             }
             (ground, Some(_)) => Box::pin(arrival.beside(ground.claim().clone())).await,
             // An error is for this process only, and stands on no lease.

@@ -24,21 +24,20 @@ impl Heat {
     #[inline]
     pub(crate) fn add(&self) -> bool {
         let uses = self.uses.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        self.may_enter(uses) && self.is_wanted()
+        self.may_enter(uses)
     }
 
     /// Whether the next use will be one.
     pub(crate) fn is_near(&self) -> bool {
-        self.may_enter(self.uses().wrapping_add(1)) && self.is_wanted()
+        self.may_enter(self.uses().wrapping_add(1))
     }
 
+    /// Whether the key may come into the pool when it has been used so often.
     #[inline]
     fn may_enter(&self, uses: u32) -> bool {
-        uses.is_power_of_two() && !self.is_kept.load(Ordering::Relaxed)
-    }
-
-    fn is_wanted(&self) -> bool {
-        self.uses() > self.floor.load(Ordering::Relaxed)
+        uses.is_power_of_two()
+            && !self.is_kept.load(Ordering::Relaxed)
+            && uses > self.floor.load(Ordering::Relaxed)
     }
 
     /// The key is in the pool, or has left it.

@@ -52,7 +52,9 @@ impl HotKeys {
     /// Makes each task look whether the cache is still there.
     pub(crate) fn wake(&self) {
         let all: Vec<_> = self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        all.iter().for_each(|hot| hot.wake());
+        for hot in all {
+            hot.wake();
+        }
     }
 }
 

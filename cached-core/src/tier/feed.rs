@@ -21,7 +21,7 @@ use crate::{
 /// One connection of a [`Tier`](crate::Tier), or several, as far as it proves that what was read over it still holds.
 ///
 /// A tier that watches what is read over a connection calls [`prove`](Self::prove) whenever it knows that it has handed
-/// every change up to some moment to its [`Watcher`](crate::Watcher::ChangeListener). When the connection is gone, the proof gets no
+/// every change up to some moment to its [`ChangeListener`](crate::ChangeListener). When the connection is gone, the proof gets no
 /// younger, and what was read over it is asked for again before it is served.
 #[derive(Debug)]
 pub struct ChangeFeed {

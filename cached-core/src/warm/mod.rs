@@ -25,7 +25,7 @@ const CONCURRENCY: usize = 16;
 /// this process. Await it at start, before the port is opened.
 ///
 /// `each` makes the call for one item: `user::warm(id)` for a function, `shop.price_entry(item).warm()` for a method that
-/// has a handle, and [`Keyspace::warm`](crate::Keyspace::warm). They return a [`Warmed`], and no value is kept longer than
+/// has a handle, and [`Keyspace::warm`](crate::Keyspace::warm). They return a [`Warmed`](crate::Warmed), and no value is kept longer than
 /// its call. An iterator is asked for the next item when there is a place for it, so it may be long, or endless if there
 /// is a [`deadline`](Warm::deadline).
 ///

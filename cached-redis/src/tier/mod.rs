@@ -50,14 +50,14 @@ const NOTE_LIFE: Duration = Duration::from_secs(5);
 /// [large](LARGE_VALUE) values, from the first of them on, so that nothing small waits behind one.
 /// While there is none, every operation fails at once with [`TierError::Unavailable`]; only operations that
 /// come during the very first attempt wait for it, so that the first call of a program can already hit: for at most
-/// [`connect_timeout`](RedisTierBuilder::connect_timeout), and a server that refuses does not have them wait. No operation
-/// takes longer than its budget otherwise ([`operation_timeout`](RedisTierBuilder::operation_timeout),
-/// [`write_timeout`](RedisTierBuilder::write_timeout)), which the cache [stretches](Budget) where a load costs more; by half as long
+/// [`connect_timeout`](crate::RedisTierBuilder::connect_timeout), and a server that refuses does not have them wait. No operation
+/// takes longer than its budget otherwise ([`operation_timeout`](crate::RedisTierBuilder::operation_timeout),
+/// [`write_timeout`](crate::RedisTierBuilder::write_timeout)), which the cache [stretches](Budget) where a load costs more; by half as long
 /// again if this process itself comes late to look at the answer.
 ///
 /// While Redis hangs or is slow, `look`, `lease` and `exists` fail at once as well, so that nobody pays for it before he loads:
 /// a breaker opens when four of the last eight took more than four fifths of their budget. One heartbeat at a time
-/// finds out when it closes, within [`retry`](RedisTierBuilder::retry)'s longest pause after Redis is as fast as before.
+/// finds out when it closes, within [`retry`](crate::RedisTierBuilder::retry)'s longest pause after Redis is as fast as before.
 /// Writes go on trying. [`state`](Self::state), [`watch_state`](Self::watch_state) and [`health`](Self::health) say
 /// how it stands, and [`RedisHealth::cause`](crate::RedisHealth) why.
 ///
