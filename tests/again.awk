@@ -17,12 +17,12 @@ is_list && /^    [^ ]/ { names[++count] = substr($0, 5); next }
     sub(/`.*/, "", target)
     # A process that ended by itself has named none.
     if (!is_red || count == 0) {
-        red = red "  " drawn "cargo test --profile prove --workspace --all-features " target "\n"
+        red = red "  " drawn "cargo test --profile prove --all-features " target "\n"
     } else {
         for (i = 1; i <= count; i++) {
             name = names[i]
             gsub(/'/, "'\\''", name)
-            red = red "  " drawn "cargo test --profile prove --workspace --all-features " target " -- --exact '" name "'\n"
+            red = red "  " drawn "cargo test --profile prove --all-features " target " -- --exact '" name "'\n"
         }
     }
     red = red own

@@ -60,3 +60,8 @@ struct Deployment;
 #[cfg(doctest)]
 #[doc = include_str!("../../src/guide/faq.md")]
 struct Faq;
+
+/// The comparison, whose example of ours compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../COMPARE.md")]
+struct Compare;

@@ -2,8 +2,10 @@
 
 use std::{
     collections::BTreeSet,
-    future::Future,
+    future::{Future, poll_fn},
+    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Poll,
     time::Duration,
 };
 
@@ -83,4 +85,17 @@ impl Drop for Job {
         self.background.jobs().under_way.remove(&self.number);
         self.background.changed.send_replace(());
     }
+}
+
+/// Lets other tasks run first.
+pub(crate) async fn give_way() {
+    let mut has_given = false;
+    poll_fn(|cx| {
+        if mem::replace(&mut has_given, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

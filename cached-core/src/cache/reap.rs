@@ -4,11 +4,10 @@
 //! in memory until they are asked for or others come. So the ends of marks are counted, and when many entries may have fallen,
 //! all are looked at once, some at a time and beside the callers: each entry that falls pays for a bounded number of looks.
 
-use std::{future::poll_fn, task::Poll};
-
 use tokio::runtime::Handle;
 
 use crate::{
+    base::background::give_way,
     cache::{Cache, WeakCache},
     coherence::fallen::Reaping,
 };
@@ -35,17 +34,4 @@ async fn reap(cache: WeakCache, _reaping: Reaping) {
         drop(cache);
         give_way().await;
     }
-}
-
-/// Lets other tasks run.
-async fn give_way() {
-    let mut has_given = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut has_given, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

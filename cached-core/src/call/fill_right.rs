@@ -8,13 +8,13 @@ use crate::{
 
 /// What a load stands on.
 pub(crate) enum FillRight {
-    /// It may store its value for everyone.
+    /// The load may store its value for all processes.
     Everywhere(Lease),
-    /// Somebody else may. It keeps its value in this process, if the tier then shows that nothing was said meanwhile.
+    /// Another load may. This one keeps its value in its process, if the tier then shows that nothing was invalidated meanwhile.
     IfUnchanged(Validity),
-    /// The tier cannot hold the value. It keeps its value in this process, as long as the tier has the stub.
+    /// The tier cannot hold the value. The process keeps it for as long as the tier has the stub.
     Stub(Stub),
-    /// The tier could not be asked, or takes no part. It may keep its value in this process.
+    /// The tier could not be asked, or takes no part. The process may keep the value.
     LocalOnly(Validity),
 }
 

@@ -4,11 +4,10 @@
 //! cache weakly: it ends with its runtime, when the cache is dropped, and when no key is used any more.
 
 use std::{
-    future::{Future, poll_fn},
+    future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::Arc,
-    task::Poll,
     time::Duration,
 };
 
@@ -16,6 +15,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     base::{
+        background::give_way,
         clock::{Clock, nanos},
         race::either,
     },
@@ -193,7 +193,7 @@ async fn run(cache: &WeakCache, pool: &Arc<HotPool>, clock: &Clock, runtime: &Ha
                 renew(&cache, pool, &due, runtime);
             }
         }
-        others_turn().await;
+        give_way().await;
     }
 }
 
@@ -244,16 +244,4 @@ fn try_renew(cache: &Cache, pool: &Arc<HotPool>, due: &Due, runtime: &Handle) ->
         Begun::Never => return false,
     }
     true
-}
-
-async fn others_turn() {
-    let mut had_it = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut had_it, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

@@ -92,7 +92,7 @@ impl<R> CallContext<R> {
         }
     }
 
-    /// Finds the value for everyone who follows. With a `spare` one, only a newer value will do; that is served if the load
+    /// Finds the value for all followers. With a `spare` one, only a newer value will do; that is served if the load
     /// fails.
     pub(crate) async fn lead<F: Future<Output = R>>(
         mut self: Box<Self>,

@@ -354,12 +354,12 @@ pub(crate) fn land<R>(
     let arrival = Publication { cache, site, entry, leader, slot, told, is_newer };
 
     let (Some(ttl), Some(_)) = (ttl, tags) else {
-        // Without its tags nobody could invalidate it.
+        // Without its tags it could not be invalidated.
         let outdates = !is_error && (had_spare || !terms.read || terms.max_age.is_some());
         return pass_on(arrival, ground, ended, outdates);
     };
     if arrival.entry.is_shared && !terms.shared && arrival.cache.mode() == Mode::On {
-        // It did not ask, so nobody would tell of it, and who follows may have come after an invalidation.
+        // It did not ask, so no message would come about it, and a follower may have come after an invalidation.
         ground.end(&ended);
         arrival.refuse();
         return None;
@@ -394,7 +394,7 @@ pub(crate) fn land<R>(
             (ground, None) => {
                 let own_mark = shared.own_mark(&arrival.entry.name.text);
                 let claim = Validity { mark: own_mark, line: shared.home.clone(), ..ground.claim().clone() };
-                // Those who wait elsewhere are told that there will be nothing.
+                // Callers that wait elsewhere learn that there will be nothing.
                 ground.end(&ended);
                 arrival.here(claim, 0);
             }
@@ -402,7 +402,7 @@ pub(crate) fn land<R>(
     })
 }
 
-/// To those who follow, and to nobody else. `outdates`: what there was before is older.
+/// To the followers only. `outdates`: what there was before is older.
 fn pass_on(arrival: Publication, mut ground: FillRight, ended: Ended, outdates: bool) -> Option<Rest> {
     ground.begin_return();
     let (cache, target) =

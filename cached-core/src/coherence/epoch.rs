@@ -1,6 +1,6 @@
 //! Which names something was said about.
 //!
-//! A [`Epoch`] says that nothing was said about a name since it was made. Whoever reads a name takes its mark *before* he
+//! An [`Epoch`] says that nothing was said about a name since it was made. A reader of a name takes its epoch *before* it
 //! asks, so that no word which overtakes the answer is lost; what he found goes into L1 together with the mark. One word
 //! ends the mark, and with it everything that was read under it, wherever that is: nobody has to be looked up.
 

@@ -29,7 +29,7 @@ impl Fallen {
         self.entries.load(Ordering::Relaxed)
     }
 
-    /// The right to look at all entries, of which there are so many, if that is worth it and unless somebody has it already.
+    /// The right to look at all entries, of which there are so many, if that is worth it and no other task has it.
     pub(crate) fn begin_reaping(&self, entries: impl FnOnce() -> usize) -> Option<Reaping> {
         let fallen = self.entries.load(Ordering::Relaxed);
         if fallen < FEWEST || fallen < entries() / SHARE || self.is_reaped.swap(true, Ordering::AcqRel) {

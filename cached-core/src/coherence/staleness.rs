@@ -16,7 +16,7 @@ pub(crate) struct Staleness {
 }
 
 impl Staleness {
-    /// The bound of what stands on this claim: a function's own counts while its line lives, as nobody tells of what was read
+    /// The bound of what stands on this claim: a function's own counts while its feed lives, as no message comes about what was read
     /// over another one.
     #[inline]
     pub(crate) fn bound_on(self, site: &FunctionSpec, claim: &Validity) -> Nanos {

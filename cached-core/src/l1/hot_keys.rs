@@ -158,7 +158,7 @@ pub(crate) struct Candidate<'a> {
 pub(crate) struct HotPool {
     /// It may have so many.
     most: usize,
-    /// Nobody who is used less comes in.
+    /// A key that is used no more than this does not come in.
     floor: Arc<AtomicU32>,
     state: Mutex<State>,
     /// The first moment is another one.

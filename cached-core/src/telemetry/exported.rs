@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::telemetry::{latency::BUCKETS, stats::COUNTERS};
 
-/// What was handed on of one function. The lock also keeps two who export at once from handing on the same.
+/// What was handed on of one function. The lock also keeps two exports at the same time from handing on the same.
 #[derive(Default)]
 pub(crate) struct Exported(Mutex<Last>);
 

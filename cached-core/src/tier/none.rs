@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// The shared tier of a cache that has none: it holds nothing, and there is nobody to tell.
+/// The shared tier of a cache that has none: it holds nothing, and there is no process to notify.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoTier;
 

@@ -40,7 +40,7 @@ pub(super) fn begin(
         let ride = Ride { round, link: link.clone(), watch: watch.clone() };
         runtime.spawn(ride.run());
         // The task that a thread has spawned last is its own, and no other thread takes it. If this one is blocked from now on,
-        // those of other threads who come along must not wait for it.
+        // reads of other threads in the same round must not wait for it.
         runtime.spawn(async {});
     }
     Some(reading)
@@ -130,7 +130,7 @@ impl Ride {
     }
 }
 
-/// Also if its runtime ends, or something panics: nobody waits in vain.
+/// Also if its runtime ends, or something panics: no read waits in vain.
 impl Drop for Ride {
     fn drop(&mut self) {
         self.link.reads.end(&self.round);

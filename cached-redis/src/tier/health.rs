@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl RedisTier {
-    /// What is known of Redis now. This asks nobody.
+    /// What is known of Redis now. This asks no server.
     ///
     /// ```
     /// # fn main() -> Result<(), cached_core::Error> {
@@ -23,7 +23,7 @@ impl RedisTier {
         self.way.health()
     }
 
-    /// How it stands with Redis now. This asks nobody.
+    /// How it stands with Redis now. This asks no server.
     pub fn state(&self) -> RedisState {
         self.way.state()
     }

@@ -31,9 +31,9 @@ pub(crate) struct Attached {
 pub(crate) struct Post {
     /// Which one.
     pub(crate) number: usize,
-    /// A hash of all processes that share the namespace: who may serve until when, and what he has handled.
+    /// A hash of all processes that share the namespace: until when each may serve, and what it has handled.
     pub(crate) members: String,
-    /// A number that grows when somebody wants to know who has handled everything up to then.
+    /// A number that grows when a process wants to know which have handled everything up to then.
     pub(crate) poke: String,
     /// A key of this process alone, whose changes it has the server tell of, to see whether that arrives.
     pub(crate) echo: String,

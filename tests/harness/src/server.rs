@@ -329,8 +329,8 @@ fn binary() -> OsString {
     env::var_os(BINARY).unwrap_or_else(|| "redis-server".into())
 }
 
-/// A new directory for one server. A server of a cluster answers nobody until each change of its map is on the disk, for which it
-/// waits for whatever else is being written there: a third of a second while a program is linked.
+/// A new directory for one server. A server of a cluster answers no client until each change of its map is on the disk, for which it
+/// waits for everything else that is being written there: a third of a second while a program is linked.
 fn directory(is_of_cluster: bool) -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!("cached-aside-redis-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));

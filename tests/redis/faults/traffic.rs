@@ -43,8 +43,6 @@ pub(crate) struct Sample {
     pub(crate) began: Instant,
     /// How much longer it took than the load, if there was one, and than the machine is to blame for.
     pub(crate) added: Duration,
-    /// The machine was late while it went on: by how much in all, only its steps know.
-    pub(crate) was_late: bool,
     pub(crate) answer: Answer,
 }
 
@@ -154,7 +152,7 @@ async fn call_once(side: &Side, id: u64, pulse: &Pulse, allowed: Duration) -> Sa
     let began = Instant::now();
     let reply = row::with(CacheControl::new(), side, id);
     let Ok(Some(reply)) = timeout(HANGS, unpanicked(reply)).await else {
-        return Sample { began, added: began.elapsed(), was_late: false, answer: Answer::Failed };
+        return Sample { began, added: began.elapsed(), answer: Answer::Failed };
     };
     let took = began.elapsed();
     let loaded = matches!(reply.outcome, CacheOutcome::Miss | CacheOutcome::Joined);
@@ -167,8 +165,7 @@ async fn call_once(side: &Side, id: u64, pulse: &Pulse, allowed: Duration) -> Sa
         Answer::Right
     };
     let late = pulse.late(began, began + took);
-    let added = took.saturating_sub(load).saturating_sub(late);
-    Sample { began, added, was_late: !late.is_zero(), answer }
+    Sample { began, added: took.saturating_sub(load).saturating_sub(late), answer }
 }
 
 /// Half of the keys: what one process writes, the other one must hear of.
