@@ -1,3 +1,5 @@
+mod fill;
+
 use super::{keeper::SEEDED_FOR, *};
 use crate::{
     base::race::within,
@@ -23,9 +25,14 @@ struct World {
 
 impl World {
     fn new(lease: Duration) -> Self {
+        Self::over(lease, |tier| tier)
+    }
+
+    /// With a cache over what this makes of its tier.
+    fn over<T: Tier + 'static>(lease: Duration, tier_of: impl Fn(FakeTier) -> T) -> Self {
         let clock = ManualClock::new();
         let tier = FakeTier::new(&clock);
-        let builder = Cache::builder().namespace("test").tier(tier.same_connection()).lease(lease);
+        let builder = Cache::builder().namespace("test").tier(tier_of(tier.same_connection())).lease(lease);
         let cache = builder.clock(clock.clock()).build().unwrap();
         Self { clock, other: tier.clone(), tier, shared: cache.shared().clone(), _cache: cache }
     }
