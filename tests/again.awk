@@ -1,12 +1,20 @@
 # Reads what `cargo test --no-fail-fast` says, and tells for each red test what runs it once more: one line to copy. A test that
-# draws numbers prints `again: NAME=value`, which is set in front; `again: cargo …` is a command of its own.
+# draws numbers prints `again: NAME=value`, which is set in front; `again: cargo …` is a command of its own. What each said when
+# it failed comes after that, as the log before it is long.
+
+BEGIN { MOST = 8 }
 
 # The names of the red tests of a target stand indented after the last of these, and before its result.
 /^failures:$/ { count = 0; is_list = 1; next }
 is_list && /^    [^ ]/ { names[++count] = substr($0, 5); next }
-/^---- / { is_list = 0 }
-/^test result: FAILED/ { is_list = 0; is_red = 1 }
-/^test result: ok/ { is_list = count = is_red = 0; drawn = ""; own = "" }
+/^---- / { is_list = 0; test = $2 }
+
+# The message of a panic goes on until the next one, an empty line or a note.
+/ panicked at / { if (test != "") said = said "  " test ": "; lines = MOST }
+/^$/ || /^note: / || /^test / { lines = 0 }
+lines > 0 { said = said (lines == MOST ? "" : "    ") substr($0, 1, 500) "\n"; lines-- }
+/^test result: FAILED/ { is_list = 0; is_red = 1; test = "" }
+/^test result: ok/ { is_list = count = is_red = 0; drawn = ""; own = ""; said = kept; test = "" }
 
 /^again: [A-Z_0-9]+=[^ ]*$/ { drawn = drawn substr($0, 8) " "; next }
 /^again: / { own = own "  " substr($0, 8) "\n"; next }
@@ -27,6 +35,10 @@ is_list && /^    [^ ]/ { names[++count] = substr($0, 5); next }
     }
     red = red own
     is_list = count = is_red = 0; drawn = ""; own = ""
+    kept = said
 }
 
-END { if (red != "") printf "\nagain, each of those that failed:\n%s", red }
+END {
+    if (red != "") printf "\nagain, each of those that failed:\n%s", red
+    if (kept != "") printf "\nwhat each said:\n%s", kept
+}

@@ -6,8 +6,7 @@ use std::{
 };
 
 use crate::{
-    port,
-    server::{BUS_PORT, CLUSTER, RedisServer},
+    server::{BUS_PORT, RedisServer},
     wait::eventually,
 };
 
@@ -109,9 +108,11 @@ impl RedisCluster {
     /// As [`RedisServer::start`].
     #[must_use]
     pub fn start_with_replicas() -> Self {
-        let mut cluster = Self::start();
+        // A primary waits five seconds for further replicas before it sends its data, unless it is told not to.
+        let options = ["--repl-diskless-sync-delay", "0"];
+        let mut cluster = Self::start_with(&options);
         for number in 0..3 {
-            let replica = server(&["--repl-diskless-sync-delay", "0"]);
+            let replica = server(&options);
             cluster.introduce(&replica);
             let primary = &cluster.servers[number];
             let id = primary.cli(&["CLUSTER", "MYID"]);
@@ -260,7 +261,7 @@ impl RedisCluster {
         self.servers[0].cli(&["CLUSTER", "MEET", "127.0.0.1", &server.port().to_string(), &bus]);
     }
 
-    /// Waits until each server knows so many, and works.
+    /// Waits until each server knows so many, and works, and all say the same of the slots.
     ///
     /// # Panics
     /// When that takes too long.
@@ -274,16 +275,16 @@ impl RedisCluster {
                 has("cluster_state:ok") && has(&known) && has("cluster_slots_ok:16384") && !slots.is_empty()
             });
         }
+        eventually("the servers agree on the slots", || {
+            let mut shares = self.servers.iter().filter(|server| server.is_running()).map(shares);
+            let first = shares.next();
+            shares.all(|other| Some(other) == first)
+        });
     }
 }
 
 fn server(options: &[&str]) -> RedisServer {
-    let bus = port::free().to_string();
-    let own = [CLUSTER, "yes", "--cluster-node-timeout", NODE_TIMEOUT];
-    // Before Redis 7 it has its distance from the other port.
-    let bus = ["--cluster-port", &bus];
-    let bus = if RedisServer::major_version() < 7 { &bus[..0] } else { &bus[..] };
-    RedisServer::start_with(&[&own[..], bus, options].concat())
+    RedisServer::start_in_cluster(&[&["--cluster-node-timeout", NODE_TIMEOUT], options].concat())
 }
 
 fn thirds() -> impl Iterator<Item = RangeInclusive<u16>> {
@@ -293,6 +294,21 @@ fn thirds() -> impl Iterator<Item = RangeInclusive<u16>> {
 
 fn is_primary(server: &RedisServer) -> bool {
     server.cli(&["CLUSTER", "NODES"]).lines().any(|line| line.contains("myself,master"))
+}
+
+/// Which servers hold which slots, as this one says.
+fn shares(server: &RedisServer) -> Vec<String> {
+    let nodes = server.cli(&["CLUSTER", "NODES"]);
+    let share = |line: &str| {
+        let mut words = line.split_whitespace();
+        let id = words.next()?;
+        // On the server's own line, slots on their way follow.
+        let slots: Vec<_> = words.skip(7).filter(|word| !word.starts_with('[')).collect();
+        (!slots.is_empty()).then(|| format!("{id} {}", slots.join(" ")))
+    };
+    let mut shares: Vec<_> = nodes.lines().filter_map(share).collect();
+    shares.sort_unstable();
+    shares
 }
 
 /// Whether a server says that it holds a slot.

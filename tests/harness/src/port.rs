@@ -1,24 +1,65 @@
-//! Free ports.
+//! Ports that nothing else takes.
 
 use std::{
     hash::{BuildHasher, RandomState},
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, TcpListener, UdpSocket},
 };
 
 const LOWEST: u16 = 10_000;
 const COUNT: u16 = 22_000;
 
-/// A port of the loopback interface that nobody listens on at this moment.
+/// A TCP port of the loopback interface that belongs to one server, also while that is down: no other harness of this machine
+/// takes it, in whatever process.
 ///
-/// It lies below the range from which the system picks the local ends of outgoing connections. A port inside
-/// that range can be taken while its server is down, even by the very client that tries to reach the server.
-pub(crate) fn free() -> u16 {
-    for attempt in 0..1_000_u32 {
-        let random = RandomState::new().hash_one(attempt) % u64::from(COUNT);
-        let port = LOWEST + u16::try_from(random).expect("less than COUNT");
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
+/// The UDP port of the same number stands for it, which nothing else uses, and which the system frees when the process ends.
+#[derive(Debug)]
+pub(crate) struct Port {
+    number: u16,
+    _reservation: UdpSocket,
+}
+
+impl Port {
+    /// One on which nothing listens at this moment.
+    ///
+    /// It lies below the range from which the system picks the local ends of outgoing connections. A port inside
+    /// that range can be taken while its server is down, even by the very client that tries to reach the server.
+    pub(crate) fn reserve() -> Self {
+        for attempt in 0..1_000_u32 {
+            let random = RandomState::new().hash_one(attempt) % u64::from(COUNT);
+            let number = LOWEST + u16::try_from(random).expect("less than COUNT");
+            if let Some(port) = Self::take(number) {
+                return port;
+            }
         }
+        panic!("found no free port on 127.0.0.1 between {LOWEST} and {}", LOWEST + COUNT);
     }
-    panic!("found no free port on 127.0.0.1 between {LOWEST} and {}", LOWEST + COUNT);
+
+    fn take(number: u16) -> Option<Self> {
+        // Only then: what listens on a port that was reserved before may be down for a moment.
+        let reservation = UdpSocket::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
+        TcpListener::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
+        Some(Self { number, _reservation: reservation })
+    }
+
+    pub(crate) fn number(&self) -> u16 {
+        self.number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_taken_once_until_it_is_given_back() {
+        let port = Port::reserve();
+        let number = port.number();
+        assert!((LOWEST..LOWEST + COUNT).contains(&number));
+        assert!(Port::take(number).is_none());
+        drop(port);
+        assert!(Port::take(number).is_some());
+        let foreign = TcpListener::bind((Ipv4Addr::LOCALHOST, number)).expect("it is free");
+        assert!(Port::take(number).is_none());
+        drop(foreign);
+    }
 }

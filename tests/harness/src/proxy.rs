@@ -16,7 +16,7 @@ use socket2::SockRef;
 
 use crate::{
     frames::Frames,
-    port,
+    port::Port,
     requests::{Lack, Requests},
 };
 
@@ -101,7 +101,7 @@ const UNDER_WAY: usize = 256;
 /// Dropping it closes its port and all its connections.
 #[derive(Debug)]
 pub struct Proxy {
-    port: u16,
+    port: Port,
     inner: Arc<Inner>,
 }
 
@@ -127,12 +127,12 @@ impl Proxy {
 
     /// The address of the proxy: `redis://127.0.0.1:port/`.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/", self.port)
+        format!("redis://127.0.0.1:{}/", self.port())
     }
 
     /// The port of the proxy, the same for its whole life.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// Switches the fault. It holds for every connection when this returns.
@@ -153,7 +153,7 @@ impl Proxy {
         if mode == Mode::Refuse {
             gate.listener = None;
         } else if gate.listener.is_none() {
-            gate.listener = Some(listen(self.port).expect("taking the proxy's port back"));
+            gate.listener = Some(listen(self.port()).expect("taking the proxy's port back"));
         }
     }
 
@@ -468,11 +468,11 @@ fn listen(port: u16) -> std::io::Result<TcpListener> {
     Ok(listener)
 }
 
-fn listen_anywhere() -> (u16, TcpListener) {
+fn listen_anywhere() -> (Port, TcpListener) {
     loop {
-        // Somebody may take the port between the two steps.
-        let port = port::free();
-        if let Ok(listener) = listen(port) {
+        // A program that reserves nothing may take the port between the two steps.
+        let port = Port::reserve();
+        if let Ok(listener) = listen(port.number()) {
             return (port, listener);
         }
     }

@@ -17,7 +17,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
-use crate::{cli, port, wait::PATIENCE};
+use crate::{cli, port::Port, wait::PATIENCE};
 
 /// Names another server in the environment, such as another version: a path to its program.
 const BINARY: &str = "CACHED_ASIDE_REDIS_SERVER";
@@ -45,9 +45,11 @@ const ATTEMPTS: usize = 20;
 /// Dropping it kills and reaps the process and removes the directory.
 #[derive(Debug)]
 pub struct RedisServer {
-    port: u16,
+    port: Port,
     /// A second port, on which it expects TLS.
-    tls_port: Option<u16>,
+    tls_port: Option<Port>,
+    /// A port that one of the options names.
+    bus: Option<Port>,
     directory: PathBuf,
     /// The configuration of a sentinel; nothing for a server.
     sentinel: Option<String>,
@@ -74,7 +76,18 @@ impl RedisServer {
     /// As [`start`](Self::start).
     #[must_use]
     pub fn start_with(options: &[&str]) -> Self {
-        Self::start_on(options, None, false)
+        Self::start_on(options, None, false, None)
+    }
+
+    /// A server of a cluster, with a port of its own for the others where it can have one: before Redis 7, it has a fixed
+    /// distance from the first one.
+    pub(crate) fn start_in_cluster(options: &[&str]) -> Self {
+        let bus = (Self::major_version() >= 7).then(Port::reserve);
+        let number = bus.iter().map(|bus| bus.number().to_string()).collect::<Vec<_>>();
+        let bus_option = number.iter().flat_map(|number| ["--cluster-port", number]);
+        let options: Vec<_> =
+            [CLUSTER, "yes"].into_iter().chain(bus_option).chain(options.iter().copied()).collect();
+        Self::start_on(&options, None, false, bus)
     }
 
     /// As [`start_with`](Self::start_with), with a second port for TLS; the options name the certificates. The first
@@ -84,7 +97,7 @@ impl RedisServer {
     /// As [`start`](Self::start).
     #[must_use]
     pub fn start_with_tls(options: &[&str]) -> Self {
-        Self::start_on(options, None, true)
+        Self::start_on(options, None, true, None)
     }
 
     /// Starts a sentinel with this configuration, which need not say where it listens. What it learns it keeps when it is
@@ -94,20 +107,22 @@ impl RedisServer {
     /// As [`start`](Self::start).
     #[must_use]
     pub fn start_sentinel(configuration: &str, options: &[&str]) -> Self {
-        Self::start_on(&[options, &["--sentinel"]].concat(), Some(configuration), !options.is_empty())
+        Self::start_on(&[options, &["--sentinel"]].concat(), Some(configuration), !options.is_empty(), None)
     }
 
-    fn start_on(options: &[&str], sentinel: Option<&str>, with_tls: bool) -> Self {
-        let (port, tls_port, directory) = (0, None, directory(options.contains(&CLUSTER)));
+    fn start_on(options: &[&str], sentinel: Option<&str>, with_tls: bool, bus: Option<Port>) -> Self {
+        let ports = || (Port::reserve(), with_tls.then(Port::reserve));
+        let (port, tls_port) = ports();
+        let directory = directory(options.contains(&CLUSTER));
         let options = options.iter().map(|&option| option.to_owned()).collect();
         let sentinel = sentinel.map(str::to_owned);
-        let mut server = Self { port, tls_port, directory, sentinel, options, child: None };
+        let mut server = Self { port, tls_port, bus, directory, sentinel, options, child: None };
         for _ in 0..ATTEMPTS {
-            server.port = port::free();
-            server.tls_port = with_tls.then(port::free);
             if server.launch() {
                 return server;
             }
+            // A program that reserves nothing was quicker.
+            (server.port, server.tls_port) = ports();
         }
         panic!("redis-server did not start on any of {ATTEMPTS} ports; its log: {}", server.log());
     }
@@ -128,12 +143,12 @@ impl RedisServer {
 
     /// The address without a password: `redis://127.0.0.1:port/`.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/", self.port)
+        format!("redis://127.0.0.1:{}/", self.port())
     }
 
     /// The TCP port, the same for the whole life of this value.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// Whether the process has been started and not ended since.
@@ -143,9 +158,7 @@ impl RedisServer {
 
     /// The port on which the servers of a cluster talk to each other.
     pub(crate) fn bus_port(&self) -> u16 {
-        let place = self.options.iter().position(|option| option == "--cluster-port");
-        let port = place.and_then(|place| self.options.get(place + 1));
-        port.and_then(|port| port.parse().ok()).unwrap_or(self.port + BUS_DISTANCE)
+        self.bus.as_ref().map_or(self.port() + BUS_DISTANCE, Port::number)
     }
 
     /// The port for TLS, as lasting as the other one.
@@ -153,13 +166,13 @@ impl RedisServer {
     /// # Panics
     /// When the server was not [started](Self::start_with_tls) with one.
     pub fn tls_port(&self) -> u16 {
-        self.tls_port.expect("the server was started with TLS")
+        self.tls_port.as_ref().expect("the server was started with TLS").number()
     }
 
     /// Sends one command and returns its answer as text; `(nil)` for nil, a line per element for an array.
     ///
     /// # Panics
-    /// When the server answers with an error, or not within five seconds.
+    /// When the server answers with an error, or not within [`PATIENCE`](crate::PATIENCE).
     pub fn cli(&self, args: &[&str]) -> String {
         self.cli_unless_cut_off(args)
             .unwrap_or_else(|| panic!("redis-cli {args:?}: the server closed the connection"))
@@ -205,7 +218,7 @@ impl RedisServer {
                 return;
             }
         }
-        panic!("redis-server did not start on port {} again; its log: {}", self.port, self.log());
+        panic!("redis-server did not start on port {} again; its log: {}", self.port(), self.log());
     }
 
     /// Stops the process (SIGSTOP): its sockets stay open, and nobody answers. Returns when it stands still.
@@ -237,13 +250,13 @@ impl RedisServer {
         } else {
             command.args(["--save", "", "--appendonly", "no"]);
         }
-        let bus = (self.port + BUS_DISTANCE).to_string();
+        let bus = (self.port() + BUS_DISTANCE).to_string();
         let spawned = command
-            .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
+            .args(["--bind", "127.0.0.1", "--port", &self.port().to_string()])
             .args(["--daemonize", "no", "--logfile", "redis.log"])
             .arg("--dir")
             .arg(&self.directory)
-            .args(self.tls_port.iter().flat_map(|port| ["--tls-port".to_owned(), port.to_string()]))
+            .args(self.tls_port.iter().flat_map(|port| ["--tls-port".to_owned(), port.number().to_string()]))
             .args(self.options.iter().map(|option| if option == BUS_PORT { &bus } else { option }))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -267,7 +280,7 @@ impl RedisServer {
             }
             thread::sleep(Duration::from_millis(5));
         }
-        panic!("redis-server did not answer on port {} within {PATIENCE:?}: {}", self.port, self.log());
+        panic!("redis-server did not answer on port {} within {PATIENCE:?}: {}", self.port(), self.log());
     }
 
     /// Whether it is our process that answers, and not another one that was quicker to take the port.

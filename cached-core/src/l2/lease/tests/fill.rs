@@ -114,7 +114,8 @@ impl World {
             out.resize(bytes, 0);
             Ok(Encoded { by: Written(1), is_empty: false })
         });
-        let life = Life { since: self.clock.clock().now(), ttl, stale: Duration::ZERO, spare: Duration::ZERO };
+        let life =
+            Life { since: self.clock.clock().now(), ttl, stale: Duration::ZERO, spare: Duration::ZERO };
         let fill = Fill { encoder, created_ms: 0, life };
         let functions = FunctionRegistry::new();
         lease.fill(fill, tags, functions.of(&SPEC), Budget::Own, |_| ()).await
