@@ -1,8 +1,10 @@
-//! The guide: one page for each feature, from the problem to the smallest code, to how it works, to its caveats.
+//! Guide: one page for each feature.
+//!
+//! A page has the problem, the smallest code, how it works, and the caveats.
 //!
 //! | page | about |
 //! |---|---|
-//! | [`keys`] | templates, skipped arguments, what is readable in Redis |
+//! | [`keys`] | templates, skipped arguments, readable parts of keys in Redis |
 //! | [`methods`] | companions, handles, traits, other attributes |
 //! | [`freshness`] | ttl, stale values, early refresh |
 //! | [`invalidation`] | entries, tags, patterns, and when they have taken effect |

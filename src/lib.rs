@@ -1,4 +1,6 @@
-//! Cache-aside and memoization in one attribute: a typed in-process tier in front of a tier that all processes share.
+//! Cache-aside and memoization in one attribute.
+//!
+//! A typed in-process tier is in front of a tier that all processes share.
 //!
 //! ```
 //! use cached_aside::cached;
@@ -22,18 +24,19 @@
 //! | [`invalidates`] | the attribute of functions that write |
 //! | [`use_redis`] | the one line in `main` |
 //! | [`Cache::builder`] | every setting |
-//! | [`CacheControl`], [`CacheOutcome`] | directions for one call, and what happened |
-//! | [`Cache::stats_by_function`], [`Cache::health`] | what happened, and how it is |
+//! | [`CacheControl`], [`CacheOutcome`] | settings for one call, and its outcome |
+//! | [`Cache::stats_by_function`], [`Cache::health`] | counters and latencies, and the state of the cache |
 //! | [`warm`](fn@warm) | a list of keys loaded at start |
 //! | [`Cache::keyspace`], [`Cache::incr`] | the cache without the attribute |
 //! | [`testing`] | a clock that you move, a tier that you can make fail |
 //!
 //! # Features
 //!
-//! `redis` (default): the Redis tier. `tls`: `rediss://`. `sentinel`: `redis-sentinel://`. `cluster`: `redis-cluster://`.
-//! `msgpack`, `postcard`: codecs besides JSON. `compression`: LZ4 for large values. `sha256`, `xxh3`: key hashers besides BLAKE3.
-//! `metrics`, `tracing`: what a cache does, for the crates of these names. A library that only annotates its functions turns the
-//! default off.
+//! `redis` (default): the Redis tier. `tls`: `rediss://`. `sentinel`: `redis-sentinel://`. `cluster`:
+//! `redis-cluster://`. `msgpack`, `postcard`: codecs besides JSON. `compression`: LZ4 for large values.
+//! `sha256`, `xxh3`: key hashers besides BLAKE3. `metrics`: counters and latencies for the `metrics` crate.
+//! `tracing`: spans and log events for the `tracing` crate. A library that only annotates its functions turns
+//! the default off.
 
 /// ```
 /// use cached_aside::{CacheControl, cached};
@@ -95,7 +98,7 @@ pub use cached_redis::{
     RedisStateWatch, RedisTier, RedisTierBuilder,
 };
 
-// Its snippets are doctests of `cached-tests`, which has what they use.
+// The snippets of the guide are doctests of `cached-tests`, which has the dependencies that they need.
 #[cfg(all(doc, not(doctest)))]
 pub mod guide;
 #[cfg(feature = "redis")]
@@ -103,8 +106,10 @@ mod redis;
 #[cfg(feature = "redis")]
 pub use redis::use_redis;
 
-/// The cache of every function that names no other: the one that was [installed](Cache::install), or else one with the
-/// Redis that the environment names, or else one in this process alone.
+/// Returns the process default: the cache of every function that names no other.
+///
+/// This is the cache that was [installed](Cache::install). Without one, it is a cache with the Redis server
+/// that the environment names, or else a cache in this process alone.
 #[inline]
 pub fn default_cache() -> &'static Cache {
     #[cfg(feature = "redis")]

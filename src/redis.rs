@@ -1,4 +1,4 @@
-//! The default cache with Redis behind it.
+//! Process default with Redis as its shared tier.
 
 use std::{
     env,
@@ -8,11 +8,12 @@ use std::{
 use cached_core::{Cache, CacheBuilder, Error, Mode};
 use cached_redis::RedisTier;
 
-/// Puts Redis behind every function that names no other cache: the one line in `main`.
+/// Puts Redis behind every function that names no other cache.
 ///
-/// It connects in the background, so it returns at once whether or not Redis is there. For more settings, build a
-/// [`Cache`] with a [`RedisTier`] and [`install`](Cache::install) it. A program that ends soon calls
-/// [`flush`](Cache::flush) on the cache that is returned, because values reach Redis in the background.
+/// This is the one line that `main` needs. The connection is made in the background, so the call returns at
+/// once whether or not Redis is there. For more settings, build a [`Cache`] with a [`RedisTier`] and
+/// [`install`](Cache::install) it. Values reach Redis in the background, so a program that ends soon calls
+/// [`flush`](Cache::flush) on the returned cache.
 ///
 /// ```
 /// # fn main() -> Result<(), cached_aside::Error> {
@@ -20,11 +21,11 @@ use cached_redis::RedisTier;
 /// # Ok(()) }
 /// ```
 ///
-/// With the same settings again, as in each test of a program, it returns the same cache.
+/// Another call with the same settings, as in each test of a program, returns the same cache.
 ///
 /// # Errors
-/// [`is_config`](Error::is_config) for a malformed URL or namespace, and [`is_installed`](Error::is_installed) if the
-/// default was set with other settings, or used, before.
+/// [`is_config`](Error::is_config) for a malformed URL or namespace, and
+/// [`is_installed`](Error::is_installed) if the process default was already used, or set with other settings.
 pub fn use_redis(url: &str, namespace: &str) -> Result<&'static Cache, Error> {
     static USED: Mutex<Option<[String; 2]>> = Mutex::new(None);
     let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -40,17 +41,17 @@ fn with_redis(builder: CacheBuilder, url: &str) -> Result<CacheBuilder, Error> {
     Ok(builder.tier(RedisTier::builder(url).build()?))
 }
 
-/// `REDIS_URL` and `CACHED_ASIDE_NAMESPACE`, for programs that set up nothing.
+/// Builds a cache from `REDIS_URL` and `CACHED_ASIDE_NAMESPACE`, for programs that set up nothing.
 ///
-/// Where there is to be a Redis and cannot be one, caching is off. A cache of this process alone would look as well, and
-/// would hear of no invalidation.
+/// If Redis is configured and cannot be used, caching is off. A cache in this process alone would seem to
+/// work, but would receive no invalidation of other processes.
 pub(crate) fn from_environment() -> Cache {
     let url = env::var_os("REDIS_URL").filter(|url| !url.is_empty());
-    // Without one, it is the name of the program.
+    // The default namespace is the name of the program.
     let namespace = env::var_os("CACHED_ASIDE_NAMESPACE").filter(|namespace| !namespace.is_empty());
     let builder = match namespace {
         None => Cache::builder(),
-        // What is no UTF-8 comes to hold what no namespace holds, and is refused.
+        // A value that is not UTF-8 becomes `*`, which no namespace may contain, and is rejected.
         Some(namespace) => match namespace.into_string() {
             Ok(namespace) => Cache::builder().namespace(namespace),
             Err(_) => Cache::builder().namespace("*"),

@@ -1,4 +1,4 @@
-//! The runtime of `cached-aside`: depend on that crate.
+//! The runtime of `cached-aside`. Depend on that crate, which re-exports the public items of this one.
 
 #[cfg(all(target_family = "wasm", target_os = "unknown"))]
 compile_error!(

@@ -1,16 +1,19 @@
-//! Where a cached function stands: what is known of it before any call.
+//! The static description of a cached function: everything that is known of it before any call.
+//!
+//! The description includes a fingerprint of the template, the version, the locality and the owner. It is
+//! part of the hash of each key in L1, so entries of two functions never meet unless all of these are equal.
 
 use std::time::Duration;
 
 use crate::base::clock::{Nanos, nanos};
 
-/// The fixed part of a cached function. Generated code holds one in a `static`.
+/// Static settings of a cached function. Generated code holds one in a `static`.
 #[derive(Clone, Copy, Debug)]
 pub struct FunctionSpec {
     template: &'static str,
-    /// Of the template alone.
+    /// Fingerprint of the template alone.
     template_print: u64,
-    /// Of all that entries which are shared have in common.
+    /// Fingerprint of the template, the version, the locality and the owner.
     print: u64,
     owner: Owner,
     is_template: bool,
@@ -25,25 +28,28 @@ pub struct FunctionSpec {
     keep_warm: u32,
 }
 
-/// Whose the values are.
+/// Owner of the values under a template: decides which functions may share entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
-    /// Of all that have the same prefix, and values of the same type.
+    /// All users of the same prefix with values of the same type.
     Anyone,
-    /// Of the function of this path.
+    /// The function with this path.
     Function(&'static str),
-    /// Of all that name this schema.
+    /// All functions that name this schema.
     Schema(&'static str),
 }
 
 impl FunctionSpec {
-    /// A function under a bare prefix: it is keyed on every argument, and its name ends in a digest.
+    /// Describes a function under a bare prefix.
+    ///
+    /// It is keyed on every argument, and its name ends in a digest.
     pub const fn prefix(prefix: &'static str) -> Self {
         Self::new(prefix, false)
     }
 
-    /// A function under a template, given with `{}` in the place of each placeholder: how a function names its arguments is no
-    /// part of its keys.
+    /// Describes a function under a template, written with `{}` in the place of each placeholder.
+    ///
+    /// The names of the function's arguments are not part of its keys.
     pub const fn templated(template: &'static str) -> Self {
         Self::new(template, true)
     }
@@ -68,7 +74,9 @@ impl FunctionSpec {
         }
     }
 
-    /// The path of the function. Its values say so of themselves, and no other function takes them for its own.
+    /// Sets the path of the function, unless a schema is set.
+    ///
+    /// Stored values carry the path, so that no other function accepts them as its own.
     #[must_use]
     pub const fn owner(mut self, path: &'static str) -> Self {
         if !matches!(self.owner, Owner::Schema(_)) {
@@ -77,15 +85,16 @@ impl FunctionSpec {
         self.printed()
     }
 
-    /// Names the schema of its values, in the place of the path of the function and the name of the type: functions that name
-    /// the same one share entries.
+    /// Names the schema of the values, in place of the function's path and the type's name.
+    ///
+    /// Functions that name the same schema share entries.
     #[must_use]
     pub const fn schema(mut self, name: &'static str) -> Self {
         self.owner = Owner::Schema(name);
         self.printed()
     }
 
-    /// With the print of what it is now.
+    /// Updates the fingerprint to the current settings.
     const fn printed(mut self) -> Self {
         let (kind, owner) = match self.owner {
             Owner::Anyone => (0, ""),
@@ -98,70 +107,72 @@ impl FunctionSpec {
         self
     }
 
-    /// The schema version of its values.
+    /// Sets the schema version of the values.
     #[must_use]
     pub const fn version(mut self, version: u32) -> Self {
         self.version = version;
         self.printed()
     }
 
-    /// Its values stay in this process.
+    /// Keeps the values in this process.
     #[must_use]
     pub const fn local(mut self) -> Self {
         self.is_local = true;
         self.printed()
     }
 
-    /// The most entries that this function may hold in the in-process tier.
+    /// Limits the number of entries that this function may hold in L1.
     #[must_use]
     pub const fn max_entries(mut self, entries: u64) -> Self {
         self.max_entries = Some(entries);
         self
     }
 
-    /// How old the proof of freshness of an entry may be, instead of the cache's own bound.
+    /// Sets the staleness bound of this function, in place of that of the cache.
+    ///
+    /// The bound is the greatest age of the proof that an entry is current.
     #[must_use]
     pub const fn bound(mut self, bound: Duration) -> Self {
         self.bound = Some(nanos(bound));
         self
     }
 
-    /// One load in each process, not one over all.
+    /// Coalesces loads within each process only, and not over all processes.
     #[must_use]
     pub const fn coalesce_local(mut self) -> Self {
         self.coalesces_here = true;
         self
     }
 
-    /// How long a caller waits for a fresh value before it takes a stale one.
+    /// Sets the time for which a caller waits for a fresh value before it takes a stale one.
     #[must_use]
     pub const fn soft_timeout(mut self, limit: Duration) -> Self {
         self.soft_timeout = Some(limit);
         self
     }
 
-    /// How many loads go on at a time in a process.
+    /// Limits the number of concurrent loads in one process.
     #[must_use]
     pub const fn max_loads(mut self, loads: u32) -> Self {
         self.max_loads = Some(loads);
         self
     }
 
-    /// How long a caller waits for each answer of the shared tier.
+    /// Sets the time for which a caller waits for each answer of the shared tier.
     #[must_use]
     pub const fn tier_timeout(mut self, limit: Duration) -> Self {
         self.tier_timeout = Some(limit);
         self
     }
 
-    /// How many of its most used keys are loaded again before they expire.
+    /// Sets the number of most used keys that are loaded again before they expire.
     #[must_use]
     pub const fn keep_warm(mut self, keys: u32) -> Self {
         self.keep_warm = keys;
         self
     }
 
-    /// Zero if it was not asked for.
+    /// Returns the number of keys to keep warm: zero if the function keeps none warm.
     pub(crate) const fn warm_keys(&self) -> usize {
         self.keep_warm as usize
     }
@@ -190,13 +201,14 @@ impl FunctionSpec {
         self.template
     }
 
-    /// Of the template, so that a look-up need not compare the text.
+    /// Returns the fingerprint of the template alone, so that a look-up need not hash the text.
     pub(crate) const fn template_print(&self) -> u64 {
         self.template_print
     }
 
-    /// Of the template, the version, whether it is local, and the function or its schema: what is not equal in one of these is
-    /// no entry of this function.
+    /// Returns the fingerprint of the template, the version, the locality and the owner.
+    ///
+    /// An entry that differs in one of these does not belong to this function.
     pub(crate) const fn print(&self) -> u64 {
         self.print
     }
@@ -224,8 +236,10 @@ impl FunctionSpec {
 
 const FNV_OFFSET: u64 = 0xCBF2_9CE4_8422_2325;
 
-/// FNV-1a, which can be evaluated at compile time, of what was printed `before` and of `bytes`. A program that can choose a template has no
-/// need to make two of them collide.
+/// Continues an FNV-1a hash: `before` is the hash so far.
+///
+/// FNV-1a can be evaluated at compile time. It does not resist chosen collisions, and need not: templates
+/// come from the program itself.
 const fn print_of(before: u64, bytes: &[u8]) -> u64 {
     const PRIME: u64 = 0x0100_0000_01B3;
 

@@ -1,8 +1,8 @@
-//! What the core locks and shares between threads with.
+//! Locks, atomics, thread-locals and time that decide between threads.
 //!
-//! It stands here alone because `tests/model` compiles the core once more with another module in this place, whose
-//! locks and atomics run through every order of steps, and whose time stands still. So what decides between threads, and what
-//! is decided by how much time has passed, comes from here; counters and the like do not.
+//! `tests/model` compiles the core a second time, with another module in place of this one. Its locks and
+//! atomics run through every order of steps, and its time stands still. Therefore all state that decides
+//! between threads, and all decisions by elapsed time, must use this module. Counters and the like use `std`.
 
 pub(crate) use std::{
     sync::{
@@ -13,7 +13,7 @@ pub(crate) use std::{
     time::Instant,
 };
 
-/// A static that is made when it is first used.
+/// Declares a static that is initialized on first use.
 macro_rules! lazy {
     (static $name:ident: $type:ty = $value:expr) => {
         static $name: std::sync::LazyLock<$type> = std::sync::LazyLock::new(|| $value);
@@ -21,7 +21,7 @@ macro_rules! lazy {
 }
 pub(crate) use lazy;
 
-/// Into how many parts a table is cut, so that threads do not wait for each other.
+/// Number of shards of a table, so that threads do not wait for each other. The model has one instead.
 pub(crate) const fn shards(many: usize) -> usize {
     many
 }

@@ -1,11 +1,11 @@
-//! Several errors at once.
+//! Collector of errors, so that one compilation shows all of them.
 
 use std::fmt::Display;
 
 use quote::ToTokens;
 use syn::{Error, Result};
 
-/// Collects errors, so that the user sees all of them.
+/// Collects errors, so that the user sees all of them at once.
 #[derive(Default)]
 pub(crate) struct Errors(Option<Error>);
 
@@ -17,12 +17,12 @@ impl Errors {
         }
     }
 
-    /// An error with its span on `culprit`.
+    /// Adds an error with its span on `culprit`.
     pub(crate) fn at(&mut self, culprit: impl ToTokens, message: impl Display) {
         self.push(Error::new_spanned(culprit, message));
     }
 
-    /// The value, or its error.
+    /// Returns the value, or adds the error.
     pub(crate) fn take<T>(&mut self, result: Result<T>) -> Option<T> {
         result.map_err(|error| self.push(error)).ok()
     }
@@ -36,13 +36,13 @@ impl Errors {
     }
 }
 
-/// The one of the known names that is near.
+/// Returns the most similar known name, if it is similar enough.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let near = known.into_iter().map(|known| (strsim::osa_distance(name, known), known)).min();
     near.filter(|(distance, known)| *distance <= 2 && *distance < known.len()).map(|(_, known)| known)
 }
 
-/// `; did you mean …?`
+/// Returns `; did you mean …?`, or nothing if no name is similar.
 pub(crate) fn did_you_mean(near: Option<&str>) -> String {
     near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
 }

@@ -1,9 +1,10 @@
 //! The Redis tier of cached-aside.
 //!
-//! [`RedisTier`] is a [`Tier`](cached_core::Tier) whose trouble stays its own: building it does no I/O, every
-//! operation has a time budget, and while Redis cannot be reached every operation fails at once. A background
-//! task connects, checks the connection with a heartbeat and replaces it when it is broken. While Redis hangs or is
-//! slow, it is not asked before a load, so that nobody pays for it; [`RedisTier::watch_state`] tells who wants to know.
+//! [`RedisTier`] is a [`Tier`](cached_core::Tier) that isolates the application from failures of Redis.
+//! Building it does no I/O, every operation has a time budget, and while Redis cannot be reached every
+//! operation fails at once. A background task connects, checks the connection with a heartbeat and replaces a
+//! broken one. While Redis hangs or is slow, it is not queried before a load, so no caller pays for it.
+//! [`RedisTier::watch_state`] reports each change of the state.
 //!
 //! ```
 //! use std::time::Duration;
@@ -20,12 +21,17 @@
 //!
 //! # Features
 //!
-//! `tls`: `rediss://`, over rustls. `sentinel`: `redis-sentinel://`, a primary that is found through Redis Sentinel.
-//! `cluster`: `redis-cluster://`, the primaries of a Redis Cluster.
+//! * `tls`: `rediss://`, over rustls.
+//! * `sentinel`: `redis-sentinel://`, a primary that is found through Redis Sentinel.
+//! * `cluster`: `redis-cluster://`, the primaries of a Redis Cluster.
 //!
-//! The rooms, each of which uses only those before it: `protocol`, `connect`, `availability`, `tracking`, `node`, `cluster`, `topology`,
-//! `tier`. An operation goes down through them: `tier` → `topology` → (`cluster`) → `node` → its gate → its link → Redis. Beside it the
-//! node's supervisor owns the connection, its heartbeat proves that what was read over it still holds, and `tracking` hears what does not.
+//! # Modules
+//!
+//! Each module uses only the modules before it: `protocol`, `connect`, `availability`, `tracking`, `node`,
+//! `cluster`, `topology`, `tier`. An operation passes through `tier`, `topology`, `cluster` if there is one,
+//! and `node` with its gate and its link, to Redis. In the background, the node's supervisor owns the
+//! connection. The heartbeat of the connection proves that entries read over it are current, and `tracking`
+//! receives the pushes about entries that are not.
 
 mod availability;
 #[cfg_attr(not(feature = "cluster"), path = "cluster/disabled.rs")]

@@ -1,4 +1,7 @@
-//! To one server, or to the cluster that holds the key.
+//! Topology of the server side: one standalone server, or a cluster.
+//!
+//! `Way` is the layer below `tier`. It passes each operation either to the `node::Node` or to the
+//! `cluster::Cluster`, which sends each command to the server that holds its key.
 
 use std::{ops::Deref, sync::Arc};
 
@@ -25,14 +28,14 @@ use crate::{
     },
 };
 
-/// Where operations go.
+/// Destination of operations.
 #[derive(Debug)]
 pub(crate) enum Way {
     One(Box<Node>),
     Many(Cluster),
 }
 
-/// A server to go through.
+/// Reference to one server: borrowed if it is standalone, shared if it is in a cluster.
 pub(crate) enum Visited<'a> {
     One(&'a Node),
     Many(Arc<Node>),
@@ -51,7 +54,7 @@ impl Way {
         }
     }
 
-    /// For people: without user and password.
+    /// Returns the address for display, without user and password.
     pub(crate) fn label(&self) -> String {
         match self {
             Self::One(node) => format!("{:?}", node.settings.endpoint),
@@ -59,7 +62,7 @@ impl Way {
         }
     }
 
-    /// How it stands, for people.
+    /// Returns the state of the connection for display.
     pub(crate) fn stand(&self) -> String {
         match self {
             Self::One(node) => format!("{:?}", node.link.state()),
@@ -92,7 +95,7 @@ impl Way {
         }
     }
 
-    /// Has it connected, and waits for the outcome of the first attempt.
+    /// Connects, and waits for the outcome of the first attempt.
     pub(crate) async fn connected(&self) -> Result<(), TierCause> {
         match self {
             Self::One(node) => node.connected().await,
@@ -100,7 +103,10 @@ impl Way {
         }
     }
 
-    /// Runs what somebody waits for before he has a value, unless he would wait in vain.
+    /// Runs a read that a caller awaits before it has a value.
+    ///
+    /// Fails at once if waiting would be futile: while the connection is down, or while the gate rejects
+    /// reads.
     pub(crate) async fn read(&self, batch: &Batch, budget: Budget) -> Result<Answers, TierError> {
         let budget = budget.of_read(self.settings().read_timeout);
         match self {
@@ -109,7 +115,7 @@ impl Way {
         }
     }
 
-    /// Runs what writes.
+    /// Runs a batch that writes.
     pub(crate) async fn change(&self, batch: &Batch, budget: Budget) -> Result<Answers, TierError> {
         let budget = budget.of_write(self.settings().write_timeout);
         match self {
@@ -118,7 +124,7 @@ impl Way {
         }
     }
 
-    /// As [`read`](Self::read), over the connections for large values.
+    /// Runs a read as [`read`](Self::read) does, over the connections for large values.
     pub(crate) async fn read_large(
         &self,
         batch: &Batch,
@@ -131,7 +137,7 @@ impl Way {
         }
     }
 
-    /// As [`change`](Self::change), over the connections for large values.
+    /// Runs a write as [`change`](Self::change) does, over the connections for large values.
     pub(crate) async fn change_large(
         &self,
         batch: &Batch,
@@ -144,12 +150,12 @@ impl Way {
         }
     }
 
-    /// What came over this line does not fit the questions.
+    /// Replaces the connection with this change feed: its replies do not match the requests.
     pub(crate) fn distrust(&self, line: &ChangeFeed) {
         self.nodes().iter().for_each(|node| node.distrust(line));
     }
 
-    /// All servers that are known.
+    /// Returns all known servers.
     pub(crate) fn nodes(&self) -> Vec<Visited<'_>> {
         match self {
             Self::One(node) => vec![Visited::One(node)],
@@ -157,7 +163,10 @@ impl Way {
         }
     }
 
-    /// Keys by the server that holds them, if that are several: their places.
+    /// Groups keys by the server that holds them, and returns their positions.
+    ///
+    /// Returns `None` for a standalone server, for fewer than two keys, and if the holder of a key is
+    /// unknown.
     pub(crate) fn by_server<'a>(
         &self,
         keys: impl ExactSizeIterator<Item = &'a str>,
@@ -168,7 +177,7 @@ impl Way {
         }
     }
 
-    /// All servers that hold keys, and who of them holds what.
+    /// Returns all servers that hold keys, and a survey of the slots that each of them holds.
     pub(crate) async fn survey(&self) -> Result<(Vec<Visited<'_>>, Survey), TierError> {
         match self {
             Self::One(node) => Ok((vec![Visited::One(node)], Survey::default())),
@@ -179,7 +188,7 @@ impl Way {
         }
     }
 
-    /// Where processes register, all together.
+    /// Returns all registries in which processes may register.
     pub(crate) fn posts(&self) -> Vec<Post> {
         match self {
             Self::One(_) => self.attached().map(|attached| attached.post.clone()).into_iter().collect(),
@@ -187,14 +196,16 @@ impl Way {
         }
     }
 
-    /// This process, where it must stand in the register of a post unless that was lost.
+    /// Returns the member of this process that is registered at `post`.
+    ///
+    /// The registry must contain it, unless the registry was lost.
     pub(crate) fn member_at(&self, post: usize) -> Option<String> {
         let nodes = self.nodes();
         let member = nodes.iter().find(|node| node.member.registered_at() == Some(post));
         member.map(|node| node.member.id.clone())
     }
 
-    /// What the names of this process begin with in a register.
+    /// Returns the prefix of this process's members in all registries.
     pub(crate) fn own_begin(&self) -> &str {
         match self {
             Self::One(node) => &node.member.id,
@@ -202,7 +213,7 @@ impl Way {
         }
     }
 
-    /// Has the connection for large values made anew that leads to the server of this key.
+    /// Replaces the connection for large values to the server that holds this key.
     pub(crate) fn renew_large(&self, key: &str) {
         match self {
             Self::One(node) => node.renew_large(),
@@ -210,7 +221,7 @@ impl Way {
         }
     }
 
-    /// Takes leave of the other processes, and of the servers.
+    /// Removes this process from the registries, and closes all connections.
     pub(crate) async fn close(&self) {
         match self {
             Self::One(node) => node.close().await,
@@ -218,7 +229,9 @@ impl Way {
         }
     }
 
-    /// What the answers say, and over which line.
+    /// Decodes the replies, and returns the result with the change feed of its connection.
+    ///
+    /// The connection is replaced if the replies do not match the requests.
     pub(crate) fn understand<T>(
         &self,
         answers: Answers,

@@ -1,4 +1,8 @@
-//! What stands behind a function under `#[cached]`: one call with its arguments, and what can be done with it.
+//! The handle of a function under `#[cached]`: one call with its arguments, and its operations.
+//!
+//! Generated code makes a `Started` of the arguments, which looks into L1, and a `Call` or `SyncCall` of
+//! that. A hit runs inlined in its caller. All other state is boxed, and all other code is out of line, so
+//! that it takes no space in the frames and futures of callers. `call` has the path beyond the hit.
 
 use std::{
     future::Future,
@@ -29,19 +33,21 @@ use crate::{
     warm::report::Warmed,
 };
 
-/// Whether a call is made as it stands, or is a handle for something else.
+/// Purpose of a call that is being started.
 #[derive(Clone, Copy, Debug)]
 pub enum Intent {
     /// The function is called: L1 is asked at once.
     Plain,
-    /// One of its companions is.
+    /// A companion of the function is called.
     Beside,
 }
 
-/// A call whose key is written. From here on its arguments may go into the load.
+/// A call with its key written.
+///
+/// From here on, its arguments may go into the load.
 pub struct Started<R>(Stage<R, Box<Missed<R>>>);
 
-/// A call that has to go further than L1, or is none.
+/// A call that L1 did not answer, or that belongs to a companion.
 struct Missed<R> {
     plan: CallSpec<R>,
     intent: Intent,
@@ -49,7 +55,7 @@ struct Missed<R> {
 }
 
 impl<R> Missed<R> {
-    /// Boxed here, or each caller would have room for it.
+    /// Creates the state in a box, or each caller would reserve space for it.
     #[cold]
     fn new(
         intent: Intent,
@@ -64,18 +70,20 @@ impl<R> Missed<R> {
     }
 }
 
-/// How far a call has come.
+/// Progress of a call.
 enum Stage<R, M> {
     Hit(R),
     /// A hit that may make its key one of the most used.
     Hot(R, Box<(Missed<R>, Arc<Entry>)>),
-    /// In boxes, so that what a caller holds is small.
+    /// No hit. The state is in boxes, so that a caller holds little.
     Miss(M),
 }
 
 impl<R> Started<R> {
-    /// Writes the key, and for a plain call looks into L1. `restore` makes of a slot what the function returns; as each function
-    /// has a type of its own for it, each has this code to itself.
+    /// Writes the key, and for a plain call looks into L1.
+    ///
+    /// `restore` converts a slot to the return value. Each function has a closure type of its own for it, and
+    /// thereby a copy of this code of its own.
     #[allow(clippy::inline_always, reason = "what is known of the function then needs no look at it")]
     #[inline(always)]
     pub fn new(
@@ -95,7 +103,9 @@ impl<R> Started<R> {
         Self(Stage::Miss(Missed::new(intent, plan, cache, parts, absent)))
     }
 
-    /// The same for a function that keeps its most used keys warm: a hit counts.
+    /// Starts a call like [`new`](Self::new), and counts a hit as a use.
+    ///
+    /// For functions with `keep_warm`.
     #[allow(clippy::inline_always, reason = "what is known of the function then needs no look at it")]
     #[inline(always)]
     pub fn counted(
@@ -120,7 +130,7 @@ impl<R> Started<R> {
         Self(Stage::Miss(Missed::new(intent, plan, cache, parts, absent)))
     }
 
-    /// Adds the tags of the call. A hit does not look at them.
+    /// Adds the tags of the call. A hit does not compute them.
     #[inline]
     #[must_use]
     pub fn tags(mut self, write: impl FnOnce(&mut Tags<'_>) -> Result<(), Error>) -> Self {
@@ -130,7 +140,9 @@ impl<R> Started<R> {
         self
     }
 
-    /// Adds how to load the value again when nobody asks. It is made for a hit that makes its key one of the most used.
+    /// Adds the recipe to load the value again without a call.
+    ///
+    /// It is made for a hit that may make its key one of the most used.
     #[inline]
     #[must_use]
     pub fn keep(self, recipe: impl FnOnce() -> Recipe<R>) -> Self
@@ -151,7 +163,7 @@ impl<R> Started<R> {
         })
     }
 
-    /// Adds what to do on a miss. A hit has no use for it, and pays nothing for it.
+    /// Adds the load for a miss. A hit does not create it, and pays nothing for it.
     #[inline]
     pub fn load<F: Future<Output = R>>(self, load: impl FnOnce() -> Load<R, F>) -> Call<R, F> {
         Call(match self.0 {
@@ -160,7 +172,7 @@ impl<R> Started<R> {
         })
     }
 
-    /// The same for a function that is not async.
+    /// Adds the body of a function that is not async, for a miss.
     #[inline]
     pub fn body<F: FnOnce() -> R>(self, body: F) -> SyncCall<R, F> {
         SyncCall(match self.0 {
@@ -170,14 +182,15 @@ impl<R> Started<R> {
     }
 }
 
-/// One call of a cached function, with its arguments, not made yet.
+/// One call of a cached function, with its arguments, that is not made yet.
 ///
-/// A method's handle returns it (`handle = …`), and the companions of a free function are shorthands for it:
-/// `f::invalidate(args)` is to `f` what `x.handle(args).invalidate()` is to `x.f`.
+/// The handle of a method returns one (`handle = …`), and the companions of a free function are shorthands
+/// for it. `f::invalidate(args)` does for a function `f` the same as `x.handle(args).invalidate()` for a
+/// method `x.f`.
 #[must_use = "a call does nothing until one of its methods is used"]
 pub struct Call<R, F>(Stage<R, Miss<R, F>>);
 
-/// The two parts of a call that came at different times.
+/// State and load of a call, which are added at different times.
 type Miss<R, F> = (Box<Missed<R>>, Box<Load<R, F>>);
 
 impl<R, F: Future<Output = R>> Call<R, F> {
@@ -189,7 +202,9 @@ impl<R, F: Future<Output = R>> Call<R, F> {
         }
     }
 
-    /// The same for generated code: the value, if L1 had it, or else what is to be awaited for it.
+    /// Makes the call for generated code.
+    ///
+    /// Returns the value if L1 had it, or else the future to await.
     #[doc(hidden)]
     #[inline]
     pub fn make(self) -> Result<R, impl Future<Output = R>> {
@@ -199,7 +214,7 @@ impl<R, F: Future<Output = R>> Call<R, F> {
         }
     }
 
-    /// Makes the call as `control` says, and tells where the value came from.
+    /// Makes the call under `control`, and returns the value with its origin.
     pub async fn with<M: LoadRule>(self, control: CacheControl<M>) -> M::Reply<R> {
         match M::absent() {
             None => M::present(self.run(control.terms).await),
@@ -207,17 +222,19 @@ impl<R, F: Future<Output = R>> Call<R, F> {
         }
     }
 
-    /// Runs the function and keeps the new value, whatever the cache has.
+    /// Runs the function and stores the new value, even if one is cached.
     pub async fn refresh(self) -> R {
         self.run(CacheControl::no_cache().terms).await.value
     }
 
-    /// What the function would return if it is cached, without running it.
+    /// Returns the cached value, without running the function.
+    ///
+    /// `None` if no tier has the value.
     pub async fn peek(self) -> Option<R> {
         self.find(Terms::default()).await.map(|reply| reply.value)
     }
 
-    /// Sees to it that the value is there, and lets go of it: for [`warm`](crate::warm()).
+    /// Ensures that the value is cached, and discards it, for [`warm`](crate::warm()).
     pub async fn warm(self) -> Warmed {
         match self.0 {
             Stage::Hit(_) | Stage::Hot(..) => Warmed::Present,
@@ -228,7 +245,9 @@ impl<R, F: Future<Output = R>> Call<R, F> {
         }
     }
 
-    /// Removes the value from every tier, and lets no load that has begun store one. Await what it returns.
+    /// Removes the value from every tier, once the result is awaited.
+    ///
+    /// A load that has begun does not store its value afterwards.
     pub fn invalidate(self) -> Invalidation {
         match self.0 {
             Stage::Miss((missed, _)) => missed.prepared.invalidate(),
@@ -236,7 +255,7 @@ impl<R, F: Future<Output = R>> Call<R, F> {
         }
     }
 
-    /// The name of the entry in the shared tier, for logs and for a look with `redis-cli`.
+    /// Returns the name of the entry in the shared tier, for logs and `redis-cli`.
     ///
     /// # Errors
     /// [`is_key`](Error::is_key) if an argument cannot be part of a key.
@@ -267,12 +286,14 @@ impl<R, F: Future<Output = R>> Call<R, F> {
     }
 }
 
-/// Of a call that was made as it stands, when L1 was asked.
+/// Returns the reply of a plain call that L1 had answered when the call was started.
 fn at_once<R>(value: R) -> Reply<R> {
     Reply::new(value, CacheOutcome::Hit { tier: Layer::L1, age: Duration::ZERO })
 }
 
-/// The future is made here, so that it has no place in the frames of whoever polls it. Not a part of the hit's code.
+/// Creates the boxed future of a call, which thereby takes no space in the frames that poll it.
+///
+/// Kept out of the code of a hit.
 #[cold]
 #[allow(clippy::boxed_local, reason = "they come in boxes")]
 fn run<R, F: Future<Output = R>>(
@@ -284,7 +305,7 @@ fn run<R, F: Future<Output = R>>(
     Box::pin(prepared.run(terms, (plan.shape)(), *load))
 }
 
-/// A plain call that went further than L1.
+/// Future of a plain call that L1 did not answer.
 struct Making<F>(Pin<Box<F>>);
 
 impl<R, F: Future<Output = Result<Reply<R>, Panicked>>> Future for Making<F> {
@@ -296,7 +317,7 @@ impl<R, F: Future<Output = Result<Reply<R>, Panicked>>> Future for Making<F> {
     }
 }
 
-/// As [`Call`], of a function that is not async: its methods block.
+/// A [`Call`] of a function that is not async: its methods block.
 #[must_use = "a call does nothing until one of its methods is used"]
 pub struct SyncCall<R, F>(Stage<R, (Box<Missed<R>>, F)>);
 
@@ -310,27 +331,29 @@ impl<R, F: FnOnce() -> R> SyncCall<R, F> {
         }
     }
 
-    /// Makes the call as `control` says, and tells where the value came from.
+    /// Makes the call under `control`, and returns the value with its origin.
     pub fn with<M: LoadRule>(self, control: CacheControl<M>) -> M::Reply<R> {
         self.drive(|call| call.with(control))
     }
 
-    /// Runs the function and keeps the new value, whatever the cache has.
+    /// Runs the function and stores the new value, even if one is cached.
     pub fn refresh(self) -> R {
         self.drive(Call::refresh)
     }
 
-    /// What the function would return if it is cached, without running it.
+    /// Returns the cached value, without running the function.
+    ///
+    /// `None` if no tier has the value.
     pub fn peek(self) -> Option<R> {
         block_on(self.without_load().peek())
     }
 
-    /// Sees to it that the value is there, and lets go of it: for [`warm`](crate::warm()).
+    /// Ensures that the value is cached, and discards it, for [`warm`](crate::warm()).
     pub fn warm(self) -> Warmed {
         self.drive(Call::warm)
     }
 
-    /// Removes the value, and lets no load that has begun store one.
+    /// Removes the value. A load that has begun does not store its value afterwards.
     ///
     /// # Errors
     /// [`is_key`](Error::is_key) if an argument cannot be part of a key: then nothing was ever cached for it.
@@ -342,7 +365,7 @@ impl<R, F: FnOnce() -> R> SyncCall<R, F> {
         self.without_load().invalidate()
     }
 
-    /// The name of the entry, for logs.
+    /// Returns the name of the entry, for logs.
     ///
     /// # Errors
     /// [`is_key`](Error::is_key) if an argument cannot be part of a key.
@@ -350,7 +373,7 @@ impl<R, F: FnOnce() -> R> SyncCall<R, F> {
         self.without_load().key()
     }
 
-    /// Blocks where the call would wait.
+    /// Makes an async call, and blocks where that would wait.
     fn drive<T, A: Future<Output = T>>(self, make: impl FnOnce(Call<R, Aside<R>>) -> A) -> T {
         match self.0 {
             Stage::Miss((missed, body)) => aside::drive(body, |load| {
@@ -360,6 +383,7 @@ impl<R, F: FnOnce() -> R> SyncCall<R, F> {
         }
     }
 
+    /// Returns a call that cannot load.
     fn without_load(self) -> Call<R, Aside<R>> {
         Call(match self.0 {
             Stage::Miss((missed, _)) => Stage::Miss((missed, Box::new(Load::Inline(Aside::never())))),
@@ -368,7 +392,9 @@ impl<R, F: FnOnce() -> R> SyncCall<R, F> {
     }
 }
 
-/// A function of its own, so that what a miss needs has no place in the frame of the caller.
+/// Makes a call that L1 did not answer.
+///
+/// Not inlined, so that a miss takes no space in the frame of the caller.
 #[cold]
 #[inline(never)]
 fn get<R, F: FnOnce() -> R>(missed: Box<Missed<R>>, body: F) -> R {

@@ -1,4 +1,7 @@
-//! The cache without the attribute.
+//! The cache without the attribute: keys and values of one type under a prefix.
+//!
+//! Reads and loads take the path of a call (`call`). Writes of `set` and `set_many` have a path of their own:
+//! they take a lease whether or not another load holds one, and then fill.
 
 use std::{
     collections::{HashMap, hash_map},
@@ -46,8 +49,9 @@ use crate::{
 
 /// Values of one type under one prefix.
 ///
-/// It shares tiers, single-flight and policies with the functions under `#[cached]`; a function with one argument, the same bare prefix and
-/// the same [`schema`](Self::schema) even shares its entries.
+/// A keyspace shares tiers, single-flight and policies with the functions under `#[cached]`. It even shares
+/// its entries with a function that has one argument, the same bare prefix and the same
+/// [`schema`](Self::schema).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -70,14 +74,16 @@ pub struct Keyspace<K: ?Sized, V> {
     marker: PhantomData<Typing<K, V>>,
 }
 
-/// It takes keys and gives values, and owns neither.
+/// Variance of a keyspace: it takes keys and returns values, and owns neither.
 type Typing<K, V> = fn(&K) -> V;
 
 impl Cache {
-    /// Values under `prefix`, each kept for `ttl` after it was set or loaded.
+    /// Returns the keyspace of `prefix`, with values that expire after `ttl`.
+    ///
+    /// The `ttl` counts from the time at which a value is set or loaded.
     ///
     /// # Errors
-    /// [`is_config`](Error::is_config) for an empty prefix or a `ttl` of zero.
+    /// [`is_config`](Error::is_config) for a prefix that is empty or begins with `%`, or a `ttl` of zero.
     pub fn keyspace<K, V>(&self, prefix: &'static str, ttl: Duration) -> Result<Keyspace<K, V>, Error>
     where
         K: Serialize + ?Sized,
@@ -104,51 +110,57 @@ where
     K: Serialize + ?Sized,
     V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
 {
-    /// Shortens each ttl by a random share of up to `share` of it (0 to 1), so that values which were filled together
-    /// do not expire together.
+    /// Shortens each ttl by a random share of up to `share` of it (0 to 1).
+    ///
+    /// Values that were filled together then do not expire together.
     #[must_use]
     pub fn jitter(self, share: f64) -> Self {
         Self { jitter: share, ..self }
     }
 
-    /// Bumps the schema of the values: those of another version are misses.
+    /// Sets the schema version of the values: values of another version are misses.
     #[must_use]
     pub fn version(self, version: u32) -> Self {
         Self { site: self.site.version(version), ..self }
     }
 
-    /// Names the schema of the values, in the place of the name of their type. A function under `#[cached]` with one argument, the same
-    /// bare prefix and the same `schema` shares the entries of this keyspace; keyspaces without one share theirs if the type is
-    /// the same.
+    /// Names the schema of the values, instead of the name of their type.
+    ///
+    /// A function under `#[cached]` with one argument, the same bare prefix and the same `schema` shares the
+    /// entries of this keyspace. Keyspaces without a schema share theirs if prefix and type are the same.
     #[must_use]
     pub fn schema(self, name: &'static str) -> Self {
         Self { site: self.site.schema(name), ..self }
     }
 
-    /// Bounds the entries of this prefix in the in-process tier.
+    /// Limits the entries of this prefix in the in-process tier.
     #[must_use]
     pub fn max_entries(self, entries: u64) -> Self {
         Self { site: self.site.max_entries(entries), ..self }
     }
 
-    /// The value, if a tier has it. Trouble with the shared tier is a miss.
+    /// Returns the value if a tier has it. A failure of the shared tier is a miss.
     pub async fn get(&self, key: &K) -> Option<V> {
         let found = self.prepare(key).find(Terms::default(), Arc::new(self.plain())).await;
         found.map(|reply| reply.value)
     }
 
-    /// The value, loaded with `load` if no tier has it. Of many callers of one key in this process one loads, and the
-    /// others wait; the load runs in the caller, and when that goes away, another one loads.
+    /// Returns the value, and loads it with `load` if no tier has it.
+    ///
+    /// Of many callers of one key in this process, one loads and the others wait. The load runs in its
+    /// caller. If that caller is dropped, another one loads.
     ///
     /// # Errors
-    /// [`LoadError::Failed`] with what `load` returned, shared by all who waited, and [`LoadError::Panicked`].
+    /// [`LoadError::Failed`] with the error that `load` returned, shared by all callers that waited.
+    /// [`LoadError::Panicked`] if the load of another caller panicked, and so did the second attempt.
     pub async fn get_or_load<E, F>(&self, key: &K, load: impl FnOnce() -> F) -> Result<V, LoadError<E>>
     where
         E: Send + Sync + 'static,
         F: Future<Output = Result<V, E>>,
     {
         let shape = self.fallible();
-        // Not called before it is known that there is something to load, and that nothing was said since.
+        // `load` is called only once it is known that a load is needed, and that nothing was invalidated
+        // since.
         let load = Load::Inline(async move { load().await.map_err(Arc::new) });
         let terms = CacheControl::ttl(self.ttl).terms;
         match self.prepare(key).run(terms, Arc::new(shape), load).await {
@@ -158,7 +170,9 @@ where
         }
     }
 
-    /// As [`get_or_load`](Self::get_or_load), but lets go of the value: for [`warm`](crate::warm()).
+    /// Ensures that the value is cached, and discards it, for [`warm`](crate::warm()).
+    ///
+    /// A missing value is loaded as by [`get_or_load`](Self::get_or_load).
     pub async fn warm<E, F>(&self, key: &K, load: impl FnOnce() -> F) -> Warmed
     where
         E: Send + Sync + 'static,
@@ -169,26 +183,30 @@ where
         self.prepare(key).warm(terms, || Arc::new(self.fallible()), load).await
     }
 
-    /// Puts a value into every tier. A load that has begun does not overwrite it.
+    /// Stores a value in every tier. A load that has begun does not overwrite it.
     ///
-    /// It is not fenced: it takes the place of whatever there is when it is called. If `value` was read before an invalidation
-    /// that has been acknowledged since, the outdated value is kept for the whole ttl. Use it for what the caller has just
-    /// written or computed, and [`get_or_load`](Self::get_or_load) for what is read from elsewhere.
+    /// The write is not fenced: it replaces any value that is there when it is called. If `value` was read
+    /// before an invalidation that has been acknowledged since, the outdated value is kept for the whole ttl.
+    /// Use `set` for values that the caller has just written or computed, and
+    /// [`get_or_load`](Self::get_or_load) for values that are read from elsewhere.
     ///
     /// # Errors
     /// [`is_key`](Error::is_key) and [`is_codec`](Error::is_codec): the key or the value cannot be stored.
-    /// Then nothing has changed. [`is_not_propagated`](Error::is_not_propagated): it is stored in this process, and others
-    /// may have the value from before until the shared tier can be told.
+    /// Then nothing has changed. [`is_not_propagated`](Error::is_not_propagated): the value is stored in this
+    /// process. Other processes may have the previous value until the shared tier can be notified.
     pub async fn set(&self, key: &K, value: V) -> Result<(), Error> {
         let one = self.sealed(key, value)?;
         self.store_all(vec![one]).await
     }
 
-    /// As [`get`](Self::get) for each key, in their order, with one round trip for each 256 that this process lacks.
+    /// Returns the values of several keys, in their order, as [`get`](Self::get) does.
     ///
-    /// It takes no lease for what is missing. To read that from a database and to hand it to [`set_many`](Self::set_many) loses
-    /// the fence: an invalidation in between is overwritten by what was read before it. Load what is missing with
-    /// [`get_or_load`](Self::get_or_load), for several keys at the same time.
+    /// The keys that this process lacks take one round trip for each 256, or for fewer if values are large.
+    ///
+    /// No lease is taken for missing values. To read them from a database and pass them to
+    /// [`set_many`](Self::set_many) loses the fence: an invalidation in between is overwritten by the values
+    /// that were read before it. Load missing values with [`get_or_load`](Self::get_or_load), for several
+    /// keys at the same time.
     pub async fn get_many<'k>(&self, keys: impl IntoIterator<Item = &'k K>) -> Vec<Option<V>>
     where
         K: 'k,
@@ -202,12 +220,13 @@ where
                 Some(slot) => shape.restore(&*slot),
                 None if !entry.is_shared => None,
                 None => {
-                    // Only the leader of a flight may fill L1, or an invalidation could be overtaken.
+                    // Only the leader of a flight may fill L1. Otherwise the fill could overtake an
+                    // invalidation.
                     let leader = match self.cache.flights().join(&entry.key, true) {
                         Role::Lead(leader) => Some(leader),
                         _ => None,
                     };
-                    // A value may have come between the look into L1 and the lead.
+                    // A value may have been stored between the look into L1 and the lead.
                     let slot = self.look(&entry);
                     if slot.is_none() {
                         asked.push(Asked { index: values.len(), entry, leader });
@@ -224,7 +243,7 @@ where
         let (shared, function) = (self.cache.shared(), self.cache.function(&self.site));
         let budget = function.budget(&self.site);
         let mut found = Vec::with_capacity(entries.len());
-        // Of large values so many that one round trip does not take forever.
+        // Fewer keys if values are large, so that a round trip does not take too long.
         let most = (MOST_BYTES_AT_ONCE / function.size().max(1)).clamp(1, MOST_AT_ONCE);
         for entries in entries.chunks(most) {
             found.extend(SharedLookup::find_many(shared, entries, &shape, function, budget).await);
@@ -242,11 +261,13 @@ where
         values
     }
 
-    /// As [`set`](Self::set) for each pair, with two round trips for each 256; nor is it fenced.
+    /// Stores each pair as [`set`](Self::set) does, and is not fenced either.
+    ///
+    /// The pairs take two round trips for each 256, or for fewer if values are large.
     ///
     /// # Errors
-    /// As [`set`](Self::set). A pair that cannot be stored does not keep the others from being stored; the first error
-    /// is returned.
+    /// Those of [`set`](Self::set). A pair that cannot be stored does not keep the others from being stored;
+    /// the first error is returned.
     pub async fn set_many<'k>(&self, pairs: impl IntoIterator<Item = (&'k K, V)>) -> Result<(), Error>
     where
         K: 'k,
@@ -256,7 +277,7 @@ where
         let mut places = HashMap::new();
         for (key, value) in pairs {
             match self.sealed(key, value) {
-                // Of two values for one key, the last one counts.
+                // If a key occurs twice, its last value counts.
                 Ok(one) => match places.entry(one.entry.key.clone()) {
                     hash_map::Entry::Occupied(place) => all[*place.get()] = one,
                     hash_map::Entry::Vacant(place) => {
@@ -271,7 +292,9 @@ where
         first_error.and(stored)
     }
 
-    /// Removes the value from every tier when it is awaited, and lets no load that has begun store one.
+    /// Removes the value from every tier, once the result is awaited.
+    ///
+    /// A load that has begun does not store its value afterwards.
     ///
     /// # Errors
     /// Those of an [`Invalidation`].
@@ -279,7 +302,7 @@ where
         self.prepare(key).invalidate()
     }
 
-    /// Whether a tier has the value. Trouble with the shared tier counts as no.
+    /// Returns whether a tier has the value; `false` if the shared tier fails.
     pub async fn exists(&self, key: &K) -> bool {
         let Ok(entry) = self.prepare(key).entry else { return false };
         if self.is_off() {
@@ -296,7 +319,7 @@ where
             && shared.tier.exists(name).await.unwrap_or(false)
     }
 
-    /// The name of the entry in the shared tier, for logs and for a look with `redis-cli`.
+    /// Returns the name of the entry in the shared tier, for logs and `redis-cli`.
     ///
     /// # Errors
     /// [`is_key`](Error::is_key) if `key` cannot be part of a key.
@@ -304,7 +327,7 @@ where
         self.prepare(key).entry.map(|entry| entry.name.text)
     }
 
-    /// The fresh value in this process.
+    /// Returns the fresh value in L1.
     fn look(&self, entry: &EntryKey) -> Option<Arc<dyn ErasedValue>> {
         match self.cache.look(&self.site, entry.key.as_ref()) {
             Looked::Fresh(kept, _) => {
@@ -336,7 +359,7 @@ where
         self.cache.mode() == Mode::On
     }
 
-    /// A value as it is to be stored. Nothing has changed yet.
+    /// Prepares a value for the store: encodes it, and changes nothing yet.
     fn sealed(&self, key: &K, value: V) -> Result<Sealed, Error> {
         let entry = self.prepare(key).entry?;
         let shape = self.plain();
@@ -362,14 +385,17 @@ where
         Ok(Sealed { entry, kept, bytes })
     }
 
-    /// In a task of its own where there is one: a caller that goes away must not leave half of it.
+    /// Stores all values, in a task of its own if there is a runtime.
+    ///
+    /// A caller that is dropped must not leave half of the values stored.
     async fn store_all(&self, all: Vec<Sealed>) -> Result<(), Error> {
         let store = Store { cache: self.cache.clone(), site: self.site };
         match Handle::try_current() {
             Ok(runtime) => {
                 let meant: Vec<_> = all.iter().map(|one| one.entry.clone()).collect();
                 runtime.spawn(store.run(all)).await.unwrap_or_else(|_| {
-                    // Its runtime was shut down. What the tier has of these is not known.
+                    // The runtime of the task was shut down, and it is unknown which of these values the tier
+                    // has.
                     for entry in meant {
                         self.cache.forget_shared(Some(entry));
                     }
@@ -381,23 +407,25 @@ where
     }
 }
 
-/// How many keys go to the shared tier in one round trip.
+/// Largest number of keys in one round trip to the shared tier.
 const MOST_AT_ONCE: usize = 256;
 
-/// How many bytes go in one, if that is more than one value; and come back, as far as that can be told before.
+/// Largest number of bytes in one round trip, unless a single value has more.
+///
+/// Replies are limited as well, as far as the size of values can be predicted.
 const MOST_BYTES_AT_ONCE: usize = 32 << 20;
 
-/// A write of large values has its lease for so long at least: longer than a tier takes to store them.
+/// Shortest lease of a write of large values: longer than a tier takes to store them.
 const LEASE_OF_LARGE: Duration = Duration::from_secs(10);
 
-/// A key that the shared tier is asked for.
+/// A key to look up in the shared tier.
 struct Asked {
     index: usize,
     entry: EntryKey,
     leader: Option<Leader>,
 }
 
-/// A value that is to be stored, and its bytes if the shared tier takes part.
+/// A value to be stored, with its bytes if the shared tier takes part.
 struct Sealed {
     entry: EntryKey,
     kept: Option<(Arc<dyn ErasedValue>, Life)>,
@@ -405,23 +433,26 @@ struct Sealed {
 }
 
 impl Sealed {
-    /// Of its bytes.
+    /// Returns the number of its bytes.
     fn len(&self) -> usize {
         self.bytes.as_ref().map_or(0, Vec::len)
     }
 }
 
-/// Puts values in the places of others.
+/// Stores values in the place of older ones.
 struct Store {
     cache: Cache,
     site: FunctionSpec,
 }
 
 impl Store {
-    /// First the right to write is taken, and only when that is certain, the values are written: a write that comes too
-    /// late finds that it lost the right.
+    /// Stores the values in every tier.
+    ///
+    /// The leases are taken first, and the values are written only once the leases are granted. So a write
+    /// that arrives too late finds its lease gone.
     async fn run(self, all: Vec<Sealed>) -> Result<(), Error> {
-        // Where a tier takes no part, its old value goes, so that it is not served again later.
+        // If the shared tier takes no part, its old value is invalidated, so that it is not served again
+        // later.
         let (shareable, other): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| one.bytes.is_some());
         let mut result = Ok(());
         for one in other {
@@ -433,7 +464,7 @@ impl Store {
                 self.keep_here(one, claim, 0);
             }
         }
-        // Each part has the budget of one operation.
+        // Each part has the time budget of one operation.
         let mut rest = shareable.into_iter().peekable();
         while rest.peek().is_some() {
             let (mut part, mut bytes) = (Vec::new(), 0);
@@ -449,6 +480,7 @@ impl Store {
         result
     }
 
+    /// Stores a part in the shared tier, and in L1 the values that the shared tier accepted, or may have.
     async fn share(&self, shareable: Vec<Sealed>) -> Result<(), Error> {
         let shared = self.cache.shared();
         let mut result = Ok(());
@@ -488,7 +520,7 @@ impl Store {
         let shared = self.cache.shared();
         let claim = |(one, token): (&Sealed, &LeaseToken)| (one.entry.name.text.clone(), *token);
         let named: Vec<_> = all.iter().zip(tokens).map(claim).collect();
-        // Nothing renews it.
+        // The lease is not renewed.
         let has_large = all.iter().any(|one| one.len() > LARGE_VALUE);
         let lease = if has_large { shared.lease.max(LEASE_OF_LARGE) } else { shared.lease };
         let claims: Vec<_> = named
@@ -509,6 +541,7 @@ impl Store {
         filled
     }
 
+    /// Stores a value in L1, and supersedes the flight of its key.
     fn keep_here(&self, one: Sealed, claim: Validity, stamp: u64) {
         let Sealed { entry, kept: Some((slot, _)), .. } = one else { return };
         let key = &entry.key;
@@ -533,12 +566,12 @@ impl<K: ?Sized, V> fmt::Debug for Keyspace<K, V> {
     }
 }
 
-/// Why [`Keyspace::get_or_load`] has no value.
+/// Error of [`Keyspace::get_or_load`].
 #[non_exhaustive]
 pub enum LoadError<E> {
     /// The load returned this error, to this caller or to the one that it waited for.
     Failed(Arc<E>),
-    /// The load that this caller waited for panicked, and so did a second one.
+    /// The load that this caller waited for panicked, and so did the second attempt.
     Panicked,
 }
 

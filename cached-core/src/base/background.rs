@@ -1,4 +1,4 @@
-//! What goes on after the caller was answered.
+//! Jobs that go on in the background after the caller has its answer, and the flush that waits for them.
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +13,7 @@ use tokio::{runtime::Handle, sync::watch};
 
 use crate::base::race::within;
 
-/// The work under way.
+/// Registry of the jobs under way.
 #[derive(Debug)]
 pub(crate) struct Background {
     jobs: Mutex<Jobs>,
@@ -26,7 +26,7 @@ struct Jobs {
     under_way: BTreeSet<u64>,
 }
 
-/// Until it is dropped, a job is under way.
+/// Guard of one job, which is under way until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Job {
     background: Arc<Background>,
@@ -46,7 +46,7 @@ impl Background {
         Job { background: self.clone(), number }
     }
 
-    /// Does it on this thread's runtime; without one, it is not done.
+    /// Spawns `work` as a job on this thread's runtime. Without a runtime, it is dropped unrun.
     pub(crate) fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
         if let Ok(runtime) = Handle::try_current() {
             let job = self.begin();
@@ -61,14 +61,15 @@ impl Background {
         self.jobs().under_way.len()
     }
 
-    /// Waits until everything that is under way now is over, but no longer than `limit`; whether it is. A job on a runtime that
-    /// stands still is never over.
+    /// Waits for at most `limit` until all current jobs have ended. Returns whether they have.
+    ///
+    /// A job on a runtime that is not driven never ends.
     pub(crate) async fn flush(&self, limit: Duration) -> bool {
         let now = self.jobs().next;
         let mut changed = self.changed.subscribe();
         let all = async {
             while self.jobs().under_way.first().is_some_and(|first| *first < now) {
-                // It fails only without a sender, and `self` holds one.
+                // `changed` fails only if the sender is dropped, and `self` holds the sender.
                 let _ = changed.changed().await;
             }
         };
@@ -87,7 +88,7 @@ impl Drop for Job {
     }
 }
 
-/// Lets other tasks run first.
+/// Yields once, so that other tasks run first.
 pub(crate) async fn give_way() {
     let mut has_given = false;
     poll_fn(|cx| {

@@ -1,4 +1,4 @@
-//! Time, injectable.
+//! Injectable time source: the machine's clocks, or the clocks of tests.
 
 use std::{
     fmt,
@@ -15,29 +15,30 @@ use futures_timer::Delay;
 
 use crate::base::race::{Either, either};
 
-/// Where a cache reads the time from: the machine, or a [`ManualClock`](crate::testing::ManualClock) or a
-/// [`WrongClock`](crate::testing::WrongClock) in tests.
+/// Source of time of a cache: the machine's clocks, or a clock for tests.
 ///
-/// Freshness is decided on a monotonic clock, so a step of the wall clock neither revives nor kills an entry. The
-/// wall clock only dates the values that go to the shared tier.
+/// Tests use a [`ManualClock`](crate::testing::ManualClock) or a [`WrongClock`](crate::testing::WrongClock).
+///
+/// Freshness is decided on a monotonic clock, so a step of the wall clock neither revives nor expires an
+/// entry. The wall clock only dates the values that go to the shared tier.
 #[derive(Clone)]
 pub struct Clock(Source);
 
 #[derive(Clone)]
 enum Source {
     System,
-    /// The same, on a machine that has a coarse clock as well.
+    /// The machine's clocks, on a system that has a coarse clock as well.
     Coarse(Coarse),
     Manual(Arc<Manual>),
-    /// The machine's, with a wall clock that is wrong by so many milliseconds.
+    /// The machine's clocks, with a wall clock that is wrong by this many milliseconds: ahead if positive.
     Wrong(Arc<AtomicI64>),
 }
 
-/// Time that stands still until it is told to move.
+/// Clock that stands still until `advance` moves it.
 #[derive(Debug, Default)]
 pub(crate) struct Manual {
     elapsed: AtomicU64,
-    /// Those who wait for a moment.
+    /// Wakers of the tasks that wait for a later time.
     waiting: Mutex<Vec<Waker>>,
 }
 
@@ -55,7 +56,7 @@ impl Manual {
     async fn until(&self, moment: Nanos) {
         poll_fn(|cx| {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            // Under the lock, or a move of the time in between would wake nobody.
+            // Check under the lock: an `advance` between the check and the push would not wake this task.
             if self.now() >= moment {
                 return Poll::Ready(());
             }
@@ -77,13 +78,13 @@ const ORIGIN: Nanos = 1_000_000_000;
 const MANUAL_EPOCH_MS: u64 = 1_700_000_000_000;
 
 impl Clock {
-    /// The machine's clocks.
+    /// Returns the machine's clocks.
     pub fn system() -> Self {
         LazyLock::force(&START);
         Self(Coarse::new().map_or(Source::System, Source::Coarse))
     }
 
-    /// A moment on the machine's monotonic clock. All caches of a process count from one start.
+    /// Converts a point on the machine's monotonic clock. All caches of a process share one origin.
     #[inline]
     pub(crate) fn system_nanos(moment: Instant) -> Nanos {
         ORIGIN + nanos(moment.saturating_duration_since(*START))
@@ -93,9 +94,11 @@ impl Clock {
         Self(Source::Manual(time))
     }
 
-    /// Waits until this moment has come. Not with the runtime's timer: there may be no runtime, or one without.
+    /// Waits until `moment`.
+    ///
+    /// The timer is not that of the runtime: there may be no runtime, or one without a timer.
     pub(crate) async fn until(&self, moment: Nanos) {
-        /// The most that is slept at once: more might be too long for the timer.
+        /// Longest single sleep: a longer one might exceed the range of the timer.
         const LONGEST: Duration = Duration::from_secs(60 * 60);
         match &self.0 {
             Source::System | Source::Coarse(_) | Source::Wrong(_) => {
@@ -107,12 +110,12 @@ impl Clock {
         }
     }
 
-    /// `None` if it takes longer, by this clock.
+    /// Awaits `future` for at most `limit`, by this clock. Returns `None` if it takes longer.
     pub(crate) async fn within<T>(&self, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
         self.by(self.now().saturating_add(nanos(limit)), future).await
     }
 
-    /// `None` if it is not over when this moment comes.
+    /// Awaits `future` until `moment`, by this clock. Returns `None` if it takes longer.
     pub(crate) async fn by<T>(&self, moment: Nanos, future: impl Future<Output = T>) -> Option<T> {
         match either(future, self.until(moment)).await {
             Either::Left(value) => Some(value),
@@ -133,7 +136,10 @@ impl Clock {
         }
     }
 
-    /// No earlier than now, and only a little later: for asking cheaply whether something is still to come.
+    /// Returns an upper bound of the current time that is cheap to read.
+    ///
+    /// The result is never before now, and only a little after it. So a comparison with a later time never
+    /// finds that time still to come when it has passed.
     #[allow(clippy::inline_always, reason = "a call would take longer than what it does")]
     #[inline(always)]
     pub(crate) fn soon(&self) -> Nanos {
@@ -143,13 +149,13 @@ impl Clock {
         }
     }
 
-    /// As [`now`](Self::now), where it is seldom asked for.
+    /// Reads [`now`](Self::now) out of line, for callers that seldom need it.
     #[cold]
     pub(crate) fn now_exactly(&self) -> Nanos {
         self.now()
     }
 
-    /// Milliseconds since the Unix epoch.
+    /// Returns the milliseconds since the Unix epoch.
     pub(crate) fn wall_ms(&self) -> u64 {
         match &self.0 {
             Source::System | Source::Coarse(_) => system_wall_ms(),
@@ -171,12 +177,12 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// A clock that moves in steps of some milliseconds, and costs a sixth of an exact one.
+/// Clock with a resolution of some milliseconds, which costs a sixth of an exact one.
 #[cfg(target_os = "linux")]
 #[derive(Clone, Copy)]
 struct Coarse {
     start: coarsetime::Instant,
-    /// What its reading since then lacks to a moment that is not before now.
+    /// Offset that turns the coarse time elapsed since `start` into a time that is not before now.
     ahead: u64,
 }
 
@@ -184,11 +190,14 @@ struct Coarse {
 impl Coarse {
     #[allow(clippy::unnecessary_wraps, reason = "other systems have none")]
     fn new() -> Option<Self> {
-        /// It lags by one step of at most 10 ms, and by more when the processor that moves it is held up.
+        /// Upper bound of the lag of the coarse clock, in nanoseconds.
+        ///
+        /// One step is at most 10 ms. The lag grows when the processor that advances the clock is held up.
         const LAG: u64 = 40_000_000;
 
         static NEW: LazyLock<Coarse> = LazyLock::new(|| {
-            // In this order: what it shows is then no later than the start.
+            // The coarse clock is read first, so that its reading is no later than the exact one: `soon`
+            // cannot fall behind `now`.
             let start = coarsetime::Instant::now_without_cache_update();
             Coarse { start, ahead: Clock::system_nanos(Instant::now()) + LAG }
         });
@@ -202,7 +211,7 @@ impl Coarse {
     }
 }
 
-/// Elsewhere there is none.
+/// Uninhabited: other systems have no coarse clock.
 #[cfg(not(target_os = "linux"))]
 #[derive(Clone, Copy)]
 enum Coarse {}
@@ -222,7 +231,7 @@ fn system_wall_ms() -> u64 {
     millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO))
 }
 
-/// Saturates after 584 years.
+/// Returns the duration in nanoseconds, which saturates after 584 years.
 #[allow(clippy::cast_possible_truncation, reason = "not of what fits")]
 pub(crate) const fn nanos(duration: Duration) -> Nanos {
     let nanos = duration.as_nanos();

@@ -1,13 +1,13 @@
-//! Names in which `*` stands for any characters.
+//! Patterns in which `*` stands for any characters.
 
-/// Whether `name` matches `pattern`. Nothing but `*` is special.
+/// Returns whether `name` matches `pattern`, in which nothing but `*` is special.
 pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let mut pieces = pattern.split('*');
     let first = pieces.next().unwrap_or_default();
     let Some(mut rest) = name.strip_prefix(first) else { return false };
     let Some(last) = pieces.next_back() else { return rest.is_empty() };
     for piece in pieces {
-        // The earliest place leaves the most for what follows.
+        // The leftmost match leaves the longest rest for the pieces that follow.
         let Some(at) = rest.find(piece) else { return false };
         rest = &rest[at + piece.len()..];
     }
@@ -40,7 +40,7 @@ mod tests {
         }
     }
 
-    /// By trying every length that a star could have.
+    /// Reference implementation: tries every length for each star.
     fn slowly(pattern: &[u8], name: &[u8]) -> bool {
         match pattern.split_first() {
             None => name.is_empty(),

@@ -1,4 +1,5 @@
-//! Parts that know nothing of caching: time, tasks, texts and numbers that the rest stands on.
+//! Building blocks that are independent of caching: time, tasks, patterns, the program's name, and planted
+//! bugs.
 
 pub(crate) mod background;
 pub(crate) mod clock;

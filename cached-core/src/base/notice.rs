@@ -1,4 +1,4 @@
-//! Warnings to the operator of a program, about what is no error of a call.
+//! Warnings to the operator of a program that are not errors of a call.
 
 #[cfg(not(feature = "tracing"))]
 use std::{
@@ -6,8 +6,9 @@ use std::{
     io::{self, Write as _},
 };
 
-/// Says something about a function: as an event of `tracing` with that feature, otherwise on stderr. Neither a key nor a value is in
-/// `what`.
+/// Warns about a function: as an event of `tracing` with that feature, otherwise on stderr.
+///
+/// The message holds neither a key nor a value.
 pub(crate) fn warn(function: &str, what: &str) {
     #[cfg(feature = "tracing")]
     tracing::warn!(target: "cached_aside", function, "{what}");
@@ -15,7 +16,7 @@ pub(crate) fn warn(function: &str, what: &str) {
     line(format_args!("`{function}`: {what}"));
 }
 
-/// One line on stderr, if that is still open: nothing fails because it is not.
+/// Writes one line to stderr. A failure, such as a closed stderr, is ignored.
 #[cfg(not(feature = "tracing"))]
 pub(crate) fn line(what: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "cached-aside: {what}");

@@ -1,6 +1,8 @@
-//! Bugs that the history checker must find. Without the feature `planted`, which is for that test only, there are none.
+//! Planted bugs that the history checker must find.
+//!
+//! The feature `planted` is for that test only. Without it there are none.
 
-/// Whether a bug is turned on: a constant without the feature.
+/// Returns whether a planted bug is turned on: a constant `false` without the feature.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! planted {
@@ -11,7 +13,7 @@ macro_rules! planted {
 
 pub(crate) use planted;
 
-/// Named by the environment variable `CACHED_ASIDE_PLANT`.
+/// Returns whether `CACHED_ASIDE_PLANT` in the environment names this bug.
 #[cfg(feature = "planted")]
 pub fn is_planted(name: &str) -> bool {
     use std::{env, sync::LazyLock};
@@ -20,7 +22,7 @@ pub fn is_planted(name: &str) -> bool {
     !PLANT.is_empty() && *PLANT == name
 }
 
-/// There are none.
+/// Returns `false`: without the feature there are no planted bugs.
 #[cfg(not(feature = "planted"))]
 #[inline]
 pub const fn is_planted(_: &str) -> bool {

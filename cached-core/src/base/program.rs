@@ -1,15 +1,19 @@
-//! What this program is called, for those that share a tier and were given no namespace.
+//! Default namespace, made from the name of the program, for caches that share a tier and have none
+//! configured.
 
 use std::{env, fmt::Write as _, path::Path};
 
-/// A namespace made of the name of the program: the name itself if it can be one. `None` if it cannot be found out.
+/// Returns a namespace made from the name of the program: the name itself if it is a valid one.
+///
+/// Returns `None` if the name is unknown.
 pub(crate) fn namespace() -> Option<String> {
     of_path(&env::current_exe().ok()?)
 }
 
 fn of_path(path: &Path) -> Option<String> {
     let name = path.file_name()?.as_encoded_bytes();
-    // What Linux says once the file was replaced, as by a deployment: processes from before and after it are one program.
+    // Linux appends this once the executable was replaced, as by a deployment. Processes from before and
+    // after are the same program.
     let name = name.strip_suffix(b" (deleted)").unwrap_or(name);
     let name = String::from_utf8_lossy(name);
     let stem = name.strip_suffix(".exe").unwrap_or(&name);
@@ -17,7 +21,7 @@ fn of_path(path: &Path) -> Option<String> {
     if stem.chars().all(fits) {
         return Some(stem.to_owned());
     }
-    // Two names that differ only in what is left out stay apart.
+    // The hash keeps names apart that differ only in characters which are replaced.
     let mut namespace: String = stem.chars().map(|c| if fits(c) { c } else { '-' }).collect();
     for byte in &blake3::hash(stem.as_bytes()).as_bytes()[..4] {
         let _ = write!(namespace, "{byte:02x}");

@@ -1,4 +1,4 @@
-//! The first of two futures.
+//! Races of two futures, and a timeout that needs no runtime.
 
 use std::{
     future::{Future, poll_fn},
@@ -9,13 +9,13 @@ use std::{
 
 use futures_timer::Delay;
 
-/// Which one was first.
+/// Output of the future that was first.
 pub(crate) enum Either<A, B> {
     Left(A),
     Right(B),
 }
 
-/// Waits for the first of two. The other one is dropped.
+/// Waits for the first of two futures, and drops the other one. `left` is polled first.
 pub(crate) async fn either<A, B>(
     left: impl Future<Output = A>,
     right: impl Future<Output = B>,
@@ -28,7 +28,9 @@ pub(crate) async fn either<A, B>(
     .await
 }
 
-/// `None` if it takes longer. Not the runtime's timer: there may be no runtime, or one that was built without.
+/// Awaits `future` for at most `limit`. Returns `None` if it takes longer.
+///
+/// The timer is not that of the runtime: there may be no runtime, or one that was built without a timer.
 pub(crate) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
     match either(future, Delay::new(limit)).await {
         Either::Left(value) => Some(value),

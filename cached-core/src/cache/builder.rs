@@ -1,4 +1,4 @@
-//! Settings of a cache, checked when it is built.
+//! The builder of a cache, which checks the settings when it builds.
 
 use std::{env, sync::Arc, time::Duration};
 
@@ -20,13 +20,13 @@ use crate::{
     value::{codec::Format, envelope::Limits},
 };
 
-/// The namespace of a cache that shares nothing.
+/// Namespace of a cache without a shared tier.
 const ALONE: &str = "cached-aside";
 
 const SHORTEST_LEASE: Duration = Duration::from_millis(10);
 const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Builds a [`Cache`].
+/// Builder of a [`Cache`].
 ///
 /// | setting | default |
 /// |---|---|
@@ -40,7 +40,7 @@ const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 /// | [`staleness_bound`](Self::staleness_bound) | 1 s |
 /// | [`outage_grace`](Self::outage_grace) | 30 s |
 /// | [`lease`](Self::lease) | 10 s |
-/// | [`on_event`](Self::on_event) | nobody |
+/// | [`on_event`](Self::on_event) | no observer |
 /// | [`mode`](Self::mode) | [`Mode::On`] |
 /// | `publish_metrics` (feature `metrics`) | never |
 #[derive(Debug)]
@@ -64,7 +64,7 @@ pub struct CacheBuilder {
 }
 
 impl Cache {
-    /// A builder with the defaults.
+    /// Returns a builder with the defaults.
     pub fn builder() -> CacheBuilder {
         CacheBuilder::new()
     }
@@ -91,74 +91,89 @@ impl CacheBuilder {
         }
     }
 
-    /// What all keys in the shared tier begin with, so that applications which share a Redis do not share entries.
-    /// Processes that are to share entries use the same one. It holds no white space and none of `: * ? [ ] \ { }`.
+    /// Sets the prefix of all keys in the shared tier.
     ///
-    /// Without one, a cache with a shared tier takes the name of the program, so that two programs do not read each other's
-    /// values by accident. Two programs of one application (`web`, `worker`) then do not share entries either, and two
-    /// applications whose programs have one name (`server`), or two stages of one, do: give them one.
+    /// Applications that share a Redis need different namespaces, or they share entries. Processes that are
+    /// to share entries need the same one. A namespace holds no white space and none of `: * ? [ ] \ { }`.
+    ///
+    /// The default, for a cache with a shared tier, is the name of the program, so that two programs do not
+    /// read each other's values by accident. Two programs of one application (`web`, `worker`) then do not
+    /// share entries either: give them the same namespace. Two applications with the same program name
+    /// (`server`), or two stages of one application, do share entries: give them different ones.
     pub fn namespace(self, namespace: impl Into<String>) -> Self {
         Self { namespace: Some(namespace.into()), ..self }
     }
 
-    /// The most bytes that the in-process tier may hold, as estimated from the values.
+    /// Limits the bytes of the in-process tier, as estimated from the values.
     ///
-    /// What has left the tier is held on to by a thread that had it at hand and does not call any more: a sixteenth of this for
-    /// each such thread, and half of it for all that have more. [`Stats::l1_retired_bytes`](crate::Stats) counts it.
+    /// A thread that makes no further calls keeps the entries in its thread cache, even after they have left
+    /// the tier. That is up to a sixteenth of this limit for each such thread. Threads that hold more keep up
+    /// to half of the limit together. [`Stats::l1_retired_bytes`](crate::Stats) counts these bytes.
     pub fn l1_max_bytes(self, bytes: u64) -> Self {
         Self { l1_max_bytes: bytes, ..self }
     }
 
-    /// The shared tier.
+    /// Sets the shared tier.
     pub fn tier(self, tier: impl Tier) -> Self {
         Self { tier: Some(Arc::new(tier)), ..self }
     }
 
-    /// How values are written for the shared tier.
+    /// Sets the encoding of values in the shared tier.
     pub fn codec(self, codec: Format) -> Self {
         Self { codec, ..self }
     }
 
-    /// What digests are made with.
+    /// Sets the hash function for the digests of keys.
     pub fn key_hasher(self, hasher: impl KeyHasher) -> Self {
         Self { key_hasher: Arc::new(hasher), ..self }
     }
 
-    /// The largest value that goes into or comes out of the shared tier, in bytes, before and after compression. A process that finds a
-    /// larger string there does not read it. [Large](crate::LARGE_VALUE) values may take another way than small ones.
+    /// Limits the size of a value in the shared tier, in bytes, before and after compression.
+    ///
+    /// A larger value is not stored there, and a larger string found there is not read.
+    /// [Large](crate::LARGE_VALUE) values may be transferred separately from small ones.
     pub fn max_value_bytes(self, bytes: usize) -> Self {
         Self { max_value_bytes: bytes, ..self }
     }
 
-    /// Compresses values of at least this many bytes for the shared tier. It needs the feature `compression`.
+    /// Compresses values of at least this many bytes for the shared tier.
+    ///
+    /// It needs the feature `compression`.
     pub fn compress_above(self, bytes: usize) -> Self {
         Self { compress_above: Some(bytes), ..self }
     }
 
-    /// How long after an invalidation a process may at most serve what it has in memory, even if messages are lost. As a
-    /// rule it is one network hop.
+    /// Bounds the time for which a process may serve a value from memory after its invalidation.
     ///
-    /// Whoever could have missed a message for so long asks the shared tier before it serves: one round trip, without the
-    /// value if that has not changed. Zero asks on every hit. It has no meaning without a shared tier.
+    /// The bound holds even if messages are lost. Usually the time is one network hop.
+    ///
+    /// A process that could have missed messages for longer than the bound checks an entry with the shared
+    /// tier before it serves it. The check is one round trip, without the value if that has not changed. Zero
+    /// checks on every hit. The setting has no effect without a shared tier.
     pub fn staleness_bound(self, bound: Duration) -> Self {
         Self { staleness_bound: bound, ..self }
     }
 
-    /// How much longer a process serves what it has in memory when it is known that the shared tier cannot be reached, so
-    /// that nobody can tell it anything. After that it loads anew, and keeps that for another grace. Zero is strict.
+    /// Extends the staleness bound while the shared tier is known to be unreachable.
+    ///
+    /// During such an outage no invalidation can arrive from other processes. After the bound and the grace,
+    /// a process loads the value again, and keeps it for another grace. Zero is strict.
     pub fn outage_grace(self, grace: Duration) -> Self {
         Self { outage_grace: grace, ..self }
     }
 
-    /// How long the right of a process to load a value for all lasts, unless it is renewed, as it is while the load goes on.
-    /// When a process dies in the middle, so long do others wait before one of them loads instead.
+    /// Sets the duration of a lease, which is the right of one process to load a value for all.
+    ///
+    /// A lease is renewed while the load goes on. If its process dies, other processes wait until the lease
+    /// ends before one of them loads instead.
     pub fn lease(self, lease: Duration) -> Self {
         Self { lease, ..self }
     }
 
-    /// Calls `observer` whenever something [happens](crate::Event), in the thread where it happens. It should return soon,
-    /// and its panics are ignored. It may be called more than once, for several observers. Without any, events cost
-    /// nothing.
+    /// Calls `observer` for each [event](crate::Event), in the thread in which it happens.
+    ///
+    /// The observer should return soon, and its panics are ignored. Call this again to add further observers.
+    /// Without any, events cost nothing.
     ///
     /// ```
     /// # extern crate cached_core as cached_aside;
@@ -181,41 +196,46 @@ impl CacheBuilder {
         self
     }
 
-    /// Which tiers take part at first. The environment can take away: see [`build`](Self::build).
+    /// Sets the tiers that take part at first.
+    ///
+    /// The environment can turn off more of them: see [`build`](Self::build).
     pub fn mode(self, mode: Mode) -> Self {
         Self { mode, ..self }
     }
 
-    /// Hands what was counted to the recorder of the `metrics` crate every so often, in a thread of its own that ends with
-    /// the cache. Zero is never. Needs the feature `metrics`; see [`export_metrics`](Cache::export_metrics).
+    /// Exports the metrics to the recorder of the `metrics` crate at this interval. Zero is never.
+    ///
+    /// A thread of its own does it, and ends with the cache. Needs the feature `metrics`; see
+    /// [`export_metrics`](Cache::export_metrics).
     #[cfg(feature = "metrics")]
     pub fn publish_metrics(self, every: Duration) -> Self {
         Self { publish_every: Some(every).filter(|every| !every.is_zero()), ..self }
     }
 
-    /// Where the time comes from.
+    /// Sets the source of time.
     pub fn clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
     }
 
-    /// Builds the cache. It connects to nothing and needs no runtime.
+    /// Builds the cache. It opens no connection and needs no runtime.
     ///
-    /// The environment variable `CACHED_ASIDE` overrules [`mode`](Self::mode): `off` turns caching off, `local`
-    /// leaves the shared tier out, `on` (or empty) changes nothing.
+    /// The environment variable `CACHED_ASIDE` overrules [`mode`](Self::mode): `off` turns caching off,
+    /// `local` leaves the shared tier out, `on` (or empty) changes nothing.
     ///
     /// # Errors
-    /// [`is_config`](Error::is_config) for an empty or malformed namespace, a size of zero, compression without the
-    /// feature, or a `CACHED_ASIDE` that is none of these words.
+    /// [`is_config`](Error::is_config) for an empty or malformed namespace, a size of zero, compression
+    /// without the feature, or an unknown value of `CACHED_ASIDE`.
     pub fn build(self) -> Result<Cache, Error> {
         let namespace = self.check()?;
         let mode = mode_of_environment(self.mode)?;
         Ok(self.assemble(namespace, mode))
     }
 
-    /// As [`build`](Self::build) where there is no caller to return an error to: what is wrong is said on stderr. Without a
-    /// shared tier, the default then takes its place. With one, and if `CACHED_ASIDE` is no word that is known, caching is
-    /// [off](Mode::Off): a cache of its own beside the shared one would hear of no invalidation, and none of its own
-    /// would be heard.
+    /// Builds the cache like [`build`](Self::build), and reports an error on stderr instead of returning it.
+    ///
+    /// Without a shared tier, a cache with the default settings then replaces it. With a shared tier, or if
+    /// the value of `CACHED_ASIDE` is unknown, caching is [off](Mode::Off). A local cache in place of the
+    /// shared one would receive no invalidations, and would send none.
     pub fn build_or_warn(self) -> Cache {
         let mode = mode_of_environment(self.mode).unwrap_or_else(|error| off(&error));
         match self.check() {
@@ -231,7 +251,7 @@ impl CacheBuilder {
         }
     }
 
-    /// The namespace, if all is as it can be.
+    /// Checks all settings, and returns the namespace.
     fn check(&self) -> Result<String, Error> {
         let namespace = match &self.namespace {
             Some(namespace) => namespace.clone(),
@@ -308,12 +328,12 @@ fn mode_of_environment(mode: Mode) -> Result<Mode, Error> {
     }
 }
 
-/// A namespace stands before a `:` and in patterns.
+/// Checks a namespace, which is followed by a `:` in keys and occurs in patterns.
 fn check_namespace(namespace: &str) -> Result<(), Error> {
     if namespace.is_empty() {
         return Err(Error::config("the namespace is empty"));
     }
-    // A `:` would let `a:b` with the prefix `c` and `a` with the prefix `b:c` meet.
+    // A `:` would give the namespace `a:b` with prefix `c`, and `a` with prefix `b:c`, the same keys.
     if namespace.chars().any(|c| c.is_whitespace() || c.is_control() || ":*?[]\\{}".contains(c)) {
         return Err(Error::config("the namespace holds white space or one of `: * ? [ ] \\ { }`"));
     }

@@ -7,30 +7,37 @@ use std::{
 
 use crate::{base::race::within, cache::Cache, tier::Tier};
 
-/// How long a close waits that was given no limit.
+/// Limit of a close without an explicit one.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often it is looked whether all loads are over.
+/// Interval between checks for loads under way.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// How long it takes at most to give the leases back, and then to take leave.
+/// Limit for releasing the leases, and again for closing the shared tier.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 impl Cache {
-    /// As [`close_within`](Self::close_within), with ten seconds.
+    /// Closes the cache like [`close_within`](Self::close_within), with a limit of ten seconds.
     pub async fn close(&self) -> bool {
         self.close_within(PATIENCE).await
     }
 
-    /// Takes leave of the processes that share the tier: a program awaits it before it exits, when it begins no further calls.
+    /// Closes the cache: await this before the program exits, when no further calls begin.
     ///
-    /// Waits until the loads under way are over and what they found has reached the shared tier, but no longer than `patience`.
-    /// Then the cache is off, for every handle and for ever: functions run as if they had no attribute. The leases of loads that
-    /// still go on are given back, so that processes that wait for them go on at once; the others need not wait for this
-    /// process any more when they [confirm](crate::Invalidation::confirmed); and the connection is closed. This takes another two
-    /// seconds at most. Invalidations return `NotPropagated` from then on.
+    /// The close takes these steps:
     ///
-    /// Returns whether everything was over in time.
+    /// 1. It waits until the loads under way are over and their values have reached the shared tier, for
+    ///    at most `patience`.
+    /// 2. It turns the cache off, for every handle and for ever: functions run as if they had no
+    ///    attribute.
+    /// 3. It releases the leases of loads that still go on, so that processes which wait for them go on at
+    ///    once.
+    /// 4. It leaves the register of the shared tier and closes the connection. Other processes then need
+    ///    not wait for this one when they [confirm](crate::Invalidation::confirmed).
+    ///
+    /// Steps 3 and 4 take at most two seconds. Afterwards, invalidations return `NotPropagated`.
+    ///
+    /// Returns whether all loads and stores were over in time.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cached_core::Error> {
@@ -46,7 +53,7 @@ impl Cache {
     pub async fn close_within(&self, patience: Duration) -> bool {
         let began = Instant::now();
         let left = || patience.saturating_sub(began.elapsed());
-        // A load that ends hands its value over, and then is a job in the background.
+        // A load that ends stores its value, as a background job that the flush waits for.
         while self.flights().len() > 0 && !left().is_zero() {
             within(PAUSE.min(left()), pending::<()>()).await;
         }
@@ -54,7 +61,7 @@ impl Cache {
         self.turn_off();
         let leaving = &self.shared().leaving;
         leaving.send_replace(true);
-        // Each lease that is renewed listens to it, until it was given back.
+        // Each task that holds a lease keeps a receiver of this channel until the lease is released.
         within(GOODBYE, leaving.closed()).await;
         within(GOODBYE, self.shared().tier.close()).await;
         is_over

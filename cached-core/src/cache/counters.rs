@@ -16,15 +16,19 @@ use crate::{
 };
 
 impl Cache {
-    /// Adds `by` to the counter of `key` under `prefix`, which starts at 0, and returns the sum. With a `ttl` the
-    /// counter vanishes that long after it came into being, however often it is added to: the number of attempts in a
-    /// window is one line.
+    /// Adds `by` to the counter of `key` under `prefix`, which starts at 0, and returns the sum.
     ///
-    /// With a shared tier the counter is there, one for all processes, and costs one round trip; without, or while it takes no
-    /// part, it is in this process. A counter and a value must not share a prefix. [`reset_counter`](Self::reset_counter)
-    /// resets one; [`clear`](Self::clear) resets all, and [`invalidate_pattern`](Self::invalidate_pattern) those whose names
-    /// match: the prefix, a `:` and a digest of the key, so that `"logins:*"` is about all of a prefix and no pattern is about
-    /// one of them. Adding 0 reads a counter.
+    /// With a `ttl`, the counter expires that long after its creation, and further additions do not extend
+    /// it. So counting attempts in a window takes one line. Adding 0 reads a counter.
+    ///
+    /// With a shared tier, the counter is kept there, is shared by all processes and costs one round trip.
+    /// Without one, or while the tier takes no part, the counter is kept in this process. A counter and a
+    /// value must not share a prefix.
+    ///
+    /// [`reset_counter`](Self::reset_counter) resets one counter, [`clear`](Self::clear) all of them, and
+    /// [`invalidate_pattern`](Self::invalidate_pattern) those with a matching name. The name is the prefix, a
+    /// `:` and a digest of the key. So `"logins:*"` matches all counters of a prefix, and no pattern selects
+    /// a single one.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cached_core::Error> {
@@ -38,8 +42,9 @@ impl Cache {
     /// ```
     ///
     /// # Errors
-    /// [`is_key`](Error::is_key) for a key that cannot be one, [`is_config`](Error::is_config) for a `ttl` of zero, and
-    /// [`is_tier`](Error::is_tier) if the shared tier did not answer: it may or may not have counted.
+    /// [`is_key`](Error::is_key) for a key that cannot be one, [`is_config`](Error::is_config) for a `ttl` of
+    /// zero, and [`is_tier`](Error::is_tier) if the shared tier did not answer: it may or may not have
+    /// counted.
     pub async fn incr<K: Serialize + ?Sized>(
         &self,
         prefix: &'static str,
@@ -57,7 +62,7 @@ impl Cache {
         Ok(self.shared().tier.incr(&name, by, ttl).await?)
     }
 
-    /// Lets one counter begin at 0 again, with the ttl that is then given, when it is awaited.
+    /// Resets one counter to 0 when awaited. The next addition sets its ttl anew.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cached_core::Error> {
@@ -69,13 +74,13 @@ impl Cache {
     /// ```
     ///
     /// # Errors
-    /// Those of an [`Invalidation`]. After [`is_not_propagated`](Error::is_not_propagated) it is reset when the shared tier can
-    /// be told, with what was added until then.
+    /// Those of an [`Invalidation`]. After [`is_not_propagated`](Error::is_not_propagated), the counter is
+    /// reset as soon as the shared tier can be reached. Additions made until then are lost with it.
     pub fn reset_counter<K: Serialize + ?Sized>(&self, prefix: &'static str, key: &K) -> Invalidation {
         Invalidation::new(self.clone(), self.counter(prefix, key).map(Target::Counter))
     }
 
-    /// The name of a counter.
+    /// Returns the name of a counter.
     fn counter<K: Serialize + ?Sized>(&self, prefix: &'static str, key: &K) -> Result<String, Error> {
         let (site, part) = (FunctionSpec::prefix(prefix), Part(key));
         let key = with_identity(&site, &part, |key| key.owned())?;

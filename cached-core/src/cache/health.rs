@@ -1,4 +1,4 @@
-//! How a cache is at this moment.
+//! Health of a cache, for health checks and operators.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use crate::{
     tier::{Tier, health::TierHealth},
 };
 
-/// How a cache is at this moment, for a health check or a page for operators. More fields may come.
+/// Health of a cache, for a health check or a page for operators. More fields may come.
 ///
 /// ```
 /// # extern crate cached_core as cached_aside;
@@ -19,33 +19,37 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Health {
-    /// Which tiers take part.
+    /// Tiers that take part.
     pub mode: Mode,
-    /// The shared tier's own word; `None` if there is no shared tier.
+    /// Health of the shared tier, as the tier reports it; `None` without a shared tier.
     pub tier: Option<TierHealth>,
-    /// Whether it is worth asking the shared tier now: reads and fills pass it by otherwise. `false` if there is none.
+    /// True if the shared tier is worth asking now; otherwise, or without one, reads and fills skip it.
     pub is_tier_ready: bool,
     /// Loads under way.
     pub in_flight: u64,
     /// Calls that wait for the load of another call of this process.
     pub waiting: u64,
-    /// Invalidations that the shared tier has still to be told of.
+    /// Invalidations that the shared tier has not received yet.
     pub pending_invalidations: u64,
-    /// What goes on after callers were answered, such as values on their way to the shared tier.
+    /// Jobs that go on after callers were answered, such as storing values in the shared tier.
     pub background_jobs: u64,
     /// Entries in the in-process tier.
     pub l1_entries: u64,
-    /// Their estimated bytes.
+    /// Estimated bytes of these entries.
     pub l1_bytes: u64,
-    /// Prefixes and templates, with `{}` for each placeholder, that more than one function of this process has, without a `schema` that
-    /// says so. They never serve each other's values, but displace them in the shared tier.
+    /// Prefixes and templates that several functions of this process use without the same `schema`.
+    ///
+    /// Placeholders are written as `{}`. The functions never serve each other's values, but displace them in
+    /// the shared tier.
     pub clashes: Vec<String>,
 }
 
 impl Health {
-    /// Whether every tier that there is takes part and can be reached, as far as it was tried, and knows of all invalidations, and
-    /// no two functions displace each other's values. If not, calls still work: an operator should look, and the process need not be
-    /// taken out of service.
+    /// Returns whether the cache works in full and no function displaces values of another one.
+    ///
+    /// In full means: every tier takes part, the shared tier can be reached as far as that was tried, and it
+    /// has received all invalidations. If this is `false`, calls still work. An operator should look, and the
+    /// process need not be taken out of service.
     pub fn is_well(&self) -> bool {
         let is_reachable = self.tier.as_ref().is_none_or(|tier| tier.state.is_well());
         let is_asked = self.is_tier_ready || self.tier.is_none();
@@ -55,7 +59,7 @@ impl Health {
 }
 
 impl Cache {
-    /// How the cache is now. It asks nobody and returns at once.
+    /// Returns the current health. It sends no request and returns at once.
     pub fn health(&self) -> Health {
         let shared = self.shared();
         let (l1_entries, l1_bytes) = self.l1().usage();

@@ -1,4 +1,19 @@
-//! Invalidations: of an entry, of a tag, of what matches a pattern, of everything.
+//! Invalidations: of an entry, a tag, a counter, all names that match a pattern, or everything.
+//!
+//! An invalidation takes these steps, in this order:
+//!
+//! 1. In this process, it ends the epochs of the names, so that no entry or load from before is valid any
+//!    more. An entry that is invalidated by its key is also removed from L1, and its flight superseded.
+//!    Entries of a tag or a pattern are freed later, by `reap`.
+//! 2. It deletes the keys, and the generations of tags, in the shared tier. This rejects the fills of
+//!    older loads there, and notifies other processes.
+//! 3. If the shared tier fails, the invalidation goes to the outbox (`coherence::outbox`). From then on
+//!    this process does not read the names from the tier, and `l2::replay` sends the invalidation again.
+//! 4. It repeats step 1. Between the steps, another call may have read the old value, and a tier sends no
+//!    push for a change by the process itself.
+//! 5. With `confirmed`, and if step 2 succeeded, it waits at the barrier of the shared tier.
+//!
+//! Steps 2 to 5 run in a task of their own, so that a caller that goes away does not stop them half-way.
 
 use std::{
     fmt,
@@ -22,11 +37,13 @@ use crate::{
     tier::Tier,
 };
 
-/// An invalidation, not made yet: await it.
+/// An invalidation, which starts when it is awaited.
 ///
-/// When it is done, no load that began before it is kept by any tier of any process. Other processes stop to serve what
-/// they have in memory within one network hop as a rule, and within the
-/// [bound](crate::CacheBuilder::staleness_bound) in any case.
+/// When it completes, no tier of any process keeps the value of a load that began before. Other processes
+/// usually stop serving old values from memory within one network hop, and in any case within the
+/// [staleness bound](crate::CacheBuilder::staleness_bound).
+///
+/// An invalidation that is dropped after its first poll goes on to its end in the background.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cached_core::Error> {
@@ -37,16 +54,15 @@ use crate::{
 /// ```
 ///
 /// # Errors
-/// [`is_key`](Error::is_key) if an argument cannot be part of a key (then nothing was ever cached for it).
-/// [`is_not_propagated`](Error::is_not_propagated) if the shared tier could not be told: it holds in this process, and the
-/// tier is told as soon as it can be. [`is_not_confirmed`](Error::is_not_confirmed), after
-/// [`confirmed`](Self::confirmed), if that could not be found out.
-///
-/// It goes on to its end in the background when it is dropped after its first poll.
+/// [`is_key`](Error::is_key) if an argument cannot be part of a key (then no value was ever cached for it).
+/// [`is_not_propagated`](Error::is_not_propagated) if the shared tier could not be reached: the invalidation
+/// holds in this process, and is sent again as soon as possible.
+/// [`is_not_confirmed`](Error::is_not_confirmed), after [`confirmed`](Self::confirmed), if the confirmation
+/// failed.
 #[must_use = "an invalidation does nothing until it is awaited"]
 pub struct Invalidation {
     plan: Plan,
-    /// From the first poll on.
+    /// Future of the work; set at the first poll.
     work: Option<Work>,
 }
 
@@ -54,21 +70,21 @@ type Work = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 #[derive(Default)]
 struct Plan {
-    /// By cache.
+    /// Targets, grouped by cache.
     groups: Vec<(Cache, Vec<Target>)>,
     error: Option<Error>,
     is_confirmed: bool,
 }
 
-/// What is invalid.
+/// Target of an invalidation.
 #[derive(Clone)]
 pub(crate) enum Target {
     Entry(FunctionSpec, Box<EntryKey>),
-    /// The key of a tag.
+    /// A tag, by its key.
     Tag(String),
-    /// The name of a counter.
+    /// A counter, by its name.
     Counter(String),
-    /// Names that match.
+    /// All names that match this pattern.
     Matching(String),
 }
 
@@ -85,16 +101,18 @@ impl Invalidation {
         Self { plan: Plan::default(), work: None }
     }
 
-    /// Ends only when every process that is alive has dropped what it had in memory, or has lost the right to serve it.
+    /// Waits until every live process has handled the invalidation.
     ///
-    /// That takes a few round trips as a rule. A process that vanished without a word is waited for until its right to
-    /// serve has ended: the bound and the [grace](crate::CacheBuilder::outage_grace) after it was last heard of.
+    /// A process that may not serve from memory any more counts as one that has handled it. The wait usually
+    /// takes a few round trips. A process that vanished without signing off is waited for until it may not
+    /// serve any more: for the bound and the [grace](crate::CacheBuilder::outage_grace) after its last sign
+    /// of life.
     pub fn confirmed(mut self) -> Self {
         self.plan.is_confirmed = true;
         self
     }
 
-    /// Both, in one go if they are of one cache.
+    /// Combines two invalidations. Those of the same cache are sent together.
     pub fn and(mut self, other: Self) -> Self {
         for (cache, targets) in other.plan.groups {
             match self.plan.groups.iter_mut().find(|(known, _)| known.is_same(&cache)) {
@@ -107,8 +125,10 @@ impl Invalidation {
         self
     }
 
-    /// Begins now, and goes on in the background, as one that could not be told at once: until it is told, this process
-    /// does not read what it is about.
+    /// Invalidates in this process at once, and in the shared tier in the background.
+    ///
+    /// The shared tier is notified through the outbox, as after a failed attempt. Until it has the
+    /// invalidation, this process does not read the names from it.
     pub fn spawn(self) {
         for (cache, targets) in self.plan.groups {
             cache.note_invalidations(&targets);
@@ -118,7 +138,7 @@ impl Invalidation {
     }
 }
 
-/// The function, if it is about one.
+/// Returns the template of the function if the only target is one entry, otherwise an empty string.
 fn function_of(targets: &[Target]) -> &'static str {
     match targets {
         [Target::Entry(site, _)] => site.template(),
@@ -133,7 +153,7 @@ impl Plan {
             cache.evict(targets);
         }
         let mut result = error.map_or(Ok(()), Err);
-        // All begin now, so that none is forgotten when the caller goes away while another one is told.
+        // All caches start now: if the caller goes away during one, the others are not forgotten.
         let telling: Vec<_> =
             groups.into_iter().map(|(cache, targets)| cache.tell_to_the_end(targets, is_confirmed)).collect();
         for told in telling {
@@ -154,7 +174,7 @@ impl Future for Invalidation {
 
 impl fmt::Debug for Invalidation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Names hold arguments.
+        // Names hold arguments of calls.
         let targets: usize = self.plan.groups.iter().map(|(_, targets)| targets.len()).sum();
         f.debug_struct("Invalidation")
             .field("targets", &targets)
@@ -164,31 +184,35 @@ impl fmt::Debug for Invalidation {
 }
 
 impl Cache {
-    /// Invalidates every entry that has this tag, however many there are, in one round trip.
+    /// Invalidates every entry with this tag, in one round trip, independent of their number.
     ///
-    /// `template` is the tag as in `tags = [".."]`, with a `{}` for each of `parts`, which are written as placeholders are. A
-    /// string has one name whatever type it has, and so has a number; a number and a string that reads as one, `7` and
-    /// `"7"`, are different parts.
+    /// `template` is the tag as in `tags = [".."]`, with a `{}` for each of `parts`, which are written as
+    /// placeholders are. A string has the same form in all string types, and a number in all number types. A
+    /// number and a string with the same digits, `7` and `"7"`, are different parts.
     ///
-    /// It ends in [`is_key`](Error::is_key) if the template is not one, or has another number of `{}`.
+    /// It ends in [`is_key`](Error::is_key) if the template is not valid, or has another number of `{}`.
     pub fn invalidate_tag(&self, template: &str, parts: &[&(dyn KeyPart + Sync)]) -> Invalidation {
         self.tagged(self.filled_in(template, parts, false))
     }
 
-    /// Invalidates every entry whose name matches: `*` in the template stands for any characters, and no part can bring
-    /// one. `"analytics:{}:*"` is about all that begins so. Where a function has a prefix without arguments, and of a keyspace and a
-    /// counter, a digest follows the prefix: `"syllabus:*"` is about all of them, and no pattern about one.
+    /// Invalidates every entry with a name that matches a pattern.
     ///
-    /// It looks at every key that the shared tier has, in steps: prefer a tag where there are many. Equal patterns that are
-    /// invalidated while one of them is looked for share the next look. [Counters](Self::incr) whose names match are reset as
-    /// well.
+    /// A `*` in the template stands for any characters, and a `*` in a part is no wildcard.
+    /// `"analytics:{}:*"` matches all names with that beginning. For a function with a prefix instead of a
+    /// template, a keyspace and a counter, the name is the prefix and a digest. So `"syllabus:*"` matches all
+    /// of their names, and no pattern selects a single one.
+    ///
+    /// The shared tier examines all of its keys, in steps: prefer a tag where there are many keys. Calls with
+    /// an equal pattern that arrive during a scan share the next one. [Counters](Self::incr) with a matching
+    /// name are reset as well.
     pub fn invalidate_pattern(&self, template: &str, parts: &[&(dyn KeyPart + Sync)]) -> Invalidation {
         self.matching(self.filled_in(template, parts, true))
     }
 
-    /// Invalidates everything that has the namespace of this cache, in every tier and process. It looks at every key that
-    /// the shared tier has, in steps. Counters of [`incr`](Self::incr) are reset as well, and the memory of the in-process tier
-    /// is free when this returns.
+    /// Invalidates everything in the namespace of this cache, in every tier and process.
+    ///
+    /// The shared tier examines all of its keys, in steps. Counters of [`incr`](Self::incr) are reset as
+    /// well. The in-process tier is empty when the invalidation completes.
     pub fn clear(&self) -> Invalidation {
         Invalidation::new(self.clone(), Ok(Target::Matching(self.shared().everything())))
     }
@@ -224,7 +248,7 @@ impl Cache {
 
     fn matching(&self, pattern: Result<String, Error>) -> Invalidation {
         let target = pattern.and_then(|pattern| {
-            // Redis would read them as more than themselves.
+            // Redis would interpret these characters.
             match pattern.find(['?', '[', ']', '\\']) {
                 Some(_) => Err(Error::key("a pattern knows `*` only, and none of `? [ ] \\`")),
                 None => Ok(Target::Matching(format!("{}:{pattern}", self.shared().namespace))),
@@ -233,7 +257,9 @@ impl Cache {
         Invalidation::new(self.clone(), target)
     }
 
-    /// In this process: from now on nothing of it is served, and no load that has begun is kept.
+    /// Invalidates the targets in this process.
+    ///
+    /// From now on, none of their entries is served, and no load under way is kept.
     fn evict(&self, targets: &[Target]) {
         if planted!("own-entry-kept") {
             return;
@@ -242,8 +268,8 @@ impl Cache {
         for target in targets {
             match target {
                 Target::Entry(_, entry) => {
-                    // The mark first: who looks into L1 after that finds nothing to stand on. Loads of other functions may stand on
-                    // the name as well.
+                    // The epochs end first: an entry that is read from L1 after that is not valid. Loads of
+                    // other functions may depend on these epochs as well.
                     marks.end(&entry.name.text);
                     marks.end(&own_mark_name(&entry.name.text));
                     self.flights().supersede(&entry.key, || self.l1().remove(&entry.key));
@@ -257,7 +283,7 @@ impl Cache {
                     marks.end_matching(pattern);
                     self.local_counters().remove_matching(pattern);
                     if *pattern == self.shared().everything() {
-                        // Nothing of it is served any more, so nothing has to be looked at to free it.
+                        // No entry is valid any more, so L1 can be freed without checking each of them.
                         self.clear_local();
                     }
                 }
@@ -268,12 +294,15 @@ impl Cache {
         }
     }
 
-    /// In a task of its own where there is one: it must not end half-way because its caller goes away.
+    /// Runs the steps for one cache to their end, in a task of its own if there is a runtime.
+    ///
+    /// Otherwise a caller that goes away would stop them half-way.
     fn tell_to_the_end(self, targets: Vec<Target>, is_confirmed: bool) -> Work {
-        // What concerns this process only is over at once, so that a function which is not async may wait for it.
+        // An invalidation of this process alone completes at its first poll, so that a function which is not
+        // async may wait for it.
         let tells_others = is_confirmed || !self.words(&targets).is_empty();
         let (there, meant) = (self.clone(), targets.clone());
-        // Begun here, so that its span is a child of the caller's.
+        // The span is created here, so that it is a child of the caller's span.
         let mut step = TimedSpan::begin(Span::invalidate(function_of(&targets)), self.clock());
         let work = async move {
             let done = step.around(there.clone().carry_out(targets, is_confirmed)).await;
@@ -294,7 +323,7 @@ impl Cache {
                 let cache = self.clone();
                 Box::pin(async move {
                     task.await.unwrap_or_else(|_| {
-                        // Its runtime was shut down.
+                        // The runtime of the task was shut down.
                         cache.remember(&meant);
                         cache.evict(&meant);
                         Err(Error::not_propagated(TierError::Unavailable))
@@ -316,7 +345,7 @@ impl Cache {
         Ok(())
     }
 
-    /// Tells the shared tier. What it could not be told is told again later.
+    /// Sends the invalidation to the shared tier, and queues it for another attempt if that fails.
     async fn tell(&self, targets: &[Target]) -> Result<(), TierError> {
         self.note_invalidations(targets);
         let told = self.tell_tier(targets).await;
@@ -324,7 +353,8 @@ impl Cache {
             self.count_untold(targets);
             self.remember(targets);
         }
-        // What was read of the tier before it knew must not stay, and one hears nothing of one's own words.
+        // Values that were read from the tier before it had the invalidation must not stay, and a tier sends
+        // no push for the process's own changes.
         self.evict(targets);
         told
     }
@@ -361,7 +391,7 @@ impl Cache {
         Ok(())
     }
 
-    /// What the tier has to be told.
+    /// Returns the changes that the shared tier must receive.
     fn words(&self, targets: &[Target]) -> Vec<OutboxItem> {
         if !self.shared().exists {
             return Vec::new();
@@ -380,7 +410,9 @@ impl Cache {
         words
     }
 
-    /// Does not read from the tier what it does not know to be invalid, and tells it as soon as it can be told.
+    /// Adds the targets to the outbox, and starts to send it.
+    ///
+    /// Until the tier has the invalidation, the names are not read from it.
     fn remember(&self, targets: &[Target]) {
         for word in self.words(targets) {
             self.shared().pending.add(word, &self.shared().everything());
@@ -388,7 +420,7 @@ impl Cache {
         self.tell_again();
     }
 
-    /// The shared tier may have an outdated value of this entry: it is not read, but removed.
+    /// Queues the removal of a value that may be outdated in the shared tier, and is not read until then.
     pub(crate) fn forget_shared(&self, entry: Option<EntryKey>) {
         if let Some(entry) = entry.filter(|entry| entry.is_shared && self.shared().exists) {
             self.shared().pending.add(OutboxItem::Key(entry.name.text.clone()), &self.shared().everything());

@@ -1,4 +1,4 @@
-//! What a cache has counted, for the recorder of the `metrics` crate.
+//! Export of the counters of a cache to the recorder of the `metrics` crate.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -17,12 +17,14 @@ use crate::{
 };
 
 impl Cache {
-    /// Hands what was counted since the last time to the recorder of the `metrics` crate: the installed one, or the one of
-    /// this thread. [`publish_metrics`](crate::CacheBuilder::publish_metrics) does it from time to time.
+    /// Exports the counts since the last export to the recorder of the `metrics` crate.
     ///
-    /// The names are in [`METRICS`](crate::METRICS). Labels hold templates of functions and words of this crate, and the namespace where it
-    /// is about the whole cache. A count that has never been more than zero is not exported. Without a recorder, what was
-    /// counted until now is lost to a later one.
+    /// The recorder is the installed one, or the one of this thread.
+    /// [`publish_metrics`](crate::CacheBuilder::publish_metrics) exports at an interval.
+    ///
+    /// The names are in [`METRICS`](crate::METRICS). Labels hold templates of functions and fixed names of
+    /// this crate, and the namespace in metrics of the whole cache. A count that has never been more than
+    /// zero is not exported. If no recorder is installed, the counts so far are lost to a later one.
     ///
     /// ```
     /// # extern crate cached_core as cached_aside;
@@ -74,7 +76,9 @@ impl Cache {
     }
 }
 
-/// A recorder is the user's code: its panics do not end the thread.
+/// Exports once, and returns whether the cache is still alive.
+///
+/// A recorder is the user's code, so its panics are caught: they do not end the thread.
 fn export_if_alive(cache: &WeakCache) -> bool {
     let Some(cache) = cache.upgrade() else { return false };
     let _ = catch_unwind(AssertUnwindSafe(|| cache.export_metrics()));

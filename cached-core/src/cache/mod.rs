@@ -1,4 +1,12 @@
-//! The cache itself: the two tiers, the flights between them, and the switch.
+//! The cache: L1, L2, the flights between them, and the mode that turns tiers off.
+//!
+//! `Cache` is a handle to shared state, and offers the operations that concern the whole cache. The files of
+//! this room add groups of methods to it: `builder` and `close` (the life of a cache), `invalidation`,
+//! `counters`, `health`, `metrics`, and `reap` (frees the memory of invalidated entries).
+//!
+//! A hit takes one of two paths, `hit` and `look`. `hit` is the fast path of a plain call: the thread cache
+//! first, and then L1. `look` judges one entry of L1 in full: fresh, due, to be checked with L2, or absent.
+//! Everything after that is in `call`, where `call/mod.rs` has the order of the steps.
 
 pub(crate) mod builder;
 pub(crate) mod close;
@@ -42,13 +50,14 @@ use crate::{
     tier::{Attachment, Tier, cause::TierCause, feed::ChangeFeed},
 };
 
-/// An in-process tier, and a shared one behind it if there is any.
+/// A cache: an in-process tier, and a shared tier behind it if one is configured.
 ///
-/// A process that forks after it has used a cache must not use any in the child: the runtime and the timers of its threads are gone
-/// there, and both might draw the same names for their loads. Fork first, or start a new program.
+/// A process that forks after it has used a cache must not use any cache in the child. The runtime and the
+/// timers of its threads are gone there, and both processes might draw the same tokens for their loads. Fork
+/// first, or start a new program.
 ///
-/// Cloning is cheap and gives another handle to the same cache. Functions under `#[cached]` use the process default
-/// unless they name another one with `cache = …`.
+/// Cloning is cheap and gives another handle to the same cache. Functions under `#[cached]` use the process
+/// default unless they name another one with `cache = …`.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cached_core::Error> {
@@ -64,7 +73,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Cache(Arc<Inner>);
 
-/// It does not keep the cache.
+/// Handle that does not keep the cache alive.
 #[derive(Clone)]
 pub(crate) struct WeakCache(Weak<Inner>);
 
@@ -85,7 +94,7 @@ struct Inner {
     local_counters: LocalCounters,
     places: LoadPermits,
     mode: AtomicU8,
-    /// Nothing turns it on again.
+    /// True after a close, which is final.
     is_closed: AtomicBool,
 }
 
@@ -95,24 +104,26 @@ impl Drop for Inner {
     }
 }
 
-/// Which tiers take part.
+/// Selection of the tiers that take part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Mode {
-    /// All there are.
+    /// All tiers take part.
     #[default]
     On = 0,
-    /// The in-process tier only.
+    /// Only the in-process tier takes part.
     LocalOnly = 1,
-    /// None: functions run as if they had no attribute. Invalidations still reach every tier, so that nothing
-    /// outdated is served when the cache is turned on again.
+    /// No tier takes part: functions run as if they had no attribute.
+    ///
+    /// Invalidations still reach every tier, so that no outdated value is served when the cache is turned on
+    /// again.
     Off = 2,
 }
 
 static DEFAULT: OnceLock<Cache> = OnceLock::new();
 
-/// How long a flush waits that was given no limit.
+/// Limit of a flush without an explicit one.
 const LONGEST_FLUSH: Duration = Duration::from_secs(30);
 
 impl Cache {
@@ -147,35 +158,40 @@ impl Cache {
         }))
     }
 
-    /// Makes this the process default.
+    /// Makes this cache the process default.
+    ///
+    /// Call it before anything else in `main`.
     ///
     /// # Errors
-    /// [`is_installed`](Error::is_installed) if there is one, because it was set before or because a function was
-    /// called already and came to one by itself. Call it first thing in `main`.
+    /// [`is_installed`](Error::is_installed) if there is a default already: one that was installed before, or
+    /// one that an earlier call of a cached function has created.
     pub fn install(self) -> Result<(), Error> {
         DEFAULT.set(self).map_err(|_| Error::installed())
     }
 
-    /// The process default, made by `init` if there is none.
+    /// Returns the process default, which `init` creates if there is none.
     #[inline]
     pub fn default_or(init: fn() -> Self) -> &'static Self {
         DEFAULT.get_or_init(init)
     }
 
-    /// Turns tiers off and on again, from now on and for every handle. A cache that was [closed](Self::close) stays off.
+    /// Turns tiers off and on again, from now on and for every handle.
+    ///
+    /// A cache that was [closed](Self::close) stays off.
     pub fn set_mode(&self, mode: Mode) {
         let before = self.0.mode.swap(mode as u8, Ordering::SeqCst);
-        // Looked at after the swap: a close that turns the cache off at the same time comes later than that, or is seen here.
+        // The order is swap, then load. A concurrent close sets the flag first and the mode second. So either
+        // the flag is seen here, or the close sets its mode after this swap.
         if self.0.is_closed.load(Ordering::SeqCst) {
             return self.turn_off();
         }
-        // What was kept while the shared tier took no part was not watched.
+        // Entries that were stored while the shared tier took no part were not watched.
         if mode == Mode::On && before != mode as u8 {
             self.shared().marks.end_all();
         }
     }
 
-    /// Which tiers take part.
+    /// Returns the tiers that take part.
     #[inline]
     pub fn mode(&self) -> Mode {
         match self.0.mode.load(Ordering::Relaxed) {
@@ -185,7 +201,7 @@ impl Cache {
         }
     }
 
-    /// What happened so far, in total.
+    /// Returns the counters of the whole cache since it was built.
     pub fn stats(&self) -> Stats {
         let (l1_entries, l1_bytes) = self.0.l1.usage();
         Stats {
@@ -199,31 +215,36 @@ impl Cache {
         }
     }
 
-    /// What happened so far to each function, by name: of those that were called.
+    /// Returns the counters of each function that was called, sorted by name.
     pub fn stats_by_function(&self) -> Vec<FunctionStats> {
         self.0.functions.snapshots()
     }
 
-    /// Waits until the values loaded so far have reached the shared tier, or have failed to, but no longer than 30 seconds. A
-    /// program that is about to exit calls it, because values are handed over in the background;
-    /// or [`close`](Self::close), which also waits for loads.
+    /// Waits until the values loaded so far have reached the shared tier, or have failed to.
+    ///
+    /// The wait is limited to 30 seconds. Values are stored in the background, so call this before a program
+    /// exits, or call [`close`](Self::close), which also waits for loads.
     pub async fn flush(&self) {
         self.flush_within(LONGEST_FLUSH).await;
     }
 
-    /// As [`flush`](Self::flush), but no longer than `limit`; whether everything was handed over. It is not while the shared tier
-    /// hangs, nor what was loaded on a runtime that is not driven any more.
+    /// Waits like [`flush`](Self::flush), but for at most `limit`. Returns whether everything was handed
+    /// over.
+    ///
+    /// Values cannot be handed over while the shared tier hangs, or if they were loaded on a runtime that is
+    /// not driven any more.
     pub async fn flush_within(&self, limit: Duration) -> bool {
         self.0.shared.background.flush(limit).await
     }
 
-    /// Has the shared tier connect, and waits for the outcome of its first attempt, for no longer than the tier takes for one
-    /// (its connect timeout: 1 s by default for Redis). What is known already is said at once; without a shared tier there
-    /// is nothing to wait for.
+    /// Makes the shared tier connect, and waits for the outcome of its first attempt.
     ///
-    /// Calls wait for the first attempt by themselves, so a program need not call it. It is for those that want to know
-    /// at their start whether their configuration works. A tier that is connected may still work in part only:
-    /// [`health`](Self::health) says so.
+    /// The wait is no longer than the tier allows for one attempt (its connect timeout: 1 s by default for
+    /// Redis). If the outcome is known, or if there is no shared tier, it returns at once.
+    ///
+    /// Calls wait for the first attempt by themselves, so a program need not call this. It serves to check
+    /// the configuration at start. A tier that is connected may still work in part only: see
+    /// [`health`](Self::health).
     ///
     /// ```no_run
     /// # extern crate cached_core as cached_aside;
@@ -235,18 +256,21 @@ impl Cache {
     /// ```
     ///
     /// # Errors
-    /// Why there is no connection.
+    /// The cause for which there is no connection.
     pub async fn connected(&self) -> Result<(), TierCause> {
         self.shared().tier.connected().await
     }
 
-    /// Drops everything from the in-process tier of this cache. The shared tier keeps what it has.
+    /// Removes everything from the in-process tier of this cache. The shared tier keeps its values.
     pub fn clear_local(&self) {
         self.0.flights.supersede_all(|| self.0.l1.clear());
     }
 
-    /// What `take` makes of an entry that answers a plain call: the shortest way, for the common case. Everything else is for
-    /// [`look`](Self::look).
+    /// Applies `take` to the entry that answers a plain call, on the fast path for the common case.
+    ///
+    /// The thread cache is tried first: without a lock, and with an upper bound of the current time. If it
+    /// has no entry, or one that may be due or not valid, [`look`](Self::look) judges the entry in L1. Only a
+    /// fresh entry is a hit here; all other cases are left to the caller.
     #[allow(clippy::inline_always, reason = "what is known of the site then needs no look at it")]
     #[inline(always)]
     pub(crate) fn hit<T>(
@@ -281,7 +305,7 @@ impl Cache {
         Ok(out)
     }
 
-    /// An entry that this thread does not have at hand.
+    /// Looks up an entry that is not in the cache of this thread.
     #[inline(never)]
     fn look_far(&self, site: &FunctionSpec, parts: &dyn WriteKey) -> Result<Arc<Entry>, Absent> {
         match with_identity(site, parts, |key| self.look(site, key)) {
@@ -291,7 +315,9 @@ impl Cache {
         }
     }
 
-    /// Counts a hit of a plain call. It is the only one that is asked for speed: the entry knows its counter.
+    /// Counts a hit of a plain call.
+    ///
+    /// This is on the fast path, so the counter is reached through the entry and not by a look-up.
     #[allow(clippy::inline_always, reason = "a call would take longer than what it does")]
     #[inline(always)]
     fn note_hit(&self, kept: &Entry, began: Option<Nanos>, site: &FunctionSpec) {
@@ -301,7 +327,7 @@ impl Cache {
         }
     }
 
-    /// As [`note`](Self::note), and how long it took since it `began`.
+    /// Records the latency of a sampled hit, and notifies the observers.
     #[cold]
     fn note_hit_at_length(&self, kept: &Entry, began: Option<Nanos>, site: &FunctionSpec) {
         if let Some(began) = began {
@@ -312,7 +338,7 @@ impl Cache {
         }
     }
 
-    /// What the in-process tier has under a key.
+    /// Looks up a key in L1, and judges the entry.
     pub(crate) fn look(&self, site: &FunctionSpec, key: KeyRef<'_>) -> Looked {
         let now = self.clock().now();
         let Some(kept) = self.0.l1.get(site, key, now) else { return Looked::Nothing };
@@ -322,7 +348,7 @@ impl Cache {
         self.look_closer(kept, now, site)
     }
 
-    /// Whether an entry may be served now, as it is.
+    /// Returns whether an entry may be served now without a check, fresh or stale.
     pub(crate) fn may_serve(&self, site: &FunctionSpec, kept: &Entry) -> bool {
         let claim = &kept.claim;
         let (now, (bound, grace)) = (self.clock().now(), self.staleness().limits(site, claim));
@@ -331,7 +357,9 @@ impl Cache {
         stands && kept.slot.meta().is_usable(now)
     }
 
-    /// An entry that does not stand on what is known now.
+    /// Judges an entry that is not valid within the staleness bound.
+    ///
+    /// While L2 cannot be reached, the entry may still be served for the outage grace.
     #[cold]
     fn look_closer(&self, kept: Arc<Entry>, now: Nanos, site: &FunctionSpec) -> Looked {
         let (bound, grace) = self.staleness().limits(site, &kept.claim);
@@ -343,9 +371,12 @@ impl Cache {
         Looked::Suspect(kept)
     }
 
-    /// What a load stands on that is for this process only.
+    /// Returns the validity of a load that stores its value in this process only.
+    ///
+    /// If the entry is shared and L2 takes part, no change feed covers the value, so the validity lasts for
+    /// the staleness bound only. The epochs are taken before the mode is read: a later change of the mode
+    /// ends them.
     pub(crate) fn own_claim(&self, entry: &EntryKey) -> Validity {
-        // The marks come first: a change of the mode after that ends them.
         let claim = self.shared().home_claim(&entry.name.text, &entry.tags);
         let is_alone = !entry.is_shared || self.mode() != Mode::On;
         if is_alone { claim } else { Validity { line: ChangeFeed::silent(), ..claim } }
@@ -356,13 +387,15 @@ impl Cache {
         self.0.staleness
     }
 
-    /// Turns all tiers off, for ever.
+    /// Turns all tiers off for ever.
+    ///
+    /// The flag is set before the mode: see [`set_mode`](Self::set_mode).
     pub(crate) fn turn_off(&self) {
         self.0.is_closed.store(true, Ordering::SeqCst);
         self.0.mode.store(Mode::Off as u8, Ordering::SeqCst);
     }
 
-    /// As [`replay::tell_again`].
+    /// Resends queued invalidations: see [`replay::tell_again`].
     pub(crate) fn tell_again(&self) {
         replay::tell_again(self.shared());
     }
@@ -404,12 +437,12 @@ impl Cache {
         &self.0.functions
     }
 
-    /// What is known of the function of `site`.
+    /// Returns the metrics of the function described by `site`.
     pub(crate) fn function(&self, site: &FunctionSpec) -> &Arc<FunctionMetrics> {
         self.0.functions.of(site)
     }
 
-    /// Of what is about more than one function, or none.
+    /// Counts an event that concerns several functions, or none.
     pub(crate) fn count(&self, count: Count) {
         self.0.functions.others().add(count);
     }
@@ -418,7 +451,7 @@ impl Cache {
         self.function(site).add(count);
     }
 
-    /// Counts, and tells those who want to know.
+    /// Counts an event, and notifies the observers.
     pub(crate) fn note(&self, count: Count, site: &FunctionSpec, key: KeyRef<'_>) {
         self.count_of(site, count);
         if !self.0.observers.is_empty() {
@@ -426,7 +459,7 @@ impl Cache {
         }
     }
 
-    /// As [`note`](Self::note), of more than one key.
+    /// Counts an event of several keys, and notifies the observers.
     pub(crate) fn note_many(&self, count: Count) {
         self.count(count);
         if !self.0.observers.is_empty() {
@@ -441,7 +474,9 @@ impl Cache {
         }
     }
 
-    /// The key under its two faces.
+    /// Builds the key of an entry as both tiers know it.
+    ///
+    /// `schema` is called only if the entry goes to the shared tier.
     pub(crate) fn entry(
         &self,
         site: &FunctionSpec,
@@ -455,7 +490,7 @@ impl Cache {
         Ok(EntryKey { key, name: SharedKey { text, check, schema }, is_shared, tags: Vec::new() })
     }
 
-    /// The text that names the key in a shared tier, and the half of the digest that is not in it.
+    /// Returns the key's name in the shared tier, and the half of the digest that is not in the name.
     pub(crate) fn name(
         &self,
         site: &FunctionSpec,
@@ -470,17 +505,17 @@ impl Cache {
     }
 }
 
-/// There was no hit; and whether that is because the in-process tier has nothing.
+/// Outcome of a call without a fast hit: true if L1 has no entry under the key.
 #[derive(Clone, Copy)]
 pub(crate) struct Absent(pub(crate) bool);
 
-/// What the in-process tier has under a key.
+/// Result of a look-up in L1.
 pub(crate) enum Looked {
     /// A value that may be served, and its age.
     Fresh(Arc<Entry>, Duration),
-    /// One that is to be loaded again, and may be served until that is done.
+    /// A value that is to be loaded again, and may be served until then.
     Due(Arc<Entry>),
-    /// A value that has to be checked with the shared tier first.
+    /// A value that must be checked with the shared tier before it is served.
     Suspect(Arc<Entry>),
     Nothing,
 }
@@ -497,7 +532,7 @@ impl Looked {
     }
 }
 
-/// What a cache is made of.
+/// Parts from which the builder assembles a cache.
 pub(crate) struct CacheParts {
     pub(crate) l1: L1,
     pub(crate) shared: Shared,

@@ -1,8 +1,10 @@
 //! Freeing the memory of entries that this process has invalidated by a tag or a pattern.
 //!
-//! Such an invalidation ends a mark and does not look for the entries that stand on it. They are not served any more, but stay
-//! in memory until they are asked for or others come. So the ends of marks are counted, and when many entries may have fallen,
-//! all are looked at once, some at a time and beside the callers: each entry that falls pays for a bounded number of looks.
+//! Such an invalidation ends an epoch, and does not search for the entries under it. They are not served any
+//! more, but stay in memory until they are looked up or evicted. So the number of entries under ended epochs
+//! is counted. When it is large, a background task checks all entries of L1, some at a time and beside the
+//! callers. The threshold is a share of the entries, so each invalidated entry pays for a bounded number of
+//! checks (see `coherence::fallen`).
 
 use tokio::runtime::Handle;
 
@@ -12,11 +14,11 @@ use crate::{
     coherence::fallen::Reaping,
 };
 
-/// So many are looked at in a row.
+/// Number of entries that are checked before the task yields.
 const STEP: usize = 256;
 
 impl Cache {
-    /// Begins to look for what has fallen, if that is much, and unless that goes on already.
+    /// Starts the task that frees invalidated entries, if there are many and no such task is running.
     pub(crate) fn reap(&self) {
         let fallen = &self.shared().marks.fallen;
         let entries = || usize::try_from(self.l1().usage().0).unwrap_or(usize::MAX);

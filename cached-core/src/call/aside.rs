@@ -1,8 +1,11 @@
-//! Loads that are not async.
+//! Execution of function bodies that are not async.
 //!
-//! The path of a call is one future, and the load is polled in the middle of it. A function that calls itself would have all the
-//! frames of that path under each of its levels. So a load that is not async does not run where it is polled: there it is asked
-//! for, the path returns as if the load were waiting for something, and then the body runs on its caller's own stack.
+//! The path of a call is one future, which polls the load in its middle. If a synchronous body ran there,
+//! each level of a recursive function would have all the frames of that path below it. So the poll only
+//! requests the body, and the path returns as if the load were waiting. `drive` then runs the body on the
+//! caller's own stack, and polls the path again with the result.
+//!
+//! `api::function` calls `drive` for functions that are not async.
 
 use std::{
     cell::RefCell,
@@ -18,27 +21,28 @@ use pollster::block_on;
 
 use crate::{flight::Inside, telemetry::span::Entered};
 
-/// What stands for the body in the path of the call.
+/// Future that takes the place of the body in the path of a call.
 pub(crate) struct Aside<R>(Rc<RefCell<Turn<R>>>);
 
+/// Progress of the body.
 enum Turn<R> {
-    /// The path has not come to the load.
+    /// The path has not reached the load.
     Before,
-    /// The body is to run here.
+    /// The path has requested the body, which is to run in this place.
     Wanted(Place),
     Ended(thread::Result<R>),
-    /// The path has it.
+    /// The path has taken the result, or there is no body to run.
     Over,
 }
 
-/// What the load is inside of.
+/// Surroundings of the load: the enclosing loads, and the current span.
 struct Place {
     inside: Inside,
     span: Entered,
 }
 
 impl<R> Aside<R> {
-    /// For a call that loads nothing.
+    /// Creates the future for a call that never loads.
     pub(crate) fn never() -> Self {
         Self(Rc::new(RefCell::new(Turn::Over)))
     }
@@ -65,9 +69,10 @@ impl<R> Future for Aside<R> {
     }
 }
 
-/// Blocks until the call has ended, and runs `body` if and when the call comes to its load.
+/// Blocks until the call has ended, and runs `body` if the call reaches its load.
 ///
-/// What is on the stack while the body runs is this function's frame: everything else has returned.
+/// While the body runs, the stack holds the frame of this function only: all frames of the path have
+/// returned.
 pub(crate) fn drive<'a, R, T>(
     body: impl FnOnce() -> R,
     call: impl FnOnce(Aside<R>) -> Pin<Box<dyn Future<Output = T> + 'a>>,
@@ -84,11 +89,13 @@ pub(crate) fn drive<'a, R, T>(
     }
 }
 
+/// Reason why the first part of the call has returned.
 enum Next<T> {
     Ended(T),
     Body(Place),
 }
 
+/// Polls the call until it ends or requests its body.
 #[inline(never)]
 fn until_wanted<R, T>(mut call: Pin<&mut dyn Future<Output = T>>, turn: &RefCell<Turn<R>>) -> Next<T> {
     block_on(poll_fn(|cx| match call.as_mut().poll(cx) {
@@ -112,6 +119,7 @@ fn wait<T>(call: Pin<Box<dyn Future<Output = T> + '_>>) -> T {
 }
 
 impl Place {
+    /// Runs the body in these surroundings.
     fn run<R>(self, body: impl FnOnce() -> R) -> R {
         let Self { inside, span } = self;
         let _span = span.again();

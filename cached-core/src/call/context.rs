@@ -1,4 +1,7 @@
-//! One call at work: what it is about, and its questions to each tier.
+//! State of one call beyond the hit path, and its queries to each tier.
+//!
+//! The files `join`, `lead`, `renew`, `run` and `publish` add the steps of the call as methods of
+//! `CallContext`.
 
 use std::{
     future::Future,
@@ -33,18 +36,20 @@ use crate::{
     },
 };
 
-/// After a load in the place of a value that may still be served has failed, the next one waits for a tenth of the time for
-/// which it may be served, but not less and not more than this.
+/// Shortest and longest pause after a failed renewal.
+///
+/// The pause is a tenth of the time for which a stale value may be served, within these limits. The older
+/// value is served meanwhile, for as long as it may be.
 const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// One call at work.
+/// State of one call beyond the hit path.
 pub(crate) struct CallContext<R> {
     pub(crate) cache: Cache,
     pub(crate) site: FunctionSpec,
     pub(crate) entry: EntryKey,
     pub(crate) terms: Terms,
     pub(crate) shape: Arc<dyn ValuePolicy<R>>,
-    /// Of the shared tier.
+    /// Condition on values of L2: which of them are acceptable.
     pub(crate) wants: Acceptable,
 }
 
@@ -55,28 +60,29 @@ impl<R> Clone for CallContext<R> {
     }
 }
 
-/// What L1 has.
+/// Result of a look into L1.
 pub(crate) enum Local<R> {
     Hit(Arc<Entry>, Reply<R>),
-    /// A value that is to be loaded again, and may be served until that is done.
+    /// An entry that is due, and may be served until it has been loaded again.
     Due(Arc<Entry>),
-    /// A value that has to be checked with the shared tier before it is served.
+    /// An entry that must be checked with L2 before it is served, because its validity is not proven.
     Suspect(Arc<Entry>),
     Nothing,
 }
 
-/// What the shared tier has.
+/// Result of a query to L2.
 pub(crate) enum Asked<R> {
     Hit(FoundValue, Reply<R>),
+    /// An entry of L1 that may be served because L2 cannot be queried.
     Entry(Arc<Entry>, Reply<R>),
-    /// Nothing: load, on this.
+    /// No value: the call loads, with this right to store the result.
     FillRight(FillRight),
-    /// Nothing, and the load of another process that this call waited for has failed.
+    /// No value: the load of another process, for which this call waited, has failed with this error.
     Failed(Box<LoadedValue<R>>),
 }
 
 impl<R> CallContext<R> {
-    /// The turn of the load that `leader` leads.
+    /// Returns the turn of the leader's load under `max_loads`.
     pub(crate) fn turn(&self, leader: &Leader) -> LoadTurn {
         if self.site.load_cap().is_none() {
             return LoadTurn::at_once();
@@ -86,14 +92,16 @@ impl<R> CallContext<R> {
         self.cache.places().turn(&self.site, clock, leader.is_nested(), leader.wanted(), limit)
     }
 
-    /// The shared tier's word, if it takes part. A load that is to store its value has its turn by then.
+    /// Queries L2, if it takes part. Otherwise the value may be kept in this process only.
+    ///
+    /// A load that is to store its value in L2 has its turn when this returns.
     pub(crate) async fn ask(
         &self,
         leader: &Leader,
         suspect: Option<Arc<Entry>>,
         turn: &mut LoadTurn,
     ) -> Result<Asked<R>, Panic> {
-        // Of what could not be told outside of a runtime.
+        // Resend invalidations that were queued outside of a runtime.
         self.cache.tell_again();
         if self.asks_l2() {
             leader.watch(self.ask_l2(suspect, turn)).await
@@ -102,6 +110,7 @@ impl<R> CallContext<R> {
         }
     }
 
+    /// Looks into L1. A fresh entry that is older than the `max_age` of the call counts as absent.
     pub(crate) fn ask_l1(&self) -> Local<R> {
         if !self.terms.read {
             return Local::Nothing;
@@ -123,11 +132,12 @@ impl<R> CallContext<R> {
         }
     }
 
+    /// Returns whether L2 takes part in this call.
     pub(crate) fn asks_l2(&self) -> bool {
         self.entry.is_shared && self.terms.shared && self.cache.mode() == CacheMode::On
     }
 
-    /// Boxed, so that loads inside of loads do not add up on the stack.
+    /// Queries L2. The future is boxed, so that nested loads do not add up on the stack.
     fn ask_l2(
         &self,
         suspect: Option<Arc<Entry>>,
@@ -136,7 +146,7 @@ impl<R> CallContext<R> {
         Box::pin(self.seek_value_or_ground(suspect, turn))
     }
 
-    /// The value, or what a load stands on.
+    /// Returns the value, or the fill right of a load.
     async fn seek_value_or_ground(&self, suspect: Option<Arc<Entry>>, turn: &mut LoadTurn) -> Asked<R> {
         let seek = self.seek();
         let answer = if self.terms.read { seek.run(suspect, turn).await } else { seek.force(turn).await };
@@ -160,7 +170,7 @@ impl<R> CallContext<R> {
         }
     }
 
-    /// As a look only.
+    /// Looks for the value without a load: in a flight that is about to end, and in L2.
     pub(crate) async fn find(&self, suspect: Option<&Arc<Entry>>) -> Option<Reply<R>> {
         match self.find_landing().await {
             None => self.find_l2(suspect).await,
@@ -168,6 +178,7 @@ impl<R> CallContext<R> {
         }
     }
 
+    /// Looks for the value in L2, without a load and without a wait for one.
     pub(crate) async fn find_l2(&self, suspect: Option<&Arc<Entry>>) -> Option<Reply<R>> {
         if !self.terms.read || !self.asks_l2() {
             return None;
@@ -209,7 +220,7 @@ impl<R> CallContext<R> {
         Some(self.reply_at(found.at, Layer::L2, &*found.slot, value))
     }
 
-    /// With what is said of a value of a tier, fresh or not.
+    /// Counts a value of a tier as a hit, or as stale, and builds the reply.
     pub(crate) fn reply_from(&self, tier: Layer, slot: &dyn ErasedValue, value: R) -> Reply<R> {
         self.reply_at(self.cache.clock().now(), tier, slot, value)
     }
@@ -225,17 +236,19 @@ impl<R> CallContext<R> {
         Reply::new(value, CacheOutcome::Hit { tier, age })
     }
 
-    /// A value that is due, if it may still be served.
+    /// Returns the reply with a due entry, if the entry may still be served.
     pub(crate) fn spare(&self, kept: &Arc<Entry>) -> Option<Reply<R>> {
         if self.cache.may_serve(&self.site, kept) { self.reply_spare(kept) } else { None }
     }
 
+    /// Returns the reply with a due entry that may be served, unless `max_age` excludes it.
     pub(crate) fn reply_spare(&self, kept: &Arc<Entry>) -> Option<Reply<R>> {
         let age = kept.slot.meta().age(self.cache.clock().now());
         let value = self.fresh_enough(age)?.shape.restore(&*kept.slot)?;
         Some(self.reply_from(Layer::L1, &*kept.slot, value))
     }
 
+    /// Returns the reply with an entry that is served because L2 cannot be queried.
     fn hit_alone(&self, kept: &Entry) -> Option<Reply<R>> {
         let age = kept.slot.meta().age(self.cache.clock().now());
         let value = self.fresh_enough(age)?.shape.restore(&*kept.slot)?;
@@ -243,12 +256,12 @@ impl<R> CallContext<R> {
         Some(self.reply_from(Layer::L1, &*kept.slot, value))
     }
 
-    /// What a load stands on that is for this process only.
+    /// Returns the validity for a load that fills this process only.
     pub(crate) fn own_claim(&self) -> Validity {
         self.cache.own_claim(&self.entry)
     }
 
-    /// Ends a flight with a value of the shared tier.
+    /// Ends a flight with a value of L2, and stores it in L1 if its validity still holds.
     pub(crate) fn land_found(&self, leader: Leader, found: FoundValue) {
         let FoundValue { slot, claim, stamp, .. } = found;
         let (l1, key) = (self.cache.l1(), &self.entry.key);
@@ -260,11 +273,14 @@ impl<R> CallContext<R> {
         self.cache.note(count, &self.site, self.entry.key.as_ref());
     }
 
+    /// Returns `self` if a value of this age satisfies the call's `max_age`.
     pub(crate) fn fresh_enough(&self, age: Duration) -> Option<&Self> {
         self.terms.max_age.is_none_or(|max| age <= max).then_some(self)
     }
 
-    /// What a load returns when its turn has come, or what its callers are told if that or the load takes too long.
+    /// Waits for the turn, runs the load, and returns its result.
+    ///
+    /// If the turn or the load takes longer than `load_timeout`, the result is the timeout error instead.
     pub(crate) async fn in_turn(
         &self,
         turn: &mut LoadTurn,
@@ -281,14 +297,14 @@ impl<R> CallContext<R> {
         self.in_time(load).await
     }
 
-    /// What a caller is told that has waited for too long.
+    /// Returns the timeout error of the function and counts it; `None` without a `load_timeout`.
     pub(crate) fn too_late(&self) -> Option<R> {
         let out = self.shape.too_late()?;
         self.cache.count_of(&self.site, Count::LoadTimeout);
         Some(out)
     }
 
-    /// What the load returns, or what its callers are told if it takes too long.
+    /// Runs the load and returns its result. After `load_timeout`, drops it and returns the timeout error.
     pub(crate) async fn in_time(&self, load: impl Future<Output = R>) -> R {
         let mut load = pin!(load);
         let Some(limit) = self.shape.load_timeout() else { return load.await };
@@ -301,7 +317,7 @@ impl<R> CallContext<R> {
         }
     }
 
-    /// A load in the place of `kept` has failed.
+    /// Postpones the next renewal of `kept`, after a load in its place has failed.
     pub(crate) fn let_rest(&self, kept: &Entry) {
         let (shortest, longest) = REST;
         let rest = (self.shape.stale() / 10).clamp(shortest, longest);

@@ -1,8 +1,8 @@
-//! What one call may ask of the cache, and what it is told.
+//! Options for one call, and the outcome that it reports.
 
 use std::{marker::PhantomData, time::Duration};
 
-/// Directions for one call, given to `f::with`.
+/// Options for one call, passed to `f::with`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -20,25 +20,25 @@ pub struct CacheControl<M = MayLoad> {
     mode: PhantomData<M>,
 }
 
-/// The value is loaded when the cache does not have it. The default.
+/// Mode of a [`CacheControl`] that loads a missing value. The default.
 #[derive(Clone, Copy, Debug)]
 pub enum MayLoad {}
 
-/// The value is never loaded: see [`CacheControl::only_if_cached`].
+/// Mode of a [`CacheControl`] that never loads: see [`CacheControl::only_if_cached`].
 #[derive(Clone, Copy, Debug)]
 pub enum OnlyIfCached {}
 
-/// What a [`CacheControl`] says, whether or not it allows a load.
+/// Options of a [`CacheControl`], in either mode.
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "independent switches")]
 pub(crate) struct Terms {
-    /// The cache may answer.
+    /// The cache may answer the call.
     pub(crate) read: bool,
-    /// The cache may keep what was loaded.
+    /// The cache may store the loaded value.
     pub(crate) store: bool,
-    /// The shared tier takes part.
+    /// The shared tier takes part in the call.
     pub(crate) shared: bool,
-    /// The cache takes part.
+    /// The cache takes part in the call.
     pub(crate) on: bool,
     pub(crate) max_age: Option<Duration>,
     pub(crate) ttl: Option<Duration>,
@@ -55,51 +55,59 @@ impl CacheControl {
         Self { terms, mode: PhantomData }
     }
 
-    /// No directions: as a plain call.
+    /// Creates a control without options: the call behaves like a plain call.
     pub fn new() -> Self {
         Self::of(Terms::default())
     }
 
-    /// Loads in any case, and keeps the new value. It joins no load that began before.
+    /// Loads in any case, and stores the new value.
+    ///
+    /// The call does not join a load that began before it.
     pub fn no_cache() -> Self {
         Self::of(Terms { read: false, ..Terms::default() })
     }
 
-    /// Takes a cached value, but keeps nothing of a load, and shares it with nobody.
+    /// Accepts a cached value, but neither stores a loaded one nor shares it.
     pub fn no_store() -> Self {
         Self::of(Terms { store: false, ..Terms::default() })
     }
 
-    /// A value that was loaded longer ago than this counts as a miss.
+    /// Treats a value that was loaded longer ago than `age` as a miss.
     pub fn max_age(age: Duration) -> Self {
         Self::of(Terms { max_age: Some(age), ..Terms::default() })
     }
 
-    /// Keeps what is loaded for this long, instead of what the function says. Zero keeps nothing.
+    /// Stores a loaded value for `ttl`, instead of the ttl of the function.
+    ///
+    /// A `ttl` of zero stores nothing.
     pub fn ttl(ttl: Duration) -> Self {
         Self::of(Terms { ttl: Some(ttl), ..Terms::default() })
     }
 
-    /// Leaves the shared tier out of this call.
+    /// Excludes the shared tier from this call.
     pub fn local_only() -> Self {
         Self::of(Terms { shared: false, ..Terms::default() })
     }
 
-    /// Leaves the whole cache out of this call: the function runs as if it had no attribute.
+    /// Excludes the cache from this call.
+    ///
+    /// The function runs as if it had no attribute.
     pub fn off() -> Self {
         Self::of(Terms { on: false, ..Terms::default() })
     }
 }
 
 impl CacheControl<OnlyIfCached> {
-    /// Never loads: `f::with` then returns an `Option`, which is `None` when the value is in no tier.
+    /// Never loads a value.
+    ///
+    /// `f::with` then returns an `Option`, which is `None` if no tier has the value.
     pub fn only_if_cached() -> Self {
         Self { terms: Terms::default(), mode: PhantomData }
     }
 }
 
 impl<M: LoadRule> CacheControl<M> {
-    /// Both directions. Where they contradict each other, the stricter one holds.
+    /// Combines two controls. Where they conflict, the stricter option applies.
     pub fn and(self, other: CacheControl) -> Self {
         let (a, b) = (self.terms, other.terms);
         let terms = Terms {
@@ -124,9 +132,11 @@ impl Default for CacheControl {
     }
 }
 
-/// Whether a [`CacheControl`] allows a load. It cannot be implemented outside of this crate.
+/// Mode of a [`CacheControl`]: whether it allows a load.
+///
+/// The trait is sealed: it cannot be implemented outside of this crate.
 pub trait LoadRule: sealed::Sealed {
-    /// What a call returns under it.
+    /// Return type of a call in this mode.
     type Reply<R>;
 
     #[doc(hidden)]
@@ -166,12 +176,12 @@ impl LoadRule for OnlyIfCached {
     }
 }
 
-/// A value and how it came about.
+/// A value and its origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply<R> {
-    /// What the function returns.
+    /// Value that the function returns.
     pub value: R,
-    /// Where it came from.
+    /// Origin of the value.
     pub outcome: CacheOutcome,
 }
 
@@ -181,35 +191,38 @@ impl<R> Reply<R> {
     }
 }
 
-/// Where a value came from.
+/// Origin of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum CacheOutcome {
-    /// A tier had it.
+    /// A tier had the value.
     Hit {
-        /// Which one.
+        /// Tier that had the value.
         tier: Layer,
-        /// How long ago the value was loaded, in whichever process.
+        /// Time since the value was loaded, in this process or another.
         age: Duration,
     },
-    /// A tier had one that is not fresh any more: it is being loaded again, or that has failed (`stale`).
+    /// A tier had a value past its ttl, which `stale` allows to be served.
+    ///
+    /// Usually the value is being loaded again, or that load has failed.
     Stale {
-        /// Which one.
+        /// Tier that had the value.
         tier: Layer,
-        /// How long ago the value was loaded, in whichever process.
+        /// Time since the value was loaded, in this process or another.
         age: Duration,
     },
-    /// This call loaded it.
+    /// This call loaded the value.
     Miss,
-    /// Another call was loading it, and this one waited.
+    /// Another call was loading the value, and this call waited for it.
     Joined,
     /// The cache took no part: the function ran as if it had no attribute.
     Bypass(Reason),
 }
 
 impl CacheOutcome {
-    /// A short name that does not change, for labels: `hit_l1`, `hit_l2`, `stale_l1`, `stale_l2`, `miss`, `joined` or
-    /// `bypass`.
+    /// Returns a short and stable name, for labels.
+    ///
+    /// The name is `hit_l1`, `hit_l2`, `stale_l1`, `stale_l2`, `miss`, `joined` or `bypass`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Hit { tier: Layer::L1, .. } => "hit_l1",
@@ -222,29 +235,34 @@ impl CacheOutcome {
         }
     }
 
-    /// Whether a tier had the value.
+    /// Returns whether a tier had the value, fresh or stale.
     pub fn is_hit(&self) -> bool {
         matches!(self, Self::Hit { .. } | Self::Stale { .. })
     }
 }
 
-/// Which tier.
+/// Tier of a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Layer {
-    /// In this process.
+    /// The in-process tier.
     L1,
-    /// Shared.
+    /// The shared tier.
     L2,
 }
 
-/// Why the cache took no part in a call.
+/// Reason why the cache took no part in a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum Reason {
-    /// It is turned off: for this call, by [`Cache::set_mode`](crate::Cache::set_mode), or in the environment.
+    /// The cache is turned off.
+    ///
+    /// It is off for this call, by [`Cache::set_mode`](crate::Cache::set_mode), or in the environment.
     Off,
     /// An argument cannot be part of a key, such as a NaN.
     Key,
-    /// The call came from inside the load of the same key.
+    /// The call would have waited for a load that it is a part of.
+    ///
+    /// It came from inside the load of the same key, or would have closed a cycle of loads that wait for each
+    /// other.
     Recursion,
 }

@@ -1,4 +1,7 @@
-//! Where a load may store its value.
+//! The fill right: where a load may store its value.
+//!
+//! The right is decided before the load begins, and carries the validity from that time. `publish` uses it
+//! up.
 
 use crate::{
     coherence::validity::Validity,
@@ -6,19 +9,21 @@ use crate::{
     l2::{lease::Lease, lookup::Stub},
 };
 
-/// What a load stands on.
+/// Right of a load to store its value.
 pub(crate) enum FillRight {
-    /// The load may store its value for all processes.
+    /// The load holds the lease: it may store its value for all processes.
     Everywhere(Lease),
-    /// Another load may. This one keeps its value in its process, if the tier then shows that nothing was invalidated meanwhile.
+    /// Another load may store its value. This one keeps its value in this process, if the tier shows
+    /// afterwards that nothing was invalidated during the load.
     IfUnchanged(Validity),
     /// The tier cannot hold the value. The process keeps it for as long as the tier has the stub.
     Stub(Stub),
-    /// The tier could not be asked, or takes no part. The process may keep the value.
+    /// The tier could not be queried, or takes no part. The process may keep the value.
     LocalOnly(Validity),
 }
 
 impl FillRight {
+    /// Returns the validity under which the load runs.
     pub(crate) fn claim(&self) -> &Validity {
         match self {
             Self::Everywhere(lease) => &lease.claim,
@@ -29,28 +34,28 @@ impl FillRight {
 }
 
 impl FillRight {
-    /// See [`Lease::begin_return`].
+    /// Announces that the lease is about to be released. See [`Lease::begin_return`].
     pub(crate) fn begin_return(&mut self) {
         if let Self::Everywhere(lease) = self {
             lease.begin_return();
         }
     }
 
-    /// There is nothing to store.
+    /// Releases the lease of a load that has no value to store.
     pub(crate) fn fail(self) {
         if let Self::Everywhere(lease) = self {
             lease.fail();
         }
     }
 
-    /// The load has failed, with this error if it has a text.
+    /// Releases the lease of a load that has failed, with the text of its error if there is one.
     pub(crate) fn fail_with(self, error: Option<&SharedLoadError>) {
         if let Self::Everywhere(lease) = self {
             lease.fail_with(error);
         }
     }
 
-    /// There is nothing to store.
+    /// Releases the lease of a load that stores nothing.
     pub(crate) fn end(self, ended: &Ended) {
         match ended {
             Ended::Value => self.fail(),
@@ -59,9 +64,9 @@ impl FillRight {
     }
 }
 
-/// What a load that stores nothing has come to.
+/// Result of a load that stores nothing.
 pub(crate) enum Ended {
     Value,
-    /// With the text for callers that wait in other processes.
+    /// An error, with its text for callers that wait in other processes.
     Error(Option<SharedLoadError>),
 }

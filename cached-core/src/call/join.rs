@@ -1,4 +1,7 @@
-//! What a call gets from the load of another one in its process.
+//! Single-flight from the view of one call: it leads a flight, or follows another call's load.
+//!
+//! `flight` has the state machine. This file adds time limits, checks of values that other calls have
+//! loaded, and the takeover from leaders that are not polled any more.
 
 use std::{
     future::{Future, poll_fn},
@@ -22,15 +25,22 @@ use crate::{
     value::erased::ErasedValue,
 };
 
+/// Result of joining a flight.
 pub(crate) enum Joined<R> {
+    /// The call leads, and has to load for its followers.
     Lead(Leader),
+    /// The call has the result of another load.
     Reply(Reply<R>),
+    /// The call has to load for itself only.
     Alone,
+    /// Waiting would never end: see `Role::Recurse`.
     Recurse,
 }
 
 impl<R> CallContext<R> {
-    /// Single-flight: leads, or is to wait for the one who does.
+    /// Takes the lead of the key's flight, or returns the role of a call that does not lead.
+    ///
+    /// A call that must not read cached values leads a flight of its own.
     pub(crate) fn begin(&self) -> Result<Leader, Role> {
         let (flights, key) = (self.cache.flights(), &self.entry.key);
         if !self.terms.read {
@@ -42,13 +52,14 @@ impl<R> CallContext<R> {
         }
     }
 
-    /// Waits for the one who leads.
+    /// Waits for the leader of the flight, and takes over the lead if the leader goes away.
     pub(crate) async fn join(&self, first: Role) -> Result<Joined<R>, Panicked> {
-        // A follower whose flights are invalidated again and again takes what it gets in the end: the value was
-        // true at some moment of its call.
+        // A follower may see its flights superseded again and again. The last retry then accepts the result
+        // of a superseded flight: the value was current at some time during the call.
         const RETRIES: usize = 2;
         let (flights, key) = (self.cache.flights(), &self.entry.key);
-        // A call that leads waits for others as long as a load may take, and then for its load.
+        // A leader waits for other loads as long as a load may take, and as long again for its own load. A
+        // follower waits for both.
         let clock = self.cache.clock();
         let limits = self.shape.load_timeout().map(|limit| {
             let after = |limit| clock.now().saturating_add(nanos(limit));
@@ -93,7 +104,9 @@ impl<R> CallContext<R> {
         Ok(Joined::Alone)
     }
 
-    /// The value of a flight that is about to end: it is in this process, if not in L1 yet.
+    /// Returns the value of a flight that is about to end.
+    ///
+    /// The value is in this process, but not in L1 yet.
     pub(crate) async fn find_landing(&self) -> Option<Reply<R>> {
         if !self.terms.read {
             return None;
@@ -108,14 +121,18 @@ impl<R> CallContext<R> {
         }
     }
 
-    /// Who came after the load had ended gets a value that was current when it was stored, and not when he came: the bound
-    /// holds for that as for an entry.
+    /// Returns whether a value is too old for a follower that joined after the end of its load.
+    ///
+    /// Such a value was current when it was stored, not when the follower joined. So the staleness bound
+    /// applies to it, as to an entry.
     fn is_too_late(&self, landing_since: Option<Instant>) -> bool {
         landing_since.is_some_and(|since| {
             self.asks_l2() && nanos(since.elapsed()) >= self.cache.staleness().bound_of(&self.site)
         })
     }
 
+    /// Builds the reply of a follower. A value that was loaded before the follower joined counts as an L1
+    /// hit.
     pub(crate) fn reply_joined(&self, slot: &dyn ErasedValue, came_after_load: bool) -> Option<Reply<R>> {
         let value = self.shape.restore(slot)?;
         if came_after_load {
@@ -128,14 +145,14 @@ impl<R> CallContext<R> {
     }
 }
 
-/// Waits for the leader, and takes over from one that is not polled any more.
+/// Waits for the leader, and takes over the lead if the leader is not polled any more.
 pub(crate) async fn arrive(mut follower: Follower) -> FollowOutcome {
     const PATIENCE: Duration = Duration::from_secs(1);
     const LONGEST: Duration = Duration::from_secs(8);
 
     let mut look_after = PATIENCE;
     loop {
-        // Not the runtime's timer: there may be no runtime, or one that was built without.
+        // Not the runtime's timer: there may be no runtime, or one that was built without a timer.
         let mut alarm = pin!(Delay::new(look_after));
         let first = poll_fn(|cx| match Pin::new(&mut follower).poll(cx) {
             Poll::Ready(arrival) => Poll::Ready(Some(arrival)),
@@ -148,8 +165,10 @@ pub(crate) async fn arrive(mut follower: Follower) -> FollowOutcome {
     }
 }
 
-/// As [`arrive`], until the last of these moments. Where loads fail one after the other, a caller that has waited until `soon`
-/// waits no longer, as it would not for a load of its own.
+/// Waits like [`arrive`], until `last` at most; returns `None` then.
+///
+/// While loads fail one after the other, the wait ends at `soon` already: the caller would wait no longer
+/// than that for a load of its own.
 async fn arrive_by(clock: &Clock, follower: Follower, soon: Nanos, last: Nanos) -> Option<FollowOutcome> {
     const STEP: Duration = Duration::from_millis(100);
 

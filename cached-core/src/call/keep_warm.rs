@@ -1,7 +1,10 @@
-//! The most used keys of a function are loaded again before they expire, although nobody asks for them in that moment.
+//! Renewal of a function's most used keys before they expire, without a call for them.
 //!
-//! One task of a cache and a function does it. It has all that it works with, copies of arguments included, and knows the
-//! cache weakly: it ends with its runtime, when the cache is dropped, and when no key is used any more.
+//! One task for each cache and function renews the keys. It owns everything that it works with, copies of
+//! arguments included, and holds the cache weakly. It ends with its runtime, when the cache is dropped, and
+//! when no key is used any more.
+//!
+//! `l1::hot_keys` decides which keys are renewed, and when. A renewal is a load like any other: see `run`.
 
 use std::{
     future::Future,
@@ -33,10 +36,10 @@ use crate::{
     value::{erased::ErasedValue, policy::ValuePolicy},
 };
 
-/// When to look again after a load that has not ended.
+/// Pause before the next attempt to renew a key that is being loaded already.
 const UNDER_WAY: Duration = Duration::from_secs(5);
 
-/// How to load the value for certain arguments again and again.
+/// Repeatable load of the value for certain arguments.
 pub struct Recipe<R> {
     make: Box<dyn Fn() -> Option<Boxed<R>> + Send + Sync>,
     spawn: Spawn<R>,
@@ -45,7 +48,7 @@ pub struct Recipe<R> {
 type Boxed<R> = Pin<Box<dyn Future<Output = R> + Send>>;
 
 impl<R: Send + 'static> Recipe<R> {
-    /// `make` returns a new load, unless what it needs is gone.
+    /// Creates a recipe. `make` returns a new load, or `None` if something that it needs is gone.
     pub fn new<F>(make: impl Fn() -> Option<F> + Send + Sync + 'static) -> Self
     where
         F: Future<Output = R> + Send + 'static,
@@ -54,7 +57,7 @@ impl<R: Send + 'static> Recipe<R> {
         Self { make: Box::new(make), spawn: |runtime, lander, future| runtime.spawn(lander.land(future)) }
     }
 
-    /// For the entry of these arguments.
+    /// Returns a renewer of `entry` that loads by this recipe.
     pub(crate) fn keeper(
         self,
         cache: &Cache,
@@ -80,10 +83,10 @@ impl<R> Keeping<R> {
         Box::new(CallContext { cache, site: self.site, entry, terms: Terms::default(), shape, wants })
     }
 
-    /// The lead of a flight, if `kept` is still what there is.
+    /// Takes the lead of the key's flight, if L1 still has the value of `kept`.
     fn lead(&self, cache: &Cache, kept: &Entry) -> Option<Leader> {
         let Role::Lead(leader) = cache.flights().join(&self.entry.key, false) else { return None };
-        // The flight before this one may have ended in between.
+        // An earlier flight may have ended in between, with a newer value.
         match cache.look(&self.site, self.entry.key.as_ref()) {
             Looked::Fresh(now, _) | Looked::Due(now) | Looked::Suspect(now)
                 if Arc::ptr_eq(&now.slot, &kept.slot) =>
@@ -108,7 +111,7 @@ impl<R: Send + 'static> Renewer for Keeping<R> {
         let Some(cache) = self.cache.upgrade() else { return Begun::Never };
         let Some(leader) = self.lead(&cache, &kept) else { return Begun::UnderWay };
         let Some(future) = (self.recipe.make)() else { return Begun::Never };
-        // A value of another process will do, if it is another one than this.
+        // A value of another process is acceptable, unless it is the one that is to be replaced.
         let wants = Acceptable::Another(kept.stamp);
         let lander = LoadRun::replacing(self.desk(&cache, wants), wants, leader, kept);
         drop((self.recipe.spawn)(runtime, lander, future));
@@ -132,7 +135,7 @@ impl<R: Send + 'static> Renewer for Keeping<R> {
 }
 
 impl PreparedCall {
-    /// Adds what keeps its key warm, if its next use may make that one of the most used.
+    /// Adds the renewer of the key, if the next use may make the key one of the most used.
     pub(crate) fn kept_by<R: Send + 'static>(
         &mut self,
         shape: fn() -> Arc<dyn ValuePolicy<R>>,
@@ -147,7 +150,7 @@ impl PreparedCall {
         }
     }
 
-    /// From now on, the key is one of the most used.
+    /// Proposes the key as one of the most used of its function.
     pub(crate) fn keep_warm<R: Send + 'static>(
         self,
         kept: &Entry,
@@ -162,6 +165,7 @@ impl PreparedCall {
 }
 
 impl Cache {
+    /// Proposes a key to the pool of its function, and starts the task of the pool if there is none.
     pub(crate) fn keep_warm(&self, site: &FunctionSpec, key: &Key, kept: &Entry, keeper: Arc<dyn Renewer>) {
         let (Some(heat), Ok(runtime)) = (kept.heat(), Handle::try_current()) else { return };
         let candidate = Candidate { key, heat, meta: kept.slot.meta(), keeper };
@@ -174,7 +178,7 @@ impl Cache {
     }
 }
 
-/// Until there is nothing to keep warm any more.
+/// Renews keys when they are due, until none is left or the cache is dropped.
 async fn run(cache: &WeakCache, pool: &Arc<HotPool>, clock: &Clock, runtime: &Handle) {
     loop {
         let mut changed = pin!(pool.changed.notified());
@@ -197,21 +201,21 @@ async fn run(cache: &WeakCache, pool: &Arc<HotPool>, clock: &Clock, runtime: &Ha
     }
 }
 
-/// Renews one key, or lets go of it.
+/// Renews one key, or removes it from the pool.
 fn renew(cache: &Cache, pool: &Arc<HotPool>, due: &Due, runtime: &Handle) {
-    // Copies of arguments are the user's code.
+    // Copying the arguments runs user code, which may panic.
     let renewed = catch_unwind(AssertUnwindSafe(|| try_renew(cache, pool, due, runtime)));
     if !renewed.unwrap_or(false) {
         drop(pool.remove(&due.key));
     }
 }
 
-/// Whether the key stays.
+/// Renews one key. Returns whether the key stays in the pool.
 fn try_renew(cache: &Cache, pool: &Arc<HotPool>, due: &Due, runtime: &Handle) -> bool {
     let now = cache.clock().now();
     let kept = match cache.look(due.keeper.site(), due.key.as_ref()) {
         Looked::Fresh(kept, _) | Looked::Due(kept) | Looked::Suspect(kept) => kept,
-        // It is loaded again when somebody asks for it.
+        // The next call for the key loads it.
         Looked::Nothing => return false,
     };
     let stays = cache.mode() != Mode::Off && due.keeper.is_value(&*kept.slot);
@@ -229,10 +233,10 @@ fn try_renew(cache: &Cache, pool: &Arc<HotPool>, due: &Due, runtime: &Handle) ->
             let has_found = finding.await;
             let Some(pool) = pool.upgrade() else { return };
             if has_found {
-                // Unless it is a new value, it is still to be renewed.
+                // A new value has its own time already. For the same value, the key is still to be renewed.
                 pool.postpone(&due, now);
             } else {
-                // It was invalidated.
+                // The value was invalidated.
                 drop(pool.remove(&due.key));
             }
         });

@@ -1,4 +1,7 @@
-//! A call that no tier of this process answers: it leads, and loads.
+//! The steps of a call beyond the hit path: it leads a flight, queries L2, and loads.
+//!
+//! A leader ends its flight on every path: with a value of a tier, with the result of its load, or by being
+//! dropped, which passes the lead to a follower. `join` has the side of the followers, `run` has the load.
 
 use std::{
     future::{Future, pending},
@@ -25,6 +28,7 @@ use crate::{
     telemetry::{stats::Count, step::LoadSpan},
 };
 
+/// Runs the function as if it had no attribute.
 pub(crate) async fn bypass<R, F>(
     cache: &Cache,
     site: &FunctionSpec,
@@ -39,6 +43,8 @@ where
 }
 
 impl<R> CallContext<R> {
+    /// Takes the steps of a call from L1 on. `keeper` is registered if a hit makes its key one of the most
+    /// used.
     pub(crate) async fn run<F: Future<Output = R>>(
         self: Box<Self>,
         keeper: Option<Arc<dyn Renewer>>,
@@ -67,7 +73,10 @@ impl<R> CallContext<R> {
         self.miss(suspect, load).await
     }
 
-    /// No tier of this process has a value that may be served.
+    /// Takes the steps of a call from single-flight on, as L1 has no value that may be served.
+    ///
+    /// The entry `suspect` may be served if L2 confirms it. A call that must not store (`no_store`) leads no
+    /// flight.
     pub(crate) async fn miss<F: Future<Output = R>>(
         self: Box<Self>,
         suspect: Option<Arc<Entry>>,
@@ -79,7 +88,7 @@ impl<R> CallContext<R> {
                 None => Box::pin(self.load_alone(load)).await,
             });
         }
-        // All but the lead in a box of its own: the future of a hit in the shared tier is to be small.
+        // All paths but the lead are boxed separately, to keep the future of a hit in L2 small.
         let joined = match self.begin() {
             Ok(leader) => Joined::Lead(leader),
             Err(follower) => Box::pin(self.join(follower)).await?,
@@ -92,15 +101,16 @@ impl<R> CallContext<R> {
         }
     }
 
-    /// Finds the value for all followers. With a `spare` one, only a newer value will do; that is served if the load
-    /// fails.
+    /// Gets the value for this call and all followers, from a tier or from a load.
+    ///
+    /// With a `spare` entry, only a newer value is acceptable, and the entry is served if the load fails.
     pub(crate) async fn lead<F: Future<Output = R>>(
         mut self: Box<Self>,
         leader: Leader,
         spare: Option<Arc<Entry>>,
         load: Load<R, F>,
     ) -> Result<Reply<R>, Panicked> {
-        // The flight before this one may have ended between the look into L1 and the join.
+        // An earlier flight may have ended between the look into L1 and the join.
         let is_there = self.cache.l1().has(&self.entry.key);
         let suspect = match if is_there { self.ask_l1() } else { Local::Nothing } {
             Local::Hit(kept, reply) => {
@@ -137,7 +147,7 @@ impl<R> CallContext<R> {
             Ok(Asked::Failed(settled)) => {
                 let landed = self.land_failed(leader, *settled);
                 let Reply { value, outcome } = self.settle(Ok(landed), spare.as_ref())?;
-                // The load was another call's.
+                // The load was that of another call.
                 let outcome = if outcome == CacheOutcome::Miss { CacheOutcome::Joined } else { outcome };
                 return Ok(Reply::new(value, outcome));
             }
@@ -150,7 +160,7 @@ impl<R> CallContext<R> {
         leader.expect_poll();
         let lander = LoadRun::new(self.clone(), leader, ground, turn, spare.clone());
         let end = match load {
-            // Boxed, so that loads inside of loads do not add up on the stack.
+            // Boxed, so that nested loads do not add up on the stack.
             Load::Inline(future) => Box::pin(lander.land(future)).await,
             Load::Detached(future, spawn) => match Handle::try_current() {
                 Ok(runtime) => match spawn(&runtime, lander.apart(), future).await {
@@ -163,7 +173,7 @@ impl<R> CallContext<R> {
         self.settle(end, spare.as_ref())
     }
 
-    /// What a load has come to, or the spare value if it failed.
+    /// Returns the result of a load, or the spare value if the load failed.
     pub(crate) fn settle(
         &self,
         landed: thread::Result<LoadOutput<R>>,
@@ -180,7 +190,7 @@ impl<R> CallContext<R> {
         Ok(Reply::new(landed.out, CacheOutcome::Miss))
     }
 
-    /// Loads for this caller only.
+    /// Loads for this caller only: the value is neither stored nor shared.
     async fn load_alone<F: Future<Output = R>>(&self, load: Load<R, F>) -> Reply<R> {
         self.note(Count::Miss);
         let mut loading = LoadSpan::new(self.cache.clock(), self.cache.function(&self.site));

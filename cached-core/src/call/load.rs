@@ -1,4 +1,4 @@
-//! How a body runs, and what that comes to.
+//! Execution of a function body, in a task or in the caller, and its failures.
 
 use std::{future::Future, panic::resume_unwind, pin::Pin, thread};
 
@@ -10,27 +10,34 @@ use crate::{
     l2::lookup::Acceptable,
 };
 
-/// How a body runs.
+/// A function body, and the place where it runs.
 pub enum Load<R, F> {
-    /// In a task of its own: nothing that happens to the caller ends it.
+    /// Runs in a task of its own, which goes on when the caller is dropped.
     Detached(Pin<Box<dyn Future<Output = R> + Send>>, Spawn<R>),
-    /// In the caller, because it borrows from it. When the caller goes away, a follower loads again.
+    /// Runs in the caller, usually because it borrows from the caller. If the caller is dropped, a follower
+    /// loads again.
     Inline(F),
 }
 
-/// Starts the task. Only where the body's type was known could it be seen that it may move to another thread.
+/// Starts the task of a load.
+///
+/// Only code that knows the body's type can prove that the load may move to another thread. That code passes
+/// this function.
 pub type Spawn<R> = fn(&Handle, LoadRun<R>, Pin<Box<dyn Future<Output = R> + Send>>) -> LoadTask<R>;
 
-/// A load in a task of its own.
+/// Handle of a load in a task of its own.
 pub type LoadTask<R> = JoinHandle<thread::Result<LoadOutput<R>>>;
 
 impl<R, F: Future<Output = R>> Load<R, F> {
-    /// A stale value will do if a fresh one can be loaded beside the caller.
+    /// Returns which values of L2 are acceptable.
+    ///
+    /// A stale value is acceptable if a fresh one can be loaded in the background.
     pub(crate) fn wants(&self) -> Acceptable {
         let is_beside = matches!(self, Self::Detached(..)) && Handle::try_current().is_ok();
         if is_beside { Acceptable::Usable } else { Acceptable::Fresh }
     }
 
+    /// Runs the body in the caller.
     pub(crate) async fn here(self) -> R {
         match self {
             Self::Detached(future, _) => future.await,
@@ -39,18 +46,18 @@ impl<R, F: Future<Output = R>> Load<R, F> {
     }
 }
 
-/// Why there is no result.
+/// Reason why a call has no result.
 pub(crate) enum Panicked {
-    /// This call's load panicked, with this.
+    /// The load of this call panicked, with this payload.
     Here(Panic),
-    /// The load that this call waited for panicked, and so did the second try.
+    /// The load that this call waited for panicked, and so did the second attempt.
     Elsewhere,
     /// The runtime that ran the load was shut down.
     Lost,
 }
 
 impl Panicked {
-    /// Goes on as the function would have without a cache.
+    /// Panics, as the function would without a cache.
     pub(crate) fn resume(self) -> ! {
         match self {
             Self::Here(panic) => resume_unwind(panic),

@@ -1,4 +1,23 @@
-//! The path of one call, top to bottom: key, L1, single-flight, L2, load, fill.
+//! The path of one call: key, L1, single-flight, L2, load, fill.
+//!
+//! This is the first file to read. A call takes these steps, and most calls end early:
+//!
+//! 1. Key: the arguments are encoded. An argument that cannot be part of a key makes the call bypass the
+//!    cache.
+//! 2. L1: a fresh entry ends the call. A due entry is served while it is renewed (`renew`). An entry that is
+//!    not proven valid is checked with L2 first.
+//! 3. Single-flight (`join`): of the callers that miss a key in this process, one leads and the others
+//!    follow.
+//! 4. L2 (`context`): the leader asks for the value, or for the right to load and store it (`fill_right`).
+//! 5. Load (`lead`, `run`): the body runs in its turn under `max_loads`, in a task (`load`) or in the caller.
+//! 6. Fill (`publish`): the value goes to L2, L1 and the followers, unless an invalidation overtook the load.
+//!
+//! Two orders matter. The epochs of all names are taken before L2 is asked, so that an invalidation which
+//! overtakes the reply still ends them. The turn comes before the lease, because a lease that waits for a
+//! permit of this process would keep all other processes from loading the key.
+//!
+//! `hit` has steps 1 and 2 of a plain call, `PreparedCall` has the rest. `aside` runs bodies that are not
+//! async, and `keep_warm` renews the most used keys without a call.
 
 pub(crate) mod aside;
 pub(crate) mod context;
@@ -35,11 +54,11 @@ use crate::{
     warm::report::Warmed,
 };
 
-/// What generated code knows of a function besides its arguments.
+/// Description of a cached function, known to generated code before any call.
 pub struct CallSpec<R> {
-    /// Where the function stands.
+    /// Static description of the function.
     pub site: &'static FunctionSpec,
-    /// The return type with the policies. Called on a miss.
+    /// Creates the policies of the return type. Called on a miss.
     pub shape: fn() -> Arc<dyn ValuePolicy<R>>,
 }
 
@@ -51,19 +70,23 @@ impl<R> Clone for CallSpec<R> {
 
 impl<R> Copy for CallSpec<R> {}
 
-/// A call that has to go further than L1.
+/// A call that goes beyond the hit path, with its key encoded.
+///
+/// It has missed L1, or has not looked there, such as the call of a companion.
 pub(crate) struct PreparedCall {
     pub(crate) cache: Cache,
     pub(crate) site: FunctionSpec,
     pub(crate) entry: Result<EntryKey, Error>,
-    /// Keeps the key warm, if a hit makes it one of the most used.
+    /// Renewer of the key, which is registered if a hit makes the key one of the most used.
     pub(crate) keeper: Option<Arc<dyn Renewer>>,
-    /// L1 was found to have nothing.
+    /// L1 was found to have no entry, and is not asked again.
     pub(crate) is_absent: bool,
 }
 
-/// Steps 1 and 2 of a plain call: encode the key into this thread's buffer, and look into L1. What `take` makes of an
-/// entry ends the call, without an allocation.
+/// Takes steps 1 and 2 of a plain call: writes the key, and looks into L1.
+///
+/// The key is written into a buffer of this thread. If `take` returns a value for the entry, the call ends
+/// with it, without an allocation.
 #[allow(clippy::inline_always, reason = "what is known of the site then needs no look at it")]
 #[inline(always)]
 pub(crate) fn hit<T>(
@@ -78,15 +101,17 @@ pub(crate) fn hit<T>(
     cache.hit(site, parts, take)
 }
 
-/// Names the function, the type and the version of the value. The digest is made once in each thread, and not for each miss.
+/// Returns the fingerprint of the function, the type and the version of the value.
+///
+/// Each thread computes it once, instead of once per miss.
 pub(crate) fn schema<R>(plan: CallSpec<R>) -> u64 {
     type Known = HashMap<(usize, u64), u64, foldhash::fast::RandomState>;
     thread_local!(static KNOWN: RefCell<Known> = RefCell::default());
-    // Shapes that are made by the same code are the same.
+    // Constructors at one address run the same code, and so create equal policies.
     let known_as = (plan.shape as usize, plan.site.print());
     let known = || KNOWN.try_with(|known| known.borrow().get(&known_as).copied());
     known().ok().flatten().unwrap_or_else(|| {
-        // Policies are the user's code: not under the borrow.
+        // Policies run user code, so they are not called under the borrow.
         let schema = (plan.shape)().schema(plan.site);
         let _ = KNOWN.try_with(|known| known.borrow_mut().insert(known_as, schema));
         schema
@@ -94,8 +119,9 @@ pub(crate) fn schema<R>(plan: CallSpec<R>) -> u64 {
 }
 
 impl PreparedCall {
-    /// Step 1 alone, for what goes further than L1. Not a part of the hit's code, which has to be small to be inlined into
-    /// its caller.
+    /// Takes step 1 alone, for a call that goes beyond the hit path.
+    ///
+    /// Kept out of the code of a hit, which must be small enough to be inlined into its caller.
     #[cold]
     pub(crate) fn new(
         cache: &Cache,
@@ -108,6 +134,7 @@ impl PreparedCall {
         Self { cache: cache.clone(), site: *site, entry, keeper: None, is_absent: false }
     }
 
+    /// Adds the tags of the call. If one cannot be written, the key counts as refused.
     pub(crate) fn add_tags(&mut self, write: impl FnOnce(&mut Tags<'_>) -> Result<(), Error>) {
         let Ok(entry) = &mut self.entry else { return };
         if let Err(error) = write(&mut Tags::new(self.cache.shared(), &mut entry.tags)) {
@@ -115,7 +142,9 @@ impl PreparedCall {
         }
     }
 
-    /// The rest of a call that missed L1. What this makes at once has no place in the future.
+    /// Takes the remaining steps of a call.
+    ///
+    /// The context is built before the future is created, so that its parts take no space in the future.
     pub(crate) fn run<R, F: Future<Output = R>>(
         self,
         terms: Terms,
@@ -123,7 +152,7 @@ impl PreparedCall {
         load: Load<R, F>,
     ) -> impl Future<Output = Result<Reply<R>, Panicked>> {
         let Self { cache, site, entry, keeper, is_absent } = self;
-        // Boxed, so that loads inside of loads do not add up on the stack.
+        // Boxed, so that nested loads do not add up on the stack.
         let desk = match entry {
             _ if !terms.on || cache.mode() == CacheMode::Off => Err(Box::new((cache, site, Reason::Off))),
             Err(_) => {
@@ -143,7 +172,7 @@ impl PreparedCall {
         }
     }
 
-    /// Sees to it that there is a value, and lets go of it. `shape` is called for twice.
+    /// Ensures that the value is cached, and discards it. Calls `shape` twice.
     pub(crate) async fn warm<R, F: Future<Output = R>>(
         self,
         terms: Terms,
@@ -151,7 +180,7 @@ impl PreparedCall {
         load: Load<R, F>,
     ) -> Warmed {
         if self.cache.mode() == CacheMode::Off || self.entry.is_err() {
-            // A load would be for nothing.
+            // The value could not be stored, so a load would be useless.
             return Warmed::Skipped;
         }
         let Ok(Reply { value, outcome }) = self.run(terms, shape(), load).await else {
@@ -168,7 +197,7 @@ impl PreparedCall {
         }
     }
 
-    /// What the tiers have, without a load and without a trace in them.
+    /// Returns the value if a tier has it, without a load and without a fill.
     pub(crate) async fn find<R>(self, terms: Terms, shape: Arc<dyn ValuePolicy<R>>) -> Option<Reply<R>> {
         let Self { cache, site, entry, .. } = self;
         if !terms.on || cache.mode() == CacheMode::Off {
@@ -184,6 +213,7 @@ impl PreparedCall {
         }
     }
 
+    /// Returns the invalidation of the entry, which has not begun.
     pub(crate) fn invalidate(self) -> Invalidation {
         let target = self.entry.map(|entry| Target::Entry(self.site, Box::new(entry)));
         Invalidation::new(self.cache, target)

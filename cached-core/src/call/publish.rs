@@ -1,4 +1,22 @@
-//! A value that was loaded, on its way to those who want it.
+//! Publication of a loaded value: to L2, L1 and the followers.
+//!
+//! The fill right of the load decides where the value goes:
+//!
+//! * `Everywhere`: L2 stores the value if the lease is still there (the fence). If it does, L1 stores it too.
+//!   While the verdict of L2 is late or unknown, L1 keeps the value under the validity from before the load.
+//! * `IfUnchanged`: L2 is asked whether anything changed during the load. If nothing did, L1 stores the
+//!   value.
+//! * `Stub`: L2 is asked whether its stub is still the same. If so, L1 stores the value.
+//! * `LocalOnly`: L1 stores the value at once.
+//!
+//! If L2 is involved, the flight lands in the background, and the caller of the load does not wait for it.
+//! Until then, callers follow the flight. They get the value when it has landed, or start over if it is
+//! rejected.
+//!
+//! Invariant: an invalidation during the load keeps the value out of L1, because it ends an epoch of the load
+//! or supersedes the flight. The flight checks both under its shard lock, so that no invalidation falls
+//! between the check and the fill. `l2::lease` has the protocol with the tier, `flight::leader` has the
+//! landing.
 
 use std::{
     future::Future,
@@ -40,12 +58,14 @@ use crate::{
 
 use futures_timer::Delay;
 
-/// How long followers wait to hear whether the value was stored, or longer, where a load costs more.
+/// Longest wait of followers for the verdict of L2, or longer if loads of the function cost more.
 const VERDICT_PATIENCE: Duration = Duration::from_millis(50);
 
-/// More than this under way are neither stored nor asked about: the shared tier cannot keep up.
+/// Largest number of jobs in the background. Beyond it, values are neither stored in L2 nor checked there,
+/// because L2 cannot keep up.
 const MOST_LANDINGS: usize = 4096;
 
+/// A loaded value, with its flight and all that is needed to store it.
 pub(crate) struct Publication {
     pub(crate) cache: Cache,
     pub(crate) site: FunctionSpec,
@@ -53,18 +73,20 @@ pub(crate) struct Publication {
     pub(crate) leader: Leader,
     pub(crate) slot: Arc<dyn ErasedValue>,
     pub(crate) told: ValueTags,
-    /// Than what the shared tier has.
+    /// The value is newer than the one in L2, which must be removed if this one is not stored there.
     pub(crate) is_newer: bool,
 }
 
-/// Tags that the value told.
+/// Tags that were derived from the value, and so are known only after the load.
 pub(crate) struct ValueTags {
     tags: Vec<String>,
-    /// When the load began, by what this process says of tags,
+    /// Position in the log of invalidated tags, at the start of the load.
     since: LogPosition,
-    /// and by the clock.
+    /// Time at which the validity of the load was taken, before the load began.
     began: Nanos,
-    /// Dead when this process has heard meanwhile that some tag was invalidated.
+    /// Epoch that ends when this process is notified of the invalidation of any tag.
+    ///
+    /// Taken before the load; `None` if the load has no use for it.
     any_tag: Option<Arc<Epoch>>,
 }
 
@@ -79,18 +101,20 @@ impl ValueTags {
         Self { tags, since, began: ground.claim().checked, any_tag }
     }
 
-    /// Whether it may have been one of these.
+    /// Returns whether one of these tags may have been invalidated during the load.
     fn may_be_outdated(&self) -> bool {
         !self.tags.is_empty() && self.any_tag.as_ref().is_some_and(|any| !any.is_alive())
     }
 
-    /// A claim for this process only, with these tags; none if one of them was invalidated here meanwhile.
+    /// Adds these tags to a validity for this process only.
+    ///
+    /// Returns `None` if this process has invalidated one of them during the load.
     fn added_to(&self, claim: Validity, shared: &Arc<Shared>, is_shared: bool) -> Option<Validity> {
         if self.tags.is_empty() {
             return Some(claim);
         }
         let marks: Vec<_> = self.tags.iter().map(|tag| (shared.mark(tag), 0)).collect();
-        // Only then: what is said later ends the marks.
+        // The log is read after the epochs are taken: a later invalidation ends the epochs.
         if shared.said.is_about(&self.tags, self.since) {
             return None;
         }
@@ -98,25 +122,28 @@ impl ValueTags {
         if !is_shared {
             return Some(Validity { tags, ..claim });
         }
-        // Nobody tells of tags that were not asked for, nor has anybody since the load began.
+        // L2 reports no invalidation of tags that it was not asked for, and has not done so since the load
+        // began. So the value counts as checked at that time, without a change feed.
         Some(Validity { tags, line: ChangeFeed::silent(), checked: self.began, ..claim })
     }
 }
 
-/// What is known of the silence about a name.
+/// Reply of L2 to the question whether anything changed during the load.
 enum ChangeCheck {
-    /// Nothing was said until now.
+    /// Nothing was invalidated until the reply.
     Proven,
-    /// Something was said.
+    /// Something was invalidated.
     Broken,
-    /// The tier does not tell, or took too long.
+    /// The tier does not report changes over the feed of the load, or took too long.
     Unknown,
-    /// It cannot be asked.
+    /// The tier cannot be queried.
     Outage,
 }
 
 impl Publication {
-    /// Into L1, on this claim.
+    /// Stores the value in L1 under `claim`, and ends the flight.
+    ///
+    /// The value is not stored if an invalidation has ended `claim` or superseded the flight.
     pub(crate) fn here(self, claim: Validity, stamp: u64) {
         let Self { cache, site, entry, leader, slot, .. } = self;
         let fill = |claim| cache.l1().insert(&site, &entry.key, slot.clone(), claim, stamp);
@@ -125,26 +152,27 @@ impl Publication {
         cache.note(if stored { Count::Fill } else { Count::RejectedFill }, &site, entry.key.as_ref());
     }
 
-    /// To nobody but its caller.
+    /// Rejects the value: only the caller of the load gets it, and followers start over.
     pub(crate) fn refuse(self) {
         self.cache.note(Count::RejectedFill, &self.site, self.entry.key.as_ref());
         self.leader.reject(self.slot);
     }
 
-    /// To those who follow.
+    /// Delivers the value to the followers, and does not store it. Returns `None`.
     pub(crate) fn land(self) -> Option<Self> {
         self.leader.land(self.slot, || ());
         None
     }
 
-    /// If nobody follows; otherwise it is still to be landed.
+    /// Ends the flight if it has no followers. Otherwise returns the publication, which is still to be
+    /// delivered.
     pub(crate) fn land_unfollowed(self) -> Option<Self> {
         let Self { leader, slot, .. } = self;
         let leader = leader.land_unfollowed(&slot)?;
         Some(Self { leader, slot, ..self })
     }
 
-    /// To those who follow, unless they may have come after an invalidation.
+    /// Delivers the value to the followers, unless one may have joined after an invalidation.
     pub(crate) async fn pass_on(self, claim: &Validity) {
         match self.ask(claim).await {
             ChangeCheck::Broken => self.leader.reject(self.slot),
@@ -152,7 +180,7 @@ impl Publication {
         }
     }
 
-    /// Of a load that could not ask.
+    /// Publishes the value of a load without L2: to L1, unless one of its tags was invalidated.
     pub(crate) fn alone(self, claim: Validity) {
         let (cache, outdated) = (self.cache.clone(), self.outdated());
         match self.told.added_to(claim, cache.shared(), self.entry.is_shared) {
@@ -162,13 +190,15 @@ impl Publication {
         cache.forget_shared(outdated);
     }
 
-    /// Of a load beside another one's lease.
+    /// Publishes the value of a load without a lease: to L1, if nothing changed during the load.
+    ///
+    /// In an outage, the value is kept under the proof that was reached before.
     pub(crate) async fn beside(self, claim: Validity) {
         if planted!("kept-beside-unasked") {
             return self.here(claim, 0);
         }
         if !self.told.tags.is_empty() {
-            // Nobody had told of them.
+            // L2 was not asked for these tags, and so has not reported their invalidation.
             return self.refuse();
         }
         match self.ask(&claim).await {
@@ -181,8 +211,10 @@ impl Publication {
         }
     }
 
-    /// Of a load whose value the shared tier cannot hold. The stub there has a stamp of its own: if it is the one from before the
-    /// load, nothing was said of the key since then, however that would have been told.
+    /// Publishes a value that L2 cannot hold: to L1, if the stub in L2 is still the same.
+    ///
+    /// The stub has a revision of its own. If that is the revision from before the load, the key was not
+    /// invalidated since, even if a notification would not have arrived.
     pub(crate) async fn beside_stub(self, stub: Stub, keep: Duration) {
         let Stub { mut claim, stamp, since } = stub;
         let shared = self.cache.shared();
@@ -190,7 +222,7 @@ impl Publication {
             let Some((since, _)) = since else { return self.refuse() };
             match adopt(shared, &claim, since, &self.told.tags, keep).await {
                 Ok(Some(adopted)) => claim = adopted,
-                // Only the tier knows whether they were invalidated.
+                // Only the tier knows whether these tags were invalidated.
                 Ok(None) | Err(_) => return self.refuse(),
             }
             self.leader.stand_on(&claim);
@@ -205,19 +237,22 @@ impl Publication {
         }
     }
 
-    /// Into L1 only, as the shared tier cannot hold it.
+    /// Stores the value in L1 only, because L2 cannot hold it.
     fn here_unshared(self, claim: Validity, stamp: u64) {
         self.cache.note(Count::Unshared, &self.site, self.entry.key.as_ref());
         self.here(claim, stamp);
     }
 
-    /// Into the shared tier, and if that takes it, into L1.
+    /// Stores the value in L2, and if L2 has accepted it, in L1.
+    ///
+    /// The lease is used up, and released if it is unknown whether L2 has the value.
     pub(crate) async fn store(self, mut lease: Lease, fill: Fill) {
         let (cache, outdated) = (self.cache.clone(), self.outdated());
         let (function, stand_on) = (cache.function(&self.site).clone(), self.leader.standing());
         let (stamp, tags) = (lease.stamp(), self.told.tags.clone());
         let budget = function.budget(&self.site);
-        // Its mark is taken here, before it can be known that nothing was said.
+        // The epoch of `here_only` is taken now, before `before` is found intact: no invalidation is missed
+        // in between.
         let here_only = lease.here_only();
         let before = lease.claim.clone();
         let mut arrival = Some(self);
@@ -233,8 +268,8 @@ impl Publication {
             match either(&mut filling, Delay::new(budget.of_write(VERDICT_PATIENCE))).await {
                 Either::Left(verdict) => verdict,
                 Either::Right(()) => {
-                    // Redis is slow. Those who follow get the value, which this process keeps for a moment; but not if only
-                    // Redis knows whether its tags were invalidated.
+                    // L2 is slow. Followers get the value, which this process keeps for a moment. But not if
+                    // only L2 knows whether the tags of the value were invalidated.
                     was_undecided |= tags.is_empty() && land_undecided();
                     filling.await
                 }
@@ -247,7 +282,8 @@ impl Publication {
         }
         let Some(arrival) = arrival else {
             if was_undecided {
-                // Now it is known, so what was kept meanwhile has to be asked for.
+                // The verdict is known, so the value that was kept meanwhile must be checked with L2 before
+                // it is served.
                 cache.shared().marks.end(&own_mark_name(lease.name()));
             }
             return;
@@ -260,13 +296,15 @@ impl Publication {
         }
     }
 
-    /// Of a load whose lease is given up, because the tier has too much to do.
+    /// Releases the lease without a fill, because L2 is overloaded, and publishes to this process.
     pub(crate) fn leave(self, lease: Lease) {
         let (stamp, claim) = (lease.stamp(), lease.leave());
         self.undecided(claim, stamp);
     }
 
-    /// It is not known whether the shared tier has it: what the load stood on counts.
+    /// Publishes the value to L1 while it is unknown whether L2 has it.
+    ///
+    /// The validity from before the load decides whether the value may be kept.
     fn undecided(self, claim: Validity, stamp: u64) {
         let cache = self.cache.clone();
         let Some(claim) = self.told.added_to(claim, cache.shared(), true) else { return self.refuse() };
@@ -279,18 +317,20 @@ impl Publication {
         let (now, (bound, grace)) = (cache.clock().now(), cache.staleness().limits(&self.site, &claim));
         let is_outage = !cache.shared().tier.ready();
         if claim.stands(now, bound) || (is_outage && claim.stands_alone(now, bound, grace)) {
-            // A stamp would let it be confirmed without its tags.
+            // With a revision, the entry could be confirmed later without a check of its tags.
             self.here(claim, 0);
         } else if is_outage {
-            // Too old to be kept. Those who follow need not load it again.
+            // Too old to be stored. Followers still get the value, so that they need not load it again.
             self.leader.land_on(claim, self.slot, |_| ());
         } else {
             self.refuse();
         }
     }
 
-    /// What is said about what `claim` names is heard before the answer to a question that is asked now, if both come over
-    /// one line. So each name is asked for: they may have a line each.
+    /// Asks L2 whether any name of `claim` was invalidated.
+    ///
+    /// Over one connection, the notification of a change arrives before the reply to a later query. Each name
+    /// may have a connection of its own, so the query includes the key and all tags.
     async fn ask(&self, claim: &Validity) -> ChangeCheck {
         let ask = Lookup::known(&self.entry.name.text, 0);
         let seen = self.cache.shared().tier.look(&[ask], &claim.tag_keys()).await;
@@ -304,34 +344,38 @@ impl Publication {
         }
     }
 
+    /// Returns the entry that must be removed from L2 if this value is not stored there.
     fn outdated(&self) -> Option<EntryKey> {
         self.is_newer.then(|| self.entry.clone())
     }
 }
 
 impl<R> CallContext<R> {
-    /// The text of an error for callers in other processes, if they can have waited for this load.
+    /// Returns the text of an error for other processes, if callers there can have waited for this load.
     fn error_for_others(&self, slot: &dyn ErasedValue, ground: &FillRight) -> Option<SharedLoadError> {
         let is_awaited = matches!(ground, FillRight::Everywhere(_)) && !self.site.coalesces_here();
         if is_awaited { self.shape.describe(slot) } else { None }
     }
 }
 
-/// What a load has found: a value, or an error that can be shared.
+/// Result of a load: a value, or an error that can be shared.
 pub(crate) struct Loaded {
     pub(crate) slot: Arc<dyn ErasedValue>,
-    /// How long it may be kept; `None` if not at all.
+    /// Time for which the result may be stored; `None` if it must not be.
     pub(crate) ttl: Option<Duration>,
     pub(crate) is_error: bool,
-    /// There was an older value.
+    /// The load was to replace an older value.
     pub(crate) had_spare: bool,
+    /// Position in the log of invalidated tags, at the start of the load.
     pub(crate) since: LogPosition,
 }
 
-/// What is left to do, and keeps no caller waiting.
+/// Remaining work of a publication. No caller waits for it if there is a runtime to run it.
 pub(crate) type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Ends a flight with what its load has found. Where there is no runtime to do it, it returns what is left to do.
+/// Publishes the result of a load, which ends its flight.
+///
+/// The remaining work runs in the background. Without a runtime, it is returned instead.
 pub(crate) fn land<R>(
     desk: Box<CallContext<R>>,
     leader: Leader,
@@ -349,17 +393,18 @@ pub(crate) fn land<R>(
     let shared = cache.shared().clone();
     let takes_part = terms.shared && cache.mode() == Mode::On;
     let told = ValueTags::new(&shared, tags.as_deref().unwrap_or_default(), since, &ground);
-    // What the shared tier has is older than what was asked for anew.
+    // The call asked for a new load, so the value in L2 is older.
     let is_newer = !terms.read && !is_error && takes_part;
     let arrival = Publication { cache, site, entry, leader, slot, told, is_newer };
 
     let (Some(ttl), Some(_)) = (ttl, tags) else {
-        // Without its tags it could not be invalidated.
+        // Not to be stored. That includes a value with unknown tags, which could not be invalidated.
         let outdates = !is_error && (had_spare || !terms.read || terms.max_age.is_some());
         return pass_on(arrival, ground, ended, outdates);
     };
     if arrival.entry.is_shared && !terms.shared && arrival.cache.mode() == Mode::On {
-        // It did not ask, so no message would come about it, and a follower may have come after an invalidation.
+        // L2 was not asked, so it would report no change of the entry, and a follower may have joined after
+        // an invalidation.
         ground.end(&ended);
         arrival.refuse();
         return None;
@@ -369,7 +414,8 @@ pub(crate) fn land<R>(
         return None;
     }
     let is_too_much = shared.background.len() > MOST_LANDINGS;
-    // A lease over the value must not end it.
+    // L2 holds a value longer by the length of a lease, so that it does not expire under the lease of its
+    // renewal.
     let function = arrival.cache.function(&arrival.site);
     let lease = shared.lease_length(arrival.site.coalesces_here(), function);
     let spare = if is_renewed { lease } else { Duration::ZERO };
@@ -390,11 +436,11 @@ pub(crate) fn land<R>(
                 Box::pin(arrival.beside_stub(stub, fill.life.whole())).await;
             }
             (ground, Some(_)) => Box::pin(arrival.beside(ground.claim().clone())).await,
-            // An error is for this process only, and stands on no lease.
+            // An error is for this process only, so its validity does not depend on a lease.
             (ground, None) => {
                 let own_mark = shared.own_mark(&arrival.entry.name.text);
                 let claim = Validity { mark: own_mark, line: shared.home.clone(), ..ground.claim().clone() };
-                // Callers that wait elsewhere learn that there will be nothing.
+                // Callers that wait in other processes are notified that no value will come.
                 ground.end(&ended);
                 arrival.here(claim, 0);
             }
@@ -402,7 +448,9 @@ pub(crate) fn land<R>(
     })
 }
 
-/// To the followers only. `outdates`: what there was before is older.
+/// Delivers the result to the followers only, and releases the lease.
+///
+/// If `outdates` is set, values in the tiers are older than the result, and are invalidated.
 fn pass_on(arrival: Publication, mut ground: FillRight, ended: Ended, outdates: bool) -> Option<Rest> {
     ground.begin_return();
     let (cache, target) =
@@ -411,7 +459,7 @@ fn pass_on(arrival: Publication, mut ground: FillRight, ended: Ended, outdates: 
     let finish = move |ground: FillRight| {
         ground.end(&ended);
         if outdates {
-            // A newer value that is not kept leaves no older one behind.
+            // A newer value that is not stored must not leave an older one behind.
             Invalidation::new(cache, Ok(target)).spawn();
         }
     };
@@ -428,7 +476,7 @@ fn pass_on(arrival: Publication, mut ground: FillRight, ended: Ended, outdates: 
     })
 }
 
-/// Goes on in the background, where there is one.
+/// Runs `rest` in the background. Without a runtime, returns it instead.
 fn later(cache: &Cache, rest: impl Future<Output = ()> + Send + 'static) -> Option<Rest> {
     let job = cache.shared().background.begin();
     let rest: Rest = Box::pin(async move {

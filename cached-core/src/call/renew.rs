@@ -1,4 +1,4 @@
-//! A value that is to be loaded again, while callers still get the one that there is.
+//! Renewal of a due entry, while callers are served from it (stale-while-revalidate and refresh-ahead).
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -18,11 +18,13 @@ use crate::{
 };
 
 impl<R> CallContext<R> {
-    /// Serves `kept`, and sees to it that it is loaded again.
+    /// Serves `kept`, and starts a load that replaces it.
     ///
-    /// A load in a task of its own begins beside the caller. One that must run in its caller makes him wait; others are
-    /// served meanwhile. A caller waits for a fresh value no longer than the `soft_timeout` of the function, and not at all
-    /// without one, or while the value is fresh.
+    /// A load in a task of its own runs in the background. An inline load makes its caller wait, and does not
+    /// start while the entry is fresh. Other callers are served meanwhile.
+    ///
+    /// In all other cases, a caller waits for a fresh value for the `soft_timeout` of the function at most.
+    /// It does not wait without a `soft_timeout`, or while the entry is fresh.
     pub(crate) async fn renew<F: Future<Output = R>>(
         self: Box<Self>,
         kept: Arc<Entry>,
@@ -52,6 +54,7 @@ impl<R> CallContext<R> {
         }
     }
 
+    /// Starts a load in the background, and waits for it for `patience` at most. Serves `kept` after that.
     async fn renew_beside(
         self: Box<Self>,
         kept: Arc<Entry>,
@@ -70,7 +73,7 @@ impl<R> CallContext<R> {
             Some(ended) => ended,
             None => match self.spare(&kept) {
                 Some(reply) => return Ok(reply),
-                // It was invalidated meanwhile, or its time is over.
+                // The entry was invalidated meanwhile, or may not be served any longer.
                 None => loading.await,
             },
         };
@@ -80,8 +83,10 @@ impl<R> CallContext<R> {
         }
     }
 
-    /// As [`ask`](Self::ask), for a load that is to run in a caller that has `kept`. That is served when others would have to be waited
-    /// for, a place or another process, for longer than the caller waits for a fresh value.
+    /// Queries L2 like [`ask`](Self::ask), for an inline load that is to replace `kept`.
+    ///
+    /// Returns the reply with `kept` as an error if the call would have to wait too long for a permit or for
+    /// another process: longer than the caller waits for a fresh value.
     pub(crate) async fn ask_beside(
         &self,
         leader: &Leader,
@@ -97,11 +102,12 @@ impl<R> CallContext<R> {
             if let Some(reply) = self.spare(kept) {
                 return Err(reply);
             }
-            // It was invalidated meanwhile, or its time is over.
+            // The entry was invalidated meanwhile, or may not be served any longer.
         }
         Ok(self.ask(leader, suspect, turn).await)
     }
 
+    /// Serves `kept` if it may still be served, and otherwise goes on as after a miss.
     async fn spare_or_miss<F: Future<Output = R>>(
         self: Box<Self>,
         kept: Arc<Entry>,
@@ -113,7 +119,7 @@ impl<R> CallContext<R> {
         }
     }
 
-    /// The fresh value of a load under way, if it comes in time.
+    /// Returns the fresh value of a load under way, if it arrives within `patience`.
     async fn wait_for(&self, follower: Follower, patience: Option<Duration>) -> Option<Reply<R>> {
         match self.cache.clock().within(patience?, arrive(follower)).await? {
             FollowOutcome::Landed(FlightResult::Shared(slot)) if self.shape.is_value(&*slot) => {
@@ -123,7 +129,7 @@ impl<R> CallContext<R> {
         }
     }
 
-    /// Begins a load for a stale value that was found in the shared tier, where that keeps nobody waiting.
+    /// Starts a load for a stale value that was found in L2, if it can run in the background.
     pub(crate) fn begin_renewal<F: Future<Output = R>>(self: Box<Self>, load: Load<R, F>) {
         let (Load::Detached(future, spawn), Ok(runtime)) = (load, Handle::try_current()) else { return };
         let Looked::Due(kept) = self.cache.look(&self.site, self.entry.key.as_ref()) else { return };

@@ -1,4 +1,13 @@
-//! A load, and what becomes of its value.
+//! The run of one load, from its fill right to the end of its flight.
+//!
+//! 1. The flight is bound to the validity of the fill right. An invalidation from here on supersedes the
+//!    flight.
+//! 2. If there was an invalidation before that, the right is checked or requested again (`stand`).
+//! 3. The lease, if there is one, is renewed for as long as the load is being polled.
+//! 4. The body runs in its turn. Panics of the body and of the policies are caught.
+//! 5. The permit is returned, and the result is published, or the lease released.
+//!
+//! `publish` has step 5, `flight::leader` has the ends of a flight.
 
 use std::{future::Future, sync::Arc, thread, time::Duration};
 
@@ -15,29 +24,29 @@ use crate::{
     value::policy::{LoadContext, LoadedValue},
 };
 
-/// A load that could have gone on for so long and did not has been abandoned.
+/// Idle time after which a load counts as abandoned: it could go on, and is not polled.
 const ABANDONED: Duration = Duration::from_secs(1);
 
-/// What a load has come to.
+/// Outcome of a load for its caller.
 pub struct LoadOutput<R> {
     pub(crate) out: R,
     pub(crate) is_error: bool,
-    /// When it had ended, an older value could still be served.
+    /// An older value could still be served when the load had ended.
     pub(crate) may_spare: bool,
 }
 
-/// What a load stands on, and its turn.
+/// Fill right of a load, and its turn.
 type Start = (FillRight, LoadTurn);
 
-/// Runs a load and lands its flight: in the caller, or in a task of its own.
+/// Runs a load and ends its flight, in the caller or in a task of its own.
 pub struct LoadRun<R> {
     desk: Box<CallContext<R>>,
     leader: Leader,
-    /// `None` if it is still to be asked for.
+    /// Fill right and turn; `None` if L2 is still to be queried.
     asked: Option<Start>,
-    /// In the span of its caller, if one waits for it.
+    /// Span of the load, inside its caller's span; `None` if no caller waits for the load.
     loading: Option<LoadSpan>,
-    /// A value that is served if the load fails.
+    /// Older entry that is served if the load fails.
     spare: Option<Arc<Entry>>,
 }
 
@@ -53,23 +62,23 @@ impl<R> LoadRun<R> {
         Self { desk, leader, asked: Some((ground, turn)), loading: Some(loading), spare }
     }
 
-    /// One that asks the shared tier first.
+    /// Creates a run that queries L2 before it loads.
     pub(crate) fn unasked(desk: Box<CallContext<R>>, leader: Leader, spare: Arc<Entry>) -> Self {
         Self { desk, leader, asked: None, loading: None, spare: Some(spare) }
     }
 
-    /// For a task of its own, with what the caller has around it.
+    /// Prepares the run for a task of its own, and keeps the caller's span as the parent.
     pub(crate) fn apart(mut self) -> Self {
         self.loading.iter_mut().for_each(LoadSpan::leave_caller);
         self
     }
 
-    /// The result, or what the load panicked with.
+    /// Runs the load. Returns its outcome, or the payload of a panic.
     pub(crate) async fn land(self, load: impl Future<Output = R>) -> thread::Result<LoadOutput<R>> {
         let Self { desk, leader, asked, loading, spare } = self;
         let (leader, (mut ground, mut turn)) = match asked {
             Some(start) if leader.stand_on(start.0.claim()) => (leader, start),
-            // Boxed, so that loads inside of loads do not add up on the stack.
+            // Boxed, so that nested loads do not add up on the stack.
             asked => match Box::pin(desk.stand(leader, asked, spare.clone())).await {
                 Ok(start) => start,
                 Err(end) => return end,
@@ -85,14 +94,14 @@ impl<R> LoadRun<R> {
                 lease.keep(leader.is_at_work(ABANDONED));
             }
         }
-        // The policies are the user's code as well.
+        // Policies are user code as well, so their panics are caught, too.
         let load = loading.around(load);
         let settle = async {
             let out = desk.in_turn(&mut turn, &mut loading, load).await;
             desk.shape.settle(out, &LoadContext::now(desk.cache.clock(), desk.terms.ttl))
         };
         let settled = leader.watch(settle).await;
-        // The next load may begin.
+        // The permit is returned: the next load may begin.
         drop(turn);
         let settled = match settled {
             Ok(settled) => settled,
@@ -108,17 +117,17 @@ impl<R> LoadRun<R> {
         loading.ended(is_error);
         let mut ttl = settled.ttl;
         let had_spare = spare.is_some();
-        // Asked before the lease is given back, as that is a word about the name.
+        // Checked before the lease is released, because the release ends the epoch of the key.
         let may_spare = spare.as_ref().is_some_and(|kept| desk.cache.may_serve(&desk.site, kept));
         if let Some(kept) = spare.filter(|_| is_error) {
             desk.let_rest(&kept);
-            // It does not take the place of a value that may still be served.
+            // An error does not replace a value that may still be served.
             ttl = None;
         }
         match (settled.slot, ttl) {
             (Some(slot), ttl) => {
                 let value = Loaded { slot, ttl, is_error, had_spare, since };
-                // Boxed, so that loads inside of loads do not add up on the stack.
+                // Boxed, so that nested loads do not add up on the stack.
                 if let Some(rest) = land(desk, leader, ground, value) {
                     rest.await;
                 }
@@ -135,10 +144,11 @@ impl<R> LoadRun<R> {
 }
 
 impl<R> CallContext<R> {
-    /// What a load stands on when it begins, or its end, if there is a value.
+    /// Returns the fill right under which the load begins, or the outcome if there is a value already.
     ///
-    /// An invalidation may come between the answer of the tier and this. A load that began all the same would be refused, and those
-    /// that follow would wait for it in vain: so the tier is asked again. If that falls time and again, they start over.
+    /// An invalidation may come between the reply of L2 and the start of the load. A load that started
+    /// regardless would be rejected, and its followers would wait in vain. So L2 is queried again. If each
+    /// right is invalidated in turn, the followers start over, and the load runs for its own caller.
     async fn stand(
         &self,
         mut leader: Leader,
@@ -163,7 +173,7 @@ impl<R> CallContext<R> {
             }
             match ground {
                 FillRight::Everywhere(lease) if tries < TRIES => {
-                    // To give it back is a word about its name.
+                    // A release ends the epoch of the name, and must not supersede this flight.
                     leader.stand_down();
                     match leader.watch(lease.reassured()).await {
                         Ok(Some(lease)) => {
@@ -177,7 +187,8 @@ impl<R> CallContext<R> {
                         }
                     }
                 }
-                // It was about the lease of the load beside which this one is. To ask again would be to wait for that.
+                // The change concerned the lease of the other load. Another query would only wait for that
+                // load.
                 ground @ FillRight::IfUnchanged(_) => return Ok((leader, (ground, turn))),
                 ground if tries >= TRIES => {
                     leader.fall();
@@ -188,7 +199,7 @@ impl<R> CallContext<R> {
         }
     }
 
-    /// What a load stands on that has asked nobody yet; or its end, if there is a value.
+    /// Queries L2 for a load that has not done so. Returns the outcome instead if there is a value.
     async fn ask_first(
         &self,
         leader: Leader,
@@ -220,7 +231,7 @@ impl<R> CallContext<R> {
         Err(Ok(LoadOutput { out: reply.value, is_error: false, may_spare: false }))
     }
 
-    /// Ends a flight with an error of another process.
+    /// Ends a flight with the error of a load in another process.
     pub(crate) fn land_failed(&self, leader: Leader, settled: LoadedValue<R>) -> LoadOutput<R> {
         self.note(Count::Joined);
         match settled.slot {
@@ -232,12 +243,12 @@ impl<R> CallContext<R> {
 }
 
 impl<R> LoadRun<R> {
-    /// Asks the shared tier itself before it loads.
+    /// Creates a run that replaces `kept`, unless L2 has a newer value.
     pub(crate) fn renewing(desk: Box<CallContext<R>>, leader: Leader, kept: Arc<Entry>) -> Self {
         Self::replacing(desk, Acceptable::Newer, leader, kept)
     }
 
-    /// The same, where the caller knows what will do instead.
+    /// Creates a run that replaces `kept`, unless L2 has a value that satisfies `wants`.
     pub(crate) fn replacing(
         mut desk: Box<CallContext<R>>,
         wants: Acceptable,

@@ -1,8 +1,18 @@
-//! Which names something was said about.
+//! Invalidation epochs of names.
 //!
-//! An [`Epoch`] says that nothing was said about a name since it was made. A reader of a name takes its epoch *before* it
-//! asks, so that no word which overtakes the answer is lost; what he found goes into L1 together with the mark. One word
-//! ends the mark, and with it everything that was read under it, wherever that is: nobody has to be looked up.
+//! An [`Epoch`] of a name lasts until the name is invalidated. A change that the tier reports, such as the
+//! fill of another process, counts as an invalidation. One atomic store ends it, and with it every entry and
+//! load that depends on it, wherever they are. So an invalidation looks up no entries, and an entry that is
+//! inserted a moment later is invalid as well.
+//!
+//! Order of steps: a reader takes the current epoch *before* it asks L2, and stores the value in L1 together
+//! with that epoch. An invalidation that overtakes the answer then still ends the epoch of the value.
+//!
+//! Locks: a load that is notified by [`Stands::fall`] takes locks of its flight, so no lock of this module is
+//! held during the call. Dropping an epoch locks its shard, so no epoch is dropped under that lock.
+//!
+//! `validity` combines the epochs of a name and its tags; `l2::replay` ends epochs on behalf of the change
+//! feed.
 
 use std::{
     collections::HashMap,
@@ -23,28 +33,30 @@ type Shard = HashMap<Arc<str>, Weak<Epoch>, foldhash::fast::RandomState>;
 
 const SHARDS: usize = shards(32);
 
-/// The living marks of a cache, by name.
+/// The living epochs of a cache, by name. An epoch that has no holder is removed.
 pub(crate) struct Epochs {
-    /// What stood on marks that this process has ended itself.
+    /// Estimated number of entries that became invalid when epochs of tags, or of many names, ended.
     pub(crate) fallen: Fallen,
     shards: Box<[Mutex<Shard>]>,
     hasher: foldhash::fast::RandomState,
 }
 
-/// Nothing was said about a name since this was made, as long as it is alive.
+/// The period of a name from one invalidation to the next.
+///
+/// While it is alive, the name has not been invalidated since the epoch was created.
 pub(crate) struct Epoch {
     name: Arc<str>,
     is_dead: AtomicBool,
-    /// The loads that stand on it.
+    /// Loads that depend on this epoch.
     loads: Mutex<Option<Box<Loads>>>,
-    /// It died, or was nudged.
+    /// Notified when the epoch ends, and by [`Epochs::nudge`].
     moved: Notify,
     marks: Weak<Epochs>,
 }
 
-/// What stands on marks, and falls when one of them ends.
+/// A load that depends on epochs, and becomes invalid when one of them ends.
 pub(crate) trait Stands: Send + Sync {
-    /// One of its marks has ended. It is told so under no lock of the marks.
+    /// Called when one of the epochs has ended. The caller holds no lock of the epochs.
     fn fall(self: Arc<Self>);
 }
 
@@ -56,7 +68,7 @@ impl Epochs {
         Arc::new(Self { fallen: Fallen::default(), shards, hasher: foldhash::fast::RandomState::default() })
     }
 
-    /// The living mark of a name: all who read it meanwhile share it.
+    /// Returns the living epoch of `name`. All readers of the name share it until it ends.
     pub(crate) fn of(self: &Arc<Self>, name: &str) -> Arc<Epoch> {
         let mut shard = self.shard(name);
         if let Some(mark) = shard.get(name).and_then(Weak::upgrade) {
@@ -74,7 +86,7 @@ impl Epochs {
         mark
     }
 
-    /// Something was said about `name`: the loads that stand on it fall.
+    /// Ends the epoch of `name`, and invalidates the loads that depend on it.
     pub(crate) fn end(&self, name: &str) {
         let mark = self.shard(name).remove(name);
         if let Some(mark) = mark.and_then(|mark| mark.upgrade()) {
@@ -82,8 +94,10 @@ impl Epochs {
         }
     }
 
-    /// Something happened to `name` that nobody says to this process, because this process did it: those who wait look
-    /// again. What was read stays.
+    /// Wakes the listeners of `name` without ending its epoch: waiting calls look again, and entries stay
+    /// valid.
+    ///
+    /// Used after a change that this process has made itself, which the tier need not report to it.
     pub(crate) fn nudge(&self, name: &str) {
         let mark = self.shard(name).get(name).and_then(Weak::upgrade);
         if let Some(mark) = mark {
@@ -91,7 +105,7 @@ impl Epochs {
         }
     }
 
-    /// As [`end`](Self::end), for a tag that this process invalidates, with all that stands on it.
+    /// Ends the epoch of a tag that this process invalidates, and adds the number of its holders to `fallen`.
     pub(crate) fn end_tag(&self, tag: &str) {
         let mark = self.shard(tag).remove(tag);
         if let Some(mark) = mark.and_then(|mark| mark.upgrade()) {
@@ -100,19 +114,19 @@ impl Epochs {
         }
     }
 
-    /// As [`end`](Self::end), for every name that matches.
+    /// Ends the epoch of every name that matches `pattern`, as [`end`](Self::end) does for one.
     pub(crate) fn end_matching(&self, pattern: &str) {
         self.end_where(|name| glob::matches(pattern, name.strip_suffix('\0').unwrap_or(name)));
     }
 
-    /// As [`end`](Self::end), for every name.
+    /// Ends the epoch of every name, as [`end`](Self::end) does for one.
     pub(crate) fn end_all(&self) {
         self.end_where(|_| true);
     }
 
     fn end_where(&self, is_meant: impl Fn(&str) -> bool) {
         for shard in &self.shards {
-            // A mark that is dropped locks its shard, so none may be dropped in here.
+            // Dropping an epoch locks its shard, so no epoch may be dropped under this lock.
             let ended: Vec<_> = lock(shard).extract_if(|name, _| is_meant(name)).collect();
             self.fallen.add(ended.len());
             for mark in ended.iter().filter_map(|(_, mark)| mark.upgrade()) {
@@ -121,7 +135,7 @@ impl Epochs {
         }
     }
 
-    /// How many names are watched.
+    /// Returns the number of names with a living epoch.
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).len()).sum()
     }
@@ -151,12 +165,12 @@ impl Epoch {
         !self.is_dead.load(Ordering::SeqCst)
     }
 
-    /// From now on, the end of this mark is told to the load; until [`put_down`](Self::put_down).
+    /// Registers `load`, which is notified when this epoch ends, until [`put_down`](Self::put_down).
     pub(crate) fn carry(&self, load: &Weak<dyn Stands>) {
         lock(&self.loads).get_or_insert_with(|| Box::new(Loads(Vec::new()))).0.push(load.clone());
     }
 
-    /// The load is over.
+    /// Unregisters a load that has ended.
     pub(crate) fn put_down(&self, load: &Weak<dyn Stands>) {
         let mut loads = lock(&self.loads);
         let Some(Loads(list)) = loads.as_deref_mut() else { return };
@@ -169,7 +183,8 @@ impl Epoch {
     }
 
     fn end(&self) {
-        // One of these two and a load that begins see each other.
+        // The flag is set before the loads are taken; a load registers before it checks the flag. So at least
+        // one of the two sees the other.
         self.is_dead.store(true, Ordering::SeqCst);
         self.moved.notify_waiters();
         let loads = lock(&self.loads).take();
@@ -178,21 +193,21 @@ impl Epoch {
         }
     }
 
-    /// Begins to listen for what happens to the name: to be called before one looks.
+    /// Begins to listen for changes of the name. The caller must do this before it looks.
     pub(crate) fn listen(&self) -> Listener<'_> {
-        // It is told of every call from now on, before it is polled as well.
+        // `Notified` receives every notification from its creation on, even before it is polled.
         Listener { mark: self, moved: self.moved.notified() }
     }
 }
 
-/// Hears of what happens from the moment on that it was made.
+/// A listener that receives every change of a name since its own creation.
 pub(crate) struct Listener<'a> {
     mark: &'a Epoch,
     moved: Notified<'a>,
 }
 
 impl Listener<'_> {
-    /// Waits until something is said about the name, or happens to it.
+    /// Waits until the name is invalidated or changes otherwise. Returns at once if the epoch has ended.
     pub(crate) async fn moved(self) {
         if self.mark.is_alive() {
             self.moved.await;
@@ -204,7 +219,7 @@ impl Drop for Epoch {
     fn drop(&mut self) {
         let Some(marks) = self.marks.upgrade() else { return };
         let mut shard = marks.shard(&self.name);
-        // Another one of this name may have come in its place.
+        // A newer epoch of the name may have taken its place.
         if shard.get(&self.name).is_some_and(|mark| std::ptr::eq(mark.as_ptr(), self)) {
             let entry = shard.remove_entry(&self.name);
             drop(shard);
@@ -283,7 +298,7 @@ pub(crate) mod tests {
         assert_eq!(marks.fallen.count(), 5);
     }
 
-    /// A shard is left out by chance less than once in 10¹⁵.
+    /// A shard stays empty by chance less than once in 10¹⁵ runs.
     #[test]
     fn names_are_spread_over_all_shards() {
         let marks = Epochs::new();
@@ -294,7 +309,7 @@ pub(crate) mod tests {
         assert_eq!(marks.len(), 0);
     }
 
-    /// Counts how often it has fallen.
+    /// A load that counts how often it was invalidated.
     #[derive(Default)]
     pub(crate) struct Load(AtomicUsize);
 
@@ -315,7 +330,8 @@ pub(crate) mod tests {
         }
     }
 
-    /// Of all loads under way, a word is for those that stand on its name and are not over, and looks at no other.
+    /// An invalidation notifies the loads that depend on its name and have not ended, and visits no other
+    /// load.
     #[test]
     fn a_word_is_told_to_the_loads_that_stand_on_it_and_to_no_other() {
         let (marks, loads) = (Epochs::new(), [(); 100].map(|()| Arc::<Load>::default()));

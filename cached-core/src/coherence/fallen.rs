@@ -1,17 +1,20 @@
-//! How many entries may have fallen with the marks that this process has ended.
+//! Estimate of the entries that have become invalid and still occupy memory.
+//!
+//! Ending an epoch does not visit the entries that depend on it. So their number is added up here, and
+//! `cache::reap` scans L1 when it is large enough.
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-/// Fewer than this are not worth a look at all.
+/// Smallest number of invalid entries that is worth a scan.
 const FEWEST: usize = 64;
 
-/// Nor are fewer than one of so many entries.
+/// Smallest share of invalid entries that is worth a scan: one in this many.
 const SHARE: usize = 8;
 
-/// How much has fallen since all entries were looked at.
+/// Approximate number of entries that have become invalid since the last scan began.
 #[derive(Debug, Default)]
 pub(crate) struct Fallen {
     entries: AtomicUsize,
@@ -19,7 +22,7 @@ pub(crate) struct Fallen {
 }
 
 impl Fallen {
-    /// About so many entries stood on a mark that has ended.
+    /// Adds the approximate number of entries that depended on an ended epoch.
     pub(crate) fn add(&self, entries: usize) {
         self.entries.fetch_add(entries, Ordering::Relaxed);
     }
@@ -29,7 +32,9 @@ impl Fallen {
         self.entries.load(Ordering::Relaxed)
     }
 
-    /// The right to look at all entries, of which there are so many, if that is worth it and no other task has it.
+    /// Returns the right to scan all entries; `None` if that is not worth it, or another task has it.
+    ///
+    /// `entries` returns the number of entries to scan.
     pub(crate) fn begin_reaping(&self, entries: impl FnOnce() -> usize) -> Option<Reaping> {
         let fallen = self.entries.load(Ordering::Relaxed);
         if fallen < FEWEST || fallen < entries() / SHARE || self.is_reaped.swap(true, Ordering::AcqRel) {
@@ -40,7 +45,7 @@ impl Fallen {
     }
 }
 
-/// Until it is dropped, no other task reaps.
+/// The right to scan all entries. No other task scans until it is dropped.
 pub(crate) struct Reaping(Arc<AtomicBool>);
 
 impl Drop for Reaping {

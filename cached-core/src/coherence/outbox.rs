@@ -1,7 +1,16 @@
-//! Invalidations that the shared tier could not be told of yet.
+//! Invalidations that the shared tier does not know yet.
 //!
-//! What they are about is not read from the tier by this process, and they are told again until it knows. There is a bound
-//! to what is remembered one by one: beyond it, everything counts as invalidated.
+//! This process does not read a name that an item matches from the tier, because the tier's value may be
+//! outdated. A background task, the sender, resends the items until the tier has received them.
+//!
+//! Memory is bounded: too many items collapse into one invalidation of the whole namespace.
+//!
+//! States of the sender: none, sending, or waiting to retry. At most one task has the turn. A sender checks
+//! in at least every [`SIGN`]; without a check-in for [`GONE`], another task takes over and the old one
+//! stops. When the tier comes back, a waiting sender is replaced at once, and a sending one retries without a
+//! pause.
+//!
+//! `l2::replay` has the task; `cache::invalidation` adds the items. `l2::sweeps` uses the same two intervals.
 
 use std::{collections::HashMap, mem, sync::PoisonError, time::Duration};
 
@@ -12,47 +21,47 @@ use crate::{
     sync::{AtomicUsize, Instant, Mutex, MutexGuard, Ordering},
 };
 
-/// The task that tells shows more often than this that it goes on, whatever it waits for: see [`SIGN`].
+/// Time without a check-in after which a sender is presumed dead. See [`SIGN`].
 pub(crate) const GONE: Duration = Duration::from_secs(5);
 
-/// How often it does.
+/// Interval at which a sender checks in, even while it waits.
 pub(crate) const SIGN: Duration = Duration::from_secs(1);
 
-/// More than this are not told apart.
+/// Maximum number of items. Beyond it, they collapse into one about everything.
 const MOST: usize = 10_000;
 
-/// Nor are more patterns than this: each has the tier look at all of its keys, and each is compared with every name that is
-/// read meanwhile.
+/// Maximum number of patterns. Each makes the tier scan all of its keys, and is compared with every name that
+/// is read meanwhile.
 const MOST_PATTERNS: usize = 16;
 
-/// The invalidations, by what they are about.
+/// Undelivered invalidations, by key or pattern.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     table: Mutex<Table>,
     len: AtomicUsize,
     turn: Mutex<Turn>,
-    /// The task that waits to tell again need not wait any longer.
+    /// Notified when the tier comes back: a waiting sender need not wait any longer.
     pub(crate) urged: Notify,
 }
 
-/// Which task tells.
+/// State of the sender.
 #[derive(Debug, Default)]
 struct Turn {
     number: u64,
-    /// When it showed that it goes on; `None` if there is none.
+    /// Time of the sender's last check-in; `None` without a sender.
     sign: Option<Instant>,
-    /// It failed, and waits to try again.
+    /// The sender has failed, and waits before it tries again.
     is_waiting: bool,
-    /// The tier came back while it told.
+    /// The tier came back while the sender was sending.
     is_urged: bool,
-    /// What a flush waits for.
+    /// Background job of the sender, for which a flush waits.
     job: Option<Job>,
 }
 
 #[derive(Debug, Default)]
 struct Table {
     last: u64,
-    /// What is to be said, with the number of the last time that it was.
+    /// Keys to delete, each with the number of its latest `add`.
     keys: HashMap<String, u64>,
     patterns: HashMap<String, u64>,
 }
@@ -67,7 +76,7 @@ impl Table {
         let number = self.last;
         let is_new = !self.like(&word).contains_key(word.text());
         if is_new && self.len() >= MOST {
-            // That is about the entries of tags as well.
+            // The pattern for everything matches the entries of tags as well.
             self.keys.clear();
             self.patterns = HashMap::from([(everything.to_owned(), number)]);
         }
@@ -75,7 +84,8 @@ impl Table {
             OutboxItem::Key(key) => {
                 self.keys.insert(key, number);
             }
-            // It is a part of everything, which has to be removed anew, or there are too many.
+            // The pattern is covered by everything, which must then be removed again, or there are too many
+            // patterns.
             OutboxItem::Matching(pattern)
                 if pattern == everything
                     || self.patterns.contains_key(everything)
@@ -89,7 +99,7 @@ impl Table {
         }
     }
 
-    /// The words like this one.
+    /// Returns the items of the same kind as `word`.
     fn like(&mut self, word: &OutboxItem) -> &mut HashMap<String, u64> {
         match word {
             OutboxItem::Key(_) => &mut self.keys,
@@ -98,17 +108,17 @@ impl Table {
     }
 }
 
-/// What the tier has to be told.
+/// An invalidation to send to the tier.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum OutboxItem {
-    /// These keys, of entries and tags, are to be deleted.
+    /// Delete this key of an entry, a tag or a counter.
     Key(String),
-    /// So is whatever matches.
+    /// Delete every key that matches this pattern.
     Matching(String),
 }
 
 impl OutboxItem {
-    /// The key, or the pattern.
+    /// Returns the key or the pattern.
     pub(crate) fn text(&self) -> &str {
         let (Self::Key(text) | Self::Matching(text)) = self;
         text
@@ -116,7 +126,9 @@ impl OutboxItem {
 }
 
 impl Outbox {
-    /// Remembers a word, of which the newest counts. `everything` takes the place of too many.
+    /// Adds an item. `everything` is the pattern that replaces too many items.
+    ///
+    /// An item that is there already gets a new number, so that a send in progress does not remove it.
     pub(crate) fn add(&self, word: OutboxItem, everything: &str) {
         let mut table = self.table();
         if !planted!("no-replay") {
@@ -125,7 +137,7 @@ impl Outbox {
         self.len.store(table.len(), Ordering::SeqCst);
     }
 
-    /// Whether what the tier has under one of these names may be outdated.
+    /// Returns whether the tier's record under one of these names may be outdated.
     pub(crate) fn is_about<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> bool {
         if self.is_empty() || planted!("untold-name-read") {
             return false;
@@ -144,8 +156,10 @@ impl Outbox {
         self.len.load(Ordering::SeqCst)
     }
 
-    /// What is to be told next, with its numbers: up to `most` keys, which cost little, and if there are none, the pattern
-    /// that has waited for the longest time.
+    /// Returns the items to send next, with their numbers.
+    ///
+    /// These are up to `most` keys, which cost little. Without keys, it is the pattern that has waited
+    /// longest.
     pub(crate) fn some(&self, most: usize) -> Vec<(OutboxItem, u64)> {
         let table = self.table();
         let keys = table.keys.iter().map(|(key, number)| (OutboxItem::Key(key.clone()), *number));
@@ -157,7 +171,7 @@ impl Outbox {
         oldest.map(|(pattern, number)| (OutboxItem::Matching(pattern.clone()), *number)).into_iter().collect()
     }
 
-    /// The tier was told, unless the same was said again meanwhile.
+    /// Removes an item that the tier has received, unless it was added again meanwhile.
     pub(crate) fn told(&self, word: &OutboxItem, number: u64) {
         let mut table = self.table();
         let words = table.like(word);
@@ -167,11 +181,13 @@ impl Outbox {
         self.len.store(table.len(), Ordering::SeqCst);
     }
 
-    /// One task tells at a time, and goes on until nothing is left; `None` if there is one. It returns the number of its turn.
-    /// While it tells, and until it has failed, a flush waits for the `job`.
+    /// Acquires the turn of the sender and returns its number; `None` if another task has it.
+    ///
+    /// The sender continues until the outbox is empty. A flush waits for `job` while it sends, until its
+    /// first failure.
     pub(crate) fn begin_telling(&self, job: impl FnOnce() -> Option<Job>) -> Option<u64> {
         let mut turn = self.turn();
-        // The runtime of that task may stand still.
+        // A sender that does not check in is replaced: its runtime may be blocked.
         if turn.sign.is_some_and(|sign| sign.elapsed() < GONE) {
             return None;
         }
@@ -185,7 +201,7 @@ impl Outbox {
         Some(number)
     }
 
-    /// The task of this turn goes on; whether it is still its turn.
+    /// Checks in for the sender of this turn. Returns whether it still has the turn.
     pub(crate) fn go_on_telling(&self, number: u64) -> bool {
         let mut turn = self.turn();
         let is_its = turn.number == number && turn.sign.is_some();
@@ -196,7 +212,9 @@ impl Outbox {
         is_its
     }
 
-    /// The task of this turn has failed, and may wait before it tries again, unless the tier came back meanwhile.
+    /// Records a failure of the sender, and returns whether it may wait before it retries.
+    ///
+    /// It may not if the tier came back meanwhile, or if another task has the turn.
     pub(crate) fn may_wait(&self, number: u64) -> bool {
         let mut turn = self.turn();
         if turn.number != number || mem::take(&mut turn.is_urged) {
@@ -209,8 +227,10 @@ impl Outbox {
         true
     }
 
-    /// The tier came back. A task that waits is relieved by the next one that begins; one that tells goes on, and tries again
-    /// at once if it fails. A flush waits for the `job` of that one.
+    /// Records that the tier came back.
+    ///
+    /// A waiting sender is replaced by the next task that begins. A sending one continues, and retries at
+    /// once if it fails; a flush then waits for its `job`.
     pub(crate) fn urge(&self, job: impl FnOnce() -> Option<Job>) {
         let mut turn = self.turn();
         if turn.is_waiting {
@@ -295,7 +315,7 @@ mod tests {
         assert!(about(&pending, "ns:other"));
         pending.some(1).iter().for_each(|(word, number)| pending.told(word, *number));
 
-        // Said again while everything is removed, so that has to be done anew.
+        // An item is added while everything is being removed, so that removal must be repeated.
         let everything = pending.some(1);
         add(pattern(0));
         for (word, number) in &everything {

@@ -1,4 +1,7 @@
-//! For how long an entry may be served without a proof that it is current.
+//! Limits on the age of a validity: the staleness bound and the outage grace.
+//!
+//! Other processes rely on these limits: a confirmed invalidation waits for a vanished process only until
+//! they end its right to serve. So no function's own bound exceeds the bound plus the grace of its cache.
 
 use crate::{
     base::{clock::Nanos, planted::planted},
@@ -6,32 +9,38 @@ use crate::{
     spec::FunctionSpec,
 };
 
-/// The bounds of a cache.
+/// Staleness limits of a cache.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Staleness {
-    /// How old a proof of freshness may be.
+    /// Greatest age of the proof that an entry is current.
     pub(crate) bound: Nanos,
-    /// How much older it may be in an outage.
+    /// Additional age that is allowed in an outage.
     pub(crate) grace: Nanos,
 }
 
 impl Staleness {
-    /// The bound of what stands on this claim: a function's own counts while its feed lives, as no message comes about what was read
-    /// over another one.
+    /// Returns the bound for a validity of this function.
+    ///
+    /// A bound of the function that is longer than the cache's counts only while the change feed is live. No
+    /// notification arrives about a value that was read over another feed.
     #[inline]
     pub(crate) fn bound_on(self, site: &FunctionSpec, claim: &Validity) -> Nanos {
         let own = self.bound_of(site);
         if own > self.bound && !claim.line.is_live() { self.bound } else { own }
     }
 
-    /// The same, and its grace: no longer than others count on.
+    /// Returns the bound and the grace for a validity. Their sum never exceeds that of the cache, on which
+    /// other processes rely.
     pub(crate) fn limits(self, site: &FunctionSpec, claim: &Validity) -> (Nanos, Nanos) {
         let bound = self.bound_on(site, claim);
         let longest = self.bound.saturating_add(self.grace);
         (bound, self.grace.min(longest.saturating_sub(bound)))
     }
 
-    /// Others count on this process to serve nothing longer without a proof than the bound and the grace of the cache.
+    /// Returns the function's own bound, capped at the bound plus the grace of the cache; without one, the
+    /// cache's bound.
+    ///
+    /// Other processes rely on this process to serve no value longer without a proof.
     #[inline]
     pub(crate) fn bound_of(self, site: &FunctionSpec) -> Nanos {
         match site.own_bound() {

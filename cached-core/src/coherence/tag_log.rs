@@ -1,10 +1,13 @@
-//! Which tags this process has invalidated lately, for loads whose tags are known only when they have ended.
+//! Log of the tags that this process has invalidated recently.
+//!
+//! Loads that get their tags from the value consult it afterwards: such a load could not take the epochs of
+//! its tags before it began.
 
 use std::{collections::HashMap, sync::PoisonError};
 
 use crate::sync::{Mutex, MutexGuard};
 
-/// More tags than this are not told apart: those that were invalidated first are forgotten.
+/// Maximum number of tags. Beyond it, the half that was invalidated first is forgotten.
 const MOST: usize = 65_536;
 
 #[derive(Debug, Default)]
@@ -12,20 +15,20 @@ pub(crate) struct TagLog(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
-    /// How many times something was said.
+    /// Number of invalidations so far.
     count: u64,
-    /// Each tag with the count of the last time.
+    /// Position of each tag's last invalidation.
     tags: HashMap<Box<str>, u64>,
-    /// What was said until then may be forgotten.
+    /// Invalidations up to this position may be missing from `tags`.
     forgotten: u64,
 }
 
-/// How much had been said.
+/// A position in the log: the number of invalidations up to then.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LogPosition(u64);
 
 impl TagLog {
-    /// A tag is invalid.
+    /// Records that a tag was invalidated.
     pub(crate) fn say(&self, tag: &str) {
         let mut said = self.lock();
         said.count += 1;
@@ -40,7 +43,9 @@ impl TagLog {
         LogPosition(self.lock().count)
     }
 
-    /// Whether one of these tags may have been invalidated since.
+    /// Returns whether one of these tags may have been invalidated since `since`.
+    ///
+    /// Forgotten invalidations count as invalidations of every tag.
     pub(crate) fn is_about(&self, tags: &[String], since: LogPosition) -> bool {
         let said = self.lock();
         let is_later = |tag: &String| said.tags.get(tag.as_str()).is_some_and(|count| *count > since.0);

@@ -1,4 +1,10 @@
-//! On what an entry of L1 may be served without asking.
+//! When an L1 entry may be served without asking L2.
+//!
+//! An entry has to be intact: none of its epochs has ended. That alone proves nothing while a connection is
+//! lost, since no invalidation arrives then. So it also has to be recent: the watermark of its change feed,
+//! or its last check with L2, is younger than the staleness bound.
+//!
+//! `staleness` has the bounds, `epoch` and `tier::feed` the two parts of the proof.
 
 use std::{
     fmt,
@@ -11,32 +17,35 @@ use crate::{
     tier::feed::ChangeFeed,
 };
 
-/// What an entry stands on: nothing was said about its name or its tags, and the silence is proven to be one.
+/// Proof that a value is current: its name and tags were not invalidated, and the change feed confirms it.
 #[derive(Clone, Debug)]
 pub(crate) struct Validity {
     pub(crate) mark: Arc<Epoch>,
-    /// Each with the generation that the value was loaded under.
+    /// Epoch of each tag, with the generation under which the value was loaded.
     pub(crate) tags: Box<[(Arc<Epoch>, u64)]>,
-    /// Over which all of this would be said.
+    /// Change feed that reports invalidations of the name and the tags.
     pub(crate) line: Arc<ChangeFeed>,
-    /// The last moment at which the value was known to be current, whatever the line says.
+    /// Last time at which the value was known to be current, regardless of the change feed.
     pub(crate) checked: Nanos,
 }
 
 impl Validity {
-    /// Nothing was said.
+    /// Returns whether neither the name nor a tag was invalidated.
     #[inline]
     pub(crate) fn is_intact(&self) -> bool {
         self.mark.is_alive() && self.tags.iter().all(|(tag, _)| tag.is_alive())
     }
 
-    /// Whether the value may be served: it was current no longer than `bound` ago.
+    /// Returns whether the value may be served: it is intact, and was known to be current less than `bound`
+    /// ago.
     #[inline]
     pub(crate) fn stands(&self, now: Nanos, bound: Nanos) -> bool {
         (self.is_younger(now, bound) || planted!("proof-ignored")) && self.is_intact()
     }
 
-    /// The same when the tier cannot be reached, so that nobody could say anything.
+    /// Returns whether the value may be served while the tier is unreachable.
+    ///
+    /// No invalidation can arrive then. The limit is `bound` plus `grace`, if the change feed allows a grace.
     pub(crate) fn stands_alone(&self, now: Nanos, bound: Nanos, grace: Nanos) -> bool {
         let limit = if self.line.has_grace() { bound.saturating_add(grace) } else { bound };
         (self.is_younger(now, limit) || planted!("grace-unbounded")) && self.is_intact()
@@ -47,14 +56,16 @@ impl Validity {
         now < self.line.proven().max(self.checked).saturating_add(limit)
     }
 
-    /// The same for a value of which nobody might tell from now on, because it may not be in the tier.
+    /// Returns a copy without the change feed, for a value that may not be in the tier.
+    ///
+    /// The tier may not report later changes of such a value.
     pub(crate) fn silenced(&self, now: Nanos) -> Self {
-        // What the line has proven until now still counts.
+        // The watermark reached so far still counts.
         let proven = if self.is_intact() { self.line.proven().min(now) } else { 0 };
         Self { line: ChangeFeed::silent(), checked: self.checked.max(proven), ..self.clone() }
     }
 
-    /// Its tags, to ask for them again.
+    /// Returns the keys of the tags, to ask L2 for them again.
     pub(crate) fn tag_keys(&self) -> Vec<String> {
         self.tags.iter().map(|(tag, _)| tag.name().to_string()).collect()
     }
@@ -73,7 +84,9 @@ impl Validity {
     }
 }
 
-/// What a load stands on: later words about any of these names are for the load as well.
+/// Registration of a load with all epochs of its validity, until it is dropped.
+///
+/// A later invalidation of any of these names notifies the load.
 pub(crate) struct Carried {
     claim: Validity,
     load: Weak<dyn Stands>,
@@ -103,7 +116,7 @@ mod tests {
     use super::*;
     use crate::coherence::epoch::{Epochs, tests::Load};
 
-    /// Something that was read at 100, with two tags, over a line that is proven until 150.
+    /// A value read at 100, with two tags, over a change feed with the watermark 150.
     struct Read {
         marks: Arc<Epochs>,
         claim: Validity,
@@ -153,7 +166,7 @@ mod tests {
     #[test]
     fn silenced_it_keeps_what_was_proven_until_then() {
         let Read { marks, claim } = Read::new();
-        // What is proven later than now was not proven when the value was read.
+        // A watermark beyond `now` counts only up to `now`: the rest did not hold when the value was read.
         for (now, checked) in [(160, 150), (120, 120), (90, 100)] {
             let silenced = claim.silenced(now);
             assert!(silenced.line.is_same(&ChangeFeed::silent()) && silenced.is_intact());

@@ -1,16 +1,20 @@
-//! What a load ends in that took too long.
+//! Error of a load that exceeded its `load_timeout`.
 
 use std::{error, fmt, io, time::Duration};
 
-/// A load took longer than the `load_timeout` of its function, or its caller has waited for too long.
+/// Error of a load, or of a wait for one, that exceeded the `load_timeout` of its function.
 ///
-/// A load has that long from the moment on that it runs. As long again may its call wait before that: for a place under `max_loads`,
-/// which ends in this error, and for the load of another process, beside which it then loads. A call that follows the load of another
-/// call ends in this error after twice that time. So a call takes no longer than that, but for one that is tried again because
-/// the load that it waited for failed with an error that cannot be cloned. All of this is measured by the clock of the cache.
+/// A load may take that long from the time at which it starts to run. Before that, its call may wait as long
+/// again. When that wait runs out, a call that needs a permit under `max_loads` ends in this error. A call
+/// that waits for the load of another process then loads beside that process. A call that follows the load of
+/// another call ends in this error after twice that time.
 ///
-/// A function with that option returns a `Result` whose error is made of this one: it implements `From<LoadTimeout>`. So do
-/// `String`, `std::io::Error`, `Box<dyn Error + Send + Sync>` and `anyhow::Error`.
+/// So a call takes at most twice that time. The one exception is a call that is retried because the load it
+/// followed failed with an error that cannot be cloned. All of these times are measured by the clock of the
+/// cache.
+///
+/// A function with that option returns a `Result`, and its error type implements `From<LoadTimeout>`.
+/// `String`, `std::io::Error`, `Box<dyn Error + Send + Sync>` and `anyhow::Error` have that `From` already.
 ///
 /// ```
 /// # extern crate cached_core as cached_aside;
@@ -35,7 +39,7 @@ use std::{error, fmt, io, time::Duration};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoadTimeout {
-    /// How long a load of the function may take.
+    /// Longest time that a load of the function may take.
     pub limit: Duration,
 }
 

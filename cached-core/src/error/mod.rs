@@ -1,4 +1,4 @@
-//! The one error type.
+//! The error type of a cache. The files beside it hold the errors of a tier and of a load.
 
 pub(crate) mod load_timeout;
 pub(crate) mod shared;
@@ -8,10 +8,10 @@ use std::fmt;
 
 use crate::error::tier::TierError;
 
-/// What can go wrong when a cache is built or asked directly.
+/// Error of building a cache, or of using it directly.
 ///
-/// A function under `#[cached]` never returns it: trouble of the cache stays in the cache. The message holds
-/// neither keys, nor values, nor credentials.
+/// A function under `#[cached]` never returns it: failures of the cache do not reach callers of the function.
+/// The message holds neither keys, nor values, nor credentials.
 #[derive(Clone, Debug)]
 pub struct Error(Kind);
 
@@ -27,17 +27,19 @@ pub(crate) enum Kind {
 }
 
 impl Error {
-    /// A setting that cannot work; `what` names the setting, never a secret in it.
+    /// Creates an error for a setting that cannot work.
+    ///
+    /// The text names the setting, and never a secret in it.
     pub fn config(what: impl Into<String>) -> Self {
         Self(Kind::Config(what.into()))
     }
 
-    /// An argument that cannot be part of a key.
+    /// Creates an error for an argument that cannot be part of a key.
     pub fn key(why: impl Into<String>) -> Self {
         Self(Kind::Key(why.into()))
     }
 
-    /// A value that cannot be encoded or decoded.
+    /// Creates an error for a value that cannot be encoded or decoded.
     pub fn codec(why: impl Into<String>) -> Self {
         Self(Kind::Codec(why.into()))
     }
@@ -54,38 +56,42 @@ impl Error {
         Self(Kind::Installed)
     }
 
-    /// A setting cannot work.
+    /// Returns whether a setting cannot work.
     pub fn is_config(&self) -> bool {
         matches!(self.0, Kind::Config(_))
     }
 
-    /// An argument cannot be part of a key, such as a NaN.
+    /// Returns whether an argument, such as a NaN, cannot be part of a key.
     pub fn is_key(&self) -> bool {
         matches!(self.0, Kind::Key(_))
     }
 
-    /// A value could not be encoded or decoded.
+    /// Returns whether a value could not be encoded or decoded.
     pub fn is_codec(&self) -> bool {
         matches!(self.0, Kind::Codec(_))
     }
 
-    /// The shared tier did not answer.
+    /// Returns whether the shared tier did not answer.
     pub fn is_tier(&self) -> bool {
         matches!(self.0, Kind::Tier(_))
     }
 
-    /// This process no longer serves the value, but the shared tier could not be told, so other processes may. It is told
-    /// as soon as it can be reached.
+    /// Returns whether an invalidation did not reach the shared tier.
+    ///
+    /// This process does not serve the value any more, but other processes may. The invalidation is sent
+    /// again as soon as the tier can be reached.
     pub fn is_not_propagated(&self) -> bool {
         matches!(self.0, Kind::NotPropagated(_))
     }
 
-    /// The shared tier knows that the value is invalid, but it could not be found out whether every process does.
+    /// Returns whether an invalidation reached the shared tier, but was not confirmed.
+    ///
+    /// It is unknown whether every process has handled it.
     pub fn is_not_confirmed(&self) -> bool {
         matches!(self.0, Kind::NotConfirmed(_))
     }
 
-    /// The process default was set, or used, before.
+    /// Returns whether the process default was set, or used, before.
     pub fn is_installed(&self) -> bool {
         matches!(self.0, Kind::Installed)
     }

@@ -2,18 +2,19 @@
 
 use std::{error, fmt, io, iter::successors, sync::Arc};
 
-/// The error and its sources, at most.
+/// Greatest number of levels: the error and its sources.
 const MOST_LEVELS: usize = 32;
 
-/// The error of a failed load, as the callers that waited for the load see it: its message and those of its sources.
+/// The error of a failed load, as the callers that waited for the load see it.
 ///
-/// The caller that loaded gets the error itself. If the type is `Clone`, the waiting callers get copies. Otherwise they get an error of the
-/// same type that its `From<SharedLoadError>` makes of this one: the text that `Display` printed for the error and for each
-/// [`source`](error::Error::source) below it, up to 32 levels. It cannot be downcast to the types of those errors, and has no backtrace. Callers
-/// in other processes get up to 4 KiB of the text.
+/// It holds the message of the error and those of its sources. The caller that loaded gets the error itself.
+/// If the type is `Clone`, the waiting callers get copies. Otherwise they get an error of the same type that
+/// its `From<SharedLoadError>` makes of this one: the text that `Display` printed for the error and for each
+/// [`source`](error::Error::source) below it, up to 32 levels. It cannot be downcast to the types of those
+/// errors, and has no backtrace. Callers in other processes get up to 4 KiB of the text.
 ///
-/// `anyhow::Error`, `eyre::Report`, `Box<dyn Error + Send + Sync>` and [`io::Error`] have that `From`. An error type of your own needs an
-/// implementation:
+/// `anyhow::Error`, `eyre::Report`, `Box<dyn Error + Send + Sync>` and [`io::Error`] have that `From`. An
+/// error type of your own needs an implementation:
 ///
 /// ```
 /// # extern crate cached_core as cached_aside;
@@ -58,7 +59,9 @@ struct Level {
 }
 
 impl SharedLoadError {
-    /// The text of `error` and of its sources. The cache makes these; this is for tests of a `From<SharedLoadError>`.
+    /// Captures the text of `error` and of its sources.
+    ///
+    /// The cache calls this. It is public for tests of a `From<SharedLoadError>`.
     pub fn new(error: &(dyn error::Error + 'static)) -> Self {
         let causes = successors(error.source(), |cause| cause.source());
         let causes = causes.take(MOST_LEVELS - 1).map(|cause| (cause.to_string(), kind_of(cause)));
@@ -66,24 +69,26 @@ impl SharedLoadError {
         Self(Arc::new(Level { message: error.to_string(), kind: kind_of(error), source }))
     }
 
-    /// Of an error that is text.
+    /// Creates an error of one level from its text.
     pub(crate) fn of_text(text: &str) -> Self {
         Self(Arc::new(Level { message: text.to_owned(), kind: None, source: None }))
     }
 
-    /// From the outermost to the innermost; `None` if there is none.
+    /// Builds the error from its levels, from the outermost to the innermost.
+    ///
+    /// Returns `None` if there is no level. At most `MOST_LEVELS` are kept.
     pub(crate) fn from_levels(levels: Levels) -> Option<Self> {
         let wrap = |source, (message, kind)| Some(Self(Arc::new(Level { message, kind, source })));
         levels.into_iter().take(MOST_LEVELS).rev().fold(None, wrap)
     }
 
-    /// From the outermost to the innermost.
+    /// Iterates over the messages and kinds, from the outermost to the innermost.
     pub(crate) fn levels(&self) -> impl Iterator<Item = (&str, Option<io::ErrorKind>)> {
         let levels = successors(Some(self), |error| error.0.source.as_ref());
         levels.map(|error| (error.0.message.as_str(), error.0.kind))
     }
 
-    /// The kind of the outermost [`io::Error`] among the error and its sources, if there was one.
+    /// Returns the kind of the outermost [`io::Error`] among the error and its sources, if there was one.
     pub fn io_kind(&self) -> Option<io::ErrorKind> {
         self.levels().find_map(|(_, kind)| kind)
     }
@@ -98,7 +103,7 @@ fn kind_of(error: &(dyn error::Error + 'static)) -> Option<io::ErrorKind> {
     error.downcast_ref::<io::Error>().map(io::Error::kind)
 }
 
-/// The message of the outermost error alone.
+/// Prints the message of the outermost error alone.
 impl fmt::Display for SharedLoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0.message)
@@ -125,14 +130,14 @@ impl error::Error for SharedLoadError {
     }
 }
 
-/// With the kind of the error that it was, and its message.
+/// Keeps the message and the kind of the original error.
 impl From<SharedLoadError> for io::Error {
     fn from(error: SharedLoadError) -> Self {
         Self::new(error.io_kind().unwrap_or(io::ErrorKind::Other), error)
     }
 }
 
-/// The message.
+/// Keeps the message alone.
 impl From<SharedLoadError> for String {
     fn from(error: SharedLoadError) -> Self {
         error.to_string()
@@ -174,7 +179,7 @@ mod tests {
         let again = io::Error::from(SharedLoadError::new(&io::Error::new(io::ErrorKind::TimedOut, "slow")));
         assert_eq!((again.kind(), again.to_string().as_str()), (io::ErrorKind::TimedOut, "slow"));
         assert!(again.source().is_none());
-        // However often it is told.
+        // The conversion can be repeated any number of times.
         let again = io::Error::from(SharedLoadError::new(&again));
         assert_eq!((again.kind(), again.to_string().as_str()), (io::ErrorKind::TimedOut, "slow"));
     }

@@ -1,8 +1,10 @@
-//! Why a shared tier did not answer.
+//! Reasons for which a shared tier did not answer.
 
 use std::fmt;
 
-/// Why a shared tier did not answer. It holds neither keys, nor values, nor credentials.
+/// Reason for which a shared tier did not answer.
+///
+/// It holds neither keys, nor values, nor credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TierError {
@@ -10,7 +12,7 @@ pub enum TierError {
     Unavailable,
     /// The operation did not end within its budget. It may still take effect.
     Timeout,
-    /// The tier answered that it will not: the tier's error code, such as `READONLY`.
+    /// The tier refused the operation. The text is its error code, such as `READONLY`.
     Refused(String),
 }
 

@@ -1,18 +1,20 @@
-//! Loads that wait for each other: a circle of them would wait for ever.
+//! The wait-for graph of loads: a cycle of waiting loads would never end.
 //!
-//! When a load follows a flight, this is noted at every flight whose load it is inside of. The notes of all flights make a
-//! graph without circles, because the wait that would close one is refused.
+//! When code inside loads follows a flight, each of these loads gets an edge to that flight. The graph never
+//! has a cycle, because the wait that would close one is refused.
 
 use std::sync::Arc;
 
 use super::{Flight, lock};
 use crate::sync::{Mutex, lazy};
 
-// Asking and noting is one step, over all flights. Only loads that follow other loads come here.
+// The check and the insertion are one step, over all flights. Only loads that follow other loads lock this.
 lazy!(static GRAPH: Mutex<()> = Mutex::default());
 
 impl Flight {
-    /// Notes that the loads `within` wait for this flight, unless it waits for one of them.
+    /// Records that the loads `within` wait for this flight.
+    ///
+    /// Returns `false`, and records nothing, if this flight waits for one of them.
     pub(super) fn begin_wait(self: &Arc<Self>, within: &[Arc<Self>]) -> bool {
         if within.is_empty() {
             return true;
@@ -27,6 +29,7 @@ impl Flight {
         true
     }
 
+    /// Removes the record that the loads `within` wait for this flight.
     pub(super) fn end_wait(self: &Arc<Self>, within: &[Arc<Self>]) {
         for outer in within {
             let mut waits_for = lock(&outer.waits_for);
@@ -36,6 +39,7 @@ impl Flight {
         }
     }
 
+    /// Returns whether this flight is one of `goals`, or waits for one, directly or through others.
     fn waits_for_any(self: &Arc<Self>, goals: &[Arc<Self>]) -> bool {
         let mut seen = vec![self.clone()];
         let mut next = 0;

@@ -1,4 +1,9 @@
-//! The caller, or the task, that loads for everyone.
+//! The leader of a flight: the caller, or the task, that loads for all followers.
+//!
+//! A leader ends its flight (`land`, `land_on`, `reject`), or passes the lead on (`hand_on`, a drop, and the
+//! first `fail`). A value is stored in L1 under the shard lock of the flight, and an invalidation of the key
+//! takes the same lock. So it comes either before the fill, which it prevents, or after it, and then
+//! invalidates the entry.
 
 use std::{
     any::Any,
@@ -21,8 +26,8 @@ use crate::{
     value::erased::ErasedValue,
 };
 
-/// Leads a flight until it [lands](Leader::land) or [fails](Leader::fail). Dropped before, it hands the lead to a
-/// follower.
+/// Leads a flight until it [lands](Leader::land) or [fails](Leader::fail). If dropped before, it passes the
+/// lead to a follower.
 pub(crate) struct Leader {
     flights: Arc<Flights>,
     pub(super) flight: Arc<Flight>,
@@ -31,17 +36,17 @@ pub(crate) struct Leader {
     landed: bool,
 }
 
-/// How a leader leaves its flight without a result for all.
+/// Reason why a leader leaves its flight without a result for all.
 enum End {
-    /// It was dropped.
+    /// The leader was dropped.
     Gone,
-    /// With an error that is its own.
+    /// The load ended in an error that cannot be shared.
     Unshared,
-    /// If the second try fails as well, this is for all.
+    /// The load failed. If the second attempt fails as well, all followers get this result.
     Failed(FlightResult),
 }
 
-/// What a panic carries.
+/// Payload of a panic.
 pub(crate) type Panic = Box<dyn Any + Send>;
 
 impl Leader {
@@ -50,8 +55,10 @@ impl Leader {
         Self { flights, flight, pulse, link, landed: false }
     }
 
-    /// Polls a part of the load: its panics are caught, calls inside it know that they are inside, and followers
-    /// can tell whether it is being polled.
+    /// Polls a part of the load.
+    ///
+    /// Panics of the part are caught. Calls inside it find the load in their chain, and followers can see
+    /// whether it is being polled.
     pub(crate) fn watch<T>(&self, part: impl Future<Output = T>) -> impl Future<Output = Result<T, Panic>> {
         let link = self.link.clone();
         let pulse = self.pulse.clone();
@@ -71,7 +78,9 @@ impl Leader {
         }
     }
 
-    /// Waits until another load waits for this one: then it must not wait for what that one holds.
+    /// Waits until another load waits for this one.
+    ///
+    /// From then on, this load must not wait for a permit that the other load may hold.
     pub(crate) fn wanted(&self) -> impl Future<Output = ()> + Send + use<> {
         let flight = self.flight.clone();
         async move {
@@ -83,18 +92,20 @@ impl Leader {
         }
     }
 
-    /// Whether its load is inside of another one.
+    /// Returns whether the load runs inside another one.
     pub(crate) fn is_nested(&self) -> bool {
         self.link.is_nested()
     }
 
-    /// From now on this waits for a poll, as does a load that was handed to a runtime.
+    /// Begins to count idle time: the load waits for a poll, like any load that was handed to a runtime.
     pub(crate) fn expect_poll(&self) {
         self.pulse.expect_poll();
     }
 
-    /// Ends the flight with a slot for everyone. `fill` runs inside the fence, and only if no invalidation
-    /// overtook the flight; returns whether it ran.
+    /// Ends the flight with a slot for all followers.
+    ///
+    /// `fill` runs under the shard lock, and only if no invalidation superseded the flight. Returns whether
+    /// it ran.
     pub(crate) fn land(self, slot: Arc<dyn ErasedValue>, fill: impl FnOnce()) -> bool {
         self.end(slot, |is_current| {
             if is_current {
@@ -104,8 +115,10 @@ impl Leader {
         })
     }
 
-    /// As [`land`](Self::land), if nothing was said about what `claim` names; otherwise those who follow start over. It is
-    /// asked inside the fence: who joins after a word does not get what is from before it.
+    /// Ends the flight like [`land`](Self::land) if `claim` is intact. Otherwise the followers start over.
+    ///
+    /// The check runs under the shard lock: a caller that joins after an invalidation does not get a value
+    /// from before it.
     pub(crate) fn land_on(
         self,
         claim: Validity,
@@ -121,7 +134,7 @@ impl Leader {
         })
     }
 
-    /// As [`land`](Self::land), if nobody follows; otherwise the flight goes on.
+    /// Ends the flight like [`land`](Self::land) if it has no followers. Otherwise the flight goes on.
     pub(crate) fn land_unfollowed(self, slot: &Arc<dyn ErasedValue>) -> Option<Self> {
         let mut shard = self.flights.shard(&self.flight.key);
         let is_followed = self.flight.state().followers > 0;
@@ -132,12 +145,15 @@ impl Leader {
         if is_followed {
             return Some(self);
         }
-        // Nobody can come any more.
+        // No caller can join any more, because the flight has left the map.
         self.land(slot.clone(), || ());
         None
     }
 
-    /// `settle` is told whether the flight was not overtaken, and says whether those who follow may have the slot.
+    /// Ends the flight.
+    ///
+    /// `settle` gets whether the flight is current, that is, was not superseded. It returns whether followers
+    /// may have the slot.
     fn end(mut self, slot: Arc<dyn ErasedValue>, settle: impl FnOnce(bool) -> bool) -> bool {
         let _leaving = Leaving::begin();
         let mut shard = self.flights.shard(&self.flight.key);
@@ -146,7 +162,7 @@ impl Leader {
         if current {
             shard.remove(&self.flight.key);
         }
-        // Only now: should `fill` panic, a follower takes over.
+        // Set only after the fill: if that panics, a follower takes the lead.
         self.landed = true;
         let mut state = self.flight.state();
         state.superseded |= !is_shared;
@@ -160,70 +176,80 @@ impl Leader {
         current && is_shared
     }
 
-    /// From now on, whatever is said about what `claim` names overtakes this flight. Returns whether nothing was said yet.
+    /// Binds the flight to `claim`. Returns whether `claim` is still intact.
+    ///
+    /// From here on, an invalidation of any name of `claim` supersedes the flight.
     pub(crate) fn stand_on(&self, claim: &Validity) -> bool {
         self.standing()(claim);
         claim.is_intact()
     }
 
-    /// What is said about what it stood on until now is not about this flight any more.
+    /// Unbinds the flight: later invalidations of the names that it was bound to do not supersede it.
     pub(crate) fn stand_down(&self) {
         let before = lock(&self.flight.ground).take();
         drop(before);
     }
 
-    /// What the load stands on has fallen: followers start over, and its result is not stored.
+    /// Supersedes the flight: followers start over, and its result is not stored.
     pub(crate) fn fall(&self) {
         self.flight.clone().fall();
     }
 
-    /// Does the same later.
+    /// Returns a function that binds the flight like [`stand_on`](Self::stand_on), without a borrow of the
+    /// leader.
     pub(crate) fn standing(&self) -> impl Fn(&Validity) + Send + use<> {
         let flight = self.flight.clone();
         move |claim| {
             let load: Weak<Flight> = Arc::downgrade(&flight);
             let ground = Carried::new(claim.clone(), load);
             let before = lock(&flight.ground).replace(ground);
-            // Outside of the lock: it may take that of a mark.
+            // Dropped outside of the lock: the drop may take the lock of an epoch.
             drop(before);
         }
     }
 
-    /// Whether the load is being polled whenever it could go on.
+    /// Returns a function that checks whether the load is polled in time: within `patience` after it could go
+    /// on.
     pub(crate) fn is_at_work(&self, patience: Duration) -> impl Fn() -> bool + Send + 'static {
         let pulse = self.pulse.clone();
         move || pulse.idle() < patience
     }
 
-    /// The load has ended. From now on nobody takes the lead from this one.
+    /// Marks the load as ended. Its flight goes on until the value is published.
+    ///
+    /// From here on, followers do not take the lead because of a lack of polls, but only if the landing takes
+    /// too long.
     pub(crate) fn begin_landing(&self) {
         let mut state = self.flight.state();
-        // Of one that was overtaken it does not count: another one loads.
+        // Not for a leader that was overtaken, because another load is under way.
         if Arc::ptr_eq(&state.pulse, &self.pulse) {
             state.landing = Some(Instant::now());
         }
     }
 
-    /// Ends the flight: its result is not stored, and those who follow start over.
+    /// Ends the flight without storing its result: followers start over.
     pub(crate) fn reject(self, slot: Arc<dyn ErasedValue>) {
         self.end(slot, |_| false);
     }
 
-    /// Ends the load without anything to share. One follower is given a second try; when that fails too, every
-    /// follower gets `landing`.
+    /// Ends the load without a result to share.
+    ///
+    /// One follower makes a second attempt. If that fails too, every follower gets `landing`.
     pub(crate) fn fail(mut self, landing: FlightResult) {
         self.landed = true;
         self.vacate(End::Failed(landing));
     }
 
-    /// Ends the load with an error that the followers cannot share. They lead one after the other, until one has something
-    /// for all. Returns whether there were any.
+    /// Ends the load with an error that the followers cannot share.
+    ///
+    /// They lead one after the other, until one of them has a result for all. Returns whether there are
+    /// followers.
     pub(crate) fn hand_on(mut self) -> bool {
         self.landed = true;
         self.vacate(End::Unshared)
     }
 
-    /// Returns whether there are followers.
+    /// Leaves the flight without a result for all. Returns whether there are followers.
     fn vacate(&self, end: End) -> bool {
         let mut shard = self.flights.shard(&self.flight.key);
         let mut state = self.flight.state();
@@ -245,7 +271,8 @@ impl Leader {
                 state.spent |= matches!(end, End::Failed(_));
                 if matches!(end, End::Unshared) {
                     state.is_serial = true;
-                    // One is enough, and so are a thousand wakes for a thousand loads.
+                    // One wake per load is enough. To wake all followers each time would cost the square of
+                    // their number.
                     heir = state.choose_heir();
                     Wakers::new()
                 } else {

@@ -1,11 +1,22 @@
 //! Single-flight: of many callers that miss one key, one loads and the others follow.
 //!
-//! A [`Flight`] is in one of three phases. **Running**: a leader is at work. **Vacant**: its leader went away
-//! without a result, and the first follower that looks takes the lead. **Done**: the landing is there for all
-//! followers. A flight that an invalidation overtook is *superseded*: it leaves the map at once, its result is
-//! never stored, and its followers start over, on a load that begins after the invalidation.
+//! A [`Flight`] is in one of three phases:
 //!
-//! Locks are taken in the order shard, state; wakers run outside of both.
+//! * **Running**: a leader is at work.
+//! * **Vacant**: the leader went away without a result. The first caller that looks takes the lead, or the
+//!   heir if the lead was handed to one follower.
+//! * **Done**: the result is there for all followers.
+//!
+//! An invalidation that overtakes a flight *supersedes* it. The flight leaves the map at once, its result is
+//! never stored, and its followers start over, with a load that begins after the invalidation.
+//!
+//! A flight *lands* while its load has ended and its value is being published. A leader that could go on but
+//! is not polled is *overtaken*: a follower takes the lead, and the first leader to end the flight counts.
+//!
+//! Locks are taken in the order shard, state, wait-for graph. Wakers run outside of all of them.
+//!
+//! The parts are `leader`, `chain` (nested loads), `circle` (the wait-for graph), `pulse` (idle leaders), and
+//! `permits` (`max_loads`).
 
 pub(crate) mod permits;
 
@@ -49,17 +60,17 @@ pub(crate) struct Flights {
     shards: Box<[Mutex<Shard>]>,
 }
 
-/// One load and those who wait for it.
+/// One load and the callers that wait for it.
 pub(crate) struct Flight {
-    /// Among which it is: tells apart the flights of two caches.
+    /// Map that holds the flight. Distinguishes the flights of two caches.
     home: Weak<Flights>,
     key: Key,
     state: Mutex<State>,
-    /// The flights that its load waits for.
+    /// Flights that the load waits for: its edges in the wait-for graph.
     waits_for: Mutex<Vec<Arc<Flight>>>,
-    /// What its load stands on.
+    /// Validity that the flight is bound to. An invalidation that ends it supersedes the flight.
     ground: Mutex<Option<Carried>>,
-    /// Another load waits for it.
+    /// Another load waits for this one.
     is_wanted: AtomicBool,
     wanted: Notify,
 }
@@ -67,21 +78,23 @@ pub(crate) struct Flight {
 struct State {
     phase: Phase,
     followers: usize,
-    /// Of the followers that wait, by their seats: the one that came first has the lowest.
+    /// Wakers of the waiting followers, by seat. The follower that came first has the lowest seat.
     wakers: BTreeMap<u64, Waker>,
-    /// How many seats were taken.
+    /// Number of seats taken so far.
     seats: u64,
-    /// The seat of the follower that the lead was handed to, while the flight is vacant. No other one takes it, or newcomers
-    /// would keep those that wait from their turn.
+    /// Seat of the follower that the lead was handed to, while the flight is vacant.
+    ///
+    /// No other caller takes the lead, or newcomers would keep the waiting followers from their turn. The
+    /// exception is [`Follower::overtake`].
     heir: Option<u64>,
     superseded: bool,
-    /// The load has ended, and it is being found out whether its value may be kept.
+    /// Time at which the load ended, while it is being decided whether its value may be stored.
     landing: Option<Instant>,
-    /// A load panicked, and one of the followers was given a second try.
+    /// A load panicked, and one of the followers was given a second attempt.
     spent: bool,
-    /// A load ended in an error that is its caller's own, so the followers load one after the other.
+    /// A load ended in an error that cannot be shared, so the followers load one after the other.
     is_serial: bool,
-    /// Of the leader that counts. One that was overtaken has another.
+    /// Liveness of the current leader. A leader that was overtaken has another one.
     pulse: Arc<Liveness>,
 }
 
@@ -91,20 +104,20 @@ enum Phase {
     Done(FlightResult),
 }
 
-/// How a flight ended.
+/// Result of a flight.
 #[derive(Clone)]
 pub(crate) enum FlightResult {
-    /// A value, or an error for all.
+    /// A value, or an error that all followers share.
     Shared(Arc<dyn ErasedValue>),
     /// Two loads panicked.
     Panicked,
 }
 
-/// What a caller that missed has to do.
+/// Role of a caller that missed.
 pub(crate) enum Role {
     Lead(Leader),
     Follow(Follower),
-    /// The caller is inside the load that it would wait for, or inside one that this load waits for.
+    /// The caller is inside the load that it would wait for, or inside a load that this one waits for.
     Recurse,
 }
 
@@ -113,12 +126,14 @@ impl Flights {
         Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
     }
 
-    /// Follows the flight of `key`, or leads a new one. A `patient` follower stays with a flight that
-    /// was superseded while it waited.
+    /// Follows the flight of `key`, or leads a new one.
+    ///
+    /// A `patient` follower stays with a flight that was superseded while it waited.
     pub(crate) fn join(self: &Arc<Self>, key: &Key, patient: bool) -> Role {
         let mut shard = self.shard(key);
         let Some(flight) = shard.get(key) else {
-            // It would wait for the lease of a load that it is inside of, and that was superseded.
+            // The caller may be inside a load of this key that was superseded. A new load would wait for the
+            // lease of that one.
             let is_own =
                 |outer: &Arc<Flight>| ptr::eq(outer.home.as_ptr(), Arc::as_ptr(self)) && outer.key == *key;
             if chain::flights().iter().any(is_own) {
@@ -182,7 +197,9 @@ impl Flights {
         Leader::new(self.clone(), flight, pulse)
     }
 
-    /// The fence: once this returns, no load of `key` that began before is stored. `act` runs inside it.
+    /// Supersedes the flight of `key`. `act` runs under the shard lock.
+    ///
+    /// Once this returns, no value of a load of `key` that began before is stored.
     pub(crate) fn supersede<T>(&self, key: &Key, act: impl FnOnce() -> T) -> T {
         let _leaving = Leaving::begin();
         let mut shard = self.shard(key);
@@ -194,7 +211,9 @@ impl Flights {
         result
     }
 
-    /// As [`supersede`](Self::supersede) for every key. `act` runs when no load from before can fill any more.
+    /// Supersedes the flights of all keys.
+    ///
+    /// `act` runs under no lock, when no load from before can fill any more.
     pub(crate) fn supersede_all(&self, act: impl FnOnce()) {
         let mut flights = Vec::new();
         for shard in &self.shards {
@@ -207,12 +226,12 @@ impl Flights {
         }
     }
 
-    /// How many loads are under way.
+    /// Returns the number of loads under way.
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
-    /// How many callers follow them.
+    /// Returns the number of callers that follow these loads.
     pub(crate) fn followers(&self) -> usize {
         let in_shard =
             |shard: &Mutex<Shard>| lock(shard).values().map(|flight| flight.state().followers).sum::<usize>();
@@ -220,7 +239,7 @@ impl Flights {
     }
 
     fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
-        // The map inside uses the low and the topmost bits.
+        // The map of the shard uses the low and the topmost bits of the hash.
         lock(&self.shards[(key.hash() >> 40) as usize % SHARDS])
     }
 }
@@ -242,7 +261,7 @@ impl Flight {
 }
 
 impl Stands for Flight {
-    /// As [`Flights::supersede`], of this one.
+    /// Supersedes this flight, as [`Flights::supersede`] does for a key.
     fn fall(self: Arc<Self>) {
         let Some(flights) = self.home.upgrade() else { return };
         let mut shard = flights.shard(&self.key);
@@ -268,7 +287,7 @@ impl State {
         Follower { flights, flight, within, seat: None, patient, landing_since: self.landing }
     }
 
-    /// A follower takes the lead.
+    /// Gives the lead to a follower, or to a caller that has just come.
     fn promote(&mut self, flights: &Arc<Flights>, flight: &Arc<Flight>) -> Leader {
         self.phase = Phase::Running;
         self.heir = None;
@@ -290,15 +309,16 @@ impl State {
         Some(waker)
     }
 
-    /// A flight that has ended is not overtaken any more: its followers were there before the invalidation, and have yet to be
-    /// polled.
+    /// Marks the flight as superseded, unless it is done.
+    ///
+    /// The followers of a flight that is done were there before the invalidation, and have yet to be polled.
     #[must_use = "the wakers are to be woken outside of the locks"]
     fn supersede(&mut self) -> Wakers {
         self.superseded |= !matches!(self.phase, Phase::Done(_));
         self.take_wakers()
     }
 
-    /// Followers that are still there register anew when they are polled.
+    /// Takes all wakers. Followers that still wait register again when they are polled.
     fn take_wakers(&mut self) -> Wakers {
         std::mem::take(&mut self.wakers)
     }
@@ -316,34 +336,35 @@ fn wake(wakers: Wakers) {
     }
 }
 
-/// Waits for the leader of a flight. It may be dropped at any time.
+/// Waits for the result of a flight. A follower may be dropped at any time.
 pub(crate) struct Follower {
     flights: Arc<Flights>,
     flight: Arc<Flight>,
-    /// The loads that it waits in.
+    /// Loads that enclose the caller, and so wait for the flight as well.
     within: Vec<Arc<Flight>>,
     seat: Option<u64>,
     patient: bool,
-    /// When the load ended, if it had when this one came.
+    /// Time at which the load ended, if that was before this follower joined.
     pub(crate) landing_since: Option<Instant>,
 }
 
-/// What a follower waited for.
+/// Outcome of following a flight.
 pub(crate) enum FollowOutcome {
     Landed(FlightResult),
-    /// The leader went away: load.
+    /// The leader went away: the follower leads, and has to load.
     Lead(Leader),
-    /// An invalidation overtook the flight: start over.
+    /// An invalidation superseded the flight: the follower has to start over.
     Superseded,
 }
 
 impl Follower {
-    /// Takes the lead if the leader could have gone on for `patience` and was not polled, as happens when its
-    /// caller holds it without polling, or its runtime is gone; or if the lead is vacant, and the follower that it was handed to has
-    /// not taken it.
+    /// Takes the lead if the leader could have gone on for `patience` and was not polled.
+    ///
+    /// This happens when the caller of the leader holds its future without polling it, or when its runtime is
+    /// gone. A vacant lead is taken as well: the follower that it was handed to has not taken it.
     pub(crate) fn overtake(&mut self, patience: Duration) -> Option<Leader> {
         let mut state = self.flight.state();
-        // A landing takes milliseconds, unless nobody drives the runtime that it was handed to.
+        // A landing takes milliseconds, unless the runtime that it was handed to is not driven any more.
         let idle = state.landing.map_or_else(|| state.pulse.idle(), |since| since.elapsed());
         let parked = match state.phase {
             Phase::Running => idle >= patience,
@@ -353,7 +374,7 @@ impl Follower {
         parked.then(|| state.promote(&self.flights, &self.flight))
     }
 
-    /// Whether loads fail here, one after the other.
+    /// Returns a function that checks whether the loads of this flight fail one after the other.
     pub(crate) fn loads_fail(&self) -> impl Fn() -> bool + Send + use<> {
         let flight = self.flight.clone();
         move || flight.state().is_serial
@@ -397,13 +418,13 @@ impl Drop for Follower {
         let deserted = is_vacant && state.followers == 0;
         let next = match state.heir {
             _ if !is_vacant => None,
-            // The lead goes to the next one.
+            // The heir goes away, so the lead is handed to the next follower.
             Some(_) if state.heir == self.seat => {
                 state.heir = None;
                 state.choose_heir()
             }
             Some(_) => None,
-            // All were woken, and this may have been the only one that came.
+            // All followers were woken, and this may have been the only one to take the lead. Wake another.
             None => state.wakers.pop_first().map(|(_, waker)| waker),
         };
         drop(state);
@@ -417,7 +438,7 @@ impl Drop for Follower {
 }
 
 impl Flights {
-    /// Nobody leads or follows: unless somebody came meanwhile, the flight is over.
+    /// Removes a flight without leader and followers, unless a caller has joined meanwhile.
     fn remove_deserted(&self, flight: &Arc<Flight>) {
         let mut shard = self.shard(&flight.key);
         let state = flight.state();

@@ -1,4 +1,7 @@
-//! How many loads of a function go on at a time.
+//! Load permits: the limit of concurrent loads of a function (`max_loads`).
+//!
+//! Two kinds of loads need no permit, because their wait might never end: a load inside another one, and a
+//! load that another load waits for.
 
 use std::{
     collections::HashMap,
@@ -16,7 +19,7 @@ use crate::{
     spec::FunctionSpec,
 };
 
-/// Of each function that has a limit, by its site's print, the places that are free.
+/// Free permits of each function that has a limit, by the fingerprint of the function.
 #[derive(Debug, Default)]
 pub(crate) struct LoadPermits(RwLock<HashMap<u64, Arc<Semaphore>>>);
 
@@ -33,33 +36,38 @@ impl LoadPermits {
     }
 }
 
-/// The turn of one load of a function: at once where the function has no limit, and otherwise when one of its places is
-/// free. It ends, and the place is free again, when this is dropped.
+/// Turn of one load of a function.
+///
+/// It comes at once if the function has no limit, and otherwise when a permit is free. Dropping the turn
+/// returns the permit.
 pub(crate) struct LoadTurn(Option<Box<Queue>>);
 
-/// What became of a wait for the turn.
+/// Result of a wait for the turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Came {
     InTime,
-    /// The limit of the wait has passed, and no place was free.
+    /// The time limit of the wait has passed, and no permit was free.
     TooLate,
 }
 
 type Wait<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
+/// State of a turn under a limit.
 struct Queue {
     places: Arc<Semaphore>,
     place: Place,
-    /// The load needs no place any more, because another load waits for it.
+    /// Ends when another load waits for this one, which needs no permit then.
     wanted: Wait<()>,
-    /// No longer than until then.
+    /// Ends when the time limit of the wait has passed.
     limit: Wait<()>,
 }
 
+/// Permit of a turn.
 enum Place {
-    /// Not asked for.
+    /// No permit was requested.
     None,
-    /// The wait keeps its position in the queue, however often it is interrupted.
+    /// A permit was requested. The request keeps its position in the queue, however often the wait is
+    /// interrupted.
     Queued(Wait<Option<OwnedSemaphorePermit>>),
     Held(#[allow(dead_code, reason = "it is given back when it is dropped")] Option<OwnedSemaphorePermit>),
     Exempt,
@@ -67,9 +75,11 @@ enum Place {
 }
 
 impl LoadPermits {
-    /// The turn of a load that has not begun. A load inside of another one needs no place: the outer one may hold the place
-    /// that it would wait for. Neither does one of which another load comes to wait, as `wanted` tells. The wait for a place
-    /// ends after `limit` from now on, by `clock`.
+    /// Returns the turn of a load that has not begun.
+    ///
+    /// A load inside another one needs no permit, because the outer one may hold the permit that it would
+    /// wait for. Neither does a load that another load waits for, which `wanted` signals. The wait for a
+    /// permit ends `limit` from now, by `clock`.
     pub(crate) fn turn(
         &self,
         site: &FunctionSpec,
@@ -96,12 +106,12 @@ impl LoadPermits {
 }
 
 impl LoadTurn {
-    /// Of a function without a limit.
+    /// Returns the turn of a load without a limit, which comes at once.
     pub(crate) fn at_once() -> Self {
         Self(None)
     }
 
-    /// Waits for it. A wait that is dropped keeps its position for the next one.
+    /// Waits for the turn. A wait that is dropped keeps its position for the next one.
     pub(crate) async fn come(&mut self) -> Came {
         match self.0.as_deref_mut() {
             Some(queue) => poll_fn(|cx| queue.poll(cx)).await,
@@ -109,7 +119,7 @@ impl LoadTurn {
         }
     }
 
-    /// The same without a wait; `None` if it has not come. Its position in the queue is taken.
+    /// Checks for the turn without a wait; `None` if it has not come. The position in the queue is kept.
     pub(crate) async fn come_now(&mut self) -> Option<Came> {
         let Some(queue) = self.0.as_deref_mut() else { return Some(Came::InTime) };
         poll_fn(|cx| {
@@ -121,7 +131,7 @@ impl LoadTurn {
         .await
     }
 
-    /// Gives the place back, or the position in the queue: there is something else to be waited for first.
+    /// Returns the permit, or the position in the queue: the load has to wait for something else first.
     pub(crate) fn pass(&mut self) {
         if let Some(queue) = self.0.as_deref_mut()
             && !matches!(queue.place, Place::Exempt | Place::TooLate)

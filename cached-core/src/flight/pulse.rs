@@ -1,4 +1,4 @@
-//! Whether a leader is being polled.
+//! Detection of leaders that could go on and are not polled.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -8,13 +8,14 @@ use std::{
 
 use crate::sync::Instant;
 
-/// Stands between a leader's future and its waker, and notes wakes that no poll followed.
+/// Waker between a leader's future and its task, which records wakes that no poll followed.
 ///
-/// A leader that waits for a slow answer is not woken, and so is not idle, however long it takes.
+/// A leader that waits for a slow reply is not woken, and so is not idle, however long the reply takes.
 pub(super) struct Liveness(Mutex<Beat>);
 
 struct Beat {
     waker: Option<Waker>,
+    /// Time of the first wake since the last poll began.
     woken: Option<Instant>,
     polling: bool,
 }
@@ -24,7 +25,7 @@ impl Liveness {
         Self(Mutex::new(Beat { waker: None, woken: Some(Instant::now()), polling: false }))
     }
 
-    /// A new future counts as woken: it wants its first poll.
+    /// Counts a new future as woken, because it waits for its first poll.
     pub(super) fn expect_poll(&self) {
         self.beat().woken.get_or_insert_with(Instant::now);
     }
@@ -43,7 +44,7 @@ impl Liveness {
         self.beat().polling = false;
     }
 
-    /// How long the leader could have gone on and did not.
+    /// Returns how long the leader could have gone on and was not polled.
     pub(super) fn idle(&self) -> Duration {
         let beat = self.beat();
         match beat.woken {

@@ -16,7 +16,7 @@ use crate::{
     value::erased::{Freshness, Value},
 };
 
-/// The shortest time that is not none.
+/// The shortest time that is not zero.
 const INSTANTLY: Duration = Duration::from_nanos(1);
 
 fn key(name: &str) -> Key {
@@ -189,7 +189,7 @@ fn the_lead_goes_to_the_follower_that_has_waited_longest() {
     }
     for _ in 0..10 {
         assert!(leader.hand_on());
-        // Newcomers follow, and do not take the lead from the one that was woken, whichever is polled first.
+        // Newcomers follow. The lead stays with the follower that was woken, whichever is polled first.
         let mut newcomer = follow(&flights, &key);
         assert!(poll(&mut newcomer, &bell).is_pending());
         let mut heir = waiting.pop_front().unwrap();
@@ -202,7 +202,7 @@ fn the_lead_goes_to_the_follower_that_has_waited_longest() {
         leader = next;
         waiting.push_back(newcomer);
     }
-    // One that goes away instead hands it on, and one that is not polled is passed over.
+    // An heir that is dropped hands the lead on, and an heir that is not polled is passed over.
     assert!(leader.hand_on());
     drop(waiting.pop_front());
     let mut heir = waiting.pop_front().unwrap();
@@ -272,7 +272,7 @@ fn threads_lead_one_after_the_other_and_never_together() {
     assert_eq!(flights.len(), 0);
 }
 
-/// Runs something as code inside of a leader's load.
+/// Runs `run` as code inside the load of a leader.
 fn inside<T>(leader: &Leader, run: impl FnOnce() -> T) -> T {
     let mut run = Some(run);
     let bell = Arc::new(Bell::default());
@@ -366,7 +366,7 @@ fn loads_and_those_who_follow_are_counted() {
     assert_eq!(flights.len(), 0);
 }
 
-/// A shard is left out by chance less than once in 10¹⁵.
+/// A shard stays empty by chance less than once in 10¹⁵ runs.
 #[test]
 fn flights_are_spread_over_all_shards() {
     let flights = Arc::new(Flights::new());
@@ -375,7 +375,7 @@ fn flights_are_spread_over_all_shards() {
     drop(leaders);
 }
 
-/// A claim on a name, and what ends it.
+/// Returns the validity of a name, and the epochs that can end it.
 fn claim() -> (Arc<Epochs>, Validity) {
     let marks = Epochs::new();
     let claim =
@@ -461,7 +461,7 @@ fn a_load_that_panics_is_tried_once_more_and_then_is_over_for_all() {
     }
     assert_eq!(flights.len(), 0);
 
-    // Of a load that nobody follows, nobody has to be told.
+    // The flight of a load without followers ends at once.
     lead(&flights, &key).fail(FlightResult::Panicked);
     assert_eq!(flights.len(), 0);
 }

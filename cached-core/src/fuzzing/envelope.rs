@@ -1,23 +1,26 @@
-//! The bytes that the shared tier holds for a value.
+//! Fuzz function for envelopes, the bytes that the shared tier holds for a value.
 
 use allocation_counter::measure;
 use arbitrary::{Result, Unstructured};
 
 use crate::value::envelope::{Expect, Header, Limits, TagGeneration, Unreadable, created_ms, open, seal};
 
-/// Where the flags, the tag count and what they shift are.
+/// Position of the flags, which shift the fields from `LENGTHS_AT` on, as the tag count does.
 const FLAGS_AT: usize = 2;
 const TAG_COUNT_AT: usize = 3;
 const CHECK_AT: usize = 12;
 const LENGTHS_AT: usize = 44;
 
-/// No byte of an LZ4 block stands for more bytes than this.
+/// Maximum number of bytes that one byte of an LZ4 block stands for.
 const MAX_EXPANSION: u64 = 255;
 
-/// Any bytes open without a panic and within the limits, and what was sealed opens as it was, unless a byte of it is another one.
+/// Checks that envelopes of any bytes can be opened safely.
+///
+/// Opening does not panic and stays within the limits. A sealed value opens unchanged. If one of its bytes is
+/// changed, that is detected, unless the byte shifts the fields.
 ///
 /// # Panics
-/// When that does not hold.
+/// Panics if one of these properties does not hold.
 pub fn envelope(data: &[u8]) {
     let mut input = Unstructured::new(data);
     let _ = if data.len().is_multiple_of(2) { any_bytes(&mut input) } else { sealed(&mut input) };
@@ -33,7 +36,7 @@ fn any_bytes(input: &mut Unstructured<'_>) -> Result<()> {
     if is_forged {
         forge(&mut bytes);
     }
-    // What the bytes say themselves, so that they are not refused for it.
+    // The schema and the check in the bytes themselves, so that the bytes are not rejected for these.
     let schema = bytes.get(4..CHECK_AT).and_then(|schema| schema.try_into().ok()).map(u64::from_le_bytes);
     let check = bytes.get(CHECK_AT..28).and_then(|check| check.try_into().ok());
     let own = schema.zip(check).filter(|_| is_expected).map(|(schema, check)| Expect { schema, check });
@@ -41,20 +44,20 @@ fn any_bytes(input: &mut Unstructured<'_>) -> Result<()> {
     let Some((header, payload)) = within(&bytes, &expect, &limits) else { return Ok(()) };
     assert_eq!((header.schema, header.check), (expect.schema, expect.check));
     assert_eq!(created_ms(&bytes), Some(header.created_ms));
-    // It is a value like any other.
+    // A value that was opened can be sealed and opened like any other.
     let again = seal(&header, &payload, &limits).expect("within the limits");
     assert!(within(&again, &expect, &limits).is_some_and(|again| again == (header, payload)));
     Ok(())
 }
 
-/// What `open` makes of them; it takes no more memory than it may.
+/// Opens the bytes, and asserts that this allocates no more memory than allowed.
 fn within(bytes: &[u8], expect: &Expect, limits: &Limits) -> Option<(Header, Vec<u8>)> {
     let mut opened = Err(Unreadable::Foreign);
     let allocated = measure(|| opened = open(bytes, expect, limits)).bytes_max;
     let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     let limit = u64::try_from(limits.max_bytes).unwrap_or(u64::MAX);
     let raw = limit.min((length + 1) * MAX_EXPANSION);
-    // The list of tags grows by doubling, and is at two places meanwhile.
+    // The list of tags grows by doubling, and exists twice while it is moved.
     assert!(allocated <= raw + 4 * length + 1024, "{allocated} bytes for {length} with a limit of {limit}");
     let opened = opened.ok()?;
     assert!(opened.payload.len() <= limits.max_bytes);
@@ -64,7 +67,7 @@ fn within(bytes: &[u8], expect: &Expect, limits: &Limits) -> Option<(Header, Vec
 fn sealed(input: &mut Unstructured<'_>) -> Result<()> {
     let (header, limits) = (header(input)?, limits(input)?);
     let (at, mask) = (input.arbitrary::<u32>()?, input.arbitrary::<u8>()?);
-    // As much as can be compressed, too.
+    // Repeated, so that some payloads can be compressed.
     let times = input.int_in_range(1..=40)?;
     let payload = input.bytes(input.len())?.repeat(times);
     let expect = Expect { schema: header.schema, check: header.check };
@@ -77,8 +80,8 @@ fn sealed(input: &mut Unstructured<'_>) -> Result<()> {
     let place = usize::try_from(at).unwrap_or(0) % bytes.len();
     bytes[place] ^= mask;
     let flipped = within(&bytes, &expect, &limits);
-    // Where the fields shift, bytes of a payload that was made for it could stand in the place of a checksum: that is forgery, which a
-    // checksum does not find.
+    // If the changed byte shifts the fields, bytes of a payload that was crafted for this could take the
+    // place of the checksum. That is forgery, which a checksum does not detect.
     let shifts = [FLAGS_AT, TAG_COUNT_AT].contains(&place) || is_upper_tag_count(&whole.0, place);
     assert!(shifts || flipped.is_none_or(|flipped| flipped == whole), "a flipped byte was not found");
     Ok(())
@@ -120,7 +123,8 @@ fn header(input: &mut Unstructured<'_>) -> Result<Header> {
     })
 }
 
-/// Makes the lengths and the checksum right, where there is room for them: nothing behind them would be reached without that.
+/// Corrects the lengths and the checksum, if there is room for them. Otherwise `open` would reject the bytes
+/// before it reads any further.
 fn forge(bytes: &mut [u8]) {
     let byte = |at: usize| usize::from(bytes.get(at).copied().unwrap_or(0));
     let is_compressed = byte(FLAGS_AT) & 1 != 0;

@@ -1,4 +1,4 @@
-//! Values in the binary form that any process reads, whichever it writes.
+//! Fuzz function for values in the binary format that every process reads, whichever format it writes.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,17 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::value::codec::{Format, Written};
 
-/// A byte stands for an element of a list, or of a table, at most; and a list grows by doubling.
+/// Maximum number of bytes allocated per byte read. A byte stands for at most one element of a list or of a
+/// table, and a list grows by doubling.
 const MOST_PER_BYTE: u64 = 1024;
 
-/// Any bytes are a value or none, for types of many shapes, without a panic, an overflow of the stack or memory for more than they
-/// hold; and a value that was read is written as a value that is read again.
+/// Checks that any bytes can be decoded safely, for types of many shapes.
+///
+/// Decoding returns a value or an error. It does not panic or overflow the stack, and it allocates memory in
+/// proportion to the bytes. A decoded value can be encoded and decoded again.
 ///
 /// # Panics
-/// When that does not hold.
+/// Panics if one of these properties does not hold.
 pub fn exact(data: &[u8]) {
     reads::<serde_json::Value>(data);
     reads::<Record>(data);
@@ -33,7 +36,7 @@ fn reads<T: Serialize + DeserializeOwned>(data: &[u8]) {
     let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
     assert!(allocated <= MOST_PER_BYTE * (length + 4), "{allocated} bytes for {length}");
     let Some(value) = value else { return };
-    // By its bytes: a NaN is not equal to itself.
+    // Compared by its bytes, because a NaN is not equal to itself.
     let Some(bytes) = encoded(&value) else { return };
     let again: T = Format::Exact.decode(&bytes).expect("what was just written");
     assert!(encoded(&again).as_ref() == Some(&bytes), "it came back as another value");
@@ -64,6 +67,6 @@ enum Shape {
     Named { text: String, inner: Option<Box<Shape>> },
 }
 
-/// Nothing but levels.
+/// Type that consists only of nesting levels.
 #[derive(Serialize, Deserialize)]
 struct Chain(Option<Box<Chain>>);

@@ -1,4 +1,4 @@
-//! The names of keys, tags and patterns.
+//! Fuzz function for the names of keys, tags and patterns.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use crate::{
     spec::FunctionSpec,
 };
 
-/// The text of a part has at most so many bytes.
+/// Maximum number of bytes in the text of a part.
 const LONGEST_PART: usize = 64;
 
-/// How deep lists and maps lie in each other.
+/// Maximum depth of nested lists and maps.
 const DEEPEST: u8 = 3;
 
 const SITES: [FunctionSpec; 5] = [
@@ -25,12 +25,14 @@ const SITES: [FunctionSpec; 5] = [
     FunctionSpec::templated("f:{}:{}:{}:{}"),
 ];
 
-/// Two lists of parts have one name if they are equal, and only then: as a key, as a tag and in any template that is allowed. Nothing in
-/// a name has a meaning for the tier, no part is longer than it may be, and the pattern of a prefix is about the keys that begin with
-/// those parts.
+/// Checks that names identify their parts, and mean nothing else to a tier.
+///
+/// Two lists of parts have the same name exactly if they are equal: as a key, as a tag and in any valid
+/// template. No byte of a name has a meaning for the tier, and no part exceeds its maximum length. The
+/// pattern of a prefix matches exactly the keys that begin with those parts.
 ///
 /// # Panics
-/// When that does not hold.
+/// Panics if one of these properties does not hold.
 pub fn key_text(data: &[u8]) {
     let _ = check(&mut Unstructured::new(data));
 }
@@ -47,7 +49,8 @@ fn check(input: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The text of each part, unless one of them is refused: then the name is refused as well.
+/// Returns the text of each part; `None` if a part is rejected. The name of all parts must then be rejected,
+/// too.
 fn texts(parts: &[Part]) -> Option<Vec<String>> {
     let texts: Option<Vec<_>> = parts.iter().map(|part| filled_in("{}", &[part]).ok()).collect();
     for text in texts.iter().flatten() {
@@ -65,7 +68,7 @@ fn texts(parts: &[Part]) -> Option<Vec<String>> {
     texts
 }
 
-/// As keys, which an attribute names.
+/// Checks the parts as keys, and the patterns of their prefixes.
 fn keys(ones: &[Part], others: &[Part]) {
     let site = &SITES[ones.len()];
     let ([one, one_name], [other, other_name]) = (key(site, ones), key(site, others));
@@ -87,7 +90,7 @@ fn keys(ones: &[Part], others: &[Part]) {
     }
 }
 
-/// The canonical bytes of a key, and its name.
+/// Returns the digest of a key, and its name.
 fn key(site: &FunctionSpec, parts: &[Part]) -> [String; 2] {
     let list = List(parts);
     let mut buffer = Vec::new();
@@ -100,7 +103,7 @@ fn key(site: &FunctionSpec, parts: &[Part]) -> [String; 2] {
     [format!("{digest:?}"), name]
 }
 
-/// In the template of a tag, if it is one for so many parts.
+/// Checks the parts as a tag, if `template` is valid for some number of them.
 fn tags(template: &str, ones: &[Part], others: &[Part]) {
     let places = (1..=ones.len()).find(|count| flaw(template, *count, false).is_none());
     let Some(places) = places else { return };
@@ -121,7 +124,7 @@ fn filled_in(template: &str, parts: &[&Part]) -> std::result::Result<String, Ref
     NameWriter::text(&Blake3, |writer| writer.fill_in(template, parts))
 }
 
-/// Nothing that a tier reads as more than itself, nor as the end of a text or of a line.
+/// Asserts that no byte of a name has a special meaning for a tier, or ends a text or a line.
 fn harmless(name: &str) {
     let is_harmful =
         |byte: u8| byte.is_ascii_control() || byte.is_ascii_whitespace() || b"*?[]\\".contains(&byte);
@@ -142,7 +145,7 @@ impl Parts for List<'_> {
     }
 }
 
-/// A part. Two that stand at one place are of one kind, as the arguments of a function are.
+/// Part of a key. Two parts at the same place are of the same kind, as the arguments of a function are.
 #[derive(Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 #[allow(clippy::option_option, reason = "it is what users have")]
@@ -179,7 +182,7 @@ impl Part {
     }
 }
 
-/// Bytes, where a `Vec<u8>` is a list of numbers.
+/// Bytes that serialize as bytes; a `Vec<u8>` serializes as a list of numbers.
 #[derive(Clone, PartialEq)]
 struct Raw(Vec<u8>);
 
@@ -203,7 +206,7 @@ enum Level {
     },
 }
 
-/// A value of JSON, and more.
+/// JSON value, or a float that JSON cannot represent.
 #[derive(Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 enum Loose {
@@ -227,7 +230,7 @@ impl Loose {
     }
 }
 
-/// Two parts of one kind; as a rule they differ.
+/// Returns two parts of the same kind, which usually differ.
 fn pair(input: &mut Unstructured<'_>) -> Result<(Part, Part)> {
     let kind = input.int_in_range(0..=18)?;
     let one = part(input, kind)?;
@@ -279,7 +282,7 @@ fn part(input: &mut Unstructured<'_>, kind: u8) -> Result<Part> {
     })
 }
 
-/// Small ones as well, which a whole number could be taken for.
+/// Returns a float, in half of the cases a small one that could be confused with an integer.
 fn float(input: &mut Unstructured<'_>) -> Result<f64> {
     Ok(if input.arbitrary()? { f64::from(input.arbitrary::<i8>()?) } else { input.arbitrary()? })
 }
@@ -308,7 +311,8 @@ fn loose(input: &mut Unstructured<'_>, depth: u8) -> Result<Loose> {
     })
 }
 
-/// Any text; or one of the pieces that mean something in a name; or one about as long as the longest that stays as it is.
+/// Returns any text, a text of pieces that have a meaning in names, or one about as long as the longest that
+/// is not replaced by a digest.
 fn text(input: &mut Unstructured<'_>) -> Result<String> {
     const PIECES: [&str; 24] = [
         "", "%", "S", "N", "U", "H", "G", ":", "*", "{}", "{{", "}}", "/", "1", "0", "-", ".", "true", "inf",

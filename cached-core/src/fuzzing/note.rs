@@ -1,4 +1,4 @@
-//! What a failed load left in the shared tier.
+//! Fuzz function for notes, which failed loads leave in the shared tier.
 
 use allocation_counter::measure;
 use arbitrary::{Result, Unstructured};
@@ -8,20 +8,24 @@ use crate::{
     l2::note::{open, seal},
 };
 
-/// The levels of an error, of which each has a `String`, and the list that grew for them; a note itself is 4 KiB at most.
+/// Maximum number of bytes allocated: for the levels of an error, each with a `String`, and for the list that
+/// grew to hold them. A note itself has at most 4 KiB.
 const MOST_ALLOCATED: u64 = 256 * 1024;
 
-/// Any bytes are an error or none, and take no more memory than those of a note; what is read is written as what it was.
+/// Checks that notes of any bytes can be opened safely.
+///
+/// Opening returns an error or nothing, and allocates no more memory than a valid note needs. An opened error
+/// is equal after it is sealed and opened again.
 ///
 /// # Panics
-/// When that does not hold.
+/// Panics if one of these properties does not hold.
 pub fn note(data: &[u8]) {
     let _ = check(&mut Unstructured::new(data));
 }
 
 fn check(input: &mut Unstructured<'_>) -> Result<()> {
     let name = SharedKey { text: String::new(), check: [7; 16], schema: 9 };
-    // More than a note of this crate has, of the same few bytes.
+    // Repeated, so that some inputs are longer than any note of this crate.
     let times = input.int_in_range(1..=2000)?;
     let is_ours = input.arbitrary::<bool>()?;
     let rest = input.bytes(input.len())?;

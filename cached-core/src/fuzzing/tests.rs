@@ -1,11 +1,11 @@
-//! The functions of the fuzz targets over fixed and pseudo-random bytes.
+//! Runs of the fuzz functions over fixed and pseudo-random bytes.
 
 use super::*;
 
-/// How many pseudo-random inputs there are.
+/// Number of pseudo-random inputs.
 const ROUNDS: u64 = 4000;
 
-/// The same in each run. Of many lengths, and of few different bytes or of many.
+/// Returns inputs of many lengths, with few or many different bytes. They are the same in each run.
 fn inputs() -> impl Iterator<Item = Vec<u8>> {
     let fixed = [0_u8, 1, 2, 3, 7, b'%', b'{', 0x7f, 0xff].map(|byte| vec![byte; 400]);
     let short = (0..=255_u8).map(|byte| vec![byte]);

@@ -1,11 +1,11 @@
-//! The bytes of a key, which are few as a rule.
+//! The bytes of a key, which are usually few.
 
 use std::{fmt, ops::Deref, sync::Arc};
 
-/// So many lie where the key lies, so that a comparison is no walk to another place in memory.
+/// Largest number of bytes that lie inside the key itself, so that a comparison follows no pointer.
 const INLINE: usize = 38;
 
-/// Bytes that are cheap to copy.
+/// Bytes that are cheap to clone.
 #[derive(Clone)]
 pub(super) enum Bytes {
     Here(u8, [u8; INLINE]),
@@ -46,7 +46,7 @@ impl PartialEq for Bytes {
 impl Eq for Bytes {}
 
 impl fmt::Debug for Bytes {
-    /// They hold arguments.
+    /// Shows the length only, because the bytes hold arguments.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Bytes").field(&self.len()).finish()
     }

@@ -1,7 +1,10 @@
-//! The canonical bytes of arguments: two values of one type have the same bytes exactly when they are equal.
+//! The canonical bytes of arguments.
 //!
-//! Every value is a tag, then its content. Nothing depends on a size hint: what has no fixed length ends with `END`,
-//! and no value begins with that byte, so values can be written one after the other and never be confused.
+//! Two values of one type have the same bytes exactly when they are equal.
+//!
+//! Every value is a tag, then its content. Nothing depends on a size hint: content without a fixed length or
+//! a length prefix ends with `END`. No value begins with that byte, so values can be written one after the
+//! other and never be confused.
 //!
 //! | tag | kind | content |
 //! |---|---|---|
@@ -24,20 +27,22 @@
 //! | `52` | tuple variant | name, values, `END` |
 //! | `53` | struct variant | name, then as a struct |
 //!
-//! Names of types are not written, and a newtype struct is what it wraps, so these can be introduced or renamed
-//! without losing what is cached. Entries of a map with equal keys keep their order. Values are told that the format is
-//! not human-readable.
+//! Names of types are not written, and a newtype struct is written as its content. So both can be introduced
+//! or renamed without losing cached entries. Entries of a map with equal keys keep their order.
+//! `Serialize` implementations see a format that is not human-readable.
 //!
-//! # What `Serialize` hides
+//! `compound` encodes values with parts. `sink` has the destinations of the bytes.
 //!
-//! The bytes hold what the type's `Serialize` implementation shows:
+//! # Limits of `Serialize`
+//!
+//! The bytes hold only the parts that the type's `Serialize` implementation shows:
 //!
 //! * A field under `#[serde(skip)]` is not part of the key: two values that differ only in it share an entry.
-//! * Two variants that are renamed to the same name are the same.
-//! * An implementation that passes over the error of a part, and goes on without it, has no key.
-//! * A `HashSet` (of `std` or `hashbrown`) or an `IndexSet` is recognised by its [type's name](super::types), at every
-//!   depth. An unordered collection behind `#[serde(serialize_with)]`, or another one, must be serialised in an order
-//!   of its own choice, or else equal values have different keys.
+//! * Two variants that are renamed to the same name have the same bytes.
+//! * A value has no key if its implementation ignores the error of a part, and goes on without it.
+//! * A `HashSet` (of `std` or `hashbrown`) or an `IndexSet` is recognised by its [type's name](super::types),
+//!   at every depth. An unordered collection behind `#[serde(serialize_with)]`, or another one, must be
+//!   serialised in a fixed order that it chooses itself, or else equal values have different keys.
 
 use std::{any::type_name, fmt};
 
@@ -90,7 +95,8 @@ mod tag {
 ///
 /// # Errors
 ///
-/// A NaN, a string of 4 GiB or more, or an error of the type's own `Serialize` implementation. `out` is then as it was.
+/// The value is or holds a NaN, or a string of 4 GiB or more, or the type's own `Serialize` implementation
+/// returns an error. `out` is then as it was.
 #[inline]
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let start = out.len();
@@ -98,11 +104,13 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Res
     result.inspect_err(|_| out.truncate(start))
 }
 
-/// Hands on the canonical bytes of `value`. Every value, at every depth, comes through here, where its type still has a name.
+/// Passes the canonical bytes of `value` to `sink`.
+///
+/// Every value, at every depth, passes through this function, where its type still has a name.
 ///
 /// # Errors
 ///
-/// As [`encode`]; then what the sink has is of no use.
+/// Returns the errors of [`encode`]. The content of the sink is then of no use.
 #[inline]
 pub(crate) fn put<T: Serialize + ?Sized>(value: &T, sink: &mut impl Sink) -> Result<(), Refusal> {
     value.serialize(Encoder { sink, of: type_name::<T>() })
@@ -113,7 +121,7 @@ fn length(bytes: usize) -> Result<[u8; 4], Refusal> {
     u32::try_from(bytes).map(u32::to_le_bytes).map_err(|_| Refusal::TooLong)
 }
 
-/// Why a value has no bytes. It never holds a part of the value.
+/// Reason why a value has no bytes. It never holds a part of the value.
 #[derive(Clone, Copy, Debug)]
 pub enum Refusal {
     NotANumber,
@@ -134,7 +142,7 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 impl ser::Error for Refusal {
-    /// The message is dropped: it may quote the value.
+    /// Drops the message, which may quote the value.
     fn custom<T: fmt::Display>(_: T) -> Self {
         Self::Unserializable
     }
@@ -148,7 +156,7 @@ impl From<Refusal> for Error {
 
 struct Encoder<'a, S> {
     sink: &'a mut S,
-    /// The name of the type that is being serialised; only a sequence looks at it.
+    /// Name of the type that is being serialised; only a sequence looks at it.
     of: &'static str,
 }
 
@@ -189,7 +197,7 @@ macro_rules! floats {
             if v.is_nan() {
                 return Err(Refusal::NotANumber);
             }
-            // The sum of -0.0 and 0.0 is 0.0; every other number stays what it is.
+            // The sum of -0.0 and 0.0 is 0.0; every other number stays as it is.
             self.sink.fixed(tag::$tag, (v + 0.0).to_le_bytes());
             Ok(())
         }
@@ -360,7 +368,7 @@ impl<'a, S: Sink> Serializer for Encoder<'a, S> {
     }
 }
 
-/// Lets `Display` write into the buffer.
+/// Adapter through which `Display` writes into a buffer.
 struct Utf8<'a>(&'a mut Vec<u8>);
 
 impl fmt::Write for Utf8<'_> {

@@ -2,22 +2,23 @@
 
 use crate::key::Key;
 
-/// A key, its name, and its tags.
+/// The key of an entry with its name in L2 and its tags.
 #[derive(Clone, Debug)]
 pub(crate) struct EntryKey {
     pub(crate) key: Key,
     pub(crate) name: SharedKey,
-    /// Whether the shared tier has a part in it.
+    /// Set if L2 takes part: there is one, and the function is not local.
     pub(crate) is_shared: bool,
-    /// Keys of the tags that its arguments tell.
+    /// Keys in L2 of the tags that the arguments determine.
     pub(crate) tags: Vec<String>,
 }
 
-/// A key as the shared tier knows it.
+/// A key as L2 knows it.
 #[derive(Clone, Debug)]
 pub(crate) struct SharedKey {
     pub(crate) text: String,
-    /// Stored with the value and compared when it is read: the half of the digest that is not in the text.
+    /// Second half of the digest, which is not in the text; stored with the value and compared when it is
+    /// read.
     pub(crate) check: [u8; 16],
     pub(crate) schema: u64,
 }

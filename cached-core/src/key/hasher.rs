@@ -1,21 +1,21 @@
-//! What turns the canonical bytes of arguments into the name of a key.
+//! Hashers that turn the canonical bytes of arguments into the name of a key.
 
 use std::fmt;
 
-/// Names the keys of the shared tier.
+/// Hasher that names the keys of the shared tier.
 ///
-/// An implementation MUST return the same digest for the same bytes in every process, on every machine and in every
-/// version of the program: the digest names the key that they share. It MUST NOT use a seed that differs between
-/// them, nor a hash whose result is not specified, such as `std`'s `DefaultHasher`.
+/// An implementation MUST return the same digest for the same bytes in every process, on every machine and in
+/// every version of the program: the digest names the key that they share. It MUST NOT use a seed that
+/// differs between them, nor a hash with an unspecified result, such as `std`'s `DefaultHasher`.
 ///
-/// The digest has two halves. The first 16 bytes name the key; the other 16 are stored with the value and compared when
-/// it is read, so that two arguments under one name are a miss and not a wrong answer. Therefore every half SHOULD be
-/// hard to collide by itself, and neither may be derived from the other. Where arguments come from people one does
-/// not trust, both MUST be.
+/// The digest has two halves. The first 16 bytes name the key. The other 16 are stored with the value and
+/// compared when it is read, so that two arguments under one name are a miss and not a wrong answer.
+/// Therefore each half SHOULD be hard to collide by itself, and neither may be derived from the other. If
+/// arguments come from untrusted people, both halves MUST be hard to collide.
 ///
-/// It does not keep two caches apart: the name of a template such as `"user:{id}"` has no digest in it, so two caches with
-/// two hashers use one key and take each other's place there, without ever being served each other's value. What keeps them
-/// apart is the [namespace](crate::CacheBuilder::namespace).
+/// A hasher does not separate two caches. The name of a template such as `"user:{id}"` has no digest in it.
+/// So two caches with two hashers use one key and replace each other's values there, without ever being
+/// served each other's value. The [namespace](crate::CacheBuilder::namespace) separates caches.
 ///
 /// # Examples
 ///
@@ -37,13 +37,14 @@ use std::fmt;
 /// assert_ne!(Salted(b"shop").hash(b"question"), Salted(b"blog").hash(b"question"));
 /// ```
 pub trait KeyHasher: Send + Sync + fmt::Debug + 'static {
-    /// The digest of `bytes`.
+    /// Returns the digest of `bytes`.
     fn hash(&self, bytes: &[u8]) -> [u8; 32];
 }
 
 /// BLAKE3, the default: fast, and hard to collide on purpose.
 ///
-/// Who can read the shared tier can hash a guess and see whether it was asked. [`KeyedBlake3`] prevents that.
+/// A client that can read the shared tier can hash a guessed argument and see whether it was requested.
+/// [`KeyedBlake3`] prevents that.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Blake3;
 
@@ -54,10 +55,11 @@ impl KeyHasher for Blake3 {
     }
 }
 
-/// BLAKE3 under a secret key: who can read the shared tier, but does not know the key, cannot confirm a guessed
-/// argument, such as a prompt.
+/// BLAKE3 under a secret key: nothing stored confirms a guessed argument.
 ///
-/// All processes that share a tier need the same key; another key is an empty cache. `Debug` does not show it.
+/// A client that can read the shared tier, but does not know the key, cannot confirm a guessed argument, such
+/// as a prompt. All processes that share a tier need the same key; another key is an empty cache. `Debug`
+/// does not show the key.
 ///
 /// # Examples
 ///
@@ -74,17 +76,18 @@ pub struct KeyedBlake3 {
 }
 
 impl KeyedBlake3 {
-    /// What keeps a key derived here apart from any other derived from the same secret. Never change it.
+    /// Context that separates a key derived here from any other key of the same secret. Never change it.
     const CONTEXT: &'static str = "cached-aside 2026 KeyedBlake3 key from a secret";
 
-    /// Hashes under these 32 random bytes.
+    /// Creates a hasher with these 32 random bytes as the key.
     pub const fn new(key: [u8; 32]) -> Self {
         Self { key }
     }
 
-    /// Hashes under a key that is derived from a secret of any length, for example from the environment.
+    /// Creates a hasher with a key that is derived from a secret of any length.
     ///
-    /// The derivation is fast, as BLAKE3 is: the secret must be random, of 128 bits or more. A password is not.
+    /// The secret can come from the environment, for example. The derivation is fast, as BLAKE3 is, so the
+    /// secret must be random, of 128 bits or more. A password is not.
     pub fn from_secret(secret: impl AsRef<[u8]>) -> Self {
         Self::new(blake3::derive_key(Self::CONTEXT, secret.as_ref()))
     }
@@ -103,7 +106,7 @@ impl fmt::Debug for KeyedBlake3 {
     }
 }
 
-/// SHA-256, for where a rule asks for it. Slower than [`Blake3`].
+/// SHA-256, for environments with a rule that requires it. Slower than [`Blake3`].
 #[cfg(feature = "sha256")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sha256;
@@ -116,8 +119,10 @@ impl KeyHasher for Sha256 {
     }
 }
 
-/// XXH3, 128 bits under each of two seeds. **Not against adversaries**: who chooses the arguments can make two of them
-/// collide, and then one is answered with the other's value. Only for arguments that the program itself makes.
+/// XXH3, 128 bits under each of two seeds, for trusted arguments.
+///
+/// **Not against adversaries**: a client that chooses the arguments can make two of them collide, and then
+/// one is answered with the value of the other. Use it only for arguments that the program itself makes.
 #[cfg(feature = "xxh3")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Xxh3;
@@ -148,7 +153,7 @@ mod tests {
         })
     }
 
-    // A changed digest loses every entry of every cache that is shared.
+    // If a digest changes, every cache with a shared tier loses every entry there.
 
     #[test]
     fn blake3_is_golden() {

@@ -1,7 +1,12 @@
-//! From arguments to keys.
+//! Keys: the way from arguments to the identity and the name of an entry.
 //!
-//! A key has two faces. Its **identity** is the site's template and the canonical encoding of every part, and names the
-//! entry inside this process. Its **name** is the text under which the shared tier holds it: `namespace:prefix:rest`.
+//! A key has two forms. Its **identity** is the function's template and the canonical encoding of every part.
+//! It identifies the entry inside this process. Its **name** is the text under which L2 holds the entry:
+//! `namespace:prefix:rest`.
+//!
+//! `parts` writes the parts of a key to each destination: `encode` makes their canonical bytes, and `text`
+//! the text of a name. `hasher` makes the digests in names. `template` and `tag` make the names of tags and
+//! patterns.
 
 mod bytes;
 mod encode;
@@ -39,8 +44,11 @@ pub use template::flaw;
 
 use crate::{base::planted::planted, error::Error, spec::FunctionSpec};
 
-/// An owned identity with its hash. Functions that have the same template and do not share entries have other hashes for the same
-/// parts, as the print of the site is in the hash: that is all that tells them apart, and enough.
+/// An owned identity with its hash.
+///
+/// Functions may have the same template and not share entries. For the same parts, their keys differ in the
+/// hash alone, which includes the fingerprint of the function (`FunctionSpec::print`). This is enough:
+/// without the fingerprint, equal parts have equal hashes.
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub(crate) struct Key {
@@ -49,7 +57,7 @@ pub(crate) struct Key {
     bytes: Bytes,
 }
 
-/// A borrowed [`Key`]: a hit needs no more.
+/// A borrowed [`Key`], which is all that a hit needs.
 #[derive(Clone, Copy)]
 pub(crate) struct KeyRef<'a> {
     hash: u64,
@@ -57,24 +65,26 @@ pub(crate) struct KeyRef<'a> {
     bytes: &'a [u8],
 }
 
-/// The hash of the key of these parts. What is in the buffer then is of no use.
+/// Returns the hash of the key of `parts`.
+///
+/// `buffer` is scratch space: its content afterwards has no meaning.
 #[inline]
 pub(crate) fn hash(
     buffer: &mut Vec<u8>,
     site: &FunctionSpec,
     parts: &(impl WriteKey + ?Sized),
 ) -> Result<u64, Refusal> {
-    // Seeded anew in each process, so that nobody outside can aim at one bucket.
+    // Each process has a seed of its own, so that an outsider cannot aim at one bucket.
     static SEED: LazyLock<RandomState> = LazyLock::new(Default::default);
     let mut sink = encode::Hash::new(SEED.build_hasher(), buffer);
     parts.hash(&mut sink)?;
-    // No multiplication for what is always the same: a look-up waits for each of them.
+    // The fingerprint of a function is constant, so XOR is enough: a lookup waits for each multiplication.
     let print = if planted!("version-not-in-key") { site.template_print() } else { site.print() };
     Ok(sink.finish() ^ print)
 }
 
 impl<'a> KeyRef<'a> {
-    /// Writes the parts into `bytes`, in place of what they are.
+    /// Writes the parts into `bytes`, in place of their content.
     pub(crate) fn write(
         bytes: &'a mut Vec<u8>,
         site: &FunctionSpec,
@@ -100,7 +110,7 @@ impl<'a> KeyRef<'a> {
         Key { hash: self.hash, template: self.template, bytes: self.bytes.into() }
     }
 
-    /// The digest that names the key in the shared tier and is checked there.
+    /// Returns the digest that names the key in L2 and is checked there.
     pub(crate) fn digest(&self, hasher: &dyn KeyHasher) -> [u8; 32] {
         with_buffer(|all| {
             all.clear();
@@ -112,7 +122,7 @@ impl<'a> KeyRef<'a> {
     }
 }
 
-/// As a rule it is the text of one site, at one place.
+/// Compares two templates. Usually both are the text of one function, at one address.
 #[inline]
 fn is_same_text(one: &'static str, other: &'static str) -> bool {
     ptr::eq(one, other) || one == other
@@ -128,7 +138,9 @@ impl Key {
         self.hash
     }
 
-    /// Whether it is the key of these parts, which have this hash. What is in the buffer then is of no use.
+    /// Returns whether this is the key of `parts`, which have the hash `hash`.
+    ///
+    /// `buffer` is scratch space: its content afterwards has no meaning.
     #[inline]
     pub(crate) fn is_of(
         &self,
@@ -144,7 +156,7 @@ impl Key {
         parts.compare(&mut sink).is_ok() && sink.is_same()
     }
 
-    /// Of its parts.
+    /// Returns the number of bytes of the encoded parts.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
@@ -180,7 +192,7 @@ impl Equivalent<Key> for KeyRef<'_> {
     }
 }
 
-/// Hands on the hash that a [`Key`] already has.
+/// Hasher that passes on the hash that a [`Key`] already has.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Prehashed(u64);
 
@@ -208,10 +220,11 @@ pub struct NameWriter<'a> {
     digests: Digests<'a>,
 }
 
-/// What becomes of bytes in whose place a digest stands.
+/// Treatment of bytes that a digest represents in the text.
 enum Digests<'a> {
+    /// The digest is written at once.
     Now(&'a dyn KeyHasher),
-    /// The hasher is not known yet: each with its place in the text.
+    /// The hasher is not known yet: the bytes are kept, each with its position in the text.
     Later(&'a mut Vec<(usize, Vec<u8>)>),
 }
 
@@ -224,7 +237,7 @@ impl NameWriter<'_> {
     }
 }
 
-/// It cannot come out of an argument: there `%` is always followed by another letter.
+/// Mark of a scope. The text of an argument cannot contain it: no `G` follows a `%` there.
 const SCOPE: &str = ":%G";
 
 impl Writer for NameWriter<'_> {
@@ -258,7 +271,7 @@ impl Writer for NameWriter<'_> {
     }
 }
 
-/// A value that can stand in the place of a placeholder: whatever is `Serialize`.
+/// A value that can take the place of a placeholder: any `Serialize` value.
 pub trait KeyPart {
     #[doc(hidden)]
     fn write(&self, writer: &mut NameWriter<'_>) -> Result<(), Refusal>;
@@ -270,9 +283,9 @@ impl<T: Serialize + ?Sized> KeyPart for T {
     }
 }
 
-/// Names that are no keys of entries: tags and patterns.
+/// Names other than those of entries: tags and patterns.
 impl NameWriter<'_> {
-    /// What `write` writes.
+    /// Returns the text that `write` writes.
     pub(crate) fn text<E>(
         hasher: &dyn KeyHasher,
         write: impl FnOnce(&mut NameWriter<'_>) -> Result<(), E>,
@@ -282,7 +295,7 @@ impl NameWriter<'_> {
         Ok(text)
     }
 
-    /// `template` with the parts in the places of its `{}`, if it has no [flaw].
+    /// Writes `template` with the parts in the places of its `{}`, if it has no [flaw].
     pub(crate) fn fill_in<'p>(
         &mut self,
         template: &str,
@@ -295,7 +308,7 @@ impl NameWriter<'_> {
             let part = if two == "{}" { parts.next() } else { None };
             match part {
                 Some(part) => part.write(self)?,
-                // A brace that is doubled.
+                // A doubled brace stands for one brace.
                 None => self.text.push_str(&two[..1]),
             }
             rest = after;
@@ -305,7 +318,7 @@ impl NameWriter<'_> {
     }
 }
 
-/// The text of a name before it is known which hasher its digests are made with.
+/// The text of a name before the hasher of its digests is known.
 #[derive(Clone, Default)]
 pub(crate) struct Draft {
     text: String,
@@ -313,14 +326,14 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// What `write` writes.
+    /// Returns the draft of the text that `write` writes.
     pub(crate) fn new<E>(write: impl FnOnce(&mut NameWriter<'_>) -> Result<(), E>) -> Result<Self, E> {
         let mut draft = Self::default();
         write(&mut NameWriter { text: &mut draft.text, digests: Digests::Later(&mut draft.digests) })?;
         Ok(draft)
     }
 
-    /// The name.
+    /// Returns the name, with digests made by `hasher`.
     pub(crate) fn name(&self, hasher: &dyn KeyHasher) -> String {
         let (mut name, mut done) = (String::with_capacity(self.text.len()), 0);
         for (at, bytes) in &self.digests {
@@ -333,10 +346,12 @@ impl Draft {
     }
 }
 
+/// Greatest capacity, in bytes, of a buffer that a thread keeps.
+///
 /// One huge argument must not pin its size to a thread for ever.
 pub(crate) const LARGEST_BUFFER: usize = 64 * 1024;
 
-/// Encodes the identity, and lends it to `then`.
+/// Encodes the identity, and passes it to `then`.
 pub(crate) fn with_identity<R>(
     site: &FunctionSpec,
     parts: &dyn WriteKey,
@@ -345,11 +360,12 @@ pub(crate) fn with_identity<R>(
     with_buffer(|bytes| KeyRef::write(bytes, site, parts).map(then))
 }
 
-/// Lends a buffer of this thread, whatever is in it.
+/// Passes a buffer of this thread to `then`, without clearing it.
 fn with_buffer<R>(then: impl FnOnce(&mut Vec<u8>) -> R) -> R {
     thread_local!(static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
 
-    // Taken, not borrowed: a `Serialize` that calls a cached function finds an empty buffer, not a panic.
+    // The buffer is taken and not borrowed: a `Serialize` that calls a cached function gets an empty buffer
+    // instead of a panic.
     let mut bytes = BUFFER.try_with(Cell::take).unwrap_or_default();
     let result = then(&mut bytes);
     if bytes.capacity() <= LARGEST_BUFFER {
@@ -358,7 +374,7 @@ fn with_buffer<R>(then: impl FnOnce(&mut Vec<u8>) -> R) -> R {
     result
 }
 
-/// The name of a key in the shared tier.
+/// Returns the name of a key in L2.
 pub(crate) fn name(
     site: &FunctionSpec,
     namespace: &str,

@@ -1,7 +1,7 @@
-//! What a key is made of, one part after the other.
+//! The parts of a key, written one after the other.
 //!
-//! The same parts are written into a hash, beside the bytes of an entry, and when the shared tier is asked, as a text. Which of
-//! these it is, is known where code is made and not looked up for each part: a hit does little else.
+//! The same parts are hashed, compared with the bytes of an entry, encoded and, for L2, written as text. The
+//! destination is known at compile time and not looked up for each part, because a hit does little else.
 
 #![allow(clippy::inline_always, reason = "there is less in each than a call would take")]
 
@@ -12,28 +12,30 @@ use super::{
     encode::{self, Append, Compare, Hash, Refusal, Sink},
 };
 
-/// Receives the parts of a key. A name has more than these; a hash, a comparison and the identity have the parts alone.
+/// Receives the parts of a key.
+///
+/// A name also contains text of the template. A hash, a comparison and the identity have the parts alone.
 pub trait Writer {
-    /// Text of the template between two placeholders.
+    /// Writes text of the template between two placeholders; only a name contains it.
     #[inline(always)]
     fn literal(&mut self, _: &'static str) {}
 
-    /// A placeholder, or an argument under a bare prefix.
+    /// Writes a placeholder, or an argument under a bare prefix.
     fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal>;
 
-    /// `{hash(arg)}`: the whole value in the identity, its digest in the name.
+    /// Writes `{hash(arg)}`: the whole value in the identity, its digest in the name.
     #[inline(always)]
     fn digest<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
         self.part(value)
     }
 
-    /// The name of a type, which tells apart functions or the instances of one.
+    /// Writes the name of a type, which distinguishes functions or the instances of one.
     #[inline(always)]
     fn scope(&mut self, type_name: &'static str) -> Result<(), Refusal> {
         self.part(type_name)
     }
 
-    /// As [`scope`](Self::scope), for a const parameter.
+    /// Writes a const parameter, for the same purpose as [`scope`](Self::scope).
     #[inline(always)]
     fn scope_value<T: Serialize>(&mut self, value: &T) -> Result<(), Refusal> {
         self.part(value)
@@ -49,7 +51,7 @@ impl<S: Sink> Writer for S {
 
 /// One part of a key, or several.
 pub trait Parts {
-    /// Writes them.
+    /// Writes the parts in their order.
     fn write<W: Writer>(&self, writer: &mut W) -> Result<(), Refusal>;
 }
 
@@ -60,7 +62,7 @@ impl Parts for () {
     }
 }
 
-/// One, and those after it.
+/// One part or more, then those after it.
 impl<A: Parts, B: Parts> Parts for (A, B) {
     #[inline(always)]
     fn write<W: Writer>(&self, writer: &mut W) -> Result<(), Refusal> {
@@ -107,7 +109,7 @@ impl<T: Serialize + ?Sized> Parts for Digest<'_, T> {
     }
 }
 
-/// The name of a type, which tells apart functions or the instances of one.
+/// The name of a type, which distinguishes functions or the instances of one.
 pub struct Scope(pub &'static str);
 
 impl Parts for Scope {
@@ -117,7 +119,7 @@ impl Parts for Scope {
     }
 }
 
-/// As [`Scope`], for a const parameter.
+/// A const parameter, for the same purpose as [`Scope`].
 pub struct ScopeValue<T>(pub T);
 
 impl<T: Serialize> Parts for ScopeValue<T> {
@@ -127,7 +129,7 @@ impl<T: Serialize> Parts for ScopeValue<T> {
     }
 }
 
-/// [`Parts`] by the ways in which they are written, for code that is not made for each of them.
+/// [`Parts`] with one method per destination, for code that is not generic over them.
 pub(crate) trait WriteKey {
     fn hash(&self, sink: &mut Hash<'_>) -> Result<(), Refusal>;
     fn compare(&self, sink: &mut Compare<'_>) -> Result<(), Refusal>;

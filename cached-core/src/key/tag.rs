@@ -1,4 +1,4 @@
-//! Tags of a value, as `tags_from` tells them.
+//! Tags that a value determines, as `tags_from` returns them.
 
 use std::fmt;
 
@@ -7,15 +7,16 @@ use crate::{
     key::{Draft, KeyHasher, KeyPart, Refusal},
 };
 
-/// A tag that a value tells, made by [`tag!`](crate::tag!).
+/// A tag that a value determines, made by [`tag!`](crate::tag!).
 ///
-/// Its parts are written as those of `tags = [".."]`, of [`invalidate_tag`](crate::Cache::invalidate_tag) and of
-/// `#[invalidates(tags = [".."])]` are, so that one tag has one name wherever it comes from. `Debug` does not show it.
+/// The parts are written as those of `tags = [".."]`, of [`invalidate_tag`](crate::Cache::invalidate_tag) and
+/// of `#[invalidates(tags = [".."])]` are, so that one tag has one name wherever it comes from. `Debug` does
+/// not show it.
 #[derive(Clone)]
 pub struct Tag(Result<Draft, Refusal>);
 
 impl Tag {
-    /// What generated code calls. The template has no flaw.
+    /// Creates a tag, for generated code. The template has no flaw.
     pub(crate) fn new(template: &str, parts: &[&dyn KeyPart]) -> Self {
         Self(Draft::new(|writer| writer.fill_in(template, parts.iter().copied())))
     }
@@ -32,10 +33,11 @@ impl fmt::Debug for Tag {
     }
 }
 
-/// A [`Tag`] for `tags_from`: a template with a `{}` for each part, and the parts, which are whatever is `Serialize`.
+/// Makes a [`Tag`] for `tags_from` from a template and its parts.
 ///
-/// The template is checked where it is compiled. A part that cannot be written, such as a NaN, keeps the value from being
-/// cached, because it could not be invalidated by that tag.
+/// The template has a `{}` for each part, and is checked at compile time. A part is any `Serialize` value. If
+/// a part cannot be written, such as a NaN, the value is not cached, because it could not be invalidated by
+/// that tag.
 ///
 /// ```
 /// # extern crate cached_core as cached_aside;

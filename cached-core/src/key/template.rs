@@ -1,8 +1,11 @@
-//! Templates of tags and patterns, whose parts come after them: `"note:{}"`.
+//! Templates of tags and patterns, with their parts given separately: `"note:{}"`.
 //!
-//! Their grammar is that of the attributes, with `{}` in the place of `{name}`, so that a tag has one name wherever it is written.
+//! The grammar is that of the attributes, with `{}` in the place of `{name}`, so that a tag has one name
+//! wherever it is written.
 
-/// What is wrong with a template for so many parts, if anything is. A `*` stands for any characters, where that is allowed.
+/// Returns the flaw of a template for this number of parts, if it has one.
+///
+/// A `*` stands for any characters, where `may_star` allows it.
 pub const fn flaw(template: &str, parts: usize, may_star: bool) -> Option<&'static str> {
     let bytes = template.as_bytes();
     if bytes.is_empty() {

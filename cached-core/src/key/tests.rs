@@ -11,14 +11,14 @@ fn key(site: &FunctionSpec, parts: &dyn WriteKey) -> Key {
     KeyRef::write(&mut b"before".to_vec(), site, parts).expect("a key").owned()
 }
 
-/// Whether a look for these parts finds this key.
+/// Returns whether a lookup of these parts finds this key.
 fn is_found(key: &Key, site: &FunctionSpec, parts: &impl WriteKey) -> bool {
     let mut buffer = b"before".to_vec();
     let hash = hash(&mut buffer, site, parts).expect("a key");
     key.is_of(hash, &mut buffer, site, parts)
 }
 
-/// Or else nobody finds what is in the shared tier any more.
+/// If these bytes change, the entries that L2 holds are never found again.
 #[test]
 fn names_and_digests_are_golden() {
     let parts = (Literal("a:"), (Part(&7_u32), Part("é")));
@@ -65,7 +65,7 @@ fn a_key_is_its_template_and_its_parts() {
     assert!(!is_found(&one, &SITE, &(parts(&1, "x"), Part(&()))), "a part too many");
 }
 
-/// Hashes are equal by accident, and one byte of them is all that is looked at first.
+/// Hashes can be equal by accident, and a lookup compares only one byte of them first.
 #[test]
 fn an_equal_hash_is_not_enough() {
     let one = key(&SITE, &Part(&1_u32));
@@ -80,7 +80,7 @@ fn an_equal_hash_is_not_enough() {
     assert!(!one.is_of(one.hash(), &mut buffer, &SITE, &(Part(&1_u32), Part(&f64::NAN))), "refused");
 }
 
-/// Serialises as other values in turn, as what reads a counter or the time would.
+/// A value that serialises as alternating values, as one that reads a counter or the time would.
 struct Changing(Cell<u8>, u8);
 
 impl Serialize for Changing {
@@ -92,7 +92,7 @@ impl Serialize for Changing {
     }
 }
 
-/// It is found as what it was in all passes, or not at all.
+/// A changing value is found under a value that it had in all passes, or not at all.
 #[test]
 fn what_changes_under_the_eyes_is_not_taken_for_another() {
     let fixed = key(&SITE, &Part(&(1_u8,)));
@@ -116,7 +116,7 @@ fn scopes_and_digests_are_parts() {
     assert!(key(&SITE, &parts) == key(&SITE, &plain) && is_found(&key(&SITE, &parts), &SITE, &plain));
 }
 
-/// Texts of which one cannot be shown, and which does not mind.
+/// Texts of which some cannot be displayed, in a tuple that ignores their errors.
 struct Careless<'a>(&'a [Option<&'a str>]);
 
 struct Text<'a>(Option<&'a str>);
@@ -151,7 +151,7 @@ fn what_passes_over_an_error_is_not_found_as_what_has_none() {
     assert!(KeyRef::write(&mut buffer, &SITE, &half).is_err());
 }
 
-/// A table of keys is looked up with the hash that they have.
+/// A table of keys uses the hash that each key already has.
 #[test]
 fn the_hash_of_a_key_is_all_that_a_table_hashes() {
     let (short, long) = (key(&SITE, &Part(&1_u32)), key(&SITE, &Part(&"x".repeat(100))));
@@ -171,7 +171,7 @@ fn the_hash_of_a_key_is_all_that_a_table_hashes() {
     assert_eq!(other.finish(), 0x02_03_00_00_00_00_00_07, "the first one comes round again");
 }
 
-/// What a site adds to the hash is known when it is compiled.
+/// The fingerprint that a function adds to the hash is known at compile time.
 #[test]
 fn the_hash_differs_between_sites_by_their_prints() {
     let of = |site: &FunctionSpec| key(site, &Part(&7_u32)).hash();
@@ -179,7 +179,7 @@ fn the_hash_differs_between_sites_by_their_prints() {
     assert_ne!(of(&SITE), of(&OTHER));
 }
 
-/// As those of a function that is compiled in two crates.
+/// A function that is compiled in two crates has its template at two addresses.
 #[test]
 fn a_text_at_another_place_is_the_same() {
     let elsewhere = FunctionSpec::prefix("user".to_owned().leak());

@@ -1,6 +1,7 @@
-//! The text of a placeholder `{arg}` in a key of the shared tier.
+//! The text of a placeholder `{arg}` in a key of L2.
 //!
-//! A scalar is readable; everything else is a digest. Different values of one type have different texts.
+//! A scalar is readable; everything else is a digest. Different values of one type have different texts, with
+//! the one exception below.
 //!
 //! | value | text |
 //! |---|---|
@@ -8,19 +9,23 @@
 //! | float | `0.5`, `1.0`; `-0.0` is `0.0`; NaN is refused |
 //! | string, `char`, unit variant | escaped; `%S` and the text if that reads as one of the above |
 //! | `None`, `()` | `%N`, `%U` |
-//! | `Some(x)`, newtype struct | as its content |
+//! | `Some(x)`, newtype struct | the text of the content |
 //! | sequence, map, struct, bytes, variant with content, `Some(None)` | `%H` and a digest |
-//! | whatever is longer than 64 bytes | `%H` and a digest, so that keys stay short |
+//! | any value with a text longer than 64 bytes | `%H` and a digest, so that keys stay short |
 //!
-//! ASCII letters and digits, `-`, `_`, `.` and `@` stay as they are; every other byte is `%` and two upper-case hex
-//! digits. (What counts as a letter elsewhere changes with the version of Unicode, and so would keys.) So no argument can bring a `:`, a glob character or a brace into
-//! the key, nor any of the marks above: `N`, `U`, `H` and `S` are not hex digits.
+//! ASCII letters and digits, `-`, `_`, `.` and `@` stay as they are; every other byte is `%` and two
+//! upper-case hex digits. (The set of letters beyond ASCII changes with the version of Unicode, and keys
+//! would change with it.) So no argument can bring a `:`, a glob character or a brace into the key, nor any
+//! of the marks above: `N`, `U`, `H` and `S` are not hex digits.
 //!
-//! A type that is sometimes a number and sometimes a string, such as a JSON value, must keep `1` and `"1"` apart. A
-//! string that reads as a number or a `bool` therefore begins with `%S`. Every such string does, whatever its type: a
-//! `&str`, a newtype of a `String` and a string type of another crate have one text, so what one of them named, another one
-//! invalidates. Which types could also be a number cannot be told from a value. What a human-readable format such as JSON
-//! writes alike, for example a unit variant and a string of the same letters in one untagged enum, has the same text.
+//! A type that is sometimes a number and sometimes a string, such as a JSON value, must keep `1` and `"1"`
+//! apart. A string that reads as a number or a `bool` therefore begins with `%S`. This holds for strings of
+//! every type, because a value does not reveal whether its type could also be a number. A `&str`, a newtype
+//! of a `String` and a string type of another crate have one text, so each of them can invalidate an
+//! entry that another one has named.
+//!
+//! The exception: values that a human-readable format such as JSON writes alike have the same text. An
+//! example is a unit variant and a string of the same letters in one untagged enum.
 //!
 //! The digest is the first half of the hash of the [canonical bytes](super::encode).
 
@@ -40,14 +45,16 @@ use crate::base::planted::planted;
 #[cfg(test)]
 mod tests;
 
-/// A longer text is replaced by a digest.
+/// Largest length of a text in bytes; a digest replaces a longer one.
 const LONGEST: usize = 64;
 
-/// Appends the text of `value`. Where that ends in a digest, which is still to be appended, it returns what of.
+/// Appends the text of `value`, except for the digest in which it may end.
+///
+/// In that case the function returns the bytes to hash, and the caller appends their digest.
 ///
 /// # Errors
 ///
-/// Those of [`encode`]. `out` is then as it was.
+/// Returns the errors of [`encode`]. `out` is then as it was.
 pub(crate) fn text<T: Serialize + ?Sized>(value: &T, out: &mut String) -> Result<Option<Vec<u8>>, Refusal> {
     let start = out.len();
     let mut content = Content::Unknown;
@@ -59,7 +66,7 @@ pub(crate) fn text<T: Serialize + ?Sized>(value: &T, out: &mut String) -> Result
         }
         return Ok(None);
     }
-    // Either a digest is due, or the value is refused: then `encode` says why.
+    // Either a digest is due, or the value is refused: then `encode` returns the reason.
     out.truncate(start);
     let bytes = match content {
         Content::OfSome(bytes) => bytes?,
@@ -75,12 +82,12 @@ fn encoded<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Refusal> {
     Ok(bytes)
 }
 
-/// What a digest is made of, where a value has no readable text.
+/// Content of the digest of a value that has no readable text.
 enum Content {
     Unknown,
-    /// Of the value in a `Some`, as its text would be.
+    /// The bytes of the value in a `Some`, because the text of a `Some` is that of its content.
     OfSome(Result<Vec<u8>, Refusal>),
-    /// It is a `None` in a `Some`, which `None` is not.
+    /// The whole value: it is a `None` in a `Some`, which must differ from a `None`.
     Whole,
 }
 
@@ -96,8 +103,10 @@ fn push_hex(bytes: &[u8], digits: &[u8; 16], out: &mut String) {
     }
 }
 
-/// Whether a number or a `bool` could have this text: digits, perhaps after a `-`, and perhaps with a point between them.
-/// It is decided here and not by a parser of numbers, because another answer would be another name.
+/// Returns whether a number or a `bool` could have this text.
+///
+/// The text of a number is digits, perhaps after a `-`, and perhaps with a point between them; or it is `inf`
+/// or `-inf`. This rule decides and not a parser of numbers, because another answer would be another name.
 fn reads_as_scalar(text: &str) -> bool {
     let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let number = text.strip_prefix('-').unwrap_or(text);
@@ -105,7 +114,7 @@ fn reads_as_scalar(text: &str) -> bool {
     matches!(text, "true" | "false" | "inf" | "-inf") || (is_digits(whole) && is_digits(fraction))
 }
 
-/// Escapes what is written, and refuses to go on when a digest will replace it anyway.
+/// Writer that escapes its input, and returns an error once a digest will replace the text anyway.
 struct Escape<'a> {
     out: &'a mut String,
     start: usize,
@@ -129,7 +138,7 @@ impl Write for Escape<'_> {
     }
 }
 
-/// There is no readable text.
+/// Error of a value that has no readable text.
 #[derive(Debug)]
 struct Stop;
 
@@ -158,7 +167,7 @@ struct Scalar<'a> {
     out: &'a mut String,
     start: usize,
     content: &'a mut Content,
-    /// `Some(x)` is written as `x`, so `None` is `%N` only outside of it.
+    /// Set inside of a `Some`: `Some(x)` is written as `x`, so `None` is `%N` only outside of it.
     inside_some: bool,
 }
 
@@ -174,7 +183,7 @@ impl Scalar<'_> {
         }
         let v = if float == 0.0 { &0.0 as &dyn fmt::Display } else { &v };
         write!(self.out, "{v}")?;
-        // Not to be confused with an integer.
+        // The text must not be confused with that of an integer.
         if float.is_finite() && !self.out[self.start..].contains('.') {
             self.out.push_str(".0");
         }

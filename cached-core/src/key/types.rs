@@ -1,19 +1,20 @@
-//! What the name of a type says that its `Serialize` implementation does not.
+//! Properties of a type that its name reveals and its `Serialize` implementation does not.
 //!
-//! serde shows a `HashSet` and a `Vec` as the same sequence. [`type_name`](std::any::type_name) tells them apart where a
-//! value is handed to us with its type. The name is for people and may change with the compiler or stay hidden (behind
-//! `dyn Serialize`, `#[serde(transparent)]`, `#[serde(with)]`), so only decisions that are safe to miss may rest on it:
-//! an unrecognised set costs misses. Nothing but a crate called `std`, `alloc`, `hashbrown` or `indexmap` can
-//! be mistaken for these types, because whole paths are compared.
+//! serde presents a `HashSet` and a `Vec` as the same sequence. [`type_name`](std::any::type_name)
+//! distinguishes them where a value is passed with its type. The name is meant for people: it may change with
+//! the compiler or stay hidden (behind `dyn Serialize`, `#[serde(transparent)]`, `#[serde(with)]`). So only
+//! decisions that are safe to miss may depend on it: an unrecognised set costs misses. Whole paths are
+//! compared, so only types of a crate called `std`, `alloc`, `hashbrown` or `indexmap` can be mistaken for
+//! these.
 
 const SETS: [&str; 3] =
     ["std::collections::hash::set::HashSet<", "hashbrown::set::HashSet<", "indexmap::set::IndexSet<"];
 
-/// References and smart pointers, all of which serialise as what they point to.
+/// References and smart pointers, all of which serialise as their target.
 const POINTERS: [&str; 6] =
     ["&mut ", "&", "alloc::boxed::Box<", "alloc::sync::Arc<", "alloc::rc::Rc<", "alloc::borrow::Cow<"];
 
-/// Whether this is a set whose order means nothing, possibly behind pointers.
+/// Returns whether this is a set without a meaningful order, possibly behind pointers.
 pub(super) fn is_set(type_name: &str) -> bool {
     let name = pointee(type_name);
     SETS.iter().any(|set| name.starts_with(set))

@@ -1,4 +1,4 @@
-//! The counters of a process that has no shared tier.
+//! Counters of a process that has no shared tier.
 
 use std::{
     collections::HashMap,
@@ -11,20 +11,22 @@ use crate::base::{
     glob,
 };
 
-/// The counters of a process that has no shared tier.
+/// Table of counters, for a process that has no shared tier.
 #[derive(Debug, Default)]
 pub(crate) struct LocalCounters(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
-    /// By name.
+    /// Sum and deadline of each counter, by name.
     counters: HashMap<String, (i64, Option<Nanos>)>,
-    /// Expired counters are looked for when there are this many.
+    /// Number of counters at which expired ones are removed.
     sweep_at: usize,
 }
 
 impl LocalCounters {
-    /// The sum; `None` if it does not fit, and then nothing was added.
+    /// Adds `by` and returns the sum; `None` if that overflows, and then nothing is added.
+    ///
+    /// A counter that is new or expired starts at zero and expires after `ttl`.
     pub(crate) fn add(&self, name: String, by: i64, ttl: Option<Duration>, now: Nanos) -> Option<i64> {
         const SMALLEST_SWEEP: usize = 1024;
 

@@ -1,4 +1,4 @@
-//! An entry of the in-process tier.
+//! An entry of the in-process tier, and the memory accounting of that tier.
 
 use std::{
     fmt,
@@ -23,48 +23,49 @@ use crate::{
     value::erased::ErasedValue,
 };
 
-/// A value with all that a hit has to know of it, so that whoever holds the entry can serve it without a look at anything
-/// that threads change in common.
+/// A value with everything that a hit needs to serve it.
 ///
-/// What a hit reads lies at the start, in two cache lines, and not beside the counter of references. A key of more than 14
-/// bytes ends in the third.
+/// A thread that holds the entry serves it without reading anything that several threads modify.
+///
+/// The fields that a hit reads come first, in two cache lines, and apart from the reference counter. A key of
+/// more than 14 bytes ends in the third line.
 #[repr(C, align(64))]
 pub(crate) struct Entry {
-    /// Of which cache.
+    /// Budget of the tier that the entry belongs to; it identifies that tier.
     home: Arc<MemoryBudget>,
-    /// Until when it is to be served without more ado.
+    /// Time from which the value is due: a copy, so that a hit of the thread cache need not read the slot's.
     due: Nanos,
     pub(crate) slot: Arc<dyn ErasedValue>,
-    /// On what it may be served.
+    /// Validity: the proof that the value is current.
     pub(crate) claim: Validity,
-    /// Whose it is, so that a hit finds its counter.
+    /// Metrics of the function that the entry belongs to, so that a hit finds its counter.
     pub(crate) function: Arc<FunctionMetrics>,
-    /// It has left the tier.
+    /// Set when the entry has left the tier.
     is_retired: AtomicBool,
-    /// For the bound of the tier,
+    /// Use count for the bound of the tier.
     uses: Uses,
-    /// and for that of its function.
+    /// Use count for the entry cap of the function.
     listed_uses: Uses,
     key: Key,
-    /// Counts its uses, if its function keeps keys warm.
+    /// Use counter of the key; `None` if the function keeps no keys warm.
     heat: Option<Arc<Heat>>,
-    /// Names the value in the shared tier; zero if it is not there.
+    /// Revision of the value in the shared tier; zero if it is not there.
     pub(crate) stamp: Revision,
-    /// After a load in its place has failed, none is begun before that.
+    /// End of the backoff: after a failed load that was to replace the value, no other begins before it.
     rests_until: AtomicU64,
-    /// Estimated bytes.
+    /// Estimated size in bytes.
     pub(crate) weight: u32,
-    /// They are counted as bytes that have left.
+    /// Set when the weight is counted in the retired bytes of the budget.
     is_counted: Counted,
-    /// Moka does not have it any more.
+    /// Set when the entry is removed from Moka.
     is_out: Counted,
-    /// Its place in the list of the tier,
+    /// Place in the eviction policy of the tier.
     ticket: OnceLock<Ticket>,
-    /// and of its function.
+    /// Place in the list of the function.
     listed_ticket: OnceLock<Ticket>,
 }
 
-/// What an entry is made of.
+/// Arguments of [`Entry::new`].
 pub(crate) struct EntryParts {
     pub(crate) key: Key,
     pub(crate) home: Arc<MemoryBudget>,
@@ -105,18 +106,18 @@ impl Entry {
         &self.key
     }
 
-    /// Whether it is in this tier.
+    /// Returns whether the entry is in the tier of this budget.
     #[inline]
     pub(crate) fn is_in(&self, home: &Arc<MemoryBudget>) -> bool {
         Arc::ptr_eq(&self.home, home) && !self.is_retired()
     }
 
-    /// Whether both are, or were, under the same key of the same tier.
+    /// Returns whether both entries are, or were, under the same key of the same tier.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.home, &other.home) && self.key == other.key
     }
 
-    /// Whether it is not yet to be loaded again.
+    /// Returns whether the value is not due yet.
     #[inline]
     pub(crate) fn is_early(&self, now: Nanos) -> bool {
         now < self.due
@@ -126,17 +127,17 @@ impl Entry {
         &self.home
     }
 
-    /// For whoever decides what leaves the tier,
+    /// Returns the use count for the eviction policy of the tier.
     pub(crate) fn uses(&self) -> &Uses {
         &self.uses
     }
 
-    /// and what leaves a function's own list.
+    /// Returns the use count for the list of the function.
     pub(crate) fn listed_uses(&self) -> &Uses {
         &self.listed_uses
     }
 
-    /// Counts a use for those who decide what stays.
+    /// Counts a use for the eviction policy of the tier and, if `is_listed`, for the list of the function.
     #[inline]
     pub(crate) fn touch(&self, is_listed: bool) {
         self.uses.note();
@@ -161,7 +162,10 @@ impl Entry {
         self.listed_ticket.get().copied()
     }
 
-    /// It has left the tier: from now on, nobody serves it without asking.
+    /// Marks the entry as having left the tier.
+    ///
+    /// From then on, no hit serves it without asking the shared tier. The weight counts as retired from the
+    /// first call until the entry is dropped.
     pub(crate) fn retire(&self) {
         self.is_retired.store(true, Ordering::SeqCst);
         if !self.is_counted.swap(true, Ordering::Relaxed) {
@@ -169,7 +173,9 @@ impl Entry {
         }
     }
 
-    /// Moka is about to let go of it: for whoever has the turn of its key. Whether it was out already.
+    /// Marks the entry as about to be removed from Moka. Returns whether it was marked already.
+    ///
+    /// The caller holds the turn of the key, which is a lock of the store.
     pub(crate) fn leave(&self) -> bool {
         self.is_out.swap(true, Ordering::Relaxed)
     }
@@ -179,7 +185,7 @@ impl Entry {
         self.is_retired.load(Ordering::Acquire)
     }
 
-    /// A load in its place has failed: the next one is not before `moment`.
+    /// Begins a backoff after a failed load: the next load is not before `moment`.
     pub(crate) fn rest_until(&self, moment: Nanos) {
         self.rests_until.store(moment, Ordering::Relaxed);
     }
@@ -188,7 +194,7 @@ impl Entry {
         self.rests(now).is_some()
     }
 
-    /// Until when.
+    /// Returns the end of the backoff, if that is later than `now`.
     pub(crate) fn rests(&self, now: Nanos) -> Option<Nanos> {
         Some(self.rest()).filter(|until| now < *until)
     }
@@ -197,13 +203,13 @@ impl Entry {
         self.rests_until.load(Ordering::Relaxed)
     }
 
-    /// Counts a use; whether that may make its key one of the most used.
+    /// Counts a use of the key. Returns whether it may make the key one of the most used.
     #[inline]
     pub(crate) fn used(&self) -> bool {
         self.heat.as_ref().is_some_and(|heat| heat.add())
     }
 
-    /// `None` if its function keeps no keys warm.
+    /// Returns the use counter of the key; `None` if the function keeps no keys warm.
     pub(crate) fn heat(&self) -> Option<&Arc<Heat>> {
         self.heat.as_ref()
     }
@@ -224,38 +230,42 @@ impl fmt::Debug for Entry {
     }
 }
 
-/// Where entries are at home: one in-process tier.
+/// Memory accounting of one in-process tier. Entries refer to it, which identifies their tier.
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
     max_bytes: u64,
-    /// Bytes of it that threads have at hand.
+    /// Bytes held by thread caches. An entry that is in several of them counts once for each.
     at_hand: AtomicU64,
-    /// Bytes that have left the tier and are still held by somebody.
+    /// Bytes of entries that have left the tier and are still referenced.
     retired: AtomicU64,
 }
 
 impl MemoryBudget {
-    /// A tier of so many bytes.
+    /// Creates the budget of a tier of `max_bytes`.
     pub(crate) fn new(max_bytes: u64) -> Arc<Self> {
         Arc::new(Self { max_bytes, at_hand: AtomicU64::new(0), retired: AtomicU64::new(0) })
     }
 
-    /// What each thread may have at hand of it, whatever the others have. One that never calls again keeps what it has.
+    /// Returns the bytes that each thread cache may hold, regardless of the others.
+    ///
+    /// A thread that never calls again keeps the entries of its cache.
     pub(crate) fn share(&self) -> u64 {
         self.max_bytes / 16
     }
 
-    /// Whether a thread may have more than its share at hand: while all threads together have less than half of the tier.
+    /// Returns whether a thread cache may hold `more` bytes beyond its share.
+    ///
+    /// It may if all thread caches together then hold at most half of the tier.
     pub(crate) fn may_hold(&self, more: u64) -> bool {
         self.at_hand.load(Ordering::Relaxed) + more <= self.max_bytes / 2
     }
 
-    /// A thread has so much more at hand,
+    /// Adds `weight` to the bytes held by thread caches.
     pub(crate) fn hold(&self, weight: u64) {
         self.at_hand.fetch_add(weight, Ordering::Relaxed);
     }
 
-    /// or less.
+    /// Subtracts `weight` from the bytes held by thread caches.
     pub(crate) fn let_go(&self, weight: u64) {
         self.at_hand.fetch_sub(weight, Ordering::Relaxed);
     }

@@ -1,17 +1,17 @@
-//! How often a key is used.
+//! Use counter of a key, and the test for a place among the most used ones.
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
-/// Counts the uses of one key.
+/// Use counter of one key.
 #[derive(Debug)]
 pub(crate) struct Heat {
     uses: AtomicU32,
-    /// The key is in the pool of its function.
+    /// Set while the key is in the pool of its function.
     is_kept: AtomicBool,
-    /// A key that is used no more than this does not come into that pool.
+    /// Number of uses that a key must exceed to enter the pool.
     floor: Arc<AtomicU32>,
 }
 
@@ -20,19 +20,19 @@ impl Heat {
         Self { uses: AtomicU32::new(0), is_kept: AtomicBool::new(false), floor: floor.clone() }
     }
 
-    /// Counts a use; whether this is one that may bring the key into the pool.
+    /// Counts a use. Returns whether this use may bring the key into the pool.
     #[inline]
     pub(crate) fn add(&self) -> bool {
         let uses = self.uses.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         self.may_enter(uses)
     }
 
-    /// Whether the next use will be one.
+    /// Returns whether the next use may bring the key into the pool.
     pub(crate) fn is_near(&self) -> bool {
         self.may_enter(self.uses().wrapping_add(1))
     }
 
-    /// Whether the key may come into the pool when it has been used so often.
+    /// Returns whether the key may enter the pool at this number of uses, which must be a power of two.
     #[inline]
     fn may_enter(&self, uses: u32) -> bool {
         uses.is_power_of_two()
@@ -40,7 +40,7 @@ impl Heat {
             && uses > self.floor.load(Ordering::Relaxed)
     }
 
-    /// The key is in the pool, or has left it.
+    /// Records whether the key is in the pool.
     pub(crate) fn set_kept(&self, is_kept: bool) {
         self.is_kept.store(is_kept, Ordering::Relaxed);
     }
@@ -53,7 +53,7 @@ impl Heat {
         self.uses.swap(0, Ordering::Relaxed)
     }
 
-    /// What the last value was used for counts half for the next one.
+    /// Halves the uses: those of the last value count half for the next one.
     pub(crate) fn cool(&self) {
         self.uses.store(self.uses() / 2, Ordering::Relaxed);
     }

@@ -1,10 +1,16 @@
-//! Which keys of a function are used most.
+//! The most used keys of each function, and the schedule of their renewals.
 //!
-//! Each entry counts its uses. A hit that is the first, the second, the fourth, the eighth.. of its entry may bring the key
-//! into the pool of its function: if there is room, or in the place of one that is used less. What a key has there is halved
-//! at each renewal, so that yesterday's uses count for nothing soon, and who was not used since its last two
-//! renewals goes. A use counts against the load that it takes: of two keys that are used alike, the one that lives longer
-//! is worth more.
+//! Each entry counts the uses of its key. The first, second, fourth, eighth (and so on) use may bring the key
+//! into the pool of its function: if there is room, or in the place of a key with fewer uses. The score of a
+//! key in the pool is halved at each renewal, so old uses soon count for nothing. A key that was not used
+//! since its last two renewals leaves. Uses are set against the load that a renewal costs: of two keys that
+//! are used alike, the one that lives longer is worth more.
+//!
+//! Each key in the pool has one scheduled time, which a new value, a renewal or a postponement replaces.
+//! Members hold arguments, and the `Drop` of an argument is user code. So members that leave are returned,
+//! and dropped without a lock.
+//!
+//! The task that renews the keys is in `call::keep_warm`; `heat` has the counter of a key.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -30,10 +36,10 @@ use crate::{
     },
 };
 
-/// Whoever was not used since so many renewals is not renewed any more.
+/// Number of renewals without a use after which a key is not renewed any more.
 const IDLE: u8 = 2;
 
-/// When to look after a renewal that has begun.
+/// Delay after which a renewal that has begun is due again, unless it is rescheduled meanwhile.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The most used keys of each function that keeps keys warm, by its template.
@@ -49,7 +55,7 @@ impl HotKeys {
         })
     }
 
-    /// Makes each task look whether the cache is still there.
+    /// Wakes the task of each function, which then checks that the cache still exists.
     pub(crate) fn wake(&self) {
         let all: Vec<_> = self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         for hot in all {
@@ -62,32 +68,36 @@ impl HotKeys {
 pub(crate) trait Renewer: Send + Sync {
     fn site(&self) -> &FunctionSpec;
 
-    /// Whether a slot of this function holds a value, and not an error.
+    /// Returns whether a slot of this function holds a value, and not an error.
     fn is_value(&self, slot: &dyn ErasedValue) -> bool;
 
-    /// Loads it again, unless another process has.
+    /// Starts to load the value again, unless another process has.
     fn load(&self, kept: Arc<Entry>, runtime: &Handle) -> Begun;
 
-    /// Something was said of it: looks for a newer value. `None` if it is being loaded. Otherwise the future tells whether
-    /// there is one.
+    /// Looks for a newer value in the shared tier, after an epoch of the entry has ended.
+    ///
+    /// Returns `None` if a load is under way, if the entry was replaced, or if its cache is gone. The future
+    /// resolves to whether a newer value was found.
     fn find(&self, kept: Arc<Entry>) -> Option<Pin<Box<dyn Future<Output = bool> + Send>>>;
 }
 
-/// What came of beginning a load.
+/// Outcome of starting a load.
 pub(crate) enum Begun {
-    /// It runs.
+    /// The load runs.
     Yes,
-    /// There is one already, or there is a newer value.
+    /// A load is under way already, or there is a newer value.
     UnderWay,
-    /// What it needs is gone.
+    /// Something that the load needs is gone.
     Never,
 }
 
-/// The most used keys of one function. The task that renews them has the pool, so that it ends with its runtime.
+/// The most used keys of one function.
+///
+/// The task that renews them owns the pool, so that the pool ends with the runtime of the task.
 #[derive(Default)]
 pub(crate) struct FunctionHotKeys {
     pool: Mutex<Weak<HotPool>>,
-    /// As [`HotPool::floor`]; 0 if there is no pool.
+    /// Counter shared with [`HotPool::floor`]; 0 if there is no pool.
     floor: Arc<AtomicU32>,
 }
 
@@ -100,7 +110,10 @@ impl FunctionHotKeys {
         self.weak().upgrade()
     }
 
-    /// What counts the uses of an entry that takes the place of another one, with its dates if its value is `new`.
+    /// Returns the use counter for an entry of `key`, which replaces the one that has the counter `before`.
+    ///
+    /// The dates of a `new` value reschedule a key that is in the pool. The uses of any other key are halved
+    /// at a new value.
     pub(crate) fn follow(&self, key: &Key, before: Option<Arc<Heat>>, new: Option<&Freshness>) -> Arc<Heat> {
         if let Some(heat) = self.pool().and_then(|pool| pool.follow(key, new)) {
             return heat;
@@ -112,7 +125,9 @@ impl FunctionHotKeys {
         heat
     }
 
-    /// Brings a key in. If there is no pool, `begin` starts the task of a new one, which may have so many keys.
+    /// Offers a key to the pool.
+    ///
+    /// If there is no pool, makes one of at most `most` keys, and `begin` starts its task.
     pub(crate) fn admit(&self, candidate: Candidate<'_>, most: usize, begin: impl FnOnce(Arc<HotPool>)) {
         let mut weak = self.weak();
         let pool = weak.upgrade();
@@ -124,21 +139,21 @@ impl FunctionHotKeys {
             Ok(left) => (left, None),
             Err(candidate) => {
                 let new = Arc::new(HotPool::new(most, self.floor.clone()));
-                // It is empty, so nobody leaves it.
+                // The pool is empty, so no member leaves it.
                 _ = new.admit(candidate);
                 *weak = Arc::downgrade(&new);
                 (None, Some(new))
             }
         };
         drop(weak);
-        // Not before: arguments that are dropped are the user's code.
+        // Not under the lock: the drop of arguments is user code.
         drop((left, pool));
         if let Some(new) = new {
             begin(new);
         }
     }
 
-    /// Makes the task look whether the cache is still there.
+    /// Wakes the task, which then checks that the cache still exists.
     fn wake(&self) {
         if let Some(pool) = self.pool() {
             pool.changed.notify_waiters();
@@ -146,7 +161,7 @@ impl FunctionHotKeys {
     }
 }
 
-/// A key that may come into the pool.
+/// A key that may enter the pool.
 pub(crate) struct Candidate<'a> {
     pub(crate) key: &'a Key,
     pub(crate) heat: &'a Arc<Heat>,
@@ -154,14 +169,14 @@ pub(crate) struct Candidate<'a> {
     pub(crate) keeper: Arc<dyn Renewer>,
 }
 
-/// The most used keys of a function, and when each is to be renewed.
+/// Pool of the most used keys of a function, with the time at which each is to be renewed.
 pub(crate) struct HotPool {
-    /// It may have so many.
+    /// Maximum number of keys.
     most: usize,
-    /// A key that is used no more than this does not come in.
+    /// Number of uses that a key must exceed to enter.
     floor: Arc<AtomicU32>,
     state: Mutex<State>,
-    /// The first moment is another one.
+    /// Notified when the earliest scheduled time changes, and when the task has to check on the cache.
     pub(crate) changed: Notify,
 }
 
@@ -170,22 +185,22 @@ struct State {
     members: HashMap<Key, Member, BuildPrehashed>,
     plans: BTreeMap<Plan, Key>,
     next: u64,
-    /// The task has ended.
+    /// Set when the task is about to end.
     is_closed: bool,
 }
 
-/// A moment, and a number that tells apart those with the same.
+/// A scheduled time, and a number that distinguishes equal times.
 pub(crate) type Plan = (Nanos, u64);
 
 pub(crate) struct Member {
     heat: Arc<Heat>,
     keeper: Arc<dyn Renewer>,
-    /// Uses before the last renewal, each half as much as the one after it.
+    /// Uses up to the last renewal. Those before each renewal count half as much as those after it.
     score: u32,
-    /// Renewals since its last use.
+    /// Number of renewals since the last use.
     idle: u8,
     plan: Plan,
-    /// Its uses are not counted again before that.
+    /// Time before which the uses are not added to the score again.
     settled_until: Nanos,
 }
 
@@ -213,7 +228,7 @@ impl HotPool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// If the key is in the pool: its heat, with a new moment if there is a new value.
+    /// Returns the heat of a key in the pool, and reschedules the key if there is a new value.
     fn follow(&self, key: &Key, new: Option<&Freshness>) -> Option<Arc<Heat>> {
         let mut state = self.state();
         let heat = state.members.get(key)?.heat.clone();
@@ -225,7 +240,9 @@ impl HotPool {
         Some(heat)
     }
 
-    /// Whoever had to leave for it. It fails when the task has ended.
+    /// Adds a key if there is room, or in the place of the coldest member if the key is used more.
+    ///
+    /// Returns the member that left for it. Returns the candidate as an error if the task has ended.
     fn admit<'a>(&self, candidate: Candidate<'a>) -> Result<Option<Member>, Candidate<'a>> {
         let mut state = self.state();
         if state.is_closed {
@@ -257,7 +274,7 @@ impl HotPool {
         Ok(left)
     }
 
-    /// The next moment at which there is something to do. Without one, the pool is closed.
+    /// Returns the earliest scheduled time. Closes the pool if there is none.
     pub(crate) fn next(&self) -> Option<Nanos> {
         let mut state = self.state();
         let next = state.plans.first_key_value().map(|((moment, _), _)| *moment);
@@ -265,7 +282,7 @@ impl HotPool {
         next
     }
 
-    /// A key whose moment has come. It has another one, should this one come to nothing.
+    /// Returns a key that is to be renewed, and schedules another attempt in case this one fails.
     pub(crate) fn begin(&self, now: Nanos) -> Option<Due> {
         let mut state = self.state();
         let key = state.plans.first_key_value().filter(|((moment, _), _)| *moment <= now)?.1.clone();
@@ -274,8 +291,10 @@ impl HotPool {
         Some(Due { plan: member.plan, keeper: member.keeper.clone(), key })
     }
 
-    /// Counts what the key was used for since its last renewal; whether that is enough to renew it. It is done once for a
-    /// value that lives for `life`, although one may be tried more than once.
+    /// Adds the uses since the last renewal to the score. Returns whether they are enough for a renewal.
+    ///
+    /// A renewal may be tried more than once. So the uses are not added again within half of `life`, which is
+    /// the lifetime of the value, and the key counts as used enough until then.
     pub(crate) fn settle(&self, due: &Due, now: Nanos, life: Nanos) -> bool {
         let mut state = self.state();
         let Some(member) = state.members.get_mut(&due.key) else { return false };
@@ -291,7 +310,7 @@ impl HotPool {
         stays
     }
 
-    /// Its next moment is this one, unless there is a new value since it was [begun](Self::begin).
+    /// Schedules the key for `moment`, unless there is a new value since it was [begun](Self::begin).
     pub(crate) fn postpone(&self, due: &Due, moment: Nanos) {
         let mut state = self.state();
         let is_same = state.members.get(&due.key).is_some_and(|member| member.plan == due.plan);
@@ -302,7 +321,7 @@ impl HotPool {
         }
     }
 
-    /// Whoever is not renewed any more, to be dropped where no lock is held.
+    /// Removes a key that is not renewed any more. The member is to be dropped where no lock is held.
     pub(crate) fn remove(&self, key: &Key) -> Option<Member> {
         self.floor.store(0, Ordering::Relaxed);
         self.state().remove(key)
@@ -319,7 +338,7 @@ impl Drop for HotPool {
 }
 
 impl State {
-    /// Whether its moment is the first one now.
+    /// Schedules a key for `moment`. Returns whether that is the earliest scheduled time.
     fn plan(&mut self, key: &Key, moment: Nanos) -> bool {
         let Some(member) = self.members.get_mut(key) else { return false };
         self.plans.remove(&member.plan);

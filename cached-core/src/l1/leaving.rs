@@ -1,8 +1,11 @@
-//! Values that leave while a lock is held: what a value does when it is dropped is the user's code, and may call the cache.
+//! Deferred drops: no value is dropped while a lock is held.
 //!
-//! Code that takes a lock under which an entry may go holds a [`Leaving`] that was made before. Entries hand over what they hold, and
-//! the outermost `Leaving` of the thread lets go of it, after the lock. An entry may go anywhere in Moka, not only where it is
-//! removed, so that it cannot be handed out by what removes it: see [`Map`](crate::l1::map::Map).
+//! The `Drop` of a value is user code, and may call the cache. Code that takes a lock under which an entry
+//! may be dropped creates a [`Leaving`] first. A dropped entry then hands over its value, and the outermost
+//! `Leaving` of the thread drops the value after the lock is released.
+//!
+//! The operation that removes an entry cannot return it to its caller instead: Moka drops entries in any of
+//! its calls, not only in those that remove them. See [`Map`](crate::l1::map::Map).
 
 use std::{
     cell::{Cell, RefCell},
@@ -14,16 +17,19 @@ use std::{
 use crate::value::erased::ErasedValue;
 
 thread_local! {
-    /// How many [`Leaving`] there are in the thread.
+    /// Number of [`Leaving`] guards of the thread.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
-    /// Whether something is to be let go of: a call in which nothing left looks at no more than this.
+    /// Set when `LEFT` has values. A call in which no entry was dropped checks only this.
     static IS_DUE: Cell<bool> = const { Cell::new(false) };
-    /// Whether a call further out lets go of it.
+    /// Set while a call further out on the stack drops the values.
     static IS_GOING: Cell<bool> = const { Cell::new(false) };
+    /// Values to drop once the outermost guard is gone.
     static LEFT: RefCell<Vec<Arc<dyn ErasedValue>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// While it is there, no value of this thread's entries is dropped. It belongs to its thread.
+/// Guard that defers the drops of values on its thread.
+///
+/// While it exists, the values of entries that this thread drops stay alive. It is not `Send`.
 #[must_use = "what leaves stays until this is dropped"]
 pub(crate) struct Leaving(PhantomData<*const ()>);
 
@@ -46,14 +52,16 @@ impl Drop for Leaving {
     }
 }
 
-/// One after the other: what leaves while a value is dropped is let go of after that, and not inside of it, where a chain of values
-/// would need the stack of a call for each.
+/// Drops the values one after the other.
+///
+/// A value that is handed over during the drop of another one is dropped after that, and not inside of it. A
+/// chain of values would otherwise need the stack of a call for each.
 #[cold]
 fn let_go() {
     if IS_GOING.replace(true) {
         return;
     }
-    // Also when a value panics as it is dropped: then the rest goes with the next call.
+    // Reset also if the drop of a value panics: the next call then drops the remaining values.
     let _going = Going;
     loop {
         IS_DUE.set(false);
@@ -61,7 +69,7 @@ fn let_go() {
         if slots.is_empty() {
             return;
         }
-        // Not under the borrow.
+        // Outside of the borrow, as a drop may hand over more values.
         drop(slots);
     }
 }
@@ -74,12 +82,12 @@ impl Drop for Going {
     }
 }
 
-/// An entry is about to let go of this, which stays for as long as it must.
+/// Takes over the value of an entry that is being dropped, while the thread has a [`Leaving`].
 pub(crate) fn leave(slot: &Arc<dyn ErasedValue>) {
     if DEPTH.get() == 0 {
         return;
     }
-    // A thread that ends lets go of things at once.
+    // On a thread that is ending, the list may be gone, and the value is dropped at once.
     let _ = LEFT.try_with(|left| left.borrow_mut().push(slot.clone()));
     IS_DUE.set(true);
 }
@@ -103,7 +111,7 @@ mod tests {
 
     impl Drop for Last {
         fn drop(&mut self) {
-            // As the user's code may.
+            // User code may do the same.
             drop(Leaving::begin());
             GONE.set(GONE.get() + 1);
         }
@@ -129,7 +137,7 @@ mod tests {
         assert_eq!(GONE.get(), 3);
     }
 
-    /// Lets the next one go when it is dropped.
+    /// Value that hands over the next one of a chain when it is dropped.
     struct Chained(Freshness, u32);
 
     impl ErasedValue for Chained {

@@ -1,8 +1,9 @@
 //! The map of the in-process tier, which is Moka's.
 //!
-//! An entry is freed some time after it was removed, in whatever call of whatever thread then has the turn to free: a look at another
-//! key, of another cache, under a lock of Moka's. What a value does when it is dropped is the user's code. So there is no way to Moka
-//! but through here, and no value is dropped before the call has returned.
+//! Moka frees an entry some time after its removal, in any call on any thread. This may be a look-up of
+//! another key, of another cache, under a lock of Moka's. The `Drop` of a value is user code. Therefore all
+//! calls to Moka go through this module, and no value is dropped before the call has returned (see
+//! `leaving`).
 
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ impl Map {
         self.0.get(&key)
     }
 
-    /// Whether there is anything under `key`: a short way to nothing.
+    /// Returns whether there is an entry under `key`. It finds an absence faster than `get`.
     pub(crate) fn has(&self, key: KeyRef<'_>) -> bool {
         let _leaving = Leaving::begin();
         self.0.contains_key(&key)

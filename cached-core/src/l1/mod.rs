@@ -1,4 +1,9 @@
-//! The in-process tier: its entries, the store, the eviction policy, the cache of each thread, and the keys that are used most.
+//! The in-process tier (L1).
+//!
+//! `store` keeps each `entry` in Moka (behind `map`) and bounds their bytes; `eviction` selects the entries
+//! that leave. `thread_cache` is the shorter path to the entries that a thread used last. `heat` counts the
+//! uses of a key, and `hot_keys` schedules renewals of the most used ones. `leaving` keeps values from being
+//! dropped under a lock. `counters` are the counters of a process that has no shared tier.
 
 pub(crate) mod counters;
 pub(crate) mod entry;

@@ -1,8 +1,21 @@
-//! The in-process tier: typed slots in Moka, bounded by their bytes.
+//! The store of the in-process tier: typed values in Moka, bounded by their bytes.
 //!
-//! Moka holds the entries, and a [`Policy`] of ours says who leaves. Who is in the policy is in the tier; an entry
-//! that has left it is retired first and taken out of Moka then, so that whoever still finds it does not serve it.
-//! What happens to one key happens one after the other.
+//! Moka holds the entries, and the [`Policy`] of this crate selects those that leave. A function with an
+//! entry cap has a second policy, for its own entries.
+//!
+//! Invariants:
+//!
+//! * The entries in the policy are those in the tier.
+//! * An entry that leaves is retired first, and removed from Moka afterwards. A thread that still finds it in
+//!   Moka sees that it is retired and does not serve it.
+//! * Changes of one key happen one after the other, under the turn of the key (one of `TURNS` locks).
+//! * Lock order: a shard of `flight` (held by most callers), a turn, `rosters`, a list. No turn is taken
+//!   under the lock of a list.
+//! * The drop of a value and an observer are user code. They run under none of these locks: see `leaving` and
+//!   [`tell_evicted`](L1::tell_evicted).
+//!
+//! The policy is in `eviction`, the state of an entry in `entry`, and the shorter path of a hit in
+//! `thread_cache`. The fence in `flight` decides between fills and invalidations.
 
 use std::{
     cell::Cell,
@@ -35,50 +48,55 @@ use crate::{
     value::erased::ErasedValue,
 };
 
-/// What Moka, the policy, the claim and its mark add to each entry: measured with a million of them (docs/performance.md).
+/// Bytes that Moka, the policy, the validity and the epoch of its name add to each entry.
+///
+/// Measured with a million entries (docs/performance.md).
 const OVERHEAD: usize = 850;
 
-/// What a tag adds to an entry that has it,
+/// Bytes that a tag adds to each entry that has it.
 const TAG: usize = 16;
 
-/// and what it adds once, to those of its entries that come first: its mark, and the place in the table of marks.
+/// Bytes that a tag adds once, to its first entries: its epoch, and the place in the table of epochs.
 const TAG_MARK: usize = 180;
 
-/// A load holds the mark of a tag several times while its value arrives, so one that few hold is a new one.
+/// Greatest number of references to the epoch of a tag that counts as new.
+///
+/// A load holds several references while its value is stored.
 const FEW: usize = 4;
 
-/// Threads are not asked to let go of less: each has to look through all that it has at hand.
+/// Least number of bytes for which threads are asked to purge: each has to scan its whole thread cache.
 const FEWEST_LEFT: u64 = 1 << 20;
 
-/// Keys that take turns with each other.
+/// Number of turns: locks under which the changes of one key happen one after the other.
 const TURNS: usize = 64;
 
+/// The in-process tier of one cache.
 pub(crate) struct L1 {
     slots: Map,
     home: Arc<MemoryBudget>,
     list: List<Arc<Entry>>,
-    /// For each function with an entry cap, what it may keep.
+    /// List of each function with an entry cap, by its template.
     rosters: RwLock<HashMap<&'static str, Arc<List<Listed>>, foldhash::fast::RandomState>>,
     hot_keys: HotKeys,
     turns: [Mutex<()>; TURNS],
-    /// Those that have left for others, and that observers have not been told of.
+    /// Evicted entries that observers have not been notified of.
     untold: Mutex<Vec<Arc<Entry>>>,
-    /// Bytes that have left since all threads were asked to let go of them,
+    /// Bytes that have left since threads were last asked to purge their caches.
     left: AtomicU64,
-    /// and how many are too many.
+    /// Value of `left` above which threads are asked to purge.
     most_left: u64,
     functions: Arc<FunctionRegistry>,
     observers: SharedObservers,
     hasher: Arc<dyn KeyHasher>,
 }
 
-/// Those that may stay.
+/// Bounded list of entries: a policy under a lock.
 struct List<T>(Mutex<Policy<T>>);
 
 /// An entry in the list of its function.
 struct Listed(Arc<Entry>);
 
-/// What is in a list.
+/// Member of a list.
 trait Member: Resident {
     fn kept(&self) -> &Arc<Entry>;
 }
@@ -116,19 +134,21 @@ impl<T: Member> List<T> {
         lock(&self.0)
     }
 
-    /// Takes in an entry, in the place of another one of its key if there is any, which is given back.
+    /// Adds an entry, in the place of the earlier one of its key if there is one, which is returned.
     fn put(&self, before: Option<Ticket>, hash: u64, weight: u32, item: T) -> (Ticket, Option<T>) {
         let mut policy = self.lock();
         let Some(ticket) = before else { return (policy.insert(hash, weight, item), None) };
         match policy.replace(ticket, weight, item) {
             Ok((ticket, before)) => (ticket, Some(before)),
-            // It has left already.
+            // The earlier entry has left the list already.
             Err(item) => (policy.insert(hash, weight, item), None),
         }
     }
 
-    /// Calls for everyone who has to leave, without the lock. From under the lock on, nobody serves it: whoever clears the
-    /// list does not find it there.
+    /// Evicts entries until the rest fits, and calls `leaves` for each, without the lock.
+    ///
+    /// Each entry is retired while the lock is still held. A concurrent [`clear`](L1::clear) does not find it
+    /// in the list, and no hit may serve it after that.
     fn shed(&self, mut leaves: impl FnMut(&Arc<Entry>)) {
         loop {
             let mut policy = self.lock();
@@ -168,7 +188,7 @@ impl L1 {
         &self.home
     }
 
-    /// The entry under `key` if it may still be served. One that is too old is dropped on the way.
+    /// Returns the entry under `key`, unless it is too old to be served: then it is removed.
     pub(crate) fn get(&self, site: &FunctionSpec, key: KeyRef<'_>, now: Nanos) -> Option<Arc<Entry>> {
         let mut kept = self.slots.get(key)?;
         if kept.is_retired() {
@@ -182,12 +202,12 @@ impl L1 {
         Some(kept)
     }
 
-    /// As [`Map::has`].
+    /// Returns whether there is an entry under `key`: see [`Map::has`].
     pub(crate) fn has(&self, key: &Key) -> bool {
         self.slots.has(key.as_ref())
     }
 
-    /// Another one may be about to take the place of one that is retired.
+    /// Looks again, under the turn of the key: a new entry may be about to replace the retired one.
     #[cold]
     fn get_in_turn(&self, key: KeyRef<'_>) -> Option<Arc<Entry>> {
         let _leaving = Leaving::begin();
@@ -195,7 +215,10 @@ impl L1 {
         self.slots.get(key).filter(|kept| !kept.is_retired())
     }
 
-    /// Those who have to leave for it are told of by [`tell_evicted`](Self::tell_evicted).
+    /// Stores a value under `key`, and evicts entries that do not fit any more.
+    ///
+    /// Observers learn of the evictions from [`tell_evicted`](Self::tell_evicted), which the caller calls
+    /// later, when it holds no lock.
     pub(crate) fn insert(
         &self,
         site: &FunctionSpec,
@@ -219,7 +242,7 @@ impl L1 {
             let before = before.as_ref().and_then(|before| before.heat().cloned());
             self.hot_keys.of(site.template()).follow(key, before, is_new.then(|| slot.meta()))
         });
-        // The same value on a new claim rests as long as it would have.
+        // The same value with a new validity keeps its backoff.
         let rests_until = before.as_ref().filter(|_| !is_new).map_or(0, |before| before.rest());
         let roster = site.entry_cap().map(|cap| self.roster(site.template(), cap));
         let kept = Arc::new(Entry::new(EntryParts {
@@ -234,7 +257,7 @@ impl L1 {
             weight,
         }));
         match &before {
-            // It is in the same lists.
+            // Both are in the same lists, where `put` replaces the earlier entry.
             Some(before) if before.listed_ticket().is_some() == roster.is_some() => self.lay_off(before),
             Some(before) => self.retire(before),
             None => {}
@@ -249,7 +272,7 @@ impl L1 {
         }
         self.slots.insert(key.clone(), kept.clone());
         if kept.is_retired() {
-            // Everything was cleared meanwhile, or it had to leave at once.
+            // Meanwhile, the tier was cleared, or another thread evicted this entry.
             self.retire(&kept);
             kept.leave();
             self.slots.remove(key.as_ref());
@@ -277,14 +300,16 @@ impl L1 {
         let mut list = self.list.lock();
         let all: Vec<_> = list.clear().inspect(|kept| kept.retire()).collect();
         drop(list);
-        // One by one: Moka would drop all by their timestamps, and with them what comes now.
+        // One by one: Moka's `invalidate_all` compares timestamps, and would drop entries stored meanwhile.
         for kept in &all {
             self.take_out(kept);
         }
         thread_cache::let_go();
     }
 
-    /// Looks at `many` places from `from` on, and frees what does not stand any more. Where to go on; `None` at the end.
+    /// Scans `many` places of the list from `from` on, and removes entries of which an epoch has ended.
+    ///
+    /// Returns the place to continue at; `None` at the end.
     pub(crate) fn take_fallen(&self, from: usize, many: usize) -> Option<usize> {
         let (some, next) = self.list.lock().some(from, many);
         for kept in some.iter().filter(|kept| !kept.claim.is_intact()) {
@@ -297,13 +322,13 @@ impl L1 {
         &self.hot_keys
     }
 
-    /// Entries and their bytes.
+    /// Returns the number of entries and their bytes.
     pub(crate) fn usage(&self) -> (u64, u64) {
         let list = self.list.lock();
         (list.len() as u64, list.weight())
     }
 
-    /// It has to leave, because others are worth more.
+    /// Removes an entry that the policy has evicted, and queues it for observers.
     fn evict(&self, kept: &Arc<Entry>) {
         self.take_out(kept);
         if !self.observers.is_empty() {
@@ -311,21 +336,21 @@ impl L1 {
         }
     }
 
-    /// Tells observers of those who had to leave: where no lock is held, as they may use the cache.
+    /// Notifies observers of evicted entries. The caller holds no lock, as observers may use the cache.
     pub(crate) fn tell_evicted(&self) {
         if self.observers.is_empty() {
             return;
         }
         thread_local!(static TELLS_OF: Cell<usize> = const { Cell::new(0) });
-        // An observer that has another entry leave is told of it by the loop that it was called from: one inside of the other
-        // would need the stack of a call for each.
+        // If an observer causes another eviction, the loop that called it reports that as well. Nested loops
+        // would need the stack of a call for each eviction.
         let here = ptr::from_ref(self).addr();
         if TELLS_OF.get() == here {
             return;
         }
         let before = TELLS_OF.replace(here);
         loop {
-            // Not in the head of the loop, which would hold the lock until its end.
+            // Not in the head of the inner loop, which would hold the lock until its end.
             let untold = mem::take(&mut *lock(&self.untold));
             if untold.is_empty() {
                 break;
@@ -338,7 +363,7 @@ impl L1 {
         TELLS_OF.set(before);
     }
 
-    /// Another thread may have filled the key anew: nothing but this entry goes.
+    /// Retires an entry and removes it from Moka. A newer entry of its key, from another thread, stays.
     fn take_out(&self, kept: &Arc<Entry>) {
         let _leaving = Leaving::begin();
         self.retire(kept);
@@ -349,7 +374,7 @@ impl L1 {
         }
     }
 
-    /// From now on it is in no list, and nobody serves it.
+    /// Retires an entry, so that no hit serves it, and removes it from its lists.
     fn retire(&self, kept: &Arc<Entry>) {
         self.lay_off(kept);
         let own = kept.ticket().and_then(|ticket| self.list.lock().remove(ticket));
@@ -360,7 +385,7 @@ impl L1 {
         drop((own, listed));
     }
 
-    /// From now on nobody serves it.
+    /// Retires an entry that stays in its lists, and asks threads to purge if enough bytes have left.
     fn lay_off(&self, kept: &Entry) {
         kept.retire();
         let weight = kept.weight.into();
@@ -393,7 +418,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Drop for L1 {
-    /// What threads have at hand of it goes as well.
+    /// Retires all entries and asks threads to purge them, so that thread caches do not keep them.
     fn drop(&mut self) {
         self.list.lock().clear().for_each(|kept| kept.retire());
         thread_cache::let_go();
@@ -429,7 +454,7 @@ mod tests {
         KeyRef::write(&mut Vec::new(), &SITE, &Part(&number)).unwrap().owned()
     }
 
-    /// With a value that weighs so much, and that is over after a second.
+    /// Stores a value of this weight that expires after a second.
     fn fill(l1: &L1, site: &FunctionSpec, number: usize, weight: usize) {
         let meta = Freshness::new(0, Duration::ZERO, Duration::from_secs(1), weight);
         let (tags, line) = (Box::default(), ChangeFeed::certain());
@@ -570,7 +595,8 @@ mod tests {
 
     thread_local!(static OWN: RefCell<Option<Arc<L1>>> = const { RefCell::new(None) });
 
-    /// Fills the tier of its thread with more than Moka takes in before it tidies up, when it is dropped.
+    /// Value that fills the tier of its thread when it is dropped, with more than Moka takes in before its
+    /// housekeeping.
     struct Filler(Freshness);
 
     impl ErasedValue for Filler {
@@ -586,8 +612,9 @@ mod tests {
         }
     }
 
-    /// Moka frees entries long after they were removed, and some of them under the lock with which it tidies up, which a look at any
-    /// entry may do. A fill would wait for that lock.
+    /// Moka frees entries long after their removal, and some of them under the lock of its housekeeping. A
+    /// look-up of any entry may run that housekeeping. A fill from the `Drop` of a value would then wait for
+    /// the lock for ever.
     #[test]
     fn a_value_that_is_freed_by_a_look_at_another_one_may_fill_the_tier() {
         let (done, is_done) = std::sync::mpsc::channel();

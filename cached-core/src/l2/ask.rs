@@ -1,4 +1,4 @@
-//! Questions to the shared tier: counted, timed, and in a span.
+//! Reads of the shared tier: counted, timed, and in a span.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::{
     tier::{Found, Lookup, Record, budget::Budget, feed::ChangeFeed},
 };
 
-/// Asks the shared tier for one key, from this moment on. Returns what was answered, and when.
+/// Reads one key, timed from `began` on. Returns the reply and the time at which it arrived.
 pub(crate) async fn look_at(
     shared: &Shared,
     function: &FunctionMetrics,
@@ -25,7 +25,7 @@ pub(crate) async fn look_at(
     (seen, began.saturating_add(took))
 }
 
-/// Asks the shared tier.
+/// Reads several keys and the generations of several tags in one round trip.
 pub(crate) async fn look(
     shared: &Shared,
     function: &FunctionMetrics,

@@ -1,4 +1,23 @@
-//! The dialog of a miss with the shared tier: a value, or the right to load it.
+//! The protocol of a miss with L2, which yields a value or the right to load one.
+//!
+//! [`SharedLookup::run`] repeats the following steps until one of them decides:
+//!
+//! 1. Take the epoch of the name and listen to it. This precedes the read, so that no change is missed.
+//! 2. Read the key and the generations of the tags, and classify the reply as `Observed`.
+//! 3. An acceptable value is the result. So is the error of another load, if this call has waited for a load
+//!    of the key.
+//! 4. If another process loads, wait until the key changes, the lease ends or the change feed ends. Then
+//!    repeat. A lease is taken by force if its holder is presumed lost.
+//! 5. Otherwise wait for the turn of the load (`max_loads`). If it does not come at once, repeat afterwards,
+//!    since another process may have loaded meanwhile. The turn precedes the lease: a lease that waits in a
+//!    queue of this process would keep all other processes from loading.
+//! 6. Request the lease. If it is granted, it is the result. If another process holds it, wait as in step 4.
+//!
+//! A call that does not coalesce, or has no patience left, loads beside the holder of the lease. If each read
+//! finds something else, the call gives up after [`ROUNDS`] and loads for its caller only. If the tier cannot
+//! be asked, an entry of this process is served within the grace, or the call loads alone.
+//!
+//! `call::context` calls this module, `lease` holds the right, and `call::publish` uses it after the load.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -41,36 +60,43 @@ use crate::{
     },
 };
 
-/// How long a call waits for the load of another process, however often that is renewed, if its function has no `load_timeout`.
+/// Longest wait of a call for the load of another process, however often its lease is renewed.
+///
+/// A `load_timeout` of the function may end the wait earlier.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A lease that was not renewed for so many times its length has lost its holder, however far ahead its end is: the server's
-/// clock may have been set back since it was taken. Holders renew each third of it.
+/// Number of lease lengths without a renewal after which the holder of a lease is presumed lost.
+///
+/// The end of the lease is not decisive: the server's clock may have been set back since it was taken.
+/// Holders renew after each third of the length.
 const SILENT_LEASES: u32 = 3;
 
-/// How long after the end of a lease one looks again.
+/// Delay after the end of a lease before the next read.
 const MARGIN: Duration = Duration::from_millis(5);
 
-/// How long a call waits for a lease that its own process gives back, where its loads cost little.
+/// Longest wait of a call for a lease that its own process releases, if loads of its function cost little.
 const RETURN: Duration = Duration::from_millis(50);
 
-/// How often one looks where no word comes.
+/// Interval between reads if changes of the key are not reported.
 const POLL: Duration = Duration::from_millis(100);
 
-/// A call that finds something else each time it looks gives up.
+/// Number of short rounds after which a call gives up, because each read finds something else.
 const ROUNDS: usize = 32;
 
-/// A value of another version of the program is left to that one for so long, or two would load in turns for ever.
+/// Age below which a value of another program version is left alone.
+///
+/// Otherwise two versions would load and overwrite each other's values in turns for ever.
 const OTHERS_TURN: Duration = Duration::from_secs(60);
 
-/// The generations of tags are kept so much longer than a value is wanted, because the value is yet to be loaded. A load
-/// that takes longer renews them.
+/// Additional time for which generations of tags are kept, because the value has yet to be loaded.
+///
+/// A load that takes longer renews them.
 const LOADS: Duration = Duration::from_secs(60);
 
-/// How long they are kept for a value that only tells itself how long it is fresh, where no fill can prolong them.
+/// Time for which generations are kept if only the value determines its ttl, and no fill can extend them.
 const UNKNOWN: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A miss.
+/// A lookup of one missed key in the shared tier.
 pub(crate) struct SharedLookup<'a, R> {
     pub(crate) shared: &'a Arc<Shared>,
     pub(crate) entry: &'a EntryKey,
@@ -78,30 +104,30 @@ pub(crate) struct SharedLookup<'a, R> {
     pub(crate) function: &'a FunctionMetrics,
     pub(crate) budget: Budget,
     pub(crate) max_age: Option<Duration>,
-    /// How long a value is to be fresh, instead of what the function says.
+    /// Ttl of the value as requested by the caller, instead of the function's own.
     pub(crate) ttl: Option<Duration>,
-    /// Whether to wait for the loads of other processes.
+    /// Set if the call waits for loads of other processes.
     pub(crate) coalesce: bool,
     pub(crate) staleness: Staleness,
     pub(crate) site: &'a FunctionSpec,
     pub(crate) wants: Acceptable,
 }
 
-/// Which values will do.
+/// Values that a lookup accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Acceptable {
-    /// What is fresh.
+    /// Fresh values.
     Fresh,
-    /// What may be served, fresh or not.
+    /// Values that may be served, fresh or stale.
     Usable,
-    /// What is not to be loaded again yet: there is an older one to serve meanwhile.
+    /// Values that are not due: the caller has an older one to serve meanwhile.
     Newer,
-    /// The same, and not the one with this stamp, although that is not to be loaded again yet either.
+    /// Values that are not due and have another revision, although the value of this one is not due either.
     Another(Revision),
 }
 
 impl<R> SharedLookup<'_, R> {
-    /// The values that the tier has, in one round trip. Functions with tags are not asked for like this.
+    /// Returns the values that the tier has, in one round trip. Only for functions without tags.
     pub(crate) async fn find_many(
         shared: &Arc<Shared>,
         entries: &[&EntryKey],
@@ -116,7 +142,8 @@ impl<R> SharedLookup<'_, R> {
         }
         let name = |entry: &EntryKey| shared.silent_claim(&entry.name.text, &[]);
         let claims: Vec<_> = entries.iter().map(|entry| name(entry)).collect();
-        // Asked before the tier is: an invalidation that it is told of meanwhile has not been heard of by what is read now.
+        // The outbox is checked before the read. An item that is delivered during the read leaves the outbox,
+        // but the value read may be from before it.
         let is_untold = |entry: &&EntryKey| shared.pending.is_about([entry.name.text.as_str()].into_iter());
         let untold: Vec<_> = entries.iter().map(is_untold).collect();
         let asks: Vec<_> = entries
@@ -139,7 +166,7 @@ impl<R> SharedLookup<'_, R> {
                 .inspect_err(|_| function.add(Count::Unreadable));
             let Opened::Value(OpenedValue { slot, tags }) = opened.ok()?? else { return None };
             if !tags.is_empty() {
-                // This call does not know them, and cannot tell whether they are current.
+                // This call does not know the tags, and cannot check whether they are current.
                 return None;
             }
             let now = shared.clock.now();
@@ -153,85 +180,90 @@ impl<R> SharedLookup<'_, R> {
     }
 }
 
-/// What came of it.
+/// Result of a lookup.
 pub(crate) enum LookupOutcome {
     /// The shared tier has the value.
     Hit(FoundValue),
-    /// It cannot be asked, and what this process has may be served.
+    /// The tier cannot be asked, and the entry of this process may be served.
     Entry(Arc<Entry>),
-    /// Load, and store it.
+    /// Load, and store the value with this lease.
     Lease(Lease),
-    /// Load beside somebody who may store it; this is what the load stands on.
+    /// Load without a lease, while another load may store the value. Carries the validity of this load.
     Beside(Validity),
-    /// Load, for this process: the tier cannot hold the value.
+    /// Load for this process only: the tier cannot hold the value.
     Stub(Stub),
-    /// Load, as the tier cannot be asked; this is what the load stands on.
+    /// Load without the tier, which cannot be asked. Carries the validity of this load.
     Alone(Validity),
-    /// The load of another process, for which this call waited, has failed with this.
+    /// The load of another process, for which this call waited, has failed with this error.
     Failed(SharedLoadError),
 }
 
-/// A value of the shared tier, and what an entry of it stands on.
+/// A value of the shared tier, with the validity of an entry made from it.
 pub(crate) struct FoundValue {
     pub(crate) slot: Arc<dyn ErasedValue>,
     pub(crate) claim: Validity,
     pub(crate) stamp: Revision,
-    /// When it was answered.
+    /// Time of the tier's reply.
     pub(crate) at: Nanos,
-    /// It was being loaded when it was asked for.
+    /// The value was still being loaded when the call began, and the call waited for it.
     pub(crate) was_awaited: bool,
 }
 
-/// What a load stands on whose value the shared tier cannot hold: the stub that it has instead.
+/// Right to keep a loaded value in this process, because the shared tier has a stub instead.
 pub(crate) struct Stub {
     pub(crate) claim: Validity,
-    /// Of the stub.
+    /// Revision of the stub.
     pub(crate) stamp: Revision,
-    /// When it was found, for tags that only the value tells; and whether this process has heard of any tag since.
+    /// Position of the journal before the load, and the journal's epoch, which any invalidation of a tag
+    /// ends.
+    ///
+    /// Present if the value may add tags and the tier has a journal.
     pub(crate) since: Option<(JournalPosition, Arc<Epoch>)>,
 }
 
-/// What the tier has, and who may replace it.
+/// Reply of the tier to a read, classified by the next step.
 enum Observed {
     FoundValue(FoundValue),
-    /// Nobody loads it, and there is no value, or not one that will do.
+    /// No acceptable value, and no known load. A lease may be requested in this mode.
     Takeable(LeaseMode),
-    /// The same, because a load came to nothing that could be shared.
+    /// No value, because a load had nothing to share. A lease may be requested.
     Failed,
-    /// The same, because a load has failed; the text of its error, if this function can make one of it.
+    /// No value, because a load has failed. A lease may be requested.
+    ///
+    /// Carries the text of the error, if this function can make an error from it.
     Error(Option<SharedLoadError>),
-    /// Somebody loads it.
+    /// Another load is in progress.
     Busy {
         left: Duration,
         is_retry: bool,
         claim: Validity,
     },
-    /// The value is another version's, or cannot be judged.
+    /// A young value of another function, version, key or codec, which is left alone.
     Others(Validity),
-    /// The tier cannot hold the value.
+    /// The tier cannot hold the value, and has a stub.
     Stub(Validity, Revision),
-    /// The tier cannot be asked, or not about this.
+    /// The tier cannot be asked, or not about this name.
     Unknown,
-    /// There is another value than the one that was known.
+    /// The tier has another value than the known one, or none.
     Moved,
 }
 
-/// What a load needs before it begins, and has its turn for.
+/// The right that a load acquires when its turn has come.
 enum Right {
-    /// A lease, and whether not to wait for another one.
+    /// A lease. The flag is set if the call does not wait for a lease held elsewhere.
     Lease(LeaseMode, bool),
-    /// None, as nothing is stored.
+    /// No right is needed, as nothing is stored.
     Stub(Validity, Revision),
 }
 
 impl<R> SharedLookup<'_, R> {
-    /// The value if the tier has it, without a word to anybody.
+    /// Returns the value if the tier has it. This takes no lease and notifies no other process.
     pub(crate) async fn find(&self, mut suspect: Option<&Arc<Entry>>) -> Option<LookupOutcome> {
         let mut known = suspect;
         for _ in 0..2 {
             match self.look(self.shared.mark(&self.entry.name.text), known).await {
                 Observed::FoundValue(found) => return Some(LookupOutcome::Hit(found)),
-                // It was said that what this process has is outdated.
+                // The tier reports that the entry of this process is outdated.
                 Observed::Moved => (known, suspect) = (None, None),
                 Observed::Unknown => return self.serve_alone(suspect).map(LookupOutcome::Entry),
                 _ => return None,
@@ -240,17 +272,19 @@ impl<R> SharedLookup<'_, R> {
         None
     }
 
-    /// The value, or the right to load it; waits while another process does. The right is taken in its turn: a lease that
-    /// waits in a queue of this process would keep all others from loading.
+    /// Returns the value, or the right to load it. Waits while another process loads.
+    ///
+    /// The right is acquired in the load's turn: a lease that waits in a queue of this process would keep all
+    /// other processes from loading.
     pub(crate) async fn run(&self, mut suspect: Option<Arc<Entry>>, turn: &mut LoadTurn) -> LookupOutcome {
-        // From when it first had to wait.
+        // Set when the call first has to wait.
         let mut patience = None;
         let mut holder = Holder::new(self.shared.lease);
         let mut known = suspect.clone();
         let mut has_waited = false;
         let mut rounds = 0;
         let (returning, name) = (&self.shared.returning, &self.entry.name.text);
-        // As a rule it is not, and then this is one load of an atomic: a hit in the tier comes by here.
+        // Usually no lease is being released, and this is one atomic load: every hit of the tier passes here.
         if returning.is_under_way(name) && self.shared.tier.ready() {
             let limit = self.budget.of_read(RETURN);
             Box::pin(returning.wait(name, &self.shared.marks, limit)).await;
@@ -260,7 +294,8 @@ impl<R> SharedLookup<'_, R> {
             let listener = mark.listen();
             let state = self.look(mark.clone(), known.as_ref()).await;
             if !matches!(state, Observed::Unknown) {
-                // Whatever was said: the entry is confirmed by now, or it is outdated.
+                // The tier has answered. The entry is either confirmed or outdated by now, and no fallback
+                // any more.
                 suspect = None;
             }
             let right = match state {
@@ -270,9 +305,10 @@ impl<R> SharedLookup<'_, R> {
                 Observed::Takeable(take) => Right::Lease(take, false),
                 Observed::Failed => Right::Lease(LeaseMode::IfAbsent, has_waited),
                 Observed::Error(Some(error)) if has_waited => return LookupOutcome::Failed(error),
-                // Processes whose callers need an error of their own load one after the other: the backend is failing.
+                // If callers need an error of their own, their processes load one after the other: the
+                // backend is failing.
                 Observed::Error(_) => {
-                    // Each of these is a load that has ended, and not the same thing again.
+                    // Each such error is the end of a further load: progress, and no repetition.
                     rounds = 0;
                     Right::Lease(LeaseMode::IfAbsent, false)
                 }
@@ -281,7 +317,7 @@ impl<R> SharedLookup<'_, R> {
                 {
                     Right::Lease(LeaseMode::Always, false)
                 }
-                // Processes that waited for a value that is not kept do not wait for each other as well.
+                // After a wait for a value that was not kept, processes do not wait for each other again.
                 Observed::Busy { left, is_retry, claim }
                     if self.coalesce && !(is_retry && has_waited) && self.is_patient(&mut patience) =>
                 {
@@ -291,7 +327,8 @@ impl<R> SharedLookup<'_, R> {
                     known = None;
                     continue;
                 }
-                // A tag has no number, so nobody would tell of it: whoever asks for the lease gives it one.
+                // A tag has no generation, so its invalidation would not be reported. The lease request
+                // creates it.
                 Observed::Busy { claim, .. } if !claim.line.watches() && !self.entry.tags.is_empty() => {
                     Right::Lease(LeaseMode::IfAbsent, true)
                 }
@@ -310,7 +347,7 @@ impl<R> SharedLookup<'_, R> {
                 Some(Came::TooLate) => return LookupOutcome::Beside(self.silent_claim()),
                 Some(Came::InTime) => {}
                 None => {
-                    // Another process may load it meanwhile.
+                    // Meanwhile another process may have loaded the value.
                     rounds += Box::pin(wait_for_turn(turn, listener)).await;
                     known = None;
                     continue;
@@ -341,11 +378,11 @@ impl<R> SharedLookup<'_, R> {
             }
             known = None;
         }
-        // The tier is there, and is never twice the same: what is loaded now is for the caller.
+        // The tier answers, but differently each time. The value loaded now is for the caller only.
         LookupOutcome::Beside(self.silent_claim())
     }
 
-    /// The right to load, whatever the tier has and whoever loads.
+    /// Acquires the right to load, regardless of any value or lease in the tier.
     pub(crate) async fn force(&self, turn: &mut LoadTurn) -> LookupOutcome {
         if turn.come().await == Came::TooLate {
             return LookupOutcome::Beside(self.silent_claim());
@@ -363,8 +400,10 @@ impl<R> SharedLookup<'_, R> {
         }
     }
 
-    /// What a load stands on that has no lease, as the tier did not answer or refused. It cannot be recalled from elsewhere;
-    /// and the word of a lease that may have been granted, and is given back, is not about it.
+    /// Returns the validity of a load without a lease, after the tier did not answer or refused.
+    ///
+    /// Other processes cannot revoke such a load. It depends on the own epoch of the name: a lease may have
+    /// been granted all the same and is then released, and that release must not invalidate the load.
     fn lonely_claim(&self) -> Validity {
         let mark = self.shared.own_mark(&self.entry.name.text);
         self.shared.silent_claim_on(mark, &self.entry.tags)
@@ -384,7 +423,8 @@ impl<R> SharedLookup<'_, R> {
         suspect.filter(may_serve).cloned()
     }
 
-    /// One round trip, and another one if the value has tags that only it could tell.
+    /// Reads the key in one round trip. A second one follows if the value has tags that were not known
+    /// before.
     async fn look(&self, mark: Arc<Epoch>, known: Option<&Arc<Entry>>) -> Observed {
         let (shared, name) = (self.shared, &self.entry.name.text);
         if !shared.tier.ready() {
@@ -396,7 +436,7 @@ impl<R> SharedLookup<'_, R> {
             Some(kept) => kept.claim.tag_keys(),
             None => self.entry.tags.clone(),
         };
-        // The marks come first: whatever is said from now on counts.
+        // Epochs are taken first: any invalidation from here on ends them.
         let claim = shared.silent_claim_on(mark, &tags);
         if self.is_pending(&tags) {
             return Observed::Unknown;
@@ -406,7 +446,7 @@ impl<R> SharedLookup<'_, R> {
             let (asked, now) = look_at(shared, self.function, name, self.budget, claim.checked).await;
             asked.map(|(record, line)| (Some(record), Vec::new(), line, now))
         } else {
-            // Boxed, as everything that a plain hit has no need of: its future is to be small.
+            // Boxed, like everything that a plain hit does not need: the future of a hit should be small.
             let asked = Box::pin(look(shared, self.function, &[ask], &tags, self.budget)).await;
             asked.map(|Found { mut records, generations, line }| {
                 (records.pop(), generations, line, shared.clock.now())
@@ -417,7 +457,7 @@ impl<R> SharedLookup<'_, R> {
             return Observed::Unknown;
         };
         let claim = if planted!("register-after-read") { shared.silent_claim(name, &tags) } else { claim };
-        // Nobody tells of the removal of a tag that is not there.
+        // The tier does not report the removal of a tag that is not there.
         let line = if generations.contains(&None) { ChangeFeed::silent() } else { line };
         let claim = Validity { line, ..claim };
         match record {
@@ -467,7 +507,7 @@ impl<R> SharedLookup<'_, R> {
         self.shared.pending.is_about(names)
     }
 
-    /// What to make of a value.
+    /// Classifies a value after a check of its tags.
     async fn read(
         &self,
         opened: OpenedValue,
@@ -477,7 +517,7 @@ impl<R> SharedLookup<'_, R> {
     ) -> Observed {
         let OpenedValue { slot, tags } = opened;
         match self.check_tags(&*slot, &tags, claim, generations).await {
-            // The tags may have taken another round trip, in which the value has ended.
+            // The check may have taken another round trip, during which the value may have expired.
             Some(claim) => self.judge(slot, claim, stamp, self.shared.clock.now()),
             None => Observed::Takeable(LeaseMode::IfRevision(stamp)),
         }
@@ -490,7 +530,7 @@ impl<R> SharedLookup<'_, R> {
         Observed::FoundValue(FoundValue { slot, claim, stamp, at: now, was_awaited: false })
     }
 
-    /// Whether what was stored under this stamp, with these dates, is wanted.
+    /// Returns whether a value with this revision and these dates is acceptable.
     fn is_good(&self, meta: &Freshness, stamp: Revision, now: Nanos) -> bool {
         let is_known = self.wants == Acceptable::Another(stamp);
         !is_known && self.will_do(meta, now) && self.max_age.is_none_or(|most| meta.age(now) <= most)
@@ -504,7 +544,7 @@ impl<R> SharedLookup<'_, R> {
         }
     }
 
-    /// The claim with the generations of the value, if those are the current ones.
+    /// Returns `claim` with the current generations of all tags, if the value was stored under the same ones.
     async fn check_tags(
         &self,
         slot: &dyn ErasedValue,
@@ -536,11 +576,12 @@ impl<R> SharedLookup<'_, R> {
                 now.push((tag, generation?));
             }
         }
-        // A tag is hashed once, however many there are.
+        // Each tag is hashed once, however many there are.
         let digest = |(tag, now): &(Arc<Epoch>, u64)| (self.shared.tag_digest(tag.name()), *now);
         let current: HashMap<u64, u64> = now.iter().map(digest).collect();
         let stood_on: HashSet<u64> = then.iter().map(|then| then.tag).collect();
-        // Of a tag that this call does not know, as it is another function's, it cannot be told whether it is current.
+        // This call cannot check a tag that it does not know, such as that of another function: the value is
+        // rejected.
         let is_current = then.iter().all(|then| current.get(&then.tag) == Some(&then.generation));
         let is_tagged = current.keys().all(|tag| stood_on.contains(tag));
         (is_current && is_tagged).then(|| Validity { tags: now.into(), line, ..claim })
@@ -549,7 +590,8 @@ impl<R> SharedLookup<'_, R> {
     fn unreadable(&self, unreadable: Unreadable, stored: &Stored, claim: Validity) -> Observed {
         self.function.add(Count::Unreadable);
         if unreadable == Unreadable::Undecodable {
-            // Its own fill is not to be the next one that cannot be read.
+            // The next value of this process is read back before its fill, so that it is not unreadable as
+            // well.
             self.function.distrust_codec();
         }
         let is_anothers =
@@ -564,10 +606,11 @@ impl<R> SharedLookup<'_, R> {
         }
     }
 
-    /// The right to load is not needed where nothing is stored, but tags are to be known before the load.
+    /// Prepares a load beside a stub. It needs no lease, as nothing is stored, but its tags must be known
+    /// before it begins.
     async fn beside_stub(&self, claim: Validity, stamp: Revision) -> LookupOutcome {
         let (shared, keys) = (self.shared, &self.entry.tags);
-        // Also before the tier is asked.
+        // This epoch, too, is taken before the tier is asked.
         let any_tag = self.shape.has_value_tags().then(|| shared.mark(&shared.journal()));
         if keys.is_empty() && any_tag.is_none() {
             return LookupOutcome::Stub(Stub { claim, stamp, since: None });
@@ -581,13 +624,14 @@ impl<R> SharedLookup<'_, R> {
         LookupOutcome::Stub(Stub { claim, stamp, since: leased.moment.zip(any_tag) })
     }
 
-    /// How long the generations of tags are to be kept that a load stands on; `unknown` where only the value tells how long it
-    /// is fresh.
+    /// Returns how long the generations of a load's tags are kept.
+    ///
+    /// `unknown` stands for the ttl if only the value determines it.
     fn keep_tags(&self, unknown: Duration) -> Duration {
         if planted!("tag-kept-for-load") {
             return self.shared.lease;
         }
-        // That of a load which is for one process is not renewed.
+        // The lease of a load for one process is not renewed, and is longer for that reason.
         let load = self.shared.lease_length(!self.coalesce, self.function).max(LOADS);
         let ttl = self.ttl.or_else(|| self.shape.ttl_hint()).unwrap_or(unknown);
         ttl.saturating_add(self.shape.stale()).saturating_add(load)
@@ -600,7 +644,7 @@ impl<R> SharedLookup<'_, R> {
         if !shared.tier.ready() || self.is_pending(tags) {
             return Leasing::Unknown;
         }
-        // Also before the tier is asked.
+        // This epoch, too, is taken before the tier is asked.
         let any_tag = self.shape.has_value_tags().then(|| shared.mark(&shared.journal()));
         let pledge = Pledge::new(shared, &name.text);
         let token = pledge.token();
@@ -610,7 +654,7 @@ impl<R> SharedLookup<'_, R> {
             lease: shared.lease_length(!self.coalesce, self.function),
             take,
         };
-        // The fill prolongs them.
+        // If only the value determines the ttl, the fill extends the generations.
         let keep = self.keep_tags(Duration::ZERO);
         let ask = TagRequest { keys: tags, keep, more: any_tag.is_some() };
         let leased = match shared.tier.lease_within(&[wanted], ask, self.budget).await {
@@ -618,7 +662,9 @@ impl<R> SharedLookup<'_, R> {
             Err(error) => {
                 self.function.add(Count::SharedReadError);
                 if matches!(error, TierError::Refused(_)) {
-                    // The load that comes now is not to be overtaken by the word of a lease that is given back.
+                    // A load without a lease follows, and a later release of this lease must not invalidate
+                    // it. If only the lease was requested, the refusal means that it was not granted.
+                    // Otherwise it is released now.
                     match ask {
                         TagRequest { keys: [], more: false, .. } => pledge.refused(),
                         _ => pledge.withdraw().await,
@@ -646,7 +692,7 @@ impl<R> SharedLookup<'_, R> {
 }
 
 impl<R> SharedLookup<'_, R> {
-    /// Whether there is time left to wait for the load of another process.
+    /// Returns whether there is time left to wait for the load of another process.
     fn is_patient(&self, patience: &mut Option<Patience>) -> bool {
         let clock = &self.shared.clock;
         let limit = |limit| clock.now().saturating_add(nanos(limit));
@@ -655,9 +701,11 @@ impl<R> SharedLookup<'_, R> {
         patience.began.elapsed() < PATIENCE && patience.until.is_none_or(|until| clock.now() < until)
     }
 
-    /// Waits until something happens to the key, its lease ends, or the line is gone; no longer than for a lease, and not beyond the
-    /// patience. Returns how many rounds that counts for: one that took its time counts for none, as it is the patience that bounds
-    /// those.
+    /// Waits until the key changes, its lease ends, or the change feed ends.
+    ///
+    /// The wait is bounded by the length of a lease, by [`POLL`] if changes are not reported, and by the
+    /// patience. Returns the number of rounds to count: 1 for a short wait, 0 for a longer one, since the
+    /// patience bounds those.
     async fn wait(
         &self,
         listener: Listener<'_>,
@@ -679,17 +727,17 @@ impl<R> SharedLookup<'_, R> {
     }
 }
 
-/// Since when a call waits for other processes, and until when it does at most, by the clock of the cache.
+/// Start of a call's wait for other processes, and its latest end by the clock of the cache.
 #[derive(Clone, Copy)]
 struct Patience {
     began: Instant,
     until: Option<Nanos>,
 }
 
-/// The holder of a lease that is waited for, as far as it shows that it lives: the end of its lease moves on.
+/// Liveness of the holder of a lease: while the holder is alive, the end of its lease moves on.
 struct Holder {
     lease: Duration,
-    /// How much was left of the lease, and when.
+    /// Time of the last observation, and the remaining time of the lease then.
     last: Option<(Nanos, Duration)>,
     renewed: Nanos,
 }
@@ -699,9 +747,10 @@ impl Holder {
         Self { lease, last: None, renewed: 0 }
     }
 
-    /// Whether the lease, of which so much is left, has stood still for too long.
+    /// Returns whether the end of the lease has not moved for too long. `left` is its remaining time.
     fn is_lost(&mut self, left: Duration, now: Nanos) -> bool {
-        /// Of a lease: what the end seems to move by although it stands still, as the server's clock is known up to a round trip.
+        /// Divisor of a lease length. The end of a lease may seem to move by that part: the server's clock is
+        /// known only up to a round trip.
         const UNCERTAIN: u32 = 10;
 
         let stood_still = self.last.is_some_and(|(then, before)| {
@@ -716,7 +765,7 @@ impl Holder {
     }
 }
 
-/// Waits until the turn has come, or something happens to the key. Returns how many rounds that counts for, as for a lease.
+/// Waits until the turn has come, or the key changes. Returns the rounds to count, as for a lease.
 async fn wait_for_turn(turn: &mut LoadTurn, listener: Listener<'_>) -> usize {
     let began = Instant::now();
     either(turn.come(), listener.moved()).await;
@@ -726,7 +775,7 @@ async fn wait_for_turn(turn: &mut LoadTurn, listener: Listener<'_>) -> usize {
 enum Leasing {
     Held(Lease),
     Busy(Duration, Validity),
-    /// There is a value now.
+    /// The tier has a value that this call has not read.
     Moved,
     Unknown,
 }

@@ -1,4 +1,21 @@
-//! The shared tier as the core uses it: with names, envelopes and epochs around each question and each lease.
+//! L2: the shared tier as the core uses it.
+//!
+//! A `Tier` stores opaque bytes under keys. This room adds names, envelopes and epochs around each read and
+//! each lease.
+//!
+//! * `shared`: the tier of one cache, with its names, envelopes, epochs and outbox.
+//! * `lookup`: the protocol of a miss, which yields a value or the right to load one.
+//! * `lease`: the right of one load to store its value.
+//! * `returning`: leases of this process that are being released.
+//! * `note`: the text of an error, left in the key for callers that wait.
+//! * `replay`: the listener of the change feed, and the task that sends the outbox.
+//! * `sweeps`: deletions by pattern.
+//! * `standing`: reports of the tier's state.
+//! * `ask`: reads with their metrics and spans.
+//! * `tags`: collects the tags of a call.
+//!
+//! `tier` has the contract of a tier, `coherence` the rules for serving entries. On a miss, `call::context`
+//! calls `lookup`.
 
 pub(crate) mod ask;
 pub(crate) mod lease;

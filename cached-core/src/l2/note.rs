@@ -1,11 +1,14 @@
-//! What a failed load leaves in the shared tier for the callers that waited for it: the text of its error.
+//! Error notes: the text of an error, left in L2 by a failed load for the callers that waited for it.
 //!
-//! | bytes | what |
+//! | bytes | content |
 //! |---|---|
 //! | 0 | [`VERSION`] |
 //! | 1..17 | the half of the key's digest that is not in its name |
-//! | 17..25 | the schema: the type, the version and the function |
-//! | then, for each level from the outermost | the kind of an `io::Error` (1 byte, 0 if it was none), the length of the message (2 bytes, big-endian), and the message |
+//! | 17..25 | the schema (little-endian): the type, the version and the function |
+//! | from 25 | the levels of the error, from the outermost |
+//!
+//! A level is the kind of an `io::Error` (1 byte, 0 if it was none), the length of the message (2 bytes,
+//! big-endian), and the message.
 
 use std::io::ErrorKind;
 
@@ -13,13 +16,13 @@ use crate::{error::shared::SharedLoadError, key::entry_key::SharedKey};
 
 const VERSION: u8 = 1;
 
-/// More than a log shows of an error, and little beside a value.
+/// Maximum length of a note: more than a log shows of an error, and small compared with a value.
 const MOST_BYTES: usize = 4096;
 
-/// Ends a message that was cut.
+/// Suffix of a truncated message.
 const CUT: &str = "…";
 
-/// Their places in this list are written, so it only ever grows.
+/// Kinds of an `io::Error`. Their positions in this list are stored, so it may only grow at the end.
 const KINDS: [ErrorKind; 39] = [
     ErrorKind::NotFound,
     ErrorKind::PermissionDenied,
@@ -62,7 +65,9 @@ const KINDS: [ErrorKind; 39] = [
     ErrorKind::Other,
 ];
 
-/// The bytes, at most [`MOST_BYTES`].
+/// Encodes an error in at most [`MOST_BYTES`].
+///
+/// A message that does not fit is truncated, and the levels below it are left out.
 pub(crate) fn seal(error: &SharedLoadError, name: &SharedKey) -> Vec<u8> {
     let mut note = vec![VERSION];
     note.extend_from_slice(&name.check);
@@ -85,9 +90,12 @@ pub(crate) fn seal(error: &SharedLoadError, name: &SharedKey) -> Vec<u8> {
     note
 }
 
-/// What it says; `None` if it is none of ours, another key's, another function's or version's, or says nothing.
+/// Decodes a note.
+///
+/// Returns `None` if it is in another format, belongs to another key, function or version, or has no level.
 pub(crate) fn open(note: &[u8], name: &SharedKey) -> Option<SharedLoadError> {
-    // What is longer was not sealed here, and of empty messages the list would be many times as large.
+    // A longer note was not written by `seal`. With empty messages, the decoded list would be many times as
+    // large.
     if note.len() > MOST_BYTES {
         return None;
     }
@@ -103,7 +111,7 @@ pub(crate) fn open(note: &[u8], name: &SharedKey) -> Option<SharedLoadError> {
     SharedLoadError::from_levels(levels)
 }
 
-/// From 1.
+/// Returns the number of a kind in a note, from 1; 0 if the kind is not in the list.
 fn number_of(kind: ErrorKind) -> u8 {
     let place = KINDS.iter().position(|known| *known == kind);
     place.and_then(|place| u8::try_from(place + 1).ok()).unwrap_or(0)
@@ -113,7 +121,7 @@ fn kind_of(number: u8) -> Option<ErrorKind> {
     KINDS.get(usize::from(number.checked_sub(1)?)).copied()
 }
 
-/// As much of a text as so many bytes hold.
+/// Returns the longest part at the start of `text` that fits into `most` bytes.
 fn start_of(text: &str, most: usize) -> &str {
     let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     end.map_or("", |end| &text[..end])
@@ -166,7 +174,7 @@ mod tests {
         }
     }
 
-    /// The list of its levels would be many times as large.
+    /// The decoded list of levels would be many times as large as the note.
     #[test]
     fn what_is_longer_than_a_note_is_none() {
         let no_levels = |levels| {

@@ -1,4 +1,8 @@
-//! Telling the shared tier what it could not be told when it was said.
+//! The listener of the change feed, and the task that resends undelivered invalidations.
+//!
+//! The task sends the outbox until it is empty, with a growing pause after each failure. `coherence::outbox`
+//! has the items, and the turn that keeps the task the only one. The task holds the shared tier weakly, and
+//! ends when the cache is closed or dropped.
 
 use std::{
     future::Future,
@@ -22,10 +26,10 @@ use crate::{
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// How many words are told in one round trip.
+/// Maximum number of keys that are sent in one round trip.
 const BATCH: usize = 256;
 
-/// Hears what the tier says.
+/// Receives the notifications of the tier.
 #[derive(Debug)]
 pub(crate) struct FeedListener {
     shared: Weak<Shared>,
@@ -63,14 +67,14 @@ impl ChangeListener for FeedListener {
             if shared.pending.is_empty() {
                 return;
             }
-            // At once, and a flush waits for it.
+            // Sent at once, and a flush waits for it.
             shared.pending.urge(|| Some(shared.background.begin()));
             tell_again(&shared);
         }
     }
 
     fn standing_changed(&self) {
-        // That a cache which takes leave has no connection any more is no news.
+        // A cache that is being closed loses its connection on purpose: there is nothing to report.
         if let Some(shared) = self.shared.upgrade()
             && !*shared.leaving.borrow()
         {
@@ -83,26 +87,27 @@ impl ChangeListener for FeedListener {
     }
 }
 
-/// Begins to tell, unless that goes on already.
+/// Starts a task that sends the outbox, unless another task does so already.
 pub(crate) fn tell_again(shared: &Arc<Shared>) {
     if shared.pending.is_empty() {
         return;
     }
     let Ok(runtime) = Handle::try_current() else { return };
-    // It goes on until nothing is left. One task for each word would be many in a long outage.
+    // The task continues until the outbox is empty. One task for each item would be too many in a long
+    // outage.
     let Some(mut turn) = Turn::begin(shared) else { return };
     let shared = Arc::downgrade(shared);
     runtime.spawn(async move {
         let mut pause = SHORTEST_PAUSE;
-        // Upgraded anew in each round, so that a cache which is gone ends this.
+        // Upgraded in each round, so that the task ends when the cache is dropped.
         while let Some(shared) = shared.upgrade() {
-            // Of a cache that was closed nothing is told any more.
+            // A closed cache sends nothing.
             if *shared.leaving.borrow() {
                 return;
             }
             if shared.pending.is_empty() {
                 drop(turn);
-                // Asked when the turn is over: what is added later finds it free.
+                // Checked again after the end of the turn: an item that is added later finds the turn free.
                 if shared.pending.is_empty() {
                     return;
                 }
@@ -126,21 +131,24 @@ pub(crate) fn tell_again(shared: &Arc<Shared>) {
     });
 }
 
-/// The right to tell. Should its task be ended, the next one takes it.
+/// The right to send the outbox. If its task is aborted, the next task acquires it.
 struct Turn {
     shared: Weak<Shared>,
     number: u64,
 }
 
 impl Turn {
-    /// A flush waits for the first try, and not for a tier to come back.
+    /// Acquires the turn if it is free. A flush waits for the first attempt, but not until the tier comes
+    /// back.
     fn begin(shared: &Arc<Shared>) -> Option<Self> {
         let number = shared.pending.begin_telling(|| Some(shared.background.begin()))?;
         Some(Self { shared: Arc::downgrade(shared), number })
     }
 
-    /// Shows that the task goes on while it works, however long that takes. `None` if another one has taken the turn, which
-    /// this one finds when its runtime stood still: then it goes no further.
+    /// Runs `work`, and checks in until it is done, however long it takes.
+    ///
+    /// Returns `None` if another task has taken the turn while the runtime of this one was blocked. This task
+    /// must then stop.
     async fn keep<T>(&self, shared: &Shared, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         loop {
@@ -162,9 +170,11 @@ impl Drop for Turn {
     }
 }
 
-/// What costs little first, and one pattern at a time, so that keys need not wait for several.
+/// Sends a part of the outbox: keys, which cost little, or else one pattern.
+///
+/// Only one pattern is sent at a time, so that keys need not wait for several.
 async fn tell_some(shared: &Shared) -> Result<(), TierError> {
-    // Whether it is worth a read or not: a tier that cannot be reached fails at once.
+    // Sent even if the tier is not ready for reads: a tier that cannot be reached fails at once.
     let words = shared.pending.some(BATCH);
     if let [(OutboxItem::Matching(pattern), _)] = &words[..] {
         shared.sweep(pattern).await?;
@@ -175,7 +185,10 @@ async fn tell_some(shared: &Shared) -> Result<(), TierError> {
     Ok(())
 }
 
-/// What was read before the tier knew must not stay, as nobody tells of one's own words.
+/// Removes the sent items from the outbox, and ends the epochs of their names.
+///
+/// A value that was read before the tier knew must not stay, and the tier need not report this process's own
+/// changes.
 fn settle(shared: &Shared, told: &[(OutboxItem, u64)]) {
     for (word, number) in told {
         match word {

@@ -1,7 +1,8 @@
-//! Leases of this process that are being given back.
+//! Leases of this process that are being released.
 //!
-//! A load that has ended answers its callers before the shared tier knows. The call that comes next would find the lease of its own
-//! process, wait for it as for that of another load, and get the error of a load that was over before it came.
+//! A load answers its callers before the shared tier knows that it has ended. Without this table, the next
+//! call would find the lease of its own process and wait for it as for that of another load. It would then
+//! get the error of a load that had ended before the call began.
 
 use std::{
     collections::HashMap,
@@ -16,15 +17,15 @@ use crate::{
     sync::{AtomicUsize, Mutex, MutexGuard, Ordering},
 };
 
-/// The names of these leases, and how many there are of each.
+/// Leases that are being released, counted by name.
 #[derive(Default)]
 pub(crate) struct Returning {
     names: Mutex<HashMap<String, usize>>,
-    /// As a rule there is none, and no call has to lock.
+    /// Total number of these leases. It is usually zero, and then no call takes the lock.
     count: AtomicUsize,
 }
 
-/// Until this is dropped, a lease is being given back.
+/// Marks a lease as being released, until this is dropped.
 pub(crate) struct Return {
     returning: Arc<Returning>,
     marks: Arc<Epochs>,
@@ -38,13 +39,14 @@ impl Returning {
         Return { returning: self.clone(), marks: marks.clone(), name: name.to_owned() }
     }
 
-    /// Whether a lease under `name` is being given back.
+    /// Returns whether a lease under `name` is being released.
     pub(crate) fn is_under_way(&self, name: &str) -> bool {
         self.count.load(Ordering::SeqCst) > 0 && self.names().contains_key(name)
     }
 
-    /// Waits until no lease under `name` is being given back, but no longer than `limit`: the task that gives it back may be on
-    /// a runtime that stands still, and the tier may hang.
+    /// Waits until no lease under `name` is being released, but at most for `limit`.
+    ///
+    /// The releasing task may be on a blocked runtime, and the tier may hang.
     pub(crate) async fn wait(&self, name: &str, marks: &Arc<Epochs>, limit: Duration) {
         within(limit, self.wait_on(name, marks)).await;
     }

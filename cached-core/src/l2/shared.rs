@@ -1,4 +1,4 @@
-//! The shared tier with what surrounds it: names, envelopes, marks, and words that it has still to be told.
+//! The shared tier of a cache, with the names, envelopes, epochs and outbox around it.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -34,13 +34,16 @@ use crate::{
     },
 };
 
-/// The age of a value that lives longer is read from wall clocks, which do not differ by much of that.
+/// Longest life for which the age of a value is computed from the tier's countdown.
+///
+/// The age of a value with a longer life is read from wall clocks: their difference is small compared with
+/// the life.
 const LONGEST_COUNTED: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The shared tier of one cache.
+/// The shared tier of one cache, and the state around it.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// Whether there is one at all.
+    /// False for a cache without a shared tier.
     pub(crate) exists: bool,
     pub(crate) tier: CatchPanic,
     pub(crate) hasher: Arc<dyn KeyHasher>,
@@ -53,65 +56,67 @@ pub(crate) struct Shared {
     pub(crate) sweeps: Sweeps,
     pub(crate) said: TagLog,
     pub(crate) background: Arc<Background>,
-    /// Whether leases are given back, because the cache is closed. Each one that is renewed listens to it.
+    /// Set when the cache is closed, so that leases are released. Each task that renews a lease subscribes to
+    /// it.
     pub(crate) leaving: watch::Sender<bool>,
     pub(crate) returning: Arc<Returning>,
-    /// How long a lease lasts unless it is renewed.
+    /// Length of a lease, unless it is renewed.
     pub(crate) lease: Duration,
-    /// Over which this process tells itself.
+    /// Change feed of values that only this process can invalidate.
     pub(crate) home: Arc<ChangeFeed>,
 }
 
-/// A value on its way to the shared tier.
+/// A value to store in the shared tier.
 pub(crate) struct Fill {
     pub(crate) encoder: Encoder,
     pub(crate) created_ms: u64,
     pub(crate) life: Life,
 }
 
-/// How long a value is fresh, and since when.
+/// Life of a value: its start, and how long it is fresh, stale and held.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Life {
     pub(crate) since: Nanos,
     pub(crate) ttl: Duration,
-    /// How long it may be served after that.
+    /// Time after `ttl` during which the value may still be served.
     pub(crate) stale: Duration,
-    /// How long the tier holds it after that, so that a lease over it does not end it.
+    /// Further time for which the tier holds the value, so that a lease over the value does not end it.
     pub(crate) spare: Duration,
 }
 
 impl Life {
-    /// How long anybody may want it.
+    /// Returns how long the value may be served, fresh or stale.
     pub(crate) fn whole(self) -> Duration {
         self.ttl.saturating_add(self.stale)
     }
 }
 
-/// What the shared tier had.
+/// A record of the shared tier, decoded.
 pub(crate) enum Opened {
     Value(OpenedValue),
-    /// Word of a value that the tier cannot hold: each process keeps its own, as long as this is there.
+    /// A stub of a value that the tier cannot hold. Each process keeps its own value as long as the stub is
+    /// there.
     Stub(Freshness),
 }
 
-/// A value out of the shared tier, and the generations of its tags when it was loaded.
+/// A value of the shared tier, with the generations that its tags had when it was loaded.
 pub(crate) struct OpenedValue {
     pub(crate) slot: Arc<dyn ErasedValue>,
     pub(crate) tags: Vec<TagGeneration>,
 }
 
 impl Shared {
-    /// The key of a tag.
+    /// Returns the key of a tag.
     pub(crate) fn tag_key(&self, tag: &str) -> String {
         format!("{}:%tag:{tag}", self.namespace)
     }
 
-    /// The name that stands for the invalidation of any tag.
+    /// Returns the name that changes with every invalidation of a tag.
     pub(crate) fn journal(&self) -> String {
         format!("{}:%tags", self.namespace)
     }
 
-    /// Removes what is under these names, of tags and others.
+    /// Removes these names from the tier. Names of tags may be among them.
     pub(crate) async fn delete(&self, names: Vec<String>) -> Result<(), TierError> {
         let begin = self.tag_key("");
         let (tags, keys): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name.starts_with(&begin));
@@ -121,38 +126,43 @@ impl Shared {
         self.tier.delete(&keys, &tags).await
     }
 
-    /// Removes whatever has a name that matches.
+    /// Removes every name that matches `pattern` from the tier.
     pub(crate) async fn sweep(&self, pattern: &str) -> Result<(), TierError> {
         self.sweeps.sweep(&self.tier, pattern).await
     }
 
-    /// A pattern of all names of this cache.
+    /// Returns the pattern of all names of this cache.
     pub(crate) fn everything(&self) -> String {
         format!("{}:*", self.namespace)
     }
 
-    /// What a load of `name` stands on that asks nobody: words of this process only.
+    /// Returns the validity of a load that does not ask the tier: only this process can invalidate it.
     pub(crate) fn home_claim(&self, name: &str, tags: &[String]) -> Validity {
         self.claim(self.marks.of(name), tags, self.home.clone())
     }
 
-    /// What a load stands on that could not ask.
+    /// Returns a validity without a change feed, as of now.
+    ///
+    /// It serves loads that could not ask the tier. Other callers replace the feed when the tier has
+    /// answered.
     pub(crate) fn silent_claim(&self, name: &str, tags: &[String]) -> Validity {
         self.claim(self.marks.of(name), tags, ChangeFeed::silent())
     }
 
-    /// The same with the mark of its name.
+    /// Returns a validity without a change feed, on an epoch that the caller has taken.
     pub(crate) fn silent_claim_on(&self, mark: Arc<Epoch>, tags: &[String]) -> Validity {
         self.claim(mark, tags, ChangeFeed::silent())
     }
 
-    /// Takes marks, so it comes before whatever is asked.
+    /// Takes epochs, so the call has to precede the request to the tier.
     fn claim(&self, mark: Arc<Epoch>, tags: &[String], line: Arc<ChangeFeed>) -> Validity {
         let tags = tags.iter().map(|tag| (self.marks.of(tag), 0)).collect();
         Validity { mark, tags, line, checked: self.clock.now() }
     }
 
-    /// The mark of what this process has under `name` and shares with nobody: words from elsewhere do not end it.
+    /// Returns the own epoch of `name`, for values that this process does not share.
+    ///
+    /// A change that the tier reports for `name` does not end it.
     pub(crate) fn own_mark(&self, name: &str) -> Arc<Epoch> {
         self.marks.of(&own_mark_name(name))
     }
@@ -161,13 +171,13 @@ impl Shared {
         self.marks.of(name)
     }
 
-    /// How an envelope knows the tag of a key.
+    /// Returns the digest that identifies a tag in an envelope.
     pub(crate) fn tag_digest(&self, tag_key: &str) -> u64 {
         let digest = self.hasher.hash(tag_key.as_bytes());
         digest.first_chunk().copied().map_or(0, u64::from_le_bytes)
     }
 
-    /// The value in what the tier had under `name` at this moment; `None` if its time is over.
+    /// Decodes a record that the tier had under `name` at `now`; `None` if its life has ended.
     pub(crate) fn open<R>(
         &self,
         name: &SharedKey,
@@ -177,8 +187,9 @@ impl Shared {
     ) -> Result<Option<Opened>, Unreadable> {
         let expect = Expect { schema: name.schema, check: name.check };
         let opened = envelope::open(&stored.bytes, &expect, &self.limits)?;
-        // The wall clocks of two machines differ, so what the tier itself counts down decides, if it does, for the age as well; but a
-        // value that is replaced between the two readings of one round trip must not borrow the other's time.
+        // The wall clocks of two machines differ. So the tier's own countdown decides, if there is one, also
+        // about the age. But if a value is replaced between the two readings of one round trip, it must not
+        // get the other value's time: hence the cap at `life`.
         let stale_for = Duration::from_millis(opened.header.stale_ms);
         let spare = Duration::from_millis(opened.header.spare_ms);
         let life = Duration::from_millis(opened.header.fresh_ms).saturating_add(stale_for);
@@ -187,7 +198,7 @@ impl Shared {
         let (left, age) = match stored.remaining {
             Some(remaining) => {
                 let left = remaining.saturating_sub(spare).min(life);
-                // A tier may hold for less what would live longer.
+                // A tier may hold a long-lived value for less than its life.
                 (left, if life <= LONGEST_COUNTED { life.saturating_sub(left) } else { wall_age() })
             }
             None => (life.saturating_sub(wall_age()), wall_age()),
@@ -209,7 +220,7 @@ impl Shared {
         }
     }
 
-    /// The bytes that the tier will hold. With `is_checked`, they can be read again.
+    /// Encodes a value for the tier. With `is_checked`, it also verifies that the bytes can be decoded.
     pub(crate) fn seal(
         &self,
         name: &SharedKey,
@@ -233,15 +244,18 @@ impl Shared {
         envelope::seal(&header, &payload, &self.limits)
     }
 
-    /// The bytes of a stub.
+    /// Encodes a stub.
     pub(crate) fn seal_stub(&self, name: &SharedKey, created_ms: u64, life: Life) -> Result<Vec<u8>, Error> {
         let header = Header { is_stub: true, ..header(name, created_ms, life) };
         envelope::seal(&header, &[], &self.limits)
     }
 
-    /// How long a lease lasts unless it is renewed. Nobody waits for that of a function which loads in each process, so it
-    /// need not be renewed, which would be a word to everyone; but while it lasts, nothing of the key is shared if its process
-    /// dies. So it is a multiple of what loads of the function take, as far as that is known.
+    /// Returns the length of a lease, unless it is renewed.
+    ///
+    /// If a function loads in each process, no process waits for its lease. Such a lease is not renewed,
+    /// because each renewal would notify all processes. But if the process dies, nothing is shared under the
+    /// key until the lease ends. So the length is a multiple of the usual duration of the function's loads,
+    /// if that is known.
     pub(crate) fn lease_length(&self, coalesces_here: bool, function: &FunctionMetrics) -> Duration {
         const UNRENEWED: u32 = 30;
         const LOADS: u32 = 10;
@@ -254,7 +268,9 @@ impl Shared {
         price.map_or(longest, |price| price.saturating_mul(LOADS).clamp(self.lease, longest))
     }
 
-    /// Waiting to be stored does not make a value live longer.
+    /// Returns how long the tier is to hold the value; `None` if its life has ended.
+    ///
+    /// Time spent waiting for the store counts, so waiting does not prolong the life.
     pub(crate) fn left(&self, life: Life) -> Option<Duration> {
         let waited = Duration::from_nanos(self.clock.now().saturating_sub(life.since));
         let left = life.whole().saturating_sub(waited);
@@ -262,7 +278,7 @@ impl Shared {
     }
 }
 
-/// Of no value yet.
+/// Returns a header without a codec, flags and tags.
 fn header(name: &SharedKey, created_ms: u64, life: Life) -> Header {
     Header {
         codec: 0,
@@ -278,13 +294,13 @@ fn header(name: &SharedKey, created_ms: u64, life: Life) -> Header {
     }
 }
 
-/// No name holds a NUL.
+/// Returns the name of the own epoch of `name`. It is unique, because no name contains a NUL.
 pub(crate) fn own_mark_name(name: &str) -> String {
     format!("{name}\0")
 }
 
 impl LeaseToken {
-    /// A new one: two words of a keyed hash whose key the system drew.
+    /// Draws a new token: two 64-bit outputs of a keyed hash with a key from the system.
     pub(crate) fn random() -> Self {
         if planted!("token-per-client") {
             return Self([7; 16]);

@@ -1,4 +1,7 @@
-//! Saying that the shared tier works, or does not: to observers and to the log, once for each change.
+//! Reports of the shared tier's state, to observers and to the log, once for each change.
+//!
+//! One thread reports at a time, and holds no lock meanwhile. Another thread that finds a change only queues
+//! it, so that reports keep their order.
 
 use std::{
     collections::VecDeque,
@@ -18,7 +21,7 @@ use crate::{
     },
 };
 
-/// What was last said of the shared tier.
+/// The last known state of the shared tier, and the changes that are not reported yet.
 #[derive(Debug)]
 pub(crate) struct Standing {
     observers: SharedObservers,
@@ -29,7 +32,7 @@ pub(crate) struct Standing {
 struct Noted {
     last: (TierState, Option<TierCause>),
     unsaid: VecDeque<News>,
-    /// A thread says what is unsaid.
+    /// A thread is reporting the changes in `unsaid`.
     is_saying: bool,
 }
 
@@ -46,10 +49,10 @@ impl Standing {
         Self { observers, noted: Mutex::new(noted) }
     }
 
-    /// Looks how the tier is, and says so if that is something new.
+    /// Reads the state of the tier, and reports it if it has changed.
     pub(crate) fn look(&self, shared: &Shared) {
         {
-            // Looked under the lock, so that of two changes the later one is said last.
+            // The state is read under the lock, so that of two changes the later one is reported last.
             let mut noted = self.noted();
             let TierHealth { state, cause, .. } = shared.tier.health();
             if noted.last == (state, cause.clone()) {
@@ -62,7 +65,7 @@ impl Standing {
                 return;
             }
         }
-        // Under no lock: a subscriber and an observer may use the cache, and cause the next change.
+        // No lock is held here: a subscriber and an observer may use the cache, and cause the next change.
         let mut saying = Saying { standing: self, is_over: false };
         while let Some(News { state, cause, was_well }) = saying.next() {
             write(&shared.namespace, state, cause.as_ref(), was_well);
@@ -77,15 +80,17 @@ impl Standing {
     }
 }
 
-/// The thread that says what is unsaid.
+/// The thread that is reporting.
 struct Saying<'a> {
     standing: &'a Standing,
-    /// All is said.
+    /// All changes are reported.
     is_over: bool,
 }
 
 impl Saying<'_> {
-    /// What is to be said next. If there is nothing, the next change is said by the thread that finds it.
+    /// Returns the next change to report.
+    ///
+    /// If there is none, the thread that finds the next change reports it.
     fn next(&mut self) -> Option<News> {
         let mut noted = self.standing.noted();
         let next = noted.unsaid.pop_front();
@@ -95,7 +100,7 @@ impl Saying<'_> {
     }
 }
 
-/// If a subscriber panics, the thread that finds the next change says what is left as well.
+/// Ends the reporting. If a subscriber panics, the thread that finds the next change also reports the rest.
 impl Drop for Saying<'_> {
     fn drop(&mut self) {
         if !self.is_over {
@@ -104,7 +109,7 @@ impl Drop for Saying<'_> {
     }
 }
 
-/// One line, which names neither an address nor a user.
+/// Writes one line, without an address or the name of a user.
 #[cfg(feature = "tracing")]
 fn write(namespace: &str, state: TierState, cause: Option<&TierCause>, _: bool) {
     let name = state.name();
@@ -117,7 +122,9 @@ fn write(namespace: &str, state: TierState, cause: Option<&TierCause>, _: bool) 
     }
 }
 
-/// One line, which names neither an address nor a user. That it works is said only after it did not.
+/// Writes one line, without an address or the name of a user.
+///
+/// A tier that works is reported only after a failure.
 #[cfg(not(feature = "tracing"))]
 fn write(namespace: &str, state: TierState, cause: Option<&TierCause>, was_well: bool) {
     let name = state.name();

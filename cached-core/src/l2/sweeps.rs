@@ -1,4 +1,6 @@
-//! Removing from the shared tier what matches a pattern, which has it look at all of its keys.
+//! Deletion by pattern from the shared tier, for which the tier scans all of its keys.
+//!
+//! Such a sweep is expensive, so calls with equal patterns share it where that is correct.
 
 use std::{collections::HashMap, pin::pin, sync::PoisonError};
 
@@ -12,38 +14,42 @@ use crate::{
     tier::Tier,
 };
 
-/// The sweeps under way: of equal patterns one at a time.
+/// Sweeps in progress: one at a time for equal patterns.
 ///
-/// A sweep under way does not do for a call that comes later, as it may have passed a key by already. All calls that come
-/// meanwhile share the next one.
+/// A sweep in progress does not serve a call that begins later, because it may have passed a key already. All
+/// calls that begin meanwhile share the next sweep.
 #[derive(Debug, Default)]
 pub(crate) struct Sweeps {
     patterns: Mutex<HashMap<String, Pattern>>,
-    /// Some sweep has ended.
+    /// Notified when any sweep ends.
     ended: Notify,
 }
 
-/// The sweeps of one pattern.
+/// Sweeps of one pattern.
 #[derive(Debug, Default)]
 struct Pattern {
-    /// Calls that sweep, or wait for one that does.
+    /// Number of calls that sweep, or wait for a sweep.
     calls: usize,
-    /// When the one under way has last shown that it goes on. One that is silent is on a runtime that stands still.
+    /// Time of the last check-in of the sweep in progress.
+    ///
+    /// A sweep that does not check in is on a blocked runtime.
     sign: Option<Instant>,
-    /// How many have begun.
+    /// Number of sweeps that have begun.
     begun: u64,
-    /// The last one that went through all.
+    /// Number of the last sweep that completed.
     done: u64,
-    /// The last one that did not, and why.
+    /// Number of the last sweep that failed, and its error.
     failed: Option<(u64, TierError)>,
 }
 
 impl Sweeps {
-    /// Ends when a sweep has gone through all of the tier's keys that began after this was called.
+    /// Removes every key that matches `pattern`.
+    ///
+    /// Returns when a sweep has completed that began after this call, or has failed.
     pub(crate) async fn sweep(&self, tier: &impl Tier, pattern: &str) -> Result<(), TierError> {
         let call = Call::begin(self, pattern);
         loop {
-            // It hears of what ends from now on, also before it waits.
+            // `ended` receives every end from here on, even before it is polled.
             let ended = self.ended.notified();
             match call.next() {
                 Next::Over(outcome) => return outcome,
@@ -68,17 +74,17 @@ impl Sweeps {
     }
 }
 
-/// A call, and the number of the first sweep that does for it.
+/// A call, with the number of the first sweep that serves it.
 struct Call<'a> {
     sweeps: &'a Sweeps,
     pattern: &'a str,
     wanted: u64,
 }
 
-/// What a call does.
+/// Next step of a call.
 enum Next<'a> {
     Sweep(Turn<'a>),
-    /// For the one that goes on.
+    /// Wait for the sweep in progress.
     Wait,
     Over(Result<(), TierError>),
 }
@@ -120,7 +126,9 @@ impl Drop for Call<'_> {
     }
 }
 
-/// The one sweep of a pattern. If it is dropped before its end, or gives no sign any more, another call begins one.
+/// The only sweep of a pattern.
+///
+/// If it is dropped before its end, or does not check in any more, another call begins a new one.
 struct Turn<'a> {
     sweeps: &'a Sweeps,
     pattern: String,

@@ -17,7 +17,7 @@ impl<'a> Tags<'a> {
         Self { shared, keys }
     }
 
-    /// One tag.
+    /// Adds a tag, unless it was added before.
     pub fn tag(&mut self, parts: &impl Parts) -> Result<(), Error> {
         let tag = NameWriter::text(&*self.shared.hasher, |writer| parts.write(writer))?;
         let key = self.shared.tag_key(&tag);

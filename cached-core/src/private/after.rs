@@ -1,8 +1,12 @@
-//! What `#[invalidates]` does after the body that it stands on.
+//! Invalidations of `#[invalidates]`, which follow the body of the function.
 //!
-//! Keys are made of the arguments before the body runs, because it may consume them. Afterwards there are three ends: it
-//! wrote, and all is invalidated before anybody is told; it did not, and nothing is; or nobody knows, because it panicked
-//! or its caller went away, and then all is invalidated without anybody waiting for it.
+//! Keys are made from the arguments before the body runs, because the body may consume them. The call then
+//! ends in one of three ways:
+//!
+//! * The body wrote: everything is invalidated before the function returns.
+//! * The body did not write: nothing is invalidated.
+//! * The body panicked, or the call was dropped. The body may have written, so everything is invalidated in
+//!   the background.
 
 use std::{
     future::{Future, IntoFuture},
@@ -16,17 +20,19 @@ use crate::{
     key::Parts,
 };
 
-/// What is to be invalidated. When it is dropped, nobody knows whether the body wrote.
+/// Invalidations of one call, collected before its body runs.
+///
+/// A drop means that the body may have written: the invalidations then run in the background.
 #[derive(Default)]
 pub struct After(Option<Invalidation>);
 
-/// By value, so that no trait of the user's has a method that comes before one of these.
+/// Methods that take `self` by value, so that no method of a user's trait takes precedence.
 impl After {
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// An entry. If its key cannot be made, nothing was ever cached under it, and there is nothing to do.
+    /// Adds an entry. If its key cannot be made, nothing was ever cached under it, and nothing is to be done.
     pub fn entry(mut self, invalidation: Invalidation) -> Self {
         self.0 = Some(match self.0.take() {
             Some(others) => others.and(invalidation),
@@ -47,13 +53,13 @@ impl After {
         self.entry(cache.clear())
     }
 
-    /// The body wrote.
+    /// Ends a call after a body that wrote.
     fn settle<V, R>(mut self, value: V, join: fn(V) -> R) -> Settle<V, R> {
         let work = self.0.take().map(IntoFuture::into_future);
         Settle { value: Some(value), join, work }
     }
 
-    /// It did not.
+    /// Ends a call after a body that did not write.
     fn forget(mut self) {
         self.0 = None;
     }
@@ -67,10 +73,10 @@ impl Drop for After {
     }
 }
 
-/// What the body returned, with what is to be done about it. Only of a `Result` can it be seen whether it wrote.
+/// Return value of the body, with its invalidations. Only a `Result` shows whether the body wrote.
 pub struct Outcome<R>(pub R, pub After);
 
-/// Anything but a `Result`.
+/// Settles any return type but `Result`: the body counts as one that wrote.
 pub trait Always<R> {
     fn __cached_settle(self) -> Result<Settle<R, R>, R>;
 }
@@ -83,7 +89,7 @@ impl<R> Always<R> for Outcome<R> {
 }
 
 impl<T, E> Outcome<Result<T, E>> {
-    /// An error is not there any more while somebody waits, so it need not be `Send`.
+    /// Settles a `Result`. An error is returned before the first wait, so it need not be `Send`.
     pub fn __cached_settle(self) -> Result<Settle<T, Result<T, E>>, Result<T, E>> {
         let Self(out, after) = self;
         match out {
@@ -96,8 +102,10 @@ impl<T, E> Outcome<Result<T, E>> {
     }
 }
 
-/// Waits for the invalidation, and then returns what the body did. Trouble is the cache's business, which counts it and
-/// tries again. An invalidation that has begun goes on when this is dropped.
+/// Future that waits for the invalidations, and then returns the result of the body.
+///
+/// Failures are left to the cache, which counts them and tries again. An invalidation that has begun
+/// continues when this future is dropped.
 pub struct Settle<V, R> {
     value: Option<V>,
     join: fn(V) -> R,
@@ -116,12 +124,12 @@ impl<V, R> Future for Settle<V, R> {
             let _ = ready!(Pin::new(invalidating).poll(cx));
             *work = None;
         }
-        // Whoever asks again after the end waits for ever.
+        // A poll after the end stays pending for ever.
         value.take().map_or(Poll::Pending, |value| Poll::Ready(join(value)))
     }
 }
 
-/// What names an entry in `#[invalidates(..)]`.
+/// Expression that names an entry in `#[invalidates(..)]`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say which entry is outdated",
     label = "this is neither a cached function nor the handle of a cached method",
@@ -153,7 +161,7 @@ impl<R, F: FnOnce() -> R> Outdated for SyncCall<R, F> {
     }
 }
 
-/// The invalidation of an entry.
+/// Returns the invalidation of an entry.
 pub fn invalidation(outdated: impl Outdated) -> Invalidation {
     outdated.__cached_invalidation()
 }

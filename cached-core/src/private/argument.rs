@@ -1,4 +1,4 @@
-//! Arguments in generated code: as parts of a key, and on their way into a load.
+//! Arguments in generated code, as parts of a key and as arguments of a load.
 
 use std::{borrow::Borrow, marker::PhantomData};
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::key::{Digest, Part};
 
-/// An argument that goes into the key.
+/// Argument that is part of a key, a tag or a pattern.
 pub struct KeyArg<'a, T: ?Sized>(pub &'a T);
 
 impl<'a, T: Serialize + ?Sized> KeyArg<'a, T> {
@@ -21,7 +21,7 @@ impl<'a, T: Serialize + ?Sized> KeyArg<'a, T> {
     }
 }
 
-/// Catches what is not `Serialize`, for the sake of the message.
+/// Matches types that are not `Serialize`, only to reject them with a message.
 pub trait RefuseKey<T: ?Sized>: Sized {
     fn __cached_part(self)
     where
@@ -38,11 +38,13 @@ pub trait RefuseKey<T: ?Sized>: Sized {
 
 impl<T: ?Sized> RefuseKey<T> for KeyArg<'_, T> {}
 
-/// Stands for keys in a message.
+/// Stands for keys in a compiler message.
 pub enum Key {}
 
-/// Implemented for nothing: it carries the message. The type is its parameter, not its `Self`, because the compiler
-/// would advise to bound a type parameter by it.
+/// Carries the compiler's message, and is implemented for nothing.
+///
+/// The rejected type is a parameter and not `Self`. Otherwise the compiler would advise to bound a type
+/// parameter by this trait.
 #[diagnostic::on_unimplemented(
     message = "`{T}` cannot be part of a cache key",
     label = "this is part of the key, and `{T}` is not `serde::Serialize`",
@@ -51,7 +53,7 @@ pub enum Key {}
 )]
 pub trait MadeOf<T: ?Sized> {}
 
-/// As [`RefuseKey`], for tags and patterns.
+/// Counterpart of [`RefuseKey`] for tags and patterns.
 pub trait RefuseTag<T: ?Sized>: Sized {
     fn __cached_part(self)
     where
@@ -68,10 +70,10 @@ pub trait RefuseTag<T: ?Sized>: Sized {
 
 impl<T: ?Sized> RefuseTag<T> for KeyArg<'_, T> {}
 
-/// Stands for tags and patterns in a message.
+/// Stands for tags and patterns in a compiler message.
 pub enum TagPart {}
 
-/// Implemented for nothing: it carries the message.
+/// Carries the compiler's message, and is implemented for nothing.
 #[diagnostic::on_unimplemented(
     message = "`{T}` cannot be part of a tag or a prefix",
     label = "this names a `{T}`, which is not `serde::Serialize`",
@@ -80,10 +82,10 @@ pub enum TagPart {}
 )]
 pub trait SpelledBy<T: ?Sized> {}
 
-/// A borrowed argument, before it is known whether it can be copied into a task.
+/// Borrowed argument. Its type decides whether it can be copied into a task.
 pub struct Arg<T>(pub T);
 
-/// A borrowed option of an argument.
+/// Optional borrowed argument. Its type decides whether it can be copied into a task.
 pub struct OptionArg<T>(pub Option<T>);
 
 impl<T> Arg<&T>
@@ -104,7 +106,7 @@ where
     }
 }
 
-/// What cannot be copied is lent.
+/// Lends an argument that cannot be copied to the load.
 pub trait LendArg<T> {
     fn __cached_hold(self) -> Lent<T>;
 }
@@ -121,7 +123,7 @@ impl<'a, T: ?Sized> LendArg<Option<&'a T>> for OptionArg<&'a T> {
     }
 }
 
-/// What cannot be copied is refused: `detach = true`.
+/// Rejects an argument that cannot be copied, where the load must have a task of its own.
 pub trait RefuseArg<'a, T: ?Sized, L>: LendArg<L> + Sized {
     fn __cached_hold(self) -> Lent<L>
     where
@@ -134,10 +136,10 @@ pub trait RefuseArg<'a, T: ?Sized, L>: LendArg<L> + Sized {
 impl<'a, T: ?Sized> RefuseArg<'a, T, &'a T> for Arg<&'a T> {}
 impl<'a, T: ?Sized> RefuseArg<'a, T, Option<&'a T>> for OptionArg<&'a T> {}
 
-/// Stands for tasks in a message.
+/// Stands for tasks in a compiler message.
 pub enum Task {}
 
-/// Implemented for nothing: it carries the message.
+/// Carries the compiler's message, and is implemented for nothing.
 #[diagnostic::on_unimplemented(
     message = "the load cannot run in a task of its own, because it borrows `{T}`",
     label = "there can be no copy of this argument: `{T}` is not `Clone + Send + Sync + 'static`",
@@ -145,14 +147,14 @@ pub enum Task {}
 )]
 pub trait Carries<T: ?Sized> {}
 
-/// A copy of an argument.
+/// Copy of an argument.
 #[derive(Clone)]
 pub struct Held<T>(pub(super) T);
 
-/// The caller's own argument.
+/// Argument that is borrowed from the caller.
 pub struct Lent<T>(T);
 
-/// What stands for an argument `&T` in a load.
+/// Holder of an argument `&T` in a load.
 pub trait Hold<T: ?Sized> {
     fn lend(&self) -> &T;
 }
@@ -169,7 +171,7 @@ impl<T: ?Sized> Hold<T> for Lent<&T> {
     }
 }
 
-/// What stands for an argument `Option<&T>` in a load.
+/// Holder of an argument `Option<&T>` in a load.
 pub trait HoldOption<T: ?Sized> {
     fn lend(&self) -> Option<&T>;
 }
@@ -186,13 +188,13 @@ impl<T: ?Sized> HoldOption<T> for Lent<Option<&T>> {
     }
 }
 
-/// The load holds a copy.
+/// Mark of a holder that owns a copy.
 pub enum Owned {}
 
-/// The load borrows from its caller.
+/// Mark of a holder that borrows from the caller.
 pub enum Borrowed {}
 
-/// Which of the two.
+/// Holder with a mark, which is `Owned` or `Borrowed`.
 pub trait Marked {
     type Mark;
 }

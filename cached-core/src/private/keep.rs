@@ -1,20 +1,20 @@
-//! Arguments that are kept, so that a value can be loaded again when nobody asks: `keep_warm`.
+//! Arguments that `keep_warm` keeps, to load a value again without a call.
 
 use super::argument::Held;
 use crate::cache::{Cache, WeakCache};
 
-/// An argument, before it is known how it is kept.
+/// Argument of a function with `keep_warm`. Its type decides how the argument is kept.
 pub struct KeepArg<T>(pub T);
 
-/// A kept argument, which is handed out again for each load.
+/// Kept argument, which provides the argument of each load.
 pub trait Again {
     type Argument;
 
-    /// `None` if it is gone.
+    /// Returns the argument for a load; `None` if it is gone.
     fn again(&self) -> Option<Self::Argument>;
 }
 
-/// One that is copied.
+/// Kept argument that is cloned for each load.
 pub struct Copied<T>(T);
 
 impl<T: Clone> Again for Copied<T> {
@@ -25,7 +25,7 @@ impl<T: Clone> Again for Copied<T> {
     }
 }
 
-/// A cache is not kept alive by what it keeps warm.
+/// Cache argument that is kept weakly: the keys that a cache keeps warm do not keep it alive.
 pub struct Unowned(WeakCache);
 
 impl Again for Unowned {
@@ -36,7 +36,7 @@ impl Again for Unowned {
     }
 }
 
-/// The same, of one that the function borrows.
+/// Counterpart of `Unowned` for a cache that the function borrows.
 pub struct UnownedHeld(WeakCache);
 
 impl Again for UnownedHeld {
@@ -59,7 +59,7 @@ impl KeepArg<Held<Cache>> {
     }
 }
 
-/// Can it be copied?
+/// Keeps an argument that can be cloned.
 pub trait KeepCopy<T> {
     fn __cached_keep(self) -> Copied<T>;
 }
@@ -76,7 +76,8 @@ impl<T: Clone + Send + Sync + 'static> KeepCopy<Held<T>> for KeepArg<Held<T>> {
     }
 }
 
-/// What cannot be copied is refused. It stands behind one reference more, so that it is found last.
+/// Rejects an argument that cannot be cloned. It is implemented behind one more reference, so that method
+/// resolution tries it last.
 pub trait RefuseKeep<T, U> {
     fn __cached_keep(self) -> Never<U>
     where
@@ -101,7 +102,7 @@ impl<T> RefuseKeep<T, Held<T>> for &KeepArg<Held<T>> {
     }
 }
 
-/// Of what is refused.
+/// Kept form of a rejected argument, which never exists at run time.
 pub struct Never<T>(std::marker::PhantomData<fn() -> T>);
 
 impl<T> Again for Never<T> {
@@ -112,10 +113,10 @@ impl<T> Again for Never<T> {
     }
 }
 
-/// Stands for `keep_warm` in a message.
+/// Stands for `keep_warm` in a compiler message.
 pub enum Keeper {}
 
-/// Implemented for nothing: it carries the message.
+/// Carries the compiler's message, and is implemented for nothing.
 #[diagnostic::on_unimplemented(
     message = "`keep_warm` cannot keep a `{T}`",
     label = "there can be no copies of this argument: `{T}` is not `Clone + Send + Sync + 'static`",

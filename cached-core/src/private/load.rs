@@ -1,31 +1,34 @@
-//! Where a body runs: in a task of its own if its type allows it, in its caller otherwise.
+//! Place in which a body runs: a task of its own if its type allows that, its caller otherwise.
 //!
-//! Whether a future is `Send` is asked in a function whose signature has no `impl Future`. A function that calls itself,
-//! directly or not, contains its own future, and the answer would depend on itself where that future is defined.
+//! The check whether a future is `Send` is in a function without `impl Future` in its signature. A cached
+//! function that calls itself, directly or not, contains its own future. If the check were where that future
+//! is defined, its answer would depend on itself.
 
 use std::{future::Future, pin::Pin};
 
 use super::argument::AllOwned;
 use crate::call::load::{Load, Spawn};
 
-/// A load in a task of its own.
+/// Load in a task of its own.
 pub struct Detached<R>(Boxed<R>, Spawn<R>);
 
 type Boxed<R> = Pin<Box<dyn Future<Output = R> + Send>>;
 
 impl<R> Detached<R> {
-    /// Where there could be another load.
+    /// Returns the load where the alternative runs in the caller, with the future `F`.
     pub fn load<F>(self) -> Load<R, F> {
         Load::Detached(self.0, self.1)
     }
 
-    /// Where there is no other.
+    /// Returns the load where there is no alternative.
     pub fn only(self) -> Load<R, Boxed<R>> {
         self.load()
     }
 }
 
-/// `detach = true`: there must be no reason why not.
+/// Creates a load in a task of its own.
+///
+/// With `detach = true`, the bounds make the compiler report a future that cannot run in a task.
 pub fn detached<F>(future: F) -> Detached<F::Output>
 where
     F: Future<Output: Send + 'static> + Send + 'static,
@@ -33,12 +36,12 @@ where
     Detached(Box::pin(future), |runtime, lander, future| runtime.spawn(lander.land(future)))
 }
 
-/// Stands for what a body returns, where only its type is needed.
+/// Stands for the return value of a body where only its type is needed, in code that never runs.
 pub fn edge<R>() -> R {
     unreachable!("it is not called")
 }
 
-/// Arguments, and what makes a load of them, with the marks of its holders.
+/// Arguments, and the closure that makes a load from them, with the marks of their holders.
 pub struct Place<A, C>(A, C);
 
 pub fn place<A, C, F, M>(arguments: A, make: C) -> Place<A, C>
@@ -60,7 +63,7 @@ where
     }
 }
 
-/// The other case: the arguments are still needed.
+/// Returns the arguments if there can be no task: the load in the caller still needs them.
 pub trait Inline<R, A> {
     fn __cached_place(self) -> Result<Detached<R>, A>;
 }

@@ -1,11 +1,15 @@
-//! Decisions by type in generated code.
+//! Decisions by type in generated code, made by method resolution.
 //!
-//! The attribute sees tokens: to it, an alias of `Result` is any type. So it asks the compiler, by calling a method
-//! that exists twice: as an inherent method for the special type, which is preferred, and as a trait's for every
-//! other. Where there are more than two answers, it calls the method on a reference: then what takes `&Probe` is
-//! preferred, before what takes `&&Probe`, and that before what takes `Probe`. Their names begin with `__cached_`,
-//! because a trait of the user's may have methods for every type. A method that exists in order to be refused has a
-//! bound that nothing meets, with the message.
+//! The attribute sees tokens only: to it, an alias of `Result` is any type. So the generated code calls a
+//! method that exists twice. The special type has it as an inherent method, which the compiler prefers. All
+//! other types have it from a trait.
+//!
+//! Where there are more than two cases, the method is called on a reference. The compiler then prefers a
+//! method that takes `&Probe` to one that takes `&&Probe`, and that to one that takes `Probe`.
+//!
+//! Method names begin with `__cached_`, because a user's trait may have methods for every type. A method that
+//! exists only to be rejected has a bound that nothing satisfies, and the bound carries the compiler's
+//! message.
 
 use std::{convert::Infallible, error::Error, marker::PhantomData, ops::Deref, sync::Arc};
 
@@ -20,7 +24,7 @@ use crate::{
     },
 };
 
-/// Stands for a type.
+/// Stands for a type in method resolution.
 pub struct Probe<T>(PhantomData<fn() -> T>);
 
 impl<T> Probe<T> {
@@ -30,7 +34,7 @@ impl<T> Probe<T> {
     }
 }
 
-/// A method that takes a probe by value can be called on a reference.
+/// Makes a probe `Copy`, so that a method that takes it by value can be called on a reference.
 impl<T> Clone for Probe<T> {
     fn clone(&self) -> Self {
         *self
@@ -39,17 +43,17 @@ impl<T> Clone for Probe<T> {
 
 impl<T> Copy for Probe<T> {}
 
-/// The type of the values.
+/// Returns a probe of the type of the values.
 pub fn value_of<V, E, R>(_: &TypedPolicy<V, E, R>) -> Probe<V> {
     Probe::new()
 }
 
-/// The type of the errors.
+/// Returns a probe of the type of the errors.
 pub fn error_of<V, E, R>(_: &TypedPolicy<V, E, R>) -> Probe<E> {
     Probe::new()
 }
 
-/// Is it a `Result`?
+/// Return types that are no `Result`: all of the return value is cached.
 pub trait PlainKind<R> {
     fn __cached_kind(self) -> TypedPolicy<R, Infallible, R>;
 }
@@ -68,7 +72,7 @@ impl<T, E> Probe<Result<T, E>> {
     pub fn __cached_needs_error(self) {}
 }
 
-/// Is it an `Option`?
+/// Value types that are no `Option`: no value is empty.
 pub trait NeverEmpty<T> {
     fn __cached_empty(self) -> Option<fn(&T) -> bool>;
 }
@@ -87,7 +91,7 @@ impl<T> Probe<Option<T>> {
     pub fn __cached_needs_option(self) {}
 }
 
-/// `cache_none` on a function that returns no `Option`.
+/// Rejects `cache_none` on a function that returns no `Option`.
 pub trait NoOption<T>: Sized {
     fn __cached_needs_option(self)
     where
@@ -98,7 +102,7 @@ pub trait NoOption<T>: Sized {
 
 impl<T> NoOption<T> for Probe<T> {}
 
-/// Implemented for nothing: it carries the message.
+/// Carries the compiler's message, and is implemented for nothing.
 #[diagnostic::on_unimplemented(
     message = "`cache_none` is about functions that return an `Option`",
     label = "this function never returns `None`",
@@ -106,7 +110,7 @@ impl<T> NoOption<T> for Probe<T> {}
 )]
 pub trait IsOption {}
 
-/// `cache_err` on a function that returns no `Result`.
+/// Rejects `cache_err` on a function that returns no `Result`.
 pub trait NoError<T>: Sized {
     fn __cached_needs_error(self)
     where
@@ -117,14 +121,14 @@ pub trait NoError<T>: Sized {
 
 impl<T> NoError<T> for Probe<T> {}
 
-/// Implemented for nothing: it carries the message.
+/// Carries the compiler's message, and is implemented for nothing.
 #[diagnostic::on_unimplemented(
     message = "`cache_err` is about functions that return a `Result`",
     label = "this function returns no error: leave `cache_err` out"
 )]
 pub trait IsResult {}
 
-/// Can the followers get a copy of the error?
+/// Errors that are not `Clone + Send + Sync + 'static`, of which followers cannot get a copy.
 pub trait Unshared<E> {
     fn __cached_sharing(self) -> Option<Sharing<E>>;
 }
@@ -143,14 +147,14 @@ impl<E: Clone + Send + Sync + 'static> Probe<E> {
     pub fn __cached_keeps_error(&self) {}
 }
 
-/// Can it be turned into text, and made of text? Called on a reference.
+/// Errors that can be turned into text and made from text. Called on a reference.
 impl<E: Error + From<SharedLoadError> + 'static> Probe<E> {
     pub fn __cached_words(&self) -> Option<Words<E>> {
         Some(Words::read_by(|error| SharedLoadError::new(error)))
     }
 }
 
-/// A `String` is its own text.
+/// Errors that are a `String`, which is its own text.
 pub trait WordsOfText {
     fn __cached_words(&self) -> Option<Words<String>>;
 }
@@ -161,7 +165,7 @@ impl WordsOfText for Probe<String> {
     }
 }
 
-/// `anyhow::Error` and its like have the text of what they dereference to.
+/// Errors such as `anyhow::Error`, which have the text of the error that they dereference to.
 pub trait WordsOfTarget<E> {
     fn __cached_words(&self) -> Option<Words<E>>;
 }
@@ -172,7 +176,7 @@ impl<E: Deref<Target: AnyError> + From<SharedLoadError>> WordsOfTarget<E> for &P
     }
 }
 
-/// Errors whose type is erased.
+/// Errors behind a trait object.
 pub trait AnyError {
     fn as_error(&self) -> &(dyn Error + 'static);
 }
@@ -195,7 +199,7 @@ impl AnyError for dyn Error + Send + Sync {
     }
 }
 
-/// All other types.
+/// Errors of all other types, which have no text to share.
 pub trait NoWords<E> {
     fn __cached_words(self) -> Option<Words<E>>;
 }
@@ -206,7 +210,7 @@ impl<E> NoWords<E> for Probe<E> {
     }
 }
 
-/// `cache_err` on an error that is kept as text. Called on a reference.
+/// Accepts `cache_err` on an error that is kept as text. Called on a reference.
 pub trait KeepsWords {
     fn __cached_keeps_error(&self);
 }
@@ -215,7 +219,7 @@ impl<E: Error + From<SharedLoadError> + 'static> KeepsWords for Probe<E> {
     fn __cached_keeps_error(&self) {}
 }
 
-/// The same of `anyhow::Error` and its like.
+/// Accepts `cache_err` on an error such as `anyhow::Error`.
 pub trait KeepsTarget {
     fn __cached_keeps_error(&self);
 }
@@ -224,7 +228,7 @@ impl<E: Deref<Target: AnyError> + From<SharedLoadError>> KeepsTarget for &Probe<
     fn __cached_keeps_error(&self) {}
 }
 
-/// `cache_err` on an error that cannot be kept.
+/// Rejects `cache_err` on an error that cannot be kept.
 pub trait UnsharedError<E>: Sized {
     fn __cached_keeps_error(self)
     where
@@ -235,7 +239,7 @@ pub trait UnsharedError<E>: Sized {
 
 impl<E> UnsharedError<E> for Probe<E> {}
 
-/// `share_err` on a function that returns no `Result`.
+/// Rejects `share_err` on a function that returns no `Result`.
 pub trait NoErrorToShare<T>: Sized {
     fn __cached_has_error(self)
     where
@@ -250,14 +254,14 @@ impl<T, E> Probe<Result<T, E>> {
     pub fn __cached_has_error(self) {}
 }
 
-/// Implemented for nothing: it carries the message.
+/// Carries the compiler's message, and is implemented for nothing.
 #[diagnostic::on_unimplemented(
     message = "`share_err` is about functions that return a `Result`",
     label = "this function returns no error: leave `share_err` out"
 )]
 pub trait MayShareError {}
 
-/// `load_timeout` on a function that returns no `Result`.
+/// Rejects `load_timeout` on a function that returns no `Result`.
 pub trait SureValue<T>: Sized {
     fn __cached_may_fail(self)
     where
@@ -272,7 +276,7 @@ impl<T, E> Probe<Result<T, E>> {
     pub fn __cached_may_fail(self) {}
 }
 
-/// Implemented for nothing: it carries the message.
+/// Carries the compiler's message, and is implemented for nothing.
 #[diagnostic::on_unimplemented(
     message = "`load_timeout` is about functions that return a `Result`",
     label = "this function has no error for a load that took too long",
@@ -280,7 +284,7 @@ impl<T, E> Probe<Result<T, E>> {
 )]
 pub trait MayFail {}
 
-/// `load_timeout` on a function whose error does not know it.
+/// Rejects `load_timeout` on a function with an error that cannot be made from `LoadTimeout`.
 pub trait RefuseTimeout<E>: Sized {
     fn __cached_too_late(self) -> fn(LoadTimeout) -> E
     where
@@ -298,10 +302,10 @@ impl<E: From<LoadTimeout>> Probe<E> {
     }
 }
 
-/// Stands for what a load ends in that took too long.
+/// Stands for load timeouts in a compiler message.
 pub enum Timeouts {}
 
-/// Implemented for nothing: it carries the message.
+/// Carries the compiler's message, and is implemented for nothing.
 #[diagnostic::on_unimplemented(
     message = "`{E}` cannot say that a load took too long",
     label = "the error does not implement `From<cached_aside::LoadTimeout>`",
@@ -310,7 +314,7 @@ pub enum Timeouts {}
 )]
 pub trait BecomeError<E> {}
 
-/// Can the heap that a local value holds be estimated?
+/// Local values that are not `Serialize`: their memory on the heap cannot be estimated and counts as 0.
 pub trait AnyHeap<T> {
     fn __cached_heap(self) -> fn(&T) -> usize;
 }
@@ -327,7 +331,7 @@ impl<T: Serialize> Probe<T> {
     }
 }
 
-/// Can the value be read out of a slot? Where it cannot, [`RefuseValue`] says so.
+/// Values that cannot be read from a slot, which [`RefuseValue`] rejects with a message.
 pub trait NeverHit<R>: Sized {
     fn __cached_hit(self, _: &dyn ErasedValue) -> Option<R> {
         None
@@ -345,7 +349,7 @@ where
         self.restore_value(slot)
     }
 
-    /// The end of a chain of policies.
+    /// Ends a chain of policies.
     pub fn __cached_boxed(self) -> Arc<dyn ValuePolicy<R>>
     where
         E: 'static,
@@ -355,7 +359,7 @@ where
     }
 }
 
-/// Catches values that cannot be kept.
+/// Rejects values that cannot be cached.
 pub trait RefuseValue<V, R>: Sized {
     fn __cached_boxed(self) -> Arc<dyn ValuePolicy<R>>
     where
@@ -373,7 +377,7 @@ impl<V: Serialize + DeserializeOwned, E, R> TypedPolicy<V, E, R> {
     }
 }
 
-/// Catches values that cannot be written or read.
+/// Rejects values that cannot be written to a shared tier, or read from it.
 pub trait RefuseShared<V>: Sized {
     fn __cached_shared(self) -> Self
     where
@@ -385,14 +389,16 @@ pub trait RefuseShared<V>: Sized {
 
 impl<V, E, R> RefuseShared<V> for TypedPolicy<V, E, R> {}
 
-/// Stands for the in-process tier in a message.
+/// Stands for the in-process tier in a compiler message.
 pub enum Memory {}
 
-/// Stands for the shared tier in a message.
+/// Stands for the shared tier in a compiler message.
 pub enum SharedTier {}
 
-/// Implemented for nothing: it carries the message. The type is its parameter, not its `Self`, because the compiler
-/// would advise to bound a type parameter by it.
+/// Carries the compiler's message, and is implemented for nothing.
+///
+/// The rejected type is a parameter and not `Self`. Otherwise the compiler would advise to bound a type
+/// parameter by this trait.
 #[diagnostic::on_unimplemented(
     message = "`{V}` cannot be cached",
     label = "this value is not `Clone + Send + Sync + 'static`",
@@ -401,7 +407,7 @@ pub enum SharedTier {}
 )]
 pub trait Keeps<V> {}
 
-/// Implemented for nothing: it carries the message.
+/// Carries the compiler's message, and is implemented for nothing.
 #[diagnostic::on_unimplemented(
     message = "`{V}` cannot go to a shared tier",
     label = "this value is not `serde::Serialize + serde::de::DeserializeOwned`",
@@ -411,7 +417,7 @@ pub trait Keeps<V> {}
 )]
 pub trait Stores<V> {}
 
-/// Implemented for nothing: it carries the message.
+/// Carries the compiler's message, and is implemented for nothing.
 #[diagnostic::on_unimplemented(
     message = "`cache_err` keeps errors, and `{E}` cannot be kept",
     label = "the error is not `Clone + Send + Sync + 'static`, nor `Error + From<cached_aside::SharedLoadError>`",
@@ -420,5 +426,5 @@ pub trait Stores<V> {}
 )]
 pub trait KeepsError<E> {}
 
-/// Stands where an option names an argument that is not there.
+/// Appears in the compiler's message if a policy names an argument, which does not exist there.
 pub struct NoArgumentsHere;

@@ -1,19 +1,23 @@
-//! What tells apart functions, and instances of functions, that have the same prefix and the same arguments.
+//! Parts of a key that separate functions, and instances of functions, with the same prefix and the same
+//! arguments.
 //!
-//! Two names of types say where code stands: that of a closure in it, which has the types of the instance in it
-//! (`<app::Repo<u32> as app::Load<u8>>::load::{{closure}}`), and that of an item in it, which has none.
+//! Two type names locate code. The type name of a closure in the code contains the types of the instance
+//! (`<app::Repo<u32> as app::Load<u8>>::load::{{closure}}`). The type name of an item in the code contains
+//! none.
 
 use std::any::type_name;
 
 use crate::key::{Scope, ScopeValue};
 
-/// The name of a closure's type.
+/// Returns the name of the type of a value, such as a closure.
 pub fn name_of<T>(_: &T) -> &'static str {
     type_name::<T>()
 }
 
-/// A free function without a prefix. Its path alone names it, unless it stands inside of another function: there the
-/// type of the companions says in which one, and blocks of that one are told apart by the place.
+/// Returns the scope of a free function without a prefix; `None` if its path alone identifies it.
+///
+/// Inside another function, the path is not enough. The type name of the companions then identifies the outer
+/// function, and `place` separates the blocks of that function.
 #[inline]
 pub fn free_scope(
     path: &str,
@@ -23,15 +27,17 @@ pub fn free_scope(
     (path != companions).then_some((Scope(companions), ScopeValue(place)))
 }
 
-/// A method under a prefix. It may stand in a trait or in a generic `impl`, and then it has instances.
+/// Returns the scope of a method with a prefix; `None` if the method has only one instance.
+///
+/// In a trait or in a generic `impl`, a method may have several instances.
 #[inline]
 pub fn method_scope(closure: &'static str, item: &str) -> Option<Scope> {
     (!is_one(closure, item)).then_some(Scope(closure))
 }
 
-/// Whether all instances have one name.
+/// Returns whether all instances have the same name.
 fn is_one(closure: &str, item: &str) -> bool {
-    // Both end in what they are, after the path to it.
+    // The last segment is the closure or the item itself; the segments before it are the path to it.
     let path = |name| str::rsplit_once(name, "::").map(|(path, _)| path);
     path(closure) == path(item)
 }

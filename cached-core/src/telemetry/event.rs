@@ -1,4 +1,4 @@
-//! What observers of a cache are told.
+//! Events of a cache, and the observers that receive them.
 
 use std::{
     fmt,
@@ -11,21 +11,25 @@ use crate::{
     telemetry::stats::Count,
 };
 
-/// Something that happened in a cache, told to [`on_event`](crate::CacheBuilder::on_event).
+/// Event in a cache, passed to the observers of [`on_event`](crate::CacheBuilder::on_event).
 ///
-/// It names the function and the key, the latter by a digest, and never holds an argument or a value.
+/// An event names the function, and the key by a digest. It never holds an argument or a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
-    /// What happened.
+    /// Kind of the event.
     pub kind: EventKind,
-    /// The prefix or template of the function, with `{}` for each placeholder; empty if it is about more than one.
+    /// Prefix or template of the function, with `{}` for each placeholder.
+    ///
+    /// Empty if the event concerns several functions, or none.
     pub function: &'static str,
-    /// Tells entries apart; `None` if it is about more than one.
+    /// Digest of the entry's key, which identifies the entry.
+    ///
+    /// `None` if the event concerns several entries, or none.
     pub key: Option<KeyDigest>,
 }
 
-/// What can happen.
+/// Kind of an [`Event`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EventKind {
@@ -33,28 +37,30 @@ pub enum EventKind {
     HitL1,
     /// The shared tier answered.
     HitL2,
-    /// No tier did.
+    /// No tier answered.
     Miss,
     /// The load of another call answered.
     Joined,
     /// The function's body runs.
     Load,
-    /// A value went into the in-process tier after a load.
+    /// A loaded value was stored in the in-process tier.
     Fill,
-    /// A loaded value was kept in this process only, because the shared tier cannot hold it.
+    /// A loaded value was kept in this process only; the shared tier cannot hold it.
     Unshared,
-    /// A loaded value was not kept, because an invalidation overtook the load.
+    /// A loaded value was not stored, because an invalidation overtook the load.
     Reject,
     /// An entry left the in-process tier for lack of room.
     Evict,
     /// A key, a tag, a pattern or everything was invalidated.
     Invalidate,
-    /// The shared tier works now, or does not, or for another reason: [`Cache::health`](crate::Cache::health) says how it is.
+    /// The state of the shared tier changed, or the cause of that state.
+    ///
+    /// [`Cache::health`](crate::Cache::health) returns the current state.
     Tier,
 }
 
 impl EventKind {
-    /// A short name that does not change, for labels, such as `hit_l1`.
+    /// Returns a short name for labels, such as `hit_l1`, which does not change.
     pub fn name(self) -> &'static str {
         match self {
             Self::HitL1 => "hit_l1",
@@ -87,8 +93,10 @@ impl EventKind {
     }
 }
 
-/// The first half of a key's digest, by the cache's [`KeyHasher`](crate::KeyHasher): with a keyed one nobody can confirm
-/// a guess. Its `Display` is what stands in the names of keys: 32 hex digits.
+/// First half of a key's digest, made by the cache's [`KeyHasher`](crate::KeyHasher).
+///
+/// With a keyed hasher, a guess of the key cannot be confirmed without the secret. `Display` prints the
+/// digest as it appears in the names of keys: as 32 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyDigest(pub [u8; 16]);
 
@@ -106,7 +114,7 @@ impl fmt::Debug for KeyDigest {
 
 type Observer = Box<dyn Fn(&Event) + Send + Sync>;
 
-/// Those who want to know.
+/// Observers of a cache.
 #[derive(Default)]
 pub(crate) struct Observers(Vec<Observer>);
 
@@ -120,7 +128,7 @@ impl Observers {
         self.0.is_empty()
     }
 
-    /// Their panics are not the caller's.
+    /// Passes an event to every observer. Panics of observers do not reach the caller.
     #[cold]
     pub(crate) fn tell(
         &self,
@@ -147,5 +155,5 @@ impl fmt::Debug for Observers {
     }
 }
 
-/// Shared by the cache and its in-process tier.
+/// Observers, shared by the cache and its in-process tier.
 pub(crate) type SharedObservers = Arc<Observers>;

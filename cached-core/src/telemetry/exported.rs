@@ -1,16 +1,17 @@
-//! What was handed on to a recorder, of one function.
+//! Record of the numbers of a function that were already exported to a recorder.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::telemetry::{latency::BUCKETS, stats::COUNTERS};
 
-/// What was handed on of one function. The lock also keeps two exports at the same time from handing on the same.
+/// Numbers of one function at its last export. The lock also prevents two concurrent exports from exporting
+/// the same increments.
 #[derive(Default)]
 pub(crate) struct Exported(Mutex<Last>);
 
 pub(crate) struct Last {
     pub(crate) counts: [u64; COUNTERS],
-    /// Of hits, looks and loads.
+    /// Bucket counts of hits, lookups and loads, in this order; `None` before the first export.
     pub(crate) latencies: [Option<Box<[u64; BUCKETS]>>; 3],
 }
 

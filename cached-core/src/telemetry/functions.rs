@@ -1,7 +1,7 @@
-//! What a cache knows of each function that it was asked for: its counters, and how long things take.
+//! Metrics of each cached function: counters, latencies, and the cost and size of its loads.
 //!
-//! Entries of the in-process tier hold their function, so that a hit finds its counter without a look-up. Everything else
-//! looks it up by its template.
+//! An L1 entry holds the `FunctionMetrics` of its function, so a hit finds its counter without a lookup. All
+//! other code looks the function up by its template in the `FunctionRegistry`.
 
 use std::{
     fmt,
@@ -25,28 +25,31 @@ use crate::{
     tier::{LARGE_VALUE, budget::Budget},
 };
 
-/// One function, or all that share a template.
+/// Metrics of one function, or of all functions that share a template.
 pub(crate) struct FunctionMetrics {
     name: &'static str,
     counters: Counters,
-    /// Made at once: a hit must not allocate.
+    /// Latencies of hits. Allocated with the function, because a hit must not allocate.
     hit: Histogram,
     look: OnceLock<Box<Histogram>>,
     load: OnceLock<Box<Histogram>>,
-    /// How long a load has taken lately that gave a value; zero if none has.
+    /// Moving average of the duration of loads that returned a value, in nanoseconds; zero before the first.
     price: AtomicU64,
-    /// About how many bytes its larger values have in the shared tier, if any was large lately.
+    /// Approximate size in bytes of the larger values in the shared tier; at most `LARGE_VALUE` if none was
+    /// large recently.
     size: AtomicUsize,
-    /// Whether the log has said that its errors are not shared.
+    /// Guards the warning that errors are not shared, which is given once.
     is_error_unshared_said: Once,
-    /// The next value is read back before it is stored: the first one, and each one from when a stored value could not be read
-    /// until one was.
+    /// Set while the next value is decoded again before it is stored. This is so for the first value, and
+    /// after a stored value could not be decoded, until one value passes the check.
     is_codec_unsure: AtomicBool,
     is_unshared_said: AtomicBool,
     is_untaken_said: AtomicBool,
-    /// The print of the first site with this template that uses the shared tier; 0 if there was none.
+    /// Fingerprint of the first `FunctionSpec` with this template that uses the shared tier; 0 if there is
+    /// none.
     user: AtomicU64,
-    /// There are several, and they are not one function.
+    /// Set if a second such `FunctionSpec` has another fingerprint, so that different functions share the
+    /// template.
     has_clash: AtomicBool,
     #[cfg(feature = "metrics")]
     pub(crate) exported: crate::telemetry::exported::Exported,
@@ -77,38 +80,40 @@ impl FunctionMetrics {
         self.name
     }
 
-    /// Whether the next value is read back before it is stored.
+    /// Returns whether the next value is decoded again before it is stored.
     pub(crate) fn checks_codec(&self) -> bool {
         self.is_codec_unsure.load(Ordering::Relaxed)
     }
 
-    /// A value could be written, and read again if that `was_checked`.
+    /// Records that a value was encoded and, if `was_checked`, decoded again.
     pub(crate) fn trust_codec(&self, was_checked: bool) {
         if was_checked {
             self.is_codec_unsure.store(false, Ordering::Relaxed);
         }
     }
 
-    /// A stored value could not be read.
+    /// Records that a stored value could not be decoded.
     pub(crate) fn distrust_codec(&self) {
         self.is_codec_unsure.store(true, Ordering::Relaxed);
     }
 
-    /// The shared tier cannot hold a value: said once, as it is likely to be so with all of them.
+    /// Warns that the shared tier cannot hold a value. The warning is given once, because other values of the
+    /// function are likely to have the same problem.
     pub(crate) fn say_unshared(&self, why: &Error) {
         if !self.is_unshared_said.swap(true, Ordering::Relaxed) {
             notice::warn(self.name, &format!("{why}; each process keeps its own values"));
         }
     }
 
-    /// The shared tier did not take a value, although it takes a word of it: said once.
+    /// Warns, once, that the shared tier did not store a large value although it stored the stub in its
+    /// place.
     pub(crate) fn say_untaken(&self, bytes: usize, why: &TierError) {
         if !self.is_untaken_said.swap(true, Ordering::Relaxed) {
             notice::warn(self.name, &format!("a value of {bytes} bytes: {why}; each process keeps its own"));
         }
     }
 
-    /// A site with this template that may be another one than before.
+    /// Registers a `FunctionSpec` with this template, and warns once if it is not that of the first function.
     #[cold]
     fn meet(&self, site: &FunctionSpec) {
         let before = self.user.compare_exchange(0, site.print(), Ordering::Relaxed, Ordering::Relaxed);
@@ -128,7 +133,7 @@ impl FunctionMetrics {
         }
     }
 
-    /// Whether several functions have this template.
+    /// Returns whether different functions that use the shared tier have this template.
     pub(crate) fn has_clash(&self) -> bool {
         self.has_clash.load(Ordering::Relaxed)
     }
@@ -151,13 +156,13 @@ impl FunctionMetrics {
         self.look.get_or_init(|| Box::new(Histogram::new()))
     }
 
-    /// If it was ever asked for.
+    /// Returns the latencies of lookups in the shared tier; `None` before the first lookup.
     #[cfg(feature = "metrics")]
     pub(crate) fn looked(&self) -> Option<&Histogram> {
         self.look.get().map(|histogram| &**histogram)
     }
 
-    /// If it was ever loaded.
+    /// Returns the latencies of loads; `None` before the first load.
     #[cfg(feature = "metrics")]
     pub(crate) fn loaded(&self) -> Option<&Histogram> {
         self.load.get().map(|histogram| &**histogram)
@@ -167,28 +172,31 @@ impl FunctionMetrics {
         self.load.get_or_init(|| Box::new(Histogram::new()))
     }
 
-    /// A load has taken so long, and has given a value.
+    /// Adds the duration of a load that returned a value to the moving average.
     pub(crate) fn costs(&self, took: Nanos) {
         const SHARE: u64 = 8;
 
-        // Of two at the same time one may be lost.
+        // The update is not atomic: of two concurrent updates, one may be lost.
         let before = self.price.load(Ordering::Relaxed);
         let now = if before == 0 { took } else { before - before / SHARE + took / SHARE };
         self.price.store(now.max(1), Ordering::Relaxed);
     }
 
-    /// What a load costs; `None` if this process has not had one.
+    /// Returns the average duration of a load; `None` if no load in this process has returned a value.
     pub(crate) fn price(&self) -> Option<Duration> {
         Some(self.price.load(Ordering::Relaxed)).filter(|price| *price > 0).map(Duration::from_nanos)
     }
 
-    /// The shared tier has, or is to have, a value of so many bytes. A large one counts at once and is forgotten over the next
-    /// hundreds: where some values of a function are large, the next one may be.
+    /// Records the size of a value that the shared tier holds or is about to hold.
+    ///
+    /// A large value counts at once, and its size decays over the next hundreds of values. If some values of
+    /// a function are large, the next one may be, too.
     pub(crate) fn measures(&self, bytes: usize) {
         const SHARE: usize = 64;
 
         let before = self.size.load(Ordering::Relaxed);
-        // As a rule nothing is large, and then nothing is written. And a value that could not be had has a size all the same.
+        // Usually no value is large, and nothing is written. Zero bytes mean that the value was not read: its
+        // real size is unknown.
         if bytes.max(before) <= LARGE_VALUE || bytes == 0 {
             return;
         }
@@ -198,12 +206,13 @@ impl FunctionMetrics {
         }
     }
 
-    /// About how many bytes the next value may have, if it may be large.
+    /// Returns the estimated size in bytes of the next value, if it may be large; at most `LARGE_VALUE`
+    /// otherwise.
     pub(crate) fn size(&self) -> usize {
         self.size.load(Ordering::Relaxed)
     }
 
-    /// How long the shared tier may be waited for.
+    /// Returns the time for which a call may wait for the shared tier.
     pub(crate) fn budget(&self, site: &FunctionSpec) -> Budget {
         match site.own_budget() {
             Some(budget) => Budget::Exactly(budget),
@@ -211,7 +220,7 @@ impl FunctionMetrics {
         }
     }
 
-    /// Logs, once, that its errors are not shared, and which option shares them.
+    /// Warns, once, that the errors of the function are not shared, and names the option that shares them.
     pub(crate) fn warn_of_errors(&self) {
         self.is_error_unshared_said.call_once(|| {
             notice::warn(
@@ -236,13 +245,15 @@ impl FunctionMetrics {
     }
 }
 
-/// A cut of this many lists. Programs have tens or hundreds of functions.
+/// Number of linked lists in the registry's hash table. Programs have tens or hundreds of functions.
 const LISTS: usize = 128;
 
-/// The functions of a cache. It only ever grows, to the number of templates in the program, and so needs no lock.
+/// Registry of the functions of a cache.
+///
+/// The registry only grows, up to the number of templates in the program, and therefore needs no lock.
 pub(crate) struct FunctionRegistry {
     lists: [Link; LISTS],
-    /// Of what is about more than one, or none.
+    /// Counters for events that concern several functions, or none.
     others: Arc<FunctionMetrics>,
 }
 
@@ -264,7 +275,7 @@ impl FunctionRegistry {
         let mut link = &self.lists[site.template_print() as usize % LISTS];
         loop {
             let node = link.get_or_init(|| Box::new(Node::new(template)));
-            // As a rule it is the text of one site, at one place.
+            // Usually both are the text of one `FunctionSpec`, at one address.
             if ptr::eq(node.function.name, template) || node.function.name == template {
                 if !site.is_local() && node.function.user.load(Ordering::Relaxed) != site.print() {
                     node.function.meet(site);
@@ -284,14 +295,14 @@ impl FunctionRegistry {
         lists.flat_map(|link| successors(link.get(), |node| node.next.get())).map(|node| &node.function)
     }
 
-    /// Of each function, by name.
+    /// Returns the statistics of each function, sorted by name.
     pub(crate) fn snapshots(&self) -> Vec<FunctionStats> {
         let mut all: Vec<_> = self.iter().map(|function| function.snapshot()).collect();
         all.sort_by(|a, b| a.function.cmp(&b.function));
         all
     }
 
-    /// Templates of more than one function.
+    /// Returns the templates that different functions share, sorted.
     pub(crate) fn clashes(&self) -> Vec<String> {
         let mut all: Vec<_> = self
             .iter()
@@ -302,7 +313,7 @@ impl FunctionRegistry {
         all
     }
 
-    /// How often values were served from memory.
+    /// Returns a number that grows with every value served from memory. One call may count more than once.
     pub(crate) fn served(&self) -> u64 {
         let of = |function: &Arc<FunctionMetrics>| {
             let counts = [Count::HitL1, Count::Stale, Count::ServedAlone];
@@ -311,7 +322,7 @@ impl FunctionRegistry {
         self.iter().map(of).fold(0, u64::wrapping_add)
     }
 
-    /// In total.
+    /// Returns the totals of all functions, and of events that belong to none.
     pub(crate) fn total(&self) -> Stats {
         Counters::total(self.iter().chain([&self.others]).map(|function| &function.counters))
     }
@@ -342,7 +353,7 @@ mod tests {
             functions.of(&FunctionSpec::prefix(name)).add(Count::Miss);
         }
         for name in &names {
-            // The same text at another place.
+            // Equal text at another address.
             functions.of(&FunctionSpec::prefix(name.to_string().leak())).add(Count::Load);
         }
         functions.others().add(Count::Miss);

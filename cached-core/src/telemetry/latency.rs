@@ -1,4 +1,4 @@
-//! How long things take: histograms of fixed size.
+//! Latency histograms of fixed size, which are recorded without a lock.
 
 use std::{
     array,
@@ -7,36 +7,38 @@ use std::{
 
 use crate::base::clock::Nanos;
 
-/// Each power of two is cut into so many buckets, as a power of two: the middle of one is off by at most 1/16.
+/// Base-2 logarithm of the number of buckets per power of two. The middle of a bucket is off by at most 1/16.
 const SUB_BITS: u32 = 3;
 const SUB: usize = 1 << SUB_BITS;
 
-/// What took longer, more than two hours, counts as that.
+/// Longest duration of the histogram, more than two hours. A longer one counts as this.
 const LONGEST: Nanos = (1 << 43) - 1;
 
 pub(crate) const BUCKETS: usize = bucket(LONGEST) + 1;
 
-/// Durations by their logarithm, and linear within each power of two. Recording is two atomic operations.
+/// Histogram of durations: logarithmic, and linear within each power of two. Recording takes two atomic
+/// operations.
 pub(crate) struct Histogram {
     buckets: [AtomicU64; BUCKETS],
     max: AtomicU64,
 }
 
-/// How long something took, over all that was measured since the cache was built, in nanoseconds. The percentiles are
-/// off by at most a sixteenth; the maximum is exact. More fields may come.
+/// Latency statistics of one operation since the cache was built, in nanoseconds.
+///
+/// Percentiles are off by at most 1/16; the maximum is exact. More fields may be added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Latency {
-    /// How many were measured.
+    /// Number of measurements.
     pub count: u64,
-    /// Half of them took no longer.
+    /// 50th percentile: half of the measurements took no longer.
     pub p50_ns: u64,
-    /// Nine of ten took no longer.
+    /// 90th percentile: nine of ten measurements took no longer.
     pub p90_ns: u64,
-    /// 99 of a hundred took no longer.
+    /// 99th percentile: 99 of a hundred measurements took no longer.
     pub p99_ns: u64,
-    /// The longest.
+    /// Longest measurement.
     pub max_ns: u64,
 }
 
@@ -50,7 +52,7 @@ const fn bucket(nanos: Nanos) -> usize {
     (power - SUB_BITS + 1) as usize * SUB + (nanos >> (power - SUB_BITS)) as usize % SUB
 }
 
-/// The middle of a bucket.
+/// Returns the middle of a bucket.
 pub(crate) const fn middle(bucket: usize) -> Nanos {
     if bucket < SUB {
         return bucket as u64;
@@ -66,7 +68,7 @@ impl Histogram {
 
     pub(crate) fn record(&self, took: Nanos) {
         self.buckets[bucket(took)].fetch_add(1, Ordering::Relaxed);
-        // As a rule it is no new maximum, and then nothing is written.
+        // Usually this is no new maximum, and nothing is written.
         if took > self.max.load(Ordering::Relaxed) {
             self.max.fetch_max(took, Ordering::Relaxed);
         }

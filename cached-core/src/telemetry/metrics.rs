@@ -1,7 +1,8 @@
-//! The metrics of functions, for the recorder of the `metrics` crate.
+//! Export of metrics to the recorder of the `metrics` crate.
 //!
-//! A hit does not call a recorder, which would cost it more than the rest of it does: the counters of a function are read
-//! when somebody asks. What has been added since the last time is handed on, so that several caches of a process add up.
+//! A hit does not call a recorder, because that would cost more than the rest of the hit. An export reads the
+//! counters of each function instead. It passes on the increase since the last export, so that the counters
+//! of several caches in one process add up.
 
 use std::{mem, time::Duration};
 
@@ -13,36 +14,36 @@ use crate::telemetry::{
     stats::Count,
 };
 
-/// A metric that [`Cache::export_metrics`](crate::Cache::export_metrics) sets.
+/// Description of a metric that [`Cache::export_metrics`](crate::Cache::export_metrics) sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metric {
-    /// Its name, which does not change.
+    /// Name of the metric, which does not change.
     pub name: &'static str,
-    /// What it is.
+    /// Kind of the metric.
     pub kind: MetricKind,
-    /// The names of its labels. None ever holds an argument or a value.
+    /// Names of the labels. No label ever holds an argument or a value.
     pub labels: &'static [&'static str],
-    /// All words of its label `outcome`, if it has one.
+    /// Values of the label `outcome`; empty if the metric does not have it.
     pub outcomes: &'static [&'static str],
-    /// What it means.
+    /// Meaning of the metric.
     pub help: &'static str,
 }
 
-/// What a metric is.
+/// Kind of a [`Metric`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MetricKind {
-    /// It only grows.
+    /// Count that only grows.
     Counter,
-    /// As it is now.
+    /// Current value, which rises and falls.
     Gauge,
-    /// Durations, in seconds.
+    /// Distribution of durations, in seconds.
     Histogram,
 }
 
 impl MetricKind {
-    /// `counter`, `gauge` or `histogram`.
+    /// Returns `counter`, `gauge` or `histogram`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Counter => "counter",
@@ -117,7 +118,7 @@ metrics! {
         "1 if the shared tier is not asked for a while because it failed; absent without one";
 }
 
-/// Under which name, and with which label besides the function's, something that is counted stands.
+/// Returns the name of the metric that exports a counter, and its label besides `function`.
 fn series(count: Count) -> (&'static str, Option<(&'static str, &'static str)>) {
     match count {
         Count::HitL1 => (HITS, Some(("tier", "l1"))),
@@ -172,7 +173,8 @@ pub(crate) fn export(function: &FunctionMetrics) {
     }
 }
 
-/// A recorder takes values, and not buckets: each is the middle of its bucket.
+/// Exports the new measurements of a histogram. A recorder takes values and not buckets, so each measurement
+/// is exported as the middle of its bucket.
 fn export_latencies(
     name: &'static str,
     function: &FunctionMetrics,

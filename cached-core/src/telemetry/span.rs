@@ -1,24 +1,25 @@
-//! Spans for `tracing`, around the steps that wait for something. Without the feature they are nothing. A hit has none.
+//! Spans of the `tracing` crate around the steps that wait. Without the feature, they compile to nothing.
 //!
-//! A span names the function and what came of it, and never an argument or a value.
+//! A hit has no span. A span names the function and its outcome, and never an argument or a value.
 
 use std::time::Duration;
 
-/// A span that this crate makes.
+/// Description of a span that this crate creates.
 #[cfg(feature = "tracing")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SpanInfo {
-    /// Its name, which does not change.
+    /// Name of the span, which does not change.
     pub name: &'static str,
-    /// `info` or `debug`.
+    /// Level of the span: `info` or `debug`.
     pub level: &'static str,
-    /// The words that its field `outcome` can hold.
+    /// Values that the field `outcome` can hold.
     pub outcomes: &'static [&'static str],
 }
 
-/// All spans that this crate makes, with the target `cached_aside`. Each has the fields `function`, `outcome` and
-/// `duration_us`.
+/// All spans that this crate creates, with the target `cached_aside`.
+///
+/// Each has the fields `function`, `outcome` and `duration_us`.
 #[cfg(feature = "tracing")]
 pub const SPANS: &[SpanInfo] = &[
     SpanInfo {
@@ -51,10 +52,10 @@ mod on {
 
     use super::{Duration, millionths};
 
-    /// A span, begun.
+    /// Span that has begun.
     pub(crate) struct Span {
         own: tracing::Span,
-        /// The one to enter where no subscriber wants ours, for a step that leaves its caller.
+        /// Span of the caller, which a step that leaves its caller enters if no subscriber enables `own`.
         caller: Option<tracing::Span>,
     }
 
@@ -74,7 +75,7 @@ mod on {
         };
     }
 
-    /// The span that is the current one at some place.
+    /// Span that is current at one place, to be entered at another.
     pub(crate) struct Entered(tracing::Span);
 
     impl Entered {
@@ -82,13 +83,13 @@ mod on {
             Self(tracing::Span::current())
         }
 
-        /// Enters it where it is not the current one.
+        /// Enters the span, unless it is the current one already.
         pub(crate) fn again(self) -> Option<tracing::span::EnteredSpan> {
             (self.0.id() != tracing::Span::current().id()).then(|| self.0.entered())
         }
     }
 
-    /// Each is a child of the caller's current span.
+    /// Spans of the steps, each a child of the caller's current span.
     impl Span {
         pub(crate) fn load(function: &'static str) -> Self {
             span!(INFO, "cached_aside.load", function)
@@ -106,7 +107,8 @@ mod on {
             span!(DEBUG, "cached_aside.invalidate", function)
         }
 
-        /// The step leaves its caller: what it does is a child of the caller's span, whether or not a subscriber wants ours.
+        /// Prepares the step to leave its caller. Its work stays inside the caller's span, even if no
+        /// subscriber enables this span.
         pub(crate) fn leave_caller(&mut self) {
             self.caller = self.own.is_disabled().then(tracing::Span::current);
         }

@@ -1,4 +1,7 @@
-//! Counters, spread over shards so that threads which count do not wait for each other.
+//! Event counters in shards, so that concurrent threads do not contend for them.
+//!
+//! Each of the first 16 threads owns a shard and increments it with a plain load and store. All other threads
+//! share one shard, and increment it atomically. A thread that ends frees its shard for the next one.
 
 use std::{
     array,
@@ -15,42 +18,53 @@ macro_rules! counters {
 
         pub(crate) const COUNTERS: usize = [$(Count::$variant),+].len();
 
-        /// What a cache has counted since it was built. More fields may come.
+        /// Counters of a cache since it was built.
+        ///
+        /// More fields may be added.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         #[non_exhaustive]
         pub struct Stats {
             $($(#[$doc])+ pub $field: u64,)+
-            /// Entries in the in-process tier now.
+            /// Number of entries in the in-process tier now.
             pub l1_entries: u64,
-            /// Their estimated bytes.
+            /// Estimated bytes of the entries in the in-process tier now.
             pub l1_bytes: u64,
-            /// Estimated bytes of entries that have left the in-process tier and are still held: by a thread that has them at
-            /// hand until it calls again, by a reader, or until Moka frees them.
+            /// Estimated bytes of entries that have left L1 but are still in memory.
+            ///
+            /// Such an entry is held by a thread cache until its thread makes another call, by a reader, or
+            /// by Moka until it frees the entry.
             pub l1_retired_bytes: u64,
-            /// Loads under way now.
+            /// Number of loads in progress now.
             pub in_flight: u64,
-            /// Calls that wait for the load of another call of this process now.
+            /// Number of calls that wait for the load of another call of this process now.
             pub waiting: u64,
-            /// Invalidations that the shared tier has still to be told of.
+            /// Number of invalidations that are still to be sent to the shared tier.
             pub pending_invalidations: u64,
         }
 
-        /// What a cache has counted of one function since it was built, and how long things took. More fields may come.
+        /// Counters and latencies of one function since the cache was built.
         ///
-        /// What is about more than one function, such as the invalidation of a tag, is in the [`Stats`] of the cache only.
+        /// More fields may be added.
+        ///
+        /// Events that concern several functions, such as the invalidation of a tag, are only in the
+        /// [`Stats`] of the cache.
         #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         #[serde(default)]
         #[non_exhaustive]
         pub struct FunctionStats {
-            /// The prefix or template of the function, with `{}` for each placeholder. Functions that share it share this.
+            /// Prefix or template of the function, with `{}` for each placeholder.
+            ///
+            /// Functions with the same prefix or template share these statistics.
             pub function: String,
             $($(#[$doc])+ pub $field: u64,)+
-            /// Plain calls that the in-process tier answered: one in about 64 is measured, from when the time was read
-            /// for the look until the value was there. Encoding the key comes before that.
+            /// Latencies of plain calls that the in-process tier answered.
+            ///
+            /// About one call in 64 is measured, from the clock reading for the lookup until the value is
+            /// available. A hit in the thread cache encodes its key before that reading.
             pub hit: Latency,
-            /// Questions to the shared tier, each one round trip.
+            /// Latencies of lookups in the shared tier, each of which is one round trip.
             pub look: Latency,
-            /// Runs of the function's body that came to an end.
+            /// Latencies of runs of the function's body that came to an end.
             pub load: Latency,
         }
 
@@ -76,68 +90,73 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Answered by the in-process tier.
+    /// Calls answered by the in-process tier.
     HitL1 => hits_l1,
-    /// Answered by the shared tier.
+    /// Calls answered by the shared tier.
     HitL2 => hits_l2,
-    /// Answered with a value that was not fresh any more.
+    /// Calls answered with a value that was not fresh any more.
     Stale => stale_served,
-    /// In no tier.
+    /// Calls that no tier answered.
     Miss => misses,
-    /// Answered by the load of another call.
+    /// Calls answered by the load of another call.
     Joined => joined,
-    /// The cache took no part.
+    /// Calls in which the cache took no part.
     Bypass => bypassed,
     /// Runs of a function's body.
     Load => loads,
-    /// Renewals of the most used keys, begun before they expired and without a call. Where another process was faster, its
-    /// value is taken.
+    /// Renewals of the most used keys, begun before they expired and without a call.
+    ///
+    /// If another process renews a key first, its value is taken.
     KeptWarm => kept_warm,
     /// Loads that returned an error.
     LoadError => load_errors,
-    /// Loads that took longer than they may.
+    /// Loads, and waits for loads, that exceeded their time limit (`load_timeout`).
     LoadTimeout => load_timeouts,
     /// Loads that panicked.
     LoadPanic => load_panics,
-    /// Values put into the in-process tier after a load.
+    /// Values stored in the in-process tier after a load.
     Fill => fills,
-    /// Values that were loaded, but not kept because an invalidation overtook the load.
+    /// Loaded values that were not stored because an invalidation overtook the load.
     RejectedFill => rejected_fills,
-    /// Entries of the in-process tier that were checked with the shared tier and found unchanged.
+    /// Entries of the in-process tier that the shared tier found unchanged.
     Revalidate => revalidated,
-    /// Entries that were served although the shared tier could not be asked.
+    /// Entries served although the shared tier could not be reached.
     ServedAlone => served_in_outage,
-    /// Values put into the shared tier.
+    /// Values stored in the shared tier.
     SharedFill => shared_fills,
-    /// Values that the shared tier refused, because an invalidation overtook their load.
+    /// Values that the shared tier rejected because an invalidation overtook the load.
     SharedReject => shared_rejected,
-    /// Values that could not be put into the shared tier.
+    /// Values that could not be stored in the shared tier.
     SharedFillError => shared_fill_errors,
-    /// Values that were kept in this process only, because the shared tier cannot hold them: no codec has a form for them, or they
-    /// are too large. The tier has a stub in their place, so that invalidations reach them.
+    /// Values kept in this process only, because the shared tier cannot hold them.
+    ///
+    /// Either no codec can encode the value, or it is too large. The tier holds a stub in its place, so that
+    /// invalidations reach it.
     Unshared => kept_unshared,
     /// Reads that the shared tier failed to answer.
     SharedReadError => shared_read_errors,
-    /// Reads and fills that passed the shared tier by, because it is known that it cannot be reached.
+    /// Reads and fills that skipped the shared tier, known to be unreachable.
     SharedSkipped => shared_skipped,
-    /// Values in the shared tier that were foreign, damaged, too large or of another type; each counted as a miss.
+    /// Values in the shared tier that could not be read; each counts as a miss.
+    ///
+    /// Such a value was foreign, damaged, too large or of another type.
     Unreadable => unreadable,
     /// Arguments that could not be part of a key.
     KeyRefused => keys_refused,
-    /// Invalidations.
+    /// Invalidations of a key, a tag, a pattern or everything.
     Invalidate => invalidations,
-    /// Invalidations that the shared tier could not be told of.
+    /// Invalidations that could not be sent to the shared tier.
     NotPropagated => not_propagated,
 }
 
-/// Threads that have a shard of their own. Others share one.
+/// Number of threads with a shard of their own. All others share one.
 const OWNED: usize = 16;
 
-/// Two cache lines, since processors fetch them in pairs.
+/// Counters of one thread, aligned to two cache lines because processors fetch them in pairs.
 #[repr(align(128))]
 struct Shard([AtomicU64; COUNTERS]);
 
-/// Of one function in one cache.
+/// Counters of one function in one cache.
 pub(crate) struct Counters {
     owned: [Shard; OWNED],
     common: Shard,
@@ -159,7 +178,7 @@ impl Counters {
     pub(crate) fn add(&self, count: Count) {
         let shard = OWN.try_with(Own::shard).unwrap_or(NONE);
         if let Some(shard) = self.owned.get(shard) {
-            // Nobody else writes to it.
+            // Only this thread writes to the shard, so a load and a store lose no increment.
             let counter = &shard.0[count as usize];
             counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         } else {
@@ -173,25 +192,28 @@ impl Counters {
     }
 }
 
-/// Whether this is one of the hits whose time is taken: one in 64 of a thread's, at no fixed distance. Whatever else happens
-/// at every 64th hit, such as the housekeeping of a cache, is neither always nor never among them.
+/// Returns whether a hit is timed, by its number among the lookups of a thread: one in 64, at varying
+/// distances.
+///
+/// Other work at every 64th hit, such as the housekeeping of a cache, is thus neither always nor never part
+/// of a measurement.
 #[inline]
 pub(crate) fn is_sample(number: u64) -> bool {
     const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
     number.wrapping_mul(GOLDEN) > u64::MAX - (u64::MAX >> 6)
 }
 
-/// The shard of a thread.
+/// Index of a thread's shard.
 struct Own(Cell<usize>);
 
 thread_local!(static OWN: Own = const { Own(Cell::new(UNKNOWN)) });
 
 const UNKNOWN: usize = usize::MAX;
 
-/// It has none of its own.
+/// Index for a thread without a shard of its own.
 const NONE: usize = OWNED;
 
-/// A bit for each shard that a thread has.
+/// Bit set of the shards that have an owner.
 static TAKEN: AtomicU32 = AtomicU32::new(0);
 
 impl Own {
@@ -203,7 +225,7 @@ impl Own {
 
     #[cold]
     fn take(&self) -> usize {
-        // What the thread that had it before has counted is seen by this one.
+        // Acquires the increments of the previous owner, which released the shard in `drop`.
         let taken = TAKEN.fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
             let free = taken.trailing_ones() as usize;
             (free < OWNED).then(|| taken | 1 << free)

@@ -1,4 +1,4 @@
-//! The steps of a call that take time, as they are seen from outside: counted, timed, and in a span.
+//! Steps of a call that take time: counted, timed, and each in a span.
 
 use std::{future::Future, sync::Arc, thread, time::Duration};
 
@@ -7,7 +7,7 @@ use crate::{
     telemetry::{functions::FunctionMetrics, span::Span, stats::Count},
 };
 
-/// A step in its span. One that is dropped before its end was cancelled.
+/// Timed step in its span. A step that is dropped before its end is recorded as cancelled, or as a panic.
 pub(crate) struct TimedSpan {
     span: Span,
     clock: Clock,
@@ -28,7 +28,7 @@ impl TimedSpan {
         self.span.around(step)
     }
 
-    /// How long it took.
+    /// Records the outcome, and returns the duration of the step.
     pub(crate) fn end(&mut self, outcome: &'static str) -> Nanos {
         let took = self.clock.now().saturating_sub(self.began);
         self.is_over = true;
@@ -45,11 +45,11 @@ impl Drop for TimedSpan {
     }
 }
 
-/// A load. Its span is a child of the one in which this is made, wherever the load then runs.
+/// Timed load. Its span is a child of the span that is current at its creation, wherever the load then runs.
 pub(crate) struct LoadSpan {
     step: TimedSpan,
     function: Arc<FunctionMetrics>,
-    /// It was counted as a load.
+    /// Set by `begin`: the load was counted.
     has_begun: bool,
 }
 
@@ -59,13 +59,13 @@ impl LoadSpan {
         Self { step, function: function.clone(), has_begun: false }
     }
 
-    /// The load begins now. What was waited for until then is no part of the time that it takes.
+    /// Begins the load. Waiting before this point is not part of its duration.
     pub(crate) fn begin(&mut self) {
         self.step.began = self.step.clock.now();
         self.has_begun = true;
     }
 
-    /// The load goes on in a task of its own.
+    /// Prepares the load to continue in a task of its own.
     pub(crate) fn leave_caller(&mut self) {
         self.step.span.leave_caller();
     }
@@ -84,7 +84,7 @@ impl LoadSpan {
         }
     }
 
-    /// It is not known whether with an error.
+    /// Ends a load that returned a value or an error: the result is not examined.
     pub(crate) fn returned(mut self) {
         self.end("returned");
     }
@@ -94,7 +94,7 @@ impl LoadSpan {
         self.end("panic");
     }
 
-    /// How long it took, if it has begun.
+    /// Ends the step, and returns the duration of the load; `None` if it has not begun.
     fn end(&mut self, outcome: &'static str) -> Option<Nanos> {
         let took = self.step.end(outcome);
         if !self.has_begun {

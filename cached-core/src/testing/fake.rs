@@ -1,4 +1,8 @@
-//! A shared tier in memory.
+//! Shared tier in memory for tests, with switches that make it fail.
+//!
+//! A `Server` holds the entries and is shared by all clones. Each clone has a `Connection` with a change feed
+//! of its own. As with Redis, most operations make the connection watch their keys. The next change of a key
+//! ends the watch, and is delivered unless the connection made it.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -27,14 +31,16 @@ use crate::{
     },
 };
 
-/// How long those who wait are told of a load that had nothing to share.
+/// Lifetime of the record that a load leaves when it had nothing to share.
 const FAILED_FOR: Duration = Duration::from_secs(1);
 
-/// And of one that ended in an error.
+/// Lifetime of the record of a load that ended in an error.
 const ERROR_FOR: Duration = Duration::from_secs(5);
 
-/// A shared tier in memory, with switches that make it fail. Clones share what they hold, and each is another connection
-/// to it: two caches with clones of one tier are like two processes with one Redis.
+/// Shared tier in memory, with switches that make it fail.
+///
+/// Clones share the contents, and each clone is another connection. Two caches with clones of one tier are
+/// like two processes with one Redis.
 pub struct FakeTier {
     server: Arc<Server>,
     connection: Arc<Connection>,
@@ -44,7 +50,7 @@ struct Server {
     clock: Clock,
     entries: Mutex<HashMap<String, Entry>>,
     connections: Mutex<Vec<Weak<Connection>>>,
-    /// The tags that were invalidated, in order.
+    /// Journal: the tags that were invalidated, in order.
     invalidated: Mutex<Vec<String>>,
     generations: AtomicUsize,
     is_down: AtomicBool,
@@ -61,11 +67,11 @@ struct Connection {
     line: Mutex<Arc<ChangeFeed>>,
     watched: Mutex<HashSet<String>>,
     is_silent: AtomicBool,
-    /// Words that are under way, if they take their time.
+    /// Changes that are not delivered yet, if delivery is late; `None` if it is immediate.
     under_way: Mutex<Option<Vec<String>>>,
 }
 
-/// What is under a key.
+/// Contents of a key.
 #[derive(Clone, Debug, Default)]
 struct Entry {
     value: Option<(Vec<u8>, Revision)>,
@@ -75,7 +81,7 @@ struct Entry {
     error: Option<Note>,
 }
 
-/// Without what it holds: it stands in the `Debug` of a cache.
+/// Omits the contents, because a cache prints its tier in its own `Debug` output.
 impl fmt::Debug for FakeTier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FakeTier").field("entries", &lock(&self.server.entries).len()).finish_non_exhaustive()
@@ -83,7 +89,7 @@ impl fmt::Debug for FakeTier {
 }
 
 impl FakeTier {
-    /// An empty tier whose entries expire by `clock`.
+    /// Creates an empty tier, in which entries expire by `clock`.
     pub fn new(clock: &ManualClock) -> Self {
         let server = Arc::new(Server {
             clock: clock.clock(),
@@ -114,13 +120,17 @@ impl FakeTier {
         Self { server, connection }
     }
 
-    /// A clone that is the same connection: for a test that gives one to a cache and keeps the other.
+    /// Returns a handle to the same connection, unlike `clone`.
+    ///
+    /// A test can give one handle to a cache and keep the other.
     #[must_use]
     pub fn same_connection(&self) -> Self {
         Self { server: self.server.clone(), connection: self.connection.clone() }
     }
 
-    /// From now on, every operation of every clone fails with [`TierError::Unavailable`], or works again.
+    /// Makes every operation of every clone fail, or work again.
+    ///
+    /// An operation that fails returns [`TierError::Unavailable`].
     pub fn set_down(&self, is_down: bool) {
         let was_down = self.server.is_down.swap(is_down, Ordering::SeqCst);
         for connection in self.server.connections() {
@@ -132,8 +142,9 @@ impl FakeTier {
         }
     }
 
-    /// From now on, this clone is told of no change, and cannot know that it is not; or it is told again. Operations
-    /// work all the same.
+    /// Stops the delivery of changes to this clone, or resumes it.
+    ///
+    /// While it is stopped, the clone has no proof that nothing changed. Operations work all the same.
     pub fn set_silent(&self, is_silent: bool) {
         self.connection.is_silent.store(is_silent, Ordering::SeqCst);
         if is_silent {
@@ -144,41 +155,44 @@ impl FakeTier {
         }
     }
 
-    /// From now on, this clone is told of a change only right before its next operation is answered, as over a network
-    /// that takes its time; or at once again.
+    /// Delays the delivery of changes to this clone, or makes it immediate again.
+    ///
+    /// A delayed change is delivered right before the clone's next operation is answered, as over a slow
+    /// network.
     pub fn set_late(&self, is_late: bool) {
         let late = mem::replace(&mut *lock(&self.connection.under_way), is_late.then(Vec::new));
         self.connection.say(late.unwrap_or_default());
     }
 
-    /// From now on, `fill` and `delete` wait before they take effect, or go on.
+    /// Makes `fill` and `delete` wait before they take effect, or lets them proceed.
     pub fn hold_writes(&self, is_held: bool) {
         self.server.fills_held.send_replace(is_held);
         self.server.deletes_held.send_replace(is_held);
     }
 
-    /// From now on, `delete` waits before it takes effect, or goes on.
+    /// Makes `delete` wait before it takes effect, or lets it proceed.
     pub fn hold_deletes(&self, is_held: bool) {
         self.server.deletes_held.send_replace(is_held);
     }
 
-    /// From now on, the answer to each `lease` is lost: it takes effect, and fails with [`TierError::Timeout`]. Or it is answered
-    /// again.
+    /// Loses the reply to each `lease`, or delivers it again.
+    ///
+    /// A `lease` without its reply takes effect, and fails with [`TierError::Timeout`].
     pub fn lose_leases(&self, are_lost: bool) {
         self.server.are_leases_lost.store(are_lost, Ordering::SeqCst);
     }
 
-    /// From now on, `look` waits before it looks, or goes on.
+    /// Makes `look` wait before it reads, or lets it proceed.
     pub fn hold_reads(&self, is_held: bool) {
         self.server.looks_held.send_replace(is_held);
     }
 
-    /// How many operations all clones were asked for.
+    /// Returns the number of operations on all clones.
     pub fn round_trips(&self) -> usize {
         self.server.round_trips.load(Ordering::Relaxed)
     }
 
-    /// The keys under which there are values, sorted.
+    /// Returns the keys that hold a value, sorted.
     pub fn keys(&self) -> Vec<String> {
         let entries = self.server.entries();
         let with_value = entries.iter().filter(|(key, entry)| entry.value.is_some() && !key.contains(":%"));
@@ -187,7 +201,7 @@ impl FakeTier {
         keys
     }
 
-    /// Replaces the bytes under a key, whatever they mean, as a foreign program would.
+    /// Replaces the bytes of a key by arbitrary ones, as a foreign program would.
     pub fn overwrite(&self, key: &str, bytes: Vec<u8>) {
         let mut entries = self.server.entries();
         let deadline = entries.get(key).and_then(|entry| entry.deadline);
@@ -202,12 +216,12 @@ impl FakeTier {
         self.server.tell(key, None);
     }
 
-    /// The bytes under a key.
+    /// Returns the bytes of the value under a key.
     pub fn bytes(&self, key: &str) -> Option<Vec<u8>> {
         self.server.entries().get(key).and_then(|entry| Some(entry.value.as_ref()?.0.clone()))
     }
 
-    /// One round trip.
+    /// Begins a round trip: counts it, delivers late changes, and fails if the tier is down.
     fn open(&self) -> Result<MutexGuard<'_, HashMap<String, Entry>>, TierError> {
         self.server.round_trips.fetch_add(1, Ordering::Relaxed);
         let late = lock(&self.connection.under_way).as_mut().map(mem::take);
@@ -218,13 +232,14 @@ impl FakeTier {
         Ok(self.server.entries())
     }
 
-    /// What is gone after a while.
+    /// Returns an empty entry that expires after `time`.
     fn for_now(&self, time: Duration) -> Entry {
         let deadline = self.server.clock.now().saturating_add(nanos(time));
         Entry { deadline: Some(deadline), ..Entry::default() }
     }
 
-    /// Ends a lease. Where there is no value, this is there instead.
+    /// Ends a lease, and returns whether it was still there. If the key holds no value, its contents become
+    /// `word`, or the key is removed.
     fn give_back(&self, key: &str, token: LeaseToken, word: Option<Entry>) -> Result<bool, TierError> {
         {
             let mut entries = self.open()?;
@@ -252,7 +267,7 @@ impl FakeTier {
         lock(&self.connection.watched).insert(key.to_owned());
     }
 
-    /// Tells the others.
+    /// Delivers a change to all other connections.
     fn tell(&self, key: &str) {
         self.server.tell(key, Some(&self.connection));
     }
@@ -371,7 +386,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 async fn pass(held: &watch::Sender<bool>) {
-    // It fails only without a sender, and there is one.
+    // This fails only without a sender, and there is one.
     let _ = held.subscribe().wait_for(|is_held| !is_held).await;
 }
 
@@ -490,7 +505,7 @@ impl Tier for FakeTier {
             true
         });
         drop(entries);
-        // As Redis: the record was written.
+        // As in Redis, where a renewal writes the record, and so changes the key.
         if is_held {
             self.tell(key);
             self.watch(key);
@@ -516,7 +531,7 @@ impl Tier for FakeTier {
             self.tell(journal);
         }
         for key in tags.iter().chain(keys) {
-            // As Redis: what was not there has not changed.
+            // As in Redis, where the removal of an absent key is no change.
             if self.server.entries().remove(key).is_some() {
                 self.tell(key);
             }

@@ -1,4 +1,4 @@
-//! For tests of what is cached: time that moves when told, a tier in memory, and loads that are counted.
+//! Test support: a movable clock, a shared tier in memory, and counted loads.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -36,33 +36,34 @@ pub use fake::FakeTier;
 
 use crate::base::clock::{Clock, Manual};
 
-/// A clock that stands still until it is told to move. Clones are the same clock.
+/// Clock that stands still until a test moves it. Clones are the same clock.
 ///
-/// It decides what is fresh, and when `load_timeout` and `soft_timeout` are over: [`advance`](Self::advance) wakes the calls that wait
-/// for that. How long a call waits for a real shared tier goes by the machine's clock. The paused time of tokio's tests moves
-/// neither.
+/// The clock decides whether a value is fresh, and when `load_timeout` and `soft_timeout` are over:
+/// [`advance`](Self::advance) wakes the calls that wait for these. The time that a call waits for a real
+/// shared tier is measured by the machine's clock. The paused time of tokio's tests moves neither.
 #[derive(Clone, Debug, Default)]
 pub struct ManualClock(Arc<Manual>);
 
 impl ManualClock {
-    /// A clock at its beginning.
+    /// Creates a clock at its initial time.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// For [`CacheBuilder::clock`](crate::CacheBuilder::clock).
+    /// Returns the clock for [`CacheBuilder::clock`](crate::CacheBuilder::clock).
     pub fn clock(&self) -> Clock {
         Clock::manual(self.0.clone())
     }
 
-    /// Moves the time on, for every cache with this clock.
+    /// Moves the time forward, for every cache with this clock.
     pub fn advance(&self, by: Duration) {
         self.0.advance(by);
     }
 }
 
-/// The machine's clock, but its wall time is wrong, and steps when it is told to; time itself passes as everywhere. Clones
-/// are the same clock.
+/// Machine's clock with a wall time that tests can step. Clones are the same clock.
+///
+/// Only the wall time is wrong. The monotonic clock, on which freshness is decided, runs as usual.
 ///
 /// ```
 /// # fn main() -> Result<(), cached_core::Error> {
@@ -79,23 +80,25 @@ impl ManualClock {
 pub struct WrongClock(Arc<AtomicI64>);
 
 impl WrongClock {
-    /// A clock that is right, until it steps.
+    /// Creates a clock that is right until it steps.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// For [`CacheBuilder::clock`](crate::CacheBuilder::clock).
+    /// Returns the clock for [`CacheBuilder::clock`](crate::CacheBuilder::clock).
     pub fn clock(&self) -> Clock {
         Clock::wrong(self.0.clone())
     }
 
-    /// Puts the wall clock forward by so many milliseconds, or back if they are negative, for every cache with this clock.
+    /// Steps the wall clock forward by `millis` milliseconds, or back if negative.
+    ///
+    /// The step applies to every cache with this clock.
     pub fn step(&self, millis: i64) {
         self.0.fetch_add(millis, Ordering::Relaxed);
     }
 }
 
-/// A load that always gives the same value, and counts how often it ran.
+/// Load that always returns the same value, and counts its runs.
 #[derive(Debug, Default)]
 pub struct CountedLoad<V> {
     value: V,
@@ -103,12 +106,12 @@ pub struct CountedLoad<V> {
 }
 
 impl<V: Clone> CountedLoad<V> {
-    /// A load of `value` that has not run yet.
+    /// Creates a load of `value` that has not run yet.
     pub fn new(value: V) -> Self {
         Self { value, runs: AtomicUsize::new(0) }
     }
 
-    /// Runs it.
+    /// Runs the load.
     ///
     /// # Errors
     /// Never.
@@ -117,7 +120,7 @@ impl<V: Clone> CountedLoad<V> {
         Ok(self.value.clone())
     }
 
-    /// How often it ran.
+    /// Returns the number of runs.
     pub fn runs(&self) -> usize {
         self.runs.load(Ordering::Relaxed)
     }

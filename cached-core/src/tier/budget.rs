@@ -1,24 +1,26 @@
-//! How long a call may wait for the shared tier.
+//! Time budget of an operation on the shared tier.
 
 use std::time::Duration;
 
 use crate::base::clock::Nanos;
 
-/// How long an operation of a [`Tier`](crate::Tier) may take, as far as its caller knows: what a load costs decides how long it pays to
-/// wait for a value that another process may have loaded already.
+/// Time that an operation of a [`Tier`](crate::Tier) may take, as far as the caller decides.
+///
+/// The cost of a load decides how long it pays to wait for a value that another process may already have
+/// loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Budget {
-    /// As long as the tier says.
+    /// The tier's own limit.
     #[default]
     Own,
-    /// As long as the tier says, or this if it is longer: about what a load of the function takes.
+    /// The tier's own limit, or this time if it is longer: roughly the duration of a load of the function.
     AtLeast(Duration),
-    /// This: the `tier_timeout` of the function.
+    /// Exactly this time: the `tier_timeout` of the function.
     Exactly(Duration),
 }
 
 impl Budget {
-    /// Of an operation that a caller waits for, where the tier itself would allow `own`.
+    /// Returns the limit of an operation that a caller waits for. `own` is the tier's own limit.
     #[must_use]
     pub fn of_read(self, own: Duration) -> Duration {
         match self {
@@ -28,7 +30,7 @@ impl Budget {
         }
     }
 
-    /// Of one that no caller waits for, such as a fill: never less than `own`.
+    /// Returns the limit of an operation that no caller waits for, such as a fill: never less than `own`.
     #[must_use]
     pub fn of_write(self, own: Duration) -> Duration {
         match self {
@@ -37,15 +39,18 @@ impl Budget {
         }
     }
 
-    /// Where loads take so long; zero if that is not known. No longer than a load, as waiting in vain must not cost more than
-    /// it may save, and 2 s at most. In powers of two, so that callers of about the same patience can ask together.
+    /// Derives a budget from `price`, the duration of a load, which is zero if unknown.
+    ///
+    /// The budget is no longer than a load, because a wait in vain must not cost more than it may save, and
+    /// at most two seconds. It is rounded down to a power of two in milliseconds, so that callers with
+    /// similar budgets can share a request.
     pub(crate) fn of_price(price: Nanos) -> Self {
         const LEAST_MS: u64 = 32;
         const MOST_MS: u64 = 2_000;
 
         let price_ms = price / 1_000_000;
         if price_ms < LEAST_MS {
-            // No tier that is worth asking allows less.
+            // Any useful tier has a limit of its own that is at least as long.
             return Self::Own;
         }
         Self::AtLeast(Duration::from_millis((1_u64 << price_ms.ilog2()).min(MOST_MS)))

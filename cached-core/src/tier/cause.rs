@@ -1,13 +1,13 @@
-//! Why a shared tier is not used, or only in part.
+//! Causes for which a shared tier is not used, or only in part.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a shared tier is not used, or only in part.
+/// Cause for which a shared tier is not used, or only in part.
 ///
-/// It holds no address, no name of a user and no password. `Display` says in one line what is wrong and what to look at;
-/// [`name`](Self::name) is a short word that does not change. More causes may come.
+/// It holds no address, no user name and no password. `Display` describes in one line the fault and the thing
+/// to check. [`name`](Self::name) is a short, stable identifier. More causes may come.
 ///
 /// ```
 /// # extern crate cached_core as cached_aside;
@@ -21,67 +21,69 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TierCause {
-    /// No task may be spawned here, or the runtime on which the connection was made has ended.
+    /// No task can be spawned here, or the runtime on which the connection was made has ended.
     NoRuntime,
-    /// A server is not connected yet, as one that has just joined a cluster.
+    /// A server is not connected yet, such as one that has just joined a cluster.
     Connecting,
     /// The host's name cannot be resolved.
     UnknownHost,
     /// Nothing listens at the address.
     Refused,
-    /// There is no way to the address.
+    /// There is no route to the address.
     Unreachable,
     /// The server did not answer within the connect timeout.
     Timeout,
-    /// The connection was closed, or made no sense any more.
+    /// The connection was closed, or sent data that cannot be parsed.
     Lost,
     /// The server accepted the connection, and closed it instead of answering.
     HungUp,
-    /// TLS could not be agreed on, as when the port does not speak it.
+    /// The TLS handshake failed, for example because the port does not use TLS.
     Tls,
-    /// The certificate of the server was not accepted.
+    /// The certificate of the server was rejected.
     Certificate(CertificateFault),
-    /// The server did not accept the certificate of this process, or asked for one that was not there.
+    /// The server rejected the certificate of this process, or asked for one that is not configured.
     ClientCertificate,
     /// The provider of credentials returned an error, or took too long.
     Credentials,
-    /// The server does not know the user, or the password is wrong.
+    /// The user is unknown to the server, or the password is wrong.
     WrongPassword,
-    /// The server asks for a password, and none was given.
+    /// The server asks for a password, and none is configured.
     AuthenticationRequired,
-    /// The server takes connections of its own machine only.
+    /// The server accepts connections from its own machine only.
     ProtectedMode,
-    /// The server has as many clients as it takes.
+    /// The server has reached its limit of clients.
     TooManyClients,
-    /// There is no database of this number.
+    /// There is no database with this number.
     NoSuchDatabase,
-    /// The user may not run this command, which is named in lower case, or `keys` if it may run it, but not on these keys.
+    /// The user may not run this command, which is in lower case.
+    ///
+    /// The text is `keys` if the user may run the command, but not on these keys.
     NotPermitted(String),
-    /// The server is a part of a cluster, and was to be used as one that is alone.
+    /// The server is part of a cluster, but is configured as a standalone server.
     IsCluster,
-    /// The server is no part of a cluster, and was to be used as one.
+    /// The server is not part of a cluster, but is configured as one.
     NoCluster,
     /// No sentinel answered.
     NoSentinel,
-    /// The sentinels want a password, or another one.
+    /// The sentinels ask for a password, or for another one.
     SentinelPassword,
-    /// The sentinels do not know a primary of this name, or what they name is none.
+    /// The sentinels know no primary of this name, or name a server that is not a primary.
     NoPrimary,
-    /// The server does not speak RESP3, in which it could tell what changes.
+    /// The server does not support RESP3, which pushes of changes need.
     NoResp3,
-    /// The server does not tell what changes, although it was asked to, or what it tells does not arrive.
+    /// The server sends no pushes of changes although tracking is on, or they do not arrive.
     NoTracking,
-    /// The server takes no writes: it is a replica.
+    /// The server rejects writes: it is a replica.
     ReadOnly,
-    /// The server still loads its data.
+    /// The server is still loading its data.
     Loading,
-    /// The server is a replica whose primary is away.
+    /// The server is a replica that has lost its primary.
     PrimaryDown,
     /// The cluster does not have all of its slots, or the server is cut off from the others.
     ClusterDown,
     /// The server cannot run the scripts that store values: it is older than Redis 6.0, or has no scripts.
     TooOld,
-    /// The server has no memory left for what is written.
+    /// The server has no memory left for writes.
     Full,
     /// Answers take longer than a caller waits: the server hangs, is slow, or is far away.
     Slow,
@@ -89,27 +91,27 @@ pub enum TierCause {
     Code(String),
 }
 
-/// What is wrong with a certificate.
+/// Fault of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum CertificateFault {
-    /// It was not signed by an authority that is trusted.
+    /// The certificate was not signed by a trusted authority.
     UnknownIssuer,
-    /// It is about another host.
+    /// The certificate is for another host.
     WrongName,
-    /// Its time is over.
+    /// The certificate has expired.
     Expired,
-    /// Its time has not come, or a clock is wrong.
+    /// The certificate is not valid yet, or a clock is wrong.
     NotYetValid,
-    /// It is none of those that were pinned.
+    /// The certificate is not one of those that were pinned.
     NotPinned,
-    /// Anything else.
+    /// The certificate has another fault.
     Unusable,
 }
 
 impl TierCause {
-    /// A short name that does not change, for labels and alerts, such as `wrong_password`.
+    /// Returns a short, stable name for labels and alerts, such as `wrong_password`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::NoRuntime => "no_runtime",
@@ -200,7 +202,7 @@ impl fmt::Display for TierCause {
     }
 }
 
-/// So that `?` carries it on.
+/// Lets callers propagate the cause with `?`.
 impl std::error::Error for TierCause {}
 
 impl fmt::Display for CertificateFault {

@@ -1,4 +1,13 @@
-//! The way over which a tier tells of changes, and how fresh its silence is.
+//! Change feeds: the channels over which a tier reports changes, each with a watermark.
+//!
+//! The watermark is a point in time. All changes up to that point have been delivered to this process, so a
+//! value that was read over the feed and is not invalidated was current then. A tier advances the watermark
+//! with `prove`. An entry may be served while the watermark is younger than the staleness bound; see
+//! `coherence::validity`.
+//!
+//! A feed either watches (it reports the changes of everything that was read over it), or its watermark stays
+//! at zero, and entries depend on the time of their last check alone. A feed ends with its connection, and
+//! its watermark stays at the last value.
 
 use std::{
     future::{Future, poll_fn},
@@ -18,23 +27,24 @@ use crate::{
     sync::{AtomicBool, AtomicU64, Ordering, lazy},
 };
 
-/// One connection of a [`Tier`](crate::Tier), or several, as far as it proves that what was read over it still holds.
+/// Change feed of one or several connections of a [`Tier`](crate::Tier), with a watermark.
 ///
-/// A tier that watches what is read over a connection calls [`prove`](Self::prove) whenever it knows that it has handed
-/// every change up to some moment to its [`ChangeListener`](crate::ChangeListener). When the connection is gone, the proof gets no
-/// younger, and what was read over it is asked for again before it is served.
+/// A tier that watches the keys read over a connection calls [`prove`](Self::prove) whenever it knows that it
+/// has delivered all changes up to some time to its [`ChangeListener`](crate::ChangeListener). When the
+/// connection is lost, the watermark stays where it is. Once it is older than the staleness bound, entries
+/// that were read over the connection are checked with the tier before they are served.
 #[derive(Debug)]
 pub struct ChangeFeed {
-    /// Every change up to this moment is known.
+    /// Watermark: all changes up to this time have been delivered.
     proven: AtomicU64,
     watches: bool,
-    /// It belongs to no cache and no tier: whatever is said of it is about no connection.
+    /// True for the feed that all caches of the process share: the calls of a tier do not change it.
     is_fixed: bool,
-    /// Whether other processes know that this one may serve for a while without a proof.
+    /// True if entries may be served for the outage grace after the feed is lost: other processes expect it.
     has_grace: AtomicBool,
     is_over: AtomicBool,
     over: Notify,
-    /// Of which it is made, none of them made of others; none for a single connection.
+    /// Single connections of which a joined feed is made; empty for a single connection. Never nested.
     parts: Box<[Arc<Self>]>,
 }
 
@@ -55,33 +65,43 @@ impl ChangeFeed {
         }
     }
 
-    /// A connection that watches what is read over it, and has proven nothing yet.
+    /// Creates the feed of a connection that watches the keys read over it, with the watermark at zero.
     pub fn watching() -> Arc<Self> {
         Self::new(0, true)
     }
 
-    /// As [`silent`](Self::silent), of one connection: it can end.
+    /// Creates the feed of a connection that reports no changes.
+    ///
+    /// It is like [`silent`](Self::silent), but belongs to one connection and can end.
     pub fn deaf() -> Arc<Self> {
         Self::new(0, false)
     }
 
-    /// No connection, or one that tells nothing: what is read over it holds for the bound of the cache, and no longer.
+    /// Returns the feed for reads that no connection watches.
     ///
-    /// There is one for all caches of the process, which stays as it is: [`prove`](Self::prove), [`allow_grace`](Self::allow_grace)
-    /// and [`end`](Self::end) do nothing to it. A connection that tells nothing and can end is [`deaf`](Self::deaf).
+    /// An entry that was read over it is served for the staleness bound of the cache, and in an outage for
+    /// the grace as well, from its last check on.
+    ///
+    /// All caches of the process share this feed, and it never changes: [`prove`](Self::prove),
+    /// [`allow_grace`](Self::allow_grace) and [`end`](Self::end) have no effect. A connection that reports no
+    /// changes and can end is [`deaf`](Self::deaf).
     pub fn silent() -> Arc<Self> {
         lazy!(static SILENT: Arc<ChangeFeed> = Arc::new(ChangeFeed { is_fixed: true, ..ChangeFeed::plain(0, false) }));
         SILENT.clone()
     }
 
-    /// What cannot change without this process knowing, until a [proof](Self::prove) says otherwise.
+    /// Creates a feed for data that cannot change without the knowledge of this process.
+    ///
+    /// The watermark is at its maximum, until a call of [`prove`](Self::prove) sets it.
     pub fn certain() -> Arc<Self> {
         Self::new(Nanos::MAX, true)
     }
 
-    /// Several connections, for what was read partly over each of them: it is proven as far as all of them are, and over
-    /// when one is. Of none it is [`silent`](Self::silent); of one that is over already, and another, as well: of what
-    /// changed between the two, neither tells.
+    /// Joins the feeds of several connections, for a result that was read in part over each of them.
+    ///
+    /// The watermark is the lowest of the parts, and the feed ends when one of them ends. Without parts, the
+    /// result is [`silent`](Self::silent). It is `silent` as well if there are several parts and one has
+    /// already ended: a change between the two reads may then be reported by neither.
     pub fn joined(lines: impl IntoIterator<Item = Arc<Self>>) -> Arc<Self> {
         let mut parts: Vec<Arc<Self>> = Vec::new();
         for line in lines {
@@ -108,12 +128,12 @@ impl ChangeFeed {
         }
     }
 
-    /// Whether both are the same connections.
+    /// Returns whether both feeds consist of the same connections.
     pub fn is_same(&self, other: &Self) -> bool {
         self.covers(other) && other.covers(self)
     }
 
-    /// Whether it is, or is made of, all the connections of `other`.
+    /// Returns whether this feed includes all connections of `other`.
     pub fn covers(&self, other: &Self) -> bool {
         if other.parts.is_empty() { self.has(other) } else { other.parts.iter().all(|part| self.has(part)) }
     }
@@ -122,7 +142,7 @@ impl ChangeFeed {
         ptr::eq(self, line) || self.parts.iter().any(|part| ptr::eq(Arc::as_ptr(part), line))
     }
 
-    /// Every change up to `moment` was handed to the watcher.
+    /// Sets the watermark: all changes up to `moment` have been delivered to the listener.
     pub fn prove(&self, moment: Instant) {
         self.prove_until(Clock::system_nanos(moment));
     }
@@ -133,15 +153,17 @@ impl ChangeFeed {
         }
     }
 
-    /// Whether entries may be served for the grace of an outage after this line was lost. Default: yes. A tier that
-    /// could not register with the others says no, so that [`confirm`](crate::Tier::confirm) stays true.
+    /// Sets whether entries may be served for the outage grace after this feed was lost.
+    ///
+    /// The default is `true`. A tier that could not register with the other processes sets it to `false`, so
+    /// that the promise of [`confirm`](crate::Tier::confirm) holds.
     pub fn allow_grace(&self, is_allowed: bool) {
         if !self.is_fixed {
             self.has_grace.store(is_allowed, Ordering::Release);
         }
     }
 
-    /// The connection is gone: whoever waits for a change has to look again.
+    /// Ends the feed, because the connection is lost. Callers that wait for a change check again.
     pub fn end(&self) {
         if self.is_fixed {
             return;
@@ -164,7 +186,7 @@ impl ChangeFeed {
         self.parts.iter().map(|part| part.proven()).min().unwrap_or(0)
     }
 
-    /// Whether it tells, and is not over.
+    /// Returns whether the feed reports changes and has not ended.
     pub(crate) fn is_live(&self) -> bool {
         self.watches && !self.is_over.load(Ordering::Acquire) && self.parts.iter().all(|part| part.is_live())
     }
@@ -177,7 +199,7 @@ impl ChangeFeed {
         self.has_grace.load(Ordering::Acquire) && self.parts.iter().all(|part| part.has_grace())
     }
 
-    /// Waits until it is over.
+    /// Waits until the feed, or one of its parts, has ended.
     pub(crate) async fn ended(&self) {
         if self.parts.is_empty() {
             self.has_ended().await;
@@ -195,7 +217,7 @@ impl ChangeFeed {
         .await;
     }
 
-    /// Waits for [`end`](Self::end).
+    /// Waits until [`end`](Self::end) is called on this feed.
     async fn has_ended(&self) {
         let mut over = std::pin::pin!(self.over.notified());
         over.as_mut().enable();
@@ -239,7 +261,7 @@ mod tests {
         assert!(Arc::ptr_eq(&ChangeFeed::joined([]), &ChangeFeed::silent()));
     }
 
-    /// It is that of all caches, and a tier may do with its lines what it likes.
+    /// All caches share this feed, and a tier may call any method of the feeds that it returns.
     #[test]
     fn the_silent_line_stays_as_it_is() {
         let line = ChangeFeed::silent();

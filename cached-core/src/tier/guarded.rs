@@ -1,4 +1,4 @@
-//! A tier whose panics are errors: a cache must not take its callers down with it.
+//! A wrapper that turns panics of a tier into errors, so that they do not reach callers of a cached function.
 
 use std::{
     any::Any,
@@ -24,14 +24,14 @@ use crate::{
     },
 };
 
-/// Stands before the tier that it was given.
+/// Wraps a tier, and catches the panics of all its operations.
 #[derive(Debug)]
 pub(crate) struct CatchPanic(pub(crate) Arc<dyn Tier>);
 
 type Operation<'a, T> = Pin<Box<dyn Future<Output = Result<T, TierError>> + Send + 'a>>;
 
 impl CatchPanic {
-    /// As [`Tier::look_within`], on the path of a hit: without a box of its own.
+    /// Calls [`Tier::look_within`] without a boxed future of its own, since it is on the path of a hit.
     pub(crate) async fn look_within(
         &self,
         asks: &[Lookup<'_>],
@@ -41,7 +41,7 @@ impl CatchPanic {
         catch(self.0.look_within(asks, tags, budget)).await
     }
 
-    /// As [`Tier::look_at_within`], the same way.
+    /// Calls [`Tier::look_at_within`] without a boxed future of its own, since it is on the path of a hit.
     pub(crate) async fn look_at_within(
         &self,
         key: &str,

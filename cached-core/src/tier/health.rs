@@ -1,70 +1,74 @@
-//! How a shared tier is at this moment.
+//! State of a shared tier, for health checks.
 
 use serde::{Deserialize, Serialize};
 
 use crate::tier::cause::TierCause;
 
-/// What a shared tier says of itself. It holds neither addresses nor credentials. More fields may come.
+/// Health of a shared tier, as the tier reports it.
+///
+/// It holds neither addresses nor credentials. More fields may come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TierHealth {
-    /// Whether it works.
+    /// State of the tier.
     pub state: TierState,
-    /// Why it does not, or not fully: `None` if it does, if nothing was tried yet, or if the tier does not say.
+    /// Cause of a state that is not fully up.
+    ///
+    /// It is `None` if the tier works, if no connection was tried yet, or if the tier gives no cause.
     pub cause: Option<TierCause>,
-    /// How often it lost its connection and got a new one.
+    /// Number of times that a lost connection was replaced.
     pub reconnects: u64,
-    /// Whether it refuses to ask for a while, because asking took too long or failed too often.
+    /// True if the tier refuses requests for a while, because they took too long or failed too often.
     pub is_breaker_open: bool,
 }
 
 impl TierHealth {
-    /// In this state, with nothing else to say.
+    /// Creates a report of this state, without a cause or reconnects, and with the breaker closed.
     pub fn new(state: TierState) -> Self {
         Self { state, cause: None, reconnects: 0, is_breaker_open: false }
     }
 
-    /// For this reason.
+    /// Sets the cause.
     #[must_use]
     pub fn cause(self, cause: Option<TierCause>) -> Self {
         Self { cause, ..self }
     }
 
-    /// With so many reconnects.
+    /// Sets the number of reconnects.
     #[must_use]
     pub fn reconnects(self, reconnects: u64) -> Self {
         Self { reconnects, ..self }
     }
 
-    /// With a breaker that is open or not.
+    /// Sets whether the breaker is open.
     #[must_use]
     pub fn breaker_open(self, is_breaker_open: bool) -> Self {
         Self { is_breaker_open, ..self }
     }
 }
 
-/// Whether a shared tier works.
+/// State of a shared tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TierState {
-    /// Not known yet: nothing was asked, or the first attempt to connect has not ended.
+    /// Unknown: no operation was started, or the first attempt to connect has not ended.
     Untried,
-    /// It does.
+    /// The tier works.
     Up,
-    /// In part, or slowly.
+    /// The tier works in part, or slowly.
     Degraded,
-    /// It cannot be reached.
+    /// The tier cannot be reached.
     Down,
 }
 
 impl TierState {
-    /// Whether nothing is known to be wrong.
+    /// Returns whether no fault is known.
     pub fn is_well(self) -> bool {
         matches!(self, Self::Up | Self::Untried)
     }
 
-    /// `untried`, `up`, `degraded` or `down`.
+    /// Returns the name: `untried`, `up`, `degraded` or `down`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Untried => "untried",

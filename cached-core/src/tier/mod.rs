@@ -1,4 +1,17 @@
-//! The shared tier behind the in-process one.
+//! The contract of a shared tier (L2): its operations, records and notifications.
+//!
+//! A cache calls a tier through the trait `Tier`, and a tier reports changes through `ChangeListener`. Two
+//! mechanisms make the contract safe against races:
+//!
+//! * The fence. A load takes a lease with a random token before it runs, and its fill stores only if that
+//!   token is still under the key. So an invalidation, which removes the key, also rejects the fills of loads
+//!   that began before it.
+//! * The change feed. Each answer carries the feed over which later changes of the keys and tags are
+//!   reported. The cache takes the epochs of the names before it asks, so a change that overtakes the answer
+//!   is not lost.
+//!
+//! Next: `feed` has the watermark, `guarded` catches panics, `budget` limits the time of an operation. The
+//! cache uses a tier through `l2`. `testing::fake` is an implementation in memory.
 
 pub(crate) mod budget;
 pub(crate) mod cause;
@@ -23,50 +36,58 @@ use crate::{
 
 /// A store that several processes share, such as Redis.
 ///
-/// Under a key it holds a value, or a lease, or both. A **lease** says that somebody loads the value, and names that load
-/// by its [`LeaseToken`]. Only the load whose lease is still there may [`fill`](Self::fill): whatever removes the key, here or
-/// by another program, takes the lease with it, and so no load that began before can store what it found.
+/// A key holds a value, or a lease, or both. A **lease** marks that a load of the value is under way, and
+/// names that load by its [`LeaseToken`]. Only a load with its lease still in place may [`fill`](Self::fill).
+/// A removal of the key, by this program or another one, removes the lease as well. So no load that began
+/// before the removal can store its value.
 ///
-/// A tier MUST bound the time of every operation by itself (where it is given a [`Budget`], by that, if it can) and MUST NOT panic: the call path awaits it while a
-/// caller waits. It SHOULD fail at once while it knows that it cannot be reached, and then answer `false` from
-/// [`ready`](Tier::ready). An operation that failed may still take effect later, but none that changes a value may do so
-/// when the key was deleted meanwhile. The tier stores opaque bytes; freshness, checksums and schemas are its caller's
-/// business.
+/// A tier MUST bound the time of every operation by itself, by the [`Budget`] where it gets one and can
+/// follow it. It MUST NOT panic: the call path awaits it while a caller waits. It SHOULD fail at once while
+/// it knows that it cannot be reached, and return `false` from [`ready`](Tier::ready) during that time. An
+/// operation that failed may still take effect later. But it must not change a value if the key was deleted
+/// in the meantime. The tier stores opaque bytes; freshness, checksums and schemas are up to its caller.
 #[async_trait]
 pub trait Tier: Send + Sync + fmt::Debug + 'static {
-    /// Called once, when a cache is built on the tier.
+    /// Attaches the cache that is built on the tier. Called once.
     fn attach(&self, attachment: Attachment) {
         drop(attachment);
     }
 
-    /// Whether it is worth asking now. `false` means that reads and fills pass it by.
+    /// Returns whether the tier is worth asking now. If `false`, reads and fills skip the tier.
     fn ready(&self) -> bool {
         true
     }
 
-    /// How it is, for those who operate it. It asks nobody and returns at once.
+    /// Returns the health of the tier, for operators. It sends no request and returns at once.
     fn health(&self) -> TierHealth {
         TierHealth::new(if self.ready() { TierState::Up } else { TierState::Down })
     }
 
-    /// Has the tier connect, if it does that at all, and waits for the outcome of its first attempt: no longer than the tier
-    /// takes for one. What is known already is said at once. `Err` says why there is no connection.
+    /// Starts to connect, if the tier does so at all, and waits for the outcome of the first attempt.
+    ///
+    /// The wait is no longer than the tier allows for one attempt. If the outcome is known, it returns at
+    /// once. `Err` is the cause for which there is no connection.
     async fn connected(&self) -> Result<(), TierCause> {
         Ok(())
     }
 
-    /// What is under each key, and the generation of each tag (`None` if it has none), in one round trip. What it finds,
-    /// or does not find, is watched from then on, if the tier can.
+    /// Reads the record under each key, and the generation of each tag, in one round trip.
+    ///
+    /// A tag without a generation is `None`. If the tier can, it watches the keys and tags from then on,
+    /// including those that it did not find.
     async fn look(&self, asks: &[Lookup<'_>], tags: &[String]) -> Result<Found, TierError>;
 
-    /// What is under one key, as in [`look`](Self::look), and over which line it was asked. It is what most misses of a process
-    /// begin with, so a tier may have a shorter way for it.
+    /// Reads the record under one key, as [`look`](Self::look) does, with the change feed of the answer.
+    ///
+    /// Most misses begin with this call, so a tier may have a shorter path for it.
     async fn look_at(&self, key: &str) -> Result<(Record, Arc<ChangeFeed>), TierError> {
         let Found { mut records, line, .. } = self.look(&[Lookup::new(key)], &[]).await?;
         Ok((records.pop().ok_or(TierError::Unavailable)?, line))
     }
 
-    /// As [`look`](Self::look), within a budget that follows what a load costs. A tier with a fixed budget leaves it as it is.
+    /// Calls [`look`](Self::look) within a budget that follows the cost of a load.
+    ///
+    /// A tier with a fixed budget keeps the default implementation.
     async fn look_within(
         &self,
         asks: &[Lookup<'_>],
@@ -77,7 +98,7 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
         self.look(asks, tags).await
     }
 
-    /// As [`look_at`](Self::look_at), within a budget.
+    /// Calls [`look_at`](Self::look_at) within a budget.
     async fn look_at_within(
         &self,
         key: &str,
@@ -87,7 +108,7 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
         self.look_at(key).await
     }
 
-    /// As [`lease`](Self::lease), within a budget.
+    /// Calls [`lease`](Self::lease) within a budget.
     async fn lease_within(
         &self,
         claims: &[LeaseRequest<'_>],
@@ -98,19 +119,24 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
         self.lease(claims, tags).await
     }
 
-    /// As [`fill`](Self::fill), within a budget: a value that was dear is given more time.
+    /// Calls [`fill`](Self::fill) within a budget, so that a value with an expensive load gets more time.
     async fn fill_within(&self, fills: Vec<TierFill>, budget: Budget) -> Result<Filled, TierError> {
         let _ = budget;
         self.fill(fills).await
     }
 
-    /// Takes a lease under each key, as each claim says, and gives each tag a new generation if it has none: in one round
-    /// trip. All of this is watched, as in [`look`](Self::look).
+    /// Takes a lease under each key, as each request specifies, in one round trip.
+    ///
+    /// Each tag without a generation gets a new one. The keys and tags are watched, as in
+    /// [`look`](Self::look).
     async fn lease(&self, claims: &[LeaseRequest<'_>], tags: TagRequest<'_>) -> Result<Leased, TierError>;
 
-    /// The generations of tags that only a value told, which was loaded since a [moment](Leased::moment); none if one of
-    /// them may have been invalidated since then. They are made, kept and watched as those of [`lease`](Self::lease), and
-    /// that comes before the question whether they were invalidated.
+    /// Claims the generations of tags that became known only from a loaded value.
+    ///
+    /// `since` is the [journal position](Leased::moment) from before the load. The result has no generations
+    /// if one of the tags may have been invalidated since then. Generations are created, kept and watched as
+    /// by [`lease`](Self::lease). The tier does that before it checks for invalidations: in the other order,
+    /// an invalidation between the two steps would be missed.
     async fn adopt(
         &self,
         tags: &[String],
@@ -118,115 +144,149 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
         since: JournalPosition,
     ) -> Result<TagsClaimed, TierError>;
 
-    /// Stores each value if the lease of its load is still there, in one round trip. What was stored is watched.
+    /// Stores each value if the lease of its load is still in place, in one round trip.
+    ///
+    /// The stored keys are watched.
     async fn fill(&self, fills: Vec<TierFill>) -> Result<Filled, TierError>;
 
-    /// Makes a lease last for `lease` from now on; whether it was still there.
+    /// Extends a lease to last for `lease` from now on. Returns whether it was still in place.
     async fn renew(&self, key: &str, token: LeaseToken, lease: Duration) -> Result<bool, TierError>;
 
-    /// Gives a lease back without a value; whether it was still there. With `is_failed`, those who wait are told for a
-    /// moment that there will be none ([`Record::Failed`]).
+    /// Releases a lease without a value. Returns whether it was still in place.
+    ///
+    /// With `is_failed`, the key holds [`Record::Failed`] for a moment, so that waiting processes learn that
+    /// no value will come.
     async fn release(&self, key: &str, token: LeaseToken, is_failed: bool) -> Result<bool, TierError>;
 
-    /// As [`release`](Self::release), after a load that ended in an error: for some seconds the key holds the note
-    /// ([`Record::Error`]), unless it holds a value. By default it is `release`, for tiers that cannot hold notes.
+    /// Releases a lease like [`release`](Self::release), after a load that ended in an error.
+    ///
+    /// For some seconds the key holds the note ([`Record::Error`]), unless it holds a value. The default
+    /// calls `release`, for tiers that cannot hold notes.
     async fn fail(&self, key: &str, token: LeaseToken, note: &Note) -> Result<bool, TierError> {
         let _ = note;
         self.release(key, token, true).await
     }
 
-    /// Removes what is under these keys, values and leases alike, and the generations of these tags, in one round trip. That
-    /// the tags are invalid is noted before that, for [`adopt`](Self::adopt).
+    /// Removes everything under these keys, and the generations of these tags, in one round trip.
+    ///
+    /// Values and leases are both removed. Before that, the tier records the invalidated tags in its journal,
+    /// for [`adopt`](Self::adopt).
     async fn delete(&self, keys: &[String], tags: &[String]) -> Result<(), TierError>;
 
-    /// Removes everything whose key matches `pattern`, in which `*` stands for any characters and nothing else is
-    /// special; whoever holds the keys may be asked in many steps. Says how many there were.
+    /// Removes every key that matches `pattern`, and returns the number of removed keys.
+    ///
+    /// `*` stands for any characters and nothing else is special. The tier may scan its keys in many steps.
     async fn delete_matching(&self, pattern: &str) -> Result<u64, TierError>;
 
-    /// Waits until every process that is attached has handled all changes up to now, or has lost the right to serve what
-    /// it has in memory.
+    /// Waits until every attached process has handled all changes up to now.
+    ///
+    /// A process that has lost the right to serve from memory counts as one that has handled them.
     async fn confirm(&self) -> Result<(), TierError> {
         Ok(())
     }
 
-    /// Whether there is a value.
+    /// Returns whether the key holds a value.
     async fn exists(&self, key: &str) -> Result<bool, TierError>;
 
-    /// The cache is closed: takes leave of the others, ends the connection, and fails at once from then on.
+    /// Closes the tier, because the cache is closed.
+    ///
+    /// The tier removes this process from the register of processes and ends the connection. Every later
+    /// operation fails at once.
     async fn close(&self) {}
 
-    /// Adds `by` to the counter under `key`, which starts at 0, and returns the sum. `ttl` applies from the
-    /// moment the counter comes into being and is not extended by later additions.
+    /// Adds `by` to the counter under `key`, which starts at 0, and returns the sum.
+    ///
+    /// `ttl` applies from the creation of the counter, and later additions do not extend it.
     async fn incr(&self, key: &str, by: i64, ttl: Option<Duration>) -> Result<i64, TierError>;
 }
 
-/// What a tier is told of the cache that was built on it.
+/// Properties of the cache that is built on a tier.
 #[derive(Clone, Debug)]
 pub struct Attachment {
-    /// Whom to tell of changes.
+    /// Listener for changes.
     pub watcher: Arc<dyn ChangeListener>,
-    /// What all keys of the cache begin with, before a `:`. Keys that begin with `namespace:%` are no values.
+    /// Prefix of all keys of the cache, followed by a `:`.
+    ///
+    /// Keys that begin with `namespace:%` are no values.
     pub namespace: String,
-    /// What the watcher is told of when a tag is invalidated after a [moment](Leased::moment) was given out, if the tier can.
+    /// Name of the journal of invalidated tags.
+    ///
+    /// If the tier can, it reports a change of this name when a tag is invalidated after a
+    /// [journal position](Leased::moment) was handed out.
     pub journal: String,
-    /// How old a [proof](ChangeFeed::prove) may be for a value to be served from memory.
+    /// Staleness bound: greatest age of the [watermark](ChangeFeed::prove) at which a value is served from
+    /// memory.
     pub bound: Duration,
-    /// How much longer it is served when the tier cannot be reached.
+    /// Outage grace: further time for which a value is served while the tier cannot be reached.
     pub grace: Duration,
-    /// No value that the cache stores has more bytes. What has more was written by something else, and need not be read.
+    /// Greatest number of bytes in a value that the cache stores.
+    ///
+    /// A larger string was written by another program, and need not be read.
     pub max_bytes: usize,
 }
 
-/// Whom a tier tells of changes to what it watches. The calls return at once.
+/// Receiver of the changes of the keys and tags that a tier watches. All methods return at once.
 pub trait ChangeListener: Send + Sync + fmt::Debug + 'static {
-    /// What is under `key` has changed, or may have.
+    /// Reports that the record under `key` has changed, or may have.
     fn changed(&self, key: &[u8]);
 
-    /// As [`changed`](Self::changed), for every key.
+    /// Reports that the record under any key may have changed.
     fn all_changed(&self);
 
-    /// The tier can be reached again.
+    /// Reports that the tier can be reached again.
     fn restored(&self);
 
-    /// The state of the tier, or its cause, may be another one: its [`health`](Tier::health) says how it is. The tier holds no
-    /// lock meanwhile that a call of its own needs.
+    /// Reports that the state of the tier, or its cause, may have changed.
+    ///
+    /// The listener reads the new state from [`health`](Tier::health). During this call, the tier holds no
+    /// lock that its own methods need.
     fn standing_changed(&self) {}
 
-    /// How often values were served from memory until now; `None` while callers wait, or if it is not known. While this stays the
-    /// same, [proofs](ChangeFeed::prove) are of no use, and a tier may do without: then the next call asks it first.
+    /// Returns the number of values served from memory so far.
+    ///
+    /// It is `None` while callers wait, or if the number is unknown. As long as the number does not change,
+    /// nothing depends on the [watermark](ChangeFeed::prove). The tier may then stop advancing it, and the
+    /// next call asks the tier first.
     fn served(&self) -> Option<u64> {
         None
     }
 }
 
-/// A value of more bytes than this is large: a tier may send it another way, so that nothing small waits behind it.
+/// Size in bytes above which a value is large.
+///
+/// A tier may transfer large values separately, so that small ones do not wait behind them.
 pub const LARGE_VALUE: usize = 256 * 1024;
 
-/// A question about one key. `Debug` does not show it, as it holds the arguments of a call.
+/// Look-up of one key.
+///
+/// `Debug` does not show the key, as it holds the arguments of a call.
 #[derive(Clone, Copy)]
 pub struct Lookup<'a> {
-    /// The key.
+    /// Key to read.
     pub key: &'a str,
-    /// Of a value that the asker has already: if it is still this one, its bytes are not sent again.
+    /// Revision of a value that the caller already has.
+    ///
+    /// If it is still the stored one, the bytes are not sent.
     pub known: Option<Revision>,
-    /// About how many bytes the value has, if other values of its function were [large](LARGE_VALUE); otherwise 0.
+    /// Estimated size of the value in bytes, if other values of its function were [large](LARGE_VALUE);
+    /// otherwise 0.
     pub size: usize,
 }
 
 impl<'a> Lookup<'a> {
-    /// A question about a key of which nothing is known.
+    /// Creates a look-up for a caller that has no value of this key.
     #[must_use]
     pub fn new(key: &'a str) -> Self {
         Self { key, known: None, size: 0 }
     }
 
-    /// The same, if the value is another one than that with this stamp.
+    /// Creates a look-up for a caller that has the value with this revision.
     #[must_use]
     pub fn known(key: &'a str, stamp: Revision) -> Self {
         Self { known: Some(stamp), ..Self::new(key) }
     }
 
-    /// Whether the value is to be expected to be [large](LARGE_VALUE), and to be sent.
+    /// Returns whether a [large](LARGE_VALUE) value is expected in the answer.
     #[must_use]
     pub fn is_large(&self) -> bool {
         self.known.is_none() && self.size > LARGE_VALUE
@@ -242,42 +302,42 @@ impl fmt::Debug for Lookup<'_> {
     }
 }
 
-/// What a tier found.
+/// Answer of a tier to look-ups.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// For each key that was asked for.
+    /// One record for each key, in the order of the look-ups.
     pub records: Vec<Record>,
-    /// For each tag that was asked for.
+    /// One generation for each tag, in order; `None` for a tag that has none.
     pub generations: Vec<Option<u64>>,
-    /// Over which it was asked.
+    /// Change feed that reports later changes of these keys and tags.
     pub line: Arc<ChangeFeed>,
 }
 
-/// What is under one key.
+/// State of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// Nothing.
+    /// The key holds nothing.
     Absent,
-    /// A value, whether or not somebody has a lease to replace it.
+    /// The key holds a value. There may also be a lease to replace it.
     Value(Stored),
-    /// The value that the asker [has](Lookup::known).
+    /// The value is the one that the caller [has](Lookup::known).
     Unchanged,
-    /// Another one, or none: ask again for it.
+    /// There is another value than the known one, or none. The caller looks it up again.
     Changed,
-    /// No value, but somebody loads it.
+    /// There is no value, but a load is under way.
     Leased {
-        /// How long the lease lasts unless it is renewed.
+        /// Remaining time of the lease, unless it is renewed.
         left: Duration,
-        /// The load before this one had nothing to [share](Self::Failed).
+        /// True if the load before this one had [nothing to share](Self::Failed).
         is_retry: bool,
     },
-    /// Somebody loaded it, and has nothing to share.
+    /// There is no value: a load has ended with nothing to share.
     Failed,
-    /// A load ended in an error.
+    /// There is no value: a load has ended in an error.
     Error(Note),
 }
 
-/// What a load that ended in an error left in the key: opaque bytes. They are empty if the error has no text.
+/// Text of a load's error, as opaque bytes under the key. Empty if the error has no text.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Note(pub Vec<u8>);
 
@@ -290,15 +350,15 @@ impl fmt::Debug for Note {
 /// A value under a key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// The bytes that were [filled](Tier::fill) in.
+    /// Bytes of the [fill](Tier::fill).
     pub bytes: Vec<u8>,
-    /// How long the tier will still hold them; `None` if it will not expire them.
+    /// Remaining time until the tier expires the value; `None` if it does not expire.
     pub remaining: Option<Duration>,
-    /// Names this fill among all of this key. Zero for bytes that no fill wrote.
+    /// Revision, which identifies the fill among all fills of this key. Zero for bytes that no fill wrote.
     pub stamp: Revision,
 }
 
-/// Names a fill.
+/// Revision of a stored value: identifies the fill that wrote it, as an ETag does.
 pub type Revision = u64;
 
 impl fmt::Debug for Stored {
@@ -310,34 +370,36 @@ impl fmt::Debug for Stored {
     }
 }
 
-/// Names a load. It is drawn anew for each one, and cannot be guessed.
+/// Token of a load, which its lease carries. It is drawn anew for each load, and cannot be guessed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LeaseToken(pub [u8; 16]);
 
 impl LeaseToken {
-    /// The [`Revision`] of what this load fills in: never zero.
+    /// Returns the [`Revision`] of the value that this load fills: never zero.
     pub fn stamp(&self) -> Revision {
         self.0.first_chunk().copied().map_or(1, u64::from_le_bytes).max(1)
     }
 }
 
-/// It names nothing but itself.
+/// Hides the token, since it authorizes a fill.
 impl fmt::Debug for LeaseToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(..)")
     }
 }
 
-/// A lease that a load asks for. `Debug` does not show the key, as it holds the arguments of a call.
+/// Request of a load for a lease.
+///
+/// `Debug` does not show the key, as it holds the arguments of a call.
 #[derive(Clone, Copy)]
 pub struct LeaseRequest<'a> {
-    /// The key.
+    /// Key to load.
     pub key: &'a str,
-    /// The load.
+    /// Token of the load.
     pub token: LeaseToken,
-    /// How long the lease lasts unless it is renewed.
+    /// Duration of the lease, unless it is renewed.
     pub lease: Duration,
-    /// In whose place.
+    /// Condition under which the lease is granted.
     pub take: LeaseMode,
 }
 
@@ -351,25 +413,28 @@ impl fmt::Debug for LeaseRequest<'_> {
     }
 }
 
-/// What a lease may be taken over. A value stays where it is, and is served, until the fill.
+/// Condition under which a lease is granted. An existing value stays, and is served, until the fill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaseMode {
-    /// There must be neither a value nor another lease.
+    /// There is neither a value nor another lease.
     IfAbsent,
-    /// There must be no other lease, and no value but the one with this stamp.
+    /// There is no other lease, and no value except the one with this revision.
     IfRevision(Revision),
-    /// Whatever there is: another load's fill is refused from now on.
+    /// No condition. A lease of another load is replaced, and that load's fill is rejected.
     Always,
 }
 
-/// Tags of a load that begins. `Debug` shows how many, as their keys hold arguments of a call.
+/// Tags of a load that begins.
+///
+/// `Debug` shows only their number, as their keys hold the arguments of a call.
 #[derive(Clone, Copy)]
 pub struct TagRequest<'a> {
-    /// Their keys.
+    /// Keys of the tags.
     pub keys: &'a [String],
-    /// For how long their generations are kept at least.
+    /// Shortest time for which their generations are kept.
     pub keep: Duration,
-    /// Whether the value will tell further ones, so that the [moment](Leased::moment) is wanted.
+    /// True if further tags become known from the value, so that the [journal position](Leased::moment) is
+    /// needed.
     pub more: bool,
 }
 
@@ -383,62 +448,64 @@ impl fmt::Debug for TagRequest<'_> {
     }
 }
 
-/// Leases, and generations of tags.
+/// Answer to requests for leases and for generations of tags.
 #[derive(Clone, Debug)]
 pub struct Leased {
-    /// For each claim.
+    /// One reply for each request, in order.
     pub grants: Vec<LeaseReply>,
-    /// For each tag.
+    /// One generation for each tag, in order.
     pub generations: Vec<u64>,
-    /// When this was, by the order in which tags are invalidated; if it was wanted.
+    /// Position of the journal of invalidated tags at the time of the request, if it was asked for.
     pub moment: Option<JournalPosition>,
-    /// Over which this went.
+    /// Change feed that reports later changes of these keys and tags.
     pub line: Arc<ChangeFeed>,
 }
 
-/// How many tags had been invalidated, by some count. Moments of two counts have nothing to do with each other: a tier that
-/// loses its count begins another one.
+/// Position in the journal of invalidated tags.
+///
+/// Positions of two journals cannot be compared: a tier that loses its journal starts another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JournalPosition {
-    /// Names the count: a number that never was one before.
+    /// Identifies the journal: a random number that no earlier journal had.
     pub count: u64,
-    /// How far it was.
+    /// Number of tags that had been invalidated.
     pub number: u64,
 }
 
-/// Tags that were not known before.
+/// Answer to a claim of tags that were not known before the load.
 #[derive(Clone, Debug)]
 pub struct TagsClaimed {
-    /// For each tag; none if one of them may have been invalidated.
+    /// One generation for each tag, in order; `None` if one of the tags may have been invalidated.
     pub generations: Option<Vec<u64>>,
-    /// Over which this went.
+    /// Change feed that reports later changes of these tags.
     pub line: Arc<ChangeFeed>,
 }
 
-/// The answer to a claim.
+/// Reply to a request for a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaseReply {
-    /// The lease is the asker's.
+    /// The caller holds the lease.
     Granted,
-    /// It is another one's, who has so much time left unless he renews it.
+    /// Another load holds the lease, which ends after this time unless it is renewed.
     HeldElsewhere(Duration),
-    /// There is a value that the asker has not seen.
+    /// There is a value that the caller has not seen.
     ValueChanged,
 }
 
-/// A value on its way into a tier.
+/// A value to store in a tier.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TierFill {
-    /// The key.
+    /// Key of the value.
     pub key: String,
-    /// The load that found it.
+    /// Token of the load that returned the value.
     pub token: LeaseToken,
     /// The value.
     pub bytes: Vec<u8>,
-    /// How long to keep it; not zero.
+    /// Time for which the tier keeps the value; not zero.
     pub ttl: Duration,
-    /// Tags of the value whose generations may end before it: those that are still there are kept for as long as the value,
-    /// and none is made.
+    /// Tags of the value that may lose their generations before the value expires.
+    ///
+    /// A generation that still exists is kept for as long as the value. A missing one is not created.
     pub tags: Vec<String>,
 }
 
@@ -451,12 +518,12 @@ impl fmt::Debug for TierFill {
     }
 }
 
-/// What became of fills.
+/// Outcome of fills.
 #[derive(Clone, Debug)]
 pub struct Filled {
-    /// For each fill, whether it was stored.
+    /// One flag for each fill, in order: true if the value was stored.
     pub stored: Vec<bool>,
-    /// Over which they went.
+    /// Change feed that reports later changes of the stored keys.
     pub line: Arc<ChangeFeed>,
 }
 
@@ -464,7 +531,7 @@ pub struct Filled {
 mod tests {
     use super::*;
 
-    /// A tier of one's own may trace what it is asked for.
+    /// An application's own tier may log its requests, so `Debug` must not show arguments of calls.
     #[test]
     fn no_question_shows_what_it_is_about() {
         let (key, keys) = ("ns:user:ada@example.org", ["ns:%tag:ada@example.org".to_owned()]);

@@ -1,4 +1,4 @@
-//! No shared tier.
+//! The tier of a cache without a shared tier.
 
 use std::time::Duration;
 

@@ -1,12 +1,12 @@
-//! What the in-process tier holds under a key: a typed value, or an error that is worth remembering.
+//! Type-erased content of an L1 entry: a value, or an error that is worth caching.
 
 use std::{any::Any, time::Duration};
 
 use crate::base::clock::{Nanos, nanos};
 
-/// A [`Value`] or a [`Failure`] of some type, with its dates.
+/// A [`Value`] or a [`Failure`] of some type, with its times.
 pub trait ErasedValue: Any + Send + Sync {
-    /// Its dates.
+    /// Returns the times and the weight.
     fn meta(&self) -> &Freshness;
 }
 
@@ -23,48 +23,53 @@ pub struct Failure<E> {
 }
 
 impl<V: Send + Sync + 'static> ErasedValue for Value<V> {
-    /// Its dates.
+    /// Returns the times and the weight of the value.
     fn meta(&self) -> &Freshness {
         &self.meta
     }
 }
 
 impl<E: Send + Sync + 'static> ErasedValue for Failure<E> {
-    /// Its dates.
+    /// Returns the times and the weight of the error.
     fn meta(&self) -> &Freshness {
         &self.meta
     }
 }
 
-/// The dates and the size of a slot.
+/// Times and estimated size of a [`Value`] or a [`Failure`].
+///
+/// `filled_at` <= `due` <= `deadline` <= `usable_until`, all on the monotonic clock of this process.
 #[derive(Clone, Copy, Debug)]
 pub struct Freshness {
-    /// When it came into this process.
+    /// Time at which this process received the value.
     filled_at: Nanos,
-    /// How old it was then: more than zero if another process had loaded it.
+    /// Age of the value at that time: more than zero if another process had loaded it.
     age_then: Nanos,
+    /// End of the time in which the value is fresh.
     deadline: Nanos,
-    /// Until when it may be served although it is not fresh any more.
+    /// End of the time in which the value may be served, fresh or stale.
     usable_until: Nanos,
-    /// From when on it is to be loaded again: at the latest when it is not fresh any more.
+    /// Time from which the value is to be loaded again, at the latest `deadline`.
     due: Nanos,
     /// Estimated bytes.
     pub(crate) weight: usize,
 }
 
 impl Freshness {
-    /// A slot that is fresh for `ttl` from `now`, and was loaded `age` ago. Overflow means "for ever".
+    /// Creates the times of a value that is fresh for `ttl` from `now`, and was loaded `age` ago.
+    ///
+    /// An overflow means "for ever".
     pub(crate) fn new(now: Nanos, age: Duration, ttl: Duration, weight: usize) -> Self {
         let deadline = now.saturating_add(nanos(ttl));
         Self { filled_at: now, age_then: nanos(age), deadline, usable_until: deadline, due: deadline, weight }
     }
 
-    /// It may be served for so long after it was fresh.
+    /// Lets the value be served for `stale` after its deadline.
     pub(crate) fn usable_for(self, stale: Duration) -> Self {
         Self { usable_until: self.deadline.saturating_add(nanos(stale)), ..self }
     }
 
-    /// It is to be loaded again at this share of its life.
+    /// Makes the value due after this share of its life.
     #[allow(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -81,30 +86,33 @@ impl Freshness {
         now < self.deadline
     }
 
-    /// Fresh, or stale and still good enough.
+    /// Returns whether the value may be served: it is fresh, or stale within its limit.
     #[inline]
     pub(crate) fn is_usable(&self, now: Nanos) -> bool {
         now < self.usable_until
     }
 
-    /// From when on it is to be loaded again.
+    /// Returns the time from which the value is to be loaded again.
     pub(crate) fn due(&self) -> Nanos {
         self.due
     }
 
-    /// Whether it is to be loaded again.
+    /// Returns whether the value is to be loaded again.
     #[inline]
     pub(crate) fn is_due(&self, now: Nanos) -> bool {
         now >= self.due
     }
 
-    /// From when to when it is over.
+    /// Returns the time from the load, in whichever process, to the deadline.
     pub(crate) fn life(&self) -> Nanos {
         self.deadline.saturating_sub(self.filled_at).saturating_add(self.age_then)
     }
 
-    /// When a slot that is kept warm is loaded again: a little before that would be too late, or before a hit would do it. At
-    /// most a sixth of the time until then is cut, by `random` between 0 and 1.
+    /// Returns the time at which a value that is kept warm is loaded again.
+    ///
+    /// This is after 90 % of its life, a little before a load would come too late, or at `due` if that is
+    /// earlier, because a hit would then start the load. `random`, between 0 and 1, cuts at most a sixth of
+    /// the time from the first load until then.
     #[allow(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -119,7 +127,7 @@ impl Freshness {
         self.filled_at.saturating_add(age.saturating_sub(self.age_then))
     }
 
-    /// How long ago the value was loaded, in whichever process.
+    /// Returns the time since the value was loaded, in whichever process.
     #[inline]
     pub(crate) fn age(&self, now: Nanos) -> Duration {
         Duration::from_nanos(self.age_then.saturating_add(now.saturating_sub(self.filled_at)))
@@ -148,7 +156,7 @@ mod tests {
             (true, false, false),
         ];
         assert_eq!(states, expected);
-        // Half of its life was over when it came.
+        // Half of the life was over when the value arrived.
         let meta = Freshness::new(100, 5 * second, 5 * second, 0).due_at(0.8);
         assert!(!meta.is_due(at(2)) && meta.is_due(at(3)));
         assert!(Freshness::new(100, 9 * second, second, 0).due_at(0.8).is_due(100));
@@ -163,7 +171,7 @@ mod tests {
         assert_eq!(seconds(meta), [900, 750]);
         assert_eq!(seconds(meta.usable_for(100 * second)), [900, 750]);
         assert_eq!(seconds(meta.due_at(0.6)), [600, 500]);
-        // Half of its life was over when it came, or all that was to be used.
+        // When the value arrived, half of its life was over, or all of the part before a renewal.
         assert_eq!(seconds(Freshness::new(100, 5 * second, 5 * second, 0)), [400, 250]);
         assert_eq!(seconds(Freshness::new(100, 19 * second, second, 0)), [0, 0]);
         assert!(Freshness::new(100, Duration::ZERO, Duration::MAX, 0).renewal(1.0) > u64::MAX / 2);

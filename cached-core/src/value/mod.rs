@@ -1,4 +1,7 @@
-//! The values of cached functions: typed behind one trait, with their policies, their bytes and their weight.
+//! Values of cached functions: type erasure, policies, bytes and weights.
+//!
+//! `erased` hides the type of a value behind one trait, and `policy` applies the options of a function to it.
+//! `codec` and `envelope` make the bytes that L2 holds. `weigh` estimates the bytes that a value takes in L1.
 
 pub(crate) mod codec;
 pub(crate) mod envelope;

@@ -1,4 +1,9 @@
-//! What a cached function returns, seen from the cache: a value to keep, or an error to hand on.
+//! Policies of a return type: which values and errors are kept, and for how long.
+//!
+//! Most of the runtime handles a `dyn ErasedValue` and does not know the types of values and errors. A
+//! [`ValuePolicy`] converts the result `R` of a function to an erased value and back, and applies the options
+//! of the attribute. [`TypedPolicy`] implements it. The result of a load has two parts: one for the caller,
+//! and one that followers and tiers share.
 
 use std::{
     any::{Any, type_name},
@@ -25,18 +30,18 @@ use crate::{
     },
 };
 
-/// A function's return type with its policies, for code that does not know the types of its value and error.
+/// Policies of a return type, for code that does not know its value and error types.
 pub trait ValuePolicy<R>: Send + Sync {
-    /// What the function would have returned; `None` if the slot is another function's.
+    /// Restores the function's result from `slot`; `None` if the slot is another function's.
     fn restore(&self, slot: &dyn ErasedValue) -> Option<R>;
 
-    /// Parts what the function returned into the caller's own and the others' share.
+    /// Splits a result into the part for the caller and the part that others share.
     fn settle(&self, out: R, terms: &LoadContext) -> LoadedValue<R>;
 
-    /// How to write the value for the shared tier; `None` if it does not go there.
+    /// Returns the encoder of the value for L2; `None` if the value is not stored there.
     fn encoder(&self, slot: &Arc<dyn ErasedValue>) -> Option<Encoder>;
 
-    /// Reads a value of the shared tier.
+    /// Decodes a value of L2.
     fn decode(
         &self,
         payload: &[u8],
@@ -45,57 +50,61 @@ pub trait ValuePolicy<R>: Send + Sync {
         dates: Dates,
     ) -> Result<Arc<dyn ErasedValue>, Error>;
 
-    /// The dates of a value that is not in the shared tier, although it belongs there.
+    /// Returns the times of a value that L2 cannot hold, and represents by a stub.
     fn dates(&self, dates: Dates) -> Freshness;
 
-    /// Names the function, the type and the version of the value.
+    /// Returns the fingerprint that identifies the function, the type and the version of values.
+    ///
+    /// A `schema` replaces the function and the type.
     fn schema(&self, site: &FunctionSpec) -> u64;
 
-    /// Whether values tell tags.
+    /// Returns whether values determine tags (`tags_from`).
     fn has_value_tags(&self) -> bool;
 
-    /// The names of the tags that a value tells; `None` if it cannot.
+    /// Returns the names of the tags that a value determines; `None` if it fails to.
     fn value_tags(&self, slot: &dyn ErasedValue, hasher: &dyn KeyHasher) -> Option<Vec<String>>;
 
-    /// How long a value is fresh; `None` if only the value tells.
+    /// Returns the longest time a value is fresh; `None` if the value determines it.
     fn ttl_hint(&self) -> Option<Duration>;
 
-    /// How long after it was fresh a value may be served.
+    /// Returns the time for which a value may be served after it was fresh.
     fn stale(&self) -> Duration;
 
-    /// Whether a value is loaded again while there is one.
+    /// Returns whether a value is loaded again while an earlier one is still there.
     fn is_renewed(&self) -> bool;
 
-    /// Whether a slot of this function holds a value, and not an error.
+    /// Returns whether a slot of this function holds a value, and not an error.
     fn is_value(&self, slot: &dyn ErasedValue) -> bool;
 
-    /// Whether what the function returned is an error.
+    /// Returns whether the function's result is an error.
     fn has_failed(&self, out: R) -> bool;
 
-    /// The text of an error in a slot of this function; `None` if it has none.
+    /// Returns the text of the error in a slot of this function; `None` if it has none.
     fn describe(&self, slot: &dyn ErasedValue) -> Option<SharedLoadError>;
 
-    /// Whether an error can be made of text.
+    /// Returns whether an error can be made from text.
     fn can_revive(&self) -> bool;
 
-    /// Parts an error of another process into the caller's own and the others' share; `None` if it cannot be made of text.
+    /// Makes an error from the text of another process, and splits it as `settle` does.
+    ///
+    /// Returns `None` if an error cannot be made from text.
     fn revive(&self, error: SharedLoadError, now: Nanos) -> Option<LoadedValue<R>>;
 
-    /// How long a load may take.
+    /// Returns the longest time a load may take; `None` without a limit.
     fn load_timeout(&self) -> Option<Duration>;
 
-    /// What the callers of a load are told that took longer; `None` if it may not.
+    /// Returns the result of a load that exceeds `load_timeout`; `None` without one.
     fn too_late(&self) -> Option<R>;
 }
 
-/// When a load ended, and what the caller asked for.
+/// Time at which a load ended, and the caller's settings for its value.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadContext {
-    /// Now.
+    /// Current time.
     pub now: Nanos,
-    /// Overrides the function's own.
+    /// Ttl that overrides the function's own; zero keeps nothing.
     pub ttl: Option<Duration>,
-    /// Between 0 and 1.
+    /// Random number between 0 and 1, for the jitter.
     pub random: f64,
 }
 
@@ -105,47 +114,49 @@ impl LoadContext {
     }
 }
 
-/// Between 0 and 1.
+/// Returns a random number between 0 and 1.
 pub(crate) fn random() -> f64 {
-    // Keyed anew each time; it only spreads expiries.
+    // Each `RandomState` has another key. The number only spreads expiries, so this is random enough.
     let [a, b, c, d, ..] = RandomState::new().hash_one(0_u8).to_le_bytes();
     f64::from(u32::from_le_bytes([a, b, c, d])) / f64::from(u32::MAX)
 }
 
-/// The dates of a value that comes from the shared tier.
+/// Age and remaining life of a value, usually of one that comes from L2.
 #[derive(Clone, Copy, Debug)]
 pub struct Dates {
-    /// Now.
+    /// Current time.
     pub now: Nanos,
-    /// How long ago it was loaded.
+    /// Time since the value was loaded.
     pub age: Duration,
-    /// How long it is still fresh.
+    /// Time for which the value is still fresh.
     pub remaining: Duration,
-    /// How long it may be served after that.
+    /// Time for which the value may be served after that.
     pub stale: Duration,
 }
 
-/// What a load came to.
+/// Outcome of a load.
 pub struct LoadedValue<R> {
-    /// For the caller.
+    /// Result for the caller.
     pub out: R,
-    /// For everyone else; `None` if it cannot be shared.
+    /// Content for followers and tiers; `None` if it cannot be shared.
     pub slot: Option<Arc<dyn ErasedValue>>,
-    /// How long the slot may be kept; `None` if not at all.
+    /// Time for which the slot may be kept; `None` if not at all.
     pub ttl: Option<Duration>,
-    /// Whether the load returned an error.
+    /// `true` if the load returned an error.
     pub is_error: bool,
 }
 
-/// Appends one value in a format, or in another one that has a form for it. It owns what it needs, so that it can run after the
-/// caller was answered. With `true`, what it has written can be read again.
+/// Appends one value in a format, or in another one that has a form for it.
+///
+/// The encoder owns its input, so that it can run after the caller has its result. With `true`, the bytes
+/// that it writes are known to be readable again.
 pub type Encoder = Box<dyn FnOnce(&Format, bool, &mut Vec<u8>) -> Result<Encoded, Error> + Send>;
 
-/// What an [`Encoder`] has written.
+/// Outcome of an [`Encoder`].
 #[derive(Clone, Copy, Debug)]
 pub struct Encoded {
     pub(crate) by: Written,
-    /// The value is the empty one.
+    /// `true` if the value is the empty one (`None`).
     pub(crate) is_empty: bool,
 }
 
@@ -154,20 +165,22 @@ type TooLate<E> = fn(LoadTimeout) -> E;
 type Encode<V> = fn(&Format, &V, bool, &mut Vec<u8>) -> Result<Written, Error>;
 type Decode<V> = fn(&Format, &[u8]) -> Result<V, Error>;
 
-/// How an error gets to the followers.
+/// Method by which an error reaches the followers.
 pub struct Sharing<E>(Way<E>);
 
 enum Way<E> {
-    /// In copies.
+    /// Each follower gets a copy of the error.
     Copies { copy: fn(&E) -> E, pack: fn(E, Freshness) -> Arc<dyn ErasedValue>, peek: Peek<E> },
-    /// As text.
+    /// Each follower gets an error made from the text of the error.
     Words(Words<E>),
 }
 
 type Peek<E> = fn(&dyn ErasedValue) -> Option<&E>;
 
 impl<E: Send + Sync + 'static> Sharing<E> {
-    /// What is in the slot is a copy as well: the caller of the load keeps the error itself.
+    /// Shares copies of the error.
+    ///
+    /// The slot holds a copy as well, because the caller of the load keeps the error itself.
     pub(crate) fn by(copy: fn(&E) -> E) -> Self {
         Self(Way::Copies { copy, pack: |error, meta| Arc::new(Failure { meta, error }), peek: peek::<E> })
     }
@@ -199,7 +212,7 @@ impl<E> Sharing<E> {
     }
 }
 
-/// How an error is turned into text, and made of text.
+/// Conversion of an error to text, and of text to an error.
 pub struct Words<E> {
     read: fn(&E) -> SharedLoadError,
     make: fn(SharedLoadError) -> E,
@@ -219,7 +232,7 @@ impl<E> Clone for Words<E> {
 
 impl<E> Copy for Words<E> {}
 
-/// The shape of a function that returns an `R`: either the value `V` itself, or a `Result<V, E>`.
+/// Policies of a function that returns an `R`: a value `V`, or a `Result<V, E>`.
 pub struct TypedPolicy<V, E, R> {
     split: fn(R) -> Result<V, E>,
     join: fn(Result<V, E>) -> R,
@@ -285,55 +298,57 @@ impl<V, E> TypedPolicy<V, E, Result<V, E>> {
 
 /// One method for each option of the attribute.
 impl<V, E, R> TypedPolicy<V, E, R> {
-    /// How long a value is fresh.
+    /// Sets the time for which a value is fresh.
     #[must_use]
     pub fn ttl(self, ttl: fn() -> Duration) -> Self {
         Self { ttl, ..self }
     }
 
-    /// The same, from the value.
+    /// Derives the time for which a value is fresh from the value.
     #[must_use]
     pub fn ttl_from(self, ttl_from: fn(&V) -> Duration) -> Self {
         Self { ttl_from: Some(ttl_from), ..self }
     }
 
-    /// Tags, from the value.
+    /// Derives further tags from the value.
     #[must_use]
     pub fn tags_from(self, tags_from: fn(&V) -> Vec<Tag>) -> Self {
         Self { tags_from: Some(tags_from), ..self }
     }
 
-    /// Shortens each ttl by up to this share of it.
+    /// Shortens each ttl by a random share of up to `jitter`.
     #[must_use]
     pub fn jitter(self, jitter: f64) -> Self {
         Self { jitter: jitter.clamp(0.0, 1.0), ..self }
     }
 
-    /// How long after that a value may be served: while it is loaded again, and when that fails.
+    /// Sets the time for which a value may be served after it was fresh.
+    ///
+    /// A stale value is served while it is loaded again, and when that load fails.
     #[must_use]
     pub fn stale(self, stale: fn() -> Duration) -> Self {
         Self { stale: Some(stale), ..self }
     }
 
-    /// At which share of its life a value is loaded again.
+    /// Sets the share of its life after which a value is loaded again.
     #[must_use]
     pub fn refresh_ahead(self, share: f64) -> Self {
         Self { refresh_ahead: Some(share), ..self }
     }
 
-    /// How long a load may take, and the error that it ends in when it takes longer.
+    /// Sets the longest time a load may take, and the error of one that takes longer.
     #[must_use]
     pub fn load_timeout(self, limit: Duration, error: fn(LoadTimeout) -> E) -> Self {
         Self { load_timeout: Some((limit, error)), ..self }
     }
 
-    /// How long a `None` is kept.
+    /// Sets the time for which a `None` is kept.
     #[must_use]
     pub fn empty_ttl(self, ttl: Duration) -> Self {
         Self { empty_ttl: Some(ttl), ..self }
     }
 
-    /// Which values are kept.
+    /// Selects the values that are kept.
     #[must_use]
     pub fn cache_if(self, cache_if: fn(&V) -> bool) -> Self {
         Self { cache_if: Some(cache_if), ..self }
@@ -345,26 +360,30 @@ impl<V, E, R> TypedPolicy<V, E, R> {
         Self { keep_empty: true, ..self }
     }
 
-    /// Which errors are kept, in this process, and for how long.
+    /// Selects the errors that are kept, in this process, and sets their ttl.
     #[must_use]
     pub fn cache_err(self, ttl: Duration, which: fn(&E) -> bool) -> Self {
         Self { cache_err: Some((ttl, which)), ..self }
     }
 
-    /// How to tell a `None`.
+    /// Sets the function that recognises a `None`.
     #[must_use]
     pub fn empty_if(self, is_empty: Option<fn(&V) -> bool>) -> Self {
         Self { is_empty, ..self }
     }
 
-    /// How the followers get an error: as a copy, or else as text. Other processes get text only.
+    /// Shares errors with the followers: as copies if possible, or else as text.
+    ///
+    /// Other processes get text only.
     #[must_use]
     pub fn share_errors(self, sharing: Option<Sharing<E>>, words: Option<Words<E>>) -> Self {
         let in_words = || words.map(|words| Sharing(Way::Words(words)));
         Self { sharing: sharing.or_else(in_words), words, ..self }
     }
 
-    /// How an error is copied for the followers, instead. The text for other processes is that of the copy.
+    /// Makes the copies for the followers with `copy` instead.
+    ///
+    /// The text for other processes is that of the copy.
     #[must_use]
     pub fn share_err(self, copy: fn(&E) -> E) -> Self
     where
@@ -373,13 +392,13 @@ impl<V, E, R> TypedPolicy<V, E, R> {
         Self { sharing: Some(Sharing::by(copy)), ..self }
     }
 
-    /// How to estimate what a value holds on the heap.
+    /// Sets the function that estimates the bytes that a value holds on the heap.
     #[must_use]
     pub fn heap(self, heap: fn(&V) -> usize) -> Self {
         Self { heap, ..self }
     }
 
-    /// Lets values go to the shared tier.
+    /// Stores values in L2 as well, and estimates their heap size through `Serialize`.
     #[must_use]
     pub fn shared(self) -> Self
     where
@@ -393,7 +412,9 @@ impl<V, E, R> TypedPolicy<V, E, R>
 where
     V: Clone + Send + Sync + 'static,
 {
-    /// On the path of a hit, where the policies do not matter.
+    /// Restores a result from a value; `None` if the slot does not hold a `V`.
+    ///
+    /// This is the path of a hit, where the policies do not matter.
     #[inline]
     pub fn restore_value(&self, slot: &dyn ErasedValue) -> Option<R> {
         let Value { value, .. } = (slot as &dyn Any).downcast_ref::<Value<V>>()?;
@@ -414,7 +435,7 @@ where
         self.stale.map_or(Duration::ZERO, |stale| stale())
     }
 
-    /// How long to keep the value, if at all.
+    /// Returns the time for which to keep the value; `None` if not at all.
     fn verdict(&self, value: &V, terms: &LoadContext) -> Option<Duration> {
         if self.cache_if.is_some_and(|keep| !keep(value)) || (!self.keep_empty && self.is_empty(value)) {
             return None;
@@ -426,7 +447,7 @@ where
         let ttl = terms.ttl.unwrap_or_else(own);
         let ttl = match self.jitter * terms.random {
             0.0 => ttl,
-            // Too long to be multiplied is too long to matter.
+            // A ttl that is too long to be multiplied is too long for the jitter to matter.
             cut => Duration::try_from_secs_f64(ttl.as_secs_f64() * (1.0 - cut)).unwrap_or(ttl),
         };
         (!ttl.is_zero()).then_some(ttl)
@@ -459,7 +480,7 @@ where
                 let wanted = self.cache_err.filter(|_| terms.ttl.is_none_or(|ttl| !ttl.is_zero()));
                 let ttl = wanted.and_then(|(ttl, which)| which(&error).then_some(ttl));
                 let meta = Freshness::new(terms.now, Duration::ZERO, ttl.unwrap_or_default(), size_of::<E>());
-                // It is the user's code, and what it does must not take the error from its caller.
+                // This is the user's code: a panic in it must not take the error from the caller.
                 let pack =
                     |sharing: &Sharing<E>| catch_unwind(AssertUnwindSafe(|| sharing.pack(&error, meta))).ok();
                 let slot = self.sharing.as_ref().and_then(pack);
@@ -489,7 +510,7 @@ where
     ) -> Result<Arc<dyn ErasedValue>, Error> {
         let (_, decode) = self.wire.as_ref().ok_or_else(not_shared)?;
         let value = decode(format, payload)?;
-        // A codec of the user's may write `Some(())` and `None` alike: better a miss than a wrong value.
+        // A custom codec may write `Some(())` and `None` alike: a miss is better than a wrong value.
         if self.is_empty(&value) != empty {
             return Err(Error::codec("a value and its absence are written alike"));
         }
@@ -516,11 +537,11 @@ where
 
     fn value_tags(&self, slot: &dyn ErasedValue, hasher: &dyn KeyHasher) -> Option<Vec<String>> {
         let Some(tags_from) = self.tags_from else { return Some(Vec::new()) };
-        // An error has no value.
+        // The slot of an error holds no value to derive tags from.
         let Some(Value { value, .. }) = (slot as &dyn Any).downcast_ref::<Value<V>>() else {
             return Some(Vec::new());
         };
-        // It is the user's code.
+        // This is the user's code, which may panic.
         let told = catch_unwind(AssertUnwindSafe(|| tags_from(value))).ok()?;
         told.iter().map(|tag| tag.name(hasher).ok()).collect()
     }
@@ -551,7 +572,7 @@ where
             Way::Copies { peek, .. } => peek(slot).map(words.read),
             Way::Words(_) => peek::<SharedLoadError>(slot).cloned(),
         };
-        // It is the user's code.
+        // This is the user's code, which may panic.
         catch_unwind(AssertUnwindSafe(describe)).ok()?
     }
 
@@ -565,7 +586,7 @@ where
         let out = (words.make)(error.clone());
         let slot: Arc<dyn ErasedValue> = match &self.sharing.as_ref()?.0 {
             Way::Copies { copy, pack, .. } => pack(copy(&out), meta),
-            // Its own text, and not that of the error that was made of it.
+            // The original text, and not that of the error that was made from it.
             Way::Words(_) => Arc::new(Failure { meta, error }),
         };
         Some(LoadedValue { out: (self.join)(Err(out)), slot: Some(slot), ttl: None, is_error: true })

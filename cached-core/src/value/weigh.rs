@@ -1,28 +1,31 @@
-//! What a value holds on the heap, estimated through its `Serialize` implementation.
+//! Estimate of the heap memory of a value, through its `Serialize` implementation.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer, ser};
 
-/// An estimate, in bytes, of what `value` holds outside of its own `size_of`: the lengths of its strings and bytes,
-/// and the sizes of the elements of its sequences and maps. It allocates nothing.
+/// Estimates the bytes that `value` holds outside of its own `size_of`.
 ///
-/// Sizes are those of what is serialised, because serde hands out references to elements: a number counts its width,
-/// a string or collection its header. Spare capacity, padding, the nodes of maps and skipped fields are not seen. A
-/// `Serialize` implementation that returns an error ends the count: what was seen before is the answer.
+/// These are the lengths of its strings and bytes, and the sizes of the elements of its sequences and maps.
+/// The estimate allocates nothing.
+///
+/// Sizes are those of the serialised forms, because serde passes references to elements: a number counts its
+/// width, a string or collection its header. Spare capacity, padding, the nodes of maps and skipped fields
+/// are not seen. A `Serialize` implementation that returns an error ends the count: the bytes counted until
+/// then are the result.
 pub(crate) fn weigh<T: Serialize + ?Sized>(value: &T) -> usize {
     let mut held = 0;
     let _ = value.serialize(Weigher { held: &mut held, on_heap: false });
     held
 }
 
-/// What a `String`, a `Vec` or a map takes in its place.
+/// Size of a `String`, a `Vec` or a map itself, without its content.
 const HEADER: usize = size_of::<Vec<()>>();
 
-/// What is at least there for a value without content, such as a variant.
+/// Least size of a value without content, such as a variant.
 const WORD: usize = size_of::<usize>();
 
-/// The value's own implementation gave up.
+/// Error of the value's own `Serialize` implementation.
 #[derive(Debug)]
 struct Stop;
 
@@ -42,7 +45,8 @@ impl ser::Error for Stop {
 
 struct Weigher<'a> {
     held: &'a mut usize,
-    /// Whether the value itself, not only what it points to, lies in an allocation: it is part of an element.
+    /// Set if the value is part of an element: then its own bytes lie in an allocation, and not only its
+    /// content.
     on_heap: bool,
 }
 
@@ -52,7 +56,7 @@ impl Weigher<'_> {
         *self.held = self.held.saturating_add(bytes);
     }
 
-    /// The value's own place.
+    /// Counts the value's own bytes, if these lie in an allocation.
     #[inline]
     fn place(mut self, bytes: usize) -> Self {
         if self.on_heap {
@@ -61,13 +65,13 @@ impl Weigher<'_> {
         self
     }
 
-    /// A part that lies inside its parent.
+    /// Counts a part that lies inside its parent.
     #[inline]
     fn inline<T: Serialize + ?Sized>(&mut self, part: &T) -> Result<(), Stop> {
         part.serialize(Weigher { held: self.held, on_heap: self.on_heap })
     }
 
-    /// A part that lies in its parent's allocation.
+    /// Counts a part that lies in its parent's allocation.
     #[inline]
     fn element<T: Serialize + ?Sized>(&mut self, part: &T) -> Result<(), Stop> {
         part.serialize(Weigher { held: self.held, on_heap: true })
@@ -312,7 +316,7 @@ mod tests {
         assert_eq!(weigh(&vec![Kind::New("abc".into())]), WORD + text + 3);
         assert_eq!((weigh(&New("abc".into())), weigh(&vec![New("abc".into())])), (3, text + 3));
         assert_eq!((weigh(&Octets(b"abc")), weigh(&vec![Octets(b"abc")])), (3, HEADER + 3));
-        // An address is four numbers, and the text of one for people.
+        // An address serialises as text only in human-readable formats, and as four numbers otherwise.
         assert_eq!(weigh(&vec![std::net::Ipv4Addr::LOCALHOST]), 4);
     }
 

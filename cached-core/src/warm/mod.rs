@@ -1,4 +1,8 @@
-//! Loading a list of keys before anybody asks for them.
+//! Warm-up: loads a list of keys before the first calls for them.
+//!
+//! `warm` takes an iterator, and `warm_from` a function that is polled. `source` holds the two kinds of
+//! input, `run` the future, and `report` its result. Nothing here depends on the cache: the caller passes the
+//! function that makes the call for one key.
 
 pub(crate) mod report;
 pub(crate) mod run;
@@ -18,19 +22,23 @@ use crate::warm::{
     source::{WarmList, WarmSource, WarmStream},
 };
 
-/// How many keys are warmed at a time, where nobody says.
+/// Default number of keys that are warmed at a time.
 const CONCURRENCY: usize = 16;
 
-/// Warms a cached function for a list of arguments: what is in no tier is loaded, and what is in the shared tier comes into
-/// this process. Await it at start, before the port is opened.
+/// Warms a cached function for a list of arguments.
 ///
-/// `each` makes the call for one item: `user::warm(id)` for a function, `shop.price_entry(item).warm()` for a method that
-/// has a handle, and [`Keyspace::warm`](crate::Keyspace::warm). They return a [`Warmed`](crate::Warmed), and no value is kept longer than
-/// its call. An iterator is asked for the next item when there is a place for it, so it may be long, or endless if there
-/// is a [`deadline`](Warm::deadline).
+/// A value that is in no tier is loaded, and a value in the shared tier is copied into this process. Await it
+/// at start, before the port is opened.
 ///
-/// Several processes that warm the same keys load each of them once, as any callers do, and a function's `max_loads` holds.
-/// Errors and panics of loads are counted, and end nothing. Needs no runtime of its own.
+/// `each` makes the call for one item: `user::warm(id)` for a function, `shop.price_entry(item).warm()` for a
+/// method that has a handle, and [`Keyspace::warm`](crate::Keyspace::warm). They return a
+/// [`Warmed`](crate::Warmed), and no value is kept longer than its call. The next item is taken from the
+/// iterator only when a key may start. So the iterator may be long, or endless if there is a
+/// [`deadline`](Warm::deadline).
+///
+/// Several processes that warm the same keys load each of them once, as any callers do, and a function's
+/// `max_loads` holds. Errors and panics of loads are counted, and do not end the warm-up. It needs no runtime
+/// of its own.
 ///
 /// ```
 /// # extern crate cached_core as cached_aside;
@@ -60,11 +68,13 @@ where
     Warm::new(WarmList(items.into_iter()), each)
 }
 
-/// As [`warm`], for arguments that come one after the other: `next` is polled for each, and is `None` at the end. It is
-/// asked when there is a place for the next key, so nothing is buffered.
+/// Warms a cached function, like [`warm`], for arguments that arrive one by one.
 ///
-/// `|cx| rows.poll_next_unpin(cx)` takes a `Stream` (with `StreamExt` of the crate `futures`), `|cx| receiver.poll_recv(cx)` a
-/// channel of tokio.
+/// `next` is polled for each argument, and returns `None` at the end. It is polled only when a key may start,
+/// so nothing is buffered.
+///
+/// `|cx| rows.poll_next_unpin(cx)` takes a `Stream` (with `StreamExt` of the crate `futures`),
+/// `|cx| receiver.poll_recv(cx)` a channel of tokio.
 ///
 /// ```
 /// # extern crate cached_core as cached_aside;
@@ -91,9 +101,9 @@ where
     Warm::new(WarmStream(next, PhantomData), each)
 }
 
-/// A warm-up that has not begun: it does when it is awaited. Made by [`warm`] and [`warm_from`].
+/// A warm-up that starts when it is awaited, made by [`warm`] and [`warm_from`].
 ///
-/// It may be dropped at any time: that is as if its deadline had come.
+/// It may be dropped at any time, which has the effect of a deadline that has passed.
 #[must_use = "nothing is warmed until this is awaited"]
 pub struct Warm<S, F, P = fn(&WarmReport)> {
     pub(crate) source: S,
@@ -108,7 +118,7 @@ impl<S, F> Warm<S, F> {
         Self { source, each, concurrency: CONCURRENCY, deadline: None, on_progress: |_| () }
     }
 
-    /// Is called with what has come of it so far, after each key. It is to return at once.
+    /// Calls `on_progress` after each key with the report so far. It must return at once.
     pub fn on_progress<P: FnMut(&WarmReport)>(self, on_progress: P) -> Warm<S, F, P> {
         let Self { source, each, concurrency, deadline, .. } = self;
         Warm { source, each, concurrency, deadline, on_progress }
@@ -116,16 +126,18 @@ impl<S, F> Warm<S, F> {
 }
 
 impl<S, F, P> Warm<S, F, P> {
-    /// How many keys are asked for at a time: 16 if this is not called. Zero counts as one.
+    /// Sets the number of keys that are warmed at a time: 16 by default. Zero counts as one.
     pub fn concurrency(self, concurrency: usize) -> Self {
         Self { concurrency: concurrency.max(1), ..self }
     }
 
-    /// How long it may take, from when it is first polled; by default for ever. After that none is begun, and it ends, with
-    /// those under way counted as [`unfinished`](WarmReport::unfinished): a load in a task of its own goes on, and its value is kept;
-    /// one that runs in its caller, as those of methods and keyspaces do, is dropped.
+    /// Limits the time of the warm-up, from its first poll on. The default is no limit.
     ///
-    /// The time is the machine's, whatever clock the cache has.
+    /// After the deadline no key is started, and the warm-up ends. Keys under way are counted as
+    /// [`unfinished`](WarmReport::unfinished). A load in a task of its own goes on, and its value is kept. A
+    /// load that runs in its caller, as those of methods and keyspaces do, is dropped.
+    ///
+    /// The time is that of the machine, and not that of the cache's clock.
     pub fn deadline(self, deadline: Duration) -> Self {
         Self { deadline: Some(deadline), ..self }
     }

@@ -1,17 +1,17 @@
-//! What came of a warm-up.
+//! Outcome of a warm-up, for one key and in total.
 
 use std::{fmt, time::Duration};
 
-/// What came of warming one key.
+/// Outcome of warming one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Warmed {
     /// A tier had the value.
     Present,
-    /// It was loaded.
+    /// This call loaded the value.
     Loaded,
-    /// Another call, in this process or in another one, was loading it.
+    /// Another call, in this process or in another one, was loading the value.
     Joined,
     /// The load returned an error.
     Failed,
@@ -21,14 +21,14 @@ pub enum Warmed {
     Skipped,
 }
 
-/// How far a warm-up is, or what came of it. More fields may come.
+/// Progress or final result of a warm-up. More fields may come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct WarmReport {
-    /// How many keys there are, if the list knew that at the beginning.
+    /// Number of keys in the list, if that was known at the start.
     pub total: Option<u64>,
-    /// Keys that were begun.
+    /// Keys that were started.
     pub begun: u64,
     /// Keys that a tier had.
     pub present: u64,
@@ -36,27 +36,27 @@ pub struct WarmReport {
     pub loaded: u64,
     /// Keys that another call, in this process or in another one, was loading.
     pub joined: u64,
-    /// Keys whose load returned an error.
+    /// Keys for which the load returned an error.
     pub failed: u64,
-    /// Keys whose load panicked.
+    /// Keys for which the load panicked.
     pub panicked: u64,
     /// Keys for which nothing was done: the cache is turned off, or the arguments cannot be a key.
     pub skipped: u64,
-    /// Keys that were under way when the deadline came.
+    /// Keys that were under way when the deadline passed.
     pub unfinished: u64,
-    /// Whether the deadline ended it.
+    /// True if the deadline ended the warm-up.
     pub timed_out: bool,
-    /// How long it took so far.
+    /// Time taken so far.
     pub took: Duration,
 }
 
 impl WarmReport {
-    /// Keys that are done, whatever came of them.
+    /// Returns the number of keys that are done, with any outcome.
     pub fn done(&self) -> u64 {
         self.present + self.loaded + self.joined + self.failed + self.panicked + self.skipped
     }
 
-    /// Whether the whole list was gone through, and no load failed.
+    /// Returns whether the whole list was processed, and no load failed or panicked.
     pub fn is_complete(&self) -> bool {
         !self.timed_out && self.failed == 0 && self.panicked == 0
     }
@@ -74,7 +74,7 @@ impl WarmReport {
     }
 }
 
-/// In one line: `120 of 500 done: 80 loaded, 30 present, 6 joined, 3 failed, 1 panicked, 0 skipped`.
+/// One line: `120 of 500 done: 80 loaded, 30 present, 6 joined, 3 failed, 1 panicked, 0 skipped`.
 impl fmt::Display for WarmReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { loaded, present, joined, failed, panicked, skipped, .. } = self;
@@ -94,7 +94,7 @@ impl fmt::Display for WarmReport {
     }
 }
 
-/// What a call that warms returns: [`Warmed`], and nothing else.
+/// Return value of a call that warms: [`Warmed`], and nothing else.
 #[diagnostic::on_unimplemented(
     message = "this call returns `{Self}`, and does not tell what came of warming its key",
     label = "expected a call that warms",

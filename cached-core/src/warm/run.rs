@@ -1,4 +1,7 @@
-//! A warm-up at work.
+//! The future of a warm-up: up to `concurrency` lanes, each with one key at a time.
+//!
+//! Each lane has a waker of its own. So a wake-up of the future polls only the loads that can go on, and not
+//! all of them.
 
 use std::{
     fmt,
@@ -20,16 +23,18 @@ use crate::warm::{
     source::WarmSource,
 };
 
-/// So many keys are begun in one poll, before others may run: those that are there do not wait for anything.
+/// Number of keys that are started in one poll before other tasks may run.
+///
+/// A bound is needed, because keys that a tier has complete without a wait.
 const TURN: usize = 64;
 
-/// Longer than any deadline, and not too long to be added to the time.
+/// Longest sleep of the timer: longer than any real deadline, and safe to add to the current time.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The future of a [`Warm`](crate::Warm).
+/// Future of a [`Warm`](crate::Warm).
 #[must_use = "nothing is warmed until this is awaited"]
 pub struct Warming<S, F, Fut, P> {
-    /// `None` when it has ended.
+    /// `None` after the source has returned its last item.
     source: Option<S>,
     each: F,
     on_progress: P,
@@ -46,20 +51,20 @@ struct Started {
     alarm: Option<Delay>,
 }
 
-/// A place for one key at a time.
+/// One of the concurrent loads: holds at most one key at a time.
 struct Lane<Fut> {
     load: Option<Pin<Box<Fut>>>,
     signal: Arc<Signal>,
     waker: Waker,
 }
 
-/// Whether a load wants to be polled, so that one that goes on does not poll all the others.
+/// Wake-up flag of one lane: a lane is polled only if its flag is raised.
 struct Signal {
     is_raised: AtomicBool,
     poller: Arc<Poller>,
 }
 
-/// Whoever polls the whole.
+/// Waker of the task that polls the whole warm-up.
 #[derive(Default)]
 struct Poller(Mutex<Option<Waker>>);
 
@@ -79,7 +84,7 @@ impl Wake for Signal {
     }
 }
 
-/// Nothing in it is pinned in place: the loads are behind boxes.
+/// No field is pinned in place: the loads are boxed.
 impl<S, F, Fut, P> Unpin for Warming<S, F, Fut, P> {}
 
 impl<S, F, Fut, P> Warming<S, F, Fut, P>
@@ -110,7 +115,7 @@ where
         }
     }
 
-    /// Whether the deadline has come.
+    /// Returns whether the deadline has passed. The first call starts the time.
     fn is_too_late(&mut self, cx: &mut Context<'_>) -> bool {
         let deadline = self.deadline;
         let started = self.started.get_or_insert_with(|| Started {
@@ -121,7 +126,7 @@ where
         is_over || started.alarm.as_mut().is_some_and(|alarm| Pin::new(alarm).poll(cx).is_ready())
     }
 
-    /// Begins the next key, if there is a place for it; whether it was.
+    /// Starts the next key if a lane is free. Returns whether a key was started.
     fn begin(&mut self, cx: &mut Context<'_>) -> bool {
         let idle = self.lanes.iter().position(|lane| lane.load.is_none());
         if idle.is_none() && self.lanes.len() >= self.concurrency {
@@ -137,7 +142,7 @@ where
             Poll::Ready(Some(item)) => item,
         };
         self.report.begun += 1;
-        // It is the user's code.
+        // `each` is the user's code, and may panic.
         match catch_unwind(AssertUnwindSafe(|| (self.each)(item))) {
             Ok(load) => {
                 let index = idle.unwrap_or_else(|| {
@@ -188,7 +193,8 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<WarmReport> {
         let this = &mut *self;
-        // Before the lanes are looked at: a load that can go on after that wakes this poller.
+        // The waker is set before the lanes are polled: a load that becomes ready after its poll wakes this
+        // task.
         *this.poller.waker() = Some(cx.waker().clone());
         for index in 0..this.lanes.len() {
             this.poll_lane(index);

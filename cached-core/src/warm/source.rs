@@ -1,4 +1,4 @@
-//! Where a warm-up has its arguments from.
+//! Input of a warm-up: an iterator, or a function that is polled.
 
 use std::{
     fmt,
@@ -6,9 +6,9 @@ use std::{
     task::{Context, Poll},
 };
 
-/// Where a warm-up has its arguments from: [`WarmList`] or [`WarmStream`].
+/// Source of the arguments of a warm-up: [`WarmList`] or [`WarmStream`].
 pub trait WarmSource: sealed::Sealed {
-    /// The arguments of one call.
+    /// Arguments of one call.
     type Item;
 
     #[doc(hidden)]
@@ -18,11 +18,11 @@ pub trait WarmSource: sealed::Sealed {
     fn total(&self) -> Option<u64>;
 }
 
-/// Arguments of an iterator.
+/// Arguments from an iterator.
 #[derive(Debug)]
 pub struct WarmList<I>(pub(crate) I);
 
-/// Arguments that a function is polled for.
+/// Arguments from a function that is polled.
 pub struct WarmStream<N, T>(pub(crate) N, pub(crate) PhantomData<fn() -> T>);
 
 impl<N, T> fmt::Debug for WarmStream<N, T> {

@@ -1,4 +1,4 @@
-//! What the key is made of.
+//! Checks of the key, and the parts from which it is made.
 
 use quote::ToTokens;
 use syn::{Expr, GenericParam, Ident, Pat, ext::IdentExt};
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// What the key is made of.
+/// Parts from which the key is made.
 pub(crate) enum Key {
     /// Every argument that is not skipped.
     Arguments(Vec<Ident>),
@@ -21,7 +21,7 @@ pub(crate) enum Key {
     Expr(Expr),
 }
 
-/// Checks what calls are told apart by.
+/// Checks the parts that distinguish calls, and returns them.
 pub(super) fn check(
     options: &Options,
     function: &Function,
@@ -30,7 +30,7 @@ pub(super) fn check(
 ) -> Key {
     let is_malformed = options.prefix.is_some() && template.is_none();
     let template = template.filter(|template| !template.is_bare());
-    // A name that was misspelt is missing somewhere else, which is no second mistake.
+    // Names that misspelt ones were meant to be. Their absence elsewhere is not reported as a second mistake.
     let mut meant: Vec<String> = Vec::new();
     for name in &options.skip {
         let is_known = if name == "self" { function.has_self() } else { function.argument(name).is_some() };
@@ -131,7 +131,8 @@ fn self_is_open(function: &Function, errors: &mut Errors) {
     );
 }
 
-/// The type and const parameters that no part of the key can tell apart: those of no keyed argument's type.
+/// Returns the type and const parameters that the key does not distinguish: those that no keyed argument's
+/// type mentions.
 pub(crate) fn hidden_generics<'a>(function: &'a Function, key: &Key) -> Vec<&'a GenericParam> {
     let keyed: Vec<Mentions> = match key {
         Key::Arguments(names) => function
@@ -140,7 +141,7 @@ pub(crate) fn hidden_generics<'a>(function: &'a Function, key: &Key) -> Vec<&'a 
             .filter(|argument| names.contains(&argument.name))
             .map(|argument| Mentions::of(&argument.ty))
             .collect(),
-        // A field of an argument need not depend on its type's parameters.
+        // A field of an argument need not depend on the parameters of the argument's type.
         Key::Template | Key::Expr(_) => Vec::new(),
     };
     let is_told = |name: &Ident| keyed.iter().any(|mentions| mentions.ident(&name.to_string()));
@@ -157,7 +158,7 @@ pub(crate) fn hidden_generics<'a>(function: &'a Function, key: &Key) -> Vec<&'a 
         .collect()
 }
 
-/// The arguments `impl Trait` whose types no part of the key can tell apart.
+/// Returns the arguments `impl Trait` with types that the key does not distinguish.
 pub(crate) fn hidden_opaque<'a>(function: &'a Function, key: &Key) -> Vec<&'a Argument> {
     let is_told =
         |argument: &Argument| matches!(key, Key::Arguments(names) if names.contains(&argument.name));

@@ -1,4 +1,4 @@
-//! Options and function, held against each other.
+//! Checks of the options against the function.
 
 pub(crate) mod key;
 pub(crate) mod names;
@@ -20,15 +20,15 @@ use crate::{
     },
 };
 
-/// What the strings among the options say.
+/// Parsed prefix and tags of the options, and the key.
 pub(crate) struct Checked {
-    /// The prefix, if it is well formed.
+    /// Prefix, if it is well formed.
     pub(crate) template: Option<Template>,
     pub(crate) key: Key,
     pub(crate) tags: Vec<Template>,
 }
 
-/// Checks everything that can be checked on tokens.
+/// Runs all checks that tokens allow.
 pub(crate) fn check(options: &Options, function: &Function, errors: &mut Errors) -> Checked {
     check_signature(options, function, errors);
     check_options(options, function, errors);
@@ -99,7 +99,7 @@ fn check_signature(options: &Options, function: &Function, errors: &mut Errors) 
     }
 }
 
-/// The arguments `&mut T` that are not skipped.
+/// Returns the arguments `&mut T` that are not skipped.
 fn changed<'a>(options: &'a Options, function: &'a Function) -> impl Iterator<Item = &'a Argument> {
     let is_free = options.key.is_some() || options.is_broken("skip");
     function.arguments.iter().filter(move |argument| {
@@ -109,7 +109,7 @@ fn changed<'a>(options: &'a Options, function: &'a Function) -> impl Iterator<It
     })
 }
 
-/// What the type of the cached value mentions: only the value of a `Result` is kept.
+/// Examines the type of the cached value. Of a `Result`, only the value is cached.
 fn value_mentions(function: &Function) -> Mentions {
     Mentions::of(&function.value())
 }
@@ -170,7 +170,7 @@ fn check_options(options: &Options, function: &Function, errors: &mut Errors) {
     }
 }
 
-/// What is about other processes means nothing where there are none.
+/// Rejects options that concern other processes, if values are not shared with any.
 fn check_sharing(options: &Options, errors: &mut Errors) {
     if options.local.is_none() {
         return;
@@ -196,7 +196,7 @@ fn check_sharing(options: &Options, errors: &mut Errors) {
     }
 }
 
-/// What is served while a value is loaded again, and how long a load may take.
+/// Checks the options for values that are served during a load, and for the duration of loads.
 fn check_availability(options: &Options, function: &Function, errors: &mut Errors) {
     if let Some(limit) = &options.soft_timeout
         && options.stale.is_none()
@@ -232,7 +232,7 @@ fn check_availability(options: &Options, function: &Function, errors: &mut Error
     }
 }
 
-/// What is loaded when nobody calls has to have all that it needs.
+/// Checks `keep_warm`: a load without a call must have copies of all that it needs.
 fn check_keep_warm(options: &Options, function: &Function, errors: &mut Errors) {
     let Some(keep_warm) = &options.keep_warm else { return };
     let is_method = function.names_self() || options.method.is_some();
@@ -262,7 +262,7 @@ fn check_keep_warm(options: &Options, function: &Function, errors: &mut Errors) 
     );
 }
 
-/// `detach = true`, as far as tokens tell; the rest is for the compiler.
+/// Checks `detach = true` as far as tokens allow; the rest is left to the compiler.
 fn check_detach(detach: &LitBool, function: &Function, is_method: bool, errors: &mut Errors) {
     if function.kind == Kind::Sync {
         errors.at(detach, "only the load of an async function can run in a task of its own");
@@ -277,7 +277,7 @@ fn check_detach(detach: &LitBool, function: &Function, is_method: bool, errors: 
     let is_generic =
         function.sig.generics.params.iter().any(|param| !matches!(param, GenericParam::Lifetime(_)));
     for argument in &function.arguments {
-        // Elsewhere a reference is copied for the load, if its type allows that.
+        // In a free function that is not generic, a reference is copied for the load if its type allows that.
         let lent = match &argument.ty {
             Type::Reference(reference) if !is_method && !is_generic && reference.mutability.is_none() => {
                 &*reference.elem

@@ -1,4 +1,4 @@
-//! What placeholders name.
+//! Checks of the names in placeholders.
 
 use syn::{Ident, ext::IdentExt};
 
@@ -10,7 +10,8 @@ use crate::{
     },
 };
 
-/// Whether a placeholder names one of the names. If it is one that was misspelt, returns the one that was meant.
+/// Checks that a placeholder names one of `names`. If the name is misspelt, returns the name that was
+/// probably meant.
 pub(crate) fn check(
     placeholder: &Placeholder,
     template: &Template,
@@ -41,8 +42,8 @@ pub(crate) fn check(
     near
 }
 
-/// Refuses a placeholder that names a part of an argument by what a pattern binds it to: a key, and its tags, are made of
-/// arguments before the pattern is. Returns that name.
+/// Rejects a placeholder that names a variable which a pattern binds, and returns that name. A key and its
+/// tags are made from whole arguments, before the pattern is bound.
 pub(super) fn check_bound(
     placeholder: &Placeholder,
     template: &Template,
@@ -61,7 +62,7 @@ pub(super) fn check_bound(
     Some(name.to_string())
 }
 
-/// The one of the names that is near.
+/// Returns the most similar name, if one is similar enough.
 pub(crate) fn nearest_in(name: &str, names: impl IntoIterator<Item = Ident>) -> Option<String> {
     let names: Vec<_> = names.into_iter().map(|name| name.unraw().to_string()).collect();
     nearest(name, names.iter().map(String::as_str)).map(str::to_owned)

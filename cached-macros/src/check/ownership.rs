@@ -1,19 +1,20 @@
-//! How an argument gets into a task of its own.
+//! Ways for an argument to get into a task of its own.
 
 use syn::{Type, TypeReference};
 
 use crate::parse::function::{Argument, Mentions, is_object, only_argument};
 
-/// How each argument of a free function gets into a task of its own.
+/// Way for an argument of a free function to get into a task of its own.
 pub(crate) enum Holder<'a> {
     Owned(&'a Argument),
     Reference(&'a Argument, &'a TypeReference),
     OptionalReference(&'a Argument, TypeReference),
 }
 
-/// `None` if it cannot leave the call, as far as tokens tell.
+/// Returns how an argument gets into a task; `None` if it cannot leave the call, as far as tokens show.
 pub(crate) fn holder(argument: &Argument) -> Option<Holder<'_>> {
-    // Every lifetime shows: the companions are async functions, where the compiler lets none be left out.
+    // Every lifetime is visible: the companions are async functions, in which the compiler allows none to be
+    // elided.
     let is_free = |ty: &Type| {
         let mentions = Mentions::of(ty);
         mentions.borrow.is_none() && mentions.opaque.is_none() && !mentions.may_hide
@@ -35,7 +36,7 @@ pub(crate) fn holder(argument: &Argument) -> Option<Holder<'_>> {
     }
 }
 
-/// `&T` of `Option<&T>`.
+/// Returns `&T` of `Option<&T>`.
 fn optional_reference(ty: &Type) -> Option<TypeReference> {
     match only_argument(ty, "Option")? {
         Type::Reference(reference) => Some(reference),

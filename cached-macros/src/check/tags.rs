@@ -1,4 +1,4 @@
-//! Tags of entries.
+//! Checks of the option `tags`.
 
 use syn::ext::IdentExt;
 
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// Checks what `tags` says.
+/// Parses the option `tags`, and checks its placeholders.
 pub(super) fn check(options: &Options, function: &Function, errors: &mut Errors) -> Vec<Template> {
     let tags = options.tags.iter().filter_map(|tag| errors.take(Template::parse(tag, Role::Tag)));
     let tags: Vec<_> = tags.collect();
@@ -27,8 +27,9 @@ pub(super) fn check(options: &Options, function: &Function, errors: &mut Errors)
     tags
 }
 
-/// All calls that share an entry must give it the same tags, so what is not in the key is not in a tag. An argument of
-/// which one field is in the key counts as a whole: that field tells which one it is.
+/// Rejects a tag that names a skipped argument. All calls that share an entry must give it the same tags, so
+/// a tag may only name parts of the key. An argument with one field in the key counts as a whole: that field
+/// identifies it.
 fn check_keyed(placeholder: &Placeholder, tag: &Template, options: &Options, errors: &mut Errors) {
     let name = placeholder.argument.unraw();
     if is_skipped(options, &name.to_string()) {

@@ -1,4 +1,4 @@
-//! A body that stays where it is, as a future.
+//! Body that stays where it is, as a future.
 
 use proc_macro2::{Group, Span, TokenStream, TokenTree};
 use quote::{quote, quote_spanned};
@@ -9,7 +9,8 @@ use syn::{
 
 use crate::parse::function::{Function, Kind};
 
-/// The body, which only runs when this is awaited. `return` and `?` leave it, and go no further.
+/// Generates the body as a future, which runs only when it is awaited. `return` and `?` leave the body, and
+/// nothing around it.
 pub(crate) fn in_place(
     krate: &TokenStream,
     function: &Function,
@@ -22,7 +23,7 @@ pub(crate) fn in_place(
             let span = Span::mixed_site().located_at(function.value_span());
             let out = Ident::new("__cached_out", span);
             let output = nameable(&function.output);
-            // Never run: it tells `?` and `return` what the body's type is.
+            // This never runs. It determines the type of the body for `?` and `return`.
             let edge = quote_spanned! {span=>
                 if false {
                     let #out: #output = #krate::__private::edge();
@@ -40,11 +41,11 @@ pub(crate) fn in_place(
     }
 }
 
-/// The body of a function, to which these arguments are known as used.
+/// Returns the body of a function, in which these arguments count as used.
 pub(super) fn used<'a>(body: &Group, names: impl Iterator<Item = &'a Ident>) -> Group {
     let mut tokens = body.stream().into_iter().peekable();
     let mut attributes = TokenStream::new();
-    // `#![..]` comes first.
+    // Inner attributes (`#![..]`) come first.
     while let Some(TokenTree::Punct(hash)) = tokens.peek()
         && hash.as_char() == '#'
     {
@@ -60,14 +61,15 @@ pub(super) fn used<'a>(body: &Group, names: impl Iterator<Item = &'a Ident>) -> 
     group
 }
 
-/// The body as a block in an expression: no style of the user's, so nobody is to be blamed for its braces.
+/// Returns the body as a block in an expression, with a span that keeps style lints from reporting its braces
+/// to the user.
 pub(super) fn block(body: &Group) -> Group {
     let mut block = Group::new(body.delimiter(), body.stream());
     block.set_span(Span::mixed_site().located_at(body.span()));
     block
 }
 
-/// The type with `_` for what has no name.
+/// Returns the type with `_` for each `impl Trait`, which has no name.
 fn nameable(ty: &Type) -> Type {
     struct Nameable;
 

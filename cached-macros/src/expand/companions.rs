@@ -1,7 +1,7 @@
-//! A free function, and the struct of its name with what stands beside it.
+//! Free function, and the struct of the same name that holds its companions.
 //!
-//! A braced struct lives in the type namespace only, so `f(..)` and `f::invalidate(..)` are both found under one name,
-//! and one `use` brings both.
+//! A braced struct is in the type namespace only. So `f(..)` and `f::invalidate(..)` are both found under one
+//! name, and one `use` imports both.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -61,7 +61,8 @@ pub(super) fn free_function(input: &Input) -> TokenStream {
 
         impl #name {
             #(#inner)*
-            // It is async for its callers, whatever it does. What its signature is blamed for, it was blamed for above.
+            // The body is async for its callers, even if it never waits. Lints about its signature were
+            // reported above.
             #[allow(
                 clippy::unused_async, clippy::too_many_arguments, clippy::type_complexity, clippy::option_option,
                 clippy::ref_option, clippy::ptr_arg, clippy::multiple_bound_locations
@@ -71,7 +72,7 @@ pub(super) fn free_function(input: &Input) -> TokenStream {
     }
 }
 
-/// The companions alone, with nothing behind them.
+/// Generates the companions alone, without anything behind them.
 pub(super) fn stubs(input: &Input) -> TokenStream {
     let name = input.holder_name();
     let (holder, companions, lints) = (holder(input), companions(input), lints());
@@ -88,7 +89,7 @@ pub(super) fn stubs(input: &Input) -> TokenStream {
     }
 }
 
-/// The struct.
+/// Generates the struct that holds the companions.
 fn holder(input: &Input) -> TokenStream {
     let Function { vis, sig, .. } = &input.function;
     let (name, vis) = (generated(input.holder_name()), generated_vis(vis));
@@ -105,12 +106,13 @@ fn hidden_name() -> Ident {
     Ident::new("__cached_call", Span::mixed_site())
 }
 
-/// If a module has the name of the function, the compiler says that it does not find this in it.
+/// Returns the name of a constant that the compiler reports as missing if a module has the name of the
+/// function.
 fn taken_name() -> Ident {
     Ident::new("__cached_needs_this_name__or_the_option_companions", Span::mixed_site())
 }
 
-/// The function that makes a call out of arguments.
+/// Returns the signature of the hidden function that makes a call from arguments.
 fn hidden_signature(input: &Input, future: &TokenStream) -> Signature {
     let krate = &input.krate;
     let intent = local("__cached_intent");
@@ -118,7 +120,7 @@ fn hidden_signature(input: &Input, future: &TokenStream) -> Signature {
 }
 
 impl Input {
-    /// An argument that an option uses need not be used in the body.
+    /// Returns whether an option uses the argument, which then need not be used in the body.
     fn option_uses(&self, name: &Ident) -> bool {
         let exprs = [&self.options.cache, &self.options.key];
         exprs.into_iter().flatten().any(|expr| mentions(expr.to_token_stream(), name))
@@ -180,7 +182,7 @@ fn companions(input: &Input) -> TokenStream {
     quote!(#invalidate #refresh #warm #peek #with #key #hidden)
 }
 
-/// For `#[invalidates]`, which does not know whether the function is async.
+/// Generates the companion for `#[invalidates]`, which does not know whether the function is async.
 fn hidden_invalidation(input: &Input, invalidation: &TokenStream) -> TokenStream {
     let krate = &input.krate;
     let vis = generated_vis(&input.function.vis);

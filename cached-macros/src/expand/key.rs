@@ -1,4 +1,4 @@
-//! How the generated code writes its key.
+//! Generated code that describes a function and writes its key.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -10,7 +10,7 @@ use crate::{
     parse::value::duration,
 };
 
-/// The initialiser of the function's `Site`.
+/// Generates the initialiser of the function's `FunctionSpec`.
 pub(super) fn site(input: &Input) -> TokenStream {
     let krate = &input.krate;
     let version = input.options.version.map(|version| quote!(.version(#version)));
@@ -66,7 +66,7 @@ pub(super) fn site(input: &Input) -> TokenStream {
     }
 }
 
-/// Statements to put first, and the parts of the key.
+/// Returns the statements that come first, and the parts of the key.
 pub(super) fn parts(input: &Input) -> (TokenStream, TokenStream) {
     let Input { krate, function, .. } = input;
     let key = local("__cached_key");
@@ -92,11 +92,13 @@ pub(super) fn parts(input: &Input) -> (TokenStream, TokenStream) {
     (bindings, write::parts(krate, &local("RefuseKey"), &parts))
 }
 
-/// What tells apart functions and instances of functions that have the same prefix and the same arguments.
+/// Returns the parts of the key that separate functions, and instances of functions, with the same prefix and
+/// the same arguments.
 fn scopes(input: &Input) -> Vec<TokenStream> {
     let krate = &input.krate;
     if input.is_method() {
-        // The closure's type names all that the method is generic over: its own parameters, `Self`, and those of a trait.
+        // The type name of the closure contains all generic parameters: those of the method, `Self`, and
+        // those of a trait.
         let closure = quote!(#krate::__private::name_of(&|| ()));
         return vec![match &input.template {
             None => quote!(#krate::__private::Scope(#closure)),
@@ -132,7 +134,7 @@ fn scopes(input: &Input) -> Vec<TokenStream> {
     own.into_iter().chain(generics.flatten()).chain(opaque).collect()
 }
 
-/// Module and name.
+/// Generates the path of the function: its module and its name.
 fn path(input: &Input) -> TokenStream {
     let name = format!("::{}", input.function.sig.ident.unraw());
     quote!(::core::concat!(::core::module_path!(), #name))

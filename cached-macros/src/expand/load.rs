@@ -1,4 +1,5 @@
-//! How the body becomes a load: in a task of its own where nothing is borrowed, in the caller otherwise.
+//! Generated code that turns the body into a load: in a task of its own if nothing is borrowed, in the caller
+//! otherwise.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -13,7 +14,7 @@ use crate::{
     },
 };
 
-/// The body of a function that is not async.
+/// Generates the body of a function that is not async, as a closure.
 pub(super) fn body_here(input: &Input) -> TokenStream {
     let names = input.argument_names();
     let turbofish = input.turbofish();
@@ -29,7 +30,7 @@ pub(super) fn body_here(input: &Input) -> TokenStream {
     }
 }
 
-/// What makes the `Load` of a call, when there is no value.
+/// Generates the closure that makes the `Load` of a call if there is no value.
 pub(super) fn load(input: &Input) -> TokenStream {
     let krate = &input.krate;
     let names = input.argument_names();
@@ -62,7 +63,7 @@ pub(super) fn load(input: &Input) -> TokenStream {
 enum Detach {
     Never,
     IfPossible,
-    /// The place that says so.
+    /// Span of the option that asks for a task.
     Always(Span),
 }
 
@@ -79,19 +80,19 @@ impl Input {
     }
 }
 
-/// The body of a free function, which is a function of its own.
+/// Generates the call of a free function's body, which is a function of its own.
 fn free_body(input: &Input, at: Span) -> TokenStream {
     let names = input.argument_names();
     let turbofish = input.turbofish();
     quote_spanned!(at=> async move { Self::__cached_body #turbofish(#(#names),*).await })
 }
 
-/// The body of a method, in place.
+/// Generates the body of a method, in place.
 fn method_body(input: &Input, at: Span) -> TokenStream {
     body::in_place(&input.krate, &input.function, &bindings(input), at)
 }
 
-/// A pattern is bound inside, as it would be in the function.
+/// Generates the bindings of patterns, which belong inside the body as they do in the user's function.
 fn bindings(input: &Input) -> TokenStream {
     let bindings = input.function.arguments.iter().filter_map(|argument| {
         let Argument { name, pattern, .. } = argument;
@@ -101,7 +102,7 @@ fn bindings(input: &Input) -> TokenStream {
     bindings.collect()
 }
 
-/// The holders of all arguments; `None` if one of them cannot leave the call.
+/// Returns the holders of all arguments; `None` if one of them cannot leave the call.
 fn holders(input: &Input) -> Option<Vec<Holder<'_>>> {
     let Function { sig, kind, arguments, .. } = &input.function;
     let is_generic = sig.generics.params.iter().any(|param| !matches!(param, GenericParam::Lifetime(_)));
@@ -111,7 +112,7 @@ fn holders(input: &Input) -> Option<Vec<Holder<'_>>> {
     arguments.iter().map(holder).collect()
 }
 
-/// The functions beside the body that a load in a task of its own needs.
+/// Generates the functions beside the body that a load in a task of its own needs.
 pub(super) fn helpers(input: &Input) -> TokenStream {
     match (input.detach(), holders(input)) {
         (Detach::Never, _) | (_, None) => TokenStream::new(),
@@ -123,7 +124,8 @@ pub(super) fn helpers(input: &Input) -> TokenStream {
     }
 }
 
-/// The body with holders in the place of references. It is a function of its own, so that its type can be examined.
+/// Generates the body with holders in place of references. It is a function of its own, so that its type can
+/// be examined.
 fn held(input: &Input, holders: &[Holder<'_>]) -> TokenStream {
     let krate = &input.krate;
     let output = &input.function.output;
@@ -152,8 +154,8 @@ fn held(input: &Input, holders: &[Holder<'_>]) -> TokenStream {
     }
 }
 
-/// The load in a task of its own, or the arguments again if there can be none: the library finds out whether copies can
-/// be made and may move to another thread.
+/// Generates the function that makes a load in a task of its own, or returns the arguments if there can be
+/// none. The runtime decides by type whether the arguments can be copied, and can move to another thread.
 fn detached(input: &Input, holders: &[Holder<'_>], detach: &Detach) -> TokenStream {
     let krate = &input.krate;
     let output = &input.function.output;
@@ -189,7 +191,7 @@ fn detached(input: &Input, holders: &[Holder<'_>], detach: &Detach) -> TokenStre
     }
 }
 
-/// Arguments on their way into a task: references are copied.
+/// Code that moves arguments into a task, where references are copied.
 struct Copies {
     lifetimes: Vec<Lifetime>,
     types: Vec<TokenStream>,
@@ -226,14 +228,14 @@ fn copies(krate: &TokenStream, holders: &[Holder<'_>]) -> Copies {
     Copies { lifetimes, types, bindings, marks }
 }
 
-/// What loads the value for these arguments again and again, from copies of them.
+/// Generates the recipe that loads the value for these arguments again and again, from copies of them.
 fn recipe(input: &Input, holders: &[Holder<'_>], keep_warm: &KeepWarm) -> TokenStream {
     let krate = &input.krate;
     let output = &input.function.output;
     let names = input.argument_names();
     let Copies { mut lifetimes, mut types, bindings, .. } = copies(krate, holders);
     for (index, (holder, ty)) in holders.iter().zip(&mut types).enumerate() {
-        // The load needs what the function owns, should there be one.
+        // The recipe borrows the arguments that the function owns, because a load of this call may need them.
         if let Holder::Owned(_) = holder {
             let lifetime = Lifetime::new(&format!("'__cached_{index}"), Span::mixed_site());
             *ty = quote!(&#lifetime #ty);
@@ -257,7 +259,7 @@ fn recipe(input: &Input, holders: &[Holder<'_>], keep_warm: &KeepWarm) -> TokenS
     }
 }
 
-/// Hands the arguments to the recipe, if it is asked for.
+/// Generates the call that passes the arguments to the recipe, if the function has `keep_warm`.
 pub(super) fn keep(input: &Input) -> TokenStream {
     let (Some(_), Some(holders)) = (&input.options.keep_warm, holders(input)) else {
         return TokenStream::new();

@@ -1,4 +1,8 @@
-//! From the model to tokens. What is generated is thin: it writes the key, wraps the body, and calls the runtime.
+//! Code generation for `#[cached]`: from the options and the function to tokens.
+//!
+//! The generated code is thin: it writes the key, wraps the body, and calls the runtime. `companions`
+//! generates a free function, `key` and `write` its key, `shape` its policies, and `load` and `body` its
+//! load. `order` delays the expansion until all other attributes are expanded.
 
 pub(crate) mod body;
 mod companions;
@@ -22,7 +26,7 @@ use crate::{
     },
 };
 
-/// All that the parts of an expansion need.
+/// Input of an expansion: the options and the function, with the results of the checks.
 struct Input {
     options: Options,
     function: Function,
@@ -64,11 +68,11 @@ pub(crate) fn cached(options: TokenStream, item: &TokenStream) -> TokenStream {
     }
 }
 
-/// Where the runtime is.
+/// Returns the path of the runtime.
 pub(crate) fn runtime(path: Option<&Path>) -> TokenStream {
     let Some(path) = path else { return quote!(::cached_aside) };
     let each = |mut token: TokenTree| {
-        // `$crate` is what it is by its span.
+        // The span of `$crate` determines its meaning, and is kept.
         if !matches!(&token, TokenTree::Ident(ident) if ident == "$crate") {
             token.set_span(Span::call_site().located_at(token.span()));
         }
@@ -77,7 +81,7 @@ pub(crate) fn runtime(path: Option<&Path>) -> TokenStream {
     path.to_token_stream().into_iter().map(each).collect()
 }
 
-/// What code elsewhere may name, so that an error here is the only one.
+/// Generates stubs of the items that other code may name, so that an error here is the only one.
 fn stubs(input: &Input) -> TokenStream {
     let is_broken = |name| input.options.is_broken(name);
     if is_broken("crate") || is_broken("method") || Mentions::of(&input.function.output).opaque.is_some() {
@@ -101,12 +105,12 @@ impl Input {
         self.function.names_self() || self.options.method.is_some()
     }
 
-    /// The struct that the companions of a free function stand on.
+    /// Returns the name of the struct that holds the companions of a free function.
     fn holder_name(&self) -> &Ident {
         self.options.companions.as_ref().unwrap_or(&self.function.sig.ident)
     }
 
-    /// `::<T, N>`, so that parameters which no argument determines reach the generated functions.
+    /// Returns `::<T, N>`, so that parameters which no argument determines reach the generated functions.
     fn turbofish(&self) -> TokenStream {
         let names: Vec<_> = self
             .function
@@ -127,7 +131,7 @@ impl Input {
         self.function.arguments.iter().map(|argument| &argument.name).collect()
     }
 
-    /// The user's signature with plain names for patterns, as callers see it.
+    /// Returns the user's signature as callers see it, with plain names for patterns.
     fn outer_signature(&self) -> Signature {
         let mut sig = self.function.sig.clone();
         for (input, argument) in typed(&mut sig).zip(&self.function.arguments) {
@@ -137,7 +141,7 @@ impl Input {
         sig
     }
 
-    /// A generated function with the user's arguments, and some before them.
+    /// Returns the signature of a generated function: the user's arguments, with `first` before them.
     fn signature(&self, name: &Ident, first: &TokenStream, output: &TokenStream) -> Signature {
         let mut sig = self.outer_signature();
         sig.constness = None;
@@ -153,7 +157,7 @@ impl Input {
         sig
     }
 
-    /// `Call<R, F>`, or its blocking twin.
+    /// Returns the type `Call<R, F>`, or `SyncCall<R, F>` for a function that is not async.
     fn call_type(&self, future: &TokenStream) -> TokenStream {
         let krate = &self.krate;
         let output = &self.function.output;
@@ -161,7 +165,8 @@ impl Input {
         quote!(#krate::__private::#name<#output, #future>)
     }
 
-    /// The future of the load, or its body. `impl` captures the lifetimes of the arguments, as the edition of this crate has it.
+    /// Returns the type of the load: a future, or a closure for a function that is not async. `impl` captures
+    /// the lifetimes of the arguments, as in the edition of this crate.
     fn load_type(&self) -> TokenStream {
         let krate = &self.krate;
         let output = &self.function.output;
@@ -172,7 +177,7 @@ impl Input {
         }
     }
 
-    /// One of them, for a call that is never made.
+    /// Returns a type in place of `load_type`, for a call that is never made.
     fn no_load_type(&self) -> TokenStream {
         let krate = &self.krate;
         let output = &self.function.output;
@@ -182,7 +187,7 @@ impl Input {
         }
     }
 
-    /// A call with its arguments: the key is written, and L1 was asked if `intent` is a plain call.
+    /// Generates a call with its arguments. It writes the key, and looks into L1 if `intent` is a plain call.
     fn call(&self, intent: &TokenStream) -> TokenStream {
         let krate = &self.krate;
         let site = key::site(self);
@@ -204,7 +209,7 @@ impl Input {
         let keep = load::keep(self);
         let new = Ident::new(if keep.is_empty() { "new" } else { "counted" }, Span::mixed_site());
         let (cache_ref, started) = (local("__cached_cache"), local("__cached_started"));
-        // Outside of an `impl` the option `method` is wrong, and this says so.
+        // Makes the compiler reject the option `method` outside of an `impl`, where there is no `Self`.
         let in_impl = self
             .options
             .method
@@ -222,7 +227,7 @@ impl Input {
         }
     }
 
-    /// Names the tags of the entry, on a miss.
+    /// Generates the closure that names the tags of the entry, which runs on a miss.
     fn tag(&self) -> TokenStream {
         if self.tags.is_empty() {
             return TokenStream::new();
@@ -242,11 +247,12 @@ impl Input {
         cache(self.options.cache.as_ref(), &self.krate)
     }
 
-    /// Makes a plain call out of a [`call`](Self::call) expression, as the user's function returns it.
+    /// Turns a [`call`](Self::call) expression into a plain call, in the form that the user's function
+    /// returns.
     fn make(&self, call: &TokenStream) -> TokenStream {
         let krate = &self.krate;
         let (value, future) = (local("__cached_value"), local("__cached_future"));
-        // A hit leaves nothing behind in the caller's future.
+        // A hit keeps nothing in the caller's future.
         let awaited = quote! {
             match #call.make() {
                 #krate::__private::Result::Ok(#value) => #value,
@@ -262,17 +268,18 @@ impl Input {
     }
 }
 
-/// A method keeps its body, because a method of a trait can have no helpers beside it. One with a handle can.
+/// Generates a method. The body stays in the method, because a method of a trait can have no helpers beside
+/// it. A method with a handle can.
 fn method(input: &Input) -> TokenStream {
     let Function { outer, inner, vis, .. } = &input.function;
     let krate = &input.krate;
     let mut sig = input.outer_signature();
     let Some(handle) = &input.options.handle else {
         let call = input.call(&quote!(#krate::__private::Intent::Plain));
-        // In a closure, what makes the call has no place in the frame under a body that is not async.
+        // The closure keeps the making of the call out of the stack frame below a body that is not async.
         let call = if input.function.kind == Kind::Sync { quote!((|| #call)()) } else { call };
         let make = input.make(&call);
-        // The body becomes a block in an expression, which is no style of the user's.
+        // The body becomes a block in an expression, and its braces are not the user's style.
         return quote!(#(#outer)* #(#inner)* #vis #sig { #make });
     };
     let names = input.argument_names();
@@ -292,12 +299,13 @@ fn method(input: &Input) -> TokenStream {
     let mut hidden_sig = input.signature(&hidden, &quote!(#intent: #krate::__private::Intent), &call_type);
     let mut handle_sig = input.signature(handle, &TokenStream::new(), &call_type);
     for sig in [&mut sig, &mut handle_sig] {
-        // Only the one with the body may change its `self`.
+        // Only the function with the body may have `mut self`.
         if let Some(FnArg::Receiver(receiver)) = sig.inputs.first_mut() {
             receiver.mutability = None;
         }
     }
-    // In the `impl` of a trait there is no place for them. The handle is to blame, because it was asked for.
+    // In the `impl` of a trait, these functions are not allowed. The error then points to the handle, which
+    // the user has asked for.
     for sig in [&mut hidden_sig, &mut handle_sig] {
         sig.fn_token.span = Span::mixed_site().located_at(handle.span());
     }
@@ -309,7 +317,7 @@ fn method(input: &Input) -> TokenStream {
     let call = braced(&call, at);
     let (lints, levels, shown) = (lints(), &input.function.levels, generated_vis(vis));
     let doc = format!("The cache entry of [`{name}`](Self::{name}) for these arguments.", name = sig.ident);
-    // In the `impl` of a trait, the compiler says that this is no member of it.
+    // In the `impl` of a trait, the compiler reports that this is no member of the trait.
     let place = format_ident!(
         "__cached_handles_go_on_an_inherent_method_that_the_method_of_the_trait_calls__{}",
         handle.unraw(),
@@ -334,7 +342,7 @@ fn method(input: &Input) -> TokenStream {
     }
 }
 
-/// A reference to the cache.
+/// Generates a reference to the cache.
 pub(crate) fn cache(expr: Option<&Expr>, krate: &TokenStream) -> TokenStream {
     match expr {
         Some(expr) => quote_spanned!(expr.span()=> &#expr),
@@ -342,37 +350,37 @@ pub(crate) fn cache(expr: Option<&Expr>, krate: &TokenStream) -> TokenStream {
     }
 }
 
-/// A block that stands at a place.
+/// Returns a block with the span `at`.
 fn braced(tokens: &TokenStream, at: Span) -> Group {
     let mut group = Group::new(Delimiter::Brace, tokens.clone());
     group.set_span(at);
     group
 }
 
-/// A variable of the generated code, which no variable of the user's can be confused with.
+/// Returns a variable of the generated code, which cannot be confused with a variable of the user.
 pub(crate) fn local(name: &str) -> Ident {
     Ident::new(name, Span::mixed_site())
 }
 
-/// A name of the user's on something that we make: the compiler blames nobody for what the lints say of it. It is not for what
-/// an expression of the user's refers to, such as an argument.
+/// Returns a user's name for a generated item, with a span that keeps lints from reporting it to the user. It
+/// does not suit a name to which a user's expression refers, such as an argument.
 fn generated(name: &Ident) -> Ident {
     let mut name = name.clone();
     name.set_span(Span::mixed_site().located_at(name.span()));
     name
 }
 
-/// The same for a visibility.
+/// Returns the visibility of a generated item, with such a span on `pub`.
 fn generated_vis(vis: &Visibility) -> TokenStream {
     let each = |token: TokenTree| match token {
-        // A path between the parentheses stays as it is.
+        // A path in the parentheses keeps its spans.
         TokenTree::Ident(ident) if ident == "pub" => TokenTree::Ident(generated(&ident)),
         token => token,
     };
     vis.to_token_stream().into_iter().map(each).collect()
 }
 
-/// The typed arguments.
+/// Returns the arguments other than `self`.
 fn typed(sig: &mut Signature) -> impl Iterator<Item = &mut syn::PatType> {
     sig.inputs.iter_mut().filter_map(|input| match input {
         FnArg::Typed(typed) => Some(typed),
@@ -380,8 +388,9 @@ fn typed(sig: &mut Signature) -> impl Iterator<Item = &mut syn::PatType> {
     })
 }
 
-/// What is generated follows no style of the user's. The compiler's own lints do not look at what a macro has made, as far as its
-/// tokens say so; they may be forbidden, so they are not allowed here.
+/// Allows the lints of Clippy, because generated code does not follow the user's style. The lints of the
+/// compiler skip generated code, as far as the spans of its tokens mark it. They are not allowed here: if a
+/// user forbids one, an `allow` would be an error.
 fn lints() -> TokenStream {
     quote!(#[allow(clippy::all, clippy::pedantic, clippy::nursery)])
 }

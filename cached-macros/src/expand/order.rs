@@ -1,8 +1,9 @@
-//! The order in which attributes are expanded: `#[cached]` is the last one.
+//! Order in which attributes are expanded: `#[cached]` is the last one.
 //!
-//! An attribute macro gets the function with all attributes that are not expanded yet. Where some of these stand below
-//! `#[cached]`, it takes its place behind them and is expanded once more. So each of them sees the function as it is
-//! written, with its name, its signature and its `async`, and none has to stand on something that was generated.
+//! An attribute macro gets the function with all attributes that are not expanded yet. If some of these are
+//! below `#[cached]`, it moves itself behind them and is expanded once more. So each of them sees the
+//! function as it is written, with its name, its signature and its `async`. None of them is applied to
+//! generated code.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::quote;
@@ -10,10 +11,10 @@ use syn::Attribute;
 
 use crate::expand::local;
 
-/// The first token of the options where all other attributes have been expanded.
+/// First token of the options once all other attributes have been expanded.
 const LAST: &str = "__cached_last";
 
-/// Attributes that are no macros: they change nothing, and stand where they are to the end.
+/// Attributes that are no macros. They change nothing, and keep their place.
 const PLAIN: &[&str] = &[
     "doc",
     "must_use",
@@ -31,7 +32,7 @@ const PLAIN: &[&str] = &[
     "diagnostic",
 ];
 
-/// Takes the sign off the options. Returns whether it was there.
+/// Removes the token `LAST` from the options, and returns whether it was there.
 pub(crate) fn is_last(options: TokenStream) -> (bool, TokenStream) {
     let mut tokens = options.clone().into_iter();
     match tokens.next() {
@@ -40,7 +41,7 @@ pub(crate) fn is_last(options: TokenStream) -> (bool, TokenStream) {
     }
 }
 
-/// Whether one of them may have something to say before us: a macro, or a `cfg`.
+/// Returns whether one of the attributes may have to be expanded first: a macro, or a `cfg`.
 pub(crate) fn are_open(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         let first = attribute.path().segments.first();
@@ -48,7 +49,7 @@ pub(crate) fn are_open(attributes: &[Attribute]) -> bool {
     })
 }
 
-/// A function that a macro was given as a whole comes in a group without delimiters.
+/// Unwraps a function that comes in a group without delimiters, because a macro received it as a whole.
 fn opened(item: TokenStream) -> TokenStream {
     let mut tokens = item.clone().into_iter();
     match (tokens.next(), tokens.next()) {
@@ -59,19 +60,19 @@ fn opened(item: TokenStream) -> TokenStream {
     }
 }
 
-/// `#[cached]`, if it is below another one.
+/// Returns another `#[cached]` below this one.
 pub(crate) fn second(attributes: &[Attribute]) -> Option<&Attribute> {
     let is_cached =
         |attribute: &&Attribute| attribute.path().segments.last().is_some_and(|last| last.ident == "cached");
     attributes.iter().find(is_cached)
 }
 
-/// The function again, with `#[cached]` behind all other attributes.
+/// Emits the function again, with `#[cached]` behind all other attributes.
 pub(crate) fn put_last(krate: &TokenStream, options: &TokenStream, item: &TokenStream) -> TokenStream {
     let mut attributes = TokenStream::new();
     let mut tokens = opened(item.clone()).into_iter().peekable();
     while let Some(TokenTree::Punct(_)) = tokens.peek() {
-        // `#` and what is between the brackets.
+        // `#`, and the group in brackets.
         let attribute: TokenStream = tokens.by_ref().take(2).collect();
         attributes.extend(attribute);
     }

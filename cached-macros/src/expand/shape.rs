@@ -1,4 +1,4 @@
-//! The return type and the policies, for the runtime.
+//! Generated code that describes the return type and its policies to the runtime.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -11,7 +11,7 @@ use crate::parse::{
     value::{Time, duration},
 };
 
-/// The `Plan` of the function.
+/// Generates the `CallSpec` of the function.
 pub(super) fn plan(input: &Input) -> TokenStream {
     let krate = &input.krate;
     let shape = shape(input);
@@ -20,7 +20,7 @@ pub(super) fn plan(input: &Input) -> TokenStream {
     }
 }
 
-/// Makes of a slot what the function returns.
+/// Generates the closure that makes a return value from a slot.
 pub(super) fn restore(input: &Input) -> TokenStream {
     let krate = &input.krate;
     let output = &input.function.output;
@@ -42,7 +42,7 @@ fn shape(input: &Input) -> TokenStream {
     let (empty, sharing, heap) = (local("__cached_empty"), local("__cached_sharing"), local("__cached_heap"));
     let words = local("__cached_words");
 
-    // Each option's tokens stand where its value does: there is the mistake, if the types do not fit.
+    // The tokens of each option have the span of its value, to which type errors then point.
     let policy = |name: &str, policy: &TokenStream, at: Span| {
         let at = Span::mixed_site().located_at(at);
         let name = Ident::new(name, at);
@@ -101,7 +101,7 @@ fn shape(input: &Input) -> TokenStream {
             None => (quote!(|_| true), cache_err.name.span()),
         };
         let policy = policy("cache_err", &quote!(#ttl, #which), at);
-        // With `share_err`, what is kept is what that returns.
+        // With `share_err`, the error that its closure returns is kept.
         let keeps = options.share_err.is_none().then(|| {
             let at = Span::mixed_site().located_at(cache_err.name.span());
             quote_spanned! {at=>
@@ -153,7 +153,8 @@ fn shape(input: &Input) -> TokenStream {
     }
 }
 
-/// The policies hold for every call: what they name cannot be an argument of one. This says so, once.
+/// Generates one function for each argument that a policy names. Policies hold for every call, so they cannot
+/// use the arguments of one. The function takes the place of the argument, and its type explains the error.
 fn absent_arguments(input: &Input) -> TokenStream {
     let krate = &input.krate;
     let options = &input.options;

@@ -1,4 +1,4 @@
-//! Code that writes arguments into the name of something: a key, a tag, a pattern.
+//! Generated code that writes arguments into the name of a key, a tag or a pattern.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -10,7 +10,8 @@ use crate::parse::{
     template::{Piece, Placeholder, Role, Template},
 };
 
-/// The parts, one after the other. The trait has the message for what cannot be written.
+/// Generates the parts as a nested list. The trait `refuse` has the message for arguments that cannot be
+/// written.
 pub(crate) fn parts(krate: &TokenStream, refuse: &Ident, parts: &[TokenStream]) -> TokenStream {
     let chain = parts.iter().rev().fold(quote!(()), |after, part| quote!((#part, #after)));
     quote! {
@@ -21,12 +22,12 @@ pub(crate) fn parts(krate: &TokenStream, refuse: &Ident, parts: &[TokenStream]) 
     }
 }
 
-/// Those of a tag or a pattern.
+/// Generates the parts of a tag or a pattern.
 pub(crate) fn template(krate: &TokenStream, function: &Function, template: &Template) -> TokenStream {
     parts(krate, &local("RefuseTag"), &pieces(krate, function, template))
 }
 
-/// A template's pieces.
+/// Generates the pieces of a template.
 pub(super) fn pieces(krate: &TokenStream, function: &Function, template: &Template) -> Vec<TokenStream> {
     let piece = |piece: &Piece| match piece {
         Piece::Text(text) => quote!(#krate::__private::Literal(#text)),
@@ -44,7 +45,8 @@ fn placeholder(
     let Placeholder { argument, fields, is_hash } = placeholder;
     let known = function.argument(argument);
     let literal = argument.span();
-    // In a key, an argument as a whole is to blame at its place in the signature; everything else at the template.
+    // In a key, an error about an argument as a whole points to the signature. All other errors point to the
+    // template.
     match known {
         Some(known) if fields.is_empty() => {
             let at = if role == Role::Prefix { known.name.span() } else { literal };
@@ -56,7 +58,7 @@ fn placeholder(
             let bound = || function.bound().find(|name| name == argument);
             let name = known.map(|known| known.name.clone()).or(own).or_else(bound);
             let name = name.unwrap_or_else(|| argument.clone());
-            // The compiler would offer to write the field in the place of the whole template.
+            // With another span, the compiler would offer to write the field in place of the whole template.
             let at = Span::mixed_site().located_at(literal);
             let fields = fields.iter().map(|field| at_span(field, at));
             part(krate, &quote!(#name #(.#fields)*), false, literal, *is_hash)
@@ -70,7 +72,7 @@ pub(super) fn whole(krate: &TokenStream, argument: &Argument, at: Span, is_hash:
     part(krate, &quote!(#name), is_reference, at, is_hash)
 }
 
-/// One part of the name. A reference is taken as it is, so that messages name what it points to.
+/// Generates one part of the name. A reference is taken as it is, so that messages name the type behind it.
 pub(super) fn part(
     krate: &TokenStream,
     value: &TokenStream,

@@ -1,4 +1,4 @@
-//! Targets and function, held against each other.
+//! Checks of the targets against the function.
 
 use proc_macro2::Span;
 use syn::LitStr;
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// The strings among the targets.
+/// Templates that the targets contain.
 pub(super) struct Templates {
     pub(super) tags: Vec<Template>,
     pub(super) patterns: Vec<Template>,
@@ -61,7 +61,7 @@ pub(super) fn check(targets: &Targets, function: &Function, errors: &mut Errors)
     Templates { patterns: templates.patterns.into_iter().map(open).collect(), ..templates }
 }
 
-/// A pattern that means more than it seems to.
+/// Rejects a pattern that matches more than it seems to.
 fn check_end(pattern: &Template, errors: &mut Errors) {
     match pattern.pieces.last() {
         Some(Piece::Placeholder(placeholder)) => {

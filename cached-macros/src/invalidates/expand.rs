@@ -1,4 +1,5 @@
-//! From the model to tokens: what is outdated is noted, the body runs, and the runtime does the rest.
+//! Code generation for `#[invalidates]`: collects the invalidations, runs the body, and leaves the rest to
+//! the runtime.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -38,7 +39,7 @@ pub(super) fn expand(targets: &Targets, function: &Function, templates: &Templat
     quote!(#(#attributes)* #vis #sig { #run })
 }
 
-/// Makes keys of the arguments.
+/// Generates the code that makes keys from the arguments.
 fn note(targets: &Targets, function: &Function, templates: &Templates, krate: &TokenStream) -> TokenStream {
     let (after, place) = (local("__cached_after"), local("__cached_cache"));
     let entries = targets.entries.iter().map(|entry| {
@@ -76,7 +77,7 @@ fn invalidation(entry: &Entry, krate: &TokenStream) -> TokenStream {
     }
 }
 
-/// `notes::note::<T>` becomes `notes::note::__cached_invalidation::<T>`.
+/// Turns `notes::note::<T>` into `notes::note::__cached_invalidation::<T>`.
 fn companion(path: &ExprPath) -> ExprPath {
     let mut path = path.clone();
     let segments = &mut path.path.segments;

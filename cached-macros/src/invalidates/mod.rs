@@ -1,4 +1,4 @@
-//! `#[invalidates(…)]`: what is outdated after a function.
+//! Expansion of `#[invalidates(…)]`: the targets, their checks, and the generated code.
 
 mod check;
 mod expand;

@@ -1,4 +1,4 @@
-//! What stands between the parentheses.
+//! Targets of `#[invalidates(…)]`, as the tokens between its parentheses.
 
 use proc_macro2::TokenStream;
 use syn::{
@@ -15,25 +15,25 @@ use crate::{
     },
 };
 
-/// What is outdated, and in which cache.
+/// Entries, tags, prefixes and options of the attribute.
 #[derive(Default)]
 pub(crate) struct Targets {
     pub(crate) entries: Vec<Entry>,
     pub(crate) tags: Vec<LitStr>,
     pub(crate) prefixes: Vec<LitStr>,
     pub(crate) clear: Option<Ident>,
-    /// The option's name, and the cache.
+    /// Name of the option, and the cache.
     pub(crate) cache: Option<(Ident, Expr)>,
     pub(crate) krate: Option<Path>,
-    /// Something was meant that has an error.
+    /// Set if a target was given but has an error.
     pub(crate) is_broken: bool,
 }
 
-/// One entry.
+/// Entry that is named by a call or a handle.
 pub(crate) enum Entry {
-    /// A call of a cached function, which knows its entry by itself.
+    /// Call of a cached function, which determines its entry by itself.
     Function(ExprPath, ExprCall),
-    /// An expression that comes to a handle.
+    /// Expression that evaluates to a handle.
     Handle(Expr),
 }
 
@@ -46,7 +46,7 @@ const KNOWN: Known = Known(&[
 ]);
 
 impl Targets {
-    /// Reads all of them, and all errors in them.
+    /// Parses all targets, and collects all errors in them.
     pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
         let mut targets = Self::default();
         let mut seen: Vec<Ident> = Vec::new();
@@ -117,7 +117,7 @@ impl Entry {
                             `tags = [..]`, `prefix = \"..\"` and `clear`";
         let start = input.span();
         let expr: Expr = input.parse().map_err(|error| {
-            // An expression that ended too soon has no place of its own.
+            // An expression that ends too early has no span of its own.
             Error::new(if input.is_empty() { start } else { error.span() }, WHAT)
         })?;
         match expr {
@@ -142,8 +142,8 @@ impl Entry {
     }
 }
 
-/// Whether a path is that of a cached function, which has companions. What stands in a type has none, and a companion is
-/// one itself.
+/// Returns whether a path is that of a cached function, which has companions. A function of a type has none,
+/// and a companion has none either.
 fn is_function(path: &ExprPath) -> bool {
     let segments = &path.path.segments;
     let holder = segments.iter().rev().nth(1).map(|holder| holder.ident.unraw().to_string());

@@ -1,4 +1,4 @@
-//! The function under the attribute. Its body is not looked into.
+//! Model of the function under the attribute. Its body is not parsed.
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident};
@@ -12,19 +12,19 @@ use syn::{
 };
 
 pub(crate) struct Function {
-    /// All of them, as they stand.
+    /// All attributes, unchanged.
     pub(crate) attributes: Vec<Attribute>,
-    /// For the function that callers see.
+    /// Attributes of the function that callers see.
     pub(crate) outer: Vec<Attribute>,
-    /// For the one with the body.
+    /// Attributes of the function with the body.
     pub(crate) inner: Vec<Attribute>,
-    /// The lint levels among them, for what stands beside it.
+    /// Lint levels among the attributes, for generated items beside the function.
     pub(crate) levels: Vec<Attribute>,
     pub(crate) vis: Visibility,
     pub(crate) sig: Signature,
     pub(crate) body: Group,
     pub(crate) kind: Kind,
-    /// What a caller gets, after awaiting.
+    /// Type that a caller gets, after awaiting.
     pub(crate) output: Type,
     pub(crate) arguments: Vec<Argument>,
 }
@@ -39,9 +39,9 @@ pub(crate) enum Kind {
     Opaque,
 }
 
-/// An argument besides `self`.
+/// Argument other than `self`.
 pub(crate) struct Argument {
-    /// Its own name, or one of ours where the pattern has none.
+    /// Name of the argument, or a generated one if the pattern has none.
     pub(crate) name: Ident,
     pub(crate) is_named: bool,
     pub(crate) pattern: Pat,
@@ -49,7 +49,7 @@ pub(crate) struct Argument {
 }
 
 impl Argument {
-    /// The names that its pattern binds, if it has no name of its own.
+    /// Returns the names that the pattern binds, if the argument has no name of its own.
     pub(crate) fn bound(&self) -> Vec<Ident> {
         struct Names(Vec<Ident>);
 
@@ -69,7 +69,7 @@ impl Argument {
 }
 
 impl Function {
-    /// Reads the item under the attribute of this name.
+    /// Parses the item under the attribute of this name.
     pub(crate) fn parse(attribute: &str, item: TokenStream) -> Result<Self> {
         (|input: ParseStream<'_>| Self::read(attribute, input)).parse2(item)
     }
@@ -104,7 +104,7 @@ impl Function {
         self.sig.receiver().is_some()
     }
 
-    /// Whether it must stand in an `impl` or a `trait`, as far as its signature tells.
+    /// Returns whether the function must be part of an `impl` or a `trait`, as far as its signature shows.
     pub(crate) fn names_self(&self) -> bool {
         self.has_self() || mentions(self.sig.to_token_stream(), "Self")
     }
@@ -113,24 +113,24 @@ impl Function {
         self.arguments.iter().find(|argument| argument.is_named && argument.name.unraw() == name.unraw())
     }
 
-    /// `self` and the named arguments.
+    /// Returns `self` and the named arguments.
     pub(crate) fn names(&self) -> impl Iterator<Item = Ident> + '_ {
         let own = self.sig.receiver().map(|receiver| Ident::from(receiver.self_token));
         let named = self.arguments.iter().filter(|argument| argument.is_named);
         own.into_iter().chain(named.map(|argument| argument.name.clone()))
     }
 
-    /// The names that patterns bind.
+    /// Returns the names that patterns bind.
     pub(crate) fn bound(&self) -> impl Iterator<Item = Ident> + '_ {
         self.arguments.iter().flat_map(Argument::bound)
     }
 
-    /// The type of the values, as far as tokens tell.
+    /// Returns the type of the values, as far as tokens show.
     pub(crate) fn value(&self) -> Type {
         only_argument(&self.output, "Result").unwrap_or_else(|| self.output.clone())
     }
 
-    /// The place that stands for the value.
+    /// Returns the span that stands for the value.
     pub(crate) fn value_span(&self) -> Span {
         match &self.sig.output {
             ReturnType::Default => self.sig.ident.span(),
@@ -141,8 +141,9 @@ impl Function {
 
 const LEVELS: [&str; 4] = ["allow", "warn", "deny", "forbid"];
 
-/// Which attributes go where, when all macros among them are expanded: what callers see stays on the function that they call,
-/// lint levels hold for both, and everything else, such as `#[cold]`, is about the body.
+/// Distributes the attributes, when all macros among them are expanded. Those for callers stay on the
+/// function that callers see, and lint levels go to both functions. All others, such as `#[cold]`, go to the
+/// function with the body.
 fn share_out(attributes: Vec<Attribute>) -> (Vec<Attribute>, Vec<Attribute>) {
     let (mut outer, mut inner) = (Vec::new(), Vec::new());
     for mut attribute in attributes {
@@ -154,7 +155,7 @@ fn share_out(attributes: Vec<Attribute>) -> (Vec<Attribute>, Vec<Attribute>) {
                 inner.push(attribute);
             }
             "expect" => {
-                // What is expected may happen in the body, in what callers see, or in both.
+                // An expected lint may occur in the body, in the function that callers see, or in both.
                 if let Meta::List(list) = &mut attribute.meta {
                     list.path = Ident::new("allow", list.path.span()).into();
                 }
@@ -200,14 +201,14 @@ fn output(sig: &Signature) -> (Kind, Type) {
     (Kind::Sync, (**ty).clone())
 }
 
-/// `T` of `Pin<Box<dyn Future<Output = T>>>`.
+/// Returns `T` of `Pin<Box<dyn Future<Output = T>>>`.
 fn boxed_future(ty: &Type) -> Option<Type> {
     let Type::Path(boxed) = only_argument(ty, "Pin")? else { return None };
     let Type::TraitObject(object) = only_argument(&Type::Path(boxed), "Box")? else { return None };
     object.bounds.iter().find_map(future_output)
 }
 
-/// `T` of `Name<T>`.
+/// Returns `T` of `Name<T>`.
 pub(crate) fn only_argument(ty: &Type, name: &str) -> Option<Type> {
     let Type::Path(path) = ty else { return None };
     let last = path.path.segments.last().filter(|last| last.ident == name)?;
@@ -228,7 +229,7 @@ fn future_output(bound: &TypeParamBound) -> Option<Type> {
     })
 }
 
-/// Whether an identifier occurs in the tokens.
+/// Returns whether an identifier occurs in the tokens.
 pub(crate) fn mentions<I: ?Sized>(tokens: TokenStream, name: &I) -> bool
 where
     Ident: PartialEq<I>,
@@ -240,7 +241,7 @@ where
     })
 }
 
-/// The `self` of a value, not of a path, that occurs in the tokens.
+/// Returns a `self` in the tokens that is a value, not the beginning of a path.
 pub(crate) fn mentions_self(tokens: TokenStream) -> Option<Ident> {
     let mut tokens = tokens.into_iter().peekable();
     while let Some(token) = tokens.next() {
@@ -260,16 +261,16 @@ pub(crate) fn mentions_self(tokens: TokenStream) -> Option<Ident> {
     None
 }
 
-/// What a type mentions that could make it end with the call.
+/// Parts of a type that may limit its lifetime to that of the call.
 #[derive(Default)]
 pub(crate) struct Mentions {
-    /// References and lifetimes other than `'static`.
+    /// First reference or lifetime other than `'static`.
     pub(crate) borrow: Option<Span>,
-    /// `&'static`.
+    /// First reference that is `&'static`.
     pub(crate) fixed: Option<Span>,
-    /// `impl Trait`.
+    /// First `impl Trait`.
     pub(crate) opaque: Option<Span>,
-    /// Types that may hide a lifetime even where none may be left out: `&dyn Trait`, macros.
+    /// Set by types that may hide a lifetime even where no lifetime may be elided: `&dyn Trait`, macros.
     pub(crate) may_hide: bool,
     idents: Vec<Ident>,
 }
@@ -286,7 +287,7 @@ impl Mentions {
     }
 }
 
-/// `dyn Trait`, whose lifetime is that of the reference around it.
+/// Returns whether a type is `dyn Trait`, which takes its lifetime from the reference around it.
 pub(crate) fn is_object(ty: &Type) -> bool {
     match ty {
         Type::TraitObject(_) => true,

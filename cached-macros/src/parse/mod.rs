@@ -1,4 +1,4 @@
-//! From tokens to a model: the options, the function, templates and single values.
+//! Parser: turns tokens into options, the function, templates and single values.
 
 pub(crate) mod function;
 pub(crate) mod options;

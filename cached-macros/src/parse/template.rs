@@ -1,4 +1,5 @@
-//! Prefixes, tags and patterns: `"user"`, `"rag:{user_id}:{note.id}:{hash(question)}"`, `"rag:{user_id}:*"`.
+//! Templates of prefixes, tags and patterns: `"user"`, `"rag:{user_id}:{note.id}:{hash(question)}"`,
+//! `"rag:{user_id}:*"`.
 
 use syn::{
     Error, Ident, LitStr, Member, Result, Token,
@@ -6,18 +7,18 @@ use syn::{
     parse::{ParseStream, Parser},
 };
 
-/// What a template is for.
+/// Purpose of a template.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// The name of a key, or its beginning.
+    /// Name of a key, or its beginning.
     Prefix,
     Tag,
-    /// Names of keys. A `*` stands for any characters.
+    /// Pattern of key names. A `*` stands for any characters.
     Pattern,
 }
 
 impl Role {
-    /// In a message, after an article.
+    /// Returns the noun for messages, to follow an article.
     pub(crate) fn noun(self) -> &'static str {
         match self {
             Self::Prefix => "template",
@@ -27,7 +28,7 @@ impl Role {
     }
 }
 
-/// A parsed string.
+/// Parsed template.
 pub(crate) struct Template {
     pub(crate) role: Role,
     pub(crate) literal: LitStr,
@@ -39,7 +40,7 @@ pub(crate) enum Piece {
     Placeholder(Placeholder),
 }
 
-/// `{arg}`, `{arg.field}` or `{hash(arg)}`.
+/// Placeholder `{arg}`, `{arg.field}` or `{hash(arg)}`.
 pub(crate) struct Placeholder {
     pub(crate) argument: Ident,
     pub(crate) fields: Vec<Member>,
@@ -98,7 +99,7 @@ impl Template {
         Ok(template)
     }
 
-    /// Placeholders, in their order.
+    /// Returns the placeholders, in their order.
     pub(crate) fn placeholders(&self) -> impl Iterator<Item = &Placeholder> {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Placeholder(placeholder) => Some(placeholder),
@@ -110,7 +111,7 @@ impl Template {
         self.placeholders().next().is_none()
     }
 
-    /// With `{}` for every placeholder, so that names of arguments do not matter.
+    /// Returns the template with `{}` for every placeholder, so that names of arguments do not matter.
     pub(crate) fn canonical(&self) -> String {
         let text = |piece: &Piece| match piece {
             Piece::Text(text) => text.clone(),
@@ -119,7 +120,7 @@ impl Template {
         self.pieces.iter().map(text).collect()
     }
 
-    /// Lets a pattern match whatever begins with it.
+    /// Makes a pattern match every name that begins with it.
     pub(crate) fn open(&mut self) {
         match self.pieces.last_mut() {
             Some(Piece::Text(text)) if text.ends_with('*') => {}
@@ -128,7 +129,7 @@ impl Template {
         }
     }
 
-    /// What stands between two values must not be able to stand in one.
+    /// Checks that the text between two placeholders contains a character that no value can contain.
     fn check_separators(&self) -> Result<()> {
         let separates =
             |text: &str| text.contains(|c: char| !c.is_ascii_alphanumeric() && !"-_.@%".contains(c));

@@ -1,4 +1,4 @@
-//! Values of options.
+//! Parser of single values of options.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use syn::{
     Error, Expr, ExprLit, Lit, LitFloat, LitInt, LitStr, Result, Token, parse::ParseStream, spanned::Spanned,
 };
 
-/// A length of time: `"30m"`, whole seconds, or an expression of type `Duration`.
+/// Duration: `"30m"`, whole seconds, or an expression of type `Duration`.
 pub(crate) enum Time {
     Known(Duration, Span),
     Expr(Expr),
@@ -39,7 +39,7 @@ impl Time {
         }
     }
 
-    /// The expression, if it is one.
+    /// Returns the expression, if the duration is one.
     pub(crate) fn expr(&self) -> Option<&Expr> {
         match self {
             Self::Known(..) => None,
@@ -89,7 +89,7 @@ fn from_int(int: &LitInt) -> Result<u64> {
     int.base10_parse().map_err(|_| Error::new_spanned(int, "this number of seconds is too large"))
 }
 
-/// A number with its span, for options that take one.
+/// Parses an integer.
 pub(crate) fn integer<N>(input: ParseStream<'_>, what: &str) -> Result<N>
 where
     N: std::str::FromStr<Err: std::fmt::Display>,
@@ -98,7 +98,7 @@ where
     int.base10_parse().map_err(|_| Error::new_spanned(&int, what))
 }
 
-/// A share between 0 and 1.
+/// Parses a share from 0 to 1.
 pub(crate) fn share(input: ParseStream<'_>) -> Result<LitFloat> {
     const WHAT: &str = "expected a share between 0.0 and 1.0, such as `0.1`";
     let float: LitFloat = input.parse().map_err(|error| Error::new(error.span(), WHAT))?;
@@ -108,7 +108,7 @@ pub(crate) fn share(input: ParseStream<'_>) -> Result<LitFloat> {
     }
 }
 
-/// A share between 0 and 1, and neither of them.
+/// Parses a share between 0 and 1, both excluded.
 pub(crate) fn part(input: ParseStream<'_>) -> Result<LitFloat> {
     const WHAT: &str = "expected a part of the ttl between 0.0 and 1.0, such as `0.8`";
     let float: LitFloat = input.parse().map_err(|error| Error::new(error.span(), WHAT))?;
@@ -118,7 +118,7 @@ pub(crate) fn part(input: ParseStream<'_>) -> Result<LitFloat> {
     }
 }
 
-/// How many loads.
+/// Parses a number of loads above 0.
 pub(crate) fn loads(input: ParseStream<'_>) -> Result<u32> {
     const WHAT: &str = "expected a number of loads above 0, such as `max_loads = 8`";
     let span = input.span();
@@ -128,7 +128,7 @@ pub(crate) fn loads(input: ParseStream<'_>) -> Result<u32> {
     }
 }
 
-/// How many keys are kept warm.
+/// Parses a number of keys to keep warm, from 1 to 10000.
 pub(crate) fn warm_keys(input: ParseStream<'_>) -> Result<u32> {
     const WHAT: &str = "expected a number of keys from 1 to 10000, such as `keep_warm = 100`";
     let span = input.span();
@@ -138,7 +138,7 @@ pub(crate) fn warm_keys(input: ParseStream<'_>) -> Result<u32> {
     }
 }
 
-/// A length of time that is known at once, and is not zero.
+/// Parses a duration that is known at expansion, and is not zero.
 pub(crate) fn limit(input: ParseStream<'_>) -> Result<Duration> {
     const WHAT: &str = "expected a length of time that is known here and is not zero, such as \"30s\"";
     not_negative(input)?;
@@ -151,13 +151,13 @@ pub(crate) fn limit(input: ParseStream<'_>) -> Result<Duration> {
     if time.is_zero() { Err(Error::new_spanned(&lit, WHAT)) } else { Ok(time) }
 }
 
-/// A length of time, for the generated code.
+/// Generates a `Duration`.
 pub(crate) fn duration(krate: &TokenStream, time: Duration) -> TokenStream {
     let (seconds, nanos) = (time.as_secs(), time.subsec_nanos());
     quote!(#krate::__private::Duration::new(#seconds, #nanos))
 }
 
-/// How many entries.
+/// Parses a number of entries above 0.
 pub(crate) fn entries(input: ParseStream<'_>) -> Result<u64> {
     const WHAT: &str = "expected a number of entries above 0, such as `max_entries = 10_000`";
     let span = input.span();
@@ -167,7 +167,7 @@ pub(crate) fn entries(input: ParseStream<'_>) -> Result<u64> {
     }
 }
 
-/// A length of time that is known at once, and may be zero.
+/// Parses a duration that is known at expansion, and may be zero.
 pub(crate) fn moment(input: ParseStream<'_>) -> Result<Duration> {
     const WHAT: &str = "expected a length of time that is known here, such as \"200ms\", or 0 to ask the shared tier at \
                         every hit";

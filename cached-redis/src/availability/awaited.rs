@@ -1,7 +1,9 @@
-//! Waiting for an answer within a budget, in a process that may be late itself.
+//! Waiting for a reply within a budget, in a process that may itself be late.
 //!
-//! A process that has too little of a processor, or whose runtime is blocked, polls late: the answer is there, or lies in the socket,
-//! and neither is the server's fault. A timer shows it: it fires when the process comes to it, and not when it was due.
+//! A process that is short of CPU time, or that blocks its runtime, polls late. The reply has arrived by
+//! then, or lies in the socket buffer, and the delay is not the server's fault. A timer reveals this, because
+//! it fires when the process polls it and not when it is due. A late process gets a further fifth of the
+//! budget to read the reply, and a slow reply to it does not count for the breaker.
 
 use std::{
     future::{Future, poll_fn},
@@ -14,25 +16,27 @@ use tokio::time::sleep_until;
 
 use crate::connect::settings::LONGEST;
 
-/// What part of its budget a process may be late by without being late.
+/// Divisor of the budget: a poll that is late by at most a tenth of it is punctual.
 const PUNCTUAL: u32 = 10;
 
-/// What takes longer is slow: four fifths of the budget.
+/// Returns the time after which a reply counts as slow: four fifths of the budget.
 pub(crate) fn slow(budget: Duration) -> Duration {
     budget / 5 * 4
 }
 
-/// How an answer was waited for.
+/// Record of the wait for one reply.
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Vigil {
     began: Instant,
     budget: Duration,
-    /// When the process is to look at the time next.
+    /// Time of the next check of the clock.
     due: Instant,
-    /// It waits for an answer. What came before, such as a first connection, has a timer of its own.
+    /// Set once the wait for the reply begins.
+    ///
+    /// The steps before it, such as a first connection, have their own timer.
     has_begun: bool,
-    /// It has looked when an answer became slow.
+    /// Set once the check at the slow threshold is done.
     is_slow: bool,
     was_late: bool,
     has_grace: bool,
@@ -44,7 +48,10 @@ impl Vigil {
         Self { began, budget, due, has_begun: false, is_slow: false, was_late: false, has_grace: true }
     }
 
-    /// It begins to wait for the answer, at a moment that may be after the one at which it was to look.
+    /// Starts the wait for the reply.
+    ///
+    /// If the first check is overdue by then (`is_over`), it is due now. So the time before the wait does not
+    /// count as lateness.
     fn begin(&mut self, now: impl FnOnce() -> Instant, is_over: bool) {
         self.has_begun = true;
         if is_over {
@@ -64,15 +71,20 @@ impl Vigil {
         self.budget
     }
 
-    /// Begins anew when the first connection is there, with what is left of the `time` for that if it is more than the budget.
+    /// Restarts the wait when the first connection is ready.
+    ///
+    /// `time` is the limit for that connection. The rest of it becomes the budget if it is longer than the
+    /// budget.
     pub(crate) fn begin_after_the_first_connection(&mut self, time: Duration) {
         let now = Instant::now();
         let left = time.saturating_sub(now.saturating_duration_since(self.began));
         *self = Self::new(now, self.budget.max(left));
     }
 
-    /// Begins anew when a heartbeat has registered this process after a pause: the question itself may take its whole budget, or a
-    /// server two round trips away would never be asked by a process that has few questions.
+    /// Restarts the wait when a heartbeat has registered this process after a pause.
+    ///
+    /// The request itself then has its whole budget. A process with few requests needs two round trips for
+    /// each of them. If both had to fit into one budget, it could never query a distant server.
     pub(crate) fn begin_after_a_pause(&mut self) {
         *self = Self::new(Instant::now(), self.budget);
     }
@@ -81,7 +93,9 @@ impl Vigil {
         slow(self.budget)
     }
 
-    /// Whether the process itself was late, so that it cannot say how long the server took, if it stopped to wait at `ended`.
+    /// Returns whether the process itself was late, if it stopped waiting at `ended`.
+    ///
+    /// If so, the elapsed time does not show how long the server took.
     pub(crate) fn was_late(&self, ended: Instant) -> bool {
         self.has_begun && (self.was_late || self.is_late(ended))
     }
@@ -90,8 +104,11 @@ impl Vigil {
         now.saturating_duration_since(self.due) > self.budget / PUNCTUAL
     }
 
-    /// It looks at the time. Whether it waits on, until `due`: a fifth of the budget longer than from when it should have looked, as
-    /// the answer may be there and not have been read yet.
+    /// Checks the clock, and returns whether to wait on until `due`.
+    ///
+    /// The first check is at the slow threshold, the second at the end of the budget. After a late check the
+    /// wait lasts at least a fifth of the budget from `now`, because the reply may have arrived unread. The
+    /// check at the end extends the wait only once.
     fn look(&mut self, now: Instant) -> bool {
         let is_late = self.is_late(now);
         self.was_late |= is_late;
@@ -115,7 +132,9 @@ fn later(moment: Instant, by: Duration) -> Instant {
     moment.checked_add(by).unwrap_or_else(|| moment + LONGEST)
 }
 
-/// The answer, if it comes in time; and how it was waited for.
+/// Awaits a reply within the budget.
+///
+/// Returns the reply, if it came in time, and the record of the wait.
 pub(crate) async fn within<T>(
     answer: impl Future<Output = T>,
     began: Instant,
@@ -160,7 +179,7 @@ mod tests {
         vigil
     }
 
-    /// As when there is no connection yet.
+    /// Covers the case that there is no connection yet.
     #[test]
     fn what_was_waited_for_before_makes_nobody_late() {
         let began = Instant::now();
@@ -188,7 +207,7 @@ mod tests {
         let mut vigil = begun(began);
         assert!(vigil.look(began + 100 * MS));
         assert_eq!(vigil.due, began + 110 * MS);
-        // Late again: once more, and no further.
+        // A second late check extends the wait once more, and a third one does not.
         assert!(vigil.look(began + 200 * MS));
         assert!(!vigil.look(began + 300 * MS));
         assert!(vigil.was_late(began + 300 * MS));
@@ -210,7 +229,7 @@ mod tests {
         assert!(vigil.look(Instant::now()));
     }
 
-    /// The task that reads the socket runs after the one that waits for it.
+    /// Runs the task that reads the socket after the one that awaits the reply.
     #[tokio::test]
     async fn a_blocked_runtime_does_not_lose_the_answer() {
         let (tell, told) = tokio::sync::oneshot::channel();

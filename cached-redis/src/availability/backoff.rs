@@ -1,11 +1,11 @@
-//! Pauses between connection attempts.
+//! Exponential backoff with jitter, for connection attempts and for probes of the breaker.
 
 use std::{
     hash::{BuildHasher, RandomState},
     time::Duration,
 };
 
-/// A pause that doubles from `min` to `max`, less a random part.
+/// A pause that doubles from `min` to `max`, minus a random part.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     min: Duration,
@@ -20,24 +20,26 @@ impl Backoff {
         Self { min, max, next: min, random: RandomState::new(), drawn: 0 }
     }
 
-    /// The next pause: between one half and all of what it has grown to.
+    /// Returns the next pause: between half and all of the current length, which then doubles.
     pub(crate) fn pause(&mut self) -> Duration {
         let whole = self.next;
         self.next = whole.saturating_mul(2).min(self.max);
         whole.saturating_sub(whole.mul_f64(self.share() / 2.0))
     }
 
-    /// The shortest pause, without a part less. The next one remains as it is.
+    /// Returns the shortest pause, without a random reduction.
+    ///
+    /// The next pause remains unchanged.
     pub(crate) fn shortest(&self) -> Duration {
         self.min
     }
 
-    /// Starts again with the shortest pause.
+    /// Restarts with the shortest pause.
     pub(crate) fn reset(&mut self) {
         self.next = self.min;
     }
 
-    /// A random number from 0 up to 1.
+    /// Returns a random number in the range `0.0..1.0`.
     fn share(&mut self) -> f64 {
         self.drawn = self.drawn.wrapping_add(1);
         let bits = u32::try_from(self.random.hash_one(self.drawn) >> 32).unwrap_or_default();

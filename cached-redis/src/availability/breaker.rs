@@ -1,4 +1,7 @@
-//! Whether it is worth asking Redis before a load: the rule, without clocks, locks or connections.
+//! The rule of the circuit breaker: whether to query Redis before a load.
+//!
+//! The rule uses no clock, lock or connection of its own: callers pass in the times. `gate` adds the lock,
+//! `awaited` judges the lateness of this process, and `node::heartbeat` sends the probes.
 
 use std::time::{Duration, Instant};
 
@@ -7,65 +10,68 @@ use crate::availability::{
     backoff::Backoff,
 };
 
-/// How many of the last answers are judged.
+/// Number of recent replies that are judged.
 const WINDOW: u32 = 8;
 
-/// How many bad ones among them are too many.
+/// Number of bad replies in the window that opens the breaker.
 const TOO_MANY: u32 = WINDOW / 2;
 
-/// A moment that a clock can show comes after it, whatever pauses are set.
+/// Upper bound of a pause, however long the configured pauses are.
+///
+/// The end of such a pause can be represented as an `Instant`.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
 
-/// A circuit breaker over what callers wait for before they have a value.
+/// A circuit breaker over operations that a caller awaits before it has a value.
 ///
-/// An answer is *bad* if it did not come within the budget, or took more than four fifths of it. The breaker opens
-/// when four of the last eight were bad. Why these numbers:
+/// A reply is *bad* if it does not arrive within the budget, or takes more than four fifths of it. The
+/// breaker opens when four of the last eight replies were bad. The reasons for these numbers:
 ///
-/// * Whoever waits four fifths of his budget has got nothing from the cache that a timeout would not have given him soon
-///   after; and a server whose answers are near the limit is about to miss it. Half of the budget would be
-///   reached by a healthy server while it forks.
-/// * A share rather than a run of failures: a server that is slow answers in time now and then, and each of those
-///   would start the count again.
-/// * Four of eight: one pause of the server or of this process meets a few callers and does not open it, and when nobody
-///   answers at all, four callers in a row are the last ones to pay. A hung server costs one after the other
-///   200 ms in all with the default budget, and then nothing.
+/// * Four fifths: a caller that waits so long gains nothing over a timeout, which would follow soon after. A
+///   server that replies near the limit is about to miss it. Half of the budget is reached by a healthy
+///   server while it forks.
+/// * A share and not a run of failures: a slow server replies in time now and then, and each such reply would
+///   restart the count.
+/// * Four of eight: one pause of the server or of this process affects a few callers and does not open the
+///   breaker. If no reply arrives at all, four callers in a row are the last to pay. With the default budget,
+///   a hung server costs 200 ms in total if they come one after the other, and then nothing.
 ///
-/// The budget is that of the call: one that may wait for two seconds, as its load takes a minute, is not slow after one. And a process
-/// that was late itself says nothing of the server, whatever time has passed: see [`Vigil`]. If it is always late, the heartbeats find
-/// out whether the server answers.
+/// The budget is the one of the call. If a call may wait for two seconds because its load takes a minute, a
+/// reply after one second is not slow. A process that was late itself is no evidence about the server,
+/// however much time has passed: see [`Vigil`]. If the process is always late, the heartbeats determine
+/// whether the server replies.
 ///
-/// A refusal is an answer. So is none that the connection broke before: that costs nobody his budget, and the
-/// connection is replaced. What a caller did not wait for says nothing.
+/// A refusal is a reply. A connection that breaks before the reply does not count: it costs no caller its
+/// budget, and it is replaced. An operation that no caller awaits does not count either.
 ///
-/// While it is open nobody asks, so nobody can find out that it may close: that is what the probe is for. The
-/// heartbeat is sent over the same connection anyway, and no caller waits for it. From one opening, or one bad probe, to the
-/// next probe there is a pause that grows, so that a server that answers heartbeats and nothing else is not
+/// While the breaker is open no caller sends a request, so none can find out that it may close. The probe
+/// does that: the heartbeat uses the same connection anyway, and no caller waits for it. The pause from an
+/// opening, or from a bad probe, to the next probe grows. So a server that replies to heartbeats only is not
 /// tried by all callers over and over.
 #[derive(Debug)]
 pub(crate) struct Breaker {
-    /// A probe that takes longer is bad.
+    /// Time after which the reply to a probe is bad.
     slow: Duration,
-    /// The last answers, one bit each, 1 for a bad one.
+    /// Bits of the last replies; 1 stands for a bad one.
     answers: u32,
     state: State,
-    /// When it last opened or closed. What was asked before that says nothing about it now.
+    /// Time of the last opening or closing. Requests sent earlier do not count.
     since: Instant,
-    /// So long must it have been closed for the pauses to start again with the shortest one.
+    /// Minimum time closed after which the pauses restart with the shortest one.
     calm: Duration,
     backoff: Backoff,
     opened: u64,
 }
 
-/// A caller that has stopped to wait.
+/// The end of a caller's wait.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Waited {
-    /// With an answer, or without.
+    /// Set if a reply arrived.
     pub(crate) is_answered: bool,
     pub(crate) began: Instant,
     pub(crate) ended: Instant,
-    /// What takes longer is bad.
+    /// Time after which the reply is bad.
     pub(crate) slow: Duration,
-    /// The process itself was late.
+    /// Set if the process itself was late.
     pub(crate) was_late: bool,
 }
 
@@ -83,13 +89,15 @@ impl Waited {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Closed,
-    /// A heartbeat that is sent from then on is the probe.
+    /// Open; a heartbeat sent at this time or later is the probe.
     Open(Instant),
 }
 
 impl Breaker {
-    /// For reads with this budget. The longest pause between two probes is half of `retry_max`, so that with the
-    /// time that they take, recovery takes no longer than `retry_max`.
+    /// Creates a breaker for reads with this budget.
+    ///
+    /// The longest pause between two probes is half of `retry_max`. Together with the time that the probes
+    /// take, recovery takes at most `retry_max`.
     pub(crate) fn new(budget: Duration, retry_min: Duration, retry_max: Duration, now: Instant) -> Self {
         let longest = (retry_max / 2).min(LONGEST_PAUSE);
         Self {
@@ -107,17 +115,17 @@ impl Breaker {
         matches!(self.state, State::Open(_))
     }
 
-    /// Whether any of the answers that it judges by was bad.
+    /// Returns whether any reply in the window was bad.
     pub(crate) fn has_bad(&self) -> bool {
         self.answers != 0
     }
 
-    /// How often it has opened.
+    /// Returns the number of times that the breaker has opened.
     pub(crate) fn opened(&self) -> u64 {
         self.opened
     }
 
-    /// When the next probe is due, if it is open.
+    /// Returns the time at which the next probe is due, if the breaker is open.
     pub(crate) fn due(&self) -> Option<Instant> {
         match self.state {
             State::Open(due) => Some(due),
@@ -125,7 +133,7 @@ impl Breaker {
         }
     }
 
-    /// A caller has stopped to wait. Whether this opens it.
+    /// Records the end of a caller's wait, and returns whether it opens the breaker.
     pub(crate) fn waited(&mut self, waited: &Waited) -> bool {
         let is_bad = waited.is_slow();
         if is_bad && waited.was_late {
@@ -134,7 +142,9 @@ impl Breaker {
         (is_bad || waited.is_answered) && self.note(is_bad, waited.began, waited.ended)
     }
 
-    /// A caller was turned away because too many wait already. Whether this opens it.
+    /// Records a caller that was rejected because too many wait.
+    ///
+    /// Counts as a bad reply. Returns whether it opens the breaker.
     pub(crate) fn overflowed(&mut self, now: Instant) -> bool {
         self.note(true, now, now)
     }
@@ -156,8 +166,10 @@ impl Breaker {
         opens
     }
 
-    /// A heartbeat that was sent at `sent` was answered at `now`, by a process that `was_late` itself or not. Whether this closes
-    /// it.
+    /// Records the reply to a heartbeat, and returns whether it closes the breaker.
+    ///
+    /// The heartbeat was sent at `sent` and answered at `now`. `was_late` is set if the process itself was
+    /// late.
     pub(crate) fn probed(&mut self, sent: Instant, now: Instant, was_late: bool) -> bool {
         let State::Open(due) = self.state else { return false };
         if sent < due {
@@ -167,7 +179,7 @@ impl Breaker {
         if is_good {
             self.turn(State::Closed, now);
         } else if was_late {
-            // It says nothing of the server, so the pauses grow no longer.
+            // The delay proves nothing about the server, so the pauses do not grow.
             self.state = State::Open(now + self.backoff.shortest());
         } else {
             self.state = State::Open(now + self.backoff.pause());
@@ -189,7 +201,7 @@ mod tests {
     const MIN: Duration = Duration::from_millis(50);
     const MAX: Duration = Duration::from_secs(1);
 
-    /// Of a process that is in time.
+    /// Returns the end of a wait in a punctual process.
     fn waited(is_answered: bool, began: Instant, ended: Instant) -> Waited {
         Waited { is_answered, began, ended, slow: awaited::slow(BUDGET), was_late: false }
     }

@@ -1,4 +1,4 @@
-//! Who may ask Redis: the breaker, and a limit of those who wait.
+//! Admission of operations to Redis: the breaker, and a limit on the number that wait.
 
 use std::{
     sync::{
@@ -12,21 +12,26 @@ use cached_core::TierError;
 
 use crate::availability::breaker::{Breaker, Waited};
 
-/// Stands before the connection.
+/// The admission gate in front of a connection.
 ///
-/// The queue behind it is bounded three times. The connection's own queue takes 1024 requests, and whoever finds it
-/// full waits; everybody who waits does so within his budget; and no more than
-/// [`max_in_flight`](crate::RedisTierBuilder::max_in_flight) reads, and as many writes, wait at the same time. Reads
-/// and writes are counted apart, so that fills that wait a second for a server that hangs do not keep callers
-/// from being served when it goes on.
+/// The queue behind the gate is bounded three times:
 ///
-/// An open breaker turns reads away, and never a write: an invalidation has to reach Redis whenever there is a way.
+/// * The queue of the connection holds 1024 requests; further requests wait for space.
+/// * Each operation waits no longer than its budget.
+/// * At most [`max_in_flight`](crate::RedisTierBuilder::max_in_flight) reads, and as many writes, wait at the
+///   same time.
+///
+/// Reads and writes are counted separately. Otherwise fills that wait a second for a hung server would keep
+/// callers from being served once the server continues.
+///
+/// An open breaker rejects reads, but never a write: an invalidation must reach Redis whenever there is a
+/// way.
 #[derive(Debug)]
 pub(crate) struct Gate {
     breaker: Mutex<Breaker>,
-    /// What the breaker says, for those who only want to know that.
+    /// Copy of the breaker's state that is read without the lock.
     is_open: AtomicBool,
-    /// Whether any of the answers that it judges by was bad.
+    /// Set if any reply in the breaker's window was bad; read without the lock.
     has_bad: AtomicBool,
     reads: AtomicUsize,
     writes: AtomicUsize,
@@ -35,7 +40,7 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// At most `most` reads and as many writes wait.
+    /// Creates a gate that admits at most `most` reads, and as many writes, at the same time.
     pub(crate) fn new(breaker: Breaker, most: usize) -> Self {
         Self {
             is_open: AtomicBool::new(breaker.is_open()),
@@ -48,12 +53,12 @@ impl Gate {
         }
     }
 
-    /// Whether the breaker is open.
+    /// Returns whether the breaker is open.
     pub(crate) fn is_open(&self) -> bool {
         self.is_open.load(Ordering::Acquire)
     }
 
-    /// Lets a read in, unless the breaker is open or too many wait.
+    /// Admits a read, unless the breaker is open or too many reads wait.
     pub(crate) fn read(&self) -> Result<Place<'_>, Turned> {
         if self.is_open() {
             self.shed.fetch_add(1, Ordering::Relaxed);
@@ -65,14 +70,14 @@ impl Gate {
         })
     }
 
-    /// Lets a write in, unless too many wait.
+    /// Admits a write, unless too many writes wait.
     pub(crate) fn write(&self) -> Result<Place<'_>, TierError> {
         Place::take(&self.writes, self.most).ok_or(TierError::Unavailable)
     }
 
-    /// A read has ended. Whether that opened the breaker.
+    /// Records the end of a read, and returns whether it opened the breaker.
     pub(crate) fn waited(&self, waited: &Waited) -> bool {
-        // As a rule, all answers are good, and then a further one changes nothing: no lock for it.
+        // Usually all replies are good, and a further good one changes nothing. No lock is taken then.
         let is_good = waited.is_answered && !waited.is_slow();
         if is_good && !self.has_bad.load(Ordering::Acquire) {
             return false;
@@ -80,22 +85,25 @@ impl Gate {
         self.change(|breaker| breaker.waited(waited))
     }
 
-    /// A heartbeat that was sent then was answered now, by a process that `was_late` itself or not. Whether that closed the breaker.
+    /// Records the reply to a heartbeat, and returns whether it closed the breaker.
+    ///
+    /// The heartbeat was sent at `sent` and is answered now. `was_late` is set if the process itself was
+    /// late.
     pub(crate) fn probed(&self, sent: Instant, was_late: bool) -> bool {
         self.is_open() && self.change(|breaker| breaker.probed(sent, Instant::now(), was_late))
     }
 
-    /// When a heartbeat is due to find out whether the breaker may close.
+    /// Returns the time at which a heartbeat must test whether the breaker may close.
     pub(crate) fn probe_due(&self) -> Option<Instant> {
         if self.is_open() { self.breaker().due() } else { None }
     }
 
-    /// How often the breaker has opened.
+    /// Returns the number of times that the breaker has opened.
     pub(crate) fn opened(&self) -> u64 {
         self.breaker().opened()
     }
 
-    /// How many reads were turned away.
+    /// Returns the number of rejected reads.
     pub(crate) fn shed(&self) -> u64 {
         self.shed.load(Ordering::Relaxed)
     }
@@ -115,25 +123,25 @@ impl Gate {
     }
 }
 
-/// A read that was turned away.
+/// Rejection of a read.
 #[derive(Debug)]
 pub(crate) struct Turned {
-    /// It was one too many, and the breaker is open now.
+    /// Set if the read exceeded the limit, and thereby opened the breaker.
     pub(crate) opened: bool,
 }
 
-/// Of one who waits; free again when he does not any more, for whatever reason.
+/// An admission permit, released on drop.
 #[derive(Debug)]
 pub(crate) struct Place<'a> {
     taken: &'a AtomicUsize,
-    /// How many others had one when this one was taken.
+    /// Number of permits in use when this one was acquired.
     pub(crate) others: usize,
 }
 
 impl<'a> Place<'a> {
     fn take(taken: &'a AtomicUsize, most: usize) -> Option<Self> {
         let place = Self { taken, others: taken.fetch_add(1, Ordering::AcqRel) };
-        // Given back at once if it was one too many.
+        // A permit beyond the limit is dropped, and thus released, at once.
         (place.others < most).then_some(place)
     }
 }

@@ -1,62 +1,79 @@
-//! Counters and facts about the connections, for a health check to show.
+//! Counters and facts about the connections, for health checks.
 
 use cached_core::TierCause;
 use serde::{Deserialize, Serialize};
 
 use crate::availability::status::RedisState;
 
-/// What is known of Redis; made by [`RedisTier::health`](crate::RedisTier::health). It holds no address and no credentials.
+/// Health of the Redis tier, returned by [`RedisTier::health`](crate::RedisTier::health).
+///
+/// It contains no address and no credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RedisHealth {
-    /// How it stands.
+    /// State of the connection.
     pub state: RedisState,
-    /// Why it is not [`Up`](RedisState::Up), if it is not, and was tried.
+    /// Reason why the state is not [`Up`](RedisState::Up).
+    ///
+    /// `None` while it is, and before the first connection attempt has ended.
     pub cause: Option<TierCause>,
-    /// Whether Redis is not asked before a load, because it hangs or is slow.
+    /// Set while Redis is not queried before a load, because it hangs or is slow.
     pub breaker_open: bool,
-    /// How often that began.
+    /// Number of times that the breaker has opened.
     pub breaker_opened: u64,
-    /// How many reads were turned away, because the breaker was open or too many waited.
+    /// Number of reads rejected because the breaker was open or too many reads waited.
     pub shed: u64,
-    /// How often reads of many callers went to Redis together.
+    /// Number of rounds: round trips that carry reads of several callers.
     pub rounds: u64,
-    /// How many reads those were.
+    /// Number of reads that were sent in rounds.
     pub reads_in_rounds: u64,
-    /// How many connections came after the first one.
+    /// Number of reconnects: connections after the first one.
+    ///
+    /// In a cluster, the first connection to each server does not count.
     pub reconnects: u64,
-    /// How many milliseconds ago Redis last answered, refusals included. `None` if it never did.
+    /// Milliseconds since the last reply of Redis, refusals included. `None` if it never replied.
     pub last_answer_ms: Option<u64>,
-    /// How many milliseconds the last check of the connection took, which is about a round trip and what the server was at.
-    /// `None` before the first one.
+    /// Milliseconds that the last heartbeat took. `None` before the first one.
+    ///
+    /// This is about one round trip, plus the time for which the server was busy.
     pub round_trip_ms: Option<u64>,
-    /// Whether Redis tells over the present connection what changes.
+    /// Set if Redis pushes changes over the current connection.
     pub tracking: bool,
-    /// Whether this process stands in the register of those that share the namespace. A tier without a cache
-    /// has none.
+    /// Set if this process is registered with the processes that share the namespace.
+    ///
+    /// A tier without a cache has no registry, and is never registered.
     pub registered: bool,
-    /// How the connection for values of more than 256 KiB stands. `None` before the first such value.
+    /// Health of the connection for values of more than 256 KiB.
+    ///
+    /// `None` before the first such value.
     pub large: Option<LargeHealth>,
 }
 
-/// What is known of the connection for large values, which is made for the first of them. While it cannot be made, they go over the other one.
+/// Health of the connection for large values.
+///
+/// The connection is made for the first large value. While it cannot be made, large values use the main
+/// connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LargeHealth {
-    /// How it stands: one that could not be made is [`Down`](RedisState::Down).
+    /// State of the connection: [`Down`](RedisState::Down) if it could not be made.
     pub state: RedisState,
-    /// Why it is not [`Up`](RedisState::Up), if it is not, and was tried.
+    /// Reason why the state is not [`Up`](RedisState::Up).
+    ///
+    /// `None` while it is, and before the first connection attempt has ended.
     pub cause: Option<TierCause>,
-    /// Whether no large value is read, because they do not come in time: each call loads its own.
+    /// Set while no large value is read, because they do not arrive in time.
+    ///
+    /// Each call then loads its own value.
     pub breaker_open: bool,
-    /// How often that began.
+    /// Number of times that the breaker has opened.
     pub breaker_opened: u64,
-    /// How many connections came after the first one.
+    /// Number of connections after the first one.
     pub reconnects: u64,
 }
 
 impl LargeHealth {
-    /// Those to all servers, as one: it stands as the worst of them.
+    /// Combines the connections to all servers; the result has the worst of their states.
     #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "only a cluster has several"))]
     pub(crate) fn together(all: impl Iterator<Item = Self>) -> Option<Self> {
         let rank = |state| match state {

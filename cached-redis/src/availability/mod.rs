@@ -1,4 +1,7 @@
-//! Whether the server may be asked now, and how long an answer is waited for.
+//! Availability of the server: when to send a request, and how long to await the reply.
+//!
+//! `gate` admits operations by the rule of `breaker`, and `awaited` times the waits. `backoff` paces
+//! connection attempts and probes. `status` and `health` report the outcome to the application.
 
 pub(crate) mod awaited;
 pub(crate) mod backoff;

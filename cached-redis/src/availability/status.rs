@@ -1,4 +1,9 @@
-//! How it stands with Redis, for everybody to watch.
+//! State of the connection, observable by the application.
+//!
+//! `Condition` keeps the facts under a lock and derives the state from them. The state is published under
+//! that lock, so the last change is the last one published. The change listener may query the tier, so it is
+//! called after all locks are released: methods that callers use under a lock (`change`, `connected`,
+//! `disconnected`) only mark the change, and `tell` notifies the listener.
 
 use std::{
     fmt,
@@ -14,28 +19,32 @@ use cached_core::TierCause;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-/// How it stands with Redis.
+/// State of the connection to Redis.
 ///
-/// Nobody has to look at it: calls of cached functions are answered in every state.
+/// The application need not check it: calls of cached functions are answered in every state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RedisState {
-    /// Not known yet: nothing was asked, or the first attempt to connect has not ended.
+    /// Unknown: no operation was requested, or the first connection attempt has not ended.
     Untried,
     /// Connected, and everything works.
     Up,
-    /// Connected, but not everything works. At least one of these is so:
+    /// Connected, but not everything works. At least one of these conditions holds:
     ///
-    /// * Redis hangs or is slow, so it is not asked before a load: the breaker is open.
-    /// * It refuses to write, or to answer at all (`READONLY`, `LOADING`, `MASTERDOWN`, `NOAUTH`), or has not all of the keys
-    ///   (`MOVED`).
-    /// * It does not tell what changes: it is older than 6, the user may not use `CLIENT TRACKING`, or something in
-    ///   between swallows what it tells.
-    /// * This process could not register with the others, as when Redis is full: without a connection it
-    ///   would have no grace.
-    /// * No script runs: the user may not use `EVALSHA`, or the server is too old. Nothing can be stored, so it is not asked.
+    /// * Redis hangs or is slow, so it is not queried before a load: the breaker is open.
+    /// * Redis refuses writes or all commands (`READONLY`, `LOADING`, `MASTERDOWN`, `NOAUTH`, `CLUSTERDOWN`),
+    ///   or does not hold all keys (`MOVED`).
+    /// * Redis pushes no changes: it is older than version 6, the user may not run `CLIENT TRACKING`, or an
+    ///   intermediary drops the pushes.
+    /// * This process could not register with the others, for example because Redis is full. Without a
+    ///   connection it would have no outage grace.
+    /// * No script runs: the user may not run `EVALSHA`, or the server is too old. Nothing can be stored, so
+    ///   Redis is not queried.
     Degraded,
-    /// Not connected. [`RedisHealth::cause`](crate::RedisHealth) says why, in this state and in the one before.
+    /// Not connected.
+    ///
+    /// [`RedisHealth::cause`](crate::RedisHealth) has the reason, for this state and for
+    /// [`Degraded`](RedisState::Degraded).
     Down,
 }
 
@@ -50,21 +59,26 @@ impl fmt::Display for RedisState {
     }
 }
 
-/// Follows the [state](RedisState) of a tier; made by [`RedisTier::watch_state`](crate::RedisTier::watch_state).
+/// Watches the [state](RedisState) of a tier.
+///
+/// Created by [`RedisTier::watch_state`](crate::RedisTier::watch_state).
 #[derive(Clone, Debug)]
 pub struct RedisStateWatch(pub(crate) watch::Receiver<RedisState>);
 
 impl RedisStateWatch {
-    /// The state now.
+    /// Returns the current state.
     pub fn state(&self) -> RedisState {
         *self.0.borrow()
     }
 
-    /// Waits until the state has changed since the last time that this returned, or since the watch was made, and
-    /// returns the one that there is then. It may be dropped while it waits, and nothing is missed; but of several
-    /// changes in between, only the last one is told.
+    /// Waits until the state has changed, and returns the new state.
     ///
-    /// When the tier is gone, it is [`Down`](RedisState::Down), and this does not return any more.
+    /// A change counts from the last return of this method, or from the creation of the watch. The future may
+    /// be dropped while it waits, and no change is missed. Of several changes in between, only the last one
+    /// is returned.
+    ///
+    /// When the tier is gone, the state stays [`Down`](RedisState::Down), and this method does not return any
+    /// more.
     pub async fn changed(&mut self) -> RedisState {
         match self.0.changed().await {
             Ok(()) => *self.0.borrow_and_update(),
@@ -73,25 +87,25 @@ impl RedisStateWatch {
     }
 }
 
-/// What makes up the state.
+/// Facts about a connection, with the state derived from them.
 #[derive(Debug)]
 pub(crate) struct Condition {
     facts: Mutex<Facts>,
     state: watch::Sender<RedisState>,
     connections: AtomicU64,
     began: Instant,
-    /// When something was last answered, in milliseconds after `began` and one more; 0 if nothing was.
+    /// Time of the last reply, in milliseconds after `began` plus one; 0 if there was none.
     answered: AtomicU64,
-    /// How long the last heartbeat took, in microseconds and one more; 0 if there was none.
+    /// Duration of the last heartbeat, in microseconds plus one; 0 if there was none.
     round_trip: AtomicU64,
     told: Told,
-    /// See [`Facts::runs_no_scripts`], for those who only want to know that.
+    /// Copy of [`Facts::runs_no_scripts`] that is read without the lock.
     runs_no_scripts: AtomicBool,
-    /// Something has changed, and nothing was told of it.
+    /// Set if the listener was not yet notified of a change.
     is_untold: AtomicBool,
 }
 
-/// Who is told of each change.
+/// Listener that is notified of each change.
 #[derive(Default)]
 struct Told(OnceLock<Box<dyn Fn() + Send + Sync>>);
 
@@ -104,31 +118,31 @@ impl fmt::Debug for Told {
 #[derive(Clone, Debug, Default)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Facts {
-    /// Whether the connection tells what changes; `None` without a connection.
+    /// Set if the server pushes changes over the connection; `None` without a connection.
     pub(crate) tracking: Option<bool>,
     pub(crate) breaker_open: bool,
     pub(crate) refusing: bool,
-    /// `None` if there is nobody to register with.
+    /// Set if this process is registered; `None` if there is no registry to register in.
     pub(crate) registered: Option<bool>,
-    /// No script runs, so that this process can store nothing.
+    /// Set if no script runs, so that this process can store nothing.
     pub(crate) runs_no_scripts: bool,
-    /// Whether an attempt to connect has ended.
+    /// Set once a connection attempt has ended.
     pub(crate) is_tried: bool,
     pub(crate) why: Why,
 }
 
-/// Why something is not as it should be; the last word on each of them.
+/// Reasons for each fault, of which each field holds the latest one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Why {
-    /// There is no connection.
+    /// Reason why there is no connection.
     pub(crate) down: Option<TierCause>,
-    /// Some keys are another server's, and this one was to be used as one that is alone.
+    /// Set if another server holds some of the keys of a server configured as standalone.
     pub(crate) moved: bool,
-    /// It does not tell what changes.
+    /// Reason why the server pushes no changes.
     pub(crate) deaf: Option<TierCause>,
-    /// The server refuses.
+    /// Reason why the server refuses.
     pub(crate) refusing: Option<TierCause>,
-    /// This process is not registered with the others.
+    /// Reason why this process is not registered.
     pub(crate) unregistered: Option<TierCause>,
 }
 
@@ -144,7 +158,7 @@ impl Facts {
         }
     }
 
-    /// Why it is not up: what weighs most, if it is several things.
+    /// Returns the reason why the state is not up; if there are several, the most severe one.
     pub(crate) fn cause(&self) -> Option<TierCause> {
         let why = &self.why;
         match self.state() {
@@ -179,7 +193,9 @@ impl Condition {
         }
     }
 
-    /// Has `tell` called after each change of the state or of its cause. Once.
+    /// Sets the listener for changes of the state or of its cause.
+    ///
+    /// Only the first call has an effect.
     pub(crate) fn on_change(&self, tell: impl Fn() + Send + Sync + 'static) {
         let _ = self.told.0.set(Box::new(tell));
     }
@@ -196,23 +212,25 @@ impl Condition {
         self.lock().clone()
     }
 
-    /// Whether this process can store nothing, as no script runs.
+    /// Returns whether this process can store nothing because no script runs.
     pub(crate) fn runs_no_scripts(&self) -> bool {
         self.runs_no_scripts.load(Ordering::Acquire)
     }
 
-    /// Whether no attempt to connect has ended yet.
+    /// Returns whether no connection attempt has ended yet.
     pub(crate) fn is_untried(&self) -> bool {
         !self.lock().is_tried
     }
 
-    /// Something is otherwise now, or may be.
+    /// Changes the facts, and notifies the listener if the state or its cause has changed.
     pub(crate) fn update(&self, change: impl FnOnce(&mut Facts)) {
         self.change(change);
         self.tell();
     }
 
-    /// As [`update`](Self::update), for a caller that holds a lock and calls [`tell`](Self::tell) when it is free.
+    /// Changes the facts as [`update`](Self::update) does, for a caller that holds a lock.
+    ///
+    /// The caller calls [`tell`](Self::tell) when it has released the lock.
     fn change(&self, change: impl FnOnce(&mut Facts)) {
         let mut facts = self.lock();
         let before = facts.standing();
@@ -223,11 +241,13 @@ impl Condition {
             return;
         }
         self.is_untold.store(true, Ordering::Release);
-        // Under the lock, so that the last one to change something is the last one to tell.
+        // Under the lock, so that the last change is also the last one published.
         self.state.send_if_modified(|state| std::mem::replace(state, now.0) != now.0);
     }
 
-    /// Tells of changes that nothing was told of. The caller holds no lock, as what is told may ask anything.
+    /// Notifies the listener of pending changes.
+    ///
+    /// The caller holds no lock, as the listener may query the tier.
     pub(crate) fn tell(&self) {
         if self.is_untold.swap(false, Ordering::AcqRel)
             && let Some(tell) = self.told.0.get()
@@ -236,7 +256,7 @@ impl Condition {
         }
     }
 
-    /// A connection serves; over which nothing is told of changes, if there is a cause for that.
+    /// Records a new connection. `deaf` is the reason if the server pushes no changes over it.
     pub(crate) fn connected(&self, deaf: Option<TierCause>) {
         self.connections.fetch_add(1, Ordering::Relaxed);
         self.change(|facts| {
@@ -246,7 +266,7 @@ impl Condition {
         });
     }
 
-    /// None does, for this reason if there is a new one.
+    /// Records that there is no connection, for this reason if there is a new one.
     pub(crate) fn disconnected(&self, cause: Option<TierCause>) {
         self.change(|facts| {
             facts.tracking = None;
@@ -257,23 +277,23 @@ impl Condition {
         });
     }
 
-    /// A heartbeat has taken so long.
+    /// Records the duration of a heartbeat.
     pub(crate) fn round_trip(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).saturating_add(1);
         self.round_trip.store(micros, Ordering::Relaxed);
     }
 
-    /// How long the last one took.
+    /// Returns the duration of the last heartbeat.
     pub(crate) fn last_round_trip(&self) -> Option<Duration> {
         self.round_trip.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_micros)
     }
 
-    /// How many connections have served.
+    /// Returns the number of connections so far.
     pub(crate) fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// The server has said something.
+    /// Records that the server has replied now.
     pub(crate) fn answered(&self) {
         self.answered_at(Instant::now());
     }
@@ -281,13 +301,13 @@ impl Condition {
     pub(crate) fn answered_at(&self, now: Instant) {
         let passed = now.saturating_duration_since(self.began).as_millis();
         let said = u64::try_from(passed).unwrap_or(u64::MAX).saturating_add(1);
-        // Threads that hear answers at the same time do not take each other the cache line for nothing.
+        // Skip the store within the same millisecond, so that threads do not contend for the cache line.
         if self.answered.load(Ordering::Relaxed) != said {
             self.answered.store(said, Ordering::Relaxed);
         }
     }
 
-    /// How long ago that was.
+    /// Returns the time since the last reply.
     pub(crate) fn silence(&self) -> Option<Duration> {
         let answered = self.answered.load(Ordering::Relaxed).checked_sub(1)?;
         Some(self.began.elapsed().saturating_sub(Duration::from_millis(answered)))
@@ -326,12 +346,12 @@ mod tests {
     fn what_was_not_tried_is_neither_up_nor_down() {
         let condition = Condition::new();
         assert_eq!((condition.state(), condition.facts().cause()), (RedisState::Untried, None));
-        // A supervisor begins.
+        // A supervisor starts.
         condition.disconnected(None);
         assert_eq!((condition.state(), condition.is_untried()), (RedisState::Untried, true));
         condition.disconnected(Some(TierCause::Refused));
         assert_eq!((condition.state(), condition.is_untried()), (RedisState::Down, false));
-        // The next one does.
+        // The next supervisor starts.
         condition.disconnected(None);
         assert_eq!(condition.facts().cause(), Some(TierCause::Refused));
         condition.connected(None);

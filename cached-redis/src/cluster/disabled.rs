@@ -1,4 +1,4 @@
-//! In the place of `cluster` where it is not compiled in.
+//! Stub of `cluster` for builds without the feature `cluster`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
     tracking::attachment::{Attached, Post},
 };
 
-/// There is none.
+/// A cluster, which cannot exist without the feature.
 #[derive(Debug)]
 pub(crate) enum Cluster {}
 
@@ -105,12 +105,12 @@ impl Cluster {
     }
 }
 
-/// There is never more than one.
+/// Stub of `join_all`. Never called, as there is only one server.
 pub(crate) async fn all<F: Future>(_: impl Iterator<Item = F>) -> Vec<F::Output> {
     Vec::new()
 }
 
-/// Nothing moves.
+/// Survey of a standalone server, which no slot leaves.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {}
 

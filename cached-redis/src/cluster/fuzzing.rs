@@ -1,4 +1,4 @@
-//! What the servers of a cluster say of it, for `crate::fuzzing`.
+//! Fuzz target for the replies of cluster servers, exported by `crate::fuzzing`.
 
 use std::{collections::BTreeSet, ops::RangeInclusive};
 
@@ -13,11 +13,14 @@ use super::{
 };
 use crate::{connect::settings::Addresses, fuzzing::value::value};
 
-/// Any answer to `CLUSTER SLOTS` is a map in which each slot has one owner at most, or none; any text of `CLUSTER NODES` has slots that
-/// can be counted, any redirection leads to an address or nowhere, and any key has a slot.
+/// Checks the parsers of cluster replies on arbitrary bytes.
+///
+/// Asserts four properties. In any map parsed from a reply to `CLUSTER SLOTS`, each slot has at most one
+/// owner. The slots in any text of `CLUSTER NODES` can be counted. Any redirection leads to an address or to
+/// none. Any key has a slot.
 ///
 /// # Panics
-/// When that does not hold.
+/// If one of these properties does not hold.
 pub fn cluster_map(data: &[u8]) {
     let mut input = Unstructured::new(data);
     let _ = maps(&mut input);
@@ -41,7 +44,7 @@ fn maps(input: &mut Unstructured<'_>) -> Result<()> {
     assert_eq!(map.slots(), count);
     assert!(count <= usize::from(SLOTS), "a slot is counted twice");
     assert_eq!(map.owner(SLOTS), None);
-    // Each slot is held by one name.
+    // Each slot with an owner is held by exactly one node ID.
     let all: Vec<Held> = names(&answer).iter().map(|id| map.held_by(id)).collect();
     let ends = ranges.iter().flat_map(|range| [*range.start(), *range.end(), range.end() + 1]);
     for slot in (0..SLOTS).step_by(509).chain(ends) {
@@ -68,7 +71,7 @@ fn texts(text: &str) {
     }
 }
 
-/// The slots of the rows, if they are a map.
+/// Returns the slot ranges of the rows, for a reply that is a valid map.
 fn ranges(answer: &Value) -> Vec<RangeInclusive<u16>> {
     let Value::Array(rows) = answer else { return Vec::new() };
     let number = |value: Option<&Value>| match value {
@@ -82,7 +85,7 @@ fn ranges(answer: &Value) -> Vec<RangeInclusive<u16>> {
     rows.iter().filter_map(range).collect()
 }
 
-/// The names of the servers, as the rows that were taken have them.
+/// Returns the node IDs in the rows, as the parser of the map accepts them.
 fn names(answer: &Value) -> BTreeSet<String> {
     let Value::Array(rows) = answer else { return BTreeSet::new() };
     let name = |row: &Value| {
@@ -97,7 +100,7 @@ fn names(answer: &Value) -> BTreeSet<String> {
     rows.iter().filter_map(name).collect()
 }
 
-/// Rows as a server sends them, but for a few.
+/// Generates rows as a server sends them, with a few exceptions.
 fn rows(input: &mut Unstructured<'_>) -> Result<Value> {
     let count = input.int_in_range(0..=6)?;
     Ok(Value::Array((0..count).map(|_| row(input)).collect::<Result<_>>()?))

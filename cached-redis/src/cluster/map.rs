@@ -1,4 +1,4 @@
-//! Which server holds which slots.
+//! The slot map: which server holds which slots.
 
 use std::sync::Arc;
 
@@ -7,35 +7,37 @@ use redis::Value;
 use super::slots::SLOTS;
 use crate::connect::settings::Addresses;
 
-/// `host:port`.
+/// Address of a server, as `host:port`.
 pub(crate) type Address = Arc<str>;
 
-/// Which server holds which slots, as one of them said.
+/// The slot map, as reported by one of the servers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SlotMap {
-    /// Of two maps, the one with the greater number is the later one.
+    /// Cluster epoch of the map; of two maps, the one with the greater epoch is later.
     epoch: u64,
     ranges: Vec<Range>,
 }
 
-/// Slots in a row.
+/// A range of consecutive slots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Range {
     first: u16,
     last: u16,
     address: Address,
-    /// The server's name for itself.
+    /// Node ID of the server.
     id: String,
 }
 
 impl SlotMap {
-    /// Reads the answer to `CLUSTER SLOTS`. A server that does not know its own host is where it was asked.
+    /// Parses the reply to `CLUSTER SLOTS`.
+    ///
+    /// A server that does not know its own host has the address at which it was queried (`asked`).
     pub(crate) fn read(epoch: u64, answer: &Value, asked: &str, addresses: &Addresses) -> Option<Self> {
         let Value::Array(rows) = answer else { return None };
         let mut ranges =
             rows.iter().map(|row| Range::read(row, asked, addresses)).collect::<Option<Vec<_>>>()?;
         ranges.sort_by_key(|range| range.first);
-        // A slot with two owners has none that could be asked.
+        // A slot with two owners has none that could be queried, so this is no valid map.
         ranges.is_sorted_by(|one, next| one.last < next.first).then_some(Self { epoch, ranges })
     }
 
@@ -43,19 +45,19 @@ impl SlotMap {
         self.epoch
     }
 
-    /// How many slots somebody holds.
+    /// Returns the number of slots that have an owner.
     pub(crate) fn slots(&self) -> usize {
         self.ranges.iter().map(|range| usize::from(range.last - range.first) + 1).sum()
     }
 
-    /// Who holds a slot.
+    /// Returns the server that holds a slot.
     pub(crate) fn owner(&self, slot: u16) -> Option<&Address> {
         let after = self.ranges.partition_point(|range| range.first <= slot);
         let range = self.ranges[..after].last()?;
         (slot <= range.last).then_some(&range.address)
     }
 
-    /// Everybody who holds something, each once.
+    /// Returns all servers that hold slots, each once.
     pub(crate) fn owners(&self) -> Vec<Address> {
         let mut owners: Vec<Address> = self.ranges.iter().map(|range| range.address.clone()).collect();
         owners.sort();
@@ -63,7 +65,7 @@ impl SlotMap {
         owners
     }
 
-    /// What the server of this name holds.
+    /// Returns the slots of the server with this node ID.
     pub(crate) fn held_by(&self, id: &str) -> Held {
         let own = self.ranges.iter().filter(|range| range.id == id);
         Held(own.map(|range| (range.first, range.last)).collect())
@@ -83,7 +85,7 @@ impl Range {
     }
 }
 
-/// Slots that one server holds.
+/// The slots that one server holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Held(Vec<(u16, u16)>);
 
@@ -92,7 +94,7 @@ impl Held {
         self.0.iter().any(|&(first, last)| (first..=last).contains(&slot))
     }
 
-    /// Whether everything of `other` is in here.
+    /// Returns whether this set contains all slots of `other`.
     pub(crate) fn has_all(&self, other: &Self) -> bool {
         other.0.iter().all(|&(first, last)| (first..=last).all(|slot| self.has(slot)))
     }

@@ -1,8 +1,21 @@
-//! Several servers that share the keys: Redis Cluster.
+//! Redis Cluster: several servers that share the keys.
 //!
-//! Each server is a [`Node`] as one that is alone: with its own connection, breaker, proofs and register. What belongs to
-//! the cluster is who is asked for what (`map`, `route`), and that each server's heartbeat looks whether it still has what was
-//! read over it (`territory`).
+//! Each server is a [`Node`], as a standalone server is: with its own connection, breaker, change feed and
+//! registry. The cluster adds two things. Each command goes to the server that holds its key (`map`,
+//! `route`). Each server's heartbeat checks that the server still holds the slots that were read over its
+//! connection (`territory`).
+//!
+//! The slot map is found and kept as follows:
+//!
+//! 1. While no server can be reached, an operation connects to the seeds (`Shared::reach_out`).
+//! 2. Each new connection reads the map, and each heartbeat checks for another map (`Territory`). A `Scout`
+//!    reports it.
+//! 3. `Shared::hear` accepts the map unless it is older than the known one, connects to new servers and
+//!    removes those that hold no slots.
+//! 4. Operations wait for the first map (`Shared::map`), and split each batch by it (`Shared::send`).
+//!
+//! Lock order: `hearing`, `showing`, `nodes`. No existing node is called under `nodes`, because a node that
+//! reports its state takes that lock.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -58,46 +71,46 @@ pub(crate) use futures_util::future::join_all as all;
 pub(crate) use self::survey::Survey;
 use self::territory::Territory;
 
-/// A cluster.
+/// A Redis Cluster.
 #[derive(Debug)]
 pub(crate) struct Cluster(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// Of every server, but for its address.
+    /// Settings of every server, except for its address.
     settings: Arc<Settings>,
-    /// Those that were given; they know the others.
+    /// The configured servers, which know the others.
     seeds: Vec<Endpoint>,
     nodes: RwLock<Nodes>,
     map: watch::Sender<Option<Arc<SlotMap>>>,
-    /// No server could be reached: the next map is believed, whatever its epoch.
+    /// Set if no server could be reached. The next map is then accepted, whichever epoch it has.
     is_lost: AtomicBool,
-    /// When those that were given were last asked again, because no server could be reached.
+    /// Time of the last attempt to reconnect to all seeds because no server could be reached.
     reached_out: Mutex<Option<Instant>>,
-    /// One map is taken up at a time.
+    /// Lock under which a map is accepted, one at a time.
     hearing: Mutex<()>,
     attached: OnceLock<Attached>,
-    /// What the names of this process begin with in every register.
+    /// Prefix of this process's members in every registry.
     identity: String,
-    /// How many servers there have been.
+    /// Number of servers created so far.
     count: AtomicU64,
     state: watch::Sender<RedisState>,
     showing: Mutex<()>,
-    /// How many connections there were to servers that are not in the cluster any more.
+    /// Number of reconnects to servers that have left the cluster.
     past: AtomicU64,
 }
 
-/// The servers that are known.
+/// The known servers.
 #[derive(Debug, Default)]
 struct Nodes {
     by_address: HashMap<Address, Arc<Node>>,
-    /// All of them: each operation looks at them.
+    /// All servers, as a slice that each operation can share.
     all: Arc<[Arc<Node>]>,
-    /// There are to be no more.
+    /// Set when the cluster is closed: no server is added any more.
     is_closed: bool,
 }
 
-/// What a server tells of the cluster, and to whom.
+/// Reporter of slot maps from one server to its cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct Scout {
     cluster: Weak<Shared>,
@@ -106,7 +119,9 @@ pub(crate) struct Scout {
 }
 
 impl Cluster {
-    /// One of these servers is enough; they all have the same settings.
+    /// Creates a cluster from its seeds, of which one is enough.
+    ///
+    /// All servers have the same settings.
     pub(crate) fn new(settings: impl Fn(Endpoint) -> Settings, seeds: Vec<Endpoint>) -> Result<Self, Error> {
         let first = seeds.first().cloned().ok_or_else(|| Error::config("redis url: no host is given"))?;
         let shared = Shared {
@@ -146,7 +161,7 @@ impl Cluster {
         self.0.attached.get()
     }
 
-    /// Whether any server is worth asking.
+    /// Returns whether a request is worthwhile: some server is ready, or none is known yet.
     pub(crate) fn ready(&self) -> bool {
         let nodes = self.nodes();
         nodes.is_empty() || nodes.iter().any(|node| node.ready())
@@ -178,7 +193,9 @@ impl Cluster {
         self.0.send(batch, Kind::ChangeLarge(bytes, patience), patience.longest()).await
     }
 
-    /// Has the connection for large values made anew that leads to the server of this key, if that is known.
+    /// Replaces the connection for large values to the server that holds this key.
+    ///
+    /// Has no effect if that server is unknown.
     pub(crate) fn renew_large(&self, key: &str) {
         let map = self.0.map.borrow().clone();
         let nodes = self.0.nodes();
@@ -189,12 +206,14 @@ impl Cluster {
         }
     }
 
-    /// Everybody that is known.
+    /// Returns all known servers.
     pub(crate) fn nodes(&self) -> Arc<[Arc<Node>]> {
         self.0.all()
     }
 
-    /// Takes leave of all servers at once: one that hangs does not keep the others from hearing it.
+    /// Removes this process from all registries, and closes all connections.
+    ///
+    /// All servers are closed concurrently, so one that hangs does not delay the others.
     pub(crate) async fn close(&self) {
         let nodes = {
             let mut nodes = self.0.nodes.write().unwrap_or_else(PoisonError::into_inner);
@@ -204,7 +223,9 @@ impl Cluster {
         all(nodes.iter().map(|node| node.close())).await;
     }
 
-    /// Keys by the server that holds them, if it is known: their places.
+    /// Groups keys by the server that holds them, and returns their positions.
+    ///
+    /// Returns `None` if the holder of a key is unknown.
     pub(crate) fn by_server<'a>(&self, keys: impl Iterator<Item = &'a str>) -> Option<Vec<Vec<usize>>> {
         let map = self.0.map.borrow().clone()?;
         let mut places: BTreeMap<&Address, Vec<usize>> = BTreeMap::new();
@@ -214,8 +235,10 @@ impl Cluster {
         Some(places.into_values().collect())
     }
 
-    /// Everybody who holds something, and what each of them says of that. Fails while those whom the map names do not hold all
-    /// that it has, as when it is old.
+    /// Returns all servers that hold slots, and a survey of the slots that each of them holds.
+    ///
+    /// Fails while the servers in the map do not hold all slots of the map, for example because it is
+    /// outdated.
     pub(crate) async fn survey(&self) -> Result<(Vec<Arc<Node>>, Survey), TierError> {
         let budget = self.0.settings.write_timeout;
         let map = self.0.map(budget).await?;
@@ -224,7 +247,7 @@ impl Cluster {
         if survey.slots() == map.slots() {
             return Ok((owners, survey));
         }
-        // Each of them knows better.
+        // The servers know a newer map. This wakes their heartbeats, which read it.
         for node in &owners {
             node.watch.pulse.notify_one();
         }
@@ -235,7 +258,7 @@ impl Cluster {
         self.0.posts()
     }
 
-    /// What the names of this process begin with in every register.
+    /// Returns the prefix of this process's members in every registry.
     pub(crate) fn identity(&self) -> &str {
         &self.0.identity
     }
@@ -244,7 +267,7 @@ impl Cluster {
         *self.0.state.borrow()
     }
 
-    /// Has the cluster connected, and waits for the outcome of its first attempt.
+    /// Connects, and waits for the outcome of the first attempt.
     pub(crate) async fn connected(&self) -> Result<(), TierCause> {
         Handle::try_current().map_err(|_| TierCause::NoRuntime)?;
         self.0.reach_out();
@@ -266,13 +289,13 @@ impl Cluster {
         let nodes = self.nodes();
         let all: Vec<_> = nodes.iter().map(|node| node.health()).collect();
         let state = self.state();
-        // In an order of its own, so that it is the same one as long as nothing changes.
+        // The first cause by name, so that it stays the same while nothing changes.
         let causes = all.iter().filter_map(|health| health.cause.clone());
         let cause = match state {
             RedisState::Up | RedisState::Untried => None,
             _ => causes.min_by_key(TierCause::name).or(Some(TierCause::Connecting)),
         };
-        // The first connection to each server is none that came again.
+        // The first connection to each server is not a reconnect.
         RedisHealth {
             state,
             cause,
@@ -297,12 +320,16 @@ impl Shared {
         self.nodes.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every server. They are asked for nothing under the lock: a server that tells how it stands wants it as well.
+    /// Returns every server.
+    ///
+    /// No node is called under the lock, because a node takes it to report its state.
     fn all(&self) -> Arc<[Arc<Node>]> {
         Arc::clone(&self.nodes().all)
     }
 
-    /// What `change` has added or removed is known from then on. `None` if the cluster is closed.
+    /// Publishes the servers that `change` has added or removed.
+    ///
+    /// Returns `None` if the cluster is closed.
     fn change_nodes<T>(&self, change: impl FnOnce(&mut HashMap<Address, Arc<Node>>) -> T) -> Option<T> {
         let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
         if nodes.is_closed {
@@ -316,7 +343,7 @@ impl Shared {
         Some(changed)
     }
 
-    /// Who holds something by the map; makes those that are missing.
+    /// Returns the servers that hold slots in the map, and creates the missing ones.
     fn owners(self: &Arc<Self>, map: &SlotMap) -> Result<Vec<Arc<Node>>, TierError> {
         map.owners().iter().map(|owner| self.node(owner).ok_or(TierError::Unavailable)).collect()
     }
@@ -326,7 +353,10 @@ impl Shared {
         ENDS.iter().enumerate().map(|(number, end)| attached.post_at(number, end)).collect()
     }
 
-    /// Who holds what; waits within `budget` while nobody has said it yet.
+    /// Returns the slot map, and waits for the first one.
+    ///
+    /// The wait is bounded by `budget`, or by the connect timeout if that is longer and no attempt has ended
+    /// yet.
     async fn map(self: &Arc<Self>, budget: Duration) -> Result<Arc<SlotMap>, TierError> {
         Handle::try_current().map_err(|_| TierError::Unavailable)?;
         self.reach_out();
@@ -334,7 +364,7 @@ impl Shared {
             return Ok(Arc::clone(map));
         }
         let nodes = self.all();
-        // The runtime that they began on may have ended.
+        // The runtime on which their tasks were started may have ended.
         nodes.iter().try_for_each(|node| node.ensure())?;
         if nodes.iter().all(|node| node.link.is_down()) {
             return Err(TierError::Unavailable);
@@ -344,7 +374,7 @@ impl Shared {
         let patience = if is_first { budget.max(self.settings.connect_timeout) } else { budget };
         let mut state = self.state.subscribe();
         let gone = state.wait_for(|state| *state == RedisState::Down);
-        // When all attempts have failed there will be none.
+        // If all attempts have failed, no map arrives.
         let either = async {
             match select(pin!(said.wait_for(Option::is_some)), pin!(gone)).await {
                 Either::Left((said, _)) => said.ok().and_then(|map| map.clone()),
@@ -354,8 +384,11 @@ impl Shared {
         timeout(patience, either).await.ok().flatten().ok_or(TierError::Unavailable)
     }
 
-    /// When no server can be reached, those that were given may know others by now, and of a cluster that was made anew. They may
-    /// as well name the same ones again, so those that were left are asked no more often than a lost connection is tried again.
+    /// Connects to the seeds if no server can be reached.
+    ///
+    /// The seeds may know other servers by then, and those of a cluster that was created anew. They may also
+    /// name the same unreachable servers again. So a seed that is not among the known servers is retried only
+    /// once per `retry_max`, no more often than a lost connection.
     fn reach_out(self: &Arc<Self>) {
         if self.all().iter().any(|node| !node.link.is_down()) {
             return;
@@ -377,7 +410,7 @@ impl Shared {
         }
     }
 
-    /// The server at an address.
+    /// Returns the server at an address, and creates it if it is missing.
     fn node(self: &Arc<Self>, address: &Address) -> Option<Arc<Node>> {
         if let Some(node) = self.nodes().by_address.get(address) {
             return Some(Arc::clone(node));
@@ -386,13 +419,16 @@ impl Shared {
         self.node_at(address, endpoint)
     }
 
-    /// The same; `None` if the cluster is closed.
+    /// Returns the server at an address, and creates it with this endpoint if it is missing.
+    ///
+    /// Returns `None` if the cluster is closed.
     fn node_at(self: &Arc<Self>, address: &Address, endpoint: Endpoint) -> Option<Arc<Node>> {
         let node = self.change_nodes(|nodes| {
             let new = || self.new_node(endpoint);
             Arc::clone(nodes.entry(Address::clone(address)).or_insert_with(new))
         })?;
-        // At once, so that the first who asks need not wait for the connection. Outside of a runtime nobody can ask.
+        // At once, so that the first request need not wait for the connection. An error means that there is
+        // no runtime, where no request can be sent either.
         let _ = node.ensure();
         Some(node)
     }
@@ -417,8 +453,11 @@ impl Shared {
         Arc::new(node)
     }
 
-    /// A server has said who holds what. One that is behind the others is not believed, unless its cluster `is_anew`: then all
-    /// epochs begin again.
+    /// Accepts the slot map that a server has reported.
+    ///
+    /// A map with a lower epoch than the known one is ignored, with two exceptions: the cluster `is_anew`, so
+    /// that all its epochs start again, or no server could be reached before. A map without owners is ignored
+    /// as well.
     fn hear(self: &Arc<Self>, map: SlotMap, is_anew: bool) {
         let _turn = self.hearing.lock().unwrap_or_else(PoisonError::into_inner);
         let owners = map.owners();
@@ -435,7 +474,7 @@ impl Shared {
             nodes.extract_if(|address, _| !owners.contains(address)).collect()
         };
         let gone = self.change_nodes(leave);
-        // Not under the lock: it tells how it stands when its connection ends.
+        // Not under the lock: a node that is dropped ends its connection, and reports its state.
         for (_, node) in gone.unwrap_or_default() {
             let again = node.condition().connections().saturating_sub(1);
             self.past.fetch_add(again, Ordering::Relaxed);
@@ -443,10 +482,10 @@ impl Shared {
         self.show_state();
     }
 
-    /// It is up when all servers are, and down when all are.
+    /// Publishes the state: up if all servers are up, and down if all are down.
     fn show_state(&self) {
         {
-            // What looks last is to show last.
+            // Under the lock, so that the last state computed is the last one published.
             let _turn = self.showing.lock().unwrap_or_else(PoisonError::into_inner);
             let states: Vec<_> = self.all().iter().map(|node| node.condition().state()).collect();
             let all = |wanted| states.iter().all(|state| *state == wanted);
@@ -455,7 +494,7 @@ impl Shared {
             let state = match () {
                 () if all(RedisState::Down) => RedisState::Down,
                 () if all(RedisState::Up) && is_known => RedisState::Up,
-                // The servers of the first map are tried once it is there.
+                // The state stays `Untried` until all servers of the first map were tried.
                 () if has_untried && *self.state.borrow() == RedisState::Untried => RedisState::Untried,
                 () => RedisState::Degraded,
             };

@@ -1,4 +1,8 @@
-//! A batch for several servers.
+//! Routing of a batch to several servers.
+//!
+//! Each step of a batch is split by the owners of its slots and sent to all of them concurrently. Commands
+//! that are redirected (`MOVED`, `ASK`) are sent again, within the same budget. The replies keep the order of
+//! the batch. Their change feed joins those of all connections that replied.
 
 use std::{
     collections::BTreeMap,
@@ -17,36 +21,42 @@ use crate::{
     protocol::batch::{Batch, Piece, Replies},
 };
 
-/// How often a command is sent on. A slot moves from one server to another, and rarely on at once.
+/// Maximum number of redirections of a command.
+///
+/// A slot moves to another server, and rarely moves on at once.
 const REDIRECTIONS: usize = 5;
 
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     Read,
     Change,
-    /// Over the connections for large values, which have so many bytes together.
+    /// A read over the connections for large values, with the total size of these in bytes.
     ReadLarge(usize, Patience),
     ChangeLarge(usize, Patience),
 }
 
-/// Whom a command is sent to.
+/// The server that a command is sent to.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Target {
     address: Address,
-    /// The slot is on its way to this server, which answers only who says that he was sent.
+    /// Set if the slot is migrating to this server.
+    ///
+    /// The server then answers only commands that follow `ASKING`.
     is_asking: bool,
 }
 
 impl Shared {
-    /// Sends each command to the server that holds its key, all at the same time but for what must come after the rest, and
-    /// follows those that are sent on. Fails if one of them gets no answer.
+    /// Sends each command to the server that holds its key, and follows redirections.
+    ///
+    /// All commands run concurrently, except that each step of the batch waits for the step before it. Fails
+    /// if one of them gets no reply.
     pub(super) async fn send(
         self: &Arc<Self>,
         batch: &Batch,
         kind: Kind,
         budget: Duration,
     ) -> Result<Answers, TierError> {
-        // After the wait for the very first one, the operation has its whole budget.
+        // The budget starts after the wait for the very first map.
         self.map(budget).await?;
         let began = Instant::now();
         let mut values: Vec<(Value, Option<u64>)> = Vec::new();
@@ -102,7 +112,7 @@ impl Shared {
                     }
                 }
                 if has_answered {
-                    // A slot on its way may go back, and nobody says so.
+                    // A migrating slot may return without a push, so this reply counts as untracked.
                     lines.push(if is_asking { ChangeFeed::silent() } else { line });
                 }
             }
@@ -114,7 +124,7 @@ impl Shared {
     }
 }
 
-/// Where a command has to go instead.
+/// Returns the target that a command is redirected to.
 fn sent_on(value: &Value, node: &Node) -> Option<Target> {
     let Value::ServerError(error) = value else { return None };
     let is_asking = match error.kind()? {
@@ -123,14 +133,16 @@ fn sent_on(value: &Value, node: &Node) -> Option<Target> {
         _ => return None,
     };
     if !is_asking {
-        // The map is old.
+        // The map is outdated. This wakes the heartbeat of the server, which reads a newer one.
         node.watch.pulse.notify_one();
     }
     let address = address(error.details()?, &node.settings.endpoint.host(), &node.settings.addresses)?;
     Some(Target { address, is_asking })
 }
 
-/// Out of `slot host:port`. Whoever does not know a host means his own.
+/// Parses the address in `slot host:port`.
+///
+/// A server that does not know its own host leaves it out, so it is the host `own`.
 pub(super) fn address(details: &str, own: &str, addresses: &Addresses) -> Option<Address> {
     let address = details.split_ascii_whitespace().nth(1)?;
     let (host, port) = address.rsplit_once(':')?;

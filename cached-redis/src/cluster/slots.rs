@@ -1,18 +1,22 @@
-//! Which slot a key is in.
+//! The hash slots of keys and of registries.
 
 use std::sync::LazyLock;
 
 use crc::{CRC_16_XMODEM, Crc};
 
-/// How many there are.
+/// Number of hash slots in a cluster.
 pub(crate) const SLOTS: u16 = 16_384;
 
-/// How many posts there are: one in every 128th slot, so that every server has one that has so many slots in a row.
+/// Number of registries: one in every 128th slot.
+///
+/// So each server with 128 consecutive slots holds at least one.
 pub(crate) const POSTS: u16 = 128;
 
 static CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
 
-/// The slot of a key: that of what stands in its first braces, if there is something. See "Redis cluster specification".
+/// Returns the hash slot of a key.
+///
+/// The slot is the one of the text in the first braces, if there is any. See "Redis cluster specification".
 pub(crate) fn slot(key: &[u8]) -> u16 {
     CRC.checksum(tag(key).unwrap_or(key)) % SLOTS
 }
@@ -23,12 +27,12 @@ fn tag(key: &[u8]) -> Option<&[u8]> {
     (length > 0).then(|| &key[begin..begin + length])
 }
 
-/// The slot of a post.
+/// Returns the hash slot of a registry.
 pub(crate) fn slot_of_post(post: usize) -> u16 {
     u16::try_from(post).unwrap_or_default() % POSTS * (SLOTS / POSTS)
 }
 
-/// For each post an end that puts a key into its slot.
+/// Suffix for each registry that puts its keys into its slot.
 pub(crate) static ENDS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let mut ends = vec![String::new(); usize::from(POSTS)];
     let mut missing = ends.len();

@@ -1,4 +1,4 @@
-//! Whether slots are on their way from server to server.
+//! Detection of slots that migrate between servers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,10 +9,10 @@ use redis::Value;
 use super::slots::SLOTS;
 use crate::{node::Node, protocol::batch::Batch};
 
-/// Who holds what at a moment, and what is on its way.
+/// A survey of the slots that each server holds, and of those that are migrating.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Survey {
-    /// What each server says of itself.
+    /// Summary that each server gives of itself, see `own`.
     lines: Vec<String>,
 }
 
@@ -30,18 +30,20 @@ impl Survey {
         Ok(Self { lines })
     }
 
-    /// Those who were asked hold what they say.
+    /// Returns the number of slots that the surveyed servers report for themselves.
     pub(crate) fn slots(&self) -> usize {
         self.lines.iter().map(|line| slots_of(line)).sum()
     }
 
-    /// Whether nothing has moved from here until `later`.
+    /// Returns whether no slot has moved between this survey and `later`, and none is migrating.
     pub(crate) fn is_calm_until(&self, later: &Self) -> bool {
         self == later && !self.lines.iter().any(|line| line.contains('['))
     }
 }
 
-/// What a server says of itself: its name, its epoch and its slots, and in brackets those that are on their way.
+/// Returns a server's summary of itself, from its reply to `CLUSTER NODES`.
+///
+/// The summary is its ID, its epoch and its slots, with migrating slots in brackets.
 pub(super) fn own(nodes: &str) -> Option<String> {
     let line =
         nodes.lines().find(|line| line.split(' ').nth(2).is_some_and(|flags| flags.contains("myself")))?;
@@ -50,12 +52,14 @@ pub(super) fn own(nodes: &str) -> Option<String> {
     Some(format!("{id} {} {}", rest.first()?, rest.get(2..).unwrap_or_default().join(" ")))
 }
 
-/// How many slots a server holds that says this of itself.
+/// Returns the number of slots in a server's summary of itself.
 pub(super) fn slots_of(line: &str) -> usize {
     line.split(' ').skip(2).map(size).sum()
 }
 
-/// How many slots `first-last` or `slot` are; one that is on its way stands in brackets, and is counted where it is.
+/// Returns the number of slots in `first-last` or `slot`.
+///
+/// A migrating slot stands in brackets and counts as none, because its holder also lists it in a range.
 fn size(range: &str) -> usize {
     let (first, last) = range.split_once('-').unwrap_or((range, range));
     match (first.parse::<u16>(), last.parse::<u16>()) {

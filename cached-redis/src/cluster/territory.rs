@@ -1,4 +1,4 @@
-//! What one server of a cluster holds, as its heartbeat learns it.
+//! The slots of one server in a cluster, as learned by the heartbeat of its connection.
 
 use async_trait::async_trait;
 use redis::{RedisResult, Value};
@@ -17,20 +17,20 @@ use crate::{
     tracking::{attachment::Post, cluster_view::OwnedSlots},
 };
 
-/// What one server holds.
+/// The slots of one server.
 ///
-/// When it loses a slot, its keys go with a message each if they were migrated, and in silence if the slot was lost in another
-/// way. So each heartbeat looks whether something is otherwise in the cluster, and what was read over a connection whose
-/// server has lost a slot has to be asked for again.
+/// When the server loses a slot by migration, it pushes a change of each migrated key. When it loses a slot
+/// in another way, it pushes nothing. So each heartbeat checks whether the map of the cluster has changed. If
+/// the server has lost a slot, all entries read over its connection must be validated again.
 #[derive(Debug)]
 pub(super) struct Territory {
     scout: Scout,
-    /// Names the map that `held` is from; `None` if it is not known.
+    /// Digest of the map that `held` is from; `None` if the map must be read again.
     digest: Option<String>,
-    /// That of the map.
+    /// Epoch of the map that `held` is from.
     epoch: u64,
     held: Held,
-    /// Where this process registers.
+    /// Registry of this process.
     post: Option<Post>,
 }
 
@@ -39,7 +39,7 @@ impl Territory {
         Self { scout: scout.clone(), digest: None, epoch: 0, held: Held::default(), post: None }
     }
 
-    /// Those that the server has.
+    /// Returns the registries in the slots of this server.
     fn posts(&self) -> Vec<Post> {
         let posts = self.scout.posts();
         posts.into_iter().filter(|post| self.held.has(slot_of_post(post.number))).collect()
@@ -66,7 +66,7 @@ impl OwnedSlots for Territory {
             return Ok(false);
         }
         let mut batch = Batch::new();
-        // First: what changes before the map is read shows at the next heartbeat.
+        // The digest comes first: a change before the map is read shows at the next heartbeat.
         self.ask(&mut batch);
         batch.add(redis::cmd("CLUSTER").arg("SLOTS").clone());
         batch.add(redis::cmd("CLUSTER").arg("MYID").clone());
@@ -86,7 +86,10 @@ impl OwnedSlots for Territory {
         Ok(has_lost)
     }
 
-    /// As a rule the first place that the server has, so that all see when it was lost. It stays there as long as it can.
+    /// Returns the registry of this process.
+    ///
+    /// Usually this is the first one of the server, which all processes share, so that all of them notice its
+    /// loss. It is kept as long as the server holds its slot.
     fn post(&mut self) -> Option<Post> {
         if self.post.is_none() {
             self.post = self.posts().into_iter().next();

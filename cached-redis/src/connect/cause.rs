@@ -1,6 +1,7 @@
-//! Why there is no connection, or not everything works over it: out of what the server and the system say.
+//! Classification of failures: why there is no connection, or a limited one.
 //!
-//! Only words that are known are taken from what a server says. The rest may hold keys, names and addresses.
+//! Causes are derived from the errors of the server and of the system. Only known texts are taken from an
+//! error of the server, because the rest may hold keys, names and addresses.
 
 use std::{error::Error, io, sync::Arc};
 
@@ -12,13 +13,13 @@ use crate::{
     protocol::failure::{code, words},
 };
 
-/// In the place of the name of a command, where it is about keys.
+/// Placeholder for the name of a command, if the refusal is about keys.
 const KEYS: &str = "keys";
 
-/// In the place of the name of a command, where a server does not say it of a script.
+/// Placeholder for the name of a command in a script, if the server does not name it.
 const OF_A_SCRIPT: &str = "a command of a script";
 
-/// What an error means of a server that was asked what it holds of its cluster.
+/// Returns the cause of a failed query for the map of the cluster.
 pub(crate) fn of_survey(error: &RedisError) -> TierCause {
     match of_error(error) {
         TierCause::NotPermitted(what) if what == OF_A_SCRIPT => {
@@ -28,18 +29,18 @@ pub(crate) fn of_survey(error: &RedisError) -> TierCause {
     }
 }
 
-/// What a refusal means.
+/// Returns the cause of a refusal.
 pub(crate) fn of_refusal(refusal: &ServerError) -> TierCause {
     let (word, details) = words(refusal);
     of_words(word, details)
 }
 
-/// What the code of a refusal means, without its text.
+/// Returns the cause of a refusal from its code, without its text.
 pub(crate) fn of_code(word: &str) -> TierCause {
     of_words(word, "")
 }
 
-/// What an error means.
+/// Returns the cause of an error of redis-rs.
 pub(crate) fn of_error(error: &RedisError) -> TierCause {
     if let Some(errors) = error.clone().into_server_errors()
         && let Some((_, refusal)) = errors.first()
@@ -54,13 +55,13 @@ pub(crate) fn of_error(error: &RedisError) -> TierCause {
     }
 }
 
-/// What an error of the system means.
+/// Returns the cause of an error of the system.
 pub(crate) fn of_io(error: &io::Error) -> TierCause {
     if let Some(cause) = tls::cause(error) {
         return cause;
     }
     match error.kind() {
-        // The file of a socket is not there.
+        // `NotFound`: the file of a Unix socket does not exist.
         io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => TierCause::Refused,
         io::ErrorKind::HostUnreachable
         | io::ErrorKind::NetworkUnreachable
@@ -72,8 +73,11 @@ pub(crate) fn of_io(error: &io::Error) -> TierCause {
     }
 }
 
-/// Whether the server does not know the greeting of RESP3, or may be behind something that does not and hangs up. Of anything
-/// else, as of too many clients, another connection is better than an older protocol.
+/// Returns whether the server may not know the greeting of RESP3 (`HELLO`).
+///
+/// A connection that ends without a reply counts as well, because a proxy that does not know the greeting may
+/// hang up. After any other error, such as too many clients, another connection is better than an older
+/// protocol.
 pub(crate) fn knows_no_resp3(error: &RedisError) -> bool {
     match error.clone().into_server_errors() {
         Some(errors) => errors.iter().all(|(_, refusal)| {
@@ -88,7 +92,7 @@ pub(crate) fn knows_no_resp3(error: &RedisError) -> bool {
     }
 }
 
-/// Whether the connection ended instead of an answer.
+/// Returns whether the connection ended before the reply.
 pub(crate) fn has_hung_up(error: &RedisError) -> bool {
     io_error(error).is_some_and(|error| {
         let has_ended = matches!(
@@ -126,7 +130,9 @@ fn of_words(word: &str, details: &str) -> TierCause {
     }
 }
 
-/// What stands behind the general code: the words of the versions that are supported.
+/// Returns the cause of a refusal with the general code.
+///
+/// The texts are those of the supported versions.
 fn of_text(details: &str) -> TierCause {
     let has = |words: &str| details.contains(words);
     match () {
@@ -137,7 +143,7 @@ fn of_text(details: &str) -> TierCause {
         () if has("invalid password") || has("without any password") => TierCause::WrongPassword,
         () if has("READONLY") || has("read only replica") => TierCause::ReadOnly,
         () if has("OOM ") || has("'maxmemory'") => TierCause::Full,
-        // Before Redis 5, a script that has asked for the time may not write.
+        // Before Redis 5, a script that has queried the time may not write.
         () if has("non deterministic commands") || is_unknown_script(details) => TierCause::TooOld,
         () if has("the keys mentioned") => TierCause::NotPermitted(KEYS.to_owned()),
         () if has("permissions") || has("ACL failure") || has("can't run this command") => {
@@ -147,13 +153,15 @@ fn of_text(details: &str) -> TierCause {
     }
 }
 
-/// Whether the server does not know the commands that run scripts.
+/// Returns whether the server does not know the commands that run scripts.
 fn is_unknown_script(details: &str) -> bool {
     let details = details.to_ascii_lowercase();
     details.starts_with("unknown command") && details.contains("eval")
 }
 
-/// Whether it means that no script runs, so that this process can store nothing.
+/// Returns whether this cause prevents all scripts.
+///
+/// This process can then store nothing.
 pub(crate) fn is_of_scripts(cause: &TierCause) -> bool {
     match cause {
         TierCause::TooOld => true,
@@ -162,7 +170,9 @@ pub(crate) fn is_of_scripts(cause: &TierCause) -> bool {
     }
 }
 
-/// Which command, or that it is about keys. A key may be named there as well.
+/// Returns the cause for a command that is not permitted, or for keys that are not.
+///
+/// The text may also name a key, which is left out.
 fn not_permitted(details: &str) -> TierCause {
     let command = details.split_once("to run the '").and_then(|(_, rest)| rest.split_once('\''));
     let is_name = |name: &str| {

@@ -1,4 +1,4 @@
-//! A connection, however it was made.
+//! A connection, independent of its transport.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -7,7 +7,7 @@ use std::{
 
 use redis::aio::MultiplexedConnection;
 
-/// A connection over which many requests are under way at once. It is closed with the last of its clones.
+/// A connection that multiplexes requests. It is closed when the last clone is dropped.
 #[derive(Clone)]
 pub(crate) struct Connection {
     connection: MultiplexedConnection,
@@ -15,8 +15,10 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// The driver of a connection over a stream of ours is ours as well. By itself it ends when it has written all that
-    /// it was given, and a server that hangs does not take it.
+    /// Spawns the driver of a connection over a stream of this crate.
+    ///
+    /// The driver is aborted when the last clone is dropped. Otherwise it would end only after it has written
+    /// everything in its queue, which a server that hangs does not accept.
     pub(crate) fn driven(
         connection: MultiplexedConnection,
         driver: impl Future<Output = ()> + Send + 'static,
@@ -40,7 +42,7 @@ impl DerefMut for Connection {
     }
 }
 
-/// The task that reads and writes.
+/// The task that reads and writes the stream, aborted on drop.
 struct Driver(tokio::task::JoinHandle<()>);
 
 impl Drop for Driver {

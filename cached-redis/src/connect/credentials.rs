@@ -1,4 +1,4 @@
-//! The login of this process, asked for anew at each connection.
+//! The login of this process, requested anew for each connection.
 
 use std::{fmt, future::Future, sync::Arc};
 
@@ -7,18 +7,23 @@ use cached_core::TierCause;
 
 use crate::connect::stage::Stage;
 
-/// What a provider of credentials may fail with. Nothing of it is shown: the cause is
-/// [`TierCause::Credentials`], as its text may hold a secret.
+/// Error of a provider of credentials.
+///
+/// The error is never shown, because its text may hold a secret. The cause is [`TierCause::Credentials`].
 pub type CredentialsError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Has the login of this process, each time that a connection is made.
+/// Provider of the login of this process, called for each connection.
 ///
-/// It is for tokens that live for a short time, and for passwords and certificates that are rotated: a connection that the
-/// server ends when the token is over is replaced at once, with what the provider says then. It is asked once for each
-/// attempt, within the [connect timeout](crate::RedisTierBuilder::connect_timeout), and while Redis cannot be reached about once
-/// a second; so it should hand out a token as long as that is valid. Its errors and panics count as a failed attempt.
+/// A provider suits tokens with a short lifetime, and passwords and certificates that are rotated. If the
+/// server ends a connection because its token has expired, the connection is replaced at once, with the
+/// credentials that the provider returns then.
 ///
-/// An async closure is one:
+/// The provider is called once for each attempt, within the
+/// [connect timeout](crate::RedisTierBuilder::connect_timeout). While Redis cannot be reached, that is about
+/// once a second, so the provider should return the same token as long as it is valid. Its errors and panics
+/// count as a failed attempt.
+///
+/// An async closure is a provider:
 ///
 /// ```
 /// use std::time::Duration;
@@ -42,7 +47,7 @@ pub type CredentialsError = Box<dyn std::error::Error + Send + Sync>;
 /// ```
 #[async_trait]
 pub trait CredentialsProvider: Send + Sync + 'static {
-    /// The login as it is now.
+    /// Returns the current login.
     async fn credentials(&self) -> Result<Credentials, CredentialsError>;
 }
 
@@ -57,7 +62,9 @@ where
     }
 }
 
-/// What a process shows to a server. `Debug` shows which parts there are, and none of them.
+/// Credentials that a process presents to a server.
+///
+/// `Debug` shows which parts are set, and no part itself.
 #[derive(Clone, Default)]
 #[must_use]
 pub struct Credentials {
@@ -67,23 +74,25 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Neither a user, nor a password, nor a certificate.
+    /// Creates credentials without a user, a password or a certificate.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The user; without one it is `default`.
+    /// Sets the user; without one it is `default`.
     pub fn username(self, username: impl Into<String>) -> Self {
         Self { username: Some(username.into()), ..self }
     }
 
-    /// The password, or the token in its place.
+    /// Sets the password, or the token in its place.
     pub fn password(self, password: impl Into<String>) -> Self {
         Self { password: Some(password.into()), ..self }
     }
 
-    /// The certificate and the private key, as those of
-    /// [`client_certificate`](crate::RedisTierBuilder::client_certificate), in whose place they come. For TLS only.
+    /// Sets the certificate and the private key, for TLS only.
+    ///
+    /// They have the format of [`client_certificate`](crate::RedisTierBuilder::client_certificate), and
+    /// replace those.
     #[cfg(feature = "tls")]
     pub fn client_certificate(
         self,
@@ -104,26 +113,26 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// What a provider said for one attempt, or nothing.
+/// Credentials for one attempt, or nothing if there is no provider.
 #[derive(Debug, Default)]
 pub(crate) struct Identity(Option<Credentials>);
 
 impl Identity {
-    /// Asks for it, if there is a provider.
+    /// Requests the credentials, if there is a provider.
     pub(crate) async fn ask(
         provider: Option<&Arc<dyn CredentialsProvider>>,
         stage: &Stage,
     ) -> Result<Self, TierCause> {
         let Some(provider) = provider.map(Arc::clone) else { return Ok(Self::default()) };
         stage.is(TierCause::Credentials);
-        // In a task of its own: a panic there is not one of the task that connects.
+        // In a separate task, so that a panic of the provider does not end the task that connects.
         let asked = AbortOnDrop(tokio::spawn(async move { provider.credentials().await }));
         let credentials = asked.outcome().await.ok_or(TierCause::Credentials)?;
         stage.is(TierCause::Timeout);
         Ok(Self(Some(credentials)))
     }
 
-    /// With the user and the password that were said, if any were.
+    /// Returns `login` with the user and the password from the provider, if there are any.
     pub(crate) fn login(&self, login: &redis::RedisConnectionInfo) -> redis::RedisConnectionInfo {
         let mut login = login.clone();
         let Some(credentials) = &self.0 else { return login };
@@ -136,7 +145,7 @@ impl Identity {
         login
     }
 
-    /// The certificate and its key that were said.
+    /// Returns the certificate and its key from the provider.
     #[cfg(feature = "tls")]
     pub(crate) fn certificate(&self) -> Option<(&[u8], &[u8])> {
         let (certificate, key) = self.0.as_ref()?.certificate.as_ref()?;

@@ -1,6 +1,6 @@
-//! Making connections, over TLS or not.
+//! Opening of streams, with or without TLS.
 //!
-//! The streams are made here and not by redis-rs, so that it can be told at which step an attempt has failed.
+//! The streams are opened here and not by redis-rs, so that a failed attempt can be attributed to its step.
 
 use std::io;
 
@@ -22,13 +22,13 @@ use crate::connect::{
     tls::{Tls, TlsStream},
 };
 
-/// Makes connections.
+/// Opens streams to servers.
 #[derive(Debug)]
 pub(crate) struct Dialer {
     pub(crate) tls: Option<Tls>,
 }
 
-/// A stream to a server that has not been asked anything yet.
+/// A stream to a server to which no command was sent yet.
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Tls(Box<TlsStream>),
@@ -37,7 +37,7 @@ pub(crate) enum Stream {
 }
 
 impl Dialer {
-    /// A stream to an address.
+    /// Opens a stream to an address.
     pub(crate) async fn dial(
         &self,
         address: &ConnectionAddr,
@@ -64,13 +64,13 @@ impl Dialer {
 }
 
 impl Stream {
-    /// A connection over it that has logged in.
+    /// Logs in over this stream, and returns the connection.
     pub(crate) async fn log_in(
         self,
         login: &RedisConnectionInfo,
         config: &AsyncConnectionConfig,
     ) -> RedisResult<Connection> {
-        // Naming the library on every connection is refused by servers before 7.2 and by narrow ACLs.
+        // Servers before 7.2 and narrow ACLs refuse the command that names the client library.
         let login = login.clone().set_skip_set_lib_name();
         match self {
             Self::Tcp(stream) => log_in(stream, &login, config).await,
@@ -90,7 +90,7 @@ async fn log_in(
     Ok(Connection::driven(connection, driver))
 }
 
-/// Tries all addresses of a host at once, and takes the one that answers first.
+/// Connects to all addresses of a host concurrently, and returns the first stream.
 async fn tcp(host: &str, port: u16, stage: &Stage) -> Result<TcpStream, TierCause> {
     stage.is(TierCause::UnknownHost);
     let addresses = lookup_host((host, port)).await.map_err(|_| TierCause::UnknownHost)?;
@@ -103,7 +103,7 @@ async fn tcp(host: &str, port: u16, stage: &Stage) -> Result<TcpStream, TierCaus
     while let Some(outcome) = attempts.join_next().await {
         match outcome.unwrap_or_else(|_| Err(io::ErrorKind::ConnectionAborted.into())) {
             Ok(stream) => {
-                // Without it a small request may wait for the acknowledgement of the one before it.
+                // Otherwise a small request may wait for the acknowledgement of the one before it.
                 stream.set_nodelay(true).map_err(|error| cause::of_io(&error))?;
                 return Ok(stream);
             }

@@ -1,4 +1,4 @@
-//! Where the server is and how to log in, out of the URL.
+//! The location of the server and the login, parsed from the URL.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -19,18 +19,18 @@ use crate::connect::{
     tls::{Certificates, Tls},
 };
 
-/// Where the server is and how to log in.
+/// Location of the server, and the login.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
     place: Place,
     login: RedisConnectionInfo,
     dialer: Arc<Dialer>,
     credentials: Option<Arc<dyn CredentialsProvider>>,
-    /// The address for people: without user and password.
+    /// Address for display, without user and password.
     label: String,
 }
 
-/// What is given besides the URL.
+/// Settings given in addition to the URL.
 #[derive(Clone, Default)]
 pub(crate) struct Given {
     pub(crate) certificates: Certificates,
@@ -39,40 +39,40 @@ pub(crate) struct Given {
     pub(crate) sentinel_password: Option<String>,
 }
 
-/// A connection that did not come about.
+/// A failed attempt to open a connection.
 pub(crate) struct Unopened {
     pub(crate) cause: TierCause,
-    /// It may come about in an older protocol.
+    /// Set if an attempt in an older protocol may succeed.
     pub(crate) knows_no_resp3: bool,
 }
 
-/// What a URL names.
+/// Destination that a URL names.
 #[derive(Debug)]
 pub(crate) enum Target {
     One(Endpoint),
-    /// Some servers of a cluster.
+    /// Seeds: some servers of a cluster.
     Cluster(Vec<Endpoint>),
 }
 
 #[derive(Clone)]
 enum Place {
-    /// At an address.
+    /// A fixed address.
     Fixed(ConnectionAddr),
-    /// Where the sentinels say.
+    /// The address that the sentinels report.
     Watched(Arc<Sentinels>),
 }
 
-/// Where the server is at the moment.
+/// Current location of the server.
 #[derive(Debug)]
 pub(crate) enum Server<'a> {
     Fixed(&'a ConnectionAddr),
     Told(Told),
 }
 
-/// What the schemes stand for.
+/// Properties of a URL scheme.
 #[derive(Clone, Copy)]
 struct Scheme {
-    /// What the parser of redis-rs is given. It never hears of TLS: how a connection is made is decided here.
+    /// Scheme for the parser of redis-rs. It never includes TLS, as `Dialer` opens the streams.
     plain: &'static str,
     is_secret: bool,
     kind: Kind,
@@ -86,7 +86,9 @@ enum Kind {
 }
 
 impl Endpoint {
-    /// Every error text is fixed: the parser's own texts may quote the URL, and with it the password.
+    /// Parses the URL.
+    ///
+    /// Every error text is fixed, as the parser's own texts may quote the URL, and with it the password.
     pub(crate) fn parse(url: &str, given: &Given) -> Result<(Target, Query), Error> {
         let (scheme, rest) = url.split_once("://").unwrap_or_default();
         let scheme = Scheme::of(scheme)?;
@@ -138,7 +140,7 @@ impl Endpoint {
         Ok(Self { place: Place::Watched(Arc::new(sentinels)), login, dialer, credentials: None, label })
     }
 
-    /// Takes `[[user]:password@]host[:port][,host[:port]…]`, each with the same login.
+    /// Parses `[[user]:password@]host[:port][,host[:port]…]`. All hosts have the same login.
     fn several(rest: &str, scheme: Scheme, dialer: &Arc<Dialer>) -> Result<Vec<Self>, Error> {
         let malformed = || {
             Error::config(
@@ -161,7 +163,7 @@ impl Endpoint {
         hosts.split(',').map(one).collect()
     }
 
-    /// Another server of the same cluster.
+    /// Returns the endpoint of another server in the same cluster.
     #[cfg(feature = "cluster")]
     pub(crate) fn at(&self, address: &str) -> Option<Self> {
         let (host, port) = address.rsplit_once(':')?;
@@ -170,7 +172,7 @@ impl Endpoint {
         Some(Self { place: Place::Fixed(address), label, ..self.clone() })
     }
 
-    /// The host of a server at a fixed address.
+    /// Returns the host of a server with a fixed address.
     #[cfg(feature = "cluster")]
     pub(crate) fn host(&self) -> String {
         match &self.place {
@@ -179,12 +181,12 @@ impl Endpoint {
         }
     }
 
-    /// Where the login comes from, if it is not in the URL.
+    /// Returns the provider of the login, if that is not in the URL.
     pub(crate) fn credentials(&self) -> Option<&Arc<dyn CredentialsProvider>> {
         self.credentials.as_ref()
     }
 
-    /// Finds out where the server is, well within `patience`.
+    /// Finds the location of the server, well within `patience`.
     pub(crate) async fn locate(
         &self,
         identity: &Identity,
@@ -202,7 +204,7 @@ impl Endpoint {
         }
     }
 
-    /// A connection that has logged in.
+    /// Opens a connection and logs in.
     pub(crate) async fn open(
         &self,
         server: &Server<'_>,
@@ -215,7 +217,7 @@ impl Endpoint {
         let stream = self.dialer.dial(server.address(), identity, stage).await.map_err(unreached)?;
         let login = identity.login(&self.login).set_protocol(protocol);
         stream.log_in(&login, config).await.map_err(|error| {
-            // What speaks another language is no Redis, or expects TLS.
+            // A peer with another protocol is no Redis, or expects TLS.
             let hung_up = cause::has_hung_up(&error) || error.kind() == ErrorKind::Parse;
             let knows_no_resp3 = cause::knows_no_resp3(&error);
             let cause = match () {
@@ -227,7 +229,7 @@ impl Endpoint {
         })
     }
 
-    /// Whether the server is the one that was looked for.
+    /// Verifies that a server reported by a sentinel is the primary.
     pub(crate) async fn confirm(
         &self,
         server: &Server<'_>,
@@ -240,7 +242,7 @@ impl Endpoint {
     }
 }
 
-/// `host:port`, or the path of a Unix socket, or the name of a primary and its sentinels.
+/// Shows `host:port`, the path of a Unix socket, or the name of a primary and its sentinels.
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.label)
@@ -277,15 +279,17 @@ impl Scheme {
 }
 
 fn check(rest: &str, is_socket: bool) -> Result<(), Error> {
-    // A password with a raw `/`, `?` or `#` ends the authority early, and its first half would be taken for
-    // the host or the port, which are shown. A socket has a path only, in which an `@` is nothing special.
+    // A raw `/`, `?` or `#` in a password ends the authority early. The first half of the password would be
+    // taken for the host or the port, which are shown. A socket has a path only, in which an `@` has no
+    // special meaning.
     if is_socket && !rest.starts_with('/') {
         return Err(Error::config("redis url: a socket is unix:///path[?user=user&pass=password&db=number]"));
     }
     if !is_socket && rest.split_once(['/', '?', '#']).is_some_and(|(_, tail)| tail.contains('@')) {
         return Err(Error::config("redis url: `/`, `?`, `#` and `@` must be percent-encoded in a password"));
     }
-    // Some clients take `#insecure` as leave not to verify the server. Nobody shall believe that it was granted.
+    // Some clients take `#insecure` as permission not to verify the server. The refusal prevents users from
+    // relying on it.
     match rest.split_once('#') {
         Some((_, "insecure")) => Err(Error::config(
             "redis url: #insecure is refused: give the server's CA with root_certificate, or its certificate with \
@@ -306,14 +310,14 @@ fn tls(is_secret: bool, certificates: &Certificates) -> Result<Option<Tls>, Erro
     Err(Error::config("redis url: certificates are for TLS, so it must begin with rediss://"))
 }
 
-/// Takes `[[user]:password@]sentinels/name[/database]`.
+/// Parses `[[user]:password@]sentinels/name[/database]`.
 fn watched(rest: &str, given: &Given) -> Result<(Sentinels, RedisConnectionInfo), Error> {
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (name, database) = path.split_once('/').unwrap_or((path, ""));
     let (login, hosts) = authority.rsplit_once('@').map_or(("", authority), |(login, hosts)| (login, hosts));
     let login_there = (given.sentinel_username.as_deref(), given.sentinel_password.as_deref());
     let sentinels = Sentinels::parse(hosts, name, login_there)?;
-    // The login is that of the primary, wherever it is.
+    // The login is for the primary, so the host is a placeholder.
     let login = if login.is_empty() { String::new() } else { format!("{login}@") };
     let info = info(&format!("redis://{login}primary/{database}"))?;
     Ok((sentinels, info.redis_settings().clone()))

@@ -1,4 +1,8 @@
-//! From an address to a connection.
+//! Setup of connections, from a URL to a login.
+//!
+//! `endpoint` and `query` parse the URL, `sentinel` finds the primary, and `credentials` provides the login.
+//! `dialer` and `tls` open the stream, and `connection` drives it. `stage` and `cause` explain a failed
+//! attempt.
 
 pub(crate) mod cause;
 pub(crate) mod connection;

@@ -1,33 +1,35 @@
-//! What stands behind the `?` of a URL.
+//! The settings in a URL, after the `?`.
 
 use std::time::Duration;
 
 use cached_core::Error;
 
-/// Which protocol a connection speaks.
+/// Protocol of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Protocol {
-    /// RESP3, or RESP2 where the server does not know that.
+    /// RESP3, or RESP2 if the server does not know RESP3.
     #[default]
     Any,
     Resp2,
     Resp3,
 }
 
-/// The settings of a URL.
+/// Settings in a URL.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Query {
     pub(crate) read_timeout: Option<Duration>,
     pub(crate) write_timeout: Option<Duration>,
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) protocol: Option<Protocol>,
-    /// What belongs to the address of a socket: its login and its database.
+    /// The part that belongs to the address of a socket: its login and its database.
     pub(crate) of_socket: String,
 }
 
 impl Query {
-    /// Takes the settings off the end of a URL. What is unknown is refused, or a typing error would go unnoticed. No error
-    /// quotes anything.
+    /// Splits the settings from the end of a URL.
+    ///
+    /// An unknown setting is refused, because a typing error would go unnoticed otherwise. No error quotes
+    /// any part of the URL.
     pub(crate) fn split(url: &str, is_socket: bool) -> Result<(&str, Self), Error> {
         let Some((rest, text)) = url.split_once('?') else { return Ok((url, Self::default())) };
         let mut query = Self::default();

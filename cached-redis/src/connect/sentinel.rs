@@ -1,4 +1,4 @@
-//! Asking Redis Sentinel where the primary is.
+//! Discovery of the primary through Redis Sentinel.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -20,36 +20,38 @@ use crate::connect::{
     stage::Stage,
 };
 
-/// The port of a sentinel that is given without one.
+/// Port of a sentinel that is given without one.
 const PORT: u16 = 26_379;
 
-/// The sentinels that watch over a primary.
+/// The sentinels that monitor a primary.
 #[derive(Debug)]
 pub(crate) struct Sentinels {
     addresses: Vec<ConnectionAddr>,
-    /// What they call the primary.
+    /// Name of the primary in the configuration of the sentinels.
     name: String,
     login: RedisConnectionInfo,
-    /// The one to ask first.
+    /// Index of the sentinel to query first.
     first: AtomicUsize,
 }
 
-/// What a sentinel says.
+/// Address of the primary, as reported by a sentinel.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
     pub(crate) primary: ConnectionAddr,
-    /// Which one.
+    /// Index of the sentinel that reported it.
     by: usize,
 }
 
 impl Sentinels {
-    /// Takes `host[:port][,host[:port]…]` and the primary's name. No error text quotes anything.
+    /// Parses `host[:port][,host[:port]…]` and the name of the primary.
+    ///
+    /// No error quotes any of them.
     pub(crate) fn parse(
         hosts: &str,
         name: &str,
         (username, password): (Option<&str>, Option<&str>),
     ) -> Result<Self, Error> {
-        // What Sentinel allows in a name.
+        // The characters that Sentinel allows in a name.
         let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if name.is_empty() || !name.chars().all(is_name) {
             return Err(Error::config("redis url: the name of the primary is missing, or can be none"));
@@ -68,7 +70,7 @@ impl Sentinels {
         Ok(Self { addresses, name: name.to_owned(), login, first: AtomicUsize::new(0) })
     }
 
-    /// For people.
+    /// Returns the name and the addresses for display.
     pub(crate) fn label(&self) -> String {
         let addresses: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
         format!("{} of {}", self.name, addresses.join(","))
@@ -78,8 +80,10 @@ impl Sentinels {
         &self.addresses
     }
 
-    /// Asks one after the other, and believes the first that answers. They have `patience` together, and leave a share of
-    /// it for the connection to the primary.
+    /// Queries the sentinels in turn, and returns the first address that one of them reports.
+    ///
+    /// Each sentinel gets an equal share of `patience`, and one more share is left for the connection to the
+    /// primary.
     pub(crate) async fn ask(
         &self,
         dialer: &Dialer,
@@ -91,7 +95,8 @@ impl Sentinels {
         let share = patience / u32::try_from(count + 1).unwrap_or(u32::MAX);
         let first = self.first.load(Ordering::Relaxed);
         for by in (first..first + count).map(|place| place % count) {
-            // Until it turns out to be so: what hangs because of it must not hang again the next time.
+            // Until `confirm` succeeds, the next attempt starts at the next sentinel: if this address makes
+            // the attempt hang, it must not do so again.
             self.first.store((by + 1) % count, Ordering::Relaxed);
             match timeout(share, self.ask_one(by, dialer, identity)).await {
                 Ok(Ok(Some((host, port)))) => {
@@ -101,7 +106,7 @@ impl Sentinels {
                 Ok(Err(TierCause::AuthenticationRequired | TierCause::WrongPassword)) => {
                     cause = TierCause::SentinelPassword;
                 }
-                // That of the last one, unless it only was not there.
+                // The last cause counts, except for that of a sentinel that could not be reached.
                 Ok(Err(
                     TierCause::Refused | TierCause::Unreachable | TierCause::HungUp | TierCause::Lost,
                 ))
@@ -127,7 +132,9 @@ impl Sentinels {
         command.query_async(&mut *connection).await.map_err(of_error)
     }
 
-    /// Asks the server itself whether it is the primary. A sentinel may be behind the times.
+    /// Queries the role of the server itself, because a sentinel may be outdated.
+    ///
+    /// If the server is the primary, the next attempt starts with the same sentinel.
     pub(crate) async fn confirm(&self, told: &Told, connection: &mut Connection) -> Result<(), TierCause> {
         let role: RedisResult<Vec<Value>> = redis::cmd("ROLE").query_async(&mut **connection).await;
         let role = role.map_err(|error| cause::of_error(&error))?;
@@ -140,7 +147,7 @@ impl Sentinels {
 }
 
 fn sentinel(host: &str) -> Result<ConnectionAddr, Error> {
-    // Behind the bracket of an IPv6 address.
+    // The port follows the bracket of an IPv6 address.
     let has_port = host.rsplit(']').next().is_some_and(|end| end.contains(':'));
     let url = if has_port { format!("redis://{host}") } else { format!("redis://{host}:{PORT}") };
     let info = url.into_connection_info().ok();

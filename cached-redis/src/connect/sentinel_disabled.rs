@@ -1,4 +1,4 @@
-//! In the place of `sentinel` where it is not compiled in.
+//! Stub of `sentinel` for builds without the feature `sentinel`.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use redis::ConnectionAddr;
 
 use crate::connect::{connection::Connection, credentials::Identity, dialer::Dialer};
 
-/// There are none.
+/// Sentinels, which cannot exist without the feature.
 #[derive(Debug)]
 pub(crate) enum Sentinels {}
 
-/// Nobody says anything.
+/// Address of the primary, which no sentinel reports.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
     pub(crate) primary: ConnectionAddr,

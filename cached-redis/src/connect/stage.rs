@@ -1,10 +1,10 @@
-//! What an attempt to connect is at.
+//! The current step of a connection attempt.
 
 use std::sync::{Mutex, PoisonError};
 
 use cached_core::TierCause;
 
-/// What an attempt to connect is at: the cause, if its time is over then.
+/// Current step of a connection attempt: the cause to report if the attempt times out in it.
 #[derive(Debug)]
 pub(crate) struct Stage(Mutex<TierCause>);
 

@@ -1,8 +1,9 @@
 //! Connections over TLS.
 //!
-//! redis-rs would set TLS up with the provider of cryptography of the whole process, and panics if there is none or a
-//! choice of two. This module makes the stream itself: with the application's provider if it has installed one, or
-//! else with one of its own, which it installs nowhere. So the roots are also read once, not at each connection.
+//! redis-rs would set up TLS with the cryptography provider of the process, and panics if there is none or a
+//! choice of two. This module opens the stream itself: with the provider that the application has installed,
+//! or else with a provider that it does not install. So the root certificates are also read once, and not for
+//! each connection.
 
 use std::{
     fmt, io,
@@ -33,18 +34,18 @@ use crate::connect::credentials::Identity;
 
 pub(crate) type TlsStream = tokio_rustls::client::TlsStream<TcpStream>;
 
-/// What the user gives for TLS, as PEM.
+/// TLS settings given by the user, as PEM.
 #[derive(Clone, Default)]
 pub(crate) struct Certificates {
-    /// Whom to trust, instead of the roots of the system.
+    /// Root certificates to trust instead of those of the system.
     pub(crate) roots: Vec<Vec<u8>>,
-    /// A certificate of our own, with those that lead to its root, and its key.
+    /// Certificate of this process with the chain to its root, and its key.
     pub(crate) own: Option<(Vec<u8>, Vec<u8>)>,
-    /// What the server's certificate must be about, instead of its host.
+    /// Name that the server's certificate must have instead of the host.
     pub(crate) server_name: Option<String>,
     /// SHA-256 of the only certificates that are accepted, if there are any.
     pub(crate) pins: Vec<[u8; 32]>,
-    /// Any certificate is accepted.
+    /// Set if any certificate is accepted.
     pub(crate) is_unverified: bool,
 }
 
@@ -58,17 +59,19 @@ impl Certificates {
     }
 }
 
-/// Makes connections over TLS. The other end must prove that it is the one that was asked for, as the settings say.
+/// Opens connections over TLS, to servers that prove their identity as the settings require.
 pub(crate) struct Tls {
     provider: Arc<CryptoProvider>,
     verifier: Arc<dyn ServerCertVerifier>,
     server_name: Option<ServerName<'static>>,
-    /// With the certificate that was given, if one was.
+    /// Connector with the client certificate of the settings, if there is one.
     connector: TlsConnector,
 }
 
 impl Tls {
-    /// Every error text is fixed: what the parser says may quote the PEM.
+    /// Creates the TLS setup.
+    ///
+    /// Every error text is fixed, as the parser's own texts may quote the PEM.
     pub(crate) fn new(certificates: &Certificates) -> Result<Self, Error> {
         let provider = CryptoProvider::get_default().cloned();
         let provider = provider.unwrap_or_else(|| Arc::new(ring::default_provider()));
@@ -81,12 +84,12 @@ impl Tls {
         Ok(Self { provider, verifier, server_name, connector })
     }
 
-    /// Whether a certificate can be about `host`.
+    /// Returns whether a certificate can be issued for `host`.
     pub(crate) fn can_name(host: &str) -> bool {
         ServerName::try_from(host).is_ok()
     }
 
-    /// Agrees on TLS over a connection to `host`.
+    /// Negotiates TLS over a stream to `host`.
     pub(crate) async fn secure(
         &self,
         host: &str,
@@ -114,13 +117,14 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// What an error of TLS means; `None` if it is none. A server that does not accept our certificate may say so only
-/// when something is read.
+/// Returns the cause of a TLS error; `None` for any other error.
+///
+/// A server that does not accept the certificate of this process may report that only at a later read.
 pub(crate) fn cause(error: &io::Error) -> Option<TierCause> {
     use CertificateFault as Fault;
     let fault = match error.get_ref()?.downcast_ref::<rustls::Error>()? {
         rustls::Error::InvalidCertificate(error) => match error {
-            // By one that only is called like one that is trusted.
+            // `BadSignature`: the issuer only has the name of a trusted one.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => Fault::UnknownIssuer,
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 Fault::WrongName
@@ -139,7 +143,7 @@ pub(crate) fn cause(error: &io::Error) -> Option<TierCause> {
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnknownCA
             | AlertDescription::AccessDenied
-            // What it could not verify was signed by us, or by our authority.
+            // The server could not verify a signature of this process, or of its authority.
             | AlertDescription::DecryptError,
         ) => return Some(TierCause::ClientCertificate),
         _ => return Some(TierCause::Tls),
@@ -155,7 +159,7 @@ fn connector(
     let config = ClientConfig::builder_with_provider(Arc::clone(provider))
         .with_safe_default_protocol_versions()
         .map_err(|_| Error::config("tls: the installed provider of cryptography has no usable cipher"))?
-        // It verifies as the settings say.
+        // The verifier is as strict as the settings require.
         .dangerous()
         .with_custom_certificate_verifier(Arc::clone(verifier));
     let config = match own_pem {
@@ -170,7 +174,7 @@ fn connector(
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// How the certificate of the server is verified.
+/// Returns the verifier for the certificate of the server.
 fn verifier(
     certificates: &Certificates,
     provider: &Arc<CryptoProvider>,
@@ -199,7 +203,7 @@ fn verifier(
     Ok(verifier.map_err(|_| Error::config("tls: the root certificates cannot be used"))?)
 }
 
-/// Once in a process, whatever the log is set to.
+/// Warns on stderr, once per process and independent of the log level.
 fn warn_once() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -218,7 +222,9 @@ fn sha256(provider: &CryptoProvider) -> Option<&'static dyn Hash> {
     provider.cipher_suites.iter().map(hash).find(|hash| hash.algorithm() == HashAlgorithm::SHA256)
 }
 
-/// Accepts certain certificates. That the server has the key to it is proven by its signature, as always.
+/// Accepts the pinned certificates.
+///
+/// The signature proves as usual that the server has the key.
 struct Pinned {
     pins: Vec<[u8; 32]>,
     sha256: &'static dyn Hash,
@@ -272,7 +278,7 @@ impl ServerCertVerifier for Pinned {
     }
 }
 
-/// Accepts every certificate, and every signature.
+/// Accepts every certificate and every signature.
 #[derive(Debug)]
 struct Unverified(Arc<CryptoProvider>);
 
@@ -314,7 +320,7 @@ impl ServerCertVerifier for Unverified {
 fn roots(given: &[Vec<u8>]) -> Result<RootCertStore, Error> {
     let mut store = RootCertStore::empty();
     if given.is_empty() {
-        // Some may be of a kind that is not understood; the others count.
+        // Certificates of an unknown kind are skipped; the others count.
         store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if store.is_empty() {
             return Err(Error::config(
@@ -342,7 +348,7 @@ fn own(
     Ok((chain, key))
 }
 
-/// All certificates in a PEM, of which there must be one.
+/// Returns all certificates in a PEM. Fails if there are none.
 fn chain(pem: &[u8], name: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
     let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().unwrap_or_default();
     if certificates.is_empty() {

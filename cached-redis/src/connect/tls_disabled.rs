@@ -1,4 +1,4 @@
-//! In the place of `tls` where it is not compiled in.
+//! Stub of `tls` for builds without the feature `tls`.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use crate::connect::credentials::Identity;
 
-/// There are none to give.
+/// TLS settings, of which there are none.
 #[derive(Clone, Default)]
 pub(crate) struct Certificates {}
 
@@ -18,11 +18,11 @@ impl Certificates {
     }
 }
 
-/// There is none.
+/// TLS, which cannot exist without the feature.
 #[derive(Debug)]
 pub(crate) enum Tls {}
 
-/// Never made.
+/// Stream type that is never constructed.
 pub(crate) type TlsStream = TcpStream;
 
 impl Tls {
@@ -39,7 +39,7 @@ impl Tls {
     }
 }
 
-/// No error is one of TLS.
+/// Returns `None`, because no error is a TLS error.
 pub(crate) fn cause(_: &io::Error) -> Option<TierCause> {
     None
 }

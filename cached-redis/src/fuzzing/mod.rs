@@ -1,7 +1,8 @@
-//! One function for each fuzz target in `tests/fuzz/`: it takes any bytes, and asserts what holds for all of them.
+//! Functions of the fuzz targets in `tests/fuzz/`.
 //!
-//! Here and not there, because what they call is private to the crate. A test runs each of them as well, so that they are compiled
-//! and kept true without a fuzzer.
+//! Each function takes any bytes, and asserts properties that hold for all of them. The functions are in this
+//! crate because they call private items. A test runs each of them as well, so that they compile and stay
+//! valid without a fuzzer.
 
 mod pushes;
 #[cfg(test)]

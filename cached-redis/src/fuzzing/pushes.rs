@@ -1,4 +1,4 @@
-//! What the server says unasked.
+//! Fuzz target for the pushes of a server.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -14,11 +14,14 @@ use crate::tracking::push::{Ear, Watch};
 
 const NAMESPACE: &str = "fuzz";
 
-/// Of any pushes, each key that one tells is handed on, but those that the processes themselves share; a message about changes that
-/// is not a list of keys means that anything may have changed; and no other message means anything.
+/// Checks the handling of arbitrary pushes.
+///
+/// Asserts three properties. Each key in an invalidation push is delivered, except for keys that the
+/// processes themselves share. An invalidation push that is not a list of keys counts as a change of every
+/// key. No other push has an effect.
 ///
 /// # Panics
-/// When that does not hold.
+/// If one of these properties does not hold.
 pub fn pushes(data: &[u8]) {
     let _ = check(&mut Unstructured::new(data));
 }
@@ -56,7 +59,7 @@ fn check(input: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What became of a push.
+/// Effects of a push.
 #[derive(Default, PartialEq)]
 struct Heard {
     keys: Vec<Vec<u8>>,
@@ -67,7 +70,7 @@ struct Heard {
 }
 
 impl Heard {
-    /// What should become of it.
+    /// Returns the effects that the push must have.
     fn of(push: &PushInfo) -> Self {
         if push.kind != PushKind::Invalidate {
             return Self::default();
@@ -89,7 +92,7 @@ impl Heard {
     }
 }
 
-/// Keeps what it is told.
+/// Listener that records the delivered changes.
 #[derive(Debug, Default)]
 struct Recorder(Mutex<Told>);
 
@@ -124,7 +127,7 @@ fn push(input: &mut Unstructured<'_>) -> Result<PushInfo> {
     Ok(PushInfo { kind, data: data.collect::<Result<_>>()? })
 }
 
-/// A list as the server sends it, as a rule.
+/// Generates a list of keys, usually as a server sends it.
 fn keys(input: &mut Unstructured<'_>) -> Result<Value> {
     let count = input.int_in_range(0..=5)?;
     let key = |_| {

@@ -1,11 +1,13 @@
-//! The functions of the fuzz targets over fixed and pseudo-random bytes.
+//! The fuzz targets, run over fixed and pseudo-random bytes.
 
 use super::*;
 
-/// How many pseudo-random inputs there are.
+/// Number of pseudo-random inputs.
 const ROUNDS: u64 = 4000;
 
-/// The same in each run. Of many lengths, and of few different bytes or of many.
+/// Returns the inputs, which are the same in each run.
+///
+/// They have many lengths, and few or many different bytes.
 fn inputs() -> impl Iterator<Item = Vec<u8>> {
     let fixed = [0_u8, 1, 2, 3, 7, b':', b'%', 0x7f, 0xff].map(|byte| vec![byte; 400]);
     let short = (0..=255_u8).map(|byte| vec![byte]);

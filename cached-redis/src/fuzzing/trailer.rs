@@ -1,4 +1,4 @@
-//! What stands under a key.
+//! Fuzz target for the strings under keys.
 
 use std::time::Duration;
 
@@ -7,10 +7,13 @@ use cached_core::{Note, Record, Revision, Stored};
 
 use crate::protocol::record::{MAGIC, TRAILER, Trailer, compare, open, open_with_life, seal};
 
-/// Any bytes are read as the table of `record.rs` says, and what was sealed comes back whole.
+/// Checks the record parser on arbitrary bytes.
+///
+/// Asserts that bytes are parsed as the table in `record.rs` defines, and that a sealed value is returned
+/// unchanged.
 ///
 /// # Panics
-/// When that does not hold.
+/// If this does not hold.
 pub fn trailer(data: &[u8]) {
     let _ = check(&mut Unstructured::new(data));
 }
@@ -45,7 +48,7 @@ fn check(input: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The fields of a trailer that mean something.
+/// The significant fields of a trailer.
 struct Fields {
     lease_end: u64,
     stamp: Revision,
@@ -54,7 +57,7 @@ struct Fields {
 }
 
 impl Fields {
-    /// By the table, and not by the code that is asked.
+    /// Parses the fields by the table, independently of the code under test.
     fn read(bytes: &[u8]) -> Option<(&[u8], Self)> {
         let (content, trailer) = bytes.split_at(bytes.len().checked_sub(48)?);
         let number = |from: usize| {
@@ -120,7 +123,7 @@ fn remaining(life: i64) -> Option<Duration> {
     (life != -1).then(|| Duration::from_millis(life.max(0).unsigned_abs()))
 }
 
-/// Close to others, as a rule.
+/// Generates a time, usually one close to others.
 fn moment(input: &mut Unstructured<'_>) -> Result<u64> {
     if input.arbitrary()? { input.int_in_range(0..=3) } else { input.arbitrary() }
 }

@@ -1,12 +1,12 @@
-//! Answers that a server could send.
+//! Generator of replies that a server could send.
 
 use arbitrary::{Result, Unstructured};
 use redis::{PushKind, Value, VerbatimFormat};
 
-/// How deep values lie in each other.
+/// Maximum depth of nested values.
 const DEEPEST: u8 = 4;
 
-/// Any answer.
+/// Generates any reply.
 pub(crate) fn value(input: &mut Unstructured<'_>) -> Result<Value> {
     nested(input, 0)
 }
@@ -48,7 +48,7 @@ fn pairs(input: &mut Unstructured<'_>, depth: u8) -> Result<Vec<(Value, Value)>>
     (0..count).map(|_| Ok((nested(input, depth)?, nested(input, depth)?))).collect()
 }
 
-/// What a push may be about.
+/// Generates a kind of push, in half of the cases an invalidation.
 pub(crate) fn kind(input: &mut Unstructured<'_>) -> Result<PushKind> {
     Ok(match input.int_in_range(0..=20)? {
         0 => PushKind::Disconnection,

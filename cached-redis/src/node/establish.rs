@@ -1,4 +1,8 @@
-//! Making a connection: one over which the server tells what changed, if it can be had.
+//! Connection setup: locates the server, negotiates the protocol, and starts tracking if possible.
+//!
+//! The order is credentials, address, greeting (RESP3, then RESP2), role check, survey of the cluster,
+//! tracking mode. `supervisor` calls `connect` and sends the first heartbeat; `tracking::trial` selects the
+//! mode.
 
 use std::sync::Arc;
 
@@ -23,25 +27,25 @@ use crate::{
     },
 };
 
-/// How many requests may queue for the connection before further ones wait, within their budgets.
+/// Number of requests that may queue for the connection. Further ones wait, within their budgets.
 const QUEUE: usize = 1024;
 
 /// A new connection.
 pub(crate) struct Connected {
     pub(crate) connection: Connection,
-    /// What listens on it.
+    /// Listener for the pushes of the connection.
     pub(crate) ear: Arc<Ear>,
-    /// What the server tracks of it.
+    /// Tracking mode of the connection.
     pub(crate) tracking: Tracking,
-    /// Why it tells nothing, if it does not.
+    /// Reason why the server pushes no changes, if so.
     pub(crate) deaf: Option<TierCause>,
-    /// Whether another connection may speak a newer protocol.
+    /// Set if RESP2 is only a fallback, so that another connection may use RESP3.
     pub(crate) is_makeshift: bool,
-    /// What the server has of its cluster, if it is in one.
+    /// Slots of the server, if it is in a cluster.
     pub(crate) slots: Option<Box<dyn OwnedSlots>>,
 }
 
-/// A new connection: the server has answered over it.
+/// Opens a connection over which the server has answered.
 pub(crate) async fn connect(
     settings: &Settings,
     watch: &Arc<Watch>,
@@ -50,10 +54,10 @@ pub(crate) async fn connect(
 ) -> Result<Connected, TierCause> {
     let endpoint = &settings.endpoint;
     let identity = Identity::ask(endpoint.credentials(), stage).await?;
-    // At each attempt: it may have moved.
+    // Resolved at each attempt, since the server may have moved.
     let server = endpoint.locate(&identity, settings.connect_timeout, stage).await?;
     let config = AsyncConnectionConfig::new()
-        // An attempt as a whole has a budget, and so has each operation.
+        // No timeouts here: an attempt has a budget as a whole, and so has each operation.
         .set_connection_timeout(None)
         .set_response_timeout(None)
         .set_pipeline_buffer_size(QUEUE);
@@ -63,7 +67,7 @@ pub(crate) async fn connect(
         listener.hear(&push);
         Ok::<_, SendError>(())
     });
-    // In RESP3 the server may say something unasked.
+    // RESP3 first: only it has pushes.
     let newest = match protocol {
         Protocol::Resp2 => None,
         Protocol::Any | Protocol::Resp3 => {

@@ -1,4 +1,4 @@
-//! How a node is at this moment.
+//! Health of a node.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -39,7 +39,7 @@ fn large_health(node: &Node) -> LargeHealth {
     let (gate, condition) = (node.gate(), node.condition());
     LargeHealth {
         state: condition.state(),
-        // Without one, the next connection is being made.
+        // Without a recorded cause, the next connection is being made.
         cause: condition
             .facts()
             .cause()

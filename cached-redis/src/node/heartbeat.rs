@@ -1,10 +1,27 @@
-//! The heartbeat of a connection: it shows that the server answers, proves that what was read still holds, and
-//! registers this process with the others.
+//! The heartbeat of a connection.
 //!
-//! It costs what it is of use for. While entries are served from memory or anything is asked, there is a proof every three
-//! quarters of the bound, and a registration every few seconds. While there is no use for proofs, the connection is asked every
-//! 20 seconds whether it is still there, and nothing else: what is in memory is not served then without a question, and the
-//! first question waits for a heartbeat that registers.
+//! It shows that the server answers, advances the watermark of the change feed, and registers this process.
+//!
+//! The cost follows the use. While entries are served from memory or anything is requested, the watermark
+//! advances every three quarters of the staleness bound, and a registration follows every few seconds. While
+//! watermarks are of no use (*quiet*), the connection is only checked every 20 seconds. Entries in memory are
+//! then not served without asking L2, and the first request waits for a heartbeat that registers. While
+//! nothing is requested (*calm*), `NOLOOP` is dropped as well, see `tracking::mode`.
+//!
+//! One heartbeat is one batch. `Heartbeat::beat` sends it, and reads the replies in the same order. The steps
+//! from 2 on belong to `Heartbeat::questions` and `Heartbeat::conclude`; without a cache there is a `PING`
+//! instead of them.
+//!
+//! 1. The server's clock, and the map of the cluster.
+//! 2. The barrier number. The registration of a later heartbeat acknowledges it, see `tracking::acks`.
+//! 3. The eviction count, if `NOLOOP` is in use.
+//! 4. The push self-test, see `tracking::echo`.
+//! 5. The switch of the tracking mode, if the other one is wanted.
+//! 6. The registration, with the acknowledged barrier number.
+//!
+//! The watermark advances to the time at which the batch was *sent*: pushes and replies share one stream, so
+//! each earlier change was handled before the replies. It does not advance if the push of the self-test is
+//! missing; then the connection is replaced.
 
 use std::{
     pin::pin,
@@ -43,37 +60,37 @@ use crate::{
     },
 };
 
-/// How long the register is kept when nobody is there any more.
+/// Lifetime of the registry after the last process has ended.
 pub(crate) const KEEP_MEMBERS: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// How often it is said for how long.
+/// Interval at which the lifetime of the registry is renewed.
 const KEEP_AGAIN: Duration = Duration::from_secs(60 * 60);
 
-/// After how long without use a heartbeat proves nothing any more, until there is use for it again.
+/// Time without use after which a process is quiet, or calm.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// How often a connection is checked then.
+/// Interval of the connection checks while there is no use for the watermark.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
 
-/// How long a connection that tells nothing serves until it is tried again whether it does.
+/// Interval at which an untracked connection tries tracking again.
 const TRY_AGAIN: Duration = Duration::from_secs(3);
 
-/// This process among those that share a namespace.
+/// This process among the processes that share a namespace.
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) id: String,
     registration: Mutex<Option<Registration>>,
-    /// It takes leave, and registers no more.
+    /// Set when the process deregisters: it registers no more.
     is_leaving: AtomicBool,
 }
 
-/// Where a process stands in the register.
+/// The registration of a process.
 #[derive(Clone, Debug)]
 struct Registration {
     post: usize,
-    /// The key of the register.
+    /// Key of the registry.
     members: String,
-    /// By the clock of this process.
+    /// Expiry, by the clock of this process.
     until: Instant,
 }
 
@@ -82,12 +99,12 @@ impl Member {
         Self { id, registration: Mutex::new(None), is_leaving: AtomicBool::new(false) }
     }
 
-    /// At which post it must stand in the register, unless that was lost.
+    /// Returns the number of the registry that must contain this process, unless that registry was lost.
     pub(crate) fn registered_at(&self) -> Option<usize> {
         self.registration().as_ref().filter(|own| Instant::now() < own.until).map(|own| own.post)
     }
 
-    /// Takes leave: what removes it from the register, if it stands there.
+    /// Prevents further registrations, and returns the command that removes the current one, if any.
     pub(crate) fn leave(&self) -> Option<redis::Cmd> {
         self.is_leaving.store(true, Ordering::Release);
         let registration = self.registration().take().filter(|own| Instant::now() < own.until)?;
@@ -99,7 +116,7 @@ impl Member {
     }
 }
 
-/// A name that nobody else has.
+/// Returns a unique name for a process.
 pub(crate) fn identity() -> String {
     format!("{:016x}{:016x}", random::number(), random::number())
 }
@@ -114,46 +131,47 @@ pub(crate) struct Heartbeat {
     pub(crate) session: Session,
     pub(crate) ear: Arc<Ear>,
     pub(crate) tracking: Tracking,
-    /// Whether it may track less than everything.
+    /// Set if `NOLOOP` may be used, so that own writes are not tracked.
     pub(crate) may_narrow: bool,
     pub(crate) echo: Echo,
     pub(crate) times: Times,
-    /// When it was last tried to have the server tell what changes.
+    /// Last attempt to start tracking.
     pub(crate) last_try: Instant,
     pub(crate) readings: Readings,
-    /// Whether the server does not let us read the poke. A process that cannot say what it has handled must not register.
+    /// Set if the server does not permit reading the barrier key. A process that cannot acknowledge barriers
+    /// must not register.
     pub(crate) is_blind: bool,
-    /// Whether the server did not take the last registration. It is tried again with each heartbeat, so that all is well soon after
-    /// it may be.
+    /// Set if the server rejected the last registration. Each heartbeat retries it, so that the process
+    /// recovers soon after the server does.
     pub(crate) is_unregistered: bool,
-    /// Whether nothing was asked over this connection yet.
+    /// Set until the first heartbeat over this connection has been answered.
     pub(crate) is_first: bool,
-    /// What the server has of its cluster, if it is in one.
+    /// Slots of the server, if it is in a cluster.
     pub(crate) slots: Option<Box<dyn OwnedSlots>>,
-    /// Where this process registered the last time, if its server is in a cluster.
+    /// Number of the current registry, if the server is in a cluster.
     pub(crate) post: Option<usize>,
-    /// Whether it speaks an older protocol only because the server did not know the newer one.
+    /// Set if RESP2 is in use only because the server did not support RESP3.
     pub(crate) is_makeshift: bool,
-    /// What weighs most of what the server refused at the last beat.
+    /// Most important refusal of the last heartbeat.
     pub(crate) refusal: Option<TierCause>,
 }
 
-/// When what was.
+/// Times of the events that determine the schedule.
 #[derive(Debug)]
 pub(crate) struct Times {
-    /// Something was last asked over the connection.
+    /// Last request over the connection.
     asked: Instant,
-    /// That, or entries in memory were served on a proof.
+    /// Last request, or last use of a watermark to serve an entry from memory.
     wanted: Instant,
-    /// A heartbeat that registers, if it may, was last sent and answered.
+    /// Last answered heartbeat that was full, which means that it registers if it may.
     full: Option<Instant>,
-    /// A proof was last asked for, or whatever else is done as often.
+    /// Last attempt to advance the watermark, or to do other work that is due as often.
     tried: Instant,
-    /// The server was last seen to tell.
+    /// Last heartbeat with a passed self-test of the pushes.
     heard: Option<Instant>,
-    /// It was last said how long the register is kept.
+    /// Last renewal of the registry's lifetime.
     kept: Option<Instant>,
-    /// The server last said what time it is.
+    /// Last reading of the server's clock.
     clock: Option<Instant>,
 }
 
@@ -163,7 +181,7 @@ impl Times {
     }
 }
 
-/// What a heartbeat asks.
+/// Contents of one heartbeat.
 #[derive(Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 struct Plan {
@@ -171,30 +189,30 @@ struct Plan {
     post: Option<Post>,
     asks_time: bool,
     reads_poke: bool,
-    /// Asks what was evicted.
+    /// Reads the eviction count.
     asks_evicted: bool,
-    /// What is read over the connection is proven if all is well.
+    /// Advances the watermark if all is well.
     proves: bool,
-    /// Has the server tell of a change.
+    /// Self-test of the pushes.
     echo: Option<Asked>,
-    /// Has it track in the other mode from then on.
+    /// Switches to the other tracking mode.
     turns: bool,
     registers: bool,
-    /// All that has to be done every few seconds.
+    /// Includes everything that is due every few seconds.
     is_full: bool,
 }
 
-/// Why a heartbeat ends.
+/// Reason why a heartbeat ends.
 #[derive(Debug)]
 pub(crate) enum End {
     /// The connection does not work any more.
     Broken,
-    /// It works, but some of what was read over it is another server's now.
+    /// The connection works, but another server now holds some of the slots that were read over it.
     Moved,
 }
 
 impl Heartbeat {
-    /// Beats until the connection is broken, or proves nothing any more of what was read.
+    /// Sends heartbeats until the connection is broken, or its server has lost slots.
     pub(crate) async fn keep(&mut self) -> End {
         loop {
             let began = Instant::now();
@@ -212,13 +230,13 @@ impl Heartbeat {
         }
     }
 
-    /// Waits until the next heartbeat is due. What wants one at once says so.
+    /// Waits until the next heartbeat is due. An urgent event notifies `pulse`.
     async fn rest(&mut self, began: Instant) {
         loop {
             let now = Instant::now();
             let (is_quiet, is_calm) = (self.is_quiet(now), self.is_calm(now));
             self.link.set_calm(is_calm);
-            // Only now: what is asked after this wakes a calm heartbeat.
+            // Only after `set_calm`: a later request wakes a calm heartbeat.
             let is_asked = self.look_for_use(now);
             let is_over = (is_quiet && !self.is_quiet(now)) || (is_asked && is_calm && self.is_wide());
             let pause = self.due(began, is_quiet).saturating_duration_since(now);
@@ -245,10 +263,10 @@ impl Heartbeat {
         next
     }
 
-    /// Whether anything was asked over the connection since the last look. What was served on a proof is noted as well.
+    /// Returns whether anything was requested since the last call. Also records uses of the watermark.
     fn look_for_use(&mut self, now: Instant) -> bool {
         let is_asked = self.link.take_use();
-        // A load that is under way has a lease, which it writes.
+        // A load under way counts as a request, since it writes its lease.
         if is_asked || self.watch.has_loads() {
             self.times.asked = now;
         }
@@ -258,11 +276,13 @@ impl Heartbeat {
         is_asked
     }
 
-    /// Whether there was no use for proofs lately. Over a connection that tells nothing, only looking shows what others want to
-    /// know; and while the breaker is open, it is asked whether the server is as fast as before.
+    /// Returns whether there was no use for watermarks lately.
+    ///
+    /// An untracked connection is never quiet, since only polling detects new barriers. Neither is one with
+    /// an open breaker, since heartbeats probe whether the server is fast again.
     fn is_quiet(&self, now: Instant) -> bool {
         let is_told = self.watch.attached().is_none() || self.session.is_tracking;
-        // Whether scripts run by now, only a heartbeat finds out.
+        // If no scripts run, only a heartbeat detects that they run again.
         let is_of_use = !self.link.condition.runs_no_scripts();
         is_told
             && is_of_use
@@ -270,19 +290,22 @@ impl Heartbeat {
             && now.saturating_duration_since(self.times.wanted) >= QUIET
     }
 
-    /// Whether nothing was asked lately and no load is under way, so that this process has written nothing either.
+    /// Returns whether nothing was requested lately and no load is under way.
+    ///
+    /// A calm process has not written anything either.
     fn is_calm(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.times.asked) >= QUIET
     }
 
-    /// Whether it is told of what it writes itself, and need not be.
+    /// Returns whether own writes are pushed although `NOLOOP` may be used.
     fn is_wide(&self) -> bool {
         self.may_narrow && self.tracking == Tracking::All
     }
 
-    /// Whether the others wait for what this process says.
+    /// Returns whether other processes wait for acknowledgements of this one.
     fn may_say(&self, is_quiet: bool) -> bool {
-        // A process that does not register has nothing to say, and of one that is not registered any more it is not asked.
+        // A process that does not register acknowledges nothing, and the others ignore an expired
+        // registration.
         self.registers() && (!is_quiet || self.member.registered_at().is_some())
     }
 
@@ -290,12 +313,12 @@ impl Heartbeat {
         self.may_say(true) && (self.watch.is_poked() || self.has_news(now))
     }
 
-    /// Whether there is another number to say.
+    /// Returns whether another barrier number may be acknowledged.
     fn has_news(&self, now: Instant) -> bool {
         self.delay().and_then(|delay| self.readings.due(delay)).is_some_and(|due| due <= now)
     }
 
-    /// Whether the connection is still there.
+    /// Checks that the connection still works.
     async fn check(&mut self) -> Result<(), End> {
         if !self.may_say(true) {
             self.watch.take_poke();
@@ -307,12 +330,15 @@ impl Heartbeat {
         Ok(())
     }
 
-    /// The answers; and whether the process itself was late, so that they do not show how long the server took.
+    /// Sends a batch, and returns the replies and whether this process itself was late.
+    ///
+    /// If it was late, the replies do not show how long the server took.
     async fn ask(&mut self, batch: Batch, sent: Instant) -> Result<(Replies, bool), End> {
-        // A large value may be before it. The limit is for a supervisor to be known as one that runs.
+        // A large value may precede the batch. The limit keeps the supervisor's signs of life frequent
+        // enough.
         let before = self.link.transfers.time().min(self.settings.sign_of_life() / 2);
         let mut answers = pin!(batch.send(&mut self.session.connection));
-        // As a caller waits, whom the breaker is to let in or not.
+        // The budget of a caller, since the reply decides whether the breaker admits callers.
         let budget = self.settings.read_timeout.min(self.settings.check_timeout);
         let (in_time, vigil) = within(answers.as_mut(), sent, budget).await;
         let was_late = vigil.was_late(Instant::now());
@@ -325,7 +351,7 @@ impl Heartbeat {
         answers.map(|replies| (replies, was_late)).map_err(|_| End::Broken)
     }
 
-    /// A user without the right to ask for the time asks how much is left of each value.
+    /// Records the server's time. Without the right to use `TIME`, `PTTL` is queried for each value instead.
     #[allow(clippy::needless_pass_by_value, reason = "an answer is read once")]
     fn learn_time(&mut self, time: RedisResult<(u64, u64)>, sent: Instant) {
         if let Ok(time) = time {
@@ -336,18 +362,18 @@ impl Heartbeat {
 
     fn tell_beaten(&self, sent: Instant, was_late: bool) {
         if self.link.beaten(sent, was_late) {
-            // What could not be told meanwhile is told now.
+            // The cache resends the invalidations that could not be delivered.
             self.watch.restored();
         }
     }
 
-    /// The connection stays, and what is read over it from now on is proven anew.
+    /// Keeps the connection, but starts a new change feed for later reads.
     pub(crate) fn renew_line(&mut self) {
         self.session = self.link.renew(&self.session);
         (self.readings, self.times.full) = (Readings::default(), None);
     }
 
-    /// One heartbeat; `Ok` if there was an answer, even if it is an error.
+    /// Sends one heartbeat. Returns `Ok` if there was a reply, even if it is an error.
     pub(crate) async fn beat(&mut self) -> Result<(), End> {
         self.survey().await?;
         let sent = Instant::now();
@@ -378,7 +404,7 @@ impl Heartbeat {
         let (mut replies, was_late) = self.ask(questions, sent).await?;
         let refusals: Vec<_> = replies.refusals().collect();
         let of_state = refusals.iter().find(|refusal| Verdict::of(refusal) == Verdict::Refusing);
-        // The registration comes last.
+        // The last refusal is the one of the registration, if it was refused.
         self.refusal = of_state.or(refusals.last()).map(|refusal| cause::of_refusal(refusal));
         if plan.asks_time {
             self.learn_time(replies.next(), sent);
@@ -412,8 +438,9 @@ impl Heartbeat {
         Ok(())
     }
 
-    /// Finds out what the server has of its cluster, unless that is known. What it does not have any more is another one's,
-    /// and nobody says so of each key.
+    /// Surveys the slots of the server, unless they are known.
+    ///
+    /// Lost slots belong to another server, and no push reports their keys one by one.
     async fn survey(&mut self) -> Result<(), End> {
         let Some(slots) = &mut self.slots else { return Ok(()) };
         let surveyed = timeout(self.settings.connect_timeout, slots.survey(&mut self.session.connection));
@@ -421,32 +448,35 @@ impl Heartbeat {
         if has_lost { Err(End::Moved) } else { Ok(()) }
     }
 
-    /// Where this process registers.
+    /// Returns the registry of this process.
     fn post(&mut self, attached: &Attached) -> Option<Post> {
         let Some(slots) = &mut self.slots else { return Some(attached.post.clone()) };
         let post = slots.post();
         let number = post.as_ref().map(|post| post.number);
         if number != self.post {
-            // Another one's number says nothing here.
+            // Barrier numbers of another registry do not apply here.
             (self.post, self.readings) = (number, Readings::default());
             (self.echo, self.times.full) = (Echo::default(), None);
         }
         post
     }
 
-    /// Whether this process registers. Over a connection that tells nothing it does not while Redis is not asked because it
-    /// is slow: what was read before is served for the grace then, and its changes are not heard of, so that
-    /// reading the poke does not mean to have handled it. As without a connection, its registration runs out.
+    /// Returns whether this process registers.
+    ///
+    /// It does not over an untracked connection while the breaker is open. Then earlier entries are served
+    /// for the outage grace, and no pushes report their changes, so a barrier that was read is not handled.
+    /// The registration expires as it does without a connection.
     fn registers(&self) -> bool {
         let may_serve_unheard = !self.session.is_tracking && self.link.gate.is_open();
         let is_leaving = self.member.is_leaving.load(Ordering::Acquire);
         !self.is_blind && !is_leaving && !may_serve_unheard && !planted!("member-not-registered")
     }
 
-    /// Notes whether the server answers, of a connection without a cache.
+    /// Records whether the server answers, for a connection without a cache.
     fn note(&self, verdict: Option<Verdict>) {
         let is_refusing = verdict == Some(Verdict::Refusing);
-        // It may refuse to write all the same, and only another connection leads to another server.
+        // A good reply clears the state only on a new connection: the server may still refuse writes, and
+        // only another connection leads to another server.
         if is_refusing || self.is_first {
             self.link.condition.update(|facts| {
                 facts.refusing = is_refusing;
@@ -455,7 +485,7 @@ impl Heartbeat {
         }
     }
 
-    /// What is asked now.
+    /// Builds the commands of this heartbeat.
     fn questions(&mut self, attached: &Attached, batch: &mut Batch, now: Instant) -> Plan {
         let is_over = |last: Option<Instant>, pause| last.is_none_or(|last| now >= last + pause);
         let post = self.post(attached);
@@ -469,8 +499,8 @@ impl Heartbeat {
         let reads_poke = post.is_some() && (is_full || is_poked || !is_tracking);
         let wants_other =
             if self.tracking.is_partial() { self.is_calm(now) } else { self.is_wide() && !self.is_calm(now) };
-        // What only answers others need not prove anything, if that was done just now. A question that waits for the other mode is
-        // not kept waiting by that.
+        // A heartbeat that only acknowledges barriers need not advance the watermark if that was done just
+        // now. It must not delay a request that waits for `NOLOOP`, though.
         let is_answer = !is_full
             && (is_poked || registers)
             && !(wants_other && self.is_wide())
@@ -500,7 +530,8 @@ impl Heartbeat {
         let Some(post) = &plan.post else { return Plan { turns: false, ..plan } };
         if proves {
             if self.ear.has_echoed() {
-                // Something else has changed the key, or everything, so that this connection is not told of the next change.
+                // Another cause has changed the key, or all keys, so the server does not push the next
+                // change.
                 self.echo.is_told();
             }
             self.ear.forget();
@@ -540,11 +571,11 @@ impl Heartbeat {
                 let widened = timeout(self.settings.connect_timeout, widened).await;
                 widened.map_err(|_| End::Broken)?.map_err(|_| End::Broken)?;
             }
-            // Only now: what the server evicted until then was not told either.
+            // Only after the switch: evictions until then were not pushed either.
             self.watch.all_changed();
         }
         match is_echo_due {
-            // What was told since the last heartbeat was not heard. The next connection finds out whether it is any better.
+            // Pushes since the last heartbeat were lost. The next connection shows whether it is any better.
             Some(Ok(true)) if !self.ear.has_echoed() => return Err(End::Broken),
             Some(Err(Verdict::Broken)) => return Err(End::Broken),
             Some(Err(_)) => {
@@ -560,7 +591,7 @@ impl Heartbeat {
         let beat = plan.registers.then(|| replies.next::<(u64, u64)>());
         let refused = beat.as_ref().and_then(|beat| beat.as_ref().err()).map(cause::of_error);
         let runs_no_scripts = refused.is_some_and(|cause| cause::is_of_scripts(&cause));
-        // A post moves with its slot; there may be another one.
+        // A registry moves with its slot; the server may hold another one.
         let is_redirected = is_redirected(poke.as_ref()) || is_redirected(beat.as_ref());
         if is_redirected && let Some(slots) = &mut self.slots {
             slots.choose_another_post();
@@ -572,7 +603,7 @@ impl Heartbeat {
             }
             Some(Err(Verdict::Broken)) => return Err(End::Broken),
             Some(Err(Verdict::Sound)) => self.is_blind = !is_redirected,
-            // It speaks of the server's state, and so does the other answer.
+            // The refusal is due to the server's state, as is that of the registration.
             Some(Err(Verdict::Refusing)) => {
                 self.refuse();
                 return Ok(());
@@ -588,7 +619,7 @@ impl Heartbeat {
                 !self.is_blind
             }
             (Some(Err(Verdict::Broken)), _) => return Err(End::Broken),
-            // A replica may be cut off from where others write.
+            // A replica may be cut off from the primary that the others write to.
             (Some(Err(Verdict::Refusing)), _) => {
                 self.refuse();
                 return Ok(());
@@ -597,16 +628,16 @@ impl Heartbeat {
         };
         self.note_registration(&plan, is_registered, runs_no_scripts);
         if plan.turns && self.is_wide() && !self.is_calm(sent) {
-            // The server does not do without.
+            // The server does not accept `NOLOOP`.
             self.may_narrow = false;
         }
-        // While the server tells what this process writes itself, a question waits until it does not: the word about a lease of
-        // one's own would overtake the load. Without a post the server has nothing to turn with.
+        // While the server pushes own writes, requests wait for `NOLOOP`: the push about an own lease would
+        // invalidate its load. Without a registry, the mode cannot be switched.
         match self.times.full.filter(|_| !self.is_wide() || post.is_none()) {
             Some(full) => self.link.tend(full + attached.term() + self.settings.connect_timeout),
             None => self.link.untend(),
         }
-        // A line that tells nothing proves nothing.
+        // An untracked feed proves nothing.
         if !self.session.is_tracking {
             if self.tracking_may_begin() && self.last_try.elapsed() >= TRY_AGAIN {
                 let post = plan.post;
@@ -618,7 +649,7 @@ impl Heartbeat {
         Ok(())
     }
 
-    /// Notes that the server has answered all that was asked, and whether it has this process in the register.
+    /// Records that the server has answered all commands, and whether it has registered this process.
     fn note_registration(&mut self, plan: &Plan, is_registered: bool, runs_no_scripts: bool) {
         self.link.condition.update(|facts| {
             facts.refusing = false;
@@ -629,7 +660,7 @@ impl Heartbeat {
             }
         });
         if plan.is_full || plan.registers {
-            // What a line that tells nothing may serve, it does not prove.
+            // Does not apply to an untracked feed, since no entry is served on its watermark.
             let may_have_grace = is_registered || planted!("member-not-registered");
             if self.session.is_tracking {
                 self.session.line.allow_grace(may_have_grace);
@@ -643,13 +674,12 @@ impl Heartbeat {
         }
     }
 
-    /// Whether the protocol of this connection has a way to tell.
+    /// Returns whether the protocol of this connection has pushes.
     fn tracking_may_begin(&self) -> bool {
         self.link.condition.facts().why.deaf != Some(TierCause::NoResp3)
     }
 
-    /// Whether the server tells now what changes; then a connection that is told everything from its beginning takes the place
-    /// of this one.
+    /// Tries tracking again. If it works, a connection that is tracked from the start replaces this one.
     async fn try_again(&mut self, post: Option<&Post>) -> Result<(), End> {
         self.last_try = Instant::now();
         let echo = post.map(|post| post.echo.as_str());
@@ -661,13 +691,13 @@ impl Heartbeat {
         Ok(())
     }
 
-    /// Nothing is proven, and there may be a better server.
+    /// Records that nothing is proven, and that there may be a better server.
     fn refuse(&self) {
         if self.session.is_tracking {
             self.session.line.allow_grace(false);
         }
-        // It still answers reads. What they find is not proven, and so is served for the bound at most. The next heartbeat says so
-        // again, or registers.
+        // The server still answers reads. Their results are not proven, so they are served for the staleness
+        // bound at most. The next heartbeat extends this, or registers.
         self.link.tend(Instant::now() + self.watch.interval() + self.settings.connect_timeout);
         self.link.condition.update(|facts| {
             facts.refusing = true;
@@ -683,7 +713,7 @@ impl Heartbeat {
 }
 
 impl Plan {
-    /// That of a connection without a cache: nothing stands on it.
+    /// Creates the plan of a connection without a cache, which nothing depends on.
     fn alone(sent: Instant) -> Self {
         Self {
             sent,
@@ -708,14 +738,14 @@ fn is_redirected<T>(answer: Option<&RedisResult<T>>) -> bool {
     matches!(answer, Some(Err(error)) if error.redirect_node().is_some())
 }
 
-/// Asks for a number, or for so much that it shows that there is none.
+/// Returns the command that reads a number, and one byte more, so that longer content shows.
 pub(crate) fn number_at(key: &str) -> redis::Cmd {
     const DIGITS: usize = 20;
 
     redis::cmd("GETRANGE").arg(key).arg(0).arg(DIGITS).clone()
 }
 
-/// What is no number was not written by any of us.
+/// Parses a number. Other content was not written by this crate, and counts as 0.
 pub(crate) fn number(poke: Option<Vec<u8>>) -> u64 {
     poke.and_then(|poke| String::from_utf8(poke).ok()?.parse().ok()).unwrap_or(0)
 }

@@ -1,4 +1,15 @@
-//! The way from an operation to the current connection.
+//! The state that operations share with the supervisor of a connection.
+//!
+//! Operations find the current [`Session`] here and report failures of it. The supervisor publishes sessions
+//! and waits for the reports. Several threads race here, so these invariants matter:
+//!
+//! * Only the newest supervisor may set the state ([`Link::begin`] numbers them).
+//! * A connection that is replaced ends its change feed under the lock of the state. So the change feed of
+//!   the current session has not ended.
+//! * Lock order: `current`, then the locks of the other fields. Observers are notified by `Condition::tell`
+//!   under no lock.
+//! * An operation starts only while the link is *tended*: a recent heartbeat has registered this process, or
+//!   has found that it need not or cannot.
 
 use std::{
     fmt,
@@ -23,22 +34,22 @@ use crate::{
     protocol::{failure::Verdict, server_clock::ServerClock},
 };
 
-/// What operations and the supervisor share.
+/// State shared by operations and the supervisor.
 #[derive(Debug)]
 pub(crate) struct Link {
     current: watch::Sender<Published>,
     sessions: AtomicU64,
     reports: Mutex<Reports>,
     reported: Notify,
-    /// When the supervisor last showed that it runs, in microseconds after `began`.
+    /// Time of the supervisor's last sign of life, in microseconds after `began`.
     last_sign: AtomicU64,
     began: Instant,
-    /// Until when operations need not wait for a heartbeat, in microseconds after `began`.
+    /// Time until which operations need not wait for a heartbeat, in microseconds after `began`.
     tended: AtomicU64,
     has_tended: Notify,
     use_of: Use,
     last_end: Mutex<Option<Instant>>,
-    /// Lines that are over, while what was read over them may still be served in an outage.
+    /// Ended change feeds, while entries read over them may still be served in an outage.
     graced: Mutex<Vec<Weak<ChangeFeed>>>,
     pub(crate) gate: Gate,
     pub(crate) reads: Reads,
@@ -46,26 +57,26 @@ pub(crate) struct Link {
     pub(crate) condition: Condition,
 }
 
-/// Whether anything is asked over the connection.
+/// Use of the connection, as seen by the heartbeat.
 #[derive(Debug, Default)]
 struct Use {
-    /// Since the heartbeat last looked.
+    /// Set by operations since the heartbeat last looked.
     is_used: AtomicBool,
-    /// Whether the heartbeat wants to know at once.
+    /// Set if the next use must wake the heartbeat at once.
     is_calm: AtomicBool,
 }
 
-/// The state of the connection, and the supervisor that last had the right to set it.
+/// State of the connection, and the supervisor that last had the right to set it.
 #[derive(Debug)]
 struct Published {
     supervisor: u64,
     state: State,
 }
 
-/// The state of the connection.
+/// State of the connection.
 #[derive(Clone)]
 pub(crate) enum State {
-    /// The first attempt has not ended yet: an operation waits for it, within its budget.
+    /// The outcome of an attempt is awaited, usually the first: an operation waits for it, within its budget.
     Connecting,
     /// Connected.
     Up(Arc<Session>),
@@ -73,7 +84,7 @@ pub(crate) enum State {
     Down(TierCause),
 }
 
-/// The newest sessions of which operations reported something.
+/// Newest sessions that operations have reported as broken or refusing.
 #[derive(Debug, Default)]
 struct Reports {
     broken: u64,
@@ -109,7 +120,7 @@ impl Link {
         matches!(self.current.borrow().state, State::Down(_))
     }
 
-    /// The current connection; waits only while the first attempt is under way.
+    /// Returns the current connection; waits only while the state is `Connecting`.
     pub(crate) async fn session(&self) -> Option<Arc<Session>> {
         match self.state() {
             State::Up(session) => return Some(session),
@@ -125,7 +136,7 @@ impl Link {
         }
     }
 
-    /// Notes what the server refuses, and tells the supervisor if that is for a state that it is in.
+    /// Records a refusal, and notifies the supervisor if the server's state is the cause.
     pub(crate) fn refused(&self, session: &Session, cause: TierCause, verdict: Verdict) {
         if verdict == Verdict::Refusing && self.is_current(session) {
             self.condition.update(|facts| {
@@ -136,14 +147,14 @@ impl Link {
         self.note(session, verdict);
     }
 
-    /// The server was to have all keys, and says that another one has some.
+    /// Records that a server used as a standalone one redirects some keys to another server.
     pub(crate) fn misled(&self, session: &Session) {
         if self.is_current(session) {
             self.condition.update(|facts| facts.why.moved = true);
         }
     }
 
-    /// Tells the supervisor what an operation found out about its connection.
+    /// Reports the verdict of an operation on its connection to the supervisor.
     pub(crate) fn report(&self, session: &Session, verdict: Verdict) {
         self.note(session, verdict);
         if verdict == Verdict::Refusing && self.is_current(session) {
@@ -151,7 +162,8 @@ impl Link {
         }
     }
 
-    /// As [`report`](Self::report), and how it stands remains as it is: another connection may be better.
+    /// Reports like [`report`](Self::report), but leaves the condition as it is: another connection may be
+    /// better.
     pub(crate) fn note(&self, session: &Session, verdict: Verdict) {
         {
             let mut reports = lock(&self.reports);
@@ -165,7 +177,7 @@ impl Link {
         self.reported.notify_one();
     }
 
-    /// Has the connection of this line replaced, if it is the current one.
+    /// Has the connection of this change feed replaced, if it is the current one.
     pub(crate) fn distrust(&self, line: &ChangeFeed) {
         if let State::Up(session) = self.state()
             && line.covers(&session.line)
@@ -178,7 +190,7 @@ impl Link {
         matches!(&self.current.borrow().state, State::Up(current) if current.id == session.id)
     }
 
-    /// Lets a read in, which keeps its place until it has ended; or says at once that it need not try.
+    /// Admits a read, which holds the permit until it has ended, or rejects it at once.
     pub(crate) fn admit(&self) -> Result<Place<'_>, TierError> {
         self.gate.read().map_err(|turned| {
             if turned.opened {
@@ -188,7 +200,7 @@ impl Link {
         })
     }
 
-    /// A read has ended, with an answer or without. Whether the breaker is open now, and was not before.
+    /// Records the end of a read, answered or not, and returns whether this opened the breaker.
     pub(crate) fn waited(&self, waited: &Waited) -> bool {
         let has_opened = self.gate.waited(waited);
         if has_opened {
@@ -197,13 +209,16 @@ impl Link {
         has_opened
     }
 
-    /// Whether nothing has shown since then that the connection works: a heartbeat that was sent meanwhile will tell as well.
+    /// Returns whether the supervisor has given no sign of life since `began`.
+    ///
+    /// A heartbeat that was sent in the meantime checks the connection as well.
     pub(crate) fn is_unchecked(&self, began: Instant, now: Instant) -> bool {
         self.silence_at(now) >= now.saturating_duration_since(began)
     }
 
-    /// A heartbeat that was sent then was answered, by a process that `was_late` itself or not. Whether the breaker is closed now,
-    /// and was not before.
+    /// Records the reply to a heartbeat, and returns whether this closed the breaker.
+    ///
+    /// `was_late` is set if this process itself was late.
     pub(crate) fn beaten(&self, sent: Instant, was_late: bool) -> bool {
         self.condition.answered();
         self.condition.round_trip(sent.elapsed());
@@ -215,19 +230,20 @@ impl Link {
     }
 
     fn show_breaker(&self) {
-        // Asked under the lock: it may have turned again.
+        // Read under the lock, since the breaker may have changed again.
         self.condition.update(|facts| facts.breaker_open = self.gate.is_open());
     }
 
-    /// Gives the right to set the state to a new supervisor and takes it from the one before, which may still
-    /// be running for a moment. Returns the new supervisor's number.
+    /// Grants the right to set the state to a new supervisor, and returns its number.
+    ///
+    /// The previous supervisor loses the right, but may still run for a moment.
     pub(crate) fn begin(&self) -> u64 {
         let supervisor = self.hand_over(State::Connecting);
         self.give_sign();
         supervisor
     }
 
-    /// Takes the right to set the state from every supervisor: there is no connection any more.
+    /// Revokes the right to set the state from every supervisor: the connection is gone for good.
     pub(crate) fn close(&self) {
         self.hand_over(State::Down(TierCause::Lost));
         self.condition.tell();
@@ -259,8 +275,9 @@ impl Link {
         supervisor
     }
 
-    /// Sets the state, unless another supervisor has taken over. Whether there is a connection now and was none
-    /// before.
+    /// Sets the state, unless another supervisor has taken over.
+    ///
+    /// Returns whether there is a connection now and was none before.
     pub(crate) fn publish(&self, supervisor: u64, state: State) -> bool {
         let mut is_restored = false;
         self.current.send_if_modified(|published| {
@@ -275,7 +292,7 @@ impl Link {
         is_restored
     }
 
-    /// Whatever connection there was until now tells nothing any more.
+    /// Sets the state, and ends the change feed of the connection that it replaces.
     fn replace(&self, published: &mut Published, state: State) {
         if let State::Up(session) = std::mem::replace(&mut published.state, state) {
             *lock(&self.last_end) = Some(Instant::now());
@@ -294,20 +311,23 @@ impl Link {
         }
     }
 
-    /// This process is about to say that it has handled changes of which the connections before this one can have told
-    /// nothing: what was read over them is not served in an outage any more.
+    /// Revokes the outage grace of earlier connections.
+    ///
+    /// This process is about to acknowledge changes that were never pushed over them. So entries read over
+    /// them must not be served in an outage any more.
     pub(crate) fn withdraw_grace(&self) {
         for line in lock(&self.graced).drain(..).filter_map(|line| line.upgrade()) {
             line.allow_grace(false);
         }
     }
 
-    /// When the last connection was given up. What was read over it may be served for a while after that.
+    /// Returns when the last connection was given up. Entries read over it may be served for a while after
+    /// that.
     pub(crate) fn last_end(&self) -> Option<Instant> {
         *lock(&self.last_end)
     }
 
-    /// Numbers a new connection, over which nothing is told of changes if there is a cause for that.
+    /// Creates the numbered session of a new connection. With a cause, no changes are pushed over it.
     pub(crate) fn open(&self, connection: Connection, deaf: Option<TierCause>) -> Session {
         let is_tracking = deaf.is_none();
         let line = if is_tracking { ChangeFeed::watching() } else { ChangeFeed::deaf() };
@@ -316,13 +336,13 @@ impl Link {
         Session { connection, line, is_tracking, deaf, clock, is_renewed: false, id }
     }
 
-    /// The same connection with another number and another line.
+    /// Creates a session of the same connection with another number and another change feed.
     pub(crate) fn renew(&self, session: &Session) -> Session {
         let renewed = self.open(session.connection.clone(), session.deaf.clone());
         Session { is_renewed: true, clock: session.clock.clone(), ..renewed }
     }
 
-    /// Waits until an operation reports something about this session.
+    /// Waits until an operation reports a problem of this session.
     pub(crate) async fn trouble(&self, session: &Session) -> Verdict {
         loop {
             let verdict = self.verdict(session);
@@ -333,13 +353,13 @@ impl Link {
         }
     }
 
-    /// What operations have reported about this session so far.
+    /// Returns the verdict that operations have reported about this session so far.
     fn verdict(&self, session: &Session) -> Verdict {
         let mut reports = lock(&self.reports);
         if reports.broken >= session.id {
             Verdict::Broken
         } else if reports.refusing >= session.id {
-            // One report is one attempt at another connection.
+            // One report leads to one attempt at another connection.
             reports.refusing = 0;
             Verdict::Refusing
         } else {
@@ -347,10 +367,10 @@ impl Link {
         }
     }
 
-    /// Something is asked over the connection; whether the heartbeat wants to know at once.
+    /// Records a use of the connection, and returns whether the heartbeat must be woken.
     pub(crate) fn note_use(&self) -> bool {
         let Use { is_used, is_calm } = &self.use_of;
-        // Of many callers, one writes.
+        // Only the first of many callers writes.
         if is_used.load(Ordering::SeqCst) {
             return false;
         }
@@ -358,33 +378,36 @@ impl Link {
         is_calm.load(Ordering::SeqCst)
     }
 
-    /// Whether anything was asked since the heartbeat last looked.
+    /// Returns whether the connection was used since the last call.
     pub(crate) fn take_use(&self) -> bool {
         self.use_of.is_used.swap(false, Ordering::SeqCst)
     }
 
-    /// Whether the heartbeat wants to know at once when something is asked. It looks after it has said so.
+    /// Sets whether the next use must wake the heartbeat.
+    ///
+    /// The heartbeat calls [`take_use`](Self::take_use) after this, and an operation reads the flag after it
+    /// has recorded its use. So one of the two sees the other (`SeqCst`).
     pub(crate) fn set_calm(&self, is_calm: bool) {
         self.use_of.is_calm.store(is_calm, Ordering::SeqCst);
     }
 
-    /// Until then, operations need not wait for a heartbeat.
+    /// Lets operations start without a heartbeat until `until`.
     pub(crate) fn tend(&self, until: Instant) {
         self.tended.store(self.passed(until), Ordering::Release);
         self.has_tended.notify_waiters();
     }
 
-    /// From now on, operations wait for a heartbeat.
+    /// Makes operations wait for a heartbeat from now on.
     pub(crate) fn untend(&self) {
         self.tended.store(0, Ordering::Release);
     }
 
-    /// Whether the others know that this process may read over the connection now, and serve what it reads.
+    /// Returns whether the others know that this process may read at `now`, and serve the entries.
     pub(crate) fn is_tended(&self, now: Instant) -> bool {
         self.passed(now) < self.tended.load(Ordering::Acquire)
     }
 
-    /// The current connection, when the others know that it is used; `None` if there is none.
+    /// Returns the current connection once operations may start; `None` if there is no connection.
     pub(crate) async fn tended_session(&self, ask: impl Fn()) -> Option<Arc<Session>> {
         loop {
             let mut tended = std::pin::pin!(self.has_tended.notified());
@@ -398,12 +421,12 @@ impl Link {
         }
     }
 
-    /// Notes that the supervisor runs.
+    /// Records a sign of life of the supervisor.
     pub(crate) fn give_sign(&self) {
         self.last_sign.store(self.passed(Instant::now()), Ordering::Release);
     }
 
-    /// How long ago the supervisor showed that it runs.
+    /// Returns the time since the supervisor's last sign of life.
     pub(crate) fn silence(&self) -> Duration {
         self.silence_at(Instant::now())
     }
@@ -417,7 +440,7 @@ impl Link {
         u64::try_from(passed).unwrap_or(u64::MAX)
     }
 
-    /// The current connection, if there is one.
+    /// Returns the current connection, if there is one.
     pub(crate) fn current(&self) -> Option<Arc<Session>> {
         match &self.current.borrow().state {
             State::Up(session) => Some(Arc::clone(session)),

@@ -1,4 +1,14 @@
-//! One server, and the connection to it.
+//! One server: its connection, and the operations over it.
+//!
+//! A read passes the gate (breaker and limit), takes the current session, and sends its batch within its
+//! budget. If there is no usable session, it waits for one within the rest of that budget. The outcome goes
+//! to the breaker, and failures of the connection or the server to the supervisor.
+//!
+//! * `supervisor` connects (`establish`) and publishes each `session` in the [`Link`].
+//! * `heartbeat` checks the connection, advances the watermark of its change feed, and registers this
+//!   process.
+//! * `reads` and `ride` send the reads of many callers in one round trip.
+//! * `transfers` accounts for large values. They have a connection of their own, which is a second [`Node`].
 
 pub(crate) mod establish;
 mod health;
@@ -48,7 +58,7 @@ use crate::{
     tracking::push::Watch,
 };
 
-/// A server.
+/// One server, with its connection and its background task.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) settings: Arc<Settings>,
@@ -56,15 +66,15 @@ pub(crate) struct Node {
     pub(crate) member: Arc<Member>,
     pub(crate) link: Arc<Link>,
     supervision: Supervision,
-    /// The connection for large values, from the first one on. It has a breaker of its own, and nothing is told over it.
+    /// Node for large values, created for the first of them. It has its own breaker and gets no pushes.
     pub(crate) large: OnceLock<Box<Self>>,
 }
 
-/// What was answered to a batch.
+/// Replies to a batch.
 #[derive(Debug)]
 pub(crate) struct Answers {
     pub(crate) replies: Replies,
-    /// Over which it was asked.
+    /// Change feed of the connection that was used.
     pub(crate) line: Arc<ChangeFeed>,
 }
 
@@ -79,25 +89,26 @@ impl Node {
         Self { settings, watch, member, link, supervision, large: OnceLock::new() }
     }
 
-    /// The connection for large values; the main one, if there can be no other.
+    /// Returns the node for large values, or the main one while the former has no connection.
     fn large(&self) -> Result<&Self, TierError> {
         let large = self.large.get_or_init(|| {
             let settings = Arc::new(large_settings(&self.settings));
             Box::new(Self::new(settings, Member::new(String::new()), Watch::mute()))
         });
-        // Asked after it was made: what closes this one looks after it has said so.
+        // Checked after the creation. `close` sets the flag before it looks for this node, so one of the two
+        // sees the other.
         if self.supervision.is_closed() {
             return Err(TierError::Unavailable);
         }
         if !large.link.is_down() {
             return Ok(large);
         }
-        // Such as where a server takes no more connections. It may take one later.
+        // The server may accept no more connections. A later attempt may succeed.
         large.ensure()?;
         Ok(self)
     }
 
-    /// Has the connection for large values made anew, if there is one: it may lead to another server.
+    /// Replaces the connection for large values, if there is one: it may lead to another server.
     pub(crate) fn renew_large(&self) {
         if let Some(large) = self.large.get() {
             large.link.abandon();
@@ -112,39 +123,39 @@ impl Node {
         &self.link.condition
     }
 
-    /// Tells it of its cache.
+    /// Attaches the cache.
     pub(crate) fn attach(&self, attachment: Attachment) {
         if self.watch.attach(attachment) {
-            // A connection from before was made without registering this process with the others.
+            // An existing connection was made without registering this process.
             self.link.abandon();
         }
     }
 
-    /// Whether it is worth asking.
+    /// Returns whether the server is worth asking.
     pub(crate) fn ready(&self) -> bool {
         let is_of_use = !self.link.gate.is_open() && !self.condition().runs_no_scripts();
         let is_worth_asking = !self.link.is_down() && is_of_use;
-        // When the task has ended with its runtime, only an operation can start it again.
+        // If the task has ended with its runtime, only an operation can restart it.
         !self.supervision.is_closed() && (is_worth_asking || !self.supervision.is_running())
     }
 
-    /// Has the background task run on the current runtime.
+    /// Starts the background task on the current runtime, unless it runs.
     pub(crate) fn ensure(&self) -> Result<(), TierError> {
         self.supervision.ensure()
     }
 
-    /// The current connection, if it can be counted on.
+    /// Returns the current connection, if it is reliable.
     fn current(&self, began: Instant) -> Option<Arc<Session>> {
         if self.link.note_use() {
             self.watch.pulse.notify_one();
         }
-        // A background task that ends leaves no connection behind; one whose runtime stands still is silent. And while nothing is
-        // asked, the others may have forgotten this process.
+        // A supervisor that ends removes the connection, and one on a stalled runtime gives no signs of life.
+        // During a pause without requests, the registration of this process may have expired.
         let is_driven = self.link.silence_at(began) < self.settings.sign_of_life();
         self.link.current().filter(|_| is_driven && self.link.is_tended(began))
     }
 
-    /// The current connection, within what is left of the budget.
+    /// Returns the current connection, or the next one if it comes within the budget.
     async fn session(&self, vigil: &mut Vigil) -> Result<Arc<Session>, TierError> {
         match self.current(vigil.began()) {
             Some(session) => {
@@ -155,15 +166,15 @@ impl Node {
         }
     }
 
-    /// The next connection, once there is one.
+    /// Waits for the next connection.
     async fn next_session(&self, vigil: &mut Vigil) -> Result<Arc<Session>, TierError> {
-        // A process that asks at once, or asks only once, is to get what is there, however far away that is. So the first
-        // connection is waited for as long as it may take, and what is left of that time belongs to the operation.
+        // A process that asks at once, or only once, must get existing values, however far away the server
+        // is. So the first connection may take its full time, and the operation gets the rest of it.
         let is_first = self.condition().is_untried();
         self.ensure()?;
         if is_first {
             let first = self.settings.connect_timeout;
-            // The attempt ends by itself, and its outcome is to be known when it does.
+            // The attempt times out by itself; waiting longer than that makes its outcome known.
             let patience = vigil.budget().max(first.saturating_mul(2));
             let _ = timeout(patience, self.link.session()).await;
             vigil.begin_after_the_first_connection(first);
@@ -177,10 +188,10 @@ impl Node {
         Ok(session)
     }
 
-    /// Has the connection made, and waits for the outcome of the first attempt.
+    /// Connects, and waits for the outcome of the first attempt.
     pub(crate) async fn connected(&self) -> Result<(), TierCause> {
         self.ensure().map_err(|_| TierCause::NoRuntime)?;
-        // The attempt itself takes no longer.
+        // Longer than the attempt itself may take.
         let patience = self.settings.connect_timeout.saturating_mul(2);
         let _ = timeout(patience, self.link.session()).await;
         match self.condition().state() {
@@ -190,7 +201,9 @@ impl Node {
         }
     }
 
-    /// Sends a batch and returns the answers, within its budget; and when they came. `vigil` is how they were waited for.
+    /// Sends a batch within its budget, and returns the replies and the time of their arrival.
+    ///
+    /// Records in `vigil` how the process has waited.
     async fn run(&self, batch: &Batch, vigil: &mut Vigil) -> Result<(Answers, Instant), TierError> {
         let session = self.session(vigil).await?;
         let mut connection = session.connection.clone();
@@ -210,16 +223,16 @@ impl Node {
         Ok((Answers { replies, line: session.line.clone() }, now))
     }
 
-    /// A place among those who wait, unless that would be in vain.
+    /// Admits a read, unless it would wait in vain.
     fn admit(&self) -> Result<Place<'_>, TierError> {
         if self.link.gate.is_open() {
-            // Without the background task, nobody would find out that it need not be.
+            // Only the background task can find out that the breaker may close.
             self.ensure()?;
         }
         self.link.admit()
     }
 
-    /// Runs what somebody waits for before he has a value, unless he would wait in vain.
+    /// Runs a batch that a caller waits for before it has a value, unless it would wait in vain.
     pub(crate) async fn read(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
         let place = self.admit()?;
         self.read_admitted(batch, budget, place).await
@@ -240,7 +253,7 @@ impl Node {
         outcome
     }
 
-    /// The server has refused something.
+    /// Reports a refusal by the server.
     fn refused(&self, session: &Session, cause: TierCause, verdict: Verdict) {
         if cause == TierCause::IsCluster && self.watch.cluster.is_none() {
             self.link.misled(session);
@@ -248,22 +261,22 @@ impl Node {
         self.link.refused(session, cause, verdict);
     }
 
-    /// A read has ended.
+    /// Records that a read has ended.
     fn waited<T>(&self, outcome: &Result<T, TierError>, vigil: &Vigil, ended: Instant) {
         if self.settings.has_substitute && self.link.current().is_none() {
-            // It has waited for a connection, and not for an answer.
+            // The read has waited for a connection, not for a reply.
             return;
         }
         let is_answered = matches!(outcome, Ok(_) | Err(TierError::Refused(_)));
         let has_opened = self.link.waited(&Waited::new(is_answered, vigil, ended));
-        // A connection that has become mute is found out at once, and not when its next heartbeat is due.
+        // A connection that has become silent is checked at once, and not when its next heartbeat is due.
         let is_late = matches!(outcome, Err(TierError::Timeout));
         if has_opened || is_late && self.link.is_unchecked(vigil.began(), ended) {
             self.watch.pulse.notify_one();
         }
     }
 
-    /// As [`read`](Self::read), of large values that have so many bytes together, over the connection for those.
+    /// Runs a [`read`](Self::read) of large values, `bytes` in total, over the connection for those.
     pub(crate) async fn read_large(
         &self,
         batch: &Batch,
@@ -275,7 +288,7 @@ impl Node {
         node.in_turn(bytes, patience, |budget| node.read_admitted(batch, budget, place)).await
     }
 
-    /// As [`change`](Self::change), of large values that have so many bytes together, over the connection for those.
+    /// Runs a [`change`](Self::change) of large values, `bytes` in total, over the connection for those.
     pub(crate) async fn change_large(
         &self,
         batch: &Batch,
@@ -286,8 +299,10 @@ impl Node {
         node.in_turn(bytes, patience, |budget| node.change(batch, budget)).await
     }
 
-    /// Runs what transfers so many bytes. Where there is a connection, what was counted before it is also sent before it: what overtakes it
-    /// would take its time.
+    /// Runs a transfer of `bytes` in turn.
+    ///
+    /// If there is a connection, transfers are sent in the order in which they are counted, since one that
+    /// overtakes another would use up the other's time.
     async fn in_turn<F: Future<Output = Result<Answers, TierError>>>(
         &self,
         bytes: usize,
@@ -295,7 +310,7 @@ impl Node {
         run: impl FnOnce(Duration) -> F,
     ) -> Result<Answers, TierError> {
         let (mut run, mut running) = (Some(run), None::<(Transfer<'_>, Pin<Box<F>>)>);
-        // What was given up still comes. Without a connection, it was not asked for, or does not come any more.
+        // An abandoned transfer still arrives. Without a connection it was never requested, or is lost.
         let is_on_its_way = |polled: &Poll<_>| {
             let may_come = matches!(polled, Poll::Pending | Poll::Ready(Err(TierError::Timeout)));
             may_come && self.link.current().is_some()
@@ -307,14 +322,14 @@ impl Node {
                 return polled;
             }
             let Some(run) = run.take() else { return Poll::Ready(Err(TierError::Unavailable)) };
-            // Without a connection, observers may be told of the attempt at one, which is done under no lock.
+            // Not without a connection: an attempt at one may notify observers, which is done under no lock.
             let turn = self.link.current().map(|_| self.link.transfers.turn());
             let transfer = self.link.transfers.begin(bytes);
             let Some(budget) = patience.left_of(transfer.time()) else {
                 return Poll::Ready(Err(TierError::Timeout));
             };
             let (transfer, running) = running.insert((transfer, Box::pin(run(budget))));
-            // The connection has the question after this.
+            // The first poll hands the command to the connection.
             let polled = running.as_mut().poll(cx);
             drop(turn);
             transfer.is_on_its_way = is_on_its_way(&polled);
@@ -323,7 +338,7 @@ impl Node {
         .await
     }
 
-    /// What is under one key: as [`read`](Self::read), with others if many ask.
+    /// Reads one key like [`read`](Self::read), together with other reads if there are many.
     pub(crate) async fn get(&self, key: &str, budget: Duration) -> Result<Got, TierError> {
         let place = self.admit()?;
         if self.link.reads.are_many(place.others)
@@ -340,7 +355,7 @@ impl Node {
         outcome
     }
 
-    /// A seat beside others.
+    /// Takes a seat in a round.
     fn join(&self, key: &str, budget: Duration) -> Option<Reading> {
         let runtime = Handle::try_current().ok()?;
         self.link.reads.join(key, budget, &runtime).or_else(|| {
@@ -375,25 +390,25 @@ impl Node {
         Ok((got, now))
     }
 
-    /// Runs what writes.
+    /// Runs a batch that writes.
     pub(crate) async fn change(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
         let _place = self.link.gate.write()?;
         self.run(batch, &mut Vigil::new(Instant::now(), budget)).await.map(|(answers, _)| answers)
     }
 
-    /// Ends the connection for ever. The others need not wait for this process any more.
+    /// Ends the connection for good, and deregisters this process so that no other waits for it.
     pub(crate) async fn close(&self) {
         let leave = self.leave();
-        // All of it first: what is waited for may take too long for the caller, which then goes away.
+        // Everything starts before the first await, since the caller may give up while it waits.
         let ending = self.supervision.close();
-        // Only now: a connection for large values that is made later finds that this one is closed.
+        // Only after the flag is set: a node for large values that is created later sees it.
         let ending_large = self.large.get().map(|large| {
             let ending = large.supervision.close();
             large.link.close();
             ending
         });
         self.link.close();
-        // Before it takes leave: the background task registers this process.
+        // Before the deregistration, since the background task registers this process.
         ending.await;
         if let Some(ending) = ending_large {
             ending.await;
@@ -403,7 +418,7 @@ impl Node {
         }
     }
 
-    /// Removes this process from the register: nothing that it holds is served any more.
+    /// Returns a future that deregisters this process, which serves no entries any more.
     fn leave(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
         if planted!("member-stays") {
             return None;
@@ -417,7 +432,7 @@ impl Node {
         })
     }
 
-    /// What came over this line does not fit the questions: if it is the current one, the connection is replaced.
+    /// Replaces the connection of this change feed, if it is current: its replies match no requests.
     pub(crate) fn distrust(&self, line: &ChangeFeed) {
         self.link.distrust(line);
         if let Some(large) = self.large.get() {
@@ -426,7 +441,9 @@ impl Node {
     }
 }
 
-/// A process that ends in an orderly way does not have the others wait until it may not serve any more.
+/// Deregisters a process that ends in an orderly way.
+///
+/// Otherwise the others would wait until its right to serve expires.
 impl Drop for Node {
     fn drop(&mut self) {
         if let Ok(runtime) = Handle::try_current()
@@ -437,10 +454,10 @@ impl Drop for Node {
     }
 }
 
-/// The settings of a connection for large values.
+/// Returns the settings of the connection for large values.
 fn large_settings(main: &Settings) -> Settings {
     Settings {
-        // A check may have to wait for what was asked before.
+        // A check may have to wait for earlier transfers.
         check_timeout: main.check_timeout.saturating_add(2 * LONGEST_TRANSFER),
         has_substitute: true,
         ..main.clone()

@@ -1,10 +1,13 @@
-//! Reads that many callers ask for at the same time, in one round trip.
+//! Coalescing of concurrent reads: many callers share one round trip.
 //!
-//! A request of its own costs each read a channel and a message to the connection's task: more than the read itself. So whoever
-//! reads while others wait takes a seat in a [`Round`] that has not set off yet, and one task asks for all of them. It sets off when it is full, or when whatever could run when it was made has run and no more than one
-//! other one is under way. Who is alone asks for himself.
+//! A request of its own costs each read a channel and a message to the task of the connection, which is more
+//! than the read itself. So a read that finds enough others waiting takes a seat in an open [`Round`], and
+//! one task (`ride`) sends all reads of the round. A single read is sent by its own caller.
 //!
-//! The task is nobody's: a caller that goes away leaves his seat empty, and no other one notices.
+//! * A round is sent when it is full; or when all tasks that were runnable at its creation have run, and at
+//!   most one other round is under way. A round that is closed early does not wait.
+//! * The task is detached: dropping a caller leaves its seat empty and affects no other caller.
+//! * Lock order: the traffic, then the state of a round. Wakers are woken under neither.
 
 use std::{
     mem,
@@ -29,49 +32,50 @@ use crate::{
     },
 };
 
-/// So many others must wait for a read to go along with them. With fewer, the task costs more than it saves.
+/// Number of waiting reads from which on a further one joins a round. With fewer, the task costs more than it
+/// saves.
 const CROWD: usize = 8;
 
-/// The most reads of a round.
+/// Maximum number of reads in a round.
 const MOST: usize = 64;
 
-/// The most bytes that a round may be expected to bring, since the first answer is there with the last one only.
+/// Maximum expected size of a round in bytes, since even its first reply is delivered only with the last one.
 const MOST_BYTES: usize = 256 * 1024;
 
-/// So many are under way before one waits until it is full.
+/// Number of rounds under way from which on a further one waits until it is full.
 const UNDER_WAY: usize = 2;
 
-/// The rounds of one connection after the other.
+/// Rounds over the successive connections of a link.
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
     traffic: Mutex<Traffic>,
-    /// The bytes of an answer, on average.
+    /// Average size of a reply, in bytes.
     mean: AtomicUsize,
-    /// How many rounds have set off, and with how many reads.
+    /// Number of rounds sent; `seats` counts the reads in them.
     pub(crate) rounds: AtomicU64,
     pub(crate) seats: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Traffic {
-    /// The one that takes in more.
+    /// Round that accepts further reads.
     open: Option<Arc<Round>>,
-    /// Those that have set off, and have not been answered.
+    /// Rounds that were sent and are not answered yet.
     under_way: Vec<Arc<Round>>,
 }
 
-/// What was under a key.
+/// The value that was read under a key, if any.
 #[derive(Debug)]
 pub(crate) struct Got {
     pub(crate) bytes: Option<Vec<u8>>,
-    /// What the clock of the server showed at most when it had answered.
+    /// Upper limit of the server's clock when it replied.
     pub(crate) clock: Option<u64>,
-    /// Over which it was asked.
+    /// Change feed of the connection that was read over.
     pub(crate) line: Arc<ChangeFeed>,
 }
 
 impl Got {
-    /// The answer to a `GET` that came at this moment.
+    /// Interprets the reply to a read that arrived at `now`.
     pub(crate) fn read(answer: Value, session: &Session, now: Instant) -> Result<Self, Failure> {
         let (clock, line) = (session.clock.at(now), session.line.clone());
         Ok(Self { bytes: bytes(answer)?, clock, line })
@@ -80,7 +84,7 @@ impl Got {
 
 pub(super) fn bytes(answer: Value) -> Result<Option<Vec<u8>>, Failure> {
     match answer {
-        // No string of ours is empty.
+        // The cache stores no empty string, so an empty reply means no value.
         Value::BulkString(bytes) => Ok(filled(bytes)),
         Value::Nil => Ok(None),
         Value::ServerError(refusal) => Err(Failure::from(redis::RedisError::from(refusal))),
@@ -88,12 +92,12 @@ pub(super) fn bytes(answer: Value) -> Result<Option<Vec<u8>>, Failure> {
     }
 }
 
-/// Some reads, and those who wait for them.
+/// Some reads, and the callers that wait for them.
 #[derive(Debug)]
 pub(super) struct Round {
-    /// Who waits in another runtime must not depend on this one.
+    /// Runtime of the task. A caller on another runtime must not depend on it.
     runtime: Id,
-    /// Of each of them.
+    /// Budget of each read.
     pub(super) budget: Duration,
     pub(super) session: Arc<Session>,
     most: usize,
@@ -105,7 +109,7 @@ pub(super) struct State {
     pub(super) ask: Pipeline,
     seats: Vec<Seat>,
     clock: Option<u64>,
-    /// Of the task, while it waits to set off.
+    /// Waker of the task, while it waits to send the round.
     driver: Option<Waker>,
 }
 
@@ -117,7 +121,7 @@ enum Seat {
 }
 
 impl Reads {
-    /// Whether to go along, if so many others wait.
+    /// Returns whether a read joins a round if `others` reads wait.
     pub(crate) fn are_many(&self, others: usize) -> bool {
         others >= CROWD && self.most() > 1
     }
@@ -126,14 +130,16 @@ impl Reads {
         (MOST_BYTES / self.mean.load(Ordering::Relaxed).max(1)).min(MOST)
     }
 
-    /// A seat in the next round, if there is one to go with.
+    /// Takes a seat in the open round, if there is one that fits.
     pub(crate) fn join(&self, key: &str, budget: Duration, runtime: &Handle) -> Option<Reading> {
         let seated = lock(&self.traffic).seat(key, budget, runtime)?;
         Some(seated.go())
     }
 
-    /// The same in a new round over this connection, for which a task is to be spawned; or in one that another thread has begun
-    /// meanwhile.
+    /// Takes a seat in a new round over this connection.
+    ///
+    /// Also returns the round if its task must be spawned. It is omitted if another thread has opened a round
+    /// in the meantime, which then provides the seat.
     pub(super) fn begin(
         &self,
         key: &str,
@@ -147,13 +153,13 @@ impl Reads {
         let state = Mutex::new(state);
         let round = Arc::new(Round { runtime: runtime.id(), budget, session, most, state });
         let mut traffic = lock(&self.traffic);
-        // Another thread may have been faster.
+        // Another thread may have opened a round in the meantime.
         if let Some(seated) = traffic.seat(key, budget, runtime) {
             drop(traffic);
             return Some((seated.go(), None));
         }
         let seated = round.seat(key)?;
-        // One that was there takes in nobody any more, and need not wait for more.
+        // The round that was open before accepts no more reads, so it need not wait for any.
         let before = traffic.open.replace(round.clone());
         let waiting = before.and_then(|before| before.state().driver.take());
         drop(traffic);
@@ -163,7 +169,7 @@ impl Reads {
         Some((seated.go(), Some(round)))
     }
 
-    /// Nobody takes a seat over the connection of until now.
+    /// Closes the open round, since its connection is replaced.
     pub(crate) fn replaced(&self) {
         let round = lock(&self.traffic).open.take();
         let waiting = round.as_ref().and_then(|round| round.state().driver.take());
@@ -172,7 +178,9 @@ impl Reads {
         }
     }
 
-    /// Whether this one may set off. If so, nobody comes along any more; if not, its task is woken when it has to ask again.
+    /// Returns whether the round may be sent.
+    ///
+    /// If so, it accepts no more reads. Otherwise its task is woken when it has to ask again.
     pub(super) fn set_off(&self, round: &Arc<Round>, waker: &Waker) -> bool {
         let mut traffic = lock(&self.traffic);
         let mut state = round.state();
@@ -187,7 +195,7 @@ impl Reads {
         may
     }
 
-    /// This one is over, whether it was under way or not.
+    /// Removes a round, whether it was under way or not, and wakes the open one.
     pub(super) fn end(&self, round: &Arc<Round>) {
         let mut traffic = lock(&self.traffic);
         traffic.close(round);
@@ -199,8 +207,9 @@ impl Reads {
         }
     }
 
-    /// Somebody who asked for himself got so many bytes. Where answers are so large that all do, this tells when they are not
-    /// any more.
+    /// Records the size of a reply to a read outside of rounds.
+    ///
+    /// Where replies are so large that no rounds are formed, this detects that they have become smaller.
     pub(crate) fn got(&self, bytes: usize) {
         if self.mean.load(Ordering::Relaxed) > MOST_BYTES / 2 {
             self.learn(bytes, 1);
@@ -217,14 +226,15 @@ impl Reads {
 }
 
 impl Traffic {
-    /// Of the open round, before that can set off.
+    /// Takes a seat in the open round, which cannot be sent meanwhile since the traffic is locked.
     fn seat(&self, key: &str, budget: Duration, runtime: &Handle) -> Option<Seated> {
         let open = self.open.as_ref()?;
         if open.runtime == runtime.id() && open.budget == budget { open.seat(key) } else { None }
     }
 
-    /// How many this one waits for: what a connection of before, or a runtime that stands still, has left under way is nothing
-    /// to it.
+    /// Returns the number of rounds under way that this one waits for.
+    ///
+    /// Rounds of a previous connection do not count, nor do those of another runtime, which may stand still.
     fn before(&self, round: &Round) -> usize {
         let is_before = |other: &&Arc<Round>| {
             other.runtime == round.runtime && Arc::ptr_eq(&other.session, &round.session)
@@ -260,14 +270,14 @@ impl Round {
         lock(&self.state)
     }
 
-    /// Hands out the answers. Says how many waited for one.
+    /// Distributes the replies, and returns the number of reads that waited for one.
     pub(super) fn answer(
         &self,
         clock: Option<u64>,
         mut answers: impl FnMut(usize) -> Result<Option<Vec<u8>>, TierError>,
     ) -> usize {
         let mut state = self.state();
-        // Those who have been answered already may not have come for it yet.
+        // Keep the clock of an earlier call: its reads may not have taken their replies yet.
         state.clock = state.clock.or(clock);
         let mut wakers = Vec::with_capacity(state.seats.len());
         for (number, seat) in state.seats.iter_mut().enumerate() {
@@ -286,12 +296,12 @@ impl Round {
 /// A seat that was just taken.
 struct Seated {
     reading: Reading,
-    /// Of the round, if it was the last one.
+    /// Waker of the round's task, if this seat was the last one.
     driver: Option<Waker>,
 }
 
 impl Seated {
-    /// To be called under no lock: a waker is the runtime's code.
+    /// Wakes the task if required. Must be called under no lock, since a waker is code of the runtime.
     fn go(self) -> Reading {
         if let Some(waker) = self.driver {
             waker.wake();
@@ -300,7 +310,7 @@ impl Seated {
     }
 }
 
-/// A seat.
+/// Future of the read in one seat.
 #[derive(Debug)]
 pub(crate) struct Reading {
     round: Arc<Round>,
@@ -318,7 +328,7 @@ impl Future for Reading {
             let is_known = waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
             let before = if is_known { None } else { waker.replace(cx.waker().clone()) };
             drop(state);
-            // It may have been what kept another seat.
+            // Dropping a waker may drop a task that holds another seat of this round, which needs the lock.
             drop(before);
             return Poll::Pending;
         }
@@ -336,13 +346,13 @@ impl Drop for Reading {
     fn drop(&mut self) {
         if !self.is_over {
             let left = mem::replace(&mut self.round.state().seats[self.number], Seat::Empty);
-            // Outside of the lock: a waker is the runtime's code.
+            // Outside of the lock, since a waker is code of the runtime.
             drop(left);
         }
     }
 }
 
-/// Nothing that the connection could be blamed for.
+/// Converts an error that is not the fault of the connection.
 impl From<TierError> for Failure {
     fn from(error: TierError) -> Self {
         Self { error, verdict: Verdict::Sound }

@@ -1,4 +1,8 @@
-//! The task that asks for the reads of a round.
+//! The task that sends the reads of one round and distributes the replies.
+//!
+//! A round opens in `reads`. Its task yields once and waits until `Reads::set_off` permits it to start; then
+//! it sends all reads in one pipeline. The task is detached: dropping a caller leaves its seat empty and
+//! affects no other.
 
 use std::{
     future::poll_fn,
@@ -26,7 +30,7 @@ use crate::{
     tracking::push::Watch,
 };
 
-/// A seat in a new round over this connection.
+/// Takes a seat in a new round over this connection, or in one that another thread has just opened.
 pub(super) fn begin(
     link: &Arc<Link>,
     watch: &Arc<Watch>,
@@ -39,14 +43,15 @@ pub(super) fn begin(
     if let Some(round) = new {
         let ride = Ride { round, link: link.clone(), watch: watch.clone() };
         runtime.spawn(ride.run());
-        // The task that a thread has spawned last is its own, and no other thread takes it. If this one is blocked from now on,
-        // reads of other threads in the same round must not wait for it.
+        // Tokio keeps the last task that a thread has spawned in a slot of its own, where no other thread
+        // takes it. The empty task displaces this one: if the thread blocks now, reads of other threads must
+        // not wait for it.
         runtime.spawn(async {});
     }
     Some(reading)
 }
 
-/// The task that asks.
+/// The task that sends a round.
 struct Ride {
     round: Arc<Round>,
     link: Arc<Link>,
@@ -55,7 +60,8 @@ struct Ride {
 
 impl Ride {
     async fn run(self) {
-        // Not when it was made: a runtime may stand still before it runs this, and then take in others.
+        // Not the time of creation: a stalled runtime may start this late, and the round admits more reads
+        // until then.
         let began = Instant::now();
         let (answers, vigil) = within(self.go(), began, self.round.budget).await;
         self.settle(answers.unwrap_or_else(|| Err(TierError::Timeout.into())), &vigil);
@@ -68,7 +74,7 @@ impl Ride {
             if mem::replace(&mut has_waited, true) {
                 return if reads.set_off(round, cx.waker()) { Poll::Ready(()) } else { Poll::Pending };
             }
-            // To the end of the queue, from where any thread that has nothing else to do may take it.
+            // Go to the end of the run queue, from which any idle thread may take the task.
             cx.waker().wake_by_ref();
             Poll::Pending
         })
@@ -77,7 +83,7 @@ impl Ride {
         self.ask(ask).await
     }
 
-    /// The answers, of which each may be a refusal.
+    /// Sends the reads and returns the replies, each of which may be a refusal.
     async fn ask(&self, ask: Pipeline) -> Result<Vec<Value>, Failure> {
         let mut connection = self.round.session.connection.clone();
         let count = ask.len();
@@ -85,7 +91,7 @@ impl Ride {
         self.link.reads.seats.fetch_add(count as u64, Ordering::Relaxed);
         let answers = connection.send_packed_commands(&ask, 0, count).await?;
         if answers.len() != count {
-            // It fits no question: the connection is out of step.
+            // The replies match no requests: the connection is out of step.
             return Err(Failure { error: TierError::Unavailable, verdict: Verdict::Broken });
         }
         Ok(answers)
@@ -120,7 +126,7 @@ impl Ride {
         };
         let mut has_opened = false;
         let wait = Waited::new(is_answered, vigil, now);
-        // Each has waited for it.
+        // Each read of the round counts as one wait.
         for _ in 0..waited {
             has_opened |= link.waited(&wait);
         }
@@ -130,7 +136,7 @@ impl Ride {
     }
 }
 
-/// Also if its runtime ends, or something panics: no read waits in vain.
+/// Ends the round even if its runtime ends or the task panics: no read waits forever.
 impl Drop for Ride {
     fn drop(&mut self) {
         self.link.reads.end(&self.round);

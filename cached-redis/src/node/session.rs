@@ -1,4 +1,4 @@
-//! One connection, with what is known of it.
+//! One connection to a server, with its change feed and clock.
 
 use std::{fmt, sync::Arc};
 
@@ -6,18 +6,18 @@ use cached_core::{ChangeFeed, TierCause};
 
 use crate::{connect::connection::Connection, protocol::server_clock::ServerClock};
 
-/// A connection, and its number among all connections of this link.
+/// A connection with its number among all connections of the link.
 #[derive(Clone)]
 pub(crate) struct Session {
     pub(crate) connection: Connection,
-    /// How fresh what was read over it is.
+    /// Change feed of the connection; its watermark limits how long entries read over it are served.
     pub(crate) line: Arc<ChangeFeed>,
-    /// Whether the server tells over it what changed.
+    /// Set if the server pushes changes over the connection.
     pub(crate) is_tracking: bool,
-    /// Why it does not.
+    /// Reason why the server pushes no changes.
     pub(super) deaf: Option<TierCause>,
     pub(crate) clock: Arc<ServerClock>,
-    /// Whether it goes on over the connection of the one before.
+    /// Set if this session continues the connection of the previous one.
     pub(super) is_renewed: bool,
     pub(super) id: u64,
 }

@@ -1,4 +1,16 @@
-//! The task that connects, watches the connection and replaces it.
+//! The task that connects to a server, supervises the connection and replaces it.
+//!
+//! [`Supervision`] is the handle; it keeps one [`Supervisor`] task running. The task repeats these steps:
+//!
+//! 1. Connect, with one heartbeat, within the connect timeout (`establish`, `heartbeat`). A failure is
+//!    published as `Down`, and a backoff follows.
+//! 2. Publish the session as `Up` in the [`Link`], and serve: run the heartbeat, and wait for a replacement.
+//!    A replacement is sought when the server refuses, or when RESP2 is only a fallback for RESP3.
+//! 3. If the connection breaks, start over, with a backoff if it broke early. If the server has lost slots,
+//!    keep the connection but renew its change feed.
+//!
+//! Each supervisor has a number, and the [`Link`] accepts states from the newest one only. So a supervisor
+//! that is replaced cannot overwrite the state of its successor.
 
 use std::{
     future::{pending, poll_fn},
@@ -31,13 +43,15 @@ use crate::{
     tracking::{acks::Readings, echo::Echo, push::Watch},
 };
 
-/// How long a connection in an older protocol serves before it is tried again whether the server knows a newer one. The
-/// pause doubles up to the longest one, as what is in between may never know it.
+/// Age at which a RESP2 fallback connection tries RESP3 for the first time. The pause doubles up to
+/// `LONGEST_TRY`, since a proxy in between may never support RESP3.
 const TRY_RESP3: Duration = Duration::from_secs(3);
 const LONGEST_TRY: Duration = Duration::from_secs(60);
 
-/// Keeps one supervisor running: on the runtime of the first operation, or, when that has ended or stands
-/// still, on the runtime of a later one. Dropping it ends the task.
+/// Handle that keeps one supervisor running. Dropping it ends the task.
+///
+/// The task runs on the runtime of the first operation. When that has ended or stands still, it runs on the
+/// runtime of a later operation.
 #[derive(Debug)]
 pub(crate) struct Supervision {
     settings: Arc<Settings>,
@@ -45,7 +59,7 @@ pub(crate) struct Supervision {
     watch: Arc<Watch>,
     member: Arc<Member>,
     task: Mutex<Option<JoinHandle<()>>>,
-    /// It is over for ever.
+    /// Set when the supervisor must never run again.
     is_closed: AtomicBool,
 }
 
@@ -61,7 +75,7 @@ impl Supervision {
 
     /// Starts the supervisor on the current runtime unless it runs.
     ///
-    /// Fails outside of a tokio runtime.
+    /// Fails outside of a tokio runtime, and after [`close`](Self::close).
     pub(crate) fn ensure(&self) -> Result<(), TierError> {
         let runtime = Handle::try_current().map_err(|_| TierError::Unavailable)?;
         let mut task = self.task();
@@ -82,13 +96,14 @@ impl Supervision {
             number: self.link.begin(),
         };
         *task = Some(runtime.spawn(supervisor.run()));
-        // Observers are told under no lock: they may ask how the tier is.
+        // Observers are notified without a lock, since they may query the tier.
         drop(task);
         self.link.condition.tell();
         Ok(())
     }
 
-    /// Ends it for ever, at once. Then there is the end to be waited for: it comes, unless its runtime stands still.
+    /// Ends the task for good, at once. The future waits for its end, which comes unless the runtime stands
+    /// still.
     pub(crate) fn close(&self) -> impl Future<Output = ()> + Send + use<> {
         let task = {
             let mut task = self.task();
@@ -110,13 +125,13 @@ impl Supervision {
         self.is_closed.load(Ordering::Acquire)
     }
 
-    /// Whether the supervisor has been started and still runs.
+    /// Returns whether the supervisor has been started and still runs.
     pub(crate) fn is_running(&self) -> bool {
         self.works(self.task().as_ref())
     }
 
     fn works(&self, task: Option<&JoinHandle<()>>) -> bool {
-        // A task also stops when nobody drives its runtime any more: then it does not end, but it is silent.
+        // If its runtime is not driven any more, the task does not finish; it only gives no signs of life.
         task.is_some_and(|task| !task.is_finished() && self.link.silence() < self.settings.sign_of_life())
     }
 
@@ -151,8 +166,8 @@ impl Supervisor {
                 Ok(heartbeat) => {
                     let since = Instant::now();
                     Box::pin(self.serve(heartbeat)).await;
-                    // A connection that lived is replaced at once. One that broke early counts as a failed attempt,
-                    // or a server that accepts and then hangs up would be hammered.
+                    // A connection that lived is replaced at once. One that broke early counts as a failed
+                    // attempt, or a server that accepts and then hangs up would be flooded with attempts.
                     if since.elapsed() > self.settings.retry_max {
                         backoff.reset();
                         self.publish(self.between());
@@ -168,7 +183,7 @@ impl Supervisor {
         }
     }
 
-    /// Publishes the connection and those that replace it, and returns when one is broken.
+    /// Publishes the connection and its replacements, and returns when one is broken.
     async fn serve(&self, mut heartbeat: Heartbeat) {
         let mut rest = Duration::ZERO;
         loop {
@@ -185,13 +200,15 @@ impl Supervisor {
                     continue;
                 }
             }
-            // A server that refuses is not asked for another connection all the time.
+            // Limits how often a refusing server is asked for another connection.
             rest = self.settings.retry_max;
         }
     }
 
-    /// After a rest, waits until the server refuses, and then for a better connection. Until that is there, the one
-    /// with the server that refuses still serves. `None` if an operation found it broken.
+    /// Waits for `rest` and until the server refuses, and then returns a better connection.
+    ///
+    /// Until that exists, the refusing connection still serves. Returns `None` if an operation found it
+    /// broken.
     async fn replacement(&self, session: &Session, rest: Duration) -> Option<Heartbeat> {
         sleep(rest).await;
         loop {
@@ -208,8 +225,9 @@ impl Supervisor {
         }
     }
 
-    /// In place of a connection that speaks an older protocol only because the server did not know the newer one: one that
-    /// speaks that. A refusal may have been a passing one, and a proxy may be replaced.
+    /// Returns a RESP3 connection that replaces a RESP2 fallback.
+    ///
+    /// The server's refusal of RESP3 may have been temporary, and a proxy may be replaced.
     async fn better(&self, is_makeshift: bool) -> Heartbeat {
         if !is_makeshift {
             return pending().await;
@@ -224,7 +242,7 @@ impl Supervisor {
         }
     }
 
-    /// A connection over which the server has answered.
+    /// Opens a connection, and returns it after its first heartbeat.
     async fn connect(&self, protocol: Protocol) -> Result<Heartbeat, TierCause> {
         let stage = Stage::new();
         let attempt = async {
@@ -251,8 +269,9 @@ impl Supervisor {
                 is_makeshift,
                 refusal: None,
             };
-            // The system accepts connections for a process that stands still.
-            // One that hung up on the greeting, and does so again, does not even know the older protocol.
+            // The heartbeat is needed because the system accepts connections even for a process that stands
+            // still. A peer that hung up on the RESP3 greeting, and hangs up again, does not even support
+            // RESP2.
             let lost = if is_makeshift { TierCause::HungUp } else { TierCause::Lost };
             heartbeat.beat().await.map_err(|_| lost)?;
             Ok(heartbeat)
@@ -260,7 +279,7 @@ impl Supervisor {
         timeout(self.settings.connect_timeout, attempt).await.unwrap_or_else(|_| Err(stage.cause()))
     }
 
-    /// What operations find between a connection and the one that is made in its place at once.
+    /// Returns the state that operations see between a connection and its immediate replacement.
     fn between(&self) -> State {
         if self.settings.has_substitute { State::Connecting } else { State::Down(TierCause::Lost) }
     }
@@ -272,14 +291,14 @@ impl Supervisor {
     }
 }
 
-/// When the task ends with its runtime, so does the connection.
+/// Ends the connection when the task ends with its runtime.
 impl Drop for Supervisor {
     fn drop(&mut self) {
         self.link.publish(self.number, State::Down(TierCause::NoRuntime));
     }
 }
 
-/// Runs both until one has ended.
+/// Runs both futures until one has completed.
 async fn first<T>(one: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
     let (mut one, mut other) = (pin!(one), pin!(other));
     poll_fn(|cx| match one.as_mut().poll(cx) {

@@ -1,4 +1,8 @@
-//! Large values that are on their way over one connection: what is asked behind them waits until they are there.
+//! Accounting of large values under way over one connection.
+//!
+//! Commands sent after a large value wait until it has been transferred. So the budget of a transfer includes
+//! the transfers before it ([`Transfers`]), and [`Patience`] is the budget of a whole operation. Transfers
+//! are counted and sent under one lock, so that the order of the counts is the order on the wire.
 
 use std::{
     sync::{
@@ -10,47 +14,47 @@ use std::{
 
 use cached_core::Budget;
 
-/// The bytes in a second that a connection carries at least.
+/// Assumed minimum throughput of a connection, in bytes per second.
 const RATE: usize = 16 << 20;
 
-/// No budget grows by more: about what a call waits for a value that is dear.
+/// Maximum extension of a budget: about as long as a call waits for an expensive value.
 pub(crate) const LONGEST_TRANSFER: Duration = Duration::from_secs(2);
 
-/// What is not waited for any more counts for no longer.
+/// Maximum time for which an abandoned transfer counts.
 const LONGEST_LEFT: Duration = Duration::from_secs(10);
 
-/// The bytes of them all.
+/// Account of all transfers over one connection, in bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Transfers {
     bytes: AtomicUsize,
-    /// Those that are not waited for any more and come all the same: until when, and their bytes.
+    /// Abandoned transfers that still occupy the connection: until when, and their bytes.
     left: Mutex<Vec<(Instant, usize)>>,
     turn: Mutex<()>,
 }
 
-/// One of them. If it is dropped while it is on its way, it counts for as long as it takes.
+/// One transfer. If it is dropped while under way, it counts for as long as it takes.
 #[derive(Debug)]
 pub(crate) struct Transfer<'a> {
     all: &'a Transfers,
     bytes: usize,
-    /// It was asked for, and has not come yet.
+    /// Set from the request until the value has arrived.
     pub(crate) is_on_its_way: bool,
 }
 
 impl Transfers {
     pub(crate) fn begin(&self, bytes: usize) -> Transfer<'_> {
-        // Several of the longest strings that there are fit in.
+        // Caps an unknown size so that sums do not overflow. Several strings of the maximum length fit in.
         let bytes = bytes.min(usize::MAX >> 16);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         Transfer { all: self, bytes, is_on_its_way: false }
     }
 
-    /// To be held while one is counted and sent.
+    /// Locks the order of transfers. The caller holds the lock while it counts and sends one.
     pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
         lock(&self.turn)
     }
 
-    /// How long it takes until all of them are there.
+    /// Returns the estimated time until all transfers have arrived.
     pub(crate) fn time(&self) -> Duration {
         let now = Instant::now();
         let mut left = lock(&self.left);
@@ -65,7 +69,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Transfer<'_> {
-    /// How long it takes with what is before it.
+    /// Returns the estimated time until this transfer and those before it have arrived.
     pub(crate) fn time(&self) -> Duration {
         self.all.time()
     }
@@ -86,21 +90,22 @@ fn time(bytes: usize) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
 }
 
-/// How long the answers to all the questions of one operation are waited for together.
+/// Time budget for all round trips of one operation together.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     began: Instant,
-    /// For one question about what is small.
+    /// Budget of one round trip for small values.
     own: Duration,
-    /// For all of them.
+    /// Budget of all round trips.
     all: Duration,
-    /// Whether large values may take longer.
+    /// Set if large values may take longer.
     grows: bool,
 }
 
 impl Patience {
-    /// What the first answer says of a value decides how it is asked for, so a look may take the budget of two questions; with a
-    /// `tier_timeout`, that of one.
+    /// Creates the budget of a lookup: that of two round trips, or of one with a `tier_timeout`.
+    ///
+    /// The first reply determines how the value is read, which may take the second round trip.
     pub(crate) fn of_read(budget: Budget, read_timeout: Duration) -> Self {
         let began = Instant::now();
         let own = budget.of_read(read_timeout);
@@ -115,12 +120,14 @@ impl Patience {
         Self { began: Instant::now(), own, all: own, grows: true }
     }
 
-    /// What is left for a question without large values.
+    /// Returns the time left for a round trip without large values.
     pub(crate) fn left(&self) -> Duration {
         self.all.saturating_sub(self.began.elapsed()).min(self.own)
     }
 
-    /// The same from now on, where large values may take longer: they were not those that were asked for.
+    /// Returns the budget of another attempt, if the values read so far are not those asked for.
+    ///
+    /// Where large values may take longer, the budget starts anew. Otherwise enough time must be left.
     pub(crate) fn anew(self) -> Option<Self> {
         if self.grows {
             Some(Self { began: Instant::now(), ..self })
@@ -129,13 +136,15 @@ impl Patience {
         }
     }
 
-    /// Whether so much is left that a further question is not one that the server had no time to answer.
+    /// Returns whether enough time is left for the server to answer another command.
     pub(crate) fn allows_more(&self) -> bool {
         self.is_enough(self.left())
     }
 
-    /// What is left for large values that take so long at the least rate, if a question is worth it. An answer at that rate is not
-    /// slow.
+    /// Returns the time left for large values, which need `transfer` at the minimum rate.
+    ///
+    /// Returns `None` if too little is left for a command. A reply at the minimum rate does not count as
+    /// slow: the extension is 5/4 of `transfer`, and the breaker's limit is 4/5 of the budget.
     pub(crate) fn left_of(&self, transfer: Duration) -> Option<Duration> {
         Some(self.whole_of(transfer).saturating_sub(self.began.elapsed()))
             .filter(|left| self.is_enough(*left))
@@ -151,7 +160,7 @@ impl Patience {
         self.all.saturating_add(more)
     }
 
-    /// The most that can be left.
+    /// Returns the most time that can be left.
     #[cfg_attr(
         not(feature = "cluster"),
         expect(dead_code, reason = "a server that is alone has no map to wait for")

@@ -1,4 +1,8 @@
-//! Several commands in one round trip.
+//! Batches: several commands in one round trip.
+//!
+//! A script is called by its hash. If the server does not know the script, only that call is sent again, with
+//! the source, so that no other command takes effect twice. In an ordered batch, all commands after it are
+//! sent again as well.
 
 use std::{sync::LazyLock, vec};
 
@@ -9,16 +13,16 @@ use redis::{
 
 use crate::protocol::scripts::Script;
 
-/// Commands and calls of scripts, in order.
+/// Commands and script calls, in order.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    /// The only command, as of a hit, which then pays for nothing that only several need.
+    /// The only command, as in a hit, without the cost of a pipeline.
     single: Option<Cmd>,
-    /// All of them, if they are several.
+    /// All commands, if there are several.
     pipeline: Pipeline,
     scripts: Vec<Option<&'static Script>>,
     is_ordered: bool,
-    /// Before which commands all others must have had their effect.
+    /// Positions of the commands before which all earlier ones must have taken effect.
     steps: Vec<usize>,
 }
 
@@ -28,24 +32,26 @@ impl Batch {
         Self { single: None, pipeline, scripts: Vec::new(), is_ordered: false, steps: Vec::new() }
     }
 
-    /// One in which what comes after a script that the server does not know is sent again after it, and so may have its
-    /// effect twice.
+    /// Creates a batch that keeps its order even if the server does not know a script.
+    ///
+    /// The commands after that script are sent again after it, and so may take effect twice.
     pub(crate) fn ordered() -> Self {
         Self { is_ordered: true, ..Self::new() }
     }
 
-    /// What was added until now has its effect before what is added from now on. Of one server it is enough that the batch is
-    /// [ordered](Self::ordered).
+    /// Starts a new step: commands added so far take effect before those that are added later.
+    ///
+    /// For a single server it is enough that the batch is [ordered](Self::ordered).
     pub(crate) fn then(&mut self) {
         self.steps.push(self.scripts.len());
     }
 
-    /// A batch of one command.
+    /// Creates a batch of one command.
     pub(crate) fn of(command: Cmd) -> Self {
         Self { single: Some(command), ..Self::new() }
     }
 
-    /// A batch of one call of a script on one key, or on none if its name is empty.
+    /// Creates a batch of one script call on one key, or on none if `key` is empty.
     pub(crate) fn of_script(script: &'static LazyLock<Script>, key: &str, args: impl ToRedisArgs) -> Self {
         let mut batch = Self::new();
         batch.add_script(script, key, args);
@@ -56,7 +62,7 @@ impl Batch {
         self.add_next(command, None);
     }
 
-    /// Adds all commands of another one.
+    /// Adds all commands of another batch.
     pub(crate) fn append(&mut self, other: Self) {
         if let Some(command) = other.single {
             self.add(command);
@@ -85,7 +91,7 @@ impl Batch {
         self.add_script_on(script, if key.is_empty() { &[] } else { &keys }, args);
     }
 
-    /// The same on several keys of one slot.
+    /// Adds a script call on several keys of one slot.
     pub(crate) fn add_script_on(
         &mut self,
         script: &'static LazyLock<Script>,
@@ -97,8 +103,10 @@ impl Batch {
         self.add_next(command, Some(script));
     }
 
-    /// As [`add_script`](Self::add_script) without arguments, with the whole of a short script: one round trip, whether the
-    /// server knows it or not.
+    /// Adds a call of a short script by its source, without arguments.
+    ///
+    /// Unlike [`add_script`](Self::add_script), this takes one round trip even if the server does not know
+    /// the script.
     pub(crate) fn add_source(&mut self, script: &'static LazyLock<Script>, key: &str) {
         let mut command = redis::cmd("EVAL");
         command.arg(script.source);
@@ -110,7 +118,7 @@ impl Batch {
         self.add_next(command, None);
     }
 
-    /// The commands, by what must come after what.
+    /// Returns the commands by steps, each of which must follow the one before it.
     #[cfg(feature = "cluster")]
     pub(crate) fn steps(&self) -> Vec<Vec<Piece<'_>>> {
         if let Some(command) = &self.single {
@@ -128,13 +136,15 @@ impl Batch {
         steps
     }
 
-    /// Some of the commands of another batch, for a server. Who is sent to it by another one has to say so before each.
+    /// Creates a batch for one server from some commands of another batch.
+    ///
+    /// With `is_asking`, the commands were redirected to a server that requires `ASKING` before each of them.
     #[cfg(feature = "cluster")]
     pub(crate) fn of_pieces(pieces: &[&Piece<'_>], is_asking: bool) -> Self {
         let mut batch = Self::new();
         for Piece { command, script } in pieces {
             match script {
-                // One that the server did not know could not be sent again without asking again.
+                // Sent with its source: if the server did not know it, a retry would need another `ASKING`.
                 Some(script) if is_asking => {
                     batch.add(redis::cmd("ASKING"));
                     batch.add(with_source(command, script));
@@ -149,7 +159,9 @@ impl Batch {
         batch
     }
 
-    /// Sends everything and returns the answers. Fails only when there are none; a refusal is an answer.
+    /// Sends all commands and returns the replies.
+    ///
+    /// Fails only if there are none; a refusal is a reply.
     pub(crate) async fn send(&self, connection: &mut MultiplexedConnection) -> RedisResult<Replies> {
         if let Some(command) = &self.single {
             return connection.send_packed_command(command).await.map(Replies::of);
@@ -169,8 +181,10 @@ impl Batch {
         Ok(Replies { several: replies.into_iter(), ..Replies::default() })
     }
 
-    /// The calls of scripts that the server does not know, now with their sources, and their places in the batch.
-    /// The others have had their effect, and must not have it twice, unless their order counts.
+    /// Returns the calls of unknown scripts, with their sources and their positions in the batch.
+    ///
+    /// All other commands have taken effect, and must not do so twice, unless their order counts: then those
+    /// after an unknown script are returned as well.
     fn unknown(&self, replies: &[Value]) -> (Pipeline, Vec<usize>) {
         let (mut sources, mut places) = (Pipeline::new(), Vec::new());
         for (place, ((reply, script), command)) in
@@ -197,7 +211,7 @@ pub(crate) struct Piece<'a> {
 
 #[cfg(feature = "cluster")]
 impl Piece<'_> {
-    /// The key that it is about.
+    /// Returns the key of the command.
     pub(crate) fn key(&self) -> Option<&[u8]> {
         let place = if self.script.is_some() { 3 } else { 1 };
         match self.command.args_iter().nth(place)? {
@@ -207,7 +221,7 @@ impl Piece<'_> {
     }
 }
 
-/// The call of a script by its source: this also makes the server know it.
+/// Returns the script call with its source, by which the server also learns the script.
 fn with_source(command: &Cmd, script: &Script) -> Cmd {
     let mut with_source = redis::cmd("EVAL");
     with_source.arg(script.source);
@@ -219,14 +233,14 @@ fn with_source(command: &Cmd, script: &Script) -> Cmd {
     with_source
 }
 
-/// The answers to a batch, in order.
+/// The replies to a batch, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Replies {
     single: Option<Value>,
     several: vec::IntoIter<Value>,
-    /// What the clock of the server showed at most when it had answered.
+    /// Upper bound of the server's clock at the arrival of the replies.
     clock: Option<u64>,
-    /// The same of each answer, if they are several servers'.
+    /// Clock bound of each reply, if the replies are from several servers.
     clocks: vec::IntoIter<Option<u64>>,
 }
 
@@ -241,17 +255,17 @@ impl Replies {
         Self { several: values.into_iter(), clocks: clocks.into_iter(), ..Self::default() }
     }
 
-    /// Says when they came, by the server's clock.
+    /// Sets the time of arrival, by the server's clock.
     pub(crate) fn came_at(&mut self, clock: Option<u64>) {
         self.clock = clock;
     }
 
-    /// When the answer that was taken last came, by the clock of its server.
+    /// Returns the time at which the last reply taken arrived, by the clock of its server.
     pub(crate) fn clock(&self) -> Option<u64> {
         self.clock
     }
 
-    /// As they are; where it was asked before each command, without the answers to that.
+    /// Returns the raw replies. With `is_asking`, the replies to `ASKING` are left out.
     #[cfg(feature = "cluster")]
     pub(crate) fn values(self, is_asking: bool) -> impl Iterator<Item = (Value, Option<u64>)> {
         let clock = self.clock;
@@ -259,7 +273,7 @@ impl Replies {
         values.skip(usize::from(is_asking)).step_by(if is_asking { 2 } else { 1 })
     }
 
-    /// What the server refuses.
+    /// Returns the refusals.
     pub(crate) fn refusals(&self) -> impl Iterator<Item = &ServerError> {
         self.single.iter().chain(self.several.as_slice()).filter_map(|value| match value {
             Value::ServerError(error) => Some(error),
@@ -267,7 +281,7 @@ impl Replies {
         })
     }
 
-    /// The next answer; fails if it is a refusal, or not of this type.
+    /// Returns the next reply. Fails if it is a refusal, or not of this type.
     pub(crate) fn next<T: FromRedisValue>(&mut self) -> RedisResult<T> {
         if let Some(clock) = self.clocks.next() {
             self.clock = clock;

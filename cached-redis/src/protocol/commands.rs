@@ -1,50 +1,56 @@
-//! Commands about one key, and what they answer.
+//! Commands about one key, and their replies.
 
 use cached_core::LARGE_VALUE;
 
 use crate::protocol::record::TRAILER;
 
-/// The digits of a generation.
+/// Number of digits in a generation.
 const GENERATION: usize = 16;
 
-/// A string that is longer is not read over the main connection.
+/// Maximum length of a string that is read over the main connection, in bytes.
 pub(crate) const LONGEST_SMALL: usize = LARGE_VALUE + TRAILER;
 
 pub(crate) fn command(name: &str, key: &str) -> redis::Cmd {
-    // The longest one has two more arguments.
+    // The longest command has two more arguments.
     let mut command = redis::Cmd::with_capacity(4, name.len() + key.len() + 8);
     command.arg(name).arg(key);
     command
 }
 
-/// Asks for the trailer alone, or all that there is if it is shorter.
+/// Returns the command that reads the trailer, or the whole string if it is shorter.
 pub(crate) fn tail(key: &str) -> redis::Cmd {
     let mut command = command("GETRANGE", key);
     command.arg(-TRAILER.cast_signed()).arg(-1);
     command
 }
 
-/// Asks for all of it, or for so much more than a small value has that it shows: whatever else wrote it, no more of it comes
-/// over the main connection.
+/// Returns the command that reads the whole string, if a small value may be so long.
+///
+/// Otherwise the command reads one byte more than a small value may have, which shows that the string is
+/// longer. No more than that is read over the main connection, whichever program wrote the string.
 pub(crate) fn whole(key: &str) -> redis::Cmd {
     let mut command = command("GETRANGE", key);
     command.arg(0).arg(LONGEST_SMALL);
     command
 }
 
-/// What `GETRANGE` has answered, if there is anything: no string of ours is empty.
+/// Returns the reply to `GETRANGE`, or `None` if it is empty.
+///
+/// The key is then missing, as no string of this crate is empty.
 pub(crate) fn filled(bytes: Vec<u8>) -> Option<Vec<u8>> {
     (!bytes.is_empty()).then_some(bytes)
 }
 
-/// Asks for the generation of a tag, or for so much that it shows that there is none.
+/// Returns the command that reads the generation of a tag, or one byte more.
+///
+/// The extra byte shows that the string is no generation.
 pub(crate) fn generation_of(tag: &str) -> redis::Cmd {
     let mut command = command("GETRANGE", tag);
     command.arg(0).arg(GENERATION);
     command
 }
 
-/// What no tier of this version wrote is no generation.
+/// Parses a generation. Returns `None` if no tier of this version wrote it.
 pub(crate) fn generation(bytes: Option<Vec<u8>>) -> Option<u64> {
     let text = String::from_utf8(bytes?).ok()?;
     let is_ours = text.len() == GENERATION && text.bytes().all(|digit| digit.is_ascii_hexdigit());

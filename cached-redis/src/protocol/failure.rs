@@ -1,29 +1,31 @@
-//! What an error of redis-rs means to the caller, and what it says about the connection.
+//! Classification of redis-rs errors, for the caller and for the connection.
 
 use cached_core::TierError;
 use redis::{RedisError, ServerError};
 
-/// Codes that speak of the server's state, not of the command. Another connection may lead to a server in
-/// another state: the address may have moved after a failover, and a new connection logs in again.
+/// Codes that concern the state of the server, and not the command.
+///
+/// Another connection may lead to a server in another state: the address may have moved after a failover, and
+/// a new connection logs in again.
 const STATES: [&str; 5] = ["READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "CLUSTERDOWN"];
 
 /// A failed operation.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// What the caller is told.
+    /// Error for the caller.
     pub(crate) error: TierError,
-    /// What the supervisor should know.
+    /// Verdict for the supervisor.
     pub(crate) verdict: Verdict,
 }
 
-/// What a failure says about the connection that it happened on.
+/// Conclusion from a failure about its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Nothing: it works, or nobody knows and the next check will tell.
+    /// None: the connection works, or the next check will show that it does not.
     Sound,
-    /// It works, but its server is in a state in which it refuses.
+    /// The connection works, but the state of its server makes it refuse.
     Refusing,
-    /// It does not work any more.
+    /// The connection does not work any more.
     Broken,
 }
 
@@ -32,7 +34,7 @@ impl From<RedisError> for Failure {
         if error.is_timeout() {
             return Self { error: TierError::Timeout, verdict: Verdict::Sound };
         }
-        // Only the first word of what the server says: the rest may repeat keys and values.
+        // Only the code of the refusal is kept: the rest of the text may repeat keys and values.
         match error
             .into_server_errors()
             .and_then(|errors| errors.first().map(|(_, first)| code(words(first).0)))
@@ -41,26 +43,28 @@ impl From<RedisError> for Failure {
                 let verdict = Verdict::of_code(&code);
                 Self { error: TierError::Refused(code), verdict }
             }
-            // An I/O error, or an answer that does not fit the question.
+            // An I/O error, or a reply that does not match the request.
             None => Self { error: TierError::Unavailable, verdict: Verdict::Broken },
         }
     }
 }
 
 impl Verdict {
-    /// What a refusal says.
+    /// Returns the verdict for a refusal.
     pub(crate) fn of(refusal: &ServerError) -> Self {
         Self::of_code(words(refusal).0)
     }
 
-    /// What the code of a refusal says.
+    /// Returns the verdict for the code of a refusal.
     pub(crate) fn of_code(code: &str) -> Self {
         if STATES.contains(&code) { Self::Refusing } else { Self::Sound }
     }
 }
 
-/// The code of a refusal, and what follows it. Before Redis 7, what a script was refused stands behind the place in the
-/// script, under the general code.
+/// Returns the code of a refusal, and the text after it.
+///
+/// Before Redis 7, a refusal within a script has the general code, and its own code follows the position in
+/// the script.
 pub(crate) fn words(refusal: &ServerError) -> (&str, &str) {
     let (general, details) = (refusal.code(), refusal.details().unwrap_or_default());
     let of_script = details.starts_with("Error running script").then(|| details.rsplit_once("@user_script"));
@@ -72,7 +76,7 @@ pub(crate) fn words(refusal: &ServerError) -> (&str, &str) {
     }
 }
 
-/// The error code, if it looks like one.
+/// Returns the error code, or `ERR` if the text does not look like a code.
 pub(crate) fn code(word: &str) -> String {
     let like_a_code = word.len() <= 32 && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
     if like_a_code && !word.is_empty() { word.to_owned() } else { "ERR".to_owned() }

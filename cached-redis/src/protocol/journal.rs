@@ -1,20 +1,23 @@
-//! Which tags were invalidated since when, for values that tell their tags when they are there.
+//! The journal of invalidated tags, for loads that learn their tags only from the value.
 //!
-//! The journal is a sorted set: a tag's key, with the number of its last invalidation. Numbers grow, and follow the server's
-//! clock in microseconds, so that what is old can be told. Before all of them stands a member that names this journal, so
-//! that one which was lost is not taken for the next one. Its own number is that of the last invalidation which was forgotten.
+//! The journal is a sorted set. Each member is the key of a tag, and its score is the number of the tag's
+//! last invalidation. Numbers grow, and follow the server's clock in microseconds, so that old ones can be
+//! recognized. The first member is the name of the journal, so that a lost journal is not mistaken for its
+//! successor. Its score is the number of the last invalidation that was forgotten.
 
 use std::{sync::LazyLock, time::Duration};
 
 use crate::protocol::scripts::Script;
 
-/// Begins a script: `id` names the journal, or is nil if there is none.
+/// Defines a script that begins by reading the journal.
+///
+/// `id` is the name of the journal, or nil if there is none.
 macro_rules! on_journal {
     ($($source:expr),+ $(,)?) => {
         LazyLock::new(|| Script::new(concat!(
             "local key = KEYS[1] ",
             "local first = redis.pcall('ZRANGE', key, 0, 0, 'WITHSCORES') ",
-            // Another program's.
+            // The key has another type, so another program wrote it.
             "if first.err then redis.call('DEL', key) first = {} end ",
             "local id, forgotten = first[1], tonumber(first[2] or 0) ",
             "local function last() return tonumber(redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2]) end ",
@@ -23,25 +26,33 @@ macro_rules! on_journal {
     };
 }
 
-/// Tags are told apart for so long: the longest load whose value may tell its tags, if tags are invalidated meanwhile.
+/// Time for which an invalidated tag stays in the journal.
+///
+/// This is the duration of the longest load that may learn its tags from its value, if tags are invalidated
+/// during the load.
 const KEPT: Duration = Duration::from_secs(10 * 60);
 
-/// No more tags than this are told apart, which is 400 a second. They take about 30 MB of Redis.
+/// Maximum number of tags in the journal.
+///
+/// This allows 400 tags per second. They take about 30 MB in Redis.
 const MOST: &str = "250000";
 
-/// How far the journal `KEYS[1]` is: its name and a number. One that is begun is called `ARGV[1]`; it is kept for
-/// `ARGV[2]` milliseconds.
+/// Returns the position of the journal `KEYS[1]`: its name and a number.
+///
+/// A new journal gets the name `ARGV[1]`. The journal is kept for `ARGV[2]` milliseconds.
 pub(crate) static OPEN: LazyLock<Script> = on_journal!(
     "if not id then id = ARGV[1] redis.call('ZADD', key, 0, id) end ",
     "redis.call('PEXPIRE', key, ARGV[2]) ",
-    // A name has 16 characters. Whatever else wrote it may have been longer.
+    // A name has 16 characters. The 17th shows a longer one, which another program wrote.
     "return {string.sub(id, 1, 17), last()}",
 );
 
-/// Notes in the journal `KEYS[1]` that the tags `ARGV[3]`, … are invalid, and forgets of those that were before `ARGV[2]`
-/// microseconds, or are more than `ARGV[1]`, as many as come in and some more: never all at once. Where there is no journal, no
-/// load wants to know. If the server is too full for that, there is none any more: a load that began before finds that it
-/// cannot know.
+/// Records in the journal `KEYS[1]` that the tags `ARGV[3]`, … are invalid.
+///
+/// Forgets tags that are older than `ARGV[2]` microseconds, or that exceed `ARGV[1]` in number. One call
+/// forgets a bounded number, somewhat more than it adds, and never all at once. Without a journal there is
+/// nothing to do, because no load needs it. If the server is too full to record the tags, the journal is
+/// deleted: a load that began earlier finds that the answer is unknown.
 pub(crate) static NOTE: LazyLock<Script> = on_journal!(
     "if not id then return 0 end ",
     "local time = redis.call('TIME') ",
@@ -74,8 +85,10 @@ pub(crate) static NOTE: LazyLock<Script> = on_journal!(
     "return 1",
 );
 
-/// Whether none of the tags `ARGV[3]`, … has been invalidated since the journal `KEYS[1]` was called `ARGV[1]` and was so
-/// far as `ARGV[2]` says.
+/// Returns whether none of the tags `ARGV[3]`, … was invalidated after a position.
+///
+/// The position is the name `ARGV[1]` and the number `ARGV[2]` in the journal `KEYS[1]`. The answer is also
+/// no if the journal has another name, or has forgotten numbers after that one.
 pub(crate) static SINCE: LazyLock<Script> = on_journal!(
     "local since = tonumber(ARGV[2]) ",
     "if id ~= ARGV[1] or since < forgotten then return 0 end ",
@@ -86,17 +99,17 @@ pub(crate) static SINCE: LazyLock<Script> = on_journal!(
     "return 1",
 );
 
-/// See [`NOTE`].
+/// Returns the arguments of [`NOTE`].
 pub(crate) fn note(tags: &[String]) -> Vec<String> {
     [MOST.to_owned(), KEPT.as_micros().to_string()].into_iter().chain(tags.iter().cloned()).collect()
 }
 
-/// See [`SINCE`].
+/// Returns the arguments of [`SINCE`].
 pub(crate) fn since(count: u64, number: u64, tags: &[String]) -> Vec<String> {
     [name(count), number.to_string()].into_iter().chain(tags.iter().cloned()).collect()
 }
 
-/// How the journal is called. No tag's key looks like it.
+/// Returns the name of a journal. No key of a tag has this form.
 pub(crate) fn name(count: u64) -> String {
     format!("{count:016x}")
 }

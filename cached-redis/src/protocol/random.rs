@@ -1,8 +1,10 @@
-//! Numbers that nobody else draws.
+//! Random numbers, different in each process and each call.
 
 use std::hash::{BuildHasher, RandomState};
 
-/// A random number. The keys of a [`RandomState`] come from the system, and differ from one to the next.
+/// Returns a random number.
+///
+/// The keys of a [`RandomState`] come from the system, and differ from one instance to the next.
 pub(crate) fn number() -> u64 {
     RandomState::new().hash_one(0)
 }

@@ -1,28 +1,32 @@
-//! How a value and a lease lie in one string of Redis.
+//! The layout of a value and a lease in one string of Redis.
 //!
-//! The string is the value's bytes and a trailer of [`TRAILER`] bytes. The trailer stands at the end, so that
-//! taking it off copies nothing. A string that does not end in one was written by another program, and is all
-//! value.
+//! The string is the value's bytes and a trailer of [`TRAILER`] bytes. The trailer is at the end, so that
+//! removing it copies nothing. A string without a trailer was written by another program, and all of it is
+//! the value.
 //!
-//! | bytes | what |
+//! | bytes | content |
 //! |---|---|
 //! | 0..16 | the token of the lease; zeros if there is none |
-//! | 16..24 | when the lease ends, in milliseconds of the server's clock, big-endian; 0 if there is none |
-//! | 24..32 | the stamp of the value, little-endian; 0 if there is no value, or another program wrote it |
-//! | 32..40 | when the value ends, as above; 0 if there is no value, or another program wrote it |
-//! | 40 | 0: no lease, 1: leased, 2: a load had nothing to share, 3: leased after one of these, 4: a load failed |
+//! | 16..24 | the end of the lease, in milliseconds of the server's clock, big-endian; 0 if there is none |
+//! | 24..32 | the revision of the value, little-endian; 0 if there is no value, or another program wrote it |
+//! | 32..40 | the end of the value, as above; 0 if there is no value, or another program wrote it |
+//! | 40 | 0: no lease, 1: leased, 2: a load had nothing to share, 3: leased after that, 4: a load failed |
 //! | 41..48 | [`MAGIC`] |
 //!
-//! Before a trailer that says that a load failed stands no value, but what the load left to say of its error.
+//! If the trailer shows that a load failed, the bytes before it are no value, but the note that the load left
+//! about its error.
 
 use std::{ops::Range, time::Duration};
 
 use cached_core::{Note, Record, Revision, Stored};
 
-/// The length of a trailer.
+/// Length of a trailer, in bytes.
 pub(crate) const TRAILER: usize = 48;
 
-/// The version of the layout is the last byte. The first one occurs in no text, so no JSON ends so.
+/// Mark at the end of a trailer.
+///
+/// The last byte is the version of the layout. The first byte occurs in no text, so no JSON ends in this
+/// mark.
 pub(crate) const MAGIC: &[u8; 7] = b"\xffaside\x02";
 
 const LEASE_END: Range<usize> = 16..24;
@@ -30,7 +34,7 @@ const STAMP: Range<usize> = 24..32;
 const END: Range<usize> = 32..40;
 const STATE: usize = 40;
 
-/// What the end of a string says.
+/// The trailer at the end of a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Trailer {
     pub(crate) state: State,
@@ -39,7 +43,7 @@ pub(crate) struct Trailer {
     end: u64,
 }
 
-/// Who is at work on the value.
+/// State of the load of the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Idle,
@@ -50,7 +54,9 @@ pub(crate) enum State {
 }
 
 impl Trailer {
-    /// Of a string, or of its last [`TRAILER`] bytes; `None` if another program wrote it.
+    /// Parses the trailer of a string, or its last [`TRAILER`] bytes.
+    ///
+    /// Returns `None` if another program wrote the string.
     pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
         let trailer: &[u8; TRAILER] = bytes.last_chunk()?;
         if !trailer.ends_with(MAGIC) {
@@ -80,12 +86,14 @@ impl Trailer {
         }
     }
 
-    /// Whether the value that it is of has ended, and only a lease over it keeps it.
+    /// Returns whether the value has expired, so that only a lease over it keeps the string.
     pub(crate) fn is_over(self, now: u64) -> bool {
         self.end != 0 && self.end <= now
     }
 
-    /// Of a string of `length` bytes, whether it holds a value. One of no bytes is told by its stamp.
+    /// Returns whether a string of `length` bytes with this trailer holds a value.
+    ///
+    /// An empty value is recognized by its revision.
     pub(crate) fn has_value(self, length: usize) -> bool {
         self.state != State::Failed && (length > TRAILER || self.stamp != 0)
     }
@@ -100,7 +108,9 @@ pub(crate) fn seal(bytes: &mut Vec<u8>, stamp: Revision) {
     bytes.extend_from_slice(MAGIC);
 }
 
-/// What a string says when the server's clock shows `now`; the string, if it holds a value and does not say when that ends.
+/// Parses a string at the time `now` of the server's clock.
+///
+/// Returns the string as the error if it holds a value without a recorded end.
 pub(crate) fn open(bytes: Vec<u8>, now: u64) -> Result<Record, Vec<u8>> {
     let Some(trailer) = Trailer::of(&bytes) else { return Err(bytes) };
     if !trailer.has_value(bytes.len()) || trailer.is_over(now) {
@@ -109,7 +119,9 @@ pub(crate) fn open(bytes: Vec<u8>, now: u64) -> Result<Record, Vec<u8>> {
     if trailer.end == 0 { Err(bytes) } else { Ok(value(bytes, trailer.stamp, Some(left(trailer.end, now)))) }
 }
 
-/// The same, if the clock is known; otherwise, and for what does not say when it ends, with what `PTTL` had answered before that.
+/// Parses a string by the server's clock, if that is known.
+///
+/// Otherwise, and for a value without a recorded end, `left` is used: the reply to a `PTTL` before the read.
 pub(crate) fn open_at(now: Option<u64>, left: i64, bytes: Vec<u8>) -> Record {
     let undated = match now {
         Some(now) => open(bytes, now),
@@ -118,13 +130,14 @@ pub(crate) fn open_at(now: Option<u64>, left: i64, bytes: Vec<u8>) -> Record {
     undated.unwrap_or_else(|bytes| open_with_life(left, Some(bytes)))
 }
 
-/// What a string says, with what `PTTL` had answered before it was read.
+/// Parses a string by the reply to a `PTTL` that was sent before the read.
 pub(crate) fn open_with_life(left: i64, bytes: Option<Vec<u8>>) -> Record {
     let Some(bytes) = bytes else { return Record::Absent };
     match Trailer::of(&bytes) {
         None => Record::Value(Stored { bytes, remaining: remaining(left), stamp: 0 }),
         Some(trailer) if trailer.has_value(bytes.len()) => value(bytes, trailer.stamp, remaining(left)),
-        // One that does not expire is none of ours; whoever claims it learns how long it lasts.
+        // A lease without an expiry is not from this crate. A request for the lease returns how long it
+        // lasts.
         Some(trailer) => trailer.without_value(bytes, remaining(left).unwrap_or_default()),
     }
 }
@@ -138,7 +151,7 @@ fn without_trailer(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// What the answer to `GETRANGE` of the trailer says to somebody who has a value.
+/// Compares the trailer in the reply to `GETRANGE` with the known revision.
 pub(crate) fn compare(tail: &[u8], known: Revision) -> Record {
     match Trailer::of(tail) {
         Some(trailer) if trailer.stamp == known && known != 0 => Record::Unchanged,
@@ -146,17 +159,18 @@ pub(crate) fn compare(tail: &[u8], known: Revision) -> Record {
     }
 }
 
-/// The time until a moment of the server's clock.
+/// Returns the time until a point in time, by the server's clock.
 fn left(until: u64, now: u64) -> Duration {
     Duration::from_millis(until.saturating_sub(now))
 }
 
-/// The time left, of what `PTTL` answered before the value was read.
+/// Returns the time left, from the reply to a `PTTL` before the read.
 pub(crate) fn remaining(left: i64) -> Option<Duration> {
     match left {
         // The key does not expire.
         -1 => None,
-        // There was no key (-2), and the value has come since: nothing is known of its life.
+        // There was no key (-2), and the value was stored after that: its lifetime is unknown, and counts as
+        // over.
         left => Some(Duration::from_millis(u64::try_from(left).unwrap_or(0))),
     }
 }
@@ -167,7 +181,7 @@ mod tests {
 
     const STAMPED: Revision = 0x0807_0605_0403_0201;
 
-    /// Of a value that ends, and a lease that ends, when the clock shows 1005.
+    /// Returns the trailer of a value and of a lease that end when the clock shows 1005.
     fn trailer(stamp: Revision, state: u8) -> Vec<u8> {
         let mut bytes = Vec::new();
         seal(&mut bytes, stamp);
@@ -204,7 +218,7 @@ mod tests {
             for state in 0..=3 {
                 let bytes = [content, &trailer(STAMPED, state)].concat();
                 assert_eq!(open(bytes.clone(), 1000).ok(), Some(value(content, STAMPED, 5)), "{state}");
-                // Its time is over, and it is there for a lease only.
+                // The value has expired, and only the lease keeps it.
                 let over = [Record::Absent, leased(0, false), Record::Failed, leased(0, true)];
                 assert_eq!(open(bytes.clone(), 1006).ok().as_ref(), over.get(usize::from(state)), "{state}");
                 assert_eq!(open_with_life(7, Some(bytes)), value(content, STAMPED, 7), "{state}");
@@ -253,7 +267,7 @@ mod tests {
             assert_eq!(open_with_life(5, Some(bytes.clone())), value(&bytes, 0, 5));
             assert_eq!(compare(&bytes, 0), Record::Changed, "nobody knows a value without a stamp");
         }
-        // Another one's value, over which somebody has a lease.
+        // A value of another program, with a lease over it.
         let bytes = [&b"{}"[..], &trailer(0, 1)].concat();
         assert_eq!(open(bytes.clone(), 1000).ok(), None);
         assert_eq!(open_with_life(5, Some(bytes)), value(b"{}", 0, 5));
@@ -289,7 +303,7 @@ mod tests {
             let _ = open(bytes.clone(), noise);
             open_with_life(noise.cast_signed(), Some(bytes.clone()));
             compare(&bytes, noise);
-            // With the magic, whatever comes before it is taken apart.
+            // Bytes before the magic are parsed as a trailer.
             bytes.extend_from_slice(MAGIC);
             let _ = open(bytes.clone(), 1);
             compare(&bytes, noise);

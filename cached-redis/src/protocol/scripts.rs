@@ -1,11 +1,21 @@
-//! The Lua scripts. Each touches one key only, or two of one slot, so it also runs on a cluster.
+//! The Lua scripts.
 //!
-//! One's own write ends one's own tracking of a key, and with NOLOOP one is not even told. So every script that leaves
-//! something under a key for its caller reads the key again at its end. Whatever a script reads is tracked.
+//! Each script touches at most one key, or two of one slot, so that it also runs on a cluster.
+//!
+//! * `LEASE`, `RENEW`, `FILL`, `FILL_LARGE`, `RELEASE` and `FAIL` are the steps of a load. All but the first
+//!   compare the token under the key. This is the fence: an invalidation removes the key and with it the
+//!   lease, so an overtaken load stores nothing.
+//! * `SEED` and `KEEP` maintain the generations of tags, `INCR` is a counter.
+//! * `BEAT` registers a process, `POKE` raises a barrier, and `SLOWEST` reads the acknowledgements.
+//! * `EVICTED` and `TOPOLOGY` query the state of the server.
+//!
+//! Invariant: every script that leaves an entry under a key for its caller reads the key again at its end. A
+//! client's own write ends its tracking of the key, and with `NOLOOP` the client is not even notified. Every
+//! key that a script reads is tracked.
 
 use std::sync::LazyLock;
 
-/// A script, and the name under which a server that has seen it runs it.
+/// A script, and the hash by which a server that has seen it runs it.
 #[derive(Debug)]
 pub(crate) struct Script {
     pub(crate) source: &'static str,
@@ -18,7 +28,7 @@ impl Script {
     }
 }
 
-/// A script that begins with the milliseconds of the server's clock.
+/// Defines a script that begins by reading the server's clock, in milliseconds.
 macro_rules! timed {
     ($($source:expr),+ $(,)?) => {
         LazyLock::new(|| Script::new(concat!(
@@ -29,7 +39,9 @@ macro_rules! timed {
     };
 }
 
-/// A script that begins by reading the record under its key, as `record.rs` describes it, and can write its trailer.
+/// Defines a script that begins by parsing the record under its key.
+///
+/// The script can write the trailer. The layout is the one of `record.rs`.
 macro_rules! on_record {
     ($($source:expr),+ $(,)?) => {
         timed!(
@@ -43,21 +55,21 @@ macro_rules! on_record {
             "  ends, value_ends = struct.unpack('>I8', string.sub(tail, 17, 24)), string.sub(tail, 33, 40) ",
             "end ",
             "local is_leased = state == 1 or state == 3 ",
-            // What stands before the trailer of an error is its note.
+            // The bytes before the trailer of an error are its note.
             "local has_value = size > 0 and (not ours or state ~= 4 and (size > 48 or stamp ~= none)) ",
-            // One that is over may be there because of a lease.
+            // An expired value may still be stored because of a lease.
             "local function value_left() return struct.unpack('>I8', value_ends) - now end ",
             "if value_ends ~= none and value_left() <= 0 then has_value, stamp, value_ends = false, none, none end ",
             "local function trailer(token, ends, state) ",
             "  return token .. struct.pack('>I8', ends) .. stamp .. value_ends .. string.char(state) .. magic ",
             "end ",
-            // The life of the key stays as it is.
+            // The expiry of the key does not change.
             "local function write(trailer) ",
             "  if ours then redis.call('SETRANGE', key, size - 48, trailer) ",
             "  else redis.call('APPEND', key, trailer) end ",
             "end ",
-            // With a value that ends before its lease, the lease would end as well. So the key of such a value lives longer, and
-            // the value says itself when it ends.
+            // If the value ends before its lease, the lease would expire with it. So the key of such a value
+            // lives longer, and the trailer records when the value ends.
             "local function hold(token, state, lease) ",
             "  local left = redis.call('PTTL', key) ",
             "  if has_value and left >= 0 and left <= tonumber(lease) then ",
@@ -73,22 +85,27 @@ macro_rules! on_record {
     };
 }
 
-/// Takes a lease under `KEYS[1]` for the token `ARGV[1]` and `ARGV[2]` milliseconds. `ARGV[3]` says over what:
-/// `free`, `over` the value with the stamp `ARGV[4]`, or `force`. Returns 0 if it is the caller's, -1 if there is a
-/// value that he does not know, and otherwise the milliseconds that another lease still has.
+/// Takes a lease on `KEYS[1]` for the token `ARGV[1]` and `ARGV[2]` milliseconds.
+///
+/// `ARGV[3]` is the mode. `free` requires that there is neither a value nor another lease. `over` requires
+/// that there is no other lease, and no value except the one with the revision `ARGV[4]`. `force` requires
+/// nothing. Returns 0 if the caller has the lease, -1 if there is a value that the caller does not know, and
+/// otherwise the remaining milliseconds of another lease.
 pub(crate) static LEASE: LazyLock<Script> = on_record!(
     "local take = ARGV[3] ",
     "if take ~= 'force' then ",
     "  if has_value and (take == 'free' or stamp ~= ARGV[4]) then return -1 end ",
     "  if is_leased and token ~= ARGV[1] and ends > now then return math.max(1, ends - now) end ",
     "end ",
-    // A process that waited for a load that had nothing to share can tell that this is the next one.
+    // State 3 shows waiting processes that this lease follows a load with nothing to share.
     "hold(ARGV[1], (state == 2 or state == 3) and 3 or 1, ARGV[2]) ",
     "return 0",
 );
 
-/// Stores the value `ARGV[2]` with the stamp `ARGV[4]` under `KEYS[1]` for `ARGV[3]` milliseconds if the lease of the token
-/// `ARGV[1]` is there; whether it was.
+/// Stores the value `ARGV[2]` under `KEYS[1]`, if the lease of the token `ARGV[1]` exists.
+///
+/// The value gets the revision `ARGV[4]` and a lifetime of `ARGV[3]` milliseconds. Returns whether the lease
+/// existed.
 pub(crate) static FILL: LazyLock<Script> = on_record!(
     "if not is_leased or token ~= ARGV[1] then return 0 end ",
     "stamp, value_ends = ARGV[4], struct.pack('>I8', now + ARGV[3]) ",
@@ -97,8 +114,10 @@ pub(crate) static FILL: LazyLock<Script> = on_record!(
     "return 1",
 );
 
-/// As [`FILL`], of a value that lies under `KEYS[2]`, with room for a trailer, and is `ARGV[2]` bytes long with that. Returns -1 if
-/// it does not.
+/// Stores a value as [`FILL`] does, by renaming `KEYS[2]`.
+///
+/// The string under `KEYS[2]` has room for a trailer, and is `ARGV[2]` bytes long with that. Returns -1 if it
+/// is not.
 pub(crate) static FILL_LARGE: LazyLock<Script> = on_record!(
     "local apart = KEYS[2] ",
     "if not is_leased or token ~= ARGV[1] then redis.call('DEL', apart) return 0 end ",
@@ -111,22 +130,24 @@ pub(crate) static FILL_LARGE: LazyLock<Script> = on_record!(
     "return 1",
 );
 
-/// Makes the lease of the token `ARGV[1]` under `KEYS[1]` last for `ARGV[2]` milliseconds from now on; whether it
-/// was there.
+/// Renews the lease of the token `ARGV[1]` on `KEYS[1]`.
+///
+/// The lease then ends `ARGV[2]` milliseconds from now. Returns whether it existed.
 pub(crate) static RENEW: LazyLock<Script> = on_record!(
     "if not is_leased or token ~= ARGV[1] then return 0 end ",
     "hold(token, state, ARGV[2]) ",
     "return 1",
 );
 
-/// Gives up the lease of the token `ARGV[1]` under `KEYS[1]`; whether it was there. If `ARGV[2]` is `failed` and
-/// there is no value, this is said there for a second.
+/// Releases the lease of the token `ARGV[1]` on `KEYS[1]`, and returns whether it existed.
+///
+/// If `ARGV[2]` is `failed` and there is no value, the key holds the state 2, nothing to share, for a second.
 pub(crate) static RELEASE: LazyLock<Script> = on_record!(
     "if not is_leased or token ~= ARGV[1] then return 0 end ",
     "local idle = none .. none ",
     "if has_value then ",
     "  write(trailer(idle, 0, 0)) ",
-    // Without a lease, it need not live longer than the value.
+    // Without a lease, the key need not outlive the value.
     "  if value_ends ~= none and redis.call('PTTL', key) > value_left() then ",
     "    redis.call('PEXPIRE', key, value_left()) ",
     "  end ",
@@ -136,7 +157,9 @@ pub(crate) static RELEASE: LazyLock<Script> = on_record!(
     "return 1",
 );
 
-/// The same of a load that ended in an error. If there is no value, the note `ARGV[2]` is there for `ARGV[3]` milliseconds.
+/// Releases a lease as [`RELEASE`] does, after a load that ended in an error.
+///
+/// If there is no value, the key holds the note `ARGV[2]` for `ARGV[3]` milliseconds.
 pub(crate) static FAIL: LazyLock<Script> = on_record!(
     "if not is_leased or token ~= ARGV[1] then return 0 end ",
     "local idle = none .. none ",
@@ -146,9 +169,11 @@ pub(crate) static FAIL: LazyLock<Script> = on_record!(
     "return 1",
 );
 
-/// The generation of the tag `KEYS[1]`: the one that it has, or else `ARGV[1]`. It is kept for at least `ARGV[2]`
-/// milliseconds from now on; when it is made, or has not that long, for `ARGV[3]`: a longer time, so that this is
-/// rare, as whoever watches the tag is told of it.
+/// Returns the generation of the tag `KEYS[1]`, and sets it to `ARGV[1]` if there is none.
+///
+/// The generation is kept for at least `ARGV[2]` milliseconds from now on. If it is new, or would expire
+/// earlier, it is kept for `ARGV[3]`. That time is longer, so that such writes are rare, because each of them
+/// is pushed to the clients that track the tag.
 pub(crate) static SEED: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local key = KEYS[1] \
@@ -165,8 +190,10 @@ pub(crate) static SEED: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Keeps the generation of the tag `KEYS[1]`, if there is one, for at least `ARGV[1]` milliseconds from now on. When it has
-/// not that long, it is kept for `ARGV[2]`, as by [`SEED`].
+/// Keeps the generation of the tag `KEYS[1]`, if there is one.
+///
+/// It is kept for at least `ARGV[1]` milliseconds from now on. If it would expire earlier, it is kept for
+/// `ARGV[2]`, as in [`SEED`].
 pub(crate) static KEEP: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local left = redis.call('PTTL', KEYS[1]) \
@@ -176,8 +203,10 @@ pub(crate) static KEEP: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Adds `ARGV[1]` to the counter `KEYS[1]`, and lets it expire after `ARGV[2]` milliseconds, if given and if
-/// the counter is new. Returns the sum as text: a number of Lua is exact only up to 2^53.
+/// Adds `ARGV[1]` to the counter `KEYS[1]`, and returns the sum.
+///
+/// A new counter expires after `ARGV[2]` milliseconds, if given. The sum is returned as text, because a
+/// number in Lua is exact only up to 2^53.
 pub(crate) static INCR: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local new = redis.call('EXISTS', KEYS[1]) == 0 \
@@ -187,14 +216,16 @@ pub(crate) static INCR: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Registers the member `ARGV[1]` in the hash `KEYS[1]`: it may serve for `ARGV[2]` milliseconds, and has handled
-/// everything up to the poke `ARGV[3]`. If it should have been there before (`ARGV[4]` is 1) and was not, others
-/// may be missing as well, and the field `lost` says since when. The hash is kept for `ARGV[5]` milliseconds from now
-/// on if `ARGV[6]` is 1, or if the member is new. Returns the time, as `TIME` does.
+/// Registers the member `ARGV[1]` in the hash `KEYS[1]`, and returns the time as `TIME` does.
 ///
-/// Who is new forgets those who may not serve for a minute now, so that the register does not grow with every process
-/// that ever was. Otherwise it reads nothing: whoever reads is told of the next change, and here that is the next beat of
-/// anybody.
+/// The member may serve for `ARGV[2]` milliseconds, and has handled all changes up to the barrier `ARGV[3]`.
+/// If it should have been registered before (`ARGV[4]` is 1) and was not, other members may be missing as
+/// well, and the field `lost` records since when. The hash is kept for `ARGV[5]` milliseconds from now on if
+/// `ARGV[6]` is 1, or if the member is new.
+///
+/// A new member removes those that have had no right to serve for a minute. So the registry does not grow
+/// with every process that ever existed. Otherwise the script reads nothing: a client that reads the hash
+/// gets a push of its next change, which is the next heartbeat of any member.
 pub(crate) static BEAT: LazyLock<Script> = timed!(
     "local until_ms = string.format('%.0f', now + ARGV[2]) ",
     "local is_new = redis.call('HSET', KEYS[1], ARGV[1], until_ms .. ':' .. ARGV[3]) ",
@@ -212,8 +243,10 @@ pub(crate) static BEAT: LazyLock<Script> = timed!(
     "return time",
 );
 
-/// Sets `KEYS[1]` to a number greater than any before, for `ARGV[1]` milliseconds, and returns it. It follows the
-/// clock, in microseconds, so that it does not start again when the key was lost.
+/// Raises the barrier number `KEYS[1]` above any earlier one, and returns it.
+///
+/// The key is kept for `ARGV[1]` milliseconds. The number follows the clock, in microseconds, so that it does
+/// not restart when the key was lost.
 pub(crate) static POKE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local time = redis.call('TIME') \
@@ -225,10 +258,13 @@ pub(crate) static POKE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// The least number that any member in the hash `KEYS[1]` has handled which may still serve, as text; a great one if there is
-/// none. Those whose names begin with `ARGV[1]` are the asker's own. `ARGV[2]` is the one of them that stands there unless the
-/// register was lost; then it is not known who else did. A process that was in the register before it was lost has handled nothing, and may
-/// serve for `ARGV[3]` milliseconds from then on.
+/// Returns the least barrier number that any other member has handled, as text.
+///
+/// Members are those in the hash `KEYS[1]` that may still serve. The number is very large if there are none.
+/// Members with the prefix `ARGV[1]` belong to the caller. `ARGV[2]` is the one of them that is present
+/// unless the registry was lost. If it is missing, the other members are unknown, and the number is 0. A
+/// process that was registered before the loss has handled nothing, and may serve for `ARGV[3]` milliseconds
+/// after the loss.
 pub(crate) static SLOWEST: LazyLock<Script> = timed!(
     "local own, expected, reach = ARGV[1], ARGV[2], tonumber(ARGV[3]) ",
     "local fields = redis.call('HGETALL', KEYS[1]) ",
@@ -246,8 +282,10 @@ pub(crate) static SLOWEST: LazyLock<Script> = timed!(
     "return string.format('%.0f', slowest)",
 );
 
-/// How many keys the server has evicted, as text; or `full` if it tracks half as many as it does by default, and so may come to forget
-/// some. It touches no key at all.
+/// Returns the number of keys that the server has evicted, as text.
+///
+/// Returns `full` instead if the server tracks half of its default maximum of keys, because it may come to
+/// forget some. The script touches no key.
 pub(crate) static EVICTED: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local stats = redis.call('INFO', 'stats') \
@@ -257,8 +295,10 @@ pub(crate) static EVICTED: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// The state of the cluster as the server sees it, its epoch, and a name for which server holds which slots: another name,
-/// another map. It touches no key, so a server that is cut off answers it as well.
+/// Returns the state of the cluster, its epoch, and a digest of the slot map.
+///
+/// The state is the one that the server sees. Another digest means another map. The script touches no key, so
+/// a server that is cut off runs it as well.
 #[cfg(feature = "cluster")]
 pub(crate) static TOPOLOGY: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
@@ -279,7 +319,7 @@ mod tests {
     use super::*;
     use crate::protocol::record::{MAGIC, TRAILER};
 
-    /// What the slowest member has handled, of these, for a process with two names that begin with `me`.
+    /// Returns the result of [`SLOWEST`] on these fields, for the member prefix `me.`.
     fn slowest(fields: &[(&str, &str)], expected: &str, reach: &str) -> String {
         let server = redis_harness::RedisServer::start();
         let clock: u64 = server.cli(&["TIME"]).split('\n').next().unwrap().parse().unwrap();
@@ -311,20 +351,20 @@ mod tests {
                 "me.1",
                 "1700000000000001",
             ),
-            // Lost, and not known how much of it.
+            // The registry was lost, and its other members are unknown.
             (&[], "me.1", "0"),
             (&[("a", "SOON:7")], "me.1", "0"),
             (&[], "", NOBODY),
             (&[("me.1", "SOON:0"), ("lost", "PAST")], "me.1", NOBODY),
             (&[("me.1", "SOON:0"), ("lost", "SOON")], "me.1", "0"),
-            // What cannot be read is no process.
+            // A field that cannot be parsed is no member.
             (&[("me.1", "SOON:0"), ("a", ""), ("b", "x:y"), ("c", "SOON"), ("lost", "x")], "me.1", NOBODY),
             (&[("me.1", "SOON:0"), ("d", "SOON:9:9"), ("e", "-1:5")], "me.1", NOBODY),
         ];
         for (fields, expected, result) in cases {
             assert_eq!(slowest(fields, expected, "100"), result, "{fields:?}");
         }
-        // A minute ago, and the reach is two.
+        // Lost a minute ago, with a reach of two minutes.
         assert_eq!(slowest(&[("me.1", "SOON:0"), ("lost", "PAST")], "me.1", "120000"), "0");
     }
 

@@ -1,18 +1,19 @@
-//! A server's clock, as far as this process knows it.
+//! Estimate of a server's clock.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Instant,
 };
 
-/// What the clock of a server shows. It is asked for with each registration.
+/// Upper bound of a server's clock, updated with each registration.
 ///
-/// Values and leases say when they end by this clock, so that a hit need not ask how much time is left. It was read after it
-/// was asked for, so what this tells is never behind it: a value may seem to end a round trip too early, and never too late.
+/// Values and leases record their end by this clock, so that a hit need not query how much time is left. The
+/// server reads its clock after the request was sent, so the estimate is never behind that clock. A value may
+/// seem to end a round trip too early, and never too late.
 #[derive(Debug)]
 pub(crate) struct ServerClock {
     began: Instant,
-    /// What it showed at `began`, in microseconds since the Unix epoch; 0 if it has not been asked yet.
+    /// Server time at `began`, in microseconds since the Unix epoch; 0 if not known yet.
     then: AtomicU64,
 }
 
@@ -21,7 +22,7 @@ impl ServerClock {
         Self { began: Instant::now(), then: AtomicU64::new(0) }
     }
 
-    /// A question that was sent at `sent` was answered with this time.
+    /// Sets the clock from a reply with the server's time, to a request that was sent at `sent`.
     pub(crate) fn learn(&self, (seconds, micros): (u64, u64), sent: Instant) {
         let passed = sent.saturating_duration_since(self.began).as_micros();
         let shown = seconds.saturating_mul(1_000_000).saturating_add(micros);
@@ -29,7 +30,9 @@ impl ServerClock {
         self.then.store(then, Ordering::Relaxed);
     }
 
-    /// What it shows at most, in milliseconds since the Unix epoch; `None` if it has not been asked yet.
+    /// Returns the latest time that the clock may show at `at`.
+    ///
+    /// The time is in milliseconds since the Unix epoch. Returns `None` if the clock is not known yet.
     pub(crate) fn at(&self, at: Instant) -> Option<u64> {
         let then = self.then.load(Ordering::Relaxed);
         let passed = u64::try_from(at.saturating_duration_since(self.began).as_micros()).unwrap_or(u64::MAX);

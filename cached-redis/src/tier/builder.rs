@@ -1,4 +1,4 @@
-//! The settings as the user gives them.
+//! The builder of a [`RedisTier`], with the settings as the application gives them.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -31,27 +31,32 @@ pub struct RedisTierBuilder {
 }
 
 impl RedisTier {
-    /// Starts with the defaults and the server's address:
-    /// `redis://[[user]:password@]host[:port][/database number]`.
+    /// Creates a builder with the default settings for the server at `url`.
     ///
-    /// The port defaults to 6379 and the database to 0. `valkey://` means the same; `unix:///path` is a socket.
-    /// `rediss://` and `valkeys://` are TLS (feature `tls`): the server must have a certificate for the host of the URL, signed
-    /// by a root of the system or by one that was [given](RedisTierBuilder::root_certificate), or be the one that was
-    /// [pinned](RedisTierBuilder::certificate_pin).
+    /// `redis://[[user]:password@]host[:port][/database number]` names one server. The port defaults to 6379
+    /// and the database to 0. `valkey://` is equivalent; `unix:///path` is a socket. `rediss://` and
+    /// `valkeys://` use TLS (feature `tls`). Then the server must have a certificate for the host of the URL,
+    /// signed by a root of the system or by a [given](RedisTierBuilder::root_certificate) one; or it must
+    /// have the [pinned](RedisTierBuilder::certificate_pin) certificate.
     ///
-    /// Behind a `?` there may be settings, which overrule those of the builder: `read_timeout=200ms` (this is
-    /// [`operation_timeout`](RedisTierBuilder::operation_timeout)), `write_timeout=2s`, `connect_timeout=3s`, and `protocol=resp2`
-    /// for a proxy that does not know RESP3 and hangs up, or `protocol=resp3` to accept nothing else. In RESP2 the server
-    /// tells nothing of changes. Anything else behind the `?` is an error.
+    /// After a `?` there may be settings, which override those of the builder: `read_timeout=200ms` (this is
+    /// [`operation_timeout`](RedisTierBuilder::operation_timeout)), `write_timeout=2s` and
+    /// `connect_timeout=3s`. `protocol=resp2` is for a proxy that does not support RESP3 and hangs up;
+    /// `protocol=resp3` accepts nothing else. In RESP2 the server pushes no changes. Any other setting is an
+    /// error.
     ///
-    /// `redis-sentinel://[[user]:password@]host[:port][,host[:port]…]/name[/database number]` names sentinels (feature
-    /// `sentinel`; port 26379) and the primary that they watch over: each connection attempt asks them where it is, one
-    /// after the other until one answers, and uses only a server that says itself that it is a primary. User and password are those of the primary. `rediss-sentinel://` is TLS to it and to the sentinels.
+    /// `redis-sentinel://[[user]:password@]host[:port][,host[:port]…]/name[/database number]` names sentinels
+    /// (feature `sentinel`; port 26379) and the primary that they monitor. Each connection attempt asks them
+    /// for its address, one after the other until one answers. It uses only a server that reports itself to
+    /// be a primary. User and password are those of the primary. `rediss-sentinel://` uses TLS to the primary
+    /// and to the sentinels.
     ///
-    /// `redis-cluster://[[user]:password@]host[:port][,host[:port]…]` names some servers of a Redis Cluster (feature `cluster`); they
-    /// tell the others. There is a connection to each primary. `rediss-cluster://` is TLS to all of them.
+    /// `redis-cluster://[[user]:password@]host[:port][,host[:port]…]` names some servers of a Redis Cluster
+    /// (feature `cluster`), from which the others are discovered. There is a connection to each primary.
+    /// `rediss-cluster://` uses TLS to all of them.
     ///
-    /// The rights that the user needs in each of these cases are listed in `docs/redis.md` of the repository, ready to be copied.
+    /// The rights that the user needs in each of these cases are listed in `docs/redis.md` of the repository,
+    /// ready to be copied.
     pub fn builder(url: impl Into<String>) -> RedisTierBuilder {
         RedisTierBuilder::new(url.into())
     }
@@ -72,66 +77,71 @@ impl RedisTierBuilder {
         }
     }
 
-    /// The total time of one operation that comes before a load: `look`, `lease` and `exists`. Default: 50 ms.
+    /// Sets the total time of an operation that precedes a load. Default: 50 ms.
     ///
-    /// A caller waits for it, so it should be short against what a load takes, and longer than a round trip to Redis: with a
-    /// Redis that is farther away than that, the breaker opens and stays open, and [`health`](RedisTier::health) says
-    /// [`Slow`](cached_core::TierCause::Slow). A lease that exceeds it may still be taken, and then lasts as long as if its
-    /// holder had gone. In the URL it is `?read_timeout=200ms`, which overrules this.
+    /// These operations are `look`, `lease` and `exists`. A caller waits for them, so the time should be
+    /// short compared to a load, and longer than a round trip to Redis. If Redis is farther away, the breaker
+    /// opens and stays open, and [`health`](RedisTier::health) reports
+    /// [`Slow`](cached_core::TierCause::Slow). A lease that exceeds the time may still be taken, and then
+    /// lasts as long as if its holder had died. In the URL it is `?read_timeout=200ms`, which overrides this.
     ///
-    /// A [large](cached_core::LARGE_VALUE) value takes its time to come, so this is longer by what its size takes at 16 MiB a second, and
-    /// by 2 s at most.
+    /// For a [large](cached_core::LARGE_VALUE) value, the time is extended by the transfer time of its size
+    /// at 16 MiB per second, and by 2 s at most.
     ///
-    /// Operations that come before the outcome of the very first attempt to connect is known wait for that, for at
-    /// most [`connect_timeout`](Self::connect_timeout), and have what is left of that besides.
+    /// Operations that come before the outcome of the very first connection attempt wait for it, for at most
+    /// [`connect_timeout`](Self::connect_timeout). The rest of that time then belongs to them as well.
     pub fn operation_timeout(mut self, timeout: Duration) -> Self {
         self.operation_timeout = timeout;
         self
     }
 
-    /// The total time of one operation that writes: `fill`, `renew`, `release`, `delete` and `incr`, and of each
-    /// step of `delete_matching` and `confirm`. Default: 1 s.
+    /// Sets the total time of an operation that writes. Default: 1 s.
     ///
-    /// A write that exceeds it may still take effect; a fill does only if its lease is still there. In the URL it is
-    /// `?write_timeout=2s`.
+    /// These operations are `fill`, `renew`, `release`, `delete` and `incr`, and each step of
+    /// `delete_matching` and `confirm`. A write that exceeds the time may still take effect; a fill does so
+    /// only if its lease is still there. In the URL it is `?write_timeout=2s`.
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.write_timeout = timeout;
         self
     }
 
-    /// The time from the start of a connection attempt until the server has answered over it, and the time
-    /// that the server has to answer each later check of the connection. Default: 1 s. In the URL it is
-    /// `?connect_timeout=3s`.
+    /// Sets the time limit from the start of a connection attempt to the first answer.
     ///
-    /// The first operations of a process wait for its first attempt, so that they can already hit, and so this is what a
-    /// server that hangs at that moment costs them. One that refuses costs nothing, and after the first attempt none waits.
+    /// Default: 1 s. The server has the same time to answer each later check of the connection. In the URL it
+    /// is `?connect_timeout=3s`.
+    ///
+    /// The first operations of a process wait for its first attempt, so that they can already hit. So this is
+    /// their cost if the server hangs at that moment. A server that refuses costs nothing, and after the
+    /// first attempt no operation waits for a connection.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// The shortest and the longest pause between two connection attempts. Default: 50 ms and 1 s.
+    /// Sets the pauses between connection attempts. Default: from 50 ms to 1 s.
     ///
-    /// The pause doubles with each failure; a random part of up to one half is taken off, so that the clients
-    /// of a server that comes back do not all arrive together.
+    /// The pause doubles with each failure, from the shortest to the longest. A random part of up to one half
+    /// is subtracted, so that the clients of a recovering server do not all arrive together.
     pub fn retry(mut self, shortest: Duration, longest: Duration) -> Self {
         self.retry_min = shortest;
         self.retry_max = longest;
         self
     }
 
-    /// How many reads may wait for the server at the same time, and how many writes besides. What is too much fails at
-    /// once, and counts as if it had taken too long. Default: 16,384.
+    /// Sets how many reads, and how many writes, may wait at a time. Default: 16,384.
     ///
-    /// That is more than a server answers within the default [`operation_timeout`](Self::operation_timeout): who came
-    /// after so many others would wait in vain. Without a limit, what waits for a server that hangs would fill the memory.
+    /// Further operations fail at once, and a rejected read counts as a slow one. The default is more than a
+    /// server answers within the default [`operation_timeout`](Self::operation_timeout): further operations
+    /// would wait in vain. Without a limit, operations that wait for a hung server would fill the memory.
     pub fn max_in_flight(mut self, most: usize) -> Self {
         self.max_in_flight = most;
         self
     }
 
-    /// Trusts the certificates in this PEM, and what they have signed, instead of the root certificates of the
-    /// system. May be called more than once. Only for `rediss://`.
+    /// Trusts the certificates in this PEM instead of the root certificates of the system.
+    ///
+    /// Certificates that they have signed are trusted as well. May be called more than once. Only for
+    /// `rediss://`.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -146,8 +156,10 @@ impl RedisTierBuilder {
         self
     }
 
-    /// The certificate by which this process proves who it is, followed by those that lead to its root, and the private
-    /// key, both as PEM: for a server that asks for one (mutual TLS). Only for `rediss://`.
+    /// Sets the certificate and private key of this process, both as PEM (mutual TLS).
+    ///
+    /// They are for a server that requests a client certificate. The PEM has the certificate first, followed
+    /// by those that lead to its root. Only for `rediss://`.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -166,9 +178,10 @@ impl RedisTierBuilder {
         self
     }
 
-    /// What the certificate of the server must be about, instead of the host of the URL: for a tunnel, or an address that is in
-    /// no certificate. It is also the name that the server is told (SNI). It is for the sentinels and all servers of a
-    /// cluster as well. Only for `rediss://`.
+    /// Sets the name that the server's certificate must be for, instead of the URL's host.
+    ///
+    /// This is for a tunnel, or an address that is in no certificate. The name is also sent to the server
+    /// (SNI). It applies to the sentinels and to all servers of a cluster as well. Only for `rediss://`.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -184,9 +197,11 @@ impl RedisTierBuilder {
         self
     }
 
-    /// Accepts the certificate with this SHA-256 and no other, whatever authority signed it, whatever host it is about and however
-    /// old it is: for a server with a certificate of its own making. May be called more than once, as before a certificate is
-    /// replaced. `openssl x509 -in server.pem -outform der | sha256sum` shows it. Only for `rediss://`.
+    /// Accepts the certificate with this SHA-256 fingerprint and no other.
+    ///
+    /// Its issuer, host name and age do not matter: this is for a server with a self-signed certificate. May
+    /// be called more than once, for instance before a certificate is replaced.
+    /// `openssl x509 -in server.pem -outform der | sha256sum` shows the fingerprint. Only for `rediss://`.
     ///
     /// ```
     /// # fn main() -> Result<(), cached_core::Error> {
@@ -200,25 +215,31 @@ impl RedisTierBuilder {
         self
     }
 
-    /// Accepts any certificate of the server. **Anything between this process and Redis can then read and change all that is
-    /// cached, and learns the password.** A [pin](Self::certificate_pin) is as little work, and has none of that. A line on
-    /// stderr says so once in a process. Only for `rediss://`.
+    /// Accepts any certificate of the server.
+    ///
+    /// **Anything between this process and Redis can then read and change all that is cached, and learns the
+    /// password.** A [pin](Self::certificate_pin) is as little work, and has none of these risks. A line on
+    /// stderr warns once for each process. Only for `rediss://`.
     #[cfg(feature = "tls")]
     pub fn dangerous_accept_any_certificate(mut self) -> Self {
         self.given.certificates.is_unverified = true;
         self
     }
 
-    /// Where the login of this process comes from at each connection attempt, instead of the URL: for tokens that live for a
-    /// short time, and for passwords and client certificates that are rotated. See [`CredentialsProvider`] for an example.
+    /// Sets the provider of the login, which is asked at each connection attempt.
+    ///
+    /// It replaces the login of the URL. This is for short-lived tokens, and for passwords and client
+    /// certificates that are rotated. See [`CredentialsProvider`] for an example.
     pub fn credentials(mut self, provider: impl CredentialsProvider) -> Self {
         self.given.credentials = Some(Arc::new(provider));
         self
     }
 
-    /// Where the servers of a cluster are for this process, which may not be where they say: behind NAT, or port mappings of a
-    /// container. It is called with each host and port that a server announces, and says where that is; `None` is there.
-    /// Only for `redis-cluster://`, whose own addresses stay as they are.
+    /// Maps the addresses that the servers of a cluster announce.
+    ///
+    /// This process may have to reach them elsewhere: behind NAT, or port mappings of a container. The
+    /// function gets each host and port that a server announces, and returns the address to use; `None` keeps
+    /// the announced one. Only for `redis-cluster://`. The addresses in the URL are not mapped.
     ///
     /// ```
     /// # fn main() -> Result<(), cached_core::Error> {
@@ -236,16 +257,18 @@ impl RedisTierBuilder {
         self
     }
 
-    /// The user as which this process logs in at the sentinels, if it is not their default user. It needs a
-    /// [`sentinel_password`](Self::sentinel_password) as well.
+    /// Sets the user for the login at the sentinels, if it is not their default user.
+    ///
+    /// It needs a [`sentinel_password`](Self::sentinel_password) as well.
     #[cfg(feature = "sentinel")]
     pub fn sentinel_username(mut self, username: impl Into<String>) -> Self {
         self.given.sentinel_username = Some(username.into());
         self
     }
 
-    /// The password that the sentinels themselves ask for, if they do; that in the URL is for the primary. Only for
-    /// `redis-sentinel://`.
+    /// Sets the password that the sentinels themselves require.
+    ///
+    /// The password in the URL is for the primary. Only for `redis-sentinel://`.
     ///
     /// ```
     /// # fn main() -> Result<(), cached_core::Error> {
@@ -260,13 +283,16 @@ impl RedisTierBuilder {
         self
     }
 
-    /// Makes the tier. This does not connect and needs no runtime; the first operation starts the connection. (For
-    /// `rediss://` without a [`root_certificate`](Self::root_certificate), it reads those of the system.)
+    /// Builds the tier, without connecting.
+    ///
+    /// This needs no runtime; the first operation starts the connection. For `rediss://` without a
+    /// [`root_certificate`](Self::root_certificate), it reads those of the system.
     ///
     /// # Errors
-    /// [`Error::is_config`] when the URL is malformed or asks for something unknown or not compiled in, when a PEM cannot be
-    /// used, when a duration is zero, when nothing may be in flight, or when the shortest pause exceeds the longest. No error contains any part of the
-    /// URL or of a PEM.
+    /// [`Error::is_config`] if the URL is malformed or asks for something unknown or not compiled in, or if a
+    /// PEM cannot be used. Also if a duration or `max_in_flight` is zero, if the shortest pause exceeds the
+    /// longest, or if `cluster_address_map` is set without `redis-cluster://`. No error contains any part of
+    /// the URL or of a PEM.
     pub fn build(self) -> Result<RedisTier, Error> {
         let (target, query) = Endpoint::parse(&self.url, &self.given)?;
         let read_timeout = query.read_timeout.unwrap_or(self.operation_timeout);
@@ -312,7 +338,7 @@ impl RedisTierBuilder {
     }
 }
 
-/// Without the URL, which may hold a password, and without the other secrets.
+/// Omits the URL, which may hold a password, and the other secrets.
 impl fmt::Debug for RedisTierBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisTierBuilder")

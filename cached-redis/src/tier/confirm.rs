@@ -1,7 +1,16 @@
-//! Waiting until nobody serves what was changed.
+//! The barrier behind `confirmed()`: waits until no process serves entries from before a change.
 //!
-//! One task of a process asks for all that wait: those that begin before it changes the poke share the poke, and what the slowest
-//! member has handled answers all of them.
+//! 1. The calling process has evicted the entries that it changed.
+//! 2. The task raises the barrier number in each registry (`POKE`).
+//! 3. The push of the number wakes the heartbeat of each member. It reads the number, and registers it as
+//!    acknowledged once all earlier changes are handled (`tracking::acks`).
+//! 4. The task polls the least number that any member with the right to serve has acknowledged (`SLOWEST`).
+//!    The calls return when that reaches the number. A member that does not answer loses the right when its
+//!    registration expires.
+//!
+//! One task of a process serves all calls: those that begin before it raises the number share the number. If
+//! Redis loses the number, it is raised again. If Redis loses the registry, members may be missing from it,
+//! so the barrier waits until none of them may serve.
 
 use std::{
     pin::pin,
@@ -32,24 +41,24 @@ use crate::{
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
-/// The calls that wait in this process.
+/// Calls that wait in this process.
 #[derive(Debug, Default)]
 pub(crate) struct Confirms {
     queue: Mutex<Queue>,
-    /// A call came.
+    /// Notified when a call arrives.
     came: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// Those for whom nothing was asked yet.
+    /// Calls without a barrier so far.
     waiting: Vec<Waiting>,
-    /// When the task that asks has last shown that it goes on; `None` if there is none. One that is silent is on a runtime that
-    /// stands still.
+    /// Last sign of life of the task; `None` if there is no task. A silent task is on a runtime that stands
+    /// still.
     sign: Option<Instant>,
 }
 
-/// A task that was silent for so long does not go on: it waits for no longer than a pause, or the answer to a write.
+/// Silence after which the task counts as stopped. It never waits longer than a pause, or a reply to a write.
 const SILENT: Duration = Duration::from_secs(10);
 
 impl Queue {
@@ -61,9 +70,10 @@ impl Queue {
 type Waiting = oneshot::Sender<Result<(), TierError>>;
 
 impl RedisTier {
-    /// Asks every process that is registered whether it has handled all changes up to now, and waits until each has
-    /// said so or may not serve any more. This process has evicted what it changed before it asks. The connections
-    /// must last.
+    /// Waits until every registered process has handled all changes up to now, or may not serve any more.
+    ///
+    /// This process has evicted the entries that it changed before this call. Fails if a connection is
+    /// replaced meanwhile.
     pub(crate) async fn confirm_all(&self) -> Result<(), TierError> {
         if self.way.attached().is_none() {
             return Ok(());
@@ -80,7 +90,7 @@ impl RedisTier {
                 match timeout(SILENT, answer.as_mut()).await {
                     Ok(Ok(answer)) => return answer,
                     Err(_) if self.confirms.queue().is_served() => {}
-                    // It has ended with its runtime, or that stands still.
+                    // The task has ended with its runtime, or that runtime stands still.
                     Ok(Err(_)) | Err(_) => break,
                 }
             }
@@ -89,7 +99,7 @@ impl RedisTier {
 }
 
 impl Confirms {
-    /// Whether a task has to be begun.
+    /// Adds a call, and returns whether a task must be spawned for it.
     fn enqueue(&self, waiting: Waiting) -> bool {
         let mut queue = self.queue();
         queue.waiting.push(waiting);
@@ -109,42 +119,42 @@ impl Confirms {
     }
 }
 
-/// The task that asks.
+/// The task that raises barriers and polls the acknowledgements.
 struct Asker {
     way: Arc<Way>,
     confirms: Arc<Confirms>,
     is_over: bool,
 }
 
-/// The calls that wait for the same pokes.
+/// Calls that wait for the same barrier.
 struct Round {
     waiting: Vec<Waiting>,
-    /// Over which the pokes were changed.
+    /// Change feed of the connections over which the barrier was raised.
     line: Arc<ChangeFeed>,
-    /// Where some process has not said the number yet.
+    /// Registries in which some process has not acknowledged the number yet, with the number.
     open: Vec<(Post, u64)>,
 }
 
 impl Round {
     fn end(self, outcome: &Result<(), TierError>) {
         for waiting in self.waiting {
-            // A caller that went away has dropped its end.
+            // A caller that gave up has dropped its receiver.
             let _ = waiting.send(outcome.clone());
         }
     }
 
-    /// Forgets the callers that went away; whether any is left.
+    /// Removes the callers that gave up, and returns whether any is left.
     fn is_wanted(&mut self) -> bool {
         self.waiting.retain(|waiting| !waiting.is_closed());
         !self.waiting.is_empty()
     }
 }
 
-/// What a post says.
+/// State of a registry.
 struct Said {
-    /// No process can say a greater number.
+    /// Current barrier number. No process can acknowledge a greater one.
     poke: u64,
-    /// What the slowest process that may serve has handled.
+    /// Least number acknowledged by a process that may still serve.
     slowest: u64,
 }
 
@@ -167,7 +177,7 @@ impl Asker {
                 return;
             }
             if !rounds.is_empty() {
-                // No process has answered before that.
+                // No process can acknowledge sooner.
                 let _ = timeout(pause, self.confirms.came.notified()).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
                 rounds = self.look(rounds).await;
@@ -175,7 +185,7 @@ impl Asker {
         }
     }
 
-    /// Whether no call came meanwhile. One that comes later begins another task.
+    /// Returns whether no call came meanwhile, so that the task ends. A later call spawns another task.
     fn ends(&mut self) -> bool {
         let mut queue = self.confirms.queue();
         self.is_over = queue.waiting.is_empty();
@@ -185,7 +195,7 @@ impl Asker {
         self.is_over
     }
 
-    /// Changes the pokes for all of these.
+    /// Raises a barrier for all of these calls.
     async fn begin(&self, waiting: Vec<Waiting>) -> Option<Round> {
         let posts = match self.posts().await {
             Ok(posts) => posts,
@@ -207,7 +217,7 @@ impl Asker {
         Some(round)
     }
 
-    /// Where processes are registered. In a cluster that is one of the posts for each server, as a rule.
+    /// Returns the registries that processes are registered in, usually one for each server of a cluster.
     async fn posts(&self) -> Result<Vec<Post>, TierError> {
         let posts = self.way.posts();
         if posts.len() == 1 {
@@ -217,7 +227,7 @@ impl Asker {
         for post in &posts {
             batch.add(redis::cmd("EXISTS").arg(&post.members).clone());
         }
-        // One that should be there is asked for, whether it is there or not: then it was lost.
+        // A registry that must contain this process is included even if it does not exist: then it was lost.
         let is_own = |post: &Post| self.way.member_at(post.number).is_some();
         let read = |mut replies: Replies| {
             let all =
@@ -228,7 +238,7 @@ impl Asker {
         Ok(posts.into_iter().flatten().collect())
     }
 
-    /// Asks every process to say what it has handled; returns the numbers that they will say.
+    /// Raises the barrier number in each registry, and returns the new numbers.
     async fn poke(&self, posts: &[Post]) -> Result<(Vec<u64>, Arc<ChangeFeed>), TierError> {
         let keep = millis(self.reach().saturating_add(KEEP_MEMBERS));
         let mut batch = Batch::new();
@@ -239,7 +249,7 @@ impl Asker {
         self.way.understand(answers, |mut replies| posts.iter().map(|_| replies.next()).collect())
     }
 
-    /// Looks once for all rounds, and returns those that are not over.
+    /// Polls once for all rounds, and returns those that are not over.
     async fn look(&self, rounds: Vec<Round>) -> Vec<Round> {
         let mut posts: Vec<Post> = Vec::new();
         for (post, _) in rounds.iter().flat_map(|round| &round.open) {
@@ -271,7 +281,7 @@ impl Asker {
         left
     }
 
-    /// Takes out what every process has said.
+    /// Removes the registries in which every process has acknowledged the number.
     async fn settle(
         &self,
         open: &mut Vec<(Post, u64)>,
@@ -282,7 +292,7 @@ impl Asker {
             let place = posts.iter().position(|asked| asked.number == post.number);
             let Some(said) = place.and_then(|place| said.get(place)) else { continue };
             if said.poke < *poke {
-                // It was lost with all that Redis had, so a process that has not read it yet never will.
+                // The number was lost with all data of Redis, so a process that has not read it never will.
                 let (again, _) = self.poke(slice::from_ref(post)).await?;
                 *poke = again.first().copied().unwrap_or(*poke);
             } else if said.slowest >= *poke {
@@ -298,7 +308,7 @@ impl Asker {
         let mut batch = Batch::new();
         for post in posts {
             batch.add(number_at(&post.poke));
-            // If it is not there, the register was lost, and its next heartbeat says since when.
+            // If this member is missing, the registry was lost. Its next heartbeat records since when.
             let expected = self.way.member_at(post.number).unwrap_or_default();
             let own = self.way.own_begin();
             batch.add_script(&SLOWEST, &post.members, (own, expected, reach));
@@ -322,7 +332,7 @@ impl Asker {
     }
 }
 
-/// A call that waits for a task that ended asks again.
+/// Drops the waiting calls of a task that ended early, so that each of them starts over.
 impl Drop for Asker {
     fn drop(&mut self) {
         if !self.is_over {

@@ -1,4 +1,4 @@
-//! How the tier is at this moment.
+//! State and health of the tier.
 
 use crate::{
     availability::{
@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl RedisTier {
-    /// What is known of Redis now. This asks no server.
+    /// Returns the facts known about Redis now, without asking a server.
     ///
     /// ```
     /// # fn main() -> Result<(), cached_core::Error> {
@@ -23,12 +23,12 @@ impl RedisTier {
         self.way.health()
     }
 
-    /// How it stands with Redis now. This asks no server.
+    /// Returns the state of the tier now, without asking a server.
     pub fn state(&self) -> RedisState {
         self.way.state()
     }
 
-    /// Follows the state.
+    /// Returns a watch that follows the state.
     ///
     /// ```
     /// use cached_redis::{RedisState, RedisTier};

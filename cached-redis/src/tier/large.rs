@@ -1,12 +1,18 @@
-//! Large values, which have a connection of their own: nothing small waits behind them.
+//! Lookups and fills of large values, which have a connection of their own: nothing small waits behind them.
 //!
-//! That connection only carries bytes. What is promised of a value stands on the other one, as for a small value:
+//! That connection only carries bytes and is not tracked. All guarantees come from the main connection, as
+//! for a small value:
 //!
-//! * **To read** one, the main connection asks for its trailer, and is told from then on when the key changes; at the same time
-//!   the other one asks for all of it. The stamp in the trailer names a fill. If both have the same, the bytes are those that
-//!   were there when the trailer was read, whichever was first.
-//! * **To store** one, it is brought to a key of its own. Then a script on the main connection compares the lease, and renames
-//!   that key.
+//! * **Lookup.** The main connection reads the trailer, and changes of the key are pushed from then on. At
+//!   the same time the other one reads the whole string. The revision in the trailer names a fill. If both
+//!   have the same revision, the bytes are those that were there when the trailer was read, in whichever
+//!   order the two reads ran.
+//! * **Fill.** The value is staged under a key of its own. Then a script on the main connection compares the
+//!   lease, and renames that key.
+//!
+//! If two attempts find the same difference between the two connections, these lead to different servers.
+//! Then the connection for large values is replaced. A value that does not arrive in time counts as
+//! unreadable, so the caller loads it.
 
 use std::{
     future::{Future, poll_fn},
@@ -34,24 +40,25 @@ use crate::{
     tracking::attachment::Attached,
 };
 
-/// The size of a large value of which nothing else is known.
+/// Size of a large value about which nothing else is known.
 pub(crate) const UNKNOWN: usize = usize::MAX;
 
-/// How long a value stays apart that no script has stored, at least; and how many budgets.
+/// Minimum lifetime of a staged value that no script has stored. It is at least `BUDGETS_APART` write
+/// budgets, too.
 const APART: Duration = Duration::from_secs(10);
 const BUDGETS_APART: u32 = 4;
 
-/// No string in Redis is longer.
+/// Maximum length of a string in Redis, in bytes.
 const LONGEST: usize = 512 << 20;
 
-/// What the main connection has to say of a large value.
+/// Facts about a large value that were read over the main connection.
 struct Head {
-    /// What `PTTL` has answered before the rest.
+    /// Reply to `PTTL`, which precedes the other commands.
     left: i64,
     length: usize,
     tail: Vec<u8>,
     clock: Option<u64>,
-    /// When it was said.
+    /// Time of the replies.
     at: Instant,
 }
 
@@ -61,23 +68,23 @@ impl Head {
         Ok(Self { left, length, tail: replies.next()?, clock: replies.clock(), at: Instant::now() })
     }
 
-    /// What the clock of the server shows now at most.
+    /// Returns the upper limit of the server's clock at present.
     fn now(&self) -> Option<u64> {
         Some(self.clock?.saturating_add(self.passed()))
     }
 
-    /// What `PTTL` would answer by now.
+    /// Returns the reply that `PTTL` would give at present.
     fn left(&self) -> i64 {
         let passed = i64::try_from(self.passed()).unwrap_or(i64::MAX);
         if self.left > 0 { (self.left - passed).max(1) } else { self.left }
     }
 
-    /// How many milliseconds have passed since then.
+    /// Returns the milliseconds since the replies.
     fn passed(&self) -> u64 {
         u64::try_from(self.at.elapsed().as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
     }
 
-    /// The record, if it can be told without the value: there is none, or it is not one of this cache.
+    /// Returns the record if it does not require the value: there is none, or it is not one of this cache.
     fn alone(&self, longest: usize) -> Option<Record> {
         if self.tail.is_empty() {
             return Some(Record::Absent);
@@ -85,20 +92,21 @@ impl Head {
         if Trailer::of(&self.tail).is_none() || self.length > longest {
             return Some(self.unread());
         }
-        // The trailer is all.
+        // The string consists of the trailer alone.
         if self.length == self.tail.len() { self.with(self.tail.clone()) } else { None }
     }
 
-    /// There is a value that this process cannot read: a load may take its place.
+    /// Returns the record of a value that this process cannot read, so that a load may replace it.
     fn unread(&self) -> Record {
         let stamp = Trailer::of(&self.tail).map_or(0, |trailer| trailer.stamp);
         Record::Value(Stored { bytes: Vec::new(), remaining: record::remaining(self.left()), stamp })
     }
 
-    /// The record in these bytes, if they are what was under the key when this was read.
+    /// Returns the record in `bytes`, if they are the string that this head describes.
     fn with(&self, bytes: Vec<u8>) -> Option<Record> {
         let (here, there) = (Trailer::of(&self.tail)?, Trailer::of(&bytes)?);
-        // The lease over a value may have been renewed.
+        // The lease over a value may have been renewed, so the revisions decide. Without one, the trailers
+        // must be equal.
         let is_same = here.stamp == there.stamp && (here.stamp != 0 || bytes.ends_with(&self.tail));
         if !is_same {
             return None;
@@ -107,7 +115,7 @@ impl Head {
     }
 }
 
-/// What the two connections had under a key, where they had not the same.
+/// Revisions that the two connections had under a key, where they differ.
 #[derive(PartialEq, Eq)]
 struct Different {
     place: usize,
@@ -122,7 +130,7 @@ impl Different {
     }
 }
 
-/// Something that is waited for beside something else.
+/// A future that is polled while another one is awaited.
 struct Beside<F: Future> {
     future: Option<Pin<Box<F>>>,
     ended: Option<F::Output>,
@@ -133,7 +141,7 @@ impl<F: Future> Beside<F> {
         Self { future: future.map(Box::pin), ended: None }
     }
 
-    /// Waits for the other one, and goes on with this one meanwhile.
+    /// Waits for `other`, and polls this future meanwhile.
     async fn during<T>(&mut self, other: impl Future<Output = T>) -> T {
         let mut other = pin!(other);
         poll_fn(|cx| {
@@ -157,22 +165,23 @@ impl<F: Future> Beside<F> {
     }
 }
 
-/// A large value that was brought to a place of its own.
+/// A large value that was staged under a key of its own.
 pub(crate) struct Apart {
     pub(crate) place: String,
-    /// With room for a trailer.
+    /// Length in bytes, with room for a trailer.
     pub(crate) length: usize,
 }
 
 impl RedisTier {
-    /// The longest string that this cache stores.
+    /// Returns the maximum length of a string that this cache stores.
     fn longest(&self) -> usize {
         let most = self.way.attached().map_or(LONGEST, Attached::max_bytes);
         most.saturating_add(TRAILER).min(LONGEST)
     }
 
-    /// What is under each key, where some of the values are expected to be large. A value that cannot be had in time is one that
-    /// this process cannot read.
+    /// Looks up keys where some values are expected to be large.
+    ///
+    /// A value that does not arrive in time counts as one that this process cannot read.
     pub(crate) async fn look_at_large(
         &self,
         asks: &[Lookup<'_>],
@@ -185,14 +194,16 @@ impl RedisTier {
         let (seen, again) = self.try_large(asks, tags, patience).await?;
         for different in again {
             if differing.contains(&different) {
-                // It has not changed meanwhile: the two connections lead to different servers.
+                // Neither has changed meanwhile, so the two connections lead to different servers.
                 self.way.renew_large(asks[different.place].key);
             }
         }
         Ok(seen)
     }
 
-    /// The same; and where the two connections had different values, which the value may have been changed between.
+    /// Attempts the lookup once, and also returns the keys where the two connections had different values.
+    ///
+    /// Such a value may have changed between the two reads.
     async fn try_large(
         &self,
         asks: &[Lookup<'_>],
@@ -201,9 +212,9 @@ impl RedisTier {
     ) -> Result<(Found, Vec<Different>), TierError> {
         let longest = self.longest();
         let large: Vec<_> = (0..asks.len()).filter(|&place| asks[place].is_large()).collect();
-        // Of a size that is not known, the main connection says it first.
+        // If a size is unknown, the main connection must return it first.
         let is_known = large.iter().all(|&place| asks[place].size != UNKNOWN);
-        // What is much longer than expected is not read before its length is known.
+        // A value much longer than expected is not read before its length is known.
         let expected = |place: usize| asks[place].size.saturating_mul(2).max(LONGEST_SMALL).min(longest);
         let parts = || large.iter().map(|&place| (place, expected(place))).collect();
         let mut early = Beside::new(is_known.then(|| self.bodies(asks, parts(), patience)));
@@ -218,12 +229,12 @@ impl RedisTier {
         }
         let mut differing = Vec::new();
         if !matches!(early.ended, Some(Ok(_))) && patience.allows_more() {
-            // It need not wait behind what is large, nor for a connection that does not bring it.
+            // A small value need not wait behind large ones, nor for a connection that does not deliver it.
             let (small, rest): (Vec<_>, _) =
                 wanted.into_iter().partition(|(_, head)| head.length <= LONGEST_SMALL);
             wanted = rest;
             let places: Vec<_> = small.iter().map(|(place, _)| *place).collect();
-            // Without an answer, they are among those that could not be had in time.
+            // Without a reply, the values count as not arrived in time.
             let found = early.during(self.small(asks, &places, patience)).await.ok();
             let mut found = found.into_iter().flatten();
             for (place, head) in small {
@@ -233,7 +244,7 @@ impl RedisTier {
             }
         }
         let early = if wanted.is_empty() { None } else { early.end().await };
-        // Over a connection on which others have not come in time, no more is asked for.
+        // If other values did not arrive in time over a connection, nothing more is requested over it.
         let is_in_time = early.as_ref().is_none_or(Result::is_ok);
         let mut bodies = early.and_then(Result::ok).unwrap_or_default();
         if is_in_time {
@@ -259,7 +270,7 @@ impl RedisTier {
         Ok((Found { records, generations, line }, differing))
     }
 
-    /// What the main connection has: small values, the heads of large ones with their places, and the generations of tags.
+    /// Reads over the main connection: small values, heads of large ones with their places, and generations.
     #[allow(clippy::type_complexity, reason = "it is taken apart at once")]
     async fn heads(
         &self,
@@ -274,7 +285,7 @@ impl RedisTier {
         }
         for ask in asks {
             if ask.known.is_none() {
-                // The other order would give a value the life of its successor.
+                // In the other order, a value could get the lifetime of its successor.
                 batch.add(command("PTTL", ask.key));
             }
             if ask.is_large() {
@@ -305,7 +316,9 @@ impl RedisTier {
         self.read(batch, Budget::Exactly(patience.left()), read).await
     }
 
-    /// What is under the keys at these places, which is small although others of the function are large. `None` if it is large by now.
+    /// Reads the values at these places, which are small although others of the function are large.
+    ///
+    /// A record is `None` if its value has become large.
     async fn small(
         &self,
         asks: &[Lookup<'_>],
@@ -332,7 +345,7 @@ impl RedisTier {
         Ok(self.read(batch, Budget::Exactly(patience.left()), read).await?.0)
     }
 
-    /// The strings under the keys at these places, over the connection for large values, of each no more than so many bytes.
+    /// Reads the strings at these places over the connection for large values, each up to a number of bytes.
     async fn bodies(
         &self,
         asks: &[Lookup<'_>],
@@ -352,24 +365,26 @@ impl RedisTier {
         Ok(self.way.understand(answers, read)?.0)
     }
 
-    /// Where a large value of this load is kept until it is stored: in the slot of its key. `None` if there is no such name, or no
-    /// namespace to put it in.
+    /// Returns the key for staging a large value of this load, in the slot of the value's key.
+    ///
+    /// Returns `None` if there is no such key, or no namespace to put it in.
     fn place_apart(&self, key: &str, token: LeaseToken) -> Option<String> {
         let reserved = &self.way.attached()?.reserved;
         let number = u128::from_be_bytes(token.0);
-        // What stands in the first braces decides on the slot. See "Redis cluster specification".
+        // The first braces of a key determine its slot. See "Redis cluster specification".
         let has_tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
         let tag = match has_tag {
             Some((tag, _)) if !tag.is_empty() => tag,
             None if !key.contains(['{', '}']) => key,
             _ => return None,
         };
-        // Should the namespace have braces, those of the key are the same.
+        // If the namespace has braces, they are also the first ones of the value's key.
         Some(format!("{reserved}large:{{{tag}}}:{number:032x}"))
     }
 
-    /// Brings the values of these fills that are large to places of their own. Returns those, and how long it took. The scripts that
-    /// store the values come after that.
+    /// Stages the large values of these fills. Returns the staged values, and how long it took.
+    ///
+    /// The caller runs the scripts that store the values after this.
     pub(crate) async fn bring_large(
         &self,
         fills: &mut [TierFill],

@@ -1,4 +1,15 @@
-//! The operations.
+//! The Redis tier: [`RedisTier`] and its implementation of the [`Tier`] contract.
+//!
+//! `builder` has the settings, `large` the lookups and fills of large values, `sweep` the removal by pattern,
+//! `confirm` the barrier, and `health` the status.
+//!
+//! The order of commands carries the guarantees:
+//!
+//! * Generations are read before values. If a tag changes in between, it is tracked already, and a push
+//!   reports it.
+//! * `PTTL` is read before a value. In the other order, a value could get the lifetime of its successor.
+//! * An invalidated tag enters the journal before its generation is removed.
+//! * A fill is a script that compares the token of the lease (the fence).
 
 pub(crate) mod builder;
 pub(crate) mod confirm;
@@ -34,39 +45,46 @@ use crate::{
     tracking::attachment::Attached,
 };
 
-/// A tag's generation is kept once more for the time that is asked for, but not for less or more than this, so that it need
-/// not be prolonged often, and does not outlive its values for long.
+/// Limits of the extra lifetime of a tag's generation, which otherwise equals the requested lifetime.
+///
+/// So a generation rarely needs to be prolonged, and does not outlive its values for long.
 const SPARE: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(60 * 60);
 
-/// A journal of tags that nobody asked for in so long is forgotten. Loads are shorter.
+/// Lifetime of a journal that no load has asked for. Loads are shorter.
 const KEEP_JOURNAL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long the note of a failed load stays: longer than a waiting process takes to ask, however busy it is.
+/// Lifetime of the note of a failed load: longer than a waiting process takes to ask, however busy it is.
 const NOTE_LIFE: Duration = Duration::from_secs(5);
 
 /// A shared tier in Redis.
 ///
-/// It holds one connection, made in the background from the first operation on and replaced when it breaks; and another one for
-/// [large](LARGE_VALUE) values, from the first of them on, so that nothing small waits behind one.
-/// While there is none, every operation fails at once with [`TierError::Unavailable`]; only operations that
-/// come during the very first attempt wait for it, so that the first call of a program can already hit: for at most
-/// [`connect_timeout`](crate::RedisTierBuilder::connect_timeout), and a server that refuses does not have them wait. No operation
-/// takes longer than its budget otherwise ([`operation_timeout`](crate::RedisTierBuilder::operation_timeout),
-/// [`write_timeout`](crate::RedisTierBuilder::write_timeout)), which the cache [stretches](Budget) where a load costs more; by half as long
-/// again if this process itself comes late to look at the answer.
+/// The tier holds one connection. It is made in the background from the first operation on, and replaced when
+/// it breaks. A second one carries [large](LARGE_VALUE) values, from the first of them on, so that nothing
+/// small waits behind one. While there is no connection, every operation fails at once with
+/// [`TierError::Unavailable`]. Only operations during the very first attempt wait for it, so that the first
+/// call of a program can already hit. They wait for at most
+/// [`connect_timeout`](crate::RedisTierBuilder::connect_timeout), and a server that refuses does not make
+/// them wait.
 ///
-/// While Redis hangs or is slow, `look`, `lease` and `exists` fail at once as well, so that nobody pays for it before he loads:
-/// a breaker opens when four of the last eight took more than four fifths of their budget. One heartbeat at a time
-/// finds out when it closes, within [`retry`](crate::RedisTierBuilder::retry)'s longest pause after Redis is as fast as before.
-/// Writes go on trying. [`state`](Self::state), [`watch_state`](Self::watch_state) and [`health`](Self::health) say
-/// how it stands, and [`RedisHealth::cause`](crate::RedisHealth) why.
+/// Otherwise no operation takes longer than its budget
+/// ([`operation_timeout`](crate::RedisTierBuilder::operation_timeout),
+/// [`write_timeout`](crate::RedisTierBuilder::write_timeout)), which the cache [extends](Budget) where a load
+/// costs more. It may take half as long again if this process itself is late to read the reply.
 ///
-/// Operations need a tokio runtime with time and I/O enabled; outside of any runtime they are
-/// [`TierError::Unavailable`]. The background task lives on the runtime of the operation that started it; when
-/// that runtime has ended, the next operation starts it on its own. Dropping the tier ends the task.
+/// While Redis hangs or is slow, `look`, `lease` and `exists` fail at once as well, so that no caller pays
+/// for it before it loads. A breaker opens when four of the last eight took more than four fifths of their
+/// budget. One heartbeat at a time probes whether it may close. It closes within the longest pause of
+/// [`retry`](crate::RedisTierBuilder::retry) after Redis is as fast as before. Writes are still attempted.
+/// [`state`](Self::state), [`watch_state`](Self::watch_state) and [`health`](Self::health) return the status,
+/// and [`RedisHealth::cause`](crate::RedisHealth) the reason.
 ///
-/// It tells its cache of changes if the server speaks RESP3 and allows `CLIENT TRACKING`; otherwise what was read
-/// holds for the [bound](Attachment::bound). A tier belongs to one cache: [`attach`](Tier::attach) counts once.
+/// Operations need a tokio runtime with time and I/O enabled; outside of any runtime they return
+/// [`TierError::Unavailable`]. The background task runs on the runtime of the operation that started it. When
+/// that runtime has ended, the next operation starts the task on its own. Dropping the tier ends the task.
+///
+/// The tier notifies its cache of changes if the server supports RESP3 and allows `CLIENT TRACKING`.
+/// Otherwise an entry is valid for the [bound](Attachment::bound) after it was read. A tier belongs to one
+/// cache: only the first [`attach`](Tier::attach) counts.
 ///
 /// `Debug` shows the server's address and the state of the connection, and never a user or a password.
 pub struct RedisTier {
@@ -75,12 +93,13 @@ pub struct RedisTier {
 }
 
 impl RedisTier {
-    /// The key of the journal of tags.
+    /// Returns the key of the journal of tags.
     fn journal(&self) -> Option<&str> {
         self.way.attached().map(Attached::journal)
     }
 
-    /// Runs what somebody waits for before he has a value, and says over which line.
+    /// Runs a batch that a caller waits for before it has a value. Also returns the change feed that was
+    /// used.
     pub(crate) async fn read<T>(
         &self,
         batch: Batch,
@@ -91,7 +110,7 @@ impl RedisTier {
         self.way.understand(answers, read)
     }
 
-    /// Runs what writes.
+    /// Runs a batch that writes.
     pub(crate) async fn change<T>(
         &self,
         batch: Batch,
@@ -100,7 +119,7 @@ impl RedisTier {
         self.change_within(batch, Budget::Own, read).await
     }
 
-    /// The same for a caller that can wait for so long.
+    /// Runs a batch that writes, for a caller that can wait for `budget`.
     async fn change_within<T>(
         &self,
         batch: Batch,
@@ -111,13 +130,13 @@ impl RedisTier {
         self.way.understand(answers, read)
     }
 
-    /// Runs one that writes, and has one answer.
+    /// Runs a batch that writes and has one reply.
     async fn write<T: redis::FromRedisValue>(&self, batch: Batch) -> Result<T, TierError> {
         let outcome = self.change(batch, |mut replies| replies.next()).await?;
         Ok(outcome.0)
     }
 
-    /// Asks each server for what it holds. If one does not answer, nothing is found there.
+    /// Queries each server for its keys. If a server does not answer, its keys count as absent.
     async fn look_apart(
         &self,
         asks: &[Lookup<'_>],
@@ -188,15 +207,17 @@ impl RedisTier {
         }
     }
 
-    /// The same where a value does not say when it ends, as one that another program wrote, or where the server does not say what
-    /// time it is.
+    /// Looks up values together with their remaining lifetimes.
+    ///
+    /// This is needed where a value does not contain its end, such as one that another program wrote, or
+    /// where the server's time is unknown.
     async fn look_at_lives(
         &self,
         asks: &[Lookup<'_>],
         tags: &[String],
         budget: Budget,
     ) -> Result<Found, TierError> {
-        // The other order would give a value the life of its successor.
+        // In the other order, a value could get the lifetime of its successor.
         let batch = questions(asks, tags, |ask| [command("PTTL", ask.key), question(ask)]);
         let read = |mut replies: Replies| {
             let generations = generations(&mut replies, tags)?;
@@ -214,7 +235,9 @@ impl RedisTier {
     }
 }
 
-/// Of a tag that changes before the values are read it is told as of a change: it is watched by then.
+/// Builds the batch of a lookup: generations of tags first, then values.
+///
+/// If a tag changes before the values are read, a push reports it, since the tag is tracked by then.
 fn questions<const N: usize>(
     asks: &[Lookup<'_>],
     tags: &[String],
@@ -226,7 +249,7 @@ fn questions<const N: usize>(
     batch
 }
 
-/// Of one key.
+/// Returns the record of the only key.
 fn only(mut seen: Found) -> Result<(Record, Arc<ChangeFeed>), TierError> {
     Ok((seen.records.pop().ok_or(TierError::Unavailable)?, seen.line))
 }
@@ -239,12 +262,12 @@ pub(crate) fn generations(replies: &mut Replies, tags: &[String]) -> RedisResult
     tags.iter().map(|_| replies.next().map(generation)).collect()
 }
 
-/// The answer to a question about one key.
+/// Reply to the lookup of one key.
 enum Answer {
     Record(Record),
-    /// It does not say how long it holds.
+    /// A value that does not contain its end.
     Undated,
-    /// It is not all of it.
+    /// A part of a large value.
     Large,
 }
 
@@ -269,7 +292,8 @@ impl Tier for RedisTier {
         self.way.attach(attachment);
     }
 
-    /// `false` while there is no connection, or Redis is too slow to be asked, and the background task is at work on it.
+    /// Returns `false` while the background task works on a missing connection, or on a Redis that is too
+    /// slow.
     fn ready(&self) -> bool {
         self.way.ready()
     }
@@ -294,7 +318,9 @@ impl Tier for RedisTier {
         self.look_within(asks, tags, Budget::Own).await
     }
 
-    /// A value says itself when it ends, by the server's clock. One key of another type makes the whole call fail.
+    /// Looks up values, which contain their end by the server's clock.
+    ///
+    /// One key of another type makes the whole call fail.
     async fn look_within(
         &self,
         asks: &[Lookup<'_>],
@@ -316,7 +342,7 @@ impl Tier for RedisTier {
         self.look_at_within(key, Budget::Own).await
     }
 
-    /// Of those that many callers ask for at the same time, several go in one round trip.
+    /// Looks up one key. Concurrent lookups of many callers share round trips.
     async fn look_at_within(
         &self,
         key: &str,
@@ -388,7 +414,8 @@ impl Tier for RedisTier {
             return Ok(TagsClaimed { generations: None, line: ChangeFeed::silent() });
         };
         let mut batch = Batch::ordered();
-        // A tag that is invalidated between the two is noted before its generation is removed.
+        // An invalidation writes the journal before it removes the generation. So if `SINCE` is too early to
+        // find it, the removal comes later still, and is pushed, since the generation is tracked by then.
         seed(&mut batch, tags, keep);
         batch.then();
         batch.add_script(&SINCE, journal, journal::since(since.count, since.number, tags));
@@ -401,7 +428,7 @@ impl Tier for RedisTier {
         self.fill_within(fills, Budget::Own).await
     }
 
-    /// When one fill is refused, others may have been stored.
+    /// Stores values. If one fill is refused, others may have been stored.
     async fn fill_within(&self, mut fills: Vec<TierFill>, budget: Budget) -> Result<Filled, TierError> {
         if fills.is_empty() {
             return Ok(Filled { stored: Vec::new(), line: ChangeFeed::silent() });
@@ -416,7 +443,7 @@ impl Tier for RedisTier {
         let places = places.into_iter().chain(iter::repeat_with(|| None));
         let mut batch = Batch::new();
         for (TierFill { key, token, mut bytes, ttl, tags }, place) in fills.into_iter().zip(places) {
-            // Waiting does not make a value live longer.
+            // The time spent on the transfer does not extend the lifetime of a value.
             let ttl = ttl.saturating_sub(waited);
             for tag in &tags {
                 batch.add_script(&KEEP, tag, (millis(ttl), millis(longer(ttl))));
@@ -448,7 +475,8 @@ impl Tier for RedisTier {
         };
         let (stored, line) = self.change_within(batch, budget, read).await?;
         if let Some(lost) = stored.iter().position(|stored| *stored == -1) {
-            // On its way, as when all keys were removed; or the two connections lead to different servers.
+            // Either it was lost on its way, as when all keys were removed, or the two connections lead to
+            // different servers.
             if let Some(key) = keys.get(lost) {
                 self.way.renew_large(key);
             }
@@ -480,7 +508,7 @@ impl Tier for RedisTier {
             batch.add_script(&NOTE, journal, journal::note(tags));
             batch.then();
         }
-        // One by one, as each may be another server's.
+        // One command for each key, since each may be on another server.
         for key in tags.iter().chain(keys) {
             batch.add(command("DEL", key));
         }
@@ -521,7 +549,7 @@ impl Tier for RedisTier {
     }
 }
 
-/// The address and the state, and nothing of the credentials.
+/// Shows the address and the state, and no credentials.
 impl fmt::Debug for RedisTier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisTier")
@@ -531,7 +559,7 @@ impl fmt::Debug for RedisTier {
     }
 }
 
-/// Asks for the generations of tags, and makes those that there are not.
+/// Adds commands that return the generations of tags, and create missing ones.
 fn seed(batch: &mut Batch, tags: &[String], keep: Duration) {
     for tag in tags {
         let fresh = if planted!("tag-seeded-constant") { 7 } else { random::number() };
@@ -539,7 +567,7 @@ fn seed(batch: &mut Batch, tags: &[String], keep: Duration) {
     }
 }
 
-/// How long a generation is kept that is made, or would not last for as long as is asked for.
+/// Returns the lifetime of a generation that is created, or that would end before `keep`.
 fn longer(keep: Duration) -> Duration {
     if planted!("tag-kept-for-load") {
         return keep;
@@ -547,17 +575,17 @@ fn longer(keep: Duration) -> Duration {
     keep.saturating_add(keep.clamp(*SPARE.start(), *SPARE.end()))
 }
 
-/// The answers.
+/// Reads the generations that `seed` has asked for.
 fn seeded(replies: &mut Replies, tags: &[String]) -> RedisResult<Vec<u64>> {
     let generation = |_| {
         let bytes = replies.next()?;
-        // The script answers with nothing else.
+        // The script returns nothing but generations.
         Ok(generation(Some(bytes)).unwrap_or_default())
     };
     tags.iter().map(generation).collect()
 }
 
-/// How far the journal is. One that another program wrote is none.
+/// Reads the position of the journal. A journal that another program wrote has none.
 fn moment((name, number): (Vec<u8>, u64)) -> Option<JournalPosition> {
     Some(JournalPosition { count: generation(Some(name))?, number })
 }

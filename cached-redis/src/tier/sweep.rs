@@ -1,4 +1,4 @@
-//! Removing everything that matches a pattern.
+//! Removal of all keys that match a pattern.
 
 use cached_core::{TierError, planted};
 use redis::RedisResult;
@@ -9,12 +9,13 @@ use crate::{
     tier::RedisTier,
 };
 
-/// About how many keys the server goes through in one step.
+/// Approximate number of keys that the server visits in one step.
 const STEP: usize = 1000;
 
 impl RedisTier {
-    /// Goes through all keys. Each step has the budget of a write. Tags and what belongs to the tier itself are spared. How
-    /// many keys were removed.
+    /// Visits all keys, removes those that match, and returns their number.
+    ///
+    /// Each step has the budget of a write. Tags and the keys of the tier itself are kept.
     pub(crate) async fn sweep(&self, pattern: &str) -> Result<u64, TierError> {
         if planted!("pattern-not-swept") {
             return Ok(0);
@@ -29,8 +30,8 @@ impl RedisTier {
             if is_again {
                 break;
             }
-            // A key that moved from server to server may have been ahead of the sweep. Then it is with its new one, and is
-            // found the second time, as long as its slot does not move twice within that.
+            // A key that moved to a server that was already swept was missed. The second pass finds it there,
+            // as long as its slot does not move twice within that time.
             let (later, after) = self.way.survey().await?;
             if before.is_calm_until(&after) {
                 break;
@@ -48,7 +49,7 @@ impl RedisTier {
             let mut scan = redis::cmd("SCAN");
             scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(STEP);
             let answers = node.change(&Batch::of(scan), budget).await?;
-            // A cursor means nothing to another server.
+            // A cursor is meaningless to another server.
             let line = line.get_or_insert_with(|| answers.line.clone());
             if !line.is_same(&answers.line) {
                 return Err(TierError::Unavailable);
@@ -77,7 +78,7 @@ impl RedisTier {
     }
 }
 
-/// Redis' own patterns know more than `*`.
+/// Escapes the characters other than `*` that are special in patterns of Redis.
 fn escape(pattern: &str) -> String {
     let mut escaped = String::with_capacity(pattern.len());
     for character in pattern.chars() {

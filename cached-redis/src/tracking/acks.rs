@@ -1,48 +1,54 @@
-//! Which pokes this process has handled.
+//! Acknowledgements of barriers: the barrier number up to which this process has handled all changes.
+//!
+//! A barrier (`tier::confirm`) raises the number under the barrier key (`poke`) and waits until every member
+//! has acknowledged it. The heartbeat reads the key, feeds the number to [`Readings`], and registers the
+//! acknowledged number with `BEAT`.
 
 use std::time::{Duration, Instant};
 
-/// What was read from the poke key over one connection.
+/// Barrier numbers that were read over one connection, and the one that may be acknowledged.
 ///
-/// A number that was read has been handled: what changed before came as a push before the answer. But two things
-/// delay when that may be said: over a connection that tells nothing, what was read before holds for the bound; and
-/// so does what was read over the connection before this one, whose pushes nobody hears any more.
+/// A number that was read is handled at once on a tracked connection: the pushes of all earlier changes
+/// arrived before the reply. Two things delay its acknowledgement. Over an untracked connection, entries read
+/// earlier remain servable for the staleness bound. Entries read over the previous connection do as well,
+/// since their pushes no longer arrive.
 #[derive(Debug, Default)]
 pub(crate) struct Readings {
     handled: u64,
-    /// A later number, and when it was read.
+    /// Next number to acknowledge, and when it was read.
     pending: Option<(u64, Instant)>,
-    /// The latest one that was read while that one waits. A connection that tells is not asked for it again.
+    /// Latest number read while `pending` waits. It is kept because a tracked connection does not read it
+    /// again.
     next: Option<(u64, Instant)>,
 }
 
-/// What delays a reading.
+/// Conditions that delay an acknowledgement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Delay {
     pub(crate) bound: Duration,
     pub(crate) is_tracking: bool,
-    /// When the connection before was given up.
+    /// Time at which the previous connection was given up.
     pub(crate) last_end: Option<Instant>,
 }
 
 impl Readings {
-    /// The poke was read at `now`, and was `number`.
+    /// Records that the barrier key held `number` at `now`.
     pub(crate) fn read(&mut self, number: u64, now: Instant) {
         if number <= self.handled {
-            // It starts again below only when the server's clock was set back: then the old one says nothing.
+            // It decreases only if the server's clock was set back, which makes the old number meaningless.
             self.handled = number;
             (self.pending, self.next) = (None, None);
             return;
         }
         match self.pending {
-            // One that waits is not replaced by a later one, or it would never be said.
+            // A pending number is not replaced by a later one, or it might never be acknowledged.
             Some((pending, _)) if number != pending => self.next = Some((number, now)),
             Some(_) => {}
             None => self.pending = Some((number, now)),
         }
     }
 
-    /// The number that may be said at `now`.
+    /// Returns the number that may be acknowledged at `now`.
     pub(crate) fn handled(&mut self, delay: Delay, now: Instant) -> u64 {
         if self.due(delay).is_some_and(|due| due <= now)
             && let Some((number, _)) = self.pending.take()
@@ -53,7 +59,7 @@ impl Readings {
         self.handled
     }
 
-    /// When there will be another number to say.
+    /// Returns the time at which the next number may be acknowledged, if one is pending.
     pub(crate) fn due(&self, delay: Delay) -> Option<Instant> {
         let (_, read) = self.pending?;
         let due = if delay.is_tracking { read } else { read + delay.bound };

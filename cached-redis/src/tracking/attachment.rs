@@ -1,4 +1,4 @@
-//! The cache of a tier, and the keys by which its processes know of each other.
+//! The cache that a tier is attached to, and the keys through which its processes coordinate.
 
 use std::time::Duration;
 
@@ -9,33 +9,34 @@ use crate::{
     protocol::random,
 };
 
-/// How long a registration stands before it is renewed, where the bound is a second.
+/// Longest interval between two registrations. It applies from a staleness bound of 1 s on.
 const LONGEST_TERM: Duration = Duration::from_secs(5);
 
-/// The cache that the tier is a part of.
+/// The cache that the tier belongs to.
 #[derive(Debug)]
 pub(crate) struct Attached {
     pub(super) attachment: Attachment,
-    /// What begins so is no value: it is a tag, or a post.
+    /// Prefix of all keys that hold no value, such as tags, the journal and the registries.
     pub(crate) reserved: String,
-    /// What the posts' keys begin with.
+    /// Prefix of the member keys of all registries. `poke` and `echo` prefix their other keys.
     pub(super) members: String,
     pub(super) poke: String,
     pub(super) echo: String,
-    /// The only one, where the server is alone.
+    /// Registry of a standalone server. A cluster has several, see [`post_at`](Self::post_at).
     pub(crate) post: Post,
 }
 
-/// Where processes tell each other what they have handled.
+/// A registry: the keys through which processes register and acknowledge barriers.
 #[derive(Clone, Debug)]
 pub(crate) struct Post {
-    /// Which one.
+    /// Number of this registry.
     pub(crate) number: usize,
-    /// A hash of all processes that share the namespace: until when each may serve, and what it has handled.
+    /// Hash of all processes of the namespace: until when each may serve, and the barrier that it
+    /// acknowledges.
     pub(crate) members: String,
-    /// A number that grows when a process wants to know which have handled everything up to then.
+    /// Key of the barrier number. Raising it requests an acknowledgement of all changes up to that point.
     pub(crate) poke: String,
-    /// A key of this process alone, whose changes it has the server tell of, to see whether that arrives.
+    /// Key of this process alone for the push self-test: the process changes it and expects the push.
     pub(crate) echo: String,
 }
 
@@ -49,7 +50,7 @@ impl Attached {
         Self { attachment, reserved, members, poke, echo, post }
     }
 
-    /// One of several, whose keys end so.
+    /// Returns one of several registries, with `end` as the suffix of its keys.
     #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "only a cluster has several"))]
     pub(crate) fn post_at(&self, number: usize, end: &str) -> Post {
         let [members, poke, echo] =
@@ -62,28 +63,30 @@ impl Attached {
         &self.attachment
     }
 
-    /// No value of the cache has more bytes.
+    /// Returns the maximum size of a value of the cache, in bytes.
     pub(crate) fn max_bytes(&self) -> usize {
         self.attachment.max_bytes
     }
 
-    /// Which tags were invalidated, in order.
+    /// Returns the key of the journal, which lists the invalidated tags in order.
     pub(crate) fn journal(&self) -> &str {
         &self.attachment.journal
     }
 
-    /// How long what was read may be served after the last proof.
+    /// Returns the staleness bound: how long after the last proof an entry may be served.
     pub(crate) fn bound(&self) -> Duration {
         self.attachment.bound.min(LONGEST)
     }
 
-    /// How long a registration stands before it is renewed.
+    /// Returns the interval after which a registration is renewed.
     pub(crate) fn term(&self) -> Duration {
         (self.bound() * 5).clamp(HEARTBEAT, LONGEST_TERM)
     }
 
-    /// How long after a registration this process may serve what it has read. Until the next one, or until that has failed, it
-    /// may have read something; and then that holds for the bound and the grace.
+    /// Returns the maximum time after a registration for which this process may serve entries.
+    ///
+    /// The process may read entries until the next registration succeeds or fails. After that, each of them
+    /// may be served for the staleness bound and the outage grace.
     pub(crate) fn reach(&self, connect_timeout: Duration) -> Duration {
         let terms = [self.attachment.grace, self.term(), connect_timeout];
         terms.into_iter().fold(self.bound(), Duration::saturating_add).min(LONGEST)

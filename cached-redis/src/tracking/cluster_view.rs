@@ -1,4 +1,4 @@
-//! What a connection to one server of a cluster learns of the cluster. A server that is alone has none.
+//! The view that a connection to one server has of its cluster. A standalone server has no such view.
 
 use async_trait::async_trait;
 use redis::RedisResult;
@@ -10,27 +10,29 @@ use crate::{
     tracking::attachment::Post,
 };
 
-/// Of one server in a cluster: makes an [`OwnedSlots`] for each connection.
+/// View of one server in a cluster: creates an [`OwnedSlots`] for each connection.
 pub(crate) trait ClusterView: fmt::Debug + Send + Sync {
     fn connected(&self) -> Box<dyn OwnedSlots>;
 }
 
-/// The slots of one server, as the heartbeats of one connection learn them.
+/// The slots of one server, as learned by the heartbeats of one connection.
 #[async_trait]
 pub(crate) trait OwnedSlots: fmt::Debug + Send + Sync {
-    /// Asks whether something has changed.
+    /// Adds the query for changes to `batch`.
     fn ask(&self, batch: &mut Batch);
 
-    /// Reads the answer; `None` if the server is cut off from the others, so that another one may have its slots. One
-    /// that does not say anything is asked for everything.
+    /// Reads the reply, and returns whether the slots must be surveyed again.
+    ///
+    /// `None` means that the server is cut off from the cluster, so another server may hold its slots. A
+    /// server without a usable reply counts as changed.
     fn has_changed(&mut self, replies: &mut Replies) -> Option<bool>;
 
-    /// Asks for everything, unless it is known; whether the server has lost something.
+    /// Surveys the slots unless they are known, and returns whether the server has lost any.
     async fn survey(&mut self, connection: &mut Connection) -> RedisResult<bool>;
 
-    /// Where this process registers, if the server has such a place.
+    /// Returns the registry for this process, if the server holds the slot of one.
     fn post(&mut self) -> Option<Post>;
 
-    /// The slot of the post is on its way to another server.
+    /// Selects another registry, because the slot of the current one is migrating to another server.
     fn choose_another_post(&mut self);
 }

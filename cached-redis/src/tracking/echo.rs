@@ -1,10 +1,13 @@
-//! Whether what the server tells arrives.
+//! Push self-test: verifies that pushes of the server arrive.
 //!
-//! A connection can be sound, and what is told over it be swallowed all the same, by something in between that knows answers
-//! only. Or the server is one that takes `CLIENT TRACKING`, and tells nothing in the mode that is used, or nothing of what a
-//! script reads. Then an answer proves nothing about changes. So each heartbeat changes a key of its own that was read in the
-//! mode of the connection; and every few seconds, as when a connection begins, it is read as values are, by a script. The server
-//! has to tell of each change.
+//! A connection may be sound while a proxy that understands only replies swallows its pushes. A server may
+//! also accept `CLIENT TRACKING`, but push nothing in the mode in use, or nothing for keys read by a script.
+//! In these cases a reply proves nothing about changes. So each heartbeat changes a key of its own that was
+//! read in the mode of the connection, and requires the push. At the start of a connection, and every few
+//! seconds, the key is read by a script, as values are.
+//!
+//! The invariant is the order read, change, push, reply: the server must push each change before it answers
+//! the last command of the batch. `trial` runs the same test on a new connection.
 
 use std::time::{Duration, Instant};
 
@@ -20,22 +23,23 @@ use crate::{
     tracking::mode::Tracking,
 };
 
-/// How long the key is kept when nobody is there any more.
+/// Lifetime of the key after its last change, so that it outlives no process for long.
 const KEEP: Duration = Duration::from_secs(60);
 
-/// What reads the key. It goes with its source, because a script that the server does not know yet would read the key too late.
+/// Script that reads the key. It is sent with its source: if the server did not know it, a retry would read
+/// the key too late.
 const READ: &str = "return redis.call('STRLEN', KEYS[1])";
 
-/// The key of one connection.
+/// Self-test key of one connection.
 #[derive(Debug)]
 pub(crate) struct Echo {
-    /// Whether the user may run scripts. If not, nothing else is read by one either.
+    /// Set if the user may run scripts, as far as is known. If not, no value is read by a script either.
     by_script: bool,
-    /// When it was read last, after its last change, so that the server has to tell of the next one.
+    /// Time of the last read after the last change. Only such a read makes the server push the next change.
     read: Option<Instant>,
 }
 
-/// What was asked, in order.
+/// Commands of one self-test, in order.
 #[derive(Debug)]
 pub(crate) struct Asked {
     roles: Vec<Role>,
@@ -58,18 +62,20 @@ impl Default for Echo {
 }
 
 impl Echo {
-    /// Whether the user may run scripts, as far as it is known.
+    /// Returns whether the user may run scripts, as far as is known.
     pub(crate) fn runs_scripts(&self) -> bool {
         self.by_script
     }
 
-    /// The server has told of a change already, and does not tell of the next one before the key is read again.
+    /// Records that the change was pushed: the server pushes no further one until the key is read again.
     pub(crate) fn is_told(&mut self) {
         self.read = None;
     }
 
-    /// Has the server tell of a change of this key before the last of these commands is answered. From a `thorough` question on
-    /// it is told because a script has read the key.
+    /// Adds commands after which the server must push a change of this key before it answers the last of
+    /// them.
+    ///
+    /// With `is_thorough`, a script reads the key, so from then on the push also covers reads by scripts.
     pub(crate) fn ask(
         &self,
         batch: &mut Batch,
@@ -78,7 +84,7 @@ impl Echo {
         is_thorough: bool,
         now: Instant,
     ) -> Asked {
-        // The key may have expired since.
+        // Half of the lifetime, since the key may have expired in the meantime.
         let is_known = self.read.is_some_and(|read| now < read + KEEP / 2);
         let was_read = is_known && !tracking.is_partial();
         let mut roles = Vec::with_capacity(6);
@@ -98,13 +104,13 @@ impl Echo {
             read_by_script(&mut roles);
         }
         if tracking.is_partial() {
-            // What this connection has read before is told of now as well when it changes the key itself. With `NOLOOP` a later
-            // read would be in another mode than the one before.
+            // In this mode the server pushes the connection's own changes, also of keys read under `NOLOOP`.
+            // No read follows the change: it would be in another mode than the read before it.
             roles.extend([Role::Mode(Tracking::All), Role::Change, Role::Mode(tracking.clone())]);
         } else {
             roles.push(Role::Change);
-            // Versions differ in whether they tell before or after the answer to what has changed it, so something has to come
-            // after that.
+            // Server versions differ in whether the push precedes or follows the reply to the changing
+            // command, so another command must follow it.
             if is_thorough {
                 read_by_script(&mut roles);
             } else {
@@ -117,13 +123,15 @@ impl Echo {
         Asked { roles, sent: now, was_read }
     }
 
-    /// Whether the server must have told of it. One that refuses, because it is full or because the user may not, has nothing to
-    /// tell, and is believed. Fails if the server is in a state in which it refuses.
+    /// Returns whether the server must have pushed the change.
+    ///
+    /// A server that refuses a command has nothing to push, and is trusted: it may be full, or the user may
+    /// lack the right. Fails if the refusal is due to the state of the server.
     pub(crate) fn is_due(&mut self, replies: &mut Replies, asked: &Asked) -> Result<bool, Verdict> {
         let Asked { ref roles, sent, mut was_read } = *asked;
         let (mut has_changed, mut is_complete, mut worst) = (false, true, None);
         self.read = None;
-        // All of them are taken, whatever the first one is.
+        // All replies must be consumed, even after an error.
         for role in roles {
             let reply: RedisResult<Value> = replies.next();
             let is_ok = reply.is_ok();

@@ -1,4 +1,8 @@
-//! What a server says unasked of the keys that were read, and whether it does.
+//! Server-assisted invalidation (`CLIENT TRACKING`): the pushes of a server about keys that were read.
+//!
+//! `mode` selects the changes that are pushed, `push` delivers them, and `echo` proves that they arrive.
+//! `trial` tries the modes on a new connection. `attachment` names the shared keys, `acks` acknowledges
+//! barriers, and `cluster_view` is the view of a cluster.
 
 pub(crate) mod acks;
 pub(crate) mod attachment;

@@ -1,16 +1,20 @@
-//! How the server tells what changed.
+//! Tracking modes: which changes the server pushes over a connection.
 //!
-//! With `NOLOOP` it does not tell what this connection changed itself: no fill of this process comes back to it.
-//! But keys that the server evicts are removed in the name of whichever connection's command made it do so, and
-//! with `NOLOOP` that one is not told, and from then on not told either what others do to the key. So `NOLOOP` is
-//! used only as long as the server can be seen not to evict anything. Where it does, what this process wrote itself
-//! comes back to it as a change, which costs it one more question.
+//! With `NOLOOP` the server does not push changes made by the connection itself, so no fill of this process
+//! comes back to it. But evicted keys are removed in the name of the connection with the command that caused
+//! the eviction. With `NOLOOP`, that connection gets no push, and none for later changes of the key by others
+//! either. So `NOLOOP` is used only as long as the server provably evicts nothing. Otherwise the writes of
+//! this process come back as changes, and each costs one more round trip.
 //!
-//! The same is true of keys that the server forgets because it tracks too many (`tracking-table-max-keys`, a million by default). It does
-//! not count these, so `NOLOOP` is used only while it tracks less than half of that.
+//! The same applies to keys that the server forgets because it tracks too many (`tracking-table-max-keys`,
+//! one million by default). The server does not count these, so `NOLOOP` requires that it tracks less than
+//! half of that.
 //!
-//! To see that nothing was evicted is a question of its own in each heartbeat. So `NOLOOP` is also let go while nothing is
-//! written: a process that is asked for nothing but hits in memory has no words of its own that could come back.
+//! Proof that nothing was evicted costs one more command in each heartbeat. So `NOLOOP` is also dropped while
+//! nothing is written: a process that only serves hits from memory has no writes that could come back.
+//!
+//! The order of a switch closes the gap: the eviction count is read after `NOLOOP` ends, and before it
+//! begins.
 
 use redis::{Cmd, RedisResult, Value, aio::MultiplexedConnection};
 
@@ -19,22 +23,22 @@ use crate::protocol::{
     scripts::EVICTED,
 };
 
-/// What the server answers when it tracks so many keys that it may come to forget some.
+/// Reply of the server if it tracks so many keys that it may start to forget some.
 pub(super) const FULL: &str = "full";
 
-/// What is tracked on one connection.
+/// Changes that are tracked on one connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Tracking {
-    /// Nothing.
+    /// No changes.
     Off,
-    /// What others change. The server had evicted so many keys until then.
+    /// Changes made by other connections (`NOLOOP`), with the eviction count of the server at the start.
     Others(String),
-    /// Everything.
+    /// All changes.
     All,
 }
 
 impl Tracking {
-    /// What brings it about.
+    /// Returns the command that selects this mode.
     pub(crate) fn command(&self) -> Cmd {
         let mut command = redis::cmd("CLIENT");
         command.arg(match self {
@@ -49,18 +53,19 @@ impl Tracking {
         *self != Self::Off
     }
 
-    /// Whether the server has to be asked what it evicted.
+    /// Returns whether this mode depends on the eviction count of the server.
     pub(crate) fn is_partial(&self) -> bool {
         matches!(self, Self::Others(_))
     }
 
-    /// Asks what the server has evicted.
+    /// Adds the query for the eviction count.
     pub(crate) fn ask(batch: &mut Batch) {
         batch.add_script(&EVICTED, "", &[""; 0]);
     }
 
-    /// Reads the answer: whether some changes may not have been told. It does not matter why the answer is another
-    /// one.
+    /// Reads the eviction count, and returns whether some changes may not have been pushed.
+    ///
+    /// Any different reply counts, an error included.
     pub(crate) fn has_missed(&self, replies: &mut Replies) -> bool {
         match self {
             Self::Others(before) => is_another(before, replies.next::<String>().ok()),
@@ -68,35 +73,36 @@ impl Tracking {
         }
     }
 
-    /// Whether it may have turned to the other mode is not known, as the answers are lost.
+    /// Records that the replies to a mode switch are lost, so that its outcome is unknown.
     pub(crate) fn lose_turn(&mut self) {
         if *self == Self::All {
-            // The next heartbeat finds another answer.
+            // The empty count differs from the next reply, so the next heartbeat widens the mode.
             *self = Self::Others(String::new());
         }
     }
 
-    /// From now on, everything is tracked.
+    /// Switches to tracking all changes.
     pub(crate) async fn widen(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
         Self::All.command().exec_async(connection).await?;
         *self = Self::All;
         Ok(())
     }
 
-    /// Asks for the other mode at the end of a batch.
+    /// Adds the commands that switch to the other mode, at the end of a batch.
     pub(crate) fn ask_to_turn(&self, batch: &mut Batch) {
         if self.is_partial() {
             batch.add(Self::All.command());
-            // Also what the server has evicted in the name of the command before.
+            // Only after the switch, to include evictions on behalf of the commands before.
             Self::ask(batch);
         } else {
-            // With its source: what a script that is not known is asked for again later would count as evicted before.
+            // Sent with its source: an unknown script would run again after the switch, and count evictions
+            // since then as earlier ones.
             batch.add_source(&EVICTED, "");
             batch.add(Self::Others(String::new()).command());
         }
     }
 
-    /// Reads the answers; whether some changes may not have been told until then.
+    /// Reads the replies, and returns whether changes before the switch may not have been pushed.
     pub(crate) fn turn(&mut self, replies: &mut Replies) -> bool {
         match self {
             Self::Off => false,
@@ -111,7 +117,7 @@ impl Tracking {
             Self::All => {
                 let evicted = replies.next::<String>();
                 if replies.next::<Value>().is_ok() {
-                    // Without an answer, the next heartbeat finds another one.
+                    // The empty count of a failed reply differs from the next one, which widens the mode.
                     *self = Self::Others(evicted.unwrap_or_default());
                 }
                 false
@@ -120,7 +126,7 @@ impl Tracking {
     }
 }
 
-/// Whether the server may have forgotten keys since it gave the first of these answers.
+/// Returns whether the server may have evicted or forgotten keys since the reply `before`.
 fn is_another(before: &str, answer: Option<String>) -> bool {
     before == FULL || answer.is_none_or(|answer| answer != before)
 }

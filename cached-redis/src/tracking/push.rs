@@ -1,4 +1,8 @@
-//! What the server says unasked, and whom it is told.
+//! Delivery of the server's pushes to the cache.
+//!
+//! The connection's driver passes each push to [`Ear::hear`] before it reads any later reply. This order is
+//! the basis of the watermark: once a reply is there, all changes that the server made before it have been
+//! handled. `echo` checks that pushes arrive at all, and `node::heartbeat` advances the watermark.
 
 use std::{
     sync::{
@@ -17,28 +21,28 @@ use crate::{
     tracking::{attachment::Attached, cluster_view::ClusterView},
 };
 
-/// The shortest pause between two heartbeats, however small the bound.
+/// Shortest pause between two heartbeats, however small the staleness bound is.
 const SHORTEST_BEAT: Duration = Duration::from_millis(5);
 
-/// Listens on every connection to a server.
+/// Router for the pushes of all connections to one server.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     attached: OnceLock<Attached>,
-    /// A heartbeat is due at once.
+    /// Wakes the heartbeat, which is then due at once.
     pub(crate) pulse: Notify,
-    /// How much use the cache had made of proofs when that was last asked.
+    /// Number of hits served from memory at the last call of [`take_use`](Self::take_use).
     served: AtomicU64,
-    /// It was told that another process wants to know what was handled.
+    /// Set when a barrier was pushed that this process has not acknowledged yet.
     is_poked: AtomicBool,
-    /// It was told that the register is lost.
+    /// Set when a push shows that the registry may be lost.
     is_lost: AtomicBool,
-    /// Whom to tell what this server knows of its cluster, if it is in one.
+    /// View of the cluster, if the server is in one.
     pub(crate) cluster: Option<Box<dyn ClusterView>>,
-    /// It is for a connection over which nothing is told.
+    /// Set if the connection gets no pushes, since it only carries large values.
     pub(crate) is_mute: bool,
 }
 
-/// Listens on one connection.
+/// Listener for the pushes of one connection.
 #[derive(Debug)]
 pub(crate) struct Ear {
     watch: Arc<Watch>,
@@ -50,38 +54,42 @@ impl Ear {
         Self { watch, has_echoed: AtomicBool::new(false) }
     }
 
-    /// Called by the driver of a connection, which hands over each push before it reads what the server sent after
-    /// it: see `send_result` in redis-rs. So when an answer arrives, the changes before it have been handled.
+    /// Handles one push.
+    ///
+    /// The driver of a connection hands over each push before it reads later data of the server: see
+    /// `send_result` in redis-rs. So when a reply arrives, all changes before it have been handled.
     pub(crate) fn hear(&self, push: &PushInfo) {
         if self.watch.hear(push) {
             self.has_echoed.store(true, Ordering::Release);
         }
     }
 
-    /// What was told until now does not count.
+    /// Discards earlier pushes, so that only later ones count as the echo.
     pub(crate) fn forget(&self) {
         self.has_echoed.store(false, Ordering::Release);
     }
 
-    /// Whether a change of the echo was told since, or of everything.
+    /// Returns whether a push since [`forget`](Self::forget) has covered the echo key, or all keys.
     pub(crate) fn has_echoed(&self) -> bool {
         self.has_echoed.load(Ordering::Acquire)
     }
 }
 
 impl Watch {
-    /// Of a connection that only carries values.
+    /// Creates the router for a connection that only carries large values.
     pub(crate) fn mute() -> Self {
         Self { is_mute: true, ..Self::default() }
     }
 
-    /// Of a server in a cluster.
+    /// Creates the router for a server in a cluster.
     #[cfg(feature = "cluster")]
     pub(crate) fn of_cluster(view: impl ClusterView + 'static) -> Self {
         Self { cluster: Some(Box::new(view)), ..Self::default() }
     }
 
-    /// A tier belongs to one cache; further attachments change nothing. Whether it was the first.
+    /// Attaches the cache, and returns whether it was the first one.
+    ///
+    /// A tier belongs to one cache; further attachments have no effect.
     pub(crate) fn attach(&self, attachment: Attachment) -> bool {
         self.attached.set(Attached::new(attachment)).is_ok()
     }
@@ -90,58 +98,62 @@ impl Watch {
         self.attached.get()
     }
 
-    /// How often a connection is checked, and proven to be fresh, while that is of use: often enough that a proof is there
-    /// before the one before it is too old, if the answer takes no longer than a quarter of the bound.
+    /// Interval at which a connection is checked and its watermark advanced, while watermarks are of use.
+    ///
+    /// A new watermark arrives before the previous one is too old, if the reply takes at most a quarter of
+    /// the staleness bound.
     pub(crate) fn interval(&self) -> Duration {
         self.attached()
             .map_or(HEARTBEAT, |attached| (attached.bound() * 3 / 4).clamp(SHORTEST_BEAT, HEARTBEAT))
     }
 
-    /// Whether the cache has made use of proofs since this was asked, or does so in any case.
+    /// Returns whether the cache has used the watermark since the last call.
+    ///
+    /// A cache that reports no number of hits counts as using it.
     pub(crate) fn take_use(&self) -> bool {
         let Some(attached) = self.attached() else { return false };
         let served = attached.attachment.watcher.served();
         served.is_none_or(|served| self.served.swap(served, Ordering::Relaxed) != served)
     }
 
-    /// Whether loads are under way, or it is not known.
+    /// Returns whether loads are under way, or whether that is unknown.
     pub(crate) fn has_loads(&self) -> bool {
         self.attached().is_some_and(|attached| attached.attachment.watcher.served().is_none())
     }
 
-    /// Whether another process wants to know what was handled, and was not answered yet.
+    /// Returns whether another process waits for an acknowledgement of this one.
     pub(crate) fn is_poked(&self) -> bool {
         self.is_poked.load(Ordering::Acquire)
     }
 
-    /// The same; from now on it counts as answered.
+    /// Returns the same as [`is_poked`](Self::is_poked), and marks the barrier as acknowledged.
     pub(crate) fn take_poke(&self) -> bool {
         self.is_poked.swap(false, Ordering::AcqRel)
     }
 
-    /// Whether the register was lost since this was asked.
+    /// Returns whether the registry was lost since the last call.
     pub(crate) fn take_loss(&self) -> bool {
         self.is_lost.swap(false, Ordering::AcqRel)
     }
 
-    /// The connection is there again.
+    /// Notifies the cache that the connection is restored.
     pub(crate) fn restored(&self) {
         if let Some(attached) = self.attached() {
             attached.attachment.watcher.restored();
         }
     }
 
-    /// Anything may have changed.
+    /// Notifies the cache that any key may have changed.
     pub(crate) fn all_changed(&self) {
         if let Some(attached) = self.attached() {
             attached.attachment.watcher.all_changed();
         }
     }
 
-    /// Hands on what was told, and says whether the echo was a part of it.
+    /// Delivers a push to the cache, and returns whether it covered the echo key.
     fn hear(&self, push: &PushInfo) -> bool {
         if push.kind == PushKind::Disconnection {
-            // While nothing is asked, nothing else would find out.
+            // Without requests, nothing else would detect the loss.
             self.pulse.notify_one();
         }
         let (Some(attached), PushKind::Invalidate) = (self.attached(), &push.kind) else { return false };
@@ -156,7 +168,8 @@ impl Watch {
                 }
             }
             _ if planted!("flush-ignored") => {}
-            // The whole database was emptied, and with it the register of members. Or it is not known which keys have changed.
+            // Either the whole database was flushed, with the registry in it, or the changed keys are
+            // unknown.
             _ => {
                 self.all_changed();
                 self.is_lost.store(true, Ordering::Release);
@@ -208,7 +221,7 @@ mod tests {
         fn restored(&self) {}
     }
 
-    /// How many keys changed, and how often everything did.
+    /// Returns the number of changed keys, and of changes of all keys.
     fn heard(kind: PushKind, data: Vec<Value>) -> (usize, usize) {
         let (watch, counter) = (Watch::default(), Arc::new(Counter::default()));
         watch.attach(Attachment {
@@ -236,7 +249,7 @@ mod tests {
         assert_eq!(heard(PushKind::Message, vec![Value::Array(vec![bulk("ns:a")])]), (0, 0));
     }
 
-    /// Which keys it is about is not known, so it is about all of them.
+    /// An unreadable push may concern any key, so it invalidates all of them.
     #[test]
     fn changes_that_cannot_be_read_are_changes_of_everything() {
         for data in [

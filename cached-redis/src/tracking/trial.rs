@@ -1,4 +1,4 @@
-//! The mode of a new connection, which is tried before it is used.
+//! Selection of the tracking mode for a new connection. A mode is tried before it is used.
 
 use std::time::Instant;
 
@@ -18,14 +18,16 @@ use crate::{
     },
 };
 
-/// Starts it, as well as the server allows, and says why if it does not; `Err` if it does not answer. With a key of one's
-/// own, a mode in which nothing arrives of what the server tells is not used, and it is off if there is no other.
+/// Starts tracking in the best mode that the server allows.
+///
+/// Returns the mode, and the cause if it is off. With an `echo` key, a mode in which no pushes arrive is not
+/// used, and tracking is off if neither mode passes. Fails if the server does not answer.
 pub(crate) async fn start(
     connection: &mut MultiplexedConnection,
     ear: &Ear,
     echo: Option<&str>,
 ) -> RedisResult<(Tracking, Option<TierCause>)> {
-    // As a rule the server says what it evicts and is heard under `NOLOOP`, and all of it is one round trip.
+    // Usually the server reports its evictions and pushes under `NOLOOP`; then one round trip is enough.
     let mut batch = Batch::new();
     // Before the first key is tracked.
     batch.add_source(&EVICTED, "");
@@ -40,7 +42,7 @@ pub(crate) async fn start(
     let mut batch = Batch::new();
     let all = Trial::begin(Tracking::All, ear, echo, &mut batch);
     let mut replies = batch.send(connection).await?;
-    // Nothing asks less of the server than this mode, so what it lacks for this one is the cause.
+    // No mode requires less of the server than this one, so its cause is the one to report.
     let Err(cause) = all.outcome(&mut replies, connection).await? else { return Ok((Tracking::All, None)) };
     answered(Tracking::Off.command().exec_async(connection).await)?.ok();
     Ok((Tracking::Off, Some(cause)))
@@ -53,7 +55,7 @@ struct Trial<'a> {
     proof: Option<Proof<'a>>,
 }
 
-/// What shows that the server is heard.
+/// Self-test that shows whether pushes arrive.
 struct Proof<'a> {
     key: &'a str,
     echo: Echo,
@@ -61,7 +63,7 @@ struct Proof<'a> {
 }
 
 impl<'a> Trial<'a> {
-    /// Asks for the mode, and for a message in it.
+    /// Adds the command for the mode, and the self-test in that mode.
     fn begin(mode: Tracking, ear: &'a Ear, key: Option<&'a str>, batch: &mut Batch) -> Self {
         batch.add(mode.command());
         let proof = key.map(|key| {
@@ -73,7 +75,7 @@ impl<'a> Trial<'a> {
         Self { mode, ear, proof }
     }
 
-    /// Whether the server tracks in this mode now, and what it tells arrives; or why not.
+    /// Returns `Ok` if the server tracks in this mode and its pushes arrive, otherwise the cause.
     async fn outcome(
         self,
         replies: &mut Replies,
@@ -83,10 +85,10 @@ impl<'a> Trial<'a> {
             return Ok(Err(cause));
         }
         let Self { mode, ear, proof: Some(Proof { key, mut echo, asked }) } = self else { return Ok(Ok(())) };
-        // In which state the server is, is for the heartbeat to say.
+        // The heartbeat reports the state of a server that refuses.
         let mut is_due = echo.is_due(replies, &asked).unwrap_or(false);
         if !is_due && !echo.runs_scripts() {
-            // A user without the right to run scripts is found out by the first question.
+            // The first attempt has shown that the user may not run scripts: repeat it with plain commands.
             let mut batch = Batch::new();
             ear.forget();
             let asked = echo.ask(&mut batch, &mode, key, true, Instant::now());
@@ -96,7 +98,7 @@ impl<'a> Trial<'a> {
     }
 }
 
-/// The cause if the server refuses.
+/// Separates a refusal, as an inner `Err` with its cause, from a failed connection.
 fn answered<T>(answer: RedisResult<T>) -> Result<Result<T, TierCause>, RedisError> {
     match answer {
         Ok(answer) => Ok(Ok(answer)),

@@ -1,7 +1,7 @@
-//! What has parts: in the order in which they are serialised, or sorted.
+//! Values with parts: in the order in which they are serialised, or sorted.
 //!
-//! A `Serialize` implementation may pass over the error of a part and go on. Then the whole has no bytes either: those of
-//! the part would be missing or cut off, and another value could have the same.
+//! A `Serialize` implementation may ignore the error of a part and go on. Then the whole value has no bytes
+//! either: those of the part would be missing or cut off, and another value could have the same bytes.
 
 use std::mem;
 
@@ -9,10 +9,10 @@ use serde::{Serialize, ser};
 
 use super::{Append, Refusal, Sink, put, tag};
 
-/// What keeps the order it is serialised in.
+/// Serializer of a value that keeps the order of its parts.
 pub(super) struct Ordered<'a, S> {
     sink: &'a mut S,
-    /// No part was refused, nor did its implementation panic.
+    /// Set as long as no part was refused, and none panicked in its implementation.
     is_whole: bool,
 }
 
@@ -92,16 +92,16 @@ positional! {
 
 named! { SerializeStruct SerializeStructVariant }
 
-/// Entries of a map or elements of a set, which are sorted at the end.
+/// Serializer of a map or a set, which sorts the entries or elements at the end.
 pub(super) struct Unordered<'a, S> {
     sink: &'a mut S,
     start: usize,
     entries: Vec<Entry>,
-    /// As of what is [`Ordered`].
+    /// Set under the same condition as in [`Ordered`].
     is_whole: bool,
 }
 
-/// Where an entry lies in the buffer. An element of a set is a key alone.
+/// Position of an entry in the buffer. An element of a set is a key alone.
 struct Entry {
     start: usize,
     key_end: usize,
@@ -113,7 +113,7 @@ impl<'a, S: Sink> Unordered<'a, S> {
         Self { start: sink.buffer().len(), sink, entries: Vec::new(), is_whole: true }
     }
 
-    /// Returns from where to where it lies in the buffer.
+    /// Appends a part to the buffer, and returns its start and its end there.
     fn put<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(usize, usize), Refusal> {
         let was_whole = mem::replace(&mut self.is_whole, false);
         let buffer = self.sink.buffer();
@@ -132,7 +132,7 @@ impl<'a, S: Sink> Unordered<'a, S> {
     fn finish(self) -> Result<(), Refusal> {
         let Self { sink, start, mut entries, is_whole } = self;
         let out = sink.buffer();
-        // Stable, so that values under the same key keep their order.
+        // The sort is stable, so that values under the same key keep their order.
         entries.sort_by(|a, b| out[a.start..a.key_end].cmp(&out[b.start..b.key_end]));
         let unsorted = out[start..].to_vec();
         out.truncate(start);

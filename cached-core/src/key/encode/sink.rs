@@ -1,4 +1,6 @@
-//! Where canonical bytes go: into memory; and for a hit, which needs none of them there, into a hash, and beside those of
+//! Destinations of canonical bytes: memory, a hash, or a comparison.
+//!
+//! A hit in the thread cache needs no bytes in memory: it hashes them, then compares them with the bytes of
 //! an entry.
 
 use std::hash::Hasher;
@@ -11,13 +13,13 @@ use super::{Refusal, length};
 pub(crate) trait Sink {
     fn byte(&mut self, byte: u8);
 
-    /// A tag and what is always as long.
+    /// Takes a tag and content of a fixed length.
     fn fixed<const N: usize>(&mut self, tag: u8, bytes: [u8; N]);
 
-    /// A tag, how many bytes there are, and the bytes.
+    /// Takes a tag, the number of bytes, and the bytes.
     fn framed(&mut self, tag: u8, bytes: &[u8]) -> Result<(), Refusal>;
 
-    /// The same of what `write` appends to a buffer.
+    /// Does the same as `framed` for the bytes that `write` appends to a buffer.
     fn framed_by(
         &mut self,
         tag: u8,
@@ -31,17 +33,17 @@ pub(crate) trait Sink {
         Ok(())
     }
 
-    /// A tag and how many bytes there are.
+    /// Takes a tag and the number of bytes that follow.
     fn head(&mut self, tag: u8, length: [u8; 4]);
 
-    /// For bytes that only come in their order when all are there,
+    /// Returns the buffer for bytes with an order that is known only when all of them are there.
     fn buffer(&mut self) -> &mut Vec<u8>;
 
-    /// and that are there now, from `start` on.
+    /// Takes the bytes of the buffer from `start` on, which are complete.
     fn whole(&mut self, start: usize);
 }
 
-/// Appends them.
+/// Sink that appends the bytes to a buffer.
 pub(crate) struct Append<'a>(pub(crate) &'a mut Vec<u8>);
 
 impl Sink for Append<'_> {
@@ -52,7 +54,7 @@ impl Sink for Append<'_> {
 
     #[inline]
     fn fixed<const N: usize>(&mut self, tag: u8, bytes: [u8; N]) {
-        // At once, as each time it is seen to that there is room.
+        // One call for the tag and the content, because each call checks the capacity.
         let mut tagged = [tag; 17];
         tagged[1..=N].copy_from_slice(&bytes);
         self.0.extend_from_slice(&tagged[..=N]);
@@ -70,7 +72,7 @@ impl Sink for Append<'_> {
         self.0.extend_from_slice(&[tag, a, b, c, d]);
     }
 
-    /// Straight into the buffer; the length is filled in when it is known.
+    /// Writes straight into the buffer; the length is filled in when it is known.
     fn framed_by(
         &mut self,
         tag: u8,
@@ -91,9 +93,10 @@ impl Sink for Append<'_> {
     fn whole(&mut self, _: usize) {}
 }
 
-/// Hashes them. The same bytes have the same hash, whichever way they came.
+/// Sink that hashes the bytes. The same bytes have the same hash, at once or through the buffer.
 ///
-/// From where they are: what was just put into memory byte by byte is slow to come out again as words.
+/// Bytes are hashed from where they are, without a copy: bytes that were just stored one by one are slow to
+/// load again as wider numbers.
 pub(crate) struct Hash<'a> {
     hasher: FoldHasher<'a>,
     buffer: &'a mut Vec<u8>,
@@ -133,7 +136,7 @@ impl Sink for Hash<'_> {
         Ok(())
     }
 
-    /// Of zeros, the hasher itself does not tell well enough how many they are.
+    /// Hashes the length, because the hasher itself distinguishes runs of zeros of different lengths poorly.
     #[inline]
     fn head(&mut self, _: u8, length: [u8; 4]) {
         self.hasher.write_u128(u32::from_le_bytes(length).into());
@@ -149,9 +152,9 @@ impl Sink for Hash<'_> {
     }
 }
 
-/// Compares them with others.
+/// Sink that compares the bytes with those of an entry.
 pub(crate) struct Compare<'a> {
-    /// Those that are to come; `None` after one that was not.
+    /// Bytes that are still expected; `None` after the first difference.
     rest: Option<&'a [u8]>,
     buffer: &'a mut Vec<u8>,
 }
@@ -163,7 +166,7 @@ impl<'a> Compare<'a> {
         Self { rest: Some(bytes), buffer }
     }
 
-    /// Whether just these bytes came.
+    /// Returns whether exactly the expected bytes came.
     #[inline]
     pub(crate) fn is_same(&self) -> bool {
         self.rest.is_some_and(<[u8]>::is_empty)
@@ -232,7 +235,7 @@ mod tests {
     fn the_same_bytes_have_the_same_hash_whichever_way_they_come() {
         let at_once = hash(|sink| sink.framed(3, b"abc").unwrap());
         let by_another = hash(|sink| {
-            // What contains it is not whole yet.
+            // The value that contains this one is not complete yet.
             sink.buffer().push(9);
             sink.framed_by(3, |out| {
                 out.extend_from_slice(b"abc");

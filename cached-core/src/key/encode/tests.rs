@@ -22,13 +22,13 @@ fn bytes<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     out
 }
 
-/// Whether the bytes of `value` are these, found without any of them being put into memory.
+/// Returns whether these are the bytes of `value`, without putting the latter into memory.
 fn is_same<T: Serialize + ?Sized>(bytes: &[u8], value: &T) -> bool {
     let (mut buffer, mut before) = (Vec::new(), b"before".to_vec());
     let mut sink = Compare::new(bytes, &mut buffer);
     put(value, &mut sink).expect("a value that has a key");
     let is_same = sink.is_same();
-    // What was left by others is in nobody's way.
+    // Bytes that are left in the buffer do not matter.
     let mut sink = Compare::new(bytes, &mut before);
     put(value, &mut sink).expect("a value that has a key");
     assert_eq!(is_same, sink.is_same());
@@ -53,7 +53,7 @@ fn refused<T: Serialize + ?Sized>(value: &T) -> bool {
     refused
 }
 
-/// `serialize_bytes`, which no type of `std` uses.
+/// A value that uses `serialize_bytes`, as no type of `std` does.
 #[derive(Clone, Debug, PartialEq)]
 struct Blob(Vec<u8>);
 
@@ -63,7 +63,7 @@ impl Serialize for Blob {
     }
 }
 
-/// Several values under one key, in an order that matters.
+/// A map with several values under one key, in an order that matters.
 #[derive(Clone, Debug, PartialEq)]
 struct Multimap(Vec<(u8, Node)>);
 
@@ -138,7 +138,7 @@ enum Node {
 }
 
 impl Node {
-    /// The same value, whose maps and sets were made in another order under another hash seed.
+    /// Returns the same value, with maps and sets made in another order under another hash seed.
     fn rebuilt(&self) -> Self {
         fn set<T: Clone + Eq + std::hash::Hash>(set: &HashSet<T>) -> HashSet<T> {
             let mut elements: Vec<T> = set.iter().cloned().collect();
@@ -258,7 +258,7 @@ fn any_node() -> impl Strategy<Value = Node> {
             vec((any_text(), node.clone()), 0..4).prop_map(|map| Node::Map(map.into_iter().collect())),
             vec((option::of(0..3_i8), node.clone()), 0..4)
                 .prop_map(|map| Node::Sorted(map.into_iter().collect())),
-            // Sorted, because a map's entries are equal in any order; those under one key are not.
+            // Sorted, because the order of entries of a map does not matter, except under one key.
             vec((0..2_u8, node), 0..4).prop_map(|mut entries| {
                 entries.sort_by_key(|entry| entry.0);
                 Node::Multi(Multimap(entries))
@@ -267,7 +267,7 @@ fn any_node() -> impl Strategy<Value = Node> {
     })
 }
 
-/// Pairs that are equal, almost equal, or have nothing to do with each other.
+/// Pairs of nodes that are equal, almost equal, or unrelated.
 fn any_pair() -> impl Strategy<Value = (Node, Node)> {
     (any_node(), any_node(), 0..6_usize, any::<bool>()).prop_map(|(a, other, at, equal)| {
         let mut b = a.rebuilt();
@@ -278,7 +278,7 @@ fn any_pair() -> impl Strategy<Value = (Node, Node)> {
     })
 }
 
-/// Whatever the seeds are, numbers in a row and texts that differ in a digit go to all sets alike.
+/// Under any seed, consecutive numbers and texts that differ in a digit spread evenly over the sets.
 #[test]
 fn keys_that_are_alike_are_spread_over_the_sets() {
     const KEYS: usize = 100;
@@ -314,7 +314,7 @@ proptest! {
         prop_assert_eq!(bytes_a == bytes_b, a == b);
         prop_assert_eq!(is_same(&bytes_a, &b), a == b);
         prop_assert_eq!(hash(&a) == hash(&b), a == b);
-        // Without this, values in a row could run into each other.
+        // Otherwise, values written one after the other could be confused.
         prop_assert!(a == b || !(bytes_a.starts_with(&bytes_b) || bytes_b.starts_with(&bytes_a)));
     }
 
@@ -350,7 +350,7 @@ proptest! {
     }
 }
 
-/// All lists of up to `most` of these.
+/// Returns all lists of up to `most` of these parts.
 fn lists<T: Clone>(parts: &[T], most: usize) -> Vec<Vec<T>> {
     let mut all = vec![Vec::new()];
     let mut longest = all.clone();
@@ -365,7 +365,7 @@ fn lists<T: Clone>(parts: &[T], most: usize) -> Vec<Vec<T>> {
     all
 }
 
-/// No two of these different values have the same bytes, nor does one begin with another.
+/// Checks that no two of these different values have the same bytes, and that none begins with another.
 fn all_differ<T: Serialize + fmt::Debug>(values: &[T]) {
     let mut all: Vec<_> = values.iter().map(|value| (bytes(value), value)).collect();
     all.sort_by(|a, b| a.0.cmp(&b.0));
@@ -378,7 +378,7 @@ fn all_differ<T: Serialize + fmt::Debug>(values: &[T]) {
 fn where_parts_end_matters() {
     all_differ(&lists(&lists(&[false, true], 2), 3));
     all_differ(&lists(&lists(&[None, Some(())], 2), 3));
-    // A zero is the tag of a string, a NUL is the end.
+    // The byte of the digit `0` is the tag of a string, and NUL is `END`.
     let texts: Vec<String> = lists(&['a', '0', '\0'], 3).into_iter().map(String::from_iter).collect();
     all_differ(&lists(&texts, 2));
     let maps = [BTreeMap::new(), BTreeMap::from([(0_u8, 0_u8)]), BTreeMap::from([(0, 1)])];
@@ -448,7 +448,7 @@ fn an_error_does_not_quote_the_value() {
     assert!(refused(&Shown(Mute)));
 }
 
-/// Goes on when a part of it is refused, or panics.
+/// A tuple that goes on when a part of it is refused, or panics.
 struct Careless<P>(Vec<P>);
 
 impl<P: Serialize> Careless<P> {
@@ -467,7 +467,7 @@ impl<P: Serialize> Serialize for Careless<P> {
     }
 }
 
-/// The same as a map.
+/// A map that goes on when a part of it is refused, or panics.
 struct CarelessMap<P>(Careless<P>);
 
 impl<P: Serialize> Serialize for CarelessMap<P> {
@@ -478,7 +478,7 @@ impl<P: Serialize> Serialize for CarelessMap<P> {
     }
 }
 
-/// Shows a part of itself, and then what is told.
+/// Displays a part of its text, then calls the function, which may fail or panic.
 struct Half(fn() -> fmt::Result);
 
 impl fmt::Display for Half {
@@ -487,7 +487,7 @@ impl fmt::Display for Half {
     }
 }
 
-/// Or else it would be taken for one that never had the part.
+/// Otherwise the value would be mistaken for one that never had the part.
 #[test]
 fn a_part_that_is_refused_cannot_be_passed_over() {
     for end in [|| Err(fmt::Error), || panic!("as it was told")] {
@@ -505,7 +505,7 @@ fn a_part_that_is_refused_cannot_be_passed_over() {
 
 #[test]
 fn sets_have_no_order_at_any_depth() {
-    // Two sets of 100 have the same order by accident hardly ever.
+    // Two sets of 100 elements hardly ever have the same order by accident.
     let set = || (0..100_u8).collect::<HashSet<_>>();
     let (a, b) = (set(), set());
     assert!(!a.iter().eq(&b), "the two sets differ in order");

@@ -25,7 +25,7 @@ fn of<T: Serialize + ?Sized>(value: &T) -> String {
     out
 }
 
-/// `%H`, then the digest of the canonical bytes.
+/// Returns `%H`, then the digest of the canonical bytes.
 fn digest<T: Serialize + ?Sized>(value: &T) -> String {
     let mut bytes = Vec::new();
     encode(value, &mut bytes).expect("a value that has a key");
@@ -56,7 +56,7 @@ enum Level {
     },
 }
 
-/// A type of many kinds.
+/// A type with values of many kinds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 enum Loose {
@@ -106,7 +106,7 @@ fn any_level() -> impl Strategy<Value = Level> {
     ]
 }
 
-/// Checks pairs of one type, equal ones among them.
+/// Checks pairs of values of one type, equal ones among them.
 fn check<T, S>(values: &S)
 where
     T: Serialize + PartialEq + Clone + fmt::Debug,
@@ -238,7 +238,7 @@ fn a_long_text_is_a_digest() {
     assert_eq!(of(&":".repeat(22)), digest(&":".repeat(22)));
 }
 
-/// A string type of another crate: its name says nothing.
+/// A string type of another crate, with a name that does not reveal this.
 struct Foreign(&'static str);
 
 impl Serialize for Foreign {

@@ -1,33 +1,37 @@
-//! Who has left lately.
+//! Ghosts: prints of the keys that have left recently.
 
 const WAYS: usize = 8;
 
-/// How a ghost became one.
+/// Kind of a ghost: how its key left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Left {
     Small,
     Main,
-    /// It was taken out of the main queue, not driven out.
+    /// The key was removed from the main queue, not evicted.
     Removed,
 }
 
 const KINDS: [Left; 3] = [Left::Small, Left::Main, Left::Removed];
 
-/// A ghost is the print of a key, and when it left. It fades when half as many as there are entries have left in the same way
-/// since; so there are never more than these, whatever the table has room for.
+/// Table of ghosts. A ghost is the print of a key, with the kind and the time of its leaving.
+///
+/// A ghost expires when half as many keys as there are entries have left in the same way since. So there are
+/// never more live ghosts of a kind than that, regardless of the size of the table.
 pub(super) struct Ghosts {
-    /// A ghost stands in the bucket that its print names. They are numbers, which come zeroed from the system: whoever is
-    /// the first to leave a large cache does not write them all.
+    /// Buckets of slots, indexed by the print. The slots are integers, which come zeroed from the system: the
+    /// first eviction from a large cache does not write all of them.
     buckets: Vec<[u64; WAYS]>,
-    /// How many have left in each way.
+    /// Number of keys that have left, for each kind. It is the clock of that kind.
     clocks: [u32; 3],
 }
 
-/// 0 is nobody; else a print, a clock (30 bits) and the kind + 1.
+/// A ghost in 64 bits: a print (32 bits), a clock (30 bits) and the kind + 1 (2 bits); 0 is a free slot.
 #[derive(Clone, Copy)]
 struct Slot(u64);
 
-/// What is kept of a key: enough that another one is taken for it in few of a thousand cases.
+/// Returns the part of a key's hash that a ghost keeps.
+///
+/// It is long enough that another key is mistaken for the ghost in few of a thousand cases.
 #[expect(clippy::cast_possible_truncation, reason = "it is a hash")]
 pub(super) fn print(hash: u64) -> u32 {
     (hash ^ (hash >> 32)) as u32
@@ -52,14 +56,14 @@ impl Ghosts {
         Self { buckets: Vec::new(), clocks: [0; 3] }
     }
 
-    /// `len` is how many entries there are.
+    /// Adds the ghost of a key that leaves. `len` is the number of entries in the policy.
     pub(super) fn add(&mut self, print: u32, left: Left, len: usize) {
         self.grow(len);
         let clock = self.clocks[left as usize];
         self.clocks[left as usize] = clock.wrapping_add(1);
         let index = self.index(print);
         let bucket = &self.buckets[index];
-        // A free one, or else whose ghost has been there the longest.
+        // A free slot, or else that of the oldest ghost.
         let way = (0..WAYS).max_by_key(|&way| match Slot(bucket[way]).parts() {
             None => u32::MAX,
             Some((_, clock, left)) => self.age(clock, left),
@@ -67,7 +71,9 @@ impl Ghosts {
         self.buckets[index][way.unwrap_or(0)] = Slot::new(print, clock, left).0;
     }
 
-    /// The ghost of a key that comes back; whether that had left only just now.
+    /// Removes the ghost of a key that returns. Returns its kind, and whether it is recent.
+    ///
+    /// It is recent until a tenth as many keys as there are entries have left in the same way since.
     pub(super) fn take(&mut self, print: u32, len: usize) -> Option<(Left, bool)> {
         if self.buckets.is_empty() {
             return None;
@@ -93,7 +99,7 @@ impl Ghosts {
         print as usize & (self.buckets.len() - 1)
     }
 
-    /// Half as many slots again as there are entries, at least: the prints are not spread evenly.
+    /// Grows the table to at least 1.5 slots per entry: the prints are not spread evenly.
     fn grow(&mut self, len: usize) {
         let wanted = (len + len / 2).div_ceil(WAYS).next_power_of_two();
         if self.buckets.len() >= wanted {
@@ -103,7 +109,7 @@ impl Ghosts {
         for slot in before.into_iter().flatten() {
             let Some((print, ..)) = Slot(slot).parts() else { continue };
             let index = self.index(print);
-            // What came out of one bucket has room in those that took its place.
+            // The ghosts of one bucket fit into the buckets that replace it.
             if let Some(free) = self.buckets[index].iter_mut().find(|slot| **slot == 0) {
                 *free = slot;
             }
@@ -159,7 +165,7 @@ mod tests {
     #[test]
     fn a_full_bucket_forgets_who_has_been_there_the_longest() {
         let mut ghosts = Ghosts::new();
-        // All in one bucket, whatever their number is.
+        // All are in one bucket, regardless of the number of buckets.
         (0..9).for_each(|n| ghosts.add(n << 20, Left::Small, 100));
         assert_eq!(ghosts.take(0, 100), None);
         assert!((1..9).all(|n| ghosts.take(n << 20, 100).is_some()));

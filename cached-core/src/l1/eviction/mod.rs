@@ -1,20 +1,29 @@
-//! Which entry leaves, when there is no room for all.
+//! The eviction policy: which entry leaves when there is no room for all.
 //!
-//! Two queues, first in, first out. Whoever is new stands in the small one, and whoever leaves it unused is gone: so a
-//! scan passes through without a trace. Nothing moves on a hit: an entry [counts its uses](Uses) in itself, and what it
-//! was used for is settled when its turn comes. In the main queue, a turn costs a use, and who cannot pay leaves. For a
-//! place there, an entry needs evidence that it is of use:
+//! There are two queues, first in, first out. A hit moves nothing: an entry [counts its uses](Uses) in
+//! itself, and they are settled when its turn comes.
 //!
-//! * one piece buys a duel with the entry whose turn is next there: who of them has to leave, if that one can pay for its
-//!   turn?
-//! * two pieces buy the place.
+//! * A new entry enters the small queue, and leaves if it is unused at its turn. So a scan passes through
+//!   without a trace.
+//! * In the main queue, a turn costs a use, and an entry that cannot pay leaves.
 //!
-//! A use is evidence, and so is it to come back soon after one has left, which [`Ghosts`] tell. Because of the duel, a loop
-//! that is longer than the queue cannot wash itself out of it. Who is much heavier than the others keeps several of them
-//! out: it needs, and pays, [more](Policy::price).
+//! An entry needs evidence of its use for a place in the main queue:
 //!
-//! How large the small queue is, the ghosts tell as well: who comes back at once to the one or the other would still be
-//! there if it had been a little larger.
+//! * One piece of evidence buys a duel with the entry that has the next turn there. The challenger gets a
+//!   place if that entry cannot pay for its turn. Otherwise the challenger leaves; if it has just returned,
+//!   it begins in the small queue and keeps its evidence.
+//! * Two pieces of evidence buy the place.
+//!
+//! A use is evidence, and so is a return soon after leaving, which [`Ghosts`] detect. Because of the duel,
+//! the keys of a loop that is longer than the queue do not displace each other from it. An entry that is much
+//! heavier than the others displaces several of them: it needs [more](Policy::price) evidence, and pays more
+//! for a turn.
+//!
+//! Ghosts also determine the size of the small queue. If a key returns right after it left one of the queues,
+//! it would still be there had that queue been a little larger, so the share of that queue grows.
+//!
+//! The lists are in `queues`, the keys that have left in `ghosts`, and the use count of an entry in `uses`.
+//! DESIGN.md compares the hit ratios with those of other policies.
 
 mod ghosts;
 mod queues;
@@ -28,18 +37,20 @@ use self::{
 };
 pub(crate) use self::{queues::Ticket, uses::Uses};
 
-/// The share of the small queue: at first, and its bounds.
+/// Initial share of the small queue in the capacity.
 const SHARE: f64 = 0.1;
+/// Lower bound of the share of the small queue.
 const LEAST: f64 = 0.01;
+/// Upper bound of the share of the small queue.
 const MOST: f64 = 0.9;
 
-/// By how many entries a return moves the border between the queues.
+/// Number of entries by which a return moves the border between the queues.
 const STEP: f64 = 2.0;
 
-/// So many turns may pass before somebody leaves, used or not: who inserts must not wait until all were asked.
+/// Number of turns before an entry leaves, used or not. An insertion must not wait for a turn of all entries.
 const PATIENCE: u32 = 64;
 
-/// What the policy has to know of an entry.
+/// Interface of an entry to the policy.
 pub(crate) trait Resident {
     fn uses(&self) -> &Uses;
 }
@@ -50,15 +61,15 @@ impl<T: Resident + ?Sized> Resident for std::sync::Arc<T> {
     }
 }
 
-/// Decides who leaves. It has no lock of its own.
+/// The eviction policy. It has no lock of its own.
 pub(crate) struct Policy<T> {
     queues: Queues<T>,
     ghosts: Ghosts,
     capacity: u64,
-    /// Of the capacity, for the small queue.
+    /// Share of the capacity for the small queue.
     share: f64,
-    /// Somebody has had to leave. From then on, a place in the main queue takes evidence, even if there is room for a while:
-    /// that is what is left after somebody heavy has gone.
+    /// Set by the first eviction. From then on, a place in the main queue takes evidence, even if there is
+    /// room for a while, as after a heavy entry has left.
     is_full: bool,
 }
 
@@ -67,7 +78,7 @@ impl<T: Resident> Policy<T> {
         Self { queues: Queues::new(), ghosts: Ghosts::new(), capacity, share: SHARE, is_full: false }
     }
 
-    /// Takes in an entry whose key is not there. Call [`evict`](Self::evict) until it finds nobody.
+    /// Adds an entry of a key that has none. Call [`evict`](Self::evict) afterwards, until it returns `None`.
     pub(crate) fn insert(&mut self, hash: u64, weight: u32, item: T) -> Ticket {
         let print = ghosts::print(hash);
         let left = self.ghosts.take(print, self.queues.len());
@@ -79,7 +90,7 @@ impl<T: Resident> Policy<T> {
                     self.shift(left);
                 }
                 if self.price(weight) > 1 || !self.wins_duel() {
-                    // It has its evidence still.
+                    // The entry keeps its evidence.
                     (Which::Small, 1)
                 } else {
                     (Which::Main, u8::from(left == Left::Main))
@@ -97,8 +108,10 @@ impl<T: Resident> Policy<T> {
         ticket
     }
 
-    /// Who has to leave next, if there is too much. An entry that is too large for the whole leaves before all others;
-    /// else one that was just inserted leaves only if there is no other in its queue.
+    /// Removes and returns the next entry to leave; `None` if the weight is within the capacity.
+    ///
+    /// An entry that is heavier than the capacity leaves before all others. Any other entry that was just
+    /// inserted leaves only if it is alone in its queue.
     pub(crate) fn evict(&mut self) -> Option<T> {
         if self.weight() <= self.capacity {
             return None;
@@ -129,7 +142,7 @@ impl<T: Resident> Policy<T> {
         }
     }
 
-    /// Takes an entry out. If its key comes back, it has the place that it had.
+    /// Removes an entry. If it was in the main queue and its key returns soon, it gets its place back.
     pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<T> {
         let index = self.queues.find(ticket)?;
         if self.queues.which(index) == Which::Main {
@@ -138,8 +151,10 @@ impl<T: Resident> Policy<T> {
         Some(self.queues.take(index))
     }
 
-    /// Another value for the key: it has the place and the uses of the one before, which is given back, and a ticket of its
-    /// own. If that is gone, it is the new one that is given back, as an error.
+    /// Replaces an entry by another one of its key, which takes over the place and the uses.
+    ///
+    /// Returns the ticket of the new entry, and the old entry. If the old entry has left, returns the new one
+    /// as an error.
     pub(crate) fn replace(&mut self, ticket: Ticket, weight: u32, item: T) -> Result<(Ticket, T), T> {
         let Some(index) = self.queues.find(ticket) else { return Err(item) };
         item.uses().set(self.queues.item(index).uses().get());
@@ -151,13 +166,13 @@ impl<T: Resident> Policy<T> {
         Ok(replaced)
     }
 
-    /// Everybody leaves.
+    /// Removes and returns all entries, and resets the policy.
     pub(crate) fn clear(&mut self) -> impl Iterator<Item = T> + use<T> {
         (self.ghosts, self.share, self.is_full) = (Ghosts::new(), SHARE, false);
         self.queues.clear()
     }
 
-    /// Those in `many` places from `from` on, and where to go on; `None` at the end.
+    /// Returns the entries in `many` places from `from` on, and the place to continue at (`None` at the end).
     pub(crate) fn some(&self, from: usize, many: usize) -> (Vec<T>, Option<usize>)
     where
         T: Clone,
@@ -179,7 +194,7 @@ impl<T: Resident> Policy<T> {
         self.queues.len()
     }
 
-    /// What the small queue may weigh.
+    /// Returns the weight that the small queue may have.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -190,14 +205,17 @@ impl<T: Resident> Policy<T> {
         (self.capacity as f64 * self.share) as u64
     }
 
-    /// What a turn costs, in uses: one, but two for who weighs more than twice what they weigh on average, and three for
-    /// who weighs more than four times that.
+    /// Returns the cost of a turn in uses.
+    ///
+    /// It is one, but two above twice the average weight, and three above four times the average weight.
     fn price(&self, weight: u32) -> u8 {
         let (all, as_many) = (self.weight(), u64::from(weight).saturating_mul(self.len() as u64));
         1 + u8::from(as_many > all.saturating_mul(2)) + u8::from(as_many > all.saturating_mul(4))
     }
 
-    /// The next turn in the main queue: who can pay goes to its end.
+    /// Charges an entry for its turn in the main queue, and moves it to the end if it can pay.
+    ///
+    /// Returns whether it could pay.
     fn pays(&mut self, index: u32) -> bool {
         let price = self.price(self.queues.weight_of(index));
         let uses = self.queues.item(index).uses();
@@ -207,11 +225,14 @@ impl<T: Resident> Policy<T> {
         true
     }
 
+    /// Charges the next entry of the main queue for its turn. The challenger wins if that entry cannot pay.
     fn wins_duel(&mut self) -> bool {
         self.queues.oldest(Which::Main).is_none_or(|other| !self.pays(other))
     }
 
-    /// Whoever's turn it is to leave the small queue goes over to the main queue, if it was used for that.
+    /// Moves an entry from the small queue to the main queue, if its uses buy a place there.
+    ///
+    /// Returns whether they do.
     fn earns_place(&mut self, index: u32) -> bool {
         let price = self.price(self.queues.weight_of(index));
         let uses = self.queues.item(index).uses().get();
@@ -227,7 +248,7 @@ impl<T: Resident> Policy<T> {
         self.queues.requeue(index);
     }
 
-    /// Moves the border in favour of the queue that somebody left too early.
+    /// Moves the border in favour of the queue that an entry left too early.
     #[expect(clippy::cast_precision_loss, reason = "a share")]
     fn shift(&mut self, left: Left) {
         let step = STEP / self.queues.len().max(1) as f64;
@@ -235,8 +256,10 @@ impl<T: Resident> Policy<T> {
         self.share = share.clamp(LEAST, MOST);
     }
 
-    /// While there is room for all, nobody can show that he is worth more than another: the main queue takes whom the small
-    /// one has no place for. Otherwise a loop would find it empty for ever.
+    /// Moves entries that the small queue has no room for to the main queue, until the policy has been full.
+    ///
+    /// While there is room for all, no entry can prove to be worth more than another. Without this, the main
+    /// queue would stay empty for ever in a loop.
     fn settle(&mut self) {
         if self.is_full || self.weight() > self.capacity {
             return;

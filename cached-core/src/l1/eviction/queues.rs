@@ -1,8 +1,8 @@
-//! The queues of the policy: doubly linked, in one slab.
+//! The two queues of the policy: doubly linked lists in one slab.
 
 use std::mem;
 
-/// Of no node.
+/// Index of no node.
 const NONE: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub(super) enum Which {
     Main,
 }
 
-/// Where an entry is. It finds nothing once that has left, even if another one has the place.
+/// Handle of an entry. It finds nothing once the entry has left, even if another entry has its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket {
     pub(super) index: u32,
@@ -23,13 +23,13 @@ struct Node<T> {
     print: u32,
     weight: u32,
     newer: u32,
-    /// In a free node: the next free one.
+    /// Next older node; in a free node, the next free one.
     older: u32,
     turn: u32,
     which: Which,
 }
 
-/// Of an entry, beside what it is itself.
+/// Bytes that the queues need for an entry, without the entry behind its `Arc`.
 #[cfg(test)]
 pub(super) const NODE: usize = size_of::<Node<std::sync::Arc<()>>>();
 
@@ -46,7 +46,7 @@ const EMPTY: Queue = Queue { newest: NONE, oldest: NONE, len: 0, weight: 0 };
 pub(super) struct Queues<T> {
     nodes: Vec<Node<T>>,
     free: u32,
-    /// Counts the entries that there have been, so that each has another one.
+    /// Number of the last ticket. It is counted up, so that each ticket differs from earlier ones.
     turn: u32,
     both: [Queue; 2],
 }
@@ -73,7 +73,7 @@ impl<T> Queues<T> {
         (index != NONE).then_some(index)
     }
 
-    /// Makes a node that is in no queue yet.
+    /// Creates a node that is in no queue yet.
     pub(super) fn add(&mut self, print: u32, weight: u32, item: T) -> Ticket {
         self.turn = self.turn.wrapping_add(1);
         let (newer, older, turn, which) = (NONE, NONE, self.turn, Which::Small);
@@ -90,13 +90,13 @@ impl<T> Queues<T> {
         Ticket { index, turn }
     }
 
-    /// Everybody leaves. Tickets from before find nobody, as ever.
+    /// Removes and returns all entries. Earlier tickets find nothing afterwards, because `turn` is kept.
     pub(super) fn clear(&mut self) -> impl Iterator<Item = T> + use<T> {
         let before = mem::replace(self, Self { turn: self.turn, ..Self::new() });
         before.nodes.into_iter().filter_map(|node| node.item)
     }
 
-    /// Those in `many` nodes from `from` on, and where to go on; `None` at the end.
+    /// Returns the entries in `many` nodes from `from` on, and the node to continue at (`None` at the end).
     pub(super) fn some(&self, from: usize, many: usize) -> (Vec<T>, Option<usize>)
     where
         T: Clone,
@@ -130,13 +130,13 @@ impl<T> Queues<T> {
         self.nodes[index as usize].which
     }
 
-    /// Puts a node that is in no queue behind all others.
+    /// Adds a node that is in no queue as the newest one.
     pub(super) fn push(&mut self, which: Which, index: u32) {
         let newest = self.both[which as usize].newest;
         self.link(which, index, NONE, newest);
     }
 
-    /// Puts it before all others.
+    /// Adds a node that is in no queue as the oldest one.
     pub(super) fn push_oldest(&mut self, which: Which, index: u32) {
         let oldest = self.both[which as usize].oldest;
         self.link(which, index, oldest, NONE);
@@ -161,13 +161,13 @@ impl<T> Queues<T> {
         queue.weight -= u64::from(weight);
     }
 
-    /// Takes it from where it is to the end of the main queue.
+    /// Moves a node from its queue to the end of the main queue, where the newest are.
     pub(super) fn requeue(&mut self, index: u32) {
         self.unlink(index);
         self.push(Which::Main, index);
     }
 
-    /// Makes neighbours of two, of whom one may be the queue's end.
+    /// Makes neighbours of two nodes. Either may be `NONE`, which is the end of the queue.
     fn join(&mut self, which: Which, older: u32, newer: u32) {
         match older {
             NONE => self.both[which as usize].oldest = newer,
@@ -179,7 +179,7 @@ impl<T> Queues<T> {
         }
     }
 
-    /// Takes an entry out of its queue, and frees the node.
+    /// Removes an entry from its queue, and frees the node.
     pub(super) fn take(&mut self, index: u32) -> T {
         self.unlink(index);
         let node = &mut self.nodes[index as usize];
@@ -188,7 +188,7 @@ impl<T> Queues<T> {
         node.item.take().expect("a node in a queue is not free")
     }
 
-    /// The ticket of the new one, and the one before, whose ticket finds nobody any more.
+    /// Replaces the entry of a node. Returns the new ticket and the old entry; the old ticket finds nothing.
     pub(super) fn replace(&mut self, index: u32, weight: u32, item: T) -> (Ticket, T) {
         self.turn = self.turn.wrapping_add(1);
         let node = &mut self.nodes[index as usize];
@@ -204,7 +204,7 @@ impl<T> Queues<T> {
         self.nodes.len()
     }
 
-    /// Both queues are what they say, in both directions.
+    /// Checks the links of both queues in both directions, and their lengths and weights.
     #[cfg(test)]
     pub(super) fn check(&self) {
         for which in [Which::Small, Which::Main] {

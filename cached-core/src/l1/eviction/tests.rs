@@ -18,7 +18,7 @@ impl Resident for Entry {
     }
 }
 
-/// A cache, as its owner would make it.
+/// A cache as a user of the policy would build it.
 struct Cache {
     policy: Policy<Arc<Entry>>,
     entries: HashMap<u64, (Arc<Entry>, Ticket)>,
@@ -29,7 +29,7 @@ impl Cache {
         Self { policy: Policy::new(capacity), entries: HashMap::new() }
     }
 
-    /// Whether it was a hit. What was missed is stored.
+    /// Returns whether the key is a hit. A key that is missed is stored.
     fn get(&mut self, key: u64) -> bool {
         self.get_weighing(key, 1)
     }
@@ -76,7 +76,7 @@ impl Cache {
     }
 }
 
-/// Good enough, and the same everywhere.
+/// Returns a hash that is good enough, and the same on every machine.
 fn hash(key: u64) -> u64 {
     let mixed = (key ^ (key >> 30)).wrapping_add(0x9E37_79B9_7F4A_7C15).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -125,7 +125,7 @@ fn who_is_too_large_for_the_whole_drives_nobody_out() {
     cache.get_weighing(1_000, 101);
     assert!(!cache.has(1_000));
     assert_eq!(cache.policy.len(), 90);
-    // The same for one that grows.
+    // An entry that grows is handled likewise.
     let (entry, ticket) = cache.entries[&5].clone();
     let grown = Arc::new(Entry { key: 5, weight: 101, uses: Uses::default() });
     let (ticket, before) = cache.policy.replace(ticket, 101, grown.clone()).ok().expect("it is there");
@@ -140,7 +140,7 @@ fn who_is_too_large_for_the_whole_drives_nobody_out() {
 fn who_has_become_too_large_leaves_first_whatever_it_was_used_for() {
     let mut cache = Cache::new(100);
     cache.hits(0..100);
-    // None but the last one is in the small queue.
+    // Without the ten newest entries, the small queue is empty.
     (90..100).for_each(|key| cache.remove(key));
     let (_, ticket) = cache.entries[&5].clone();
     (0..4).for_each(|_| _ = cache.get(5));
@@ -213,7 +213,7 @@ fn a_scan_drives_out_nobody_who_is_used() {
     for _ in 0..4 {
         cache.hits(hot());
     }
-    // Some go by before those come who stand in the small queue still.
+    // A few other keys pass first, and push the used keys that are still in the small queue out of it.
     cache.hits(10_000..10_020);
     cache.hits(hot());
     cache.hits(20_000..120_000);
@@ -231,12 +231,12 @@ fn nobody_waits_until_all_were_asked() {
         |cache: &Cache| cache.entries.values().map(|(entry, _)| u32::from(entry.uses.get())).sum::<u32>();
     let before = spare(&cache);
     cache.get(10_000);
-    // Each turn takes three uses at most, of one entry; and then one leaves.
+    // Each turn takes at most three uses, of one entry. Then one entry leaves.
     assert!(before - spare(&cache) <= 3 * (PATIENCE + 2), "{} uses went", before - spare(&cache));
     assert_eq!(cache.policy.len(), 10_000);
 }
 
-/// A cache with a hundred entries, of which those from `used` on were used.
+/// Returns a cache of a hundred entries, in which the keys of `used` were used.
 fn full(used: impl IntoIterator<Item = u64>) -> Cache {
     let mut cache = Cache::new(100);
     cache.hits(0..100);
@@ -280,12 +280,12 @@ fn who_comes_back_and_is_heavy_has_its_evidence_and_no_duel() {
 #[test]
 fn who_had_a_place_in_the_main_queue_comes_back_with_a_use() {
     let mut cache = full(1..90);
-    // This one has a place by its uses; then it is the turn of the one that has none.
+    // Key 200 has a place by its uses. Then it is the turn of key 0, which has none.
     cache.get(200);
     (0..2).for_each(|_| _ = cache.get(200));
     cache.hits(300..330);
     assert!(!cache.has(0));
-    // Those in the main queue cannot pay for another turn, and the first of them loses the duel.
+    // The entries of the main queue cannot pay for another turn, and the first of them loses the duel.
     (1..90).for_each(|key| cache.entries[&key].0.uses.set(0));
     cache.get(0);
     assert_eq!((cache.which(0), cache.uses(0)), (Which::Main, 1));
@@ -295,7 +295,7 @@ fn who_had_a_place_in_the_main_queue_comes_back_with_a_use() {
 fn who_was_removed_has_its_place_again() {
     let mut cache = Cache::new(100);
     cache.hits(0..200);
-    // The first ninety are in the main queue.
+    // The first ninety keys are in the main queue.
     assert!(cache.has(50));
     cache.remove(50);
     cache.get(50);
@@ -315,7 +315,7 @@ fn what_is_kept_of_those_who_left_is_bounded() {
     let mut cache = Cache::new(1_000);
     for key in 0..300_000 {
         cache.get(key);
-        // Some come back, so that all kinds of ghosts are made.
+        // Some keys return, so that all kinds of ghosts are made.
         cache.get(key.saturating_sub(950));
         cache.get(key.saturating_sub(1_300));
         cache.remove(key.saturating_sub(700));
@@ -333,7 +333,7 @@ fn who_is_heavy_pays_more_for_a_turn() {
         cache.hits(100..1_000);
         (0..2).for_each(|_| _ = cache.get(7));
         assert_eq!((cache.which(7), cache.uses(7)), (Which::Main, 2));
-        // They are used until they leave the small queue, and drive out the first of the main queue.
+        // These keys are used in the small queue, and so displace the first entry of the main queue.
         for key in 2_000..2_200 {
             (0..4).for_each(|_| _ = cache.get(key));
         }

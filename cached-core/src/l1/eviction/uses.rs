@@ -1,17 +1,18 @@
-//! How often an entry was used since its last turn.
+//! Use count of an entry since its last turn.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// More uses than these make no difference.
+/// Maximum of the count: more uses make no difference.
 const ENOUGH: u8 = 3;
 
-/// A small counter that lies in the entry. It is loaded and stored, never locked: a use that is lost does not matter, and
-/// from the third on, a hit only reads.
+/// Use count inside of an entry.
+///
+/// It is loaded and stored, never locked: a lost use does not matter. After the third use, a hit only reads.
 #[derive(Debug, Default)]
 pub(crate) struct Uses(AtomicU8);
 
 impl Uses {
-    /// A hit.
+    /// Counts a hit.
     #[inline]
     pub(crate) fn note(&self) {
         let uses = self.get();

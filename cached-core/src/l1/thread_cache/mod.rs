@@ -1,13 +1,22 @@
-//! What a thread has at hand: the entries that it used last, in a table that no other thread touches.
+//! The thread cache: the entries that a thread used last, in a table that no other thread touches.
 //!
-//! A hit in here takes no lock, changes no counter of references and writes to nothing that another thread reads, but for the
-//! entry's [count of uses](crate::l1::eviction::Uses), until that has enough. It is no copy of the tier, only a shorter way to
-//! entries that are in it: an entry knows by itself whether it may be served, and whether it has left the tier. What has left
-//! is not used, so that its place is the first to be taken, and it is let go of when somebody [asks](let_go) all threads to.
+//! A hit here takes no lock, changes no reference counter, and writes to nothing that another thread reads.
+//! The only exception is the [use count](crate::l1::eviction::Uses) of the entry, up to its maximum.
 //!
-//! The table is set-associative, with seven ways to a set; of a full set goes what was not used since others came.
-//! It grows with what its thread uses, up to [`table::MOST_SETS`], and to its [share](crate::l1::entry::MemoryBudget::share) of the tier or
-//! what is free of what all threads may have.
+//! The thread cache is no copy of the tier, only a shorter path to entries that are in it. An entry itself
+//! records whether it may be served, and whether it has left the tier (is retired). A retired entry is not
+//! used, so its way is the first to be reused. A [purge](let_go) makes all threads drop retired entries.
+//!
+//! A purge request increments a counter, which each thread compares with its own. The thread then sweeps a
+//! few sets per call of [`come_by`], which follows each lookup that misses. So that such calls come even if
+//! all lookups would hit, one in `FOLLOWS` lookups misses on purpose while a purge is incomplete.
+//!
+//! The table is set-associative, with seven ways per set. A full set loses an entry that was not used since
+//! others came. The table grows with the entries that its thread uses, up to [`table::MOST_SETS`] sets. Its
+//! bytes grow up to its [share](crate::l1::entry::MemoryBudget::share) of the tier, or further while all
+//! thread caches together hold at most half of the tier.
+//!
+//! The table is in `table`, and one set in `set`.
 
 mod set;
 mod table;
@@ -31,24 +40,27 @@ use crate::{
     sync::thread_local,
 };
 
-/// Until all sets were looked through, one of so many looks goes the long way for it: the others need not wait for that.
+/// Interval of the lookups that work on an incomplete purge. They miss on purpose; the others need not wait.
 const FOLLOWS: u64 = 4;
 
-/// How often all threads were asked to let go of what has left its tier.
+/// Number of purge requests to all threads.
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 
 thread_local!(static HAND: RefCell<Hand> = const { RefCell::new(Hand::new()) });
 
+/// The cache of one thread.
 struct Hand {
-    /// For parts of the key that is being looked for.
+    /// Buffer for parts of the key that is looked up.
     buffer: Vec<u8>,
-    /// How often something was looked for.
+    /// Number of lookups.
     looks: u64,
     front: Front,
 }
 
-/// What `take` makes of an entry under the key of these parts, if one is at hand. It is told which of its thread's
-/// looks it is.
+/// Looks up the key of these parts in the cache of this thread.
+///
+/// Returns the result of `take` for an entry under that key. The second argument of `take` is the number of
+/// this lookup on its thread.
 #[allow(clippy::inline_always, reason = "what is known of the site then needs no look at it")]
 #[inline(always)]
 pub(crate) fn find<T>(
@@ -57,7 +69,8 @@ pub(crate) fn find<T>(
     take: impl Fn(&Arc<Entry>, u64) -> Option<T>,
 ) -> Option<T> {
     let found = HAND.try_with(|hand| {
-        // It is lent if an argument that is written, or a value that is copied or dropped, calls a cached function.
+        // This fails inside of a look-up: encoding an argument, or cloning or dropping a value, may call a
+        // cached function.
         let hand = &mut *hand.try_borrow_mut().ok()?;
         hand.looks = hand.looks.wrapping_add(1);
         if hand.front.calls != CALLS.load(Ordering::Relaxed) && hand.looks.is_multiple_of(FOLLOWS) {
@@ -75,30 +88,34 @@ pub(crate) fn find<T>(
     found.ok().flatten()
 }
 
-/// Has the entry at hand from now on.
+/// Adds an entry to the cache of this thread, if that has a place for it.
 pub(crate) fn keep(kept: &Arc<Entry>) {
-    // The values of those who leave are the user's code: not under the borrow.
+    // Entries that leave are dropped outside of the borrow: the drop of a value is user code.
     let _gone = HAND.try_with(|hand| Some(hand.try_borrow_mut().ok()?.front.keep(kept)));
 }
 
-/// This thread lets go of what has left its tier, if that was asked for. Returns which of its looks it is at.
+/// Drops retired entries from a few sets of this thread, if a purge was requested.
+///
+/// Returns the number of the last lookup on this thread.
 pub(crate) fn come_by() -> u64 {
     let come = HAND.try_with(|hand| {
         let hand = &mut *hand.try_borrow_mut().ok()?;
         Some((hand.looks, hand.front.follow_calls()))
     });
-    // What leaves is the user's code: it is dropped here, and not under the borrow.
+    // Entries that leave are dropped here, outside of the borrow: the drop of a value is user code.
     come.ok().flatten().map_or(0, |(looks, _gone)| looks)
 }
 
-/// All threads let go of what has left its tier, each when it comes by the next time.
+/// Requests that all threads drop retired entries, each in its next calls of [`come_by`].
 pub(crate) fn let_go() {
-    // Whoever follows sees what has left before.
+    // `Release`: a thread that follows the request sees all entries that were retired before it.
     CALLS.fetch_add(1, Ordering::Release);
 }
 
 impl Drop for Hand {
-    /// A value whose drop panics must not take the process with it when its thread ends.
+    /// Drops the entries one by one and catches panics.
+    ///
+    /// A panic in the drop of a value must not abort the process when the thread ends.
     fn drop(&mut self) {
         for kept in self.front.drain() {
             let _ = catch_unwind(AssertUnwindSafe(|| drop(kept)));

@@ -1,4 +1,4 @@
-//! The entries whose keys have the same place.
+//! A set of the table: the entries of keys that have the same place.
 
 use std::{iter, mem, sync::Arc};
 
@@ -6,11 +6,12 @@ use crate::l1::entry::Entry;
 
 pub(super) const WAYS: usize = 7;
 
-/// One cache line.
+/// Set of entries. The set itself is one cache line.
 #[derive(Default)]
 #[repr(align(64))]
 pub(super) struct Set {
-    /// A byte of the hash of each way's key, and in the last byte a bit for each way that was used since others came.
+    /// Print of the key in each way, which is a byte of its hash. The last byte has a bit for each way that
+    /// was used since others came.
     pub(super) prints: [u8; 8],
     pub(super) ways: [Option<Arc<Entry>>; WAYS],
 }
@@ -18,13 +19,15 @@ pub(super) struct Set {
 pub(super) const USED: usize = WAYS;
 
 impl Set {
-    /// The way of an entry of the same key.
+    /// Returns the way of an entry of the same key.
     pub(super) fn same(&self, kept: &Entry) -> Option<usize> {
         let is_same = |way: &usize| self.ways[*way].as_ref().is_some_and(|there| there.is_same(kept));
         ways_with(self.prints, print(kept.key().hash())).find(is_same)
     }
 
-    /// None if a newer one of its key has come, or too many others.
+    /// Returns a free way for an entry from the table before its growth.
+    ///
+    /// Returns `None` if a newer entry of its key has come, or too many others.
     pub(super) fn place_for_old(&self, kept: &Entry) -> Option<usize> {
         if self.same(kept).is_none() { self.free() } else { None }
     }
@@ -33,21 +36,21 @@ impl Set {
         self.ways.iter().position(Option::is_none)
     }
 
-    /// Returns who was there.
+    /// Stores an entry in a way, as not used yet. Returns the entry that was there.
     pub(super) fn put(&mut self, way: usize, kept: Arc<Entry>) -> Option<Arc<Entry>> {
         self.prints[way] = print(kept.key().hash());
         self.prints[USED] &= !(1 << way);
         self.ways[way].replace(kept)
     }
 
-    /// Puts one that comes from another set into a free way.
+    /// Stores an entry from another set in a free way, with its used bit.
     pub(super) fn carry(&mut self, way: usize, kept: Arc<Entry>, was_used: bool) {
-        // Nobody is there.
+        // The way is free, so no entry leaves.
         let _ = self.put(way, kept);
         self.prints[USED] |= u8::from(was_used) << way;
     }
 
-    /// Those that were not used since this was last called.
+    /// Removes and returns the entries that were not used since the last call. Clears the used bits.
     pub(super) fn take_unused(&mut self) -> impl Iterator<Item = Arc<Entry>> {
         let used = mem::take(&mut self.prints[USED]);
         self.ways
@@ -57,7 +60,9 @@ impl Set {
             .filter_map(|(_, way)| way.take())
     }
 
-    /// One that was not used since others came, or any, if all were.
+    /// Returns a way that was not used since others came.
+    ///
+    /// If all were used, clears the used bits and returns the way `any % WAYS`.
     pub(super) fn least_used(&mut self, any: usize) -> usize {
         let way = self.prints[USED].trailing_ones() as usize;
         if way < WAYS {
@@ -68,20 +73,22 @@ impl Set {
     }
 }
 
-/// The bits that do not tell the place.
+/// Returns the print of a hash: bits that do not determine the place.
 #[inline]
 #[allow(clippy::cast_possible_truncation, reason = "any of its bits will do")]
 pub(super) fn print(hash: u64) -> u8 {
     hash as u8
 }
 
-/// The ways with this print, and now and then another one: all bytes are compared at once, as in "Bit Twiddling Hacks",
-/// "Determine if a word has a byte equal to n".
+/// Returns the ways with this print, and occasionally another way.
+///
+/// All bytes are compared at once, as by `hasvalue` in "Bit Twiddling Hacks".
 #[inline]
 pub(super) fn ways_with(prints: [u8; 8], print: u8) -> impl Iterator<Item = usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
+    // Without the last byte, which is no print.
     const HIGHS: u64 = 0x0080_8080_8080_8080;
-    // A byte of this is zero where the print is the same.
+    // A byte of this is zero if the print of its way is the same.
     let differs = u64::from_le_bytes(prints) ^ (ONES * u64::from(print));
     let mut same = differs.wrapping_sub(ONES) & !differs & HIGHS;
     iter::from_fn(move || {

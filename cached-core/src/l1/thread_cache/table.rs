@@ -1,4 +1,11 @@
 //! The table of a thread: sets of entries, by the hash of their key.
+//!
+//! No call waits for work on the whole table. Growth doubles the number of sets and keeps the old ones; each
+//! old set is then split into two sets of the new table, a few in each call, or when a lookup needs one. A
+//! purge sweeps a few sets in each call, after all old sets are split. If there are too many bytes, a hand
+//! moves over the sets and removes unused entries, as in CLOCK.
+//!
+//! Entries that leave are returned to the caller, which drops them where user code may run.
 
 use std::{
     mem,
@@ -11,39 +18,44 @@ use super::{
 };
 use crate::l1::entry::Entry;
 
+/// Initial number of sets.
 pub(super) const FEWEST_SETS: usize = 16;
-/// 8 MiB in a thread that uses some hundred thousand entries, which weigh sixteen times as much, and more when it is full: then
-/// there are 917,504. Tests would take long to fill it.
+/// Maximum number of sets, which take 8 MiB.
+///
+/// A thread reaches it with some hundred thousand entries, which weigh sixteen times as much. A full table
+/// has 917,504 entries, which weigh more. Tests have a smaller table, as it would take long to fill this one.
 pub(super) const MOST_SETS: usize = if cfg!(test) { 1 << 14 } else { 1 << 17 };
-/// So many are looked through in one go for what has left, and so many are parted in one go when the table grows.
+/// Number of sets that one call sweeps for retired entries, splits after growth, or thins out for room.
 pub(super) const SWEPT: usize = 16;
-/// Into a full set comes one of so many, or what is used once would push out what is used often.
+/// Number of entries of which one is admitted into a full set. If all were, entries that are used once would
+/// displace those that are used often.
 pub(super) const LOTTERY: usize = 4;
-/// What is heavier than this part of a thread's share is not worth its place.
+/// Divisor of a thread's share: an entry that is heavier than the quotient is not worth its place.
 const HEAVIEST: u64 = 16;
 
+/// The table of one thread.
 pub(super) struct Front {
     pub(super) sets: Vec<Set>,
-    /// While the table grows: those of half as many that have not been parted yet, from the first on,
+    /// While the table grows: the sets of the table before that are not split yet, from the first one on.
     pub(super) old: Vec<Set>,
-    /// and how many they were.
+    /// Number of sets before the last growth, which is half of the present number.
     olds: usize,
     pub(super) entries: usize,
-    /// Of all entries in it,
+    /// Bytes of all entries in the table.
     pub(super) bytes: u64,
-    /// and how many there may be in any case.
+    /// Bytes that the table may have in any case.
     share: u64,
-    /// Entries that came to full sets.
+    /// Number of entries that met a full set.
     crowd: usize,
-    /// The next set to be thinned out when too much is at hand.
+    /// Set that was last thinned out because the thread caches held too much.
     hand: usize,
-    /// Of the [`CALLS`], how many were followed,
+    /// Last of the [`CALLS`] for which the purge is complete.
     pub(super) calls: usize,
-    /// and how many were heard. They are followed a few sets at a time,
+    /// Last of the [`CALLS`] for which the purge has begun.
     heard: usize,
-    /// of which so many are left,
+    /// Number of sets that are still to be swept.
     unswept: usize,
-    /// and this is the next one.
+    /// Set that was last swept.
     next: usize,
 }
 
@@ -75,7 +87,7 @@ impl Front {
                 if let Some(kept) = &set.ways[way]
                     && let Some(out) = take(kept)
                 {
-                    // As a rule it is known already, and nothing is written.
+                    // Usually the bit is set already, and nothing is written.
                     if set.prints[USED] & 1 << way == 0 {
                         set.prints[USED] |= 1 << way;
                     }
@@ -88,8 +100,9 @@ impl Front {
         }
     }
 
-    /// Parts the set of this hash now, if the table grows and it has not come over yet. What is of no use stays behind, to
-    /// be let go of where the user's code may run.
+    /// Splits the old set of this hash at once, if it is not split yet. Returns whether entries were moved.
+    ///
+    /// Retired entries and those without a place stay behind, to be dropped where user code may run.
     #[cold]
     fn bring(&mut self, hash: u64) -> bool {
         let Some(old) = self.old.get_mut(place(hash, self.olds)) else { return false };
@@ -108,7 +121,7 @@ impl Front {
         has_come
     }
 
-    /// Whoever had to leave for it.
+    /// Stores an entry, if there is room for it. Returns the entries that left for it.
     pub(super) fn keep(&mut self, kept: &Arc<Entry>) -> Left {
         let (weight, mut left) = (u64::from(kept.weight), Left::default());
         self.share = self.share.max(kept.home().share());
@@ -122,7 +135,7 @@ impl Front {
         if !self.make_room(kept, &mut left.others) {
             return left;
         }
-        // With more, one in some hundreds would find its set full.
+        // With more entries per set, one in some hundreds would find its set full.
         if 3 * self.entries > WAYS * self.sets.len() && self.sets.len() < MOST_SETS && self.old.is_empty() {
             self.grow();
             self.part(&mut left.others);
@@ -148,7 +161,9 @@ impl Front {
         left
     }
 
-    /// Whether there is room for it now. If all that is looked at was used, nothing leaves until the next turn.
+    /// Thins out up to [`SWEPT`] sets to make room for an entry. Returns whether there is room.
+    ///
+    /// If all entries of these sets were used, none leaves until the next turn of the hand.
     fn make_room(&mut self, kept: &Entry, left: &mut Vec<Arc<Entry>>) -> bool {
         for _ in 0..SWEPT {
             if self.has_room(kept) {
@@ -159,7 +174,7 @@ impl Front {
         self.has_room(kept)
     }
 
-    /// In this thread's share, or in what all may have together.
+    /// Returns whether an entry fits into this thread's share, or into the common bytes of all thread caches.
     fn has_room(&self, kept: &Entry) -> bool {
         let weight = u64::from(kept.weight);
         self.bytes + weight <= self.share || kept.home().may_hold(weight)
@@ -174,14 +189,14 @@ impl Front {
         }
     }
 
-    /// All that there is.
+    /// Removes and returns all entries.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Arc<Entry>> {
         let sets = mem::take(&mut self.old).into_iter().chain(mem::take(&mut self.sets));
         let all = sets.flat_map(|set| set.ways).flatten();
         all.inspect(|kept| self.count_out([kept]))
     }
 
-    /// What was not used in the next set since this was last asked: the algorithm is known as CLOCK.
+    /// Removes the entries of the next set that were not used since its last turn (the CLOCK algorithm).
     fn thin_one(&mut self, left: &mut Vec<Arc<Entry>>) {
         let before = left.len();
         self.hand = (self.hand + 1) % self.sets.len();
@@ -189,7 +204,9 @@ impl Front {
         self.count_out(&left[before..]);
     }
 
-    /// Twice as many sets. What was in them comes over [a few sets at a time](Self::part), or a call would wait for all.
+    /// Doubles the number of sets.
+    ///
+    /// The entries move [a few sets at a time](Self::part), or a call would wait for all of them.
     #[cold]
     fn grow(&mut self) {
         self.olds = self.sets.len();
@@ -199,7 +216,7 @@ impl Front {
         self.unswept = self.sets.len();
     }
 
-    /// Parts the next few sets of a table that has grown: each into two, so that there is room.
+    /// Splits the next few sets of a table that has grown, each into two, so that there is room.
     fn part(&mut self, left: &mut Vec<Arc<Entry>>) {
         for _ in 0..SWEPT {
             let Some(Set { prints, ways }) = self.old.pop() else { break };
@@ -220,7 +237,7 @@ impl Front {
         }
     }
 
-    /// What has left its tier, if that was asked for: of the next few sets.
+    /// Removes and returns the retired entries of the next few sets, if a purge was requested.
     pub(super) fn follow_calls(&mut self) -> Vec<Arc<Entry>> {
         let calls = CALLS.load(Ordering::Acquire);
         if self.calls == calls {
@@ -230,7 +247,7 @@ impl Front {
             self.unswept = self.sets.len();
         }
         let mut left = Vec::new();
-        // What has not come over yet is looked through when it does.
+        // Entries of sets that are not split yet are checked when these are split.
         self.part(&mut left);
         if self.old.is_empty() {
             self.sweep(&mut left);
@@ -253,10 +270,10 @@ impl Front {
     }
 }
 
-/// Entries that are not at hand any more.
+/// Entries that have left the table.
 #[derive(Default)]
 pub(super) struct Left {
-    /// As a rule there is no more than this.
+    /// Replaced entry. Usually it is the only one that leaves.
     one: Option<Arc<Entry>>,
     others: Vec<Arc<Entry>>,
 }

@@ -38,7 +38,7 @@ fn is_found(kept: &Arc<Entry>, n: u32) -> bool {
     find(&SITE, &Part(&n), same).is_some()
 }
 
-/// Whether it is found when all calls are followed: other tests call as well, at any moment.
+/// Returns whether an entry is found once all purges are complete. Other tests request them at any time.
 fn has(kept: &Arc<Entry>, n: u32) -> bool {
     loop {
         come_by();
@@ -49,7 +49,7 @@ fn has(kept: &Arc<Entry>, n: u32) -> bool {
     }
 }
 
-/// Each test has a thread, and so a front, of its own.
+/// Reads the table of this test and checks its totals. Each test has its own thread, and so its own table.
 fn state<T>(read: impl FnOnce(&Front) -> T) -> T {
     HAND.with_borrow(|hand| {
         let front = &hand.front;
@@ -180,11 +180,11 @@ fn a_thread_has_its_share_and_what_is_free_of_what_all_may_have() {
     };
     let alone = fill();
     assert!((7 * SHARE..=8 * SHARE).contains(&alone), "{alone} bytes");
-    // Who comes later has his share, and takes nothing from those who were there.
+    // A later thread gets its share, and takes nothing from earlier ones.
     let other = thread::scope(|scope| scope.spawn(fill).join().unwrap());
     assert!((SHARE * 3 / 4..=SHARE).contains(&other), "{other} bytes");
     assert_eq!(state(|front| front.bytes), alone);
-    // He has gone, and with him what he had.
+    // That thread has ended, and its entries with it.
     assert!(!home.may_hold(8 * SHARE - alone + 1) && home.may_hold(8 * SHARE - alone));
     for kept in &all {
         kept.retire();
@@ -251,14 +251,14 @@ fn of_many_a_few_sets_are_looked_through_at_a_time_and_all_in_the_end() {
     let_go();
     come_by();
     assert!(held() < before && held() > before / 2);
-    // What is asked for again and again does not keep the rest waiting.
+    // Repeated requests do not keep the remaining sets waiting.
     for _ in 1..sets / SWEPT {
         let_go();
         come_by();
     }
     assert_eq!(held(), 0);
     state(|front| assert_ne!(front.calls, CALLS.load(Ordering::Relaxed)));
-    // Other tests ask for it as well, but not for ever.
+    // Other tests request purges as well, but not for ever.
     while state(|front| front.calls != CALLS.load(Ordering::Relaxed)) {
         come_by();
     }
@@ -303,7 +303,7 @@ fn what_was_used_is_known_to_be_when_the_table_has_grown() {
     while state(|front| front.sets.len() == sets || !front.old.is_empty()) {
         keep(after.next().unwrap());
     }
-    // Of a set that is full by then, one may have gone.
+    // A set that was full by then may have lost an entry.
     assert!(bits() as usize * 10 >= used * 9, "{} of {used}", bits());
 }
 
@@ -349,7 +349,7 @@ fn no_large_key_stays_in_the_buffer() {
     let home = MemoryBudget::new(1 << 30);
     let kept = entry(&home, 1, 100);
     keep(&kept);
-    // Sorted in the buffer, as a text alone would never be in it.
+    // A map, because its elements are sorted in the buffer. A text alone would never be in it.
     let long = BTreeMap::from([(1, "x".repeat(1 << 20))]);
     assert!(find(&SITE, &Part(&long), |_, _| Some(())).is_none());
     HAND.with_borrow(|hand| assert!(hand.buffer.capacity() > LARGEST_BUFFER));

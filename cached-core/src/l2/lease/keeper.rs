@@ -1,4 +1,4 @@
-//! Renews a lease for as long as its load is at work, and what the load stands on.
+//! The task that renews a lease, and the generations of its tags, while the load is at work.
 
 use std::{
     future::{Future, poll_fn},
@@ -18,26 +18,26 @@ use crate::{
     tier::{LeaseToken, TagRequest, Tier},
 };
 
-/// A load that goes on renews the generations of its tags this often, so that they do not end before its value is stored.
+/// Interval at which a load renews the generations of its tags, so that they do not expire before the fill.
 pub(super) const SEEDED_FOR: Duration = Duration::from_secs(20);
 
-/// Of one lease.
+/// Renewal of one lease.
 pub(super) struct Keeper<W> {
     pub(super) shared: Arc<Shared>,
     pub(super) name: String,
     pub(super) token: LeaseToken,
-    /// What the load stands on.
+    /// Validity of the load.
     pub(super) claim: Validity,
-    /// For how long the generations of its tags are kept from each renewal on.
+    /// Time for which each renewal keeps the generations of the tags.
     pub(super) keep: Duration,
-    /// When they were last renewed.
+    /// Time of the last renewal of the generations.
     pub(super) seeded: Nanos,
-    /// Whether the load goes on: whoever waits elsewhere must not wait for one that stands still.
+    /// Returns whether the load is at work: other processes must not wait for one that is stalled.
     pub(super) is_at_work: W,
 }
 
 impl<W: Fn() -> bool> Keeper<W> {
-    /// Renews it until it is lost, or the cache is closed.
+    /// Renews the lease until it is lost, or the cache is closed.
     pub(super) async fn run(mut self) {
         let mut leaving = self.shared.leaving.subscribe();
         let mut pause = self.shared.lease / 3;
@@ -56,10 +56,11 @@ impl<W: Fn() -> bool> Keeper<W> {
         }
     }
 
-    /// Renews it now. How long it need not be renewed again; `None` if it is no more.
+    /// Renews the lease now, if the load is at work. Returns the time until the next renewal; `None` if the
+    /// lease is lost.
     pub(super) async fn renew(&mut self) -> Option<Duration> {
         if !self.holds_its_tags().await {
-            // Its value would be refused, so nothing is to wait for it.
+            // The value would be rejected, so no process should wait for it.
             give_up(&self.shared, &self.name, self.token).await;
             return None;
         }
@@ -74,8 +75,10 @@ impl<W: Fn() -> bool> Keeper<W> {
         }
     }
 
-    /// Whether its tags have still the generations that they had before the load, as far as that can be found out; then they have them
-    /// for a while.
+    /// Returns whether the tags still have the generations from before the load, and renews them after each
+    /// [`SEEDED_FOR`].
+    ///
+    /// If that cannot be found out, it returns true.
     async fn holds_its_tags(&mut self) -> bool {
         if self.claim.tags.iter().any(|(tag, _)| !tag.is_alive()) {
             match ask_tags_again(&self.shared, &self.claim).await {
@@ -98,7 +101,7 @@ impl<W: Fn() -> bool> Keeper<W> {
     }
 }
 
-/// Waits until something is said about a tag.
+/// Waits until a tag is invalidated.
 async fn any_tag_ended(claim: &Validity) {
     let mut listening: Vec<_> = claim.tags.iter().map(|(tag, _)| Box::pin(tag.listen().moved())).collect();
     poll_fn(|cx| {

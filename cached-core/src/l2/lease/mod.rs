@@ -1,4 +1,24 @@
-//! The right of one load to store what it finds, over all processes.
+//! Leases: the right of one load, over all processes, to store its value.
+//!
+//! A lease is a token in the key itself. Any removal of the key removes the lease as well, and a fill
+//! compares the token. So a load that was overtaken by an invalidation stores nothing: this is the fence.
+//!
+//! A lease passes through these states:
+//!
+//! * *Requested*: a [`Pledge`]. If the reply is lost, dropping the pledge releases the lease, in case it was
+//!   granted.
+//! * *Held*: a [`Lease`]. While the load is at work, the `keeper` renews the lease and the generations of its
+//!   tags.
+//! * *Over*: after the reply to a fill, or after a release.
+//!
+//! Epochs are taken before each request to the tier. After a release there may be nothing under the name, and
+//! the tier does not report the removal of nothing. So if no value is kept, the name's epoch ends as well.
+//!
+//! A tier may report this process's own changes, such as the lease itself. So an ended epoch does not prove
+//! an invalidation: the tier is asked again before a load or a value is given up.
+//!
+//! `lookup` requests leases, `call::run` and `call::publish` use them, `returning` counts those being
+//! released.
 
 mod keeper;
 #[cfg(test)]
@@ -30,32 +50,38 @@ use crate::{
     value::envelope::{self, Expect},
 };
 
-/// Held from before a load until its value is stored. While it is held, it is renewed; dropped before, it is given back.
+/// The right to store a value, held from before a load until its value is stored.
+///
+/// A held lease is renewed. If it is dropped before the store, it is released.
 pub(crate) struct Lease {
     shared: Arc<Shared>,
     name: SharedKey,
     token: LeaseToken,
-    /// What was true when the lease was taken, before the load.
+    /// Validity from the time at which the lease was taken, before the load.
     pub(crate) claim: Validity,
-    /// When it was taken, for tags that only the value tells; and whether this process has heard of any tag since.
+    /// Position of the journal when the lease was taken, and the journal's epoch, which any invalidation of a
+    /// tag ends.
+    ///
+    /// Present if the value may add tags and the tier has a journal.
     since: Option<(JournalPosition, Arc<Epoch>)>,
-    /// Until when the generations of the tags are kept at least.
+    /// Time until which the generations of the tags are kept at least.
     tags_kept: Nanos,
     keeper: Option<AbortHandle>,
     is_over: bool,
-    /// It is about to be given back.
+    /// Set when the release of the lease has been announced.
     given_back: Option<Return>,
 }
 
-/// What became of a value.
+/// Result of a fill.
 pub(crate) enum Verdict {
-    /// The shared tier has it, and this process may keep it on this claim.
+    /// The shared tier has the value, and this process may keep it with this validity.
     Stored(Validity),
-    /// The shared tier cannot hold it and has a stub instead, on which this process may keep it.
+    /// The shared tier cannot hold the value and has a stub instead. This process may keep the value with
+    /// this validity.
     Stubbed(Validity),
     /// An invalidation overtook the load.
     Rejected,
-    /// It is not known: what the load stood on still holds, or does not.
+    /// The result is not known. The caller decides by the validity of the load.
     Undecided,
 }
 
@@ -64,7 +90,9 @@ impl Lease {
         &self.name.text
     }
 
-    /// Dead when this process has heard since before the load that some tag was invalidated.
+    /// Returns the epoch of the journal.
+    ///
+    /// It has ended if an invalidation of any tag was reported to this process since before the load.
     pub(crate) fn any_tag(&self) -> Option<Arc<Epoch>> {
         self.since.as_ref().map(|(_, any_tag)| any_tag.clone())
     }
@@ -73,11 +101,14 @@ impl Lease {
         self.token.stamp()
     }
 
-    /// Something was said about what it stands on: itself, if it is still there, as a tier may tell one of one's own words. If that
-    /// cannot be found out, the fill will.
+    /// Returns the lease if it still holds after an epoch of its validity has ended.
+    ///
+    /// The change may have been the lease itself, since a tier may report a process's own changes. If the
+    /// lease and the tags are unchanged, the lease gets new epochs. If the tier cannot be asked, it gets them
+    /// as well, and the fill decides. Otherwise the lease is released.
     pub(crate) async fn reassured(mut self) -> Option<Self> {
         let Self { shared, name, token, claim, .. } = &self;
-        // Its marks are from before the questions, so that what is said from now on is heard.
+        // New epochs are taken before the tier is asked, so that any later invalidation ends them.
         let renewed = if claim.tags.is_empty() {
             Some(shared.silent_claim(&name.text, &[]))
         } else {
@@ -90,14 +121,17 @@ impl Lease {
             return Some(self);
         }
         let Self { shared, name, token, .. } = &self;
-        // Before another one is asked for: what is said about the name then is not about that.
+        // The release precedes the next lease request, so that its notification cannot invalidate the next
+        // lease.
         let _ = shared.tier.release(&name.text, *token, false).await;
         shared.marks.end(&name.text);
         self.let_go();
         None
     }
 
-    /// Renews it, as long as `is_at_work`: whoever waits elsewhere must not wait for a load that stands still.
+    /// Renews the lease in the background while `is_at_work` returns true.
+    ///
+    /// Other processes must not wait for a load that is stalled.
     pub(crate) fn keep(&mut self, is_at_work: impl Fn() -> bool + Send + 'static) {
         let Ok(runtime) = Handle::try_current() else { return };
         if planted!("lease-not-renewed") {
@@ -116,7 +150,7 @@ impl Lease {
         self.keeper = Some(task.abort_handle());
     }
 
-    /// Has it given back if the cache is closed before the load ends. It need not be renewed.
+    /// Releases the lease if the cache is closed before the load ends. Used for leases that are not renewed.
     pub(crate) fn give_back_at_close(&mut self) {
         let Ok(runtime) = Handle::try_current() else { return };
         let (shared, name, token) = (self.shared.clone(), self.name.text.clone(), self.token);
@@ -128,8 +162,10 @@ impl Lease {
         self.keeper = Some(task.abort_handle());
     }
 
-    /// Stores the value, if this is still the right one. `value_tags` are those that the value told; from now on the load
-    /// has to stand on them as well.
+    /// Stores the value, if the lease is still the current one.
+    ///
+    /// `value_tags` are the tags that come from the value. `stand_on` is called with the validity that
+    /// includes them, so that the load depends on their epochs as well.
     pub(crate) async fn fill(
         &mut self,
         fill: Fill,
@@ -149,7 +185,7 @@ impl Lease {
         let (count, verdict) = match verdict {
             Ok(verdict @ Verdict::Stored(_)) => (Count::SharedFill, verdict),
             Ok(Verdict::Rejected) => (Count::SharedReject, Verdict::Rejected),
-            // Counted where it is kept.
+            // Counted where the value is kept.
             Ok(verdict @ Verdict::Stubbed(_)) => return verdict,
             Ok(Verdict::Undecided) | Err(_) => (Count::SharedFillError, Verdict::Undecided),
         };
@@ -205,11 +241,12 @@ impl Lease {
         {
             let why = error.clone();
             if self.is_over_value().await {
-                // Another process may read that.
+                // Another process may read that value, so it is not replaced by a stub.
                 return Err(why);
             }
-            // The way of a small value may be open all the same. The stub is there for as long as the value would be, as each process
-            // keeps its own for so long, and nobody is told of the removal of what is not there any more.
+            // A small value may still get through. The stub lives as long as the value would: each process
+            // keeps its own value for that time, and the tier does not report the removal of a key that is
+            // not there any more.
             let stub = self.shared.seal_stub(&self.name, created_ms, life);
             let stub = stub.map_err(|_| TierError::Unavailable)?;
             let Some((again, put)) = self.put(stub, life, Budget::Own) else { return Ok(Verdict::Undecided) };
@@ -223,7 +260,7 @@ impl Lease {
         }
         let keep: fn(Validity) -> Verdict = if is_stub { Verdict::Stubbed } else { Verdict::Stored };
         let mut filled = filled?;
-        // Stored or not, the lease is no more.
+        // Stored or not, the lease has ended.
         self.is_over = true;
         self.shared.marks.nudge(&self.name.text);
         if filled.stored.pop() != Some(true) {
@@ -231,20 +268,20 @@ impl Lease {
         }
         let is_other_line = !self.claim.line.is_same(&filled.line);
         if (is_other_line || !filled.line.watches()) && !self.claim.tags.is_empty() {
-            // What was said of the tags was said over a line that is gone, or over another one, or to nobody, and the fill has
-            // looked at the key only.
+            // Invalidations of the tags were reported over another change feed, over one that has ended, or
+            // not at all. The fill has compared only the key.
             return Ok(self.look_again().await?.map_or(Verdict::Rejected, keep));
         }
         let claim = Validity { checked: asked, line: filled.line, ..self.claim.clone() };
         if claim.is_intact() {
             return Ok(keep(claim));
         }
-        // Something was said about the key since the lease was taken. It may have been about the lease itself, as a tier may
-        // tell one of one's own words: what counts is whether the value is still there.
+        // A name was reported as changed since the lease was taken. The cause may be the lease itself, as a
+        // tier may report a process's own changes. So the tier is asked whether the value is still there.
         Ok(self.look_again().await?.map_or(Verdict::Rejected, keep))
     }
 
-    /// Whether a value that is no stub is under the key; as far as that can be found out.
+    /// Returns whether the key has a value that is not a stub. If that cannot be found out, it returns true.
     async fn is_over_value(&self) -> bool {
         let expect = Expect { schema: self.name.schema, check: self.name.check };
         match self.shared.tier.look_at(&self.name.text).await {
@@ -256,7 +293,10 @@ impl Lease {
         }
     }
 
-    /// Has the tier store these bytes in the place of the lease, beginning at that moment; `None` if they are out of date by now.
+    /// Prepares a fill that replaces the lease with these bytes. Returns the time of the request and the
+    /// future of its reply.
+    ///
+    /// Returns `None` if the value has expired by now.
     fn put(
         &self,
         bytes: Vec<u8>,
@@ -265,7 +305,7 @@ impl Lease {
     ) -> Option<(Nanos, impl Future<Output = Result<Filled, TierError>>)> {
         let ttl = self.shared.left(life)?;
         let asked = self.shared.clock.now();
-        // Only the value knew how long it would be kept, or the load took its time.
+        // The value may outlive the generations: only the value determined its ttl, or the load took long.
         let ends = asked.saturating_add(nanos(ttl));
         let prolongs = ends > self.tags_kept && !planted!("tag-kept-for-load");
         let tags = if prolongs { self.claim.tag_keys() } else { Vec::new() };
@@ -277,7 +317,7 @@ impl Lease {
         look_again(&self.shared, &self.name.text, &self.claim, self.stamp()).await
     }
 
-    /// Takes up tags that were not known before the load, if none of them was invalidated since then.
+    /// Adds tags that were not known before the load. Returns whether none was invalidated since then.
     async fn add_tags(&mut self, tags: &[String], keep: Duration) -> Result<bool, TierError> {
         let Some((since, _)) = &self.since else { return Ok(false) };
         let (asked, is_first) = (self.shared.clock.now(), self.claim.tags.is_empty());
@@ -291,18 +331,23 @@ impl Lease {
         Ok(true)
     }
 
-    /// Gives it back, because there is nothing to store: who waits elsewhere is told so.
+    /// Releases the lease, because there is nothing to store. Waiting processes are notified of that.
     pub(crate) fn fail(mut self) {
         self.give_back(End::Nothing);
     }
 
-    /// The same after an error, with what there is to say of it.
+    /// Releases the lease after an error, and leaves a note of the error for waiting processes.
+    ///
+    /// The note is empty if the error has no text.
     pub(crate) fn fail_with(mut self, error: Option<&SharedLoadError>) {
         let note = error.map(|error| note::seal(error, &self.name));
         self.give_back(End::Error(Note(note.unwrap_or_default())));
     }
 
-    /// It is not known whether the value was stored, or it cannot be. What the value may be served on in this process.
+    /// Releases the lease in the background, because the result of the fill is not known, or there can be no
+    /// fill.
+    ///
+    /// Returns the validity of the value in this process.
     pub(crate) fn leave(mut self) -> Validity {
         self.let_go();
         let (shared, name, token) = (self.shared.clone(), self.name.text.clone(), self.token);
@@ -313,14 +358,17 @@ impl Lease {
         self.here_only()
     }
 
-    /// On what the value may be served in this process while it is not known, or not so, that the shared tier has it. What
-    /// is said of the leases of others is not about it.
+    /// Returns the validity of the value in this process while the shared tier may not have it.
+    ///
+    /// It depends on the own epoch of the name, because changes by leases of other loads do not concern the
+    /// value.
     pub(crate) fn here_only(&self) -> Validity {
         let mark = self.shared.own_mark(&self.name.text);
         Validity { mark, ..self.claim.silenced(self.shared.clock.now()) }
     }
 
-    /// Says that it is about to be given back, before followers have the result: one of them may call again at once.
+    /// Announces the release of the lease. Followers get the result after that, and one may call again at
+    /// once.
     pub(crate) fn begin_return(&mut self) {
         self.given_back = Some(self.shared.returning.begin(&self.name.text, &self.shared.marks));
     }
@@ -332,7 +380,7 @@ impl Lease {
         }
     }
 
-    /// Whether it was held.
+    /// Marks the lease as over and stops its renewal. Returns whether it was held.
     fn let_go(&mut self) -> bool {
         if let Some(keeper) = self.keeper.take() {
             keeper.abort();
@@ -341,23 +389,25 @@ impl Lease {
     }
 }
 
-/// Gives back a lease, and ends what stood on it.
+/// Releases a lease, and ends the epoch of its name.
 async fn give_up(shared: &Shared, name: &str, token: LeaseToken) {
     let _ = shared.tier.release(name, token, false).await;
     shared.marks.end(name);
 }
 
-/// Why a lease is given back without a value.
+/// Reason for the release of a lease without a value.
 enum End {
-    /// The load did not come to its end.
+    /// The load did not complete.
     Free,
-    /// There is nothing to share.
+    /// The load has nothing to share.
     Nothing,
     Error(Note),
 }
 
-/// After that there may be nothing under the name, and nobody is told of the removal of nothing: what stood on that does
-/// not stand any more.
+/// Releases a lease in the background, and ends the epoch of its name.
+///
+/// Afterwards there may be nothing under the name, and the tier does not report the removal of nothing. So
+/// entries that depend on the name must not stay valid.
 fn give_back_later(
     shared: &Arc<Shared>,
     name: String,
@@ -374,7 +424,7 @@ fn give_back_later(
             End::Error(note) => there.tier.fail(&name, token, &note).await,
         };
         there.marks.end(&name);
-        // Only now: a load that begins when this is over stands on marks from after the word.
+        // Dropped last, so that a load that waited for the release takes epochs that begin after it.
         drop(given_back);
     });
 }
@@ -385,8 +435,9 @@ impl Drop for Lease {
     }
 }
 
-/// `claim` as of now, if the tier has still what was stored under `stamp`, and the tags have still their generations: then nothing was
-/// invalidated since the claim was made.
+/// Returns `claim` as of now, if the tier still has the revision `stamp` and the generations of the tags.
+///
+/// Then nothing was invalidated since `claim` was made.
 pub(crate) async fn look_again(
     shared: &Arc<Shared>,
     name: &str,
@@ -395,7 +446,7 @@ pub(crate) async fn look_again(
 ) -> Result<Option<Validity>, TierError> {
     let tags = claim.tag_keys();
     let renewed = shared.silent_claim(name, &tags);
-    // What could not be told is not in the tier.
+    // The tier does not know the invalidations in the outbox.
     if shared.pending.is_about(std::iter::once(name).chain(tags.iter().map(String::as_str))) {
         return Ok(None);
     }
@@ -409,7 +460,7 @@ pub(crate) async fn look_again(
     Ok(Some(Validity { line: seen.line, ..renewed }))
 }
 
-/// `claim` with tags that were not known before the load, if none of them was invalidated since that moment.
+/// Returns `claim` with tags that were not known before the load, if none was invalidated since `since`.
 pub(crate) async fn adopt(
     shared: &Arc<Shared>,
     claim: &Validity,
@@ -418,7 +469,8 @@ pub(crate) async fn adopt(
     keep: Duration,
 ) -> Result<Option<Validity>, TierError> {
     let marks: Vec<_> = tags.iter().map(|tag| shared.mark(tag)).collect();
-    // Only then: what could not be told was remembered before the marks were ended.
+    // The outbox is checked after the epochs are taken: an undelivered invalidation is added to it before the
+    // epochs end.
     if shared.pending.is_about(tags.iter().map(String::as_str)) {
         return Ok(None);
     }
@@ -438,8 +490,10 @@ pub(crate) async fn adopt(
     }))
 }
 
-/// What was said may have been about the tag's making, as a tier may tell one of one's own words. The claim with new marks
-/// if the tags are the same, or if nobody can say; then the fill finds out.
+/// Returns `claim` with new epochs; `None` if one of its tags has another generation.
+///
+/// An epoch may have ended because its tag was created, since a tier may report a process's own changes. If
+/// the tier cannot be asked, the result has new epochs as well, and the fill decides.
 async fn ask_tags_again(shared: &Arc<Shared>, claim: &Validity) -> Option<Validity> {
     let tags = claim.tag_keys();
     let marked = shared.silent_claim(claim.mark.name(), &tags).with_generations(claim.generations());
@@ -449,7 +503,9 @@ async fn ask_tags_again(shared: &Arc<Shared>, claim: &Validity) -> Option<Validi
     }
 }
 
-/// A lease that was asked for. Should nobody hear the answer, it is given back in case it was granted.
+/// A lease that was requested.
+///
+/// If the reply is not received, dropping this releases the lease, in case it was granted.
 pub(crate) struct Pledge<'a> {
     shared: &'a Arc<Shared>,
     name: &'a str,
@@ -470,13 +526,14 @@ impl<'a> Pledge<'a> {
         self.is_open = false;
     }
 
-    /// Gives it back at once, as another part of what was asked has been refused.
+    /// Releases the lease at once, because another part of the request was refused.
     pub(crate) async fn withdraw(mut self) {
         self.is_open = false;
         give_up(self.shared, self.name, self.token).await;
     }
 
-    /// The generations of the tags are kept for `keep` from before the question on.
+    /// Converts this into a lease. The generations of the tags are kept for `keep` from before the request
+    /// on.
     pub(crate) fn granted(
         mut self,
         name: SharedKey,

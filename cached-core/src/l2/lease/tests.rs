@@ -14,7 +14,7 @@ const LONG: Duration = Duration::from_secs(6_000);
 const NANO: Duration = Duration::from_nanos(1);
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A process, and another one.
+/// The process under test, and another process on the same tier.
 struct World {
     clock: ManualClock,
     tier: FakeTier,
@@ -28,7 +28,7 @@ impl World {
         Self::over(lease, |tier| tier)
     }
 
-    /// With a cache over what this makes of its tier.
+    /// Creates a cache over the tier that `tier_of` returns.
     fn over<T: Tier + 'static>(lease: Duration, tier_of: impl Fn(FakeTier) -> T) -> Self {
         let clock = ManualClock::new();
         let tier = FakeTier::new(&clock);
@@ -53,7 +53,7 @@ impl World {
         pledge.granted(name, claim, MINUTE, None)
     }
 
-    /// What keeps it, if the load is at work or not.
+    /// Returns the keeper of a lease, with a load that is at work or not.
     fn keeper(&self, lease: &Lease, is_at_work: bool) -> Keeper<impl Fn() -> bool + use<>> {
         Keeper {
             shared: self.shared.clone(),
@@ -78,7 +78,7 @@ impl World {
         until(async || self.record().await == Record::Absent).await;
     }
 
-    /// How many operations there are meanwhile, of all processes.
+    /// Returns the number of operations of all processes during a future.
     async fn trips<T>(&self, during: impl Future<Output = T>) -> (T, usize) {
         let before = self.tier.round_trips();
         let output = during.await;
@@ -148,7 +148,7 @@ async fn a_load_whose_tag_was_invalidated_has_no_lease_any_more() {
     }
 }
 
-/// A tier may tell one of one's own words.
+/// A tier may report a process's own changes.
 #[tokio::test]
 async fn a_tag_that_is_as_it_was_is_watched_anew() {
     let world = World::new(MINUTE);
@@ -164,7 +164,7 @@ async fn a_tag_that_is_as_it_was_is_watched_anew() {
     }
 }
 
-/// In real time: twice its length is six times as long as it may take.
+/// Runs in real time: twice the length of a lease is six times as long as the renewal may take.
 #[tokio::test]
 async fn it_is_renewed_before_it_ends() {
     let lease = Duration::from_secs(6);

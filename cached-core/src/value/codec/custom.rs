@@ -1,4 +1,4 @@
-//! Codecs of one's own.
+//! Custom codecs.
 
 use std::fmt;
 
@@ -6,16 +6,16 @@ use serde::Deserializer;
 
 use crate::error::Error;
 
-/// A codec of one's own, for [`Format::Custom`](super::Format::Custom).
+/// A custom codec, for [`Format::Custom`](super::Format::Custom).
 ///
-/// What it must keep to:
+/// An implementation must keep to these rules:
 ///
 /// * `encode` then `decode` gives an equal value, in every process that shares the tier;
-/// * `decode` MUST refuse bytes that go on after the value, and MUST NOT panic, whatever the bytes are;
-/// * an error's message MUST NOT quote the value or the bytes: it ends in logs.
+/// * `decode` MUST reject bytes that go on after the value, and MUST NOT panic on any bytes;
+/// * an error's message MUST NOT quote the value or the bytes, because it appears in logs.
 ///
-/// Bytes are checked against damage before `decode` sees them, and against nothing else: whoever can write to the
-/// shared tier can choose them.
+/// Bytes are checked against damage before `decode` gets them, and against nothing else: a client that can
+/// write to the shared tier can choose them.
 ///
 /// ```
 /// # extern crate cached_core as cached_aside;
@@ -47,28 +47,29 @@ use crate::error::Error;
 /// # Ok::<(), Error>(())
 /// ```
 pub trait Codec: Send + Sync + fmt::Debug + 'static {
-    /// What names this codec in a stored value: 128 to 255. Below are the built-in ones.
+    /// Returns the id of this codec in a stored value: 128 to 255.
     ///
-    /// It must be the same in every process and for ever; a codec whose bytes changed is another codec.
+    /// Lower ids are those of built-in codecs. The id must be the same in every process and for ever. A codec
+    /// that changes its bytes is another codec, and needs another id.
     fn id(&self) -> u8;
 
     /// Appends the bytes of `value` to `out`.
     ///
     /// # Errors
-    /// The value has no form in this codec. What `out` then holds is thrown away.
+    /// The value has no form in this codec. The content of `out` is then discarded.
     fn encode(&self, value: &dyn erased_serde::Serialize, out: &mut Vec<u8>) -> Result<(), Error>;
 
     /// Reads one value from all of `bytes` into `target`, see [`Target::fill`].
     ///
     /// # Errors
-    /// The bytes are not exactly one value of the wanted type; the call then counts as a miss.
+    /// The bytes are not exactly one value of the wanted type. The call then counts as a miss.
     fn decode(&self, bytes: &[u8], target: &mut Target<'_>) -> Result<(), Error>;
 }
 
-/// Reads the wanted type from a deserializer; the closure knows the type, its signature does not.
+/// Reads the wanted type from a deserializer. The closure knows the type, its signature does not.
 type Fill<'a> = dyn FnMut(&mut dyn erased_serde::Deserializer<'_>) -> Result<(), erased_serde::Error> + 'a;
 
-/// Where [`Codec::decode`] puts the value: it knows the wanted type, so that the codec need not.
+/// Destination of [`Codec::decode`]: it knows the wanted type, so that the codec need not.
 pub struct Target<'a>(&'a mut Fill<'a>);
 
 impl<'a> Target<'a> {
@@ -79,8 +80,8 @@ impl<'a> Target<'a> {
     /// Reads the value from `deserializer`.
     ///
     /// # Errors
-    /// The deserializer does not give a value of the wanted type. The message says no more than that, because
-    /// Serde's would quote the bytes.
+    /// The deserializer does not give a value of the wanted type. The message has no details, because Serde's
+    /// would quote the bytes.
     pub fn fill<'de, D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), Error> {
         (self.0)(&mut <dyn erased_serde::Deserializer<'_>>::erase(deserializer))
             .map_err(|_| Error::codec("the bytes are not a value of this type"))

@@ -13,56 +13,65 @@ use super::postcard;
 use super::{exact, json};
 use crate::error::Error;
 
-/// The lowest id of a codec that is not built in.
+/// Lowest id of a codec that is not built in.
 const FIRST_CUSTOM_ID: u8 = 128;
 
 /// The codec of the values in the shared tier.
 ///
-/// A value for which the codec has no form is written by [`Exact`](Self::Exact) instead, and processes read all built-in codecs
-/// that they were built with. So they need not agree, and a codec can be changed while they run; only a value in a
-/// [`Custom`](Self::Custom) codec, or in one whose feature is missing, is a miss to a process without it.
+/// If the codec has no form for a value, [`Exact`](Self::Exact) writes that value instead. Processes read all
+/// built-in codecs that they were built with, so they need not agree on one, and a codec can be changed while
+/// they run. Only a value in a [`Custom`](Self::Custom) codec, or in one with a missing feature, is a miss
+/// for a process without it.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Format {
     /// JSON: the default, readable in the shared tier with `redis-cli`.
     ///
-    /// It has no form for a NaN and the infinities, for a `Some` of what is written as `null` (`Some(None)`, `Some(())`), for maps
-    /// whose keys are no text, for integers of more than 64 bits, for bytes (and sequences of 64 or more `u8`), and for what
-    /// is nested deeper than 127.
+    /// JSON has no form for:
+    ///
+    /// * a NaN and the infinities;
+    /// * a `Some` of a value that is written as `null` (`Some(None)`, `Some(())`);
+    /// * maps with keys that are not text;
+    /// * integers of more than 64 bits;
+    /// * bytes, and sequences of 64 or more `u8`;
+    /// * values that are nested deeper than 127 levels.
     #[default]
     Json,
-    /// `MessagePack` with field names: smaller and faster than JSON, and as careful about renamed fields.
+    /// `MessagePack` with field names: smaller and faster than JSON, and as safe with renamed fields.
     ///
-    /// It has no form for a `Some` of what is written as nil, for integers of more than 64 bits, and for sequences of 64 or more
-    /// `u8` as such.
+    /// `MessagePack` has no form for a `Some` of a value that is written as nil, for integers of more than 64
+    /// bits, and for sequences (other than bytes) of 64 or more `u8`.
     #[cfg(feature = "msgpack")]
     MessagePack,
-    /// postcard: the smallest and fastest, and **positional**.
+    /// `postcard`: the smallest and fastest, and **positional**.
     ///
-    /// Nothing in the bytes names a field or a type, so a value of an older shape can be read as a wrong value of
-    /// the new shape. Raise `version` whenever a cached type changes, be it only the order of its fields. Types
-    /// that Serde can only read when the format describes itself (`untagged`, `flatten`, `skip_serializing_if`)
-    /// do not work, and there is no limit of depth: not for recursive types if others can write to the tier.
+    /// Nothing in the bytes names a field or a type, so a value of an older shape can be read as a wrong
+    /// value of the new shape. Raise `version` whenever a cached type changes, even if only the order of its
+    /// fields does.
+    ///
+    /// Types that Serde can only read from a self-describing format (`untagged`, `flatten`,
+    /// `skip_serializing_if`) do not work. There is no limit of depth, so do not use it for recursive types
+    /// if others can write to the tier.
     #[cfg(feature = "postcard")]
     Postcard,
     /// A binary form of Serde's data model, with field names, that has a form for every value.
     ///
-    /// Bytes travel as bytes, also those of a `Vec<u8>`, so it is the choice for images, documents and embeddings. It is about as
-    /// large as JSON for everything else.
+    /// Bytes are written as bytes, also those of a `Vec<u8>`, so this is the choice for images, documents and
+    /// embeddings. Everything else is about as large as in JSON.
     Exact,
-    /// A codec of one's own.
+    /// A custom codec.
     Custom(Arc<dyn Codec>),
 }
 
-/// By which codec a value was written.
+/// Id of the codec that has written a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Written(pub(crate) u8);
 
-/// What names [`Format::Exact`] in a stored value.
+/// Id of [`Format::Exact`] in a stored value.
 const EXACT: u8 = 4;
 
 impl Format {
-    /// What names the codec in a stored value.
+    /// Returns the id of the codec in a stored value.
     pub fn id(&self) -> u8 {
         match self {
             Self::Json => 1,
@@ -75,7 +84,7 @@ impl Format {
         }
     }
 
-    /// A codec of one's own must not take the id of a built-in one: its bytes would be read as the other's.
+    /// Rejects a custom codec with an id that is reserved for built-in ones: these would read its bytes.
     pub(crate) fn validate(&self) -> Result<(), Error> {
         match self {
             Self::Custom(codec) if codec.id() < FIRST_CUSTOM_ID => {
@@ -85,8 +94,10 @@ impl Format {
         }
     }
 
-    /// Appends the bytes of `value` to `out`, in this format or, where that has no form for the value, in [`Exact`](Self::Exact).
-    /// With `is_checked`, a form that cannot be read again does not count. After an error `out` may hold anything.
+    /// Appends the bytes of `value` to `out`, in this format or else in [`Exact`](Self::Exact).
+    ///
+    /// `Exact` is used if this format has no form for the value. With `is_checked`, a form that cannot be
+    /// read again does not count. After an error `out` may hold anything.
     pub(crate) fn write<T>(&self, value: &T, is_checked: bool, out: &mut Vec<u8>) -> Result<Written, Error>
     where
         T: Serialize + DeserializeOwned,
@@ -108,7 +119,7 @@ impl Format {
         })
     }
 
-    /// The format of this id, if this process can read it.
+    /// Returns the format with this id, if this process can read it.
     pub(crate) fn of(&self, Written(id): Written) -> Option<Self> {
         match id {
             id if id == self.id() => Some(self.clone()),
@@ -122,7 +133,7 @@ impl Format {
         }
     }
 
-    /// Appends the bytes of `value` to `out`; after an error `out` may hold anything.
+    /// Appends the bytes of `value` to `out`. After an error `out` may hold anything.
     pub(crate) fn encode<T: Serialize + ?Sized>(&self, value: &T, out: &mut Vec<u8>) -> Result<(), Error> {
         match self {
             Self::Json => json::encode(value, out),

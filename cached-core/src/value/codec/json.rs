@@ -1,4 +1,4 @@
-//! JSON.
+//! The JSON codec.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -7,7 +7,7 @@ use serde_json::error::Category;
 use super::strict::{self, Gaps};
 use crate::error::Error;
 
-/// What JSON would change.
+/// Values that JSON would change.
 const GAPS: Gaps = Gaps { is_text: true, depth: 127 };
 
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), Error> {
@@ -15,10 +15,12 @@ pub(super) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Res
     written.map_err(|_| Error::codec("JSON cannot hold the value"))
 }
 
-/// White space after the value is part of a JSON text; anything else there is refused.
+/// Reads one value from all of `bytes`.
+///
+/// White space after the value is part of a JSON text; anything else there is rejected.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(bytes).map_err(|error| {
-        // Its own message quotes unknown fields, variants and wrong values.
+        // The error's own message quotes unknown fields, variants and wrong values.
         let what = match error.classify() {
             Category::Data => "of another shape",
             Category::Eof => "cut short",

@@ -1,18 +1,22 @@
-//! How values become the bytes of the shared tier, and values again.
+//! Codecs: the conversion of values to the bytes of L2, and back.
 //!
 //! | id | codec | feature | when a field was renamed or moved without a new `version` |
 //! |---|---|---|---|
-//! | 1 | [`Format::Json`] | – | renamed: an error, so a miss; moved: fine |
+//! | 1 | [`Format::Json`] | – | renamed: an error, so a miss; moved: read correctly |
 //! | 2 | `Format::MessagePack` | `msgpack` | the same: field names are written |
-//! | 3 | `Format::Postcard` | `postcard` | **not noticed**: fields are told apart by position only |
+//! | 3 | `Format::Postcard` | `postcard` | **not noticed**: fields are identified by position only |
 //! | 4 | [`Format::Exact`] | – | the same as JSON |
-//! | 128–255 | [`Format::Custom`] | – | as the [`Codec`] does it |
+//! | 128–255 | [`Format::Custom`] | – | depends on the [`Codec`] |
 //!
-//! A value that comes back is the value that was stored, or it is a miss. Where a codec has no form for a value, such as JSON for
-//! a NaN or for bytes, it says so when it writes, and the value is written by [`Format::Exact`] instead. Every process reads
-//! the built-in codecs that it was built with, whichever of them it writes with.
+//! A read returns the value that was stored, or it is a miss. A codec may have no form for a value, such as
+//! JSON for a NaN or for bytes. It then returns an error when it writes, and [`Format::Exact`] writes the
+//! value instead. Every process reads all built-in codecs that it was built with, independently of the one
+//! that it writes with.
 //!
-//! The in-process tier holds the values themselves and needs none of this.
+//! L1 holds the values themselves and needs no codec.
+//!
+//! `format` chooses the codec. `strict` makes JSON and `MessagePack` return an error instead of changing a
+//! value.
 
 mod custom;
 mod exact;

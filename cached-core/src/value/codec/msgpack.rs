@@ -1,4 +1,6 @@
-//! `MessagePack`, with field names: by position, a deploy that reorders the fields of a struct would swap values.
+//! The `MessagePack` codec, with field names.
+//!
+//! With positions instead of names, a deploy that reorders the fields of a struct would swap values.
 
 use rmp_serde::decode::Error as DecodeError;
 use serde::Serialize;
@@ -7,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::strict::{self, Gaps};
 use crate::error::Error;
 
-/// What `MessagePack` would change.
+/// Values that `MessagePack` would change.
 const GAPS: Gaps = Gaps { is_text: false, depth: 1000 };
 
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), Error> {
@@ -26,7 +28,7 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     }
 }
 
-/// Its own messages hold small numbers, unknown fields and variants.
+/// Replaces the message of an error, which may hold small numbers, unknown fields and variants.
 fn unreadable(error: &DecodeError) -> Error {
     Error::codec(match error {
         DecodeError::InvalidMarkerRead(_) | DecodeError::InvalidDataRead(_) => "MessagePack cut short",

@@ -1,4 +1,4 @@
-//! postcard. Its errors have fixed texts, so they may be shown.
+//! The `postcard` codec. Errors of that crate have fixed texts, so they may be shown.
 
 use std::mem;
 

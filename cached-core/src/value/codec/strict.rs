@@ -1,7 +1,7 @@
-//! A guard in front of a serializer of a format that has no form for some values.
+//! A guard in front of the serializer of a format that has no form for some values.
 //!
-//! Such a format does not fail: it writes something else, and the value that comes back is another one. The guard passes a
-//! value on, and ends in an error where the format would change it.
+//! Such a format does not fail: it writes something else, and another value is read back. The guard passes a
+//! value on, and returns an error where the format would change it.
 
 use std::cell::Cell;
 
@@ -15,21 +15,26 @@ use serde::{
 
 use crate::base::planted::planted;
 
-/// What a format has no form for, besides a `Some` of what is written as `null`, integers of more than 64 bits, and sequences of many
-/// `u8` as such.
+/// Values that a format has no form for, in addition to those that every guarded format lacks.
+///
+/// No guarded format has a form for a `Some` of a value that is written as `null`, for integers of more than
+/// 64 bits, and for sequences (other than bytes) of many `u8`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Gaps {
-    /// It is a text. Then it has no form for a NaN and the infinities, nor for bytes, and keys of maps that are no text are written
-    /// as one, and read as that where the type leaves it open.
+    /// Set if the format is a text. Then it has no form for a NaN and the infinities, nor for bytes.
+    ///
+    /// Map keys that are not text are written as text, and read as text where the type leaves it open.
     pub(super) is_text: bool,
-    /// More levels than this: they could be written and not be read.
+    /// Greatest number of levels: deeper values could be written and not be read.
     pub(super) depth: u16,
 }
 
-/// So many `u8` in a row are bytes. Fewer are left to formats that write a list of numbers, because that can be read by people.
+/// Number of `u8` in a row that count as bytes.
+///
+/// A shorter row is left to formats that write a list of numbers, because a list can be read by people.
 const RUN: usize = 64;
 
-/// Serializes `value` with `inner`, unless that would change it.
+/// Serializes `value` with `inner`, or returns an error if that would change it.
 pub(super) fn serialize<T, S>(value: &T, inner: S, gaps: Gaps) -> Result<S::Ok, S::Error>
 where
     T: Serialize + ?Sized,
@@ -40,16 +45,16 @@ where
     value.serialize(Strict { inner, at })
 }
 
-/// Where in a value it is.
+/// Position of a part in the value that is written.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     gaps: Gaps,
-    /// How many levels there may still be.
+    /// Number of further levels that are allowed.
     depth: u16,
-    /// Directly inside of a `Some`, where what is written as `null` is read as `None`.
+    /// Set directly inside of a `Some`, where a `null` is read as `None`.
     in_some: bool,
     is_key: bool,
-    /// Set by what turns out to be a `u8`.
+    /// Set by a part that turns out to be a `u8`.
     octet: &'a Cell<bool>,
 }
 
@@ -58,7 +63,7 @@ struct Strict<'a, S> {
     at: Place<'a>,
 }
 
-/// A part of a value, at its place.
+/// A part of a value, with its position.
 struct At<'a, T: ?Sized>(&'a T, Place<'a>);
 
 impl<T: Serialize + ?Sized> Serialize for At<'_, T> {
@@ -69,19 +74,19 @@ impl<T: Serialize + ?Sized> Serialize for At<'_, T> {
 }
 
 impl<'a> Place<'a> {
-    /// One level deeper, where nothing is known yet.
+    /// Returns a position one level deeper, outside of any `Some` and key.
     fn within<E: serde::ser::Error>(self) -> Result<Self, E> {
         let depth = self.depth.checked_sub(1).ok_or_else(|| E::custom("the value is nested too deep"))?;
         Ok(Self { depth, in_some: false, is_key: false, ..self })
     }
 
-    /// What is written as `null`, and is not a `None`.
+    /// Rejects a part that is written as `null` if it is directly inside of a `Some`.
     fn is_absence<E: serde::ser::Error>(self) -> Result<(), E> {
         let is_refused = self.in_some && !planted!("absence-written");
         if is_refused { Err(E::custom("a `Some` that would be read as `None`")) } else { Ok(()) }
     }
 
-    /// What is no text.
+    /// Rejects a part that is not text if it is a key of a map in a text format.
     fn is_no_text<E: serde::ser::Error>(self) -> Result<(), E> {
         let is_refused = self.is_key && self.gaps.is_text;
         if is_refused { Err(E::custom("a key of a map that is no text")) } else { Ok(()) }
@@ -93,7 +98,9 @@ impl<'a> Place<'a> {
         if is_refused { Err(E::custom("a float that is not finite")) } else { Ok(()) }
     }
 
-    /// Where a format has a form for them, a type that buffers what it reads (`untagged`, `flatten`) has none.
+    /// Rejects an integer of more than 64 bits.
+    ///
+    /// Even where a format has a form for it, a type that buffers its input (`untagged`, `flatten`) has none.
     fn wide<E: serde::ser::Error>(self, is_wide: bool) -> Result<(), E> {
         self.is_no_text()?;
         if is_wide { Err(E::custom("an integer of more than 64 bits")) } else { Ok(()) }
@@ -225,7 +232,7 @@ impl<'a, S: Serializer> Serializer for Strict<'a, S> {
         self.inner.serialize_unit_variant(name, index, variant)
     }
 
-    // What is inside of a newtype is written in its place.
+    // The content of a newtype is written in its place.
     fn serialize_newtype_struct<T>(self, name: &'static str, v: &T) -> Result<S::Ok, S::Error>
     where
         T: Serialize + ?Sized,
@@ -302,16 +309,16 @@ impl<'a, S: Serializer> Serializer for Strict<'a, S> {
     }
 }
 
-/// A value of several parts that is being written.
+/// Serializer of a value of several parts.
 struct Many<'a, S> {
     inner: S,
     at: Place<'a>,
-    /// How many elements there were, as long as all of them are `u8`.
+    /// Number of elements so far, as long as all of them are `u8`.
     run: Option<usize>,
 }
 
 impl<S> Many<'_, S> {
-    /// An element was written.
+    /// Notes that an element was written, and rejects a row of [`RUN`] `u8`.
     #[inline]
     fn note<E: serde::ser::Error>(&mut self) -> Result<(), E> {
         let is_octet = self.at.octet.take();
@@ -333,7 +340,7 @@ macro_rules! elements {
             }
 
             fn end(self) -> Result<S::Ok, S::Error> {
-                // A sequence is no octet, even if its last element is one.
+                // A sequence is not a `u8`, even if its last element is one.
                 self.at.octet.set(false);
                 self.inner.end()
             }

@@ -43,7 +43,7 @@ struct Renamed {
     c: u8,
 }
 
-/// JSON under an id of its own, which may forget to fill the target.
+/// JSON under a custom id, with the option not to fill the target.
 #[derive(Debug)]
 struct Custom {
     id: u8,
@@ -85,7 +85,7 @@ fn formats() -> Vec<Format> {
     ]
 }
 
-/// Those that write the names of fields.
+/// Formats that write the names of fields.
 fn named_formats() -> Vec<Format> {
     formats().into_iter().filter(|format| format.id() != 3).collect()
 }
@@ -234,7 +234,7 @@ fn messages_hold_no_values() {
     let _ = Read::Other;
 }
 
-/// What a codec has no form for is an error when it is written, and never another value when it is read.
+/// Returns whether the codec refuses to write a value, instead of writing one that is read as another.
 fn is_refused(format: &Format, value: &(impl Serialize + ?Sized)) -> bool {
     format.encode(value, &mut Vec::new()).is_err_and(|error| error.is_codec())
 }
@@ -259,7 +259,7 @@ fn what_json_cannot_hold_is_an_error() {
     assert!(is_refused(json, &(u128::from(u64::MAX) + 1)) && is_refused(json, &i128::MIN));
     assert!(is_refused(json, &vec![1_u8; 64]) && is_refused(json, &[vec![1_u8; 64]]));
 
-    // What looks like it, and is no other value when it is read.
+    // Values that look similar, and are read as they were.
     assert!(
         !is_refused(json, &None::<Option<u8>>) && !is_refused(json, &()) && !is_refused(json, &[None::<u8>])
     );
@@ -313,7 +313,7 @@ fn where_a_codec_has_no_form_the_exact_one_takes_the_value() {
 
 #[test]
 fn a_form_that_cannot_be_read_again_does_not_count() {
-    /// What it writes is not what it reads, unless a `None` is told from a `Some`.
+    /// A `u8` when it is read, but text when it is written in a human-readable format.
     #[derive(Debug, PartialEq)]
     struct Moody;
 
@@ -338,7 +338,7 @@ fn a_form_that_cannot_be_read_again_does_not_count() {
     assert_eq!(Format::Json.write(&Moody, true, &mut out).unwrap().0, 4);
     assert_eq!(Format::Exact.decode::<Moody>(&out).unwrap(), Moody);
 
-    /// Nothing can read it.
+    /// A type that can be written and never read.
     #[derive(Debug, Serialize)]
     struct Lost;
 

@@ -1,4 +1,4 @@
-//! Compression of payloads, if this build has it.
+//! Compression of payloads, in builds with the feature `compression`.
 
 #[cfg(feature = "compression")]
 pub(super) use lz4::{compress, decompress};
@@ -11,17 +11,17 @@ mod lz4 {
 
     use crate::value::envelope::Unreadable;
 
-    /// No byte of an LZ4 block stands for more than this many bytes.
+    /// Largest number of bytes that one byte of an LZ4 block can stand for.
     const MAX_EXPANSION: usize = 255;
 
-    /// The compressed bytes, if they are fewer.
+    /// Returns the compressed bytes, if they are fewer.
     pub(crate) fn compress(payload: &[u8]) -> Option<Vec<u8>> {
         Some(block::compress(payload)).filter(|compressed| compressed.len() < payload.len())
     }
 
-    /// Exactly `raw_len` bytes; the caller has held `raw_len` against the limit.
+    /// Returns exactly `raw_len` bytes; the caller has checked `raw_len` against the limit.
     pub(crate) fn decompress(stored: &[u8], raw_len: usize) -> Result<Vec<u8>, Unreadable> {
-        // A few forged bytes must not claim the memory of the largest value.
+        // A few forged bytes must not allocate the memory of the largest value.
         if raw_len / MAX_EXPANSION > stored.len() {
             return Err(Unreadable::Corrupt);
         }

@@ -1,10 +1,13 @@
-//! The name of a value's shape.
+//! Fingerprint of the schema of a value.
 
-/// Tells the shapes of values apart: the first 8 bytes, little endian, of the BLAKE3 digest of each name (its length in 8
-/// bytes, and the name) and `version` (4 bytes). The names are the path of the function and that of the type, or the one that
-/// the option `schema` gives.
+/// Returns the fingerprint that distinguishes the schemas of values.
 ///
-/// A compiler may name a type differently from the one before it; its values are then loaded again, unless there is a `schema`.
+/// The fingerprint is the first 8 bytes, little endian, of a BLAKE3 digest. The digest covers each name (its
+/// length in 8 bytes, then the name) and `version` (4 bytes). The names are the path of the function, if
+/// values are bound to it, and that of the type; or else the one that the option `schema` gives.
+///
+/// Another version of the compiler may name a type differently. Values of that type are then loaded again,
+/// unless there is a `schema`.
 pub(crate) fn schema_fingerprint(names: &[&str], version: u32) -> u64 {
     let mut hasher = blake3::Hasher::new();
     for name in names {

@@ -9,7 +9,7 @@ const LIMITS: Limits = Limits { max_bytes: 1000, compress_above: None };
 const COMPRESSING: Limits = Limits { max_bytes: 1000, compress_above: Some(0) };
 const JSON: &[u8] = br#"{"id":7,"name":"Ada"}"#;
 
-/// Where the lengths and the checksum are when there are no tags.
+/// Offset of the stored length in an envelope without optional fields and tags; the other offsets follow.
 const STORED_LEN_AT: usize = 44;
 const RAW_LEN_AT: usize = 48;
 const CHECKSUM_AT: usize = 52;
@@ -42,7 +42,7 @@ fn set_u32(bytes: &mut [u8], at: usize, value: u32) {
     bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
 }
 
-/// Makes the checksum right again after a forgery; leaves bytes that are too short for one.
+/// Recomputes the checksum after a forgery; bytes that are too short for one stay as they are.
 fn forge_checksum(bytes: &mut [u8]) {
     let byte = |at: usize| usize::from(bytes.get(at).copied().unwrap_or(0));
     let longer = if byte(2) & 4 == 0 { 0 } else { 16 };
@@ -60,7 +60,7 @@ fn refusal(bytes: &[u8], limits: &Limits) -> Option<Unreadable> {
     open(bytes, &EXPECT, limits).err()
 }
 
-/// Seals to exactly `golden`, and `golden` opens.
+/// Checks that sealing gives exactly `golden`, and that `golden` opens.
 fn check_golden(golden: &str, header: &Header, payload: &[u8]) {
     let golden = unhex(golden);
     assert!(seal(header, payload, &LIMITS).unwrap() == golden, "version 1 is not written as it was");
@@ -72,8 +72,8 @@ fn check_opens(golden: &[u8], header: &Header, payload: &[u8]) {
     assert_eq!((&opened.header, &*opened.payload), (header, payload));
 }
 
-// The golden bytes were put together by another program than this one, by the table of this module. They never
-// change: a new layout is a new version, and these stay.
+// The golden bytes were put together by another program, from the table of this module. They never change: a
+// new layout is a new version, and these stay.
 
 #[test]
 fn golden_json() {
@@ -117,8 +117,8 @@ const GOLDEN_COMPRESSED: &str = "010101008877665544332211000102030405060708090a0
 #[test]
 fn golden_compressed() {
     check_opens(&unhex(GOLDEN_COMPRESSED), &header(), &[b'a'; 100]);
-    // Should an update of the compressor find other bytes for the same value, this line may follow it; the one above
-    // may not.
+    // If an update of the compressor produces other bytes for the same value, this line may be adapted. The
+    // one above may not.
     assert!(seal(&header(), &[b'a'; 100], &COMPRESSING).unwrap() == unhex(GOLDEN_COMPRESSED));
 }
 
@@ -159,7 +159,7 @@ fn headers() -> impl Strategy<Value = Header> {
     )
 }
 
-/// Of few different bytes or of many, so that some can be compressed.
+/// Payloads of few different bytes or of many, so that some can be compressed.
 fn payloads() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![vec(any::<u8>(), 0..300), vec(0_u8..2, 0..1000)]
 }
@@ -212,7 +212,7 @@ proptest! {
         prop_assert!(open(&bytes, &EXPECT, &limits).is_err());
     }
 
-    /// Gets forgeries past the checksum, to what is behind it.
+    /// Makes forgeries pass the checksum, so that they reach the code behind it.
     #[test]
     fn forged_bytes_never_panic_and_never_exceed_the_limit(
         payload in payloads(), limits in limits(),
@@ -284,7 +284,7 @@ fn limits_at_their_border() {
     assert!(seal(&header(), &payload, &at(99)).unwrap_err().is_codec());
     assert_eq!(refusal(&sealed, &at(100)), None);
     assert_eq!(refusal(&sealed, &at(99)), Some(Unreadable::TooLarge));
-    // By what it claims, before its bytes are looked at.
+    // The claimed length decides, before the payload is read.
     assert_eq!(refusal(&sealed[..PAYLOAD_AT], &at(99)), Some(Unreadable::TooLarge));
 }
 
@@ -311,7 +311,7 @@ fn compression_starts_at_its_border_and_only_if_it_helps() {
     assert!(!compressed(&[b'a'; 100], Some(101)));
     assert!(!compressed(&[b'a'; 100], None));
     assert!(!compressed(JSON, Some(0)) && !compressed(b"", Some(0)));
-    // As long as the payload is no help.
+    // A compressed form that is as long as the payload is no gain.
     let noise: Vec<u8> =
         (1..=600_u32).map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
     let as_long = (0..40)
@@ -361,7 +361,7 @@ fn forged_lengths_are_refused_before_anything_is_allocated() {
     assert_eq!(refusal(&forged(RAW_LEN_AT, u32::MAX), &huge), Some(Unreadable::Corrupt));
 }
 
-/// As far as LZ4 can go, so what opens must not be taken for a forgery.
+/// The strongest compression that LZ4 reaches must not be taken for a forgery.
 #[cfg(feature = "compression")]
 #[test]
 fn what_compresses_best_opens() {
@@ -384,7 +384,7 @@ fn forged_raw_lengths_are_corrupt() {
     }
 }
 
-/// Linux says how much memory the process ever asked for, touched or not.
+/// Linux reports the most memory that the process ever requested, touched or not.
 #[cfg(all(feature = "compression", target_os = "linux"))]
 #[test]
 fn a_forged_raw_length_allocates_nothing_of_its_size() {

@@ -1,15 +1,17 @@
-//! Why stored bytes are not used.
+//! Reasons why stored bytes are not used.
 
-/// Why stored bytes are not a value for this call. Each is a miss and a counter, never an error of the caller.
+/// Reason why stored bytes are not a value for this call.
+///
+/// Each is a miss and is counted; none is an error for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unreadable {
-    /// Not an envelope, or of a version, or with flags, that this build does not know.
+    /// Not an envelope, or one with a version or flags that this build does not know.
     Foreign,
     /// The bytes end early.
     Truncated,
     /// The checksum or a length is wrong.
     Corrupt,
-    /// Of another type, or of another `version` of it.
+    /// Stored with another type, or another `version` of it.
     OtherSchema,
     /// Stored for another key.
     OtherKey,
@@ -19,7 +21,7 @@ pub(crate) enum Unreadable {
     TooLarge,
     /// The codec could not read the payload.
     Undecodable,
-    /// Compressed, and this build has no `compression`.
+    /// Compressed, and this build lacks the feature `compression`.
     #[cfg_attr(feature = "compression", allow(dead_code, reason = "only a build without it meets it"))]
     NotCompressedHere,
 }

@@ -1,4 +1,4 @@
-//! Writing and reading version 1.
+//! Writer and reader of version 1 of the envelope.
 
 use std::borrow::Cow;
 
@@ -10,41 +10,42 @@ const COMPRESSED: u8 = 1 << 0;
 const EMPTY: u8 = 1 << 1;
 /// `stale_ms` and `spare_ms` follow `fresh_ms`.
 const LONGER: u8 = 1 << 2;
-/// There is no value, only word of one.
+/// The envelope is a stub: it stands for a value and holds none.
 const STUB: u8 = 1 << 3;
 /// The tag count has a second byte.
 const MANY_TAGS: u8 = 1 << 4;
 const KNOWN: u8 = COMPRESSED | EMPTY | LONGER | STUB | MANY_TAGS;
 
-/// The length of an envelope without tags and without payload.
+/// Length of an envelope without optional fields, tags and payload.
 const FIXED_LEN: usize = 56;
-/// Where `created_ms` is.
+/// Offset of `created_ms`.
 const CREATED_AT: usize = 28;
 const TAG_LEN: usize = 16;
 
-/// What is stored beside a value.
+/// Metadata that is stored beside a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     /// Id of the payload's codec.
     pub codec: u8,
-    /// The value is the empty one (`None`).
+    /// Set if the value is the empty one (`None`).
     pub empty: bool,
-    /// The tier cannot hold the value: each process has its own.
+    /// Set if the tier cannot hold the value, so that each process has its own.
     pub is_stub: bool,
     /// [`schema_fingerprint`](super::schema_fingerprint) of the value's type.
     pub schema: u64,
     /// Digest of the full key.
     pub check: [u8; 16],
-    /// When the value was made, in ms since the Unix epoch.
+    /// Time at which the value was made, in ms since the Unix epoch.
     pub created_ms: u64,
-    /// How long the value is fresh, in ms from `created_ms`.
+    /// Time for which the value is fresh, in ms from `created_ms`.
     pub fresh_ms: u64,
-    /// How long it may be served after that, in ms.
+    /// Time for which the value may be served after that, in ms.
     pub stale_ms: u64,
-    /// How long the tier holds it after that, in ms, so that a lease over it does not end it. Neither is written if both are
-    /// zero.
+    /// Time for which the tier holds the value after that, in ms, so that a lease over it does not end it.
+    ///
+    /// Neither `stale_ms` nor `spare_ms` is written if both are zero.
     pub spare_ms: u64,
-    /// At most 65,535.
+    /// Tags of the value, at most 65,535.
     pub tags: Vec<TagGeneration>,
 }
 
@@ -68,40 +69,40 @@ impl Header {
 pub(crate) struct TagGeneration {
     /// Hash of the tag.
     pub tag: u64,
-    /// Compared by equality only.
+    /// Generation, compared by equality only.
     pub generation: u64,
 }
 
-/// What is too large, and what is worth compressing.
+/// Size limit of a payload, and the size from which it is compressed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// The most bytes of a payload, as stored and once decompressed.
+    /// Largest size of a payload in bytes, as stored and once decompressed.
     pub max_bytes: usize,
-    /// Payloads of so many bytes or more are compressed, if this build can and if it makes them smaller.
+    /// Payloads of at least this many bytes are compressed, if this build can and if that makes them smaller.
     pub compress_above: Option<usize>,
 }
 
 impl Limits {
-    /// No envelope that [`seal`] makes is longer.
+    /// Returns a length that no envelope made by [`seal`] exceeds.
     pub(crate) fn longest(&self) -> usize {
         const MOST: usize = FIXED_LEN + 17 + u16::MAX as usize * TAG_LEN;
-        // Its length is written in four bytes.
+        // The length of a payload is written in four bytes.
         self.max_bytes.min(u32::MAX as usize).saturating_add(MOST)
     }
 }
 
-/// What an envelope must be for the call that reads it.
+/// Schema and key that the reading call requires of an envelope.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expect {
-    /// See [`Header::schema`].
+    /// Required [`Header::schema`].
     pub schema: u64,
-    /// See [`Header::check`].
+    /// Required [`Header::check`].
     pub check: [u8; 16],
 }
 
-/// An envelope that was read. Without `Debug`, because it holds a value.
+/// An envelope that was read. It has no `Debug`, because it holds a value.
 pub(crate) struct Opened<'a> {
-    /// What was stored beside the value.
+    /// Metadata that was stored beside the value.
     pub header: Header,
     /// The value's bytes, for the codec; borrowed if they were not compressed.
     pub payload: Cow<'a, [u8]>,
@@ -153,7 +154,7 @@ pub(crate) fn seal(header: &Header, payload: &[u8], limits: &Limits) -> Result<V
     Ok(out)
 }
 
-/// Takes the payload out of an envelope, if it is whole and is what `expect` says.
+/// Takes the payload out of an envelope that is intact and matches `expect`.
 pub(crate) fn open<'a>(bytes: &'a [u8], expect: &Expect, limits: &Limits) -> Result<Opened<'a>, Unreadable> {
     let mut rest = Reader(bytes);
     if rest.u8()? != VERSION {
@@ -184,7 +185,8 @@ pub(crate) fn open<'a>(bytes: &'a [u8], expect: &Expect, limits: &Limits) -> Res
     let stored_checksum = rest.u32()?;
     let stored = rest.0;
 
-    // The lengths decide what is hashed and allocated, so they come before the checksum that covers them.
+    // The lengths bound the bytes that are hashed and allocated, so they are checked before the checksum that
+    // covers them.
     if stored_len.max(raw_len) > limits.max_bytes {
         return Err(Unreadable::TooLarge);
     }
@@ -215,7 +217,7 @@ pub(crate) fn open<'a>(bytes: &'a [u8], expect: &Expect, limits: &Limits) -> Res
     Ok(Opened { header, payload })
 }
 
-/// When the value in an envelope was made, as it says before anything else was checked.
+/// Returns the `created_ms` that an envelope claims; only its version is checked.
 pub(crate) fn created_ms(bytes: &[u8]) -> Option<u64> {
     let (head, rest) = bytes.split_at_checked(CREATED_AT)?;
     (head.first() == Some(&VERSION)).then(|| Reader(rest).u64().ok()).flatten()
@@ -228,7 +230,7 @@ fn checksum(head: &[u8], payload: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// What is left to read.
+/// Bytes that are left to read.
 struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {

@@ -1,4 +1,4 @@
-//! Values that are lists, and the list of options itself.
+//! Parser of options that are lists, and of the list of options itself.
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::{
@@ -6,7 +6,7 @@ use syn::{
     punctuated::Punctuated,
 };
 
-/// The tokens between the commas. A closure's own commas stand between bars, and those of types between angles.
+/// Splits tokens at commas, except those between the bars of a closure and those between angle brackets.
 pub(crate) fn split(tokens: TokenStream) -> Vec<TokenStream> {
     let mut items = vec![TokenStream::new()];
     let (mut in_bars, mut angles, mut may_open) = (false, 0_usize, true);
@@ -19,7 +19,7 @@ pub(crate) fn split(tokens: TokenStream) -> Vec<TokenStream> {
         match punct {
             // A bar opens a closure only where an expression begins; elsewhere it is an operator.
             Some('|') => in_bars = !in_bars && may_open,
-            // So it is with an angle, unless it follows a path: `f::<A, B>(x)`.
+            // An angle bracket opens a list there as well, or after a path: `f::<A, B>(x)`.
             Some('<') if angles > 0 || may_open || before == Some(':') => angles += 1,
             Some('>') if before != Some('-') => angles = angles.saturating_sub(1),
             Some(',') if !in_bars && angles == 0 => {
@@ -40,7 +40,7 @@ pub(crate) fn split(tokens: TokenStream) -> Vec<TokenStream> {
     items
 }
 
-/// The names between parentheses after `skip`.
+/// Parses the names in parentheses after `skip`.
 pub(crate) fn names(name: &Ident, input: ParseStream<'_>) -> Result<Vec<Ident>> {
     const WHAT: &str = "`skip` needs names of arguments: `skip(db, self)`";
     if !input.peek(syn::token::Paren) {
@@ -61,7 +61,7 @@ pub(crate) fn names(name: &Ident, input: ParseStream<'_>) -> Result<Vec<Ident>> 
     Ok(names.into_iter().collect())
 }
 
-/// Strings between brackets, at least one, and none of them twice.
+/// Parses strings in brackets: at least one, and none of them twice.
 pub(crate) fn literals(name: &Ident, input: ParseStream<'_>, example: &str) -> Result<Vec<LitStr>> {
     let what = format!("`{name}` takes strings between brackets: `{example}`");
     if !input.peek(syn::token::Bracket) {

@@ -1,4 +1,4 @@
-//! The options of `#[cached(…)]`.
+//! Options of `#[cached(…)]`, and their parser.
 
 pub(crate) mod list;
 pub(crate) mod read;
@@ -21,7 +21,7 @@ use crate::{
     parse::value::{Time, entries, integer, limit, loads, moment, part, share, warm_keys},
 };
 
-/// What was said, each with the place where it was said.
+/// Options as they were given, with their spans.
 #[derive(Default)]
 pub(crate) struct Options {
     pub(crate) prefix: Option<LitStr>,
@@ -55,50 +55,50 @@ pub(crate) struct Options {
     pub(crate) handle: Option<Ident>,
     pub(crate) companions: Option<Ident>,
     pub(crate) detach: Option<LitBool>,
-    /// Options that were meant, but have an error. What would follow from their absence is not reported.
+    /// Options that were given but have an error. Errors that follow from their absence are not reported.
     broken: Vec<String>,
 }
 
-/// `cache_err = "5s" if |e| …`.
+/// Value of `cache_err = "5s" if |e| …`.
 pub(crate) struct CacheErr {
     pub(crate) name: Ident,
     pub(crate) ttl: Time,
     pub(crate) which: Option<Expr>,
 }
 
-/// `share_err = |e| …`.
+/// Value of `share_err = |e| …`.
 pub(crate) struct ShareErr {
     pub(crate) name: Ident,
     pub(crate) copy: Expr,
 }
 
-/// `cache_none`, `cache_none = "10s"`.
+/// Value of `cache_none`, or of `cache_none = "10s"`.
 pub(crate) struct CacheNone {
     pub(crate) name: Ident,
     pub(crate) ttl: Option<Duration>,
 }
 
-/// A length of time that is known, such as `bound = "200ms"`.
+/// Value that is a known duration, such as `bound = "200ms"`.
 pub(crate) struct Timed {
     pub(crate) name: Ident,
     pub(crate) time: Duration,
 }
 
-/// `refresh_ahead = 0.8`.
+/// Value of `refresh_ahead = 0.8`.
 pub(crate) struct RefreshAhead {
     pub(crate) name: Ident,
     pub(crate) share: LitFloat,
 }
 
-/// `keep_warm = 100`.
+/// Value of `keep_warm = 100`.
 pub(crate) struct KeepWarm {
     pub(crate) name: Ident,
     pub(crate) keys: u32,
 }
 
-/// `coalesce = local`, `coalesce = cluster`.
+/// Value of `coalesce = local`, or of `coalesce = cluster`.
 pub(crate) struct Coalesce {
-    /// The word after the `=`.
+    /// Identifier after the `=`.
     pub(crate) scope: Ident,
     pub(crate) is_local: bool,
 }
@@ -138,7 +138,7 @@ const KNOWN: Known = Known(&[
 ]);
 
 impl Options {
-    /// Reads all options, and all errors in them.
+    /// Parses all options, and collects all errors in them.
     pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
         let mut options = Self::default();
         let mut seen: Vec<Ident> = Vec::new();
@@ -151,12 +151,12 @@ impl Options {
         options
     }
 
-    /// Whether an option was meant, but cannot be used.
+    /// Returns whether an option was given, but cannot be used.
     pub(crate) fn is_broken(&self, name: &str) -> bool {
         self.broken.iter().any(|broken| broken == name)
     }
 
-    /// Notes every option that an item with an error may have been about.
+    /// Records every option that an item with an error may have meant.
     fn give_up(&mut self, item: TokenStream) {
         for token in item {
             if let TokenTree::Ident(name) = token {

@@ -1,4 +1,4 @@
-//! How one option is read, whichever attribute it belongs to.
+//! Parser of a single option, for both attributes.
 
 use proc_macro2::TokenStream;
 use syn::{
@@ -8,11 +8,11 @@ use syn::{
 
 use crate::errors::{did_you_mean, nearest};
 
-/// The options of an attribute, each with an example.
+/// Names of an attribute's options, each with an example.
 pub(crate) struct Known(pub(crate) &'static [(&'static str, &'static str)]);
 
 impl Known {
-    /// The option that was meant.
+    /// Returns the option that was probably meant by a misspelt name.
     pub(crate) fn near(&self, name: &str) -> Option<&'static str> {
         nearest(name, self.0.iter().map(|(known, _)| *known))
     }
@@ -28,7 +28,7 @@ impl Known {
         Error::new(name.span(), message)
     }
 
-    /// What follows the `=`.
+    /// Consumes the `=` and returns the input after it, which must not be empty.
     pub(crate) fn after_eq<'a, 'b>(
         &self,
         name: &Ident,
@@ -43,7 +43,7 @@ impl Known {
     }
 }
 
-/// A value, or what was expected in its place.
+/// Parses a value. The error for anything else names the expected value.
 pub(crate) fn of<T: Parse>(input: ParseStream<'_>, what: &str) -> Result<T> {
     expected(input.parse(), what)
 }
@@ -60,7 +60,7 @@ pub(crate) fn flag(name: &Ident, input: ParseStream<'_>) -> Result<Ident> {
     Err(Error::new_spanned(rest, format!("`{name}` takes no value: write `{name}` or leave it out")))
 }
 
-/// `crate = …`.
+/// Parses the value of `crate = …`.
 pub(crate) fn runtime(input: ParseStream<'_>) -> Result<Path> {
     expected(input.call(Path::parse_mod_style), "a path, such as `crate = ::my_crate::cached_aside`")
 }

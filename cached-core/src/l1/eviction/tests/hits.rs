@@ -1,4 +1,4 @@
-//! How many hits it makes of traces that are made here, beside the least recently used.
+//! Hit ratios of the policy on synthetic traces, compared with LRU.
 
 use super::*;
 
@@ -16,7 +16,7 @@ impl Random {
     }
 }
 
-/// The n-th of `keys` is asked for n^-skew times as often as the first.
+/// Distribution in which the n-th of `keys` is requested n^-skew times as often as the first.
 struct Zipf(Vec<f64>);
 
 impl Zipf {
@@ -35,7 +35,7 @@ impl Zipf {
     }
 }
 
-/// Whoever was not used for the longest time leaves.
+/// Returns the number of hits if the least recently used key leaves.
 fn hits_of_lru(capacity: usize, keys: &[u64]) -> usize {
     let (mut used, mut order, mut hits) = (HashMap::new(), std::collections::BTreeMap::new(), 0);
     for (now, &key) in keys.iter().enumerate() {
@@ -53,7 +53,7 @@ fn hits_of_lru(capacity: usize, keys: &[u64]) -> usize {
     hits
 }
 
-/// In thousandths of the requests: of the policy, and of LRU.
+/// Returns the hits of the policy and of LRU, in thousandths of the requests.
 fn ratios(capacity: usize, keys: &[u64]) -> (usize, usize) {
     let hits = Cache::new(capacity as u64).hits(keys.iter().copied());
     (hits * 1_000 / keys.len(), hits_of_lru(capacity, keys) * 1_000 / keys.len())
@@ -74,7 +74,7 @@ fn of_a_skewed_trace() {
     assert!(ours >= 530 && ours >= lru + 60, "{ours}, LRU {lru}");
 }
 
-/// Every second request of a hundred thousand is for a key that is asked for once.
+/// Every second request is for a key that is requested once, in half of the 200,000 requests.
 #[test]
 fn of_a_skewed_trace_with_scans() {
     let zipf = zipf(0.99).into_iter().enumerate();
@@ -93,7 +93,7 @@ fn of_a_loop_that_does_not_fit() {
     }
 }
 
-/// The longer ago a key was used, the less likely it is next: nothing is better than LRU there.
+/// The longer ago a key was used, the less likely it is next: no policy is better than LRU there.
 #[test]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a depth")]
 fn of_a_trace_where_lru_is_best() {
@@ -112,7 +112,7 @@ fn of_a_trace_where_lru_is_best() {
     }
 }
 
-/// All at once, other keys are the frequent ones.
+/// Other keys become the frequent ones, abruptly and every 20,000 requests.
 #[test]
 fn of_a_hot_set_that_moves() {
     let keys: Vec<_> =
@@ -121,7 +121,7 @@ fn of_a_hot_set_that_moves() {
     assert!(ours >= 600 && ours >= lru, "{ours}, LRU {lru}");
 }
 
-/// A key that goes out of date every now and then is as good as before when it comes back.
+/// A key that is removed from time to time gets its place back when it returns.
 #[test]
 fn of_keys_that_are_removed_and_come_back() {
     let mut cache = Cache::new(200);
@@ -136,7 +136,7 @@ fn of_keys_that_are_removed_and_come_back() {
     assert!(hits * 1_000 / keys.len() >= 470, "{hits}");
 }
 
-/// One key in ten weighs fifty times as much as the others: there is room for more of those.
+/// One key in ten weighs fifty times as much as the others, and there is room for more of the light ones.
 #[test]
 fn of_keys_that_weigh_differently() {
     let mut cache = Cache::new(1_000);

@@ -56,7 +56,7 @@ impl Cache {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// Who is there, what they weigh and that it fits is what a map of the entries says, after every step.
+    /// After every step, the policy has the members and the weight of a map of the entries, and they fit.
     #[test]
     fn nobody_is_lost_and_nobody_is_too_many(
         capacity in 0..80_u64,
@@ -74,7 +74,7 @@ proptest! {
             prop_assert_eq!(cache.policy.len(), cache.entries.len());
             cache.policy.queues.check();
         }
-        // Each is found by its ticket.
+        // Each entry is found by its ticket.
         for (_, (entry, ticket)) in cache.entries.drain() {
             prop_assert!(Arc::ptr_eq(&entry, &cache.policy.remove(ticket).expect("it is there")));
         }

@@ -1,4 +1,4 @@
-//! A load that stores its value.
+//! Tests of a load that stores its value.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// A tier that remembers what it was told to store, and may refuse to.
+/// A tier that records the fills that it gets, and may refuse one.
 #[derive(Debug)]
 struct Noting {
     inner: FakeTier,
@@ -24,9 +24,9 @@ struct Noting {
 
 #[derive(Debug, Default)]
 struct Notes {
-    /// The length and the tags of each value that was to be stored.
+    /// Length and tags of each value that was to be stored.
     fills: Mutex<Vec<(usize, Vec<String>)>>,
-    /// The error with which it answers the next one.
+    /// Error of the next fill.
     refusal: Mutex<Option<TierError>>,
 }
 
@@ -35,7 +35,7 @@ impl Notes {
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 
-    /// What was to be stored since the last question.
+    /// Returns the fills since the last call.
     fn taken(&self) -> Vec<(usize, Vec<String>)> {
         mem::take(&mut *self.fills.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -106,7 +106,7 @@ fn noting() -> (World, Arc<Notes>) {
 }
 
 impl World {
-    /// Stores a value of so many bytes that is fresh for this long from now on.
+    /// Stores a value of `bytes` bytes that is fresh for `ttl` from now on.
     async fn fill(&self, lease: &mut Lease, bytes: usize, ttl: Duration, tags: &[String]) -> Verdict {
         static SPEC: FunctionSpec = FunctionSpec::prefix("test");
 
@@ -141,7 +141,7 @@ async fn a_fill_keeps_the_tags_that_would_end_before_its_value() {
         let kept = if is_kept { vec![world.tag()] } else { Vec::new() };
         assert_eq!(tags, [kept], "a minute and {more:?}");
     }
-    // The load took its time.
+    // The load took some time.
     let (world, notes) = noting();
     let mut lease = world.lease(&[world.tag()]).await;
     world.clock.advance(NANO);
@@ -197,7 +197,7 @@ async fn a_value_that_was_stored_stands_on_the_moment_and_the_line_of_its_fill()
     world.clock.advance(MINUTE);
     world.tier.set_down(true);
     world.tier.set_down(false);
-    // Which is no word about this key; what was heard of every key is forgotten here, as the tier was away.
+    // The outage does not end the epoch of this key. The fake tier has only a new change feed afterwards.
     let claim = stored(world.fill(&mut lease, 10, MINUTE, &[]).await);
     assert_eq!(claim.checked, before + nanos(MINUTE));
     assert!(claim.is_intact() && claim.line.watches() && !claim.line.is_same(&leased_over));

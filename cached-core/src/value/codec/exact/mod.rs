@@ -1,12 +1,13 @@
-//! A binary form of Serde's data model that changes no value.
+//! A binary form of Serde's data model that preserves every value.
 //!
-//! Most formats have no place for something that Serde can express, and write something else instead: JSON and
-//! `MessagePack` write `Some(None)` as `None`, JSON writes a NaN as `null` and bytes as a list of numbers. Here every kind of
-//! value has a form of its own. Names of fields and variants are written, so a struct whose fields moved is read as it was.
+//! Most formats have no form for something that Serde can express, and write something else instead. JSON and
+//! `MessagePack` write `Some(None)` as `None`; JSON writes a NaN as `null` and bytes as a list of numbers.
+//! Here every kind of value has a form of its own. Names of fields and variants are written, so a struct is
+//! still read correctly after its fields have moved.
 //!
-//! A value is a tag and what belongs to it. Lengths are LEB128; other numbers of several bytes are little endian.
+//! A value is a tag and its content. Lengths are LEB128; other numbers of several bytes are little endian.
 //!
-//! | tag | kind | what follows |
+//! | tag | kind | content |
 //! |---|---|---|
 //! | 0 | unit, unit struct | |
 //! | 1 | `None` | |
@@ -19,11 +20,11 @@
 //! | 11 | `char` | LEB128 of its number |
 //! | 12 | string, unit variant | length, UTF-8 |
 //! | 13 | bytes | length, bytes |
-//! | 14 | sequence or tuple of `u8` only | 8 bytes length, bytes |
+//! | 14 | sequence or tuple of `u8` only, not empty | 8 bytes length, bytes |
 //! | 15 | any other sequence or tuple | the elements, then tag 17 |
 //! | 16 | map, struct, variant with content (one entry) | keys and values in turn, then tag 17 |
 //!
-//! Values may be nested up to [`DEPTH`] levels; deeper ones are refused when they are written.
+//! Values may be nested up to [`DEPTH`] levels; deeper ones are rejected when they are written.
 
 mod read;
 #[cfg(test)]
@@ -33,7 +34,7 @@ mod write;
 pub(super) use read::decode;
 pub(super) use write::encode;
 
-/// How deep values may be nested, each `Some` being a level. Reading recurses, so there has to be a limit.
+/// Greatest nesting depth, where each `Some` is a level. Reading recurses, so there has to be a limit.
 const DEPTH: u8 = 255;
 
 const UNIT: u8 = 0;
@@ -55,5 +56,7 @@ const SEQUENCE: u8 = 15;
 const MAP: u8 = 16;
 const END: u8 = 17;
 
-/// The length of the length of [`PACKED`]: it is known only when the sequence has ended.
+/// Number of bytes of the length after [`PACKED`].
+///
+/// The number is fixed, because the length is known only when the sequence has ended.
 const PACKED_LEN: usize = 8;

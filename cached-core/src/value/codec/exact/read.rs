@@ -1,4 +1,6 @@
-//! Reading. No bytes make it panic, recurse without end, or allocate more than they are long.
+//! Reader of the exact form.
+//!
+//! No bytes make it panic, recurse without end, or allocate more than their own length.
 
 use std::fmt;
 
@@ -20,7 +22,9 @@ pub(in crate::value::codec) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Resu
     if reader.rest.is_empty() { Ok(value) } else { Err(Error::codec("bytes after the value")) }
 }
 
-/// Why bytes are not read. What a type's own `Deserialize` says may quote them, and is not kept.
+/// Reason why bytes cannot be read.
+///
+/// The message of a type's own `Deserialize` may quote the bytes, so it is dropped.
 #[derive(Debug)]
 struct Fault(&'static str);
 
@@ -43,7 +47,7 @@ const CUT: Fault = Fault("bytes that are cut short");
 
 struct Reader<'de> {
     rest: &'de [u8],
-    /// How many levels there may still be.
+    /// Number of further levels that are allowed.
     depth: u8,
 }
 
@@ -97,7 +101,7 @@ impl<'de> Reader<'de> {
         self.slice(u64::from_le_bytes(len))
     }
 
-    /// Reads the content of a level.
+    /// Reads content that is one level deeper.
     fn within<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
         self.depth = self.depth.checked_sub(1).ok_or(Fault("nested too deep"))?;
         let read = read(self);
@@ -109,9 +113,9 @@ impl<'de> Reader<'de> {
         if self.byte()? == END { Ok(()) } else { Err(Fault("a value of another shape")) }
     }
 
-    /// Where a type wants the value itself, that of an `Option` will do.
+    /// Skips the `Some` around a value, for a type that requests the value itself.
     fn skip_some(&mut self) -> Result<(), Fault> {
-        // Those that are passed over are no levels, so there is no need for a limit.
+        // Skipping a `Some` does not recurse, so it is no level and needs no limit.
         while self.peek()? == SOME {
             self.byte()?;
         }
@@ -142,7 +146,7 @@ fn octets<'de, V: Visitor<'de>>(bytes: &'de [u8], visitor: V) -> Result<V::Value
     Ok(value)
 }
 
-/// What a type is read from that says which it wants.
+/// Methods for types that request one kind of value: a `Some` around it is skipped.
 macro_rules! typed {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
@@ -194,8 +198,8 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match self.peek()? {
             UNIT | NONE | SOME => self.deserialize_any(visitor),
-            // It was no `Option` when it was written. It is a level all the same, as nothing is read here: a type that is an `Option` of
-            // itself would never come to an end.
+            // The value was no `Option` when it was written. This is a level nevertheless, because no byte is
+            // consumed: a type that is an `Option` of itself would recurse without end.
             _ => self.within(|reader| visitor.visit_some(reader)),
         }
     }
@@ -289,7 +293,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
     }
 }
 
-/// What is in a sequence or a map, up to its end.
+/// Content of a sequence or a map, up to its end.
 struct Parts<'a, 'de>(&'a mut Reader<'de>);
 
 impl<'de> Parts<'_, 'de> {
@@ -318,7 +322,7 @@ impl<'de> MapAccess<'de> for Parts<'_, 'de> {
     }
 }
 
-/// A variant with content: its name, and then that.
+/// A variant with content: its name, then the content.
 struct Variant<'a, 'de>(&'a mut Reader<'de>);
 
 impl<'de> EnumAccess<'de> for Variant<'_, 'de> {

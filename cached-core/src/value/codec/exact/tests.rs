@@ -202,7 +202,7 @@ fn depth_has_a_limit_in_both_directions() {
     }
 }
 
-// These bytes never change: other bytes are another codec.
+// These bytes never change: other bytes would be another codec.
 #[test]
 fn golden() {
     let value =
@@ -234,7 +234,7 @@ fn messages_hold_no_values() {
     }
 }
 
-/// Nothing but levels, so that no byte need be taken for one.
+/// A type of nothing but levels, so that a level need not consume a byte.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Chain(Option<Box<Chain>>);
 

@@ -1,4 +1,4 @@
-//! Writing.
+//! Writer of the exact form.
 
 use std::fmt;
 
@@ -21,7 +21,9 @@ pub(in crate::value::codec) fn encode<T: Serialize + ?Sized>(
     value.serialize(Writer { out, depth: DEPTH }).map_err(|Fault(why)| Error::codec(why))
 }
 
-/// Why a value cannot be written. What its own `Serialize` says may quote the value, and is not kept.
+/// Reason why a value cannot be written.
+///
+/// The message of its own `Serialize` may quote the value, so it is dropped.
 #[derive(Debug)]
 struct Fault(&'static str);
 
@@ -41,11 +43,11 @@ impl ser::Error for Fault {
 
 struct Writer<'a> {
     out: &'a mut Vec<u8>,
-    /// How many levels there may still be.
+    /// Number of further levels that are allowed.
     depth: u8,
 }
 
-/// A length or a number: seven bits a byte, the lowest first.
+/// Appends a length or a number: seven bits a byte, the lowest first.
 fn leb128(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number.to_le_bytes()[0] | 0x80);
@@ -93,7 +95,7 @@ impl<'a> Writer<'a> {
         Ok(Entries { out, depth, closes: 1 })
     }
 
-    /// Begins the map of one entry that is a variant.
+    /// Begins the map of one entry that stands for a variant.
     fn variant(self, name: &str) -> Result<Self, Fault> {
         let within = self.deeper()?;
         within.out.push(MAP);
@@ -284,13 +286,13 @@ impl<'a> Serializer for Writer<'a> {
     }
 }
 
-/// A sequence that is being written. As long as its elements are all `u8` they are written as they are.
+/// Serializer of a sequence. As long as all elements are `u8`, they are written as plain bytes.
 struct Elements<'a> {
     out: &'a mut Vec<u8>,
     depth: u8,
-    /// Where it begins, if it is packed.
+    /// Position of the [`PACKED`] tag in `out`, as long as the sequence is packed.
     packed_at: Option<usize>,
-    /// How many ends are written at its end.
+    /// Number of [`END`] tags after the elements; one fewer if the sequence is packed.
     closes: usize,
 }
 
@@ -306,7 +308,7 @@ impl Elements<'_> {
         v.serialize(Writer { out: self.out, depth: self.depth })
     }
 
-    /// Writes again what was packed, element by element.
+    /// Replaces the packed bytes by single elements.
     #[cold]
     fn unpack(&mut self, at: usize) {
         self.packed_at = None;
@@ -332,7 +334,7 @@ impl Elements<'_> {
     }
 }
 
-/// A map that is being written.
+/// Serializer of a map.
 struct Entries<'a> {
     out: &'a mut Vec<u8>,
     depth: u8,
@@ -421,7 +423,7 @@ impl ser::SerializeMap for Entries<'_> {
     }
 }
 
-/// Takes a `u8` and refuses everything else, before anything of it is written.
+/// Serializer that accepts a `u8`, and rejects anything else before a byte of it is written.
 struct Octet<'a>(&'a mut Vec<u8>);
 
 macro_rules! refused {
@@ -495,7 +497,7 @@ impl Serializer for Octet<'_> {
         Err(NO_OCTET)
     }
 
-    // A newtype is read as what is inside of it.
+    // A newtype is read as its content.
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, v: &T) -> Result<(), Fault> {
         v.serialize(self)
     }
