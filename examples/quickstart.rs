@@ -1,4 +1,4 @@
-//! One attribute, and what it changes: `cargo run --release --example quickstart`.
+//! One attribute and its effect on a slow function: `cargo run --release --example quickstart`.
 
 use std::{
     sync::atomic::{AtomicU32, Ordering::Relaxed},
@@ -9,7 +9,7 @@ use cached_aside::{CacheControl, cached};
 use serde::{Deserialize, Serialize};
 use tokio::{task::JoinSet, time::sleep};
 
-/// `Clone` for hits in this process, serde for those from Redis.
+/// Cached value. Hits in this process need `Clone`, hits in Redis need serde.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Forecast {
     city: String,
@@ -18,10 +18,10 @@ struct Forecast {
 
 static LOADS: AtomicU32 = AtomicU32::new(0);
 
-/// The clock is too coarse for one hit, so many are timed together.
+/// Number of hits that are timed together, because the clock is too coarse for a single hit.
 const HITS: u32 = 200_000;
 
-/// Stands for whatever is slow where you work: a query, a report, a question to a model.
+/// Stands for any slow operation, such as a query, a report or a request to a model.
 #[cached("forecast", ttl = "10m")]
 async fn forecast(city: &str) -> Forecast {
     LOADS.fetch_add(1, Relaxed);

@@ -1,4 +1,4 @@
-//! What arguments may look like.
+//! Forms of arguments.
 
 use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
@@ -102,7 +102,7 @@ mod borrowed {
         assert_eq!(RUNS.take(), 2);
         named::invalidate(&x, &y, &[&x, &y]).await.unwrap();
         once!(named(&x, &y, &[&x, &y]) => 6);
-        // An owned value is the same key as a borrowed one.
+        // An owned value makes the same key as a borrowed one.
         assert_eq!(cow(Cow::Owned(x.clone()), &Cow::Owned("z".to_owned())).await, 2);
         assert_eq!(RUNS.take(), 0);
     }
@@ -110,7 +110,7 @@ mod borrowed {
 
 static SKIPPED: Runs = Runs::new();
 
-/// It is neither `Clone` nor `Serialize`.
+/// Argument that is neither `Clone` nor `Serialize`.
 struct Db {
     name: String,
 }
@@ -169,7 +169,7 @@ async fn opaque_arguments() {
 
 static NAMES: Runs = Runs::new();
 
-// Names that the generated code might have chosen.
+// The generated code might have chosen these names.
 #[allow(clippy::too_many_arguments)]
 #[cached("arguments:names", ttl = "1m", cache_if = |value| *value > 0, jitter = 0.1)]
 async fn names(
@@ -244,7 +244,7 @@ async fn pointers(llm: &(dyn Fn(u32) -> u32 + Sync), text: Box<str>, boxed: Box<
 
 #[tokio::test]
 async fn trait_objects_and_pointers() {
-    // What the object borrows does not live as long as the program.
+    // The trait object borrows a local value, so it does not live as long as the program.
     let base = String::from("abc");
     let llm = |x| x + u32::try_from(base.len()).unwrap();
     for _ in 0..2 {

@@ -6,7 +6,7 @@ use crate::support::Runs;
 
 static RUNS: Runs = Runs::new();
 
-/// Documented.
+/// Function with a doc comment.
 #[must_use = "it is expensive"]
 #[allow(clippy::needless_pass_by_value, non_snake_case)]
 #[cached("attributes:allow", ttl = "1m")]
@@ -57,7 +57,7 @@ async fn chosen(#[allow(unused)] x: u32) -> u32 {
 struct Repo;
 
 impl Repo {
-    /// Documented.
+    /// Method with a doc comment.
     #[cached("attributes:method", ttl = "1m", skip(self), handle = noted_entry)]
     #[must_use]
     #[expect(unused_variables, reason = "the lint is the point")]

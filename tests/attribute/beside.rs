@@ -11,7 +11,7 @@ use crate::support::Runs;
 static FRAMES: Mutex<Vec<&str>> = Mutex::new(Vec::new());
 static RUNS: Runs = Runs::new();
 
-/// Called by what `#[framed]` writes.
+/// Records a call from the code that `#[framed]` generates.
 pub(crate) fn framed(name: &'static str) {
     FRAMES.lock().unwrap().push(name);
 }
@@ -43,7 +43,7 @@ mod above {
 mod both {
     use super::{RUNS, cached, checked, framed};
 
-    /// Documented.
+    /// Function with a doc comment.
     #[cfg_attr(all(), checked, must_use)]
     #[cached("beside:both:{id}", ttl = "1m")]
     #[cfg_attr(all(), framed, inline)]
@@ -111,7 +111,9 @@ trait Objects {
 
 #[async_trait]
 impl Objects for Repo {
-    /// What `#[async_trait]` makes of it is not async: an attribute that wants that has no place here, with or without us.
+    /// Method that is not async after `#[async_trait]`.
+    ///
+    /// An attribute that requires an async function cannot be used here, with or without `#[cached]`.
     #[cached("beside:object:{id}", ttl = "1m", skip(self))]
     #[cfg_attr(all(), allow(clippy::let_and_return))]
     async fn object(&self, id: u64) -> u64 {

@@ -6,7 +6,7 @@ use crate::support::Runs;
 
 static RUNS: Runs = Runs::new();
 
-/// A function and a module may share a name.
+/// Module with the same name as a function, which is allowed.
 mod user {
     pub(super) const NAME: &str = "Ada";
 }
@@ -17,7 +17,7 @@ async fn user(id: u64) -> String {
     format!("{} {id}", user::NAME)
 }
 
-/// So may a function and a type.
+/// Type with the same name as a function, which is allowed.
 #[allow(non_camel_case_types)]
 struct rate {
     of: u64,
@@ -40,7 +40,9 @@ async fn rename(id: u64) -> Result<(), String> {
     if id > 0 { Ok(()) } else { Err("nobody".to_owned()) }
 }
 
-/// It hides the crate of its name, unless its companions have another one.
+/// Function with the name of a crate.
+///
+/// Companions of the same name would hide the crate.
 #[cached("companions:serde:{n}", ttl = "1m", companions = serde_cache)]
 async fn serde(n: u64) -> u64 {
     fn is_serialize<T: serde::Serialize>(value: T) -> T {

@@ -1,4 +1,4 @@
-//! Lints that a crate forbids: nothing may allow them again.
+//! Lints that a crate forbids: generated code must not allow them again.
 #![forbid(
     dead_code,
     deprecated,
@@ -39,7 +39,7 @@ impl From<LoadTimeout> for Late {
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// All policies, and an argument that only the key has.
+/// Function with all policies, and with an argument that only the key uses.
 #[cached(
     "forbidden:{id}:{lang}", ttl = MINUTE, cache_if = |v| *v > 0, ttl_from = |_| MINUTE, cache_err = "5s", stale = "1m",
     soft_timeout = "1s", refresh_ahead = 0.5, load_timeout = "5s", jitter = 0.1, tags = ["forbidden:{id}"],
@@ -65,7 +65,7 @@ async fn generic<T: serde::Serialize + Sync>(list: &[T]) -> Option<usize> {
     Some(list.len())
 }
 
-/// With methods of each kind.
+/// Type with methods of each kind.
 #[derive(Clone, Copy, Debug)]
 struct Service {
     id: u64,
@@ -88,7 +88,7 @@ impl Service {
     }
 }
 
-/// The attributes of tokio allow a lint themselves.
+/// The runtime is built by hand, because the attributes of tokio allow a lint themselves.
 #[test]
 fn nothing_that_is_generated_allows_what_is_forbidden() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -80,7 +80,7 @@ fn sync_functions() {
     assert!(square::key(4).unwrap().contains("functions:square:"));
 }
 
-/// A value with nothing but `Clone`.
+/// Value that is `Clone`, but not serializable.
 #[derive(Clone, Debug, PartialEq)]
 struct Opaque(u32);
 
@@ -309,8 +309,9 @@ async fn functions_that_call_each_other() {
     assert_eq!(task.await.unwrap(), (2, false, 9));
 }
 
-/// A result alias, and an option alias.
+/// Alias of a result.
 type DbResult<T> = Result<T, DbError>;
+/// Alias of an option.
 type Maybe<T> = Option<T>;
 
 static ALIASES: Runs = Runs::new();

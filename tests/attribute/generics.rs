@@ -138,7 +138,7 @@ impl<T> Wrapper<T> {
     }
 }
 
-// What is left of the argument in the key does not know the type.
+// The part of the argument that is in the key does not depend on the type.
 #[cached("generics:field:{of.id}", ttl = "1m")]
 async fn field<T: Named + Send + Sync>(of: &Wrapper<T>) -> String {
     SKIPPED.add();

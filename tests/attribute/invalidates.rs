@@ -33,7 +33,7 @@ async fn typed<T: Default + Display>(id: u32) -> String {
     format!("{} {id}", T::default())
 }
 
-/// Whether note 1 is cached. It is afterwards.
+/// Returns whether note 1 is cached, and caches it.
 async fn is_kept() -> bool {
     let is_kept = note::peek(1).await.is_some();
     note(1).await;
@@ -70,7 +70,7 @@ async fn fallible(id: u32, is_right: bool) -> Result<(), DbError> {
 
 type Answer<T = ()> = Result<T, Box<dyn Error>>;
 
-/// Its error is not `Send`, and yet the call is.
+/// Function with an error that is not `Send`, although its call is.
 #[invalidates(note(id))]
 async fn alias(id: u32, number: &str) -> Answer<u32> {
     Ok(number.parse::<u32>()?)
@@ -220,7 +220,7 @@ impl Notes {
         id
     }
 
-    /// Documented.
+    /// Method with a doc comment.
     #[invalidates(self.title_entry(id), Self::named_entry(id), Notes::named_entry(id + 1), note::invalidate(id + 50))]
     #[must_use]
     pub async fn edit(&self, id: u32) -> usize {
@@ -257,7 +257,7 @@ impl Notes {
         async move { Some(self.runs.take() as u32 + id) }
     }
 
-    /// Whether the title of note 1 was forgotten.
+    /// Returns whether the title of note 1 was invalidated.
     async fn is_forgotten(&self) -> bool {
         self.runs.take();
         self.title(1).await;
@@ -373,7 +373,7 @@ async fn diverging(id: u32) -> Result<u32, DbError> {
 #[invalidates(note(r#type))]
 async unsafe fn raw(r#type: u32) {}
 
-/// The attributes may stand on one function.
+/// Function with both attributes.
 #[invalidates(note(id))]
 #[cached("invalidates:both:{id}", ttl = "1m", tags = ["both:{id}"])]
 async fn both(id: u32) -> Result<u32, DbError> {

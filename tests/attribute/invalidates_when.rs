@@ -1,4 +1,5 @@
-//! What `#[invalidates]` invalidates, and when. Loads are counted: only a load shows that an entry was forgotten.
+//! Effects of `#[invalidates]`, and when they occur. Loads are counted: only a load shows that an entry was
+//! invalidated.
 
 use std::{
     future::{Future, pending, poll_fn},
@@ -15,7 +16,7 @@ use cached_aside::{
 };
 use tokio::sync::Notify;
 
-/// Two caches that share a tier, as two processes share one Redis, and the truth behind them.
+/// Two caches that share a tier, like two processes with one Redis, and the source of truth.
 struct Notes {
     tier: FakeTier,
     here: Cache,
@@ -53,7 +54,7 @@ impl Notes {
         self.truth.load(SeqCst)
     }
 
-    /// Fills every cache, and returns how many loads that took.
+    /// Fills every cache, and returns the number of loads that this took.
     async fn loads(&self) -> usize {
         let before = self.loads.runs();
         for cache in [&self.here, &self.elsewhere] {
@@ -63,7 +64,7 @@ impl Notes {
         self.loads.runs() - before
     }
 
-    /// Whether everyone reads `truth`.
+    /// Returns whether both caches read `truth`.
     async fn all_read(&self, truth: u32) -> bool {
         self.note(&self.here, 1).await == truth && self.note(&self.elsewhere, 1).await == truth
     }
@@ -256,7 +257,7 @@ async fn trouble_with_the_shared_tier_is_not_the_callers() {
     assert_eq!(notes.here.stats().not_propagated, 1);
 }
 
-/// A NaN is no part of a name. What can be named is invalidated all the same.
+/// NaN cannot be part of a name. The targets that have a name are invalidated all the same.
 #[tokio::test]
 async fn what_cannot_be_named_was_never_cached() {
     let notes = Notes::new();
@@ -285,7 +286,7 @@ async fn keys_are_made_before_the_body_consumes_the_arguments() {
     assert_eq!(title::peek("a").await, None);
 }
 
-/// Waits for what happens in the background, but not for ever.
+/// Waits for work in the background, but not for ever.
 async fn until(is_so: impl AsyncFn() -> bool) {
     let wait = async {
         while !is_so().await {

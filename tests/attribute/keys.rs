@@ -1,4 +1,4 @@
-//! What makes calls share an entry.
+//! Keys: when calls share an entry.
 
 use cached_aside::cached;
 use serde::Serialize;
@@ -154,7 +154,7 @@ async fn functions_without_a_prefix_share_nothing() {
     }
     assert_eq!(RUNS.take(), 2);
 
-    // Two blocks of one function have one path.
+    // Two blocks of one function have the same path.
     for _ in 0..2 {
         {
             #[cached(ttl = "1m")]

@@ -1,4 +1,4 @@
-//! Where bodies run: in a task of their own where nothing is borrowed, in the caller otherwise.
+//! Tasks in which bodies run: one of their own if nothing is borrowed, otherwise that of the caller.
 
 use std::{
     cell::RefCell,
@@ -22,7 +22,7 @@ async fn give_up<F: Future>(call: F) {
     assert!(polled.is_pending());
 }
 
-/// Waits for the load that was given up.
+/// Waits until the load of a dropped call is done.
 async fn until<F: Future<Output = bool>>(mut is_done: impl FnMut() -> F) {
     let wait = async {
         while !is_done().await {
@@ -85,11 +85,11 @@ impl Repo {
     }
 }
 
-// One test for all: they share the gate.
+// There is one test for all functions, because they share the gate.
 #[tokio::test]
 async fn a_load_outlives_its_caller() {
     {
-        // These do not live as long as the load.
+        // These arguments do not live as long as the load.
         let (x, y) = (String::from("x"), String::from("y"));
         let question = Question { text: "?".to_owned() };
         give_up(owned(x.clone(), Some(1))).await;
@@ -118,7 +118,7 @@ async fn a_load_outlives_its_caller() {
     assert_eq!(RUNS.take(), 0);
 }
 
-/// It has no copies.
+/// Argument that cannot be copied.
 #[derive(serde::Serialize)]
 struct Unique(u32);
 
@@ -267,7 +267,7 @@ async fn futures_are_send_where_bodies_are() {
     let repo = Arc::new(Repo);
     is_send(repo.clone().entry(9).peek()).await;
     is_send(repo.entry(9).invalidate()).await.unwrap();
-    // Owned by a task, with arguments that it borrows from itself.
+    // The task owns the future, and the arguments borrow from the task itself.
     let task = tokio::spawn(async {
         let text = String::from("task");
         plain(&text).await

@@ -1,5 +1,7 @@
-//! Every form of function that the attribute takes. Loads are counted: a right value may come from a cache that does
-//! nothing, or from a wrong entry.
+//! Every form of function that the attribute takes.
+//!
+//! Loads are counted, because a right value may also come from a cache that does nothing, or from a wrong
+//! entry.
 #![deny(warnings)]
 #![allow(
     clippy::pedantic,

@@ -318,7 +318,7 @@ async fn instances_of_a_generic_type_share_nothing() {
     posts.row_entry(1).invalidate().await.unwrap();
     assert!(posts.row_entry(1).peek().await.is_none());
     assert!(pages.row_entry(1).peek().await.is_some());
-    // The entry is found by another value of the same type.
+    // Another value of the same type finds the entry.
     posts.row(1).await;
     Table::<Posts>::new(&runs).row(1).await;
     assert_eq!(runs.take(), 1);
@@ -395,7 +395,7 @@ impl Load<Pages> for Shop {
         Ok(format!("page {id}"))
     }
 
-    // The same name, the same type and the same arguments as above: the trait is another.
+    // The name, the type and the arguments are the same as above. Only the trait differs.
     #[cached(ttl = "5m", skip(self))]
     async fn unnamed(&self, id: u32) -> Result<String, DbError> {
         IMPLS.add();
@@ -542,7 +542,9 @@ async fn caches_of_their_own() {
     assert_eq!(SHARED.stats().hits_l1, 1);
 }
 
-/// A body of one expression is no block with needless braces.
+/// Type with methods that have bodies of one expression.
+///
+/// Their generated code must not count as a block with needless braces.
 struct OneLiners(u32);
 
 #[rustfmt::skip]

@@ -1,4 +1,4 @@
-//! Options about values: what is kept, and for how long.
+//! Options about values: which of them are cached, and for how long.
 
 use std::{sync::LazyLock, time::Duration};
 

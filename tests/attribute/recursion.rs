@@ -1,4 +1,4 @@
-//! Functions that call themselves, in a thread with the stack that the standard library gives one.
+//! Functions that call themselves, in a thread with the standard library's default stack.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -12,10 +12,10 @@ use crate::support::Runs;
 
 const STACK: usize = 2 << 20;
 
-/// What must fit into it. `tests/hit_cost` holds a release build to more.
+/// Number of levels that must fit into the stack. `tests/hit_cost` holds a release build to more.
 const DEPTH: usize = 500;
 
-/// Where the frames of the levels are.
+/// Addresses in the stack frames of the levels.
 static FRAMES: Mutex<Vec<usize>> = Mutex::new(Vec::new());
 
 fn note_frame() {
@@ -23,7 +23,7 @@ fn note_frame() {
     FRAMES.lock().unwrap().push(std::ptr::from_ref(&here).addr());
 }
 
-/// Of one level, in the middle of so many.
+/// Returns the stack bytes per level, averaged in the middle of `levels` levels.
 fn bytes_of_a_level(levels: u64, call: impl FnOnce(u64)) -> usize {
     FRAMES.lock().unwrap().clear();
     call(levels);
@@ -77,7 +77,7 @@ fn a_function_that_calls_itself_needs_little_stack_for_each_level() {
     for (name, bytes) in each {
         assert!(bytes * DEPTH < STACK / 10 * 9, "{name}: {bytes} bytes of stack for each level");
     }
-    // Only now, since a thread without stack takes the whole program with it.
+    // This comes last, because a stack overflow ends the whole program.
     let deep = thread::Builder::new().stack_size(STACK).spawn(|| {
         let n = DEPTH as u64;
         assert_eq!(fib(90), 2_880_067_194_370_816_120);
@@ -100,7 +100,7 @@ fn fails(n: u64) -> Result<u64, u64> {
     }
 }
 
-/// It asks for itself.
+/// Function that calls itself with the same argument.
 #[cached("recursion:circle:{n}", ttl = "1h", local)]
 fn circle(n: u64) -> u64 {
     RUNS.add();

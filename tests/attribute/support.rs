@@ -1,10 +1,10 @@
-//! Counters, assertions, and types that more than one test has.
+//! Counters, assertions, and types that several tests use.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-/// Counts the runs of a body.
+/// Counter of the runs of a body.
 #[derive(Debug, Default)]
 pub(crate) struct Runs(AtomicUsize);
 
@@ -13,17 +13,17 @@ impl Runs {
         Self(AtomicUsize::new(0))
     }
 
-    /// One more.
+    /// Counts one run.
     pub(crate) fn add(&self) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// The runs until now.
+    /// Returns the number of runs so far.
     pub(crate) fn peek(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// The runs since this was last asked.
+    /// Returns the number of runs since the last `take`.
     pub(crate) fn take(&self) -> usize {
         self.0.swap(0, Ordering::SeqCst)
     }
@@ -39,6 +39,6 @@ pub(crate) struct User {
     pub(crate) name: String,
 }
 
-/// It is neither `Clone` nor `Serialize`.
+/// Error that is neither `Clone` nor `Serialize`.
 #[derive(Debug, PartialEq)]
 pub(crate) struct DbError;

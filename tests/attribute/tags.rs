@@ -1,4 +1,4 @@
-//! Tags, and what is about more than one process, on every form of function.
+//! Tags, and options that concern several processes, on every form of function.
 
 use std::{fmt::Debug, sync::Arc};
 
@@ -37,7 +37,7 @@ async fn key(a: u32, b: User) -> u64 {
     u64::from(a) + b.id
 }
 
-/// Only the tag has a use for the second argument.
+/// Function with a second argument that only the key and the tag use.
 #[cached("tags:unused", ttl = "1m", key = (a, b), tags = ["b:{b}"])]
 async fn unused(a: u32, b: u32) -> u32 {
     a

@@ -32,7 +32,7 @@ async fn generic<T: serde::Serialize + ToString>(value: T) -> String {
     value.to_string()
 }
 
-/// Neither `Clone` nor part of the key.
+/// Argument that is neither `Clone` nor part of the key.
 struct Llm;
 
 #[cached("forms-warm:{user}:{note}:{hash(question)}", ttl = "1m", skip(llm))]
@@ -84,7 +84,7 @@ async fn all_of_them() {
 
 static KEPT: Runs = Runs::new();
 
-/// The name of a note, and who may be asked for it.
+/// Client with a name, which stands for the backend that answers.
 #[derive(Clone)]
 struct Client(String);
 
@@ -107,7 +107,7 @@ async fn kept(
     Ok(format!("{} {shared:?} {owner} {text} {number} {word} {path:?} {option:?} {borrowed:?}", client.0))
 }
 
-/// A function that calls itself, with its own future inside of it.
+/// Function that calls itself, so that its future contains its own future.
 #[cached("forms-kept-recursive:{n}", ttl = "100s", keep_warm = 10, cache = cache, skip(cache))]
 async fn sum(cache: &Cache, n: u64) -> u64 {
     KEPT.add();

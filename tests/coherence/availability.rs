@@ -48,7 +48,7 @@ async fn slow(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> 
     Ok(source.load().await)
 }
 
-/// What its callers get.
+/// Error that callers of `slow` get when its load takes too long.
 const TOO_LATE: &str = "the load took longer than 30ms";
 
 fn start_slow(cache: &Cache, source: &Source, id: u32) -> JoinHandle<Result<usize, String>> {
@@ -111,11 +111,11 @@ async fn over_all_processes_it_is_loaded_once_and_others_get_the_new_one() {
     pair.flush().await;
     pair.clock.advance(11 * SECOND);
     source.write();
-    // One that has never asked finds it in the shared tier.
+    // A process that has never requested the value finds it in the shared tier.
     let reply = ask(&pair.b, &source).await;
     assert!(is_stale(&reply, Layer::L2), "{:?}", reply.outcome);
     until(|| source.runs() == 2).await;
-    // The lease was a word about the key, so this one asks.
+    // The lease changed the key, which ended its epoch here, so this process asks the tier.
     assert!(is_stale(&ask(&pair.a, &source).await, Layer::L2));
     for cache in [&pair.a, &pair.b] {
         assert!(is_stale(&ask(cache, &source).await, Layer::L1));
@@ -144,7 +144,7 @@ async fn an_invalidated_value_is_not_served_stale_either() {
     }
 }
 
-/// A load that an invalidation overtook is not kept, whoever began it.
+/// A renewal is a load like any other: if an invalidation overtakes it, its value is not stored.
 #[tokio::test]
 async fn a_renewal_that_was_overtaken_is_not_kept() {
     let (pair, source) = (Pair::new(), Source::held());
@@ -177,7 +177,7 @@ async fn when_a_load_fails_the_stale_value_is_served_and_the_next_try_waits() {
     pair.clock.advance(11 * SECOND);
     assert_eq!(ask(&pair.a, &source).await.value, Ok(1));
     until(|| source.runs() == 3).await;
-    // When its time is over, the error is the caller's.
+    // When the stale time is over, the caller gets the error.
     pair.clock.advance(100 * SECOND);
     assert_eq!(stale(&pair.a, &source, 7).await, Err("as planned".to_owned()));
 }
@@ -212,7 +212,7 @@ async fn a_caller_waits_for_a_fresh_value_as_long_as_he_is_told_to() {
     pair.clock.advance(11 * SECOND);
     let held = Source::held();
     let callers: Vec<JoinHandle<_>> = (0..3).map(|_| call(&held)).collect();
-    // One leads, and two follow it.
+    // One call leads, and two follow it.
     until(|| held.runs() == 1 && pair.a.stats().waiting == 2).await;
     pair.clock.advance(Duration::from_millis(20));
     for caller in callers {
@@ -223,7 +223,7 @@ async fn a_caller_waits_for_a_fresh_value_as_long_as_he_is_told_to() {
     assert_eq!(held.runs(), 1);
 }
 
-/// While he waits, or while a load fails, it may be invalidated.
+/// The invalidation happens while the caller waits for a fresh value, or while the load fails.
 #[tokio::test]
 async fn who_waited_gets_no_value_that_was_invalidated_meanwhile() {
     for fails in [false, true] {
@@ -240,7 +240,7 @@ async fn who_waited_gets_no_value_that_was_invalidated_meanwhile() {
         });
         until(|| held.runs() == 1).await;
         patient::invalidate(&pair.b, &source, 7).await.unwrap();
-        // Longer than he has patience for a fresh value.
+        // Longer than the caller waits for a fresh value.
         pair.clock.advance(Duration::from_millis(30));
         settle().await;
         held.let_through(1);
@@ -287,7 +287,7 @@ async fn a_hit_near_the_end_loads_ahead_and_waits_for_nothing() {
     assert_eq!(reply.value, 1);
     until(|| source.runs() == 2 && pair.a.stats().in_flight == 0).await;
     pair.flush().await;
-    // The ttl of the first one is over.
+    // The ttl of the first value is over.
     pair.clock.advance(2 * SECOND);
     for cache in [&pair.a, &pair.b] {
         assert_eq!(ahead(cache, &source, 7).await, 2);
@@ -310,7 +310,7 @@ async fn a_load_that_takes_too_long_is_dropped() {
     assert_eq!(slow(&pair.a, &source, 7).await, Ok(1));
 }
 
-/// What a call waits for is no part of its load's time, and has a limit of its own.
+/// The wait for a permit is not part of the load's time, and has a limit of its own.
 #[tokio::test]
 async fn a_call_that_waits_for_a_place_for_too_long_is_turned_away() {
     let (pair, source) = (Pair::new(), Source::held());
@@ -319,7 +319,7 @@ async fn a_call_that_waits_for_a_place_for_too_long_is_turned_away() {
     pair.clock.advance(Duration::from_millis(20));
     let (second, third) = (start_slow(&pair.a, &source, 2), start_slow(&pair.a, &source, 3));
     until(|| pair.a.stats().in_flight == 3).await;
-    // The first one is dropped, and the second one has its place and all of its time.
+    // The first load is dropped. The second one gets its permit and the whole load timeout.
     pair.clock.advance(Duration::from_millis(10));
     assert_eq!(first.await.unwrap(), Err(TOO_LATE.to_owned()));
     until(|| source.runs() == 2).await;
@@ -333,11 +333,11 @@ async fn a_call_that_waits_for_a_place_for_too_long_is_turned_away() {
     assert_eq!(slow(&pair.a, &source, 3).await, Ok(1), "the place is free");
 }
 
-/// Its leader may have waited before it began to load.
+/// A follower waits twice the load timeout, because its leader may wait for a permit before it loads.
 #[tokio::test]
 async fn a_call_that_follows_another_one_waits_no_longer_than_that_may() {
     let (pair, source) = (Pair::new(), Source::held());
-    // The same key in another function, whose load has no limit.
+    // The same key in another function. Its load has no limit.
     let leader = spawn({
         let (cache, source) = (pair.a.clone(), source.clone());
         async move { unlimited(&cache, &source, 7).await }
@@ -373,7 +373,7 @@ async fn a_call_waits_no_longer_for_another_process_than_a_load_may_take() {
     assert_eq!(holder.await.unwrap(), Ok(1));
 }
 
-/// A lease that waited in the queue of one process would keep the other one from loading.
+/// A lease that waits in the queue of one process would keep the other one from loading.
 #[tokio::test]
 async fn what_waits_for_a_place_here_is_loaded_elsewhere_and_then_needs_none() {
     let (pair, busy, idle) = (Pair::new(), Source::held(), Source::open());
@@ -407,7 +407,7 @@ async fn no_more_loads_than_allowed_go_on_at_a_time() {
     }
 }
 
-/// What is not kept is loaded by each caller, and no more of them at a time.
+/// Each caller runs a load of its own if nothing is stored, and `max_loads` limits these loads as well.
 #[tokio::test]
 async fn loads_that_are_not_kept_are_counted_as_well() {
     let (pair, source) = (Pair::new(), Source::held());
@@ -431,7 +431,8 @@ async fn chain(cache: &Cache, source: &Source, id: u32) -> usize {
     if id == 0 { first } else { first + Box::pin(chain(cache, source, id - 1)).await }
 }
 
-/// The outer load has the place that the inner one waits for, which another caller has begun.
+/// The outer load holds the only permit, and waits for the inner load of another caller. If the inner load
+/// waited for the permit, neither would end.
 #[tokio::test]
 async fn a_load_that_another_one_waits_for_does_not_wait_for_a_place() {
     let (pair, source) = (Pair::new(), Source::held());
@@ -456,7 +457,7 @@ async fn gone(cache: &Cache, source: &Source, id: u32) -> Option<usize> {
     (version == 1).then_some(version)
 }
 
-/// What is newer and not kept takes the place of what is stale all the same.
+/// A newer result replaces a stale value even if it is not stored itself.
 #[tokio::test]
 async fn a_value_that_is_gone_is_not_served_stale() {
     let (pair, source) = (Pair::new(), Source::open());
@@ -510,7 +511,8 @@ async fn lax(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
     source.try_load().await
 }
 
-/// A function's own bound counts while there is somebody to tell.
+/// A function's bound that is longer than the cache's counts only while the change feed is live. The feed
+/// ends here, so the cache's bound decides.
 #[tokio::test]
 async fn what_a_lost_line_would_have_told_is_not_served_when_the_load_fails() {
     let (pair, source) = (Pair::new(), Source::open());
@@ -544,7 +546,8 @@ async fn said(cache: &Cache, source: &Source, id: u32) -> usize {
     source.load().await
 }
 
-/// Two seconds for Redis are little where a load takes a minute, and much where it takes a millisecond.
+/// The wait for the tier follows the cost of a load. Two seconds are little beside a minute, and much beside
+/// a millisecond.
 #[tokio::test]
 async fn how_long_the_tier_is_waited_for_follows_what_a_load_costs() {
     let (clock, switches, source) = (ManualClock::new(), Arc::new(Switches::default()), Source::held());
@@ -567,7 +570,7 @@ async fn how_long_the_tier_is_waited_for_follows_what_a_load_costs() {
     load(1, ms(700)).await;
     let grown = Budget::AtLeast(ms(512));
     assert_eq!(take(), [("look", Budget::Own), ("lease", Budget::Own), ("fill", grown)]);
-    // What fails costs nothing.
+    // A load that fails does not change the measured cost.
     source.fail(true);
     load(2, 100 * SECOND).await;
     assert_eq!(take(), [("look", grown), ("lease", grown)]);

@@ -1,4 +1,4 @@
-//! P2: how long a copy in memory may be served.
+//! Promise P2: how long an L1 entry may be served.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn is_l1(reply: &Reply<usize>) -> bool {
     matches!(reply.outcome, CacheOutcome::Hit { tier: Layer::L1, .. })
 }
 
-/// Both have the value in memory.
+/// Loads the value into L1 of both caches, with one load.
 async fn shared(pair: &Pair, source: &Source) {
     ask(&pair.a, source).await;
     pair.flush().await;
@@ -84,7 +84,7 @@ async fn what_is_unchanged_costs_a_round_trip_and_no_load() {
         pair.clock.advance(SECOND);
         let (reply, trips) = pair.round_trips(ask(&pair.b, &source)).await;
         assert_eq!((reply.value, trips), (1, 1));
-        // It was current a moment ago: for another bound, nobody is asked.
+        // The entry was confirmed just now. For the length of another bound, the tier is not asked.
         let (reply, trips) = pair.round_trips(ask(&pair.b, &source)).await;
         assert_eq!((is_l1(&reply), trips), (true, 0));
     }
@@ -98,7 +98,8 @@ async fn a_new_connection_asks_about_what_is_wanted_and_no_more() {
         row(&pair.a, &source, id).await;
     }
     pair.flush().await;
-    // The connection was lost: what came over it is checked when it is asked for.
+    // The connection is replaced. Entries that were read over the old one are checked when they are
+    // requested.
     pair.clock.advance(SECOND);
     pair.tier_a.set_silent(true);
     pair.tier_a.set_silent(false);
@@ -136,19 +137,19 @@ async fn an_outage_costs_neither_availability_nor_the_bound() {
     shared(&pair, &source).await;
     pair.tier_a.set_down(true);
     source.write();
-    // Nobody can be told anything, and for bound and grace it is served.
+    // No invalidation can arrive. The entry is served for the bound plus the grace.
     pair.clock.advance(30 * SECOND);
     assert_eq!(ask(&pair.b, &source).await.value, 1);
     assert_eq!(pair.b.stats().served_in_outage, 1);
     pair.clock.advance(SECOND);
     assert_eq!((ask(&pair.b, &source).await.value, source.runs()), (2, 2));
-    // What was loaded meanwhile lives for another one.
+    // A value loaded in the outage is served for the same time again.
     pair.clock.advance(30 * SECOND);
     assert!(is_l1(&ask(&pair.b, &source).await));
     pair.clock.advance(SECOND);
     source.write();
     assert_eq!(ask(&pair.b, &source).await.value, 3);
-    // When the tier is back, it is asked, and nobody has told it that its value is outdated.
+    // The tier is back and is asked. No invalidation has reported that its value is outdated.
     pair.tier_a.set_down(false);
     pair.clock.advance(SECOND);
     assert!(matches!(ask(&pair.b, &source).await.outcome, CacheOutcome::Hit { tier: Layer::L2, .. }));

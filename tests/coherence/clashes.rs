@@ -10,7 +10,7 @@ async fn name(cache: &Cache, source: &Source, id: u64) -> String {
     format!("name {id} {}", source.load().await)
 }
 
-/// Copied, and the template forgotten.
+/// Copy of `name` with an unchanged template, by mistake.
 #[cached("user:{id}", ttl = "1h", cache = cache, skip(cache, source))]
 async fn email(cache: &Cache, source: &Source, id: u64) -> String {
     format!("email {id} {}", source.load().await)
@@ -25,7 +25,7 @@ async fn they_never_serve_each_others_values() {
         assert_eq!(email(cache, &source, 1).await, "email 1 1");
         pair.flush().await;
     }
-    // Each has its own in memory.
+    // Each function has an entry of its own in L1.
     let before = source.runs();
     name(&pair.a, &source, 1).await;
     email(&pair.a, &source, 1).await;
@@ -46,7 +46,8 @@ async fn a_load_of_one_is_not_awaited_by_the_other() {
         let cache = pair.a.clone();
         async move { email(&cache, &open, 1).await }
     });
-    // The lease under their name is of the first one, so the second one waits for that, and for nothing else.
+    // The first call holds the lease of their common name. The second waits for that lease, and for nothing
+    // else.
     held.let_through(1);
     assert_eq!(loading.await.unwrap(), "name 1 1");
     assert_eq!(asked.await.unwrap(), "email 1 1");
@@ -76,7 +77,7 @@ async fn an_error_of_one_is_not_the_others() {
         let cache = pair.b.clone();
         async move { rate_of_a_copy(&cache, 1).await }
     });
-    // It has found the lease of the first one, and waits for that.
+    // The second call has found the lease of the first, and waits for it.
     until(|| pair.tier_b.round_trips() > trips).await;
     held.let_through(1);
     assert_eq!(loading.await.unwrap().unwrap_err().to_string(), "no rate 1");
@@ -90,7 +91,7 @@ async fn an_invalidation_of_one_is_one_of_the_name() {
     pair.flush().await;
     email(&pair.a, &source, 1).await;
     pair.flush().await;
-    // A load of the other one that has begun is not kept either.
+    // A load of the other function that has begun is not stored either.
     let held = Source::held();
     let loading = spawn({
         let (cache, held) = (pair.a.clone(), held.clone());
@@ -126,7 +127,7 @@ mod app {
     }
 }
 
-/// Another service that has a type of its own for the same.
+/// Another service, with a type of its own for the same data.
 mod service {
     use super::{Cache, Source, cached};
 
@@ -157,7 +158,7 @@ async fn one_schema_name_is_shared_whatever_the_types_and_functions_are_called()
     let accounts = pair.b.keyspace::<u64, service::Person>("x", std::time::Duration::from_secs(1)).unwrap();
     assert_eq!(accounts.schema("user.v1").get(&7).await, None, "another prefix is another key");
 
-    // Without it, a function that has moved finds nothing.
+    // Without a schema name, a function that has moved finds nothing.
     app::moved(&pair.a, &source, 7).await;
     pair.flush().await;
     service::moved(&pair.b, &source, 7).await;

@@ -1,4 +1,4 @@
-//! The orderly end of a process.
+//! Orderly shutdown of a process: `close` and `flush`.
 
 use std::time::Duration;
 
@@ -38,7 +38,8 @@ async fn a_close_waits_for_loads_and_for_what_they_found() {
     assert!(matches!(ask(&pair.b, &source).await.unwrap().outcome, CacheOutcome::Hit { .. }));
 }
 
-/// Without that, the other one waits for the end of the lease, and on this clock it never comes.
+/// The closing process releases its lease. Otherwise the other process would wait for the end of the lease,
+/// which never comes on this clock.
 #[tokio::test]
 async fn those_who_wait_for_a_load_of_a_process_that_ends_go_on_at_once() {
     let (pair, source) = (Pair::new(), Source::held());
@@ -60,7 +61,7 @@ async fn own(cache: &Cache, source: &Source, id: u32) -> usize {
     source.load().await
 }
 
-/// Each process loads for itself, and what one finds cannot be shared while another one has the lease.
+/// Each process loads for itself, but no value can be shared while another process holds the lease.
 #[tokio::test]
 async fn the_lease_of_a_function_that_loads_in_each_process_is_given_back_as_well() {
     let (pair, held, open) = (Pair::new(), Source::held(), Source::open());
@@ -90,13 +91,13 @@ async fn a_closed_cache_stays_off() {
         assert!(matches!(ask(&pair.a, &source).await.unwrap().outcome, CacheOutcome::Bypass(_)));
         assert_eq!(source.runs(), run);
     }
-    // The others share as before.
+    // The other processes share values as before.
     ask(&pair.b, &source).await.unwrap();
     pair.b.flush().await;
     assert_eq!(pair.tier_b.keys(), ["test:row:7"]);
 }
 
-/// What was loaded on a runtime that nobody drives any more is never handed over.
+/// A value loaded on a runtime that is not driven any more never reaches the tier.
 #[test]
 fn a_flush_does_not_wait_for_ever() {
     let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -29,7 +29,7 @@ async fn lax(cache: &Cache, source: &Source, id: u32) -> usize {
     source.load().await
 }
 
-/// No codec has a form for it.
+/// Value that no codec can encode.
 #[derive(Clone, serde::Deserialize)]
 struct Unwritable(usize);
 
@@ -114,7 +114,7 @@ async fn what_the_tier_said_is_gone_is_not_served_when_the_lease_is_refused() {
     let source = Source::open();
     row(&a, &source, 7).await;
     a.flush().await;
-    // It hears nothing, another process invalidates, and then it has a new connection.
+    // The feed of `a` is silent while another process invalidates. Then `a` gets a new connection.
     tier.set_silent(true);
     source.write();
     row::invalidate(&b, &source, 7).await.unwrap();
@@ -152,7 +152,7 @@ fn a_runtime_that_stands_still_holds_nobody_up() {
     pair.tier_a.hold_writes(true);
     assert_eq!(first.block_on(row(&pair.a, &source, 7)), 1);
     pair.tier_a.hold_writes(false);
-    // `first` lives, and nobody drives it. Its lease ends.
+    // `first` exists but is not driven, so its lease has to expire.
     let clock = pair.clock.clone();
     std::thread::spawn(move || {
         for _ in 0..1000 {
@@ -251,7 +251,8 @@ async fn a_call_from_after_a_tags_invalidation_does_not_get_the_value_from_befor
     let after = call();
     settle().await;
     pair.tier_a.hold_writes(true);
-    // The lease that asks for the value's tags goes through; the fill does not: but it comes to `Rejected` first.
+    // Every request fails from here on, so the tier gives no verdict. Only this process's log of invalidated
+    // tags shows that the first load is outdated.
     pair.tier_a.set_down(true);
     source.let_through(9);
     assert_eq!(before.await.unwrap(), [7, 100]);
@@ -468,7 +469,9 @@ async fn a_local_only_load_that_was_overtaken_is_not_kept() {
     assert_eq!(row(&pair.a, &source, 7).await, 2);
 }
 
-/// The loads of both processes, when both have begun: the one of `b` has the lease.
+/// Returns the loads of both processes, when both have begun.
+///
+/// The load of `b` holds the lease.
 async fn beside(pair: &Pair, source: &Source) -> [tokio::task::JoinHandle<usize>; 2] {
     let start = |cache: &Cache| {
         let (cache, source) = (cache.clone(), source.clone());
@@ -517,7 +520,7 @@ async fn nor_do_those_who_follow_it_get_it() {
 async fn a_load_beside_anothers_is_kept_for_one_round_trip_when_nothing_was_said() {
     let (pair, source) = (Pair::new(), Source::held());
     let [leased, other] = beside(&pair, &source).await;
-    // The reply is the caller's before the tier was asked again.
+    // The caller gets its value before the tier is asked again.
     pair.tier_a.hold_reads(true);
     source.let_through(2);
     assert_eq!(other.await.unwrap(), 1);
@@ -571,13 +574,14 @@ fn start_list(cache: &Cache, source: &Source) -> tokio::task::JoinHandle<Vec<usi
     spawn(async move { list(&cache, &source, 7).await })
 }
 
-/// Nobody had told of its tags, so what was said of others proves nothing.
+/// The tier reports no change of tags that only the value reveals, so the watermark proves nothing about
+/// them. The value counts as checked before its load.
 #[tokio::test]
 async fn a_value_that_tells_tags_is_no_younger_than_its_load_in_an_outage() {
     let (pair, source) = (Pair::new(), Source::held());
     let loading = start_list(&pair.a, &source);
     until(|| source.runs() == 1).await;
-    // The word does not come through any more.
+    // No notification arrives from here on.
     pair.tier_a.set_silent(true);
     source.write();
     pair.b.invalidate_tag("item:{}", &[&100]).await.unwrap();
@@ -592,7 +596,7 @@ async fn a_value_that_tells_tags_is_no_younger_than_its_load_in_an_outage() {
     assert_eq!(list(&pair.a, &source, 7).await, [7, 200]);
 }
 
-/// It was heard while there was somebody to tell.
+/// The notification of the invalidation arrived before the outage.
 #[tokio::test]
 async fn who_follows_a_load_whose_tag_may_be_outdated_starts_over_in_an_outage_too() {
     let (pair, source) = (Pair::new(), Source::held());
@@ -653,7 +657,7 @@ async fn what_was_kept_while_it_was_not_known_is_asked_for_when_it_is() {
     let (pair, source) = (Pair::new(), Source::open());
     pair.tier_a.hold_writes(true);
     row(&pair.a, &source, 7).await;
-    // In real time, those who follow wait for this long to hear what became of it.
+    // L1 keeps the value when followers have waited long enough, in real time, for the tier's verdict.
     until(|| pair.a.stats().fills == 1).await;
     source.write();
     pair.tier_a.remove("test:row:7");
@@ -705,7 +709,8 @@ async fn who_follows_a_load_that_keeps_nothing_starts_over_when_it_was_overtaken
     }
 }
 
-/// Nobody would tell of a tag that has no number.
+/// The tier does not report the invalidation of a tag without a generation. So the load beside gives the tag
+/// a new one first.
 #[tokio::test]
 async fn a_load_beside_anothers_is_kept_although_its_tag_was_gone() {
     let (pair, held, source) = (Pair::new(), Source::held(), Source::open());
@@ -734,7 +739,7 @@ async fn keys_and_tags_are_invalidated_in_one_round_trip() {
     assert_eq!(round_trips, 1);
 }
 
-/// What is told later is noted as what is told at once.
+/// An invalidation that is resent is recorded in the journal like one that is sent at once.
 #[tokio::test]
 async fn a_tag_that_is_told_later_overtakes_loads_whose_values_tell_it() {
     let (pair, source, switches) = (Pair::new(), Source::held(), Arc::new(Switches::default()));
@@ -753,7 +758,8 @@ async fn a_tag_that_is_told_later_overtakes_loads_whose_values_tell_it() {
     assert_eq!(list(&pair.b, &source, 7).await, [7, 200]);
 }
 
-/// Or what it reads could be older than an invalidation that came before the lease.
+/// `load` is called after the lease is taken. Otherwise its data could be older than an invalidation that
+/// came before the lease.
 #[tokio::test]
 async fn a_keyspace_makes_no_load_before_it_has_to() {
     let pair = Pair::new();
@@ -763,7 +769,7 @@ async fn a_keyspace_makes_no_load_before_it_has_to() {
     assert_eq!(numbers.get_or_load(&1, load).await.unwrap(), 1);
 }
 
-/// A breaker keeps reads away, and not what others have to be told.
+/// An open breaker suspends reads, but not the resending of invalidations.
 #[tokio::test]
 async fn what_could_not_be_told_is_told_while_the_tier_is_not_worth_a_read() {
     let (pair, source, switches) = (Pair::new(), Source::open(), Arc::new(Switches::default()));

@@ -1,4 +1,4 @@
-//! Observers.
+//! Events that observers receive.
 
 use std::sync::{Arc, Mutex};
 

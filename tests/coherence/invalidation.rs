@@ -1,4 +1,4 @@
-//! Patterns, everything, confirmation, and what could not be told.
+//! Patterns, `clear`, confirmation, and undelivered invalidations.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -47,7 +47,7 @@ async fn a_pattern_invalidates_what_matches_in_every_process() {
     for cache in [&pair.b, &pair.a] {
         assert_eq!(versions(cache, &source).await, [2, 1, 1]);
     }
-    // No argument can bring a star.
+    // An argument cannot introduce a star.
     source.write();
     pair.b.invalidate_pattern("analytics:{}:*", &[&"a*"]).await.unwrap();
     for cache in [&pair.a, &pair.b] {
@@ -194,7 +194,7 @@ async fn what_a_tag_or_a_pattern_invalidates_leaves_its_memory() {
     until(|| pair.a.stats().l1_entries == 0).await;
 }
 
-/// With a shared tier, without one, and while that takes no part.
+/// Cases: with a shared tier, without one, and with one that does not take part.
 #[tokio::test]
 async fn counters_begin_again_when_all_is_cleared_in_every_mode() {
     for mode in [Mode::On, Mode::LocalOnly, Mode::Off] {
@@ -222,7 +222,7 @@ async fn one_counter_is_reset_and_no_other() {
             cache.reset_counter("logins", "ada").await.unwrap();
             assert_eq!((count("ada").await, count("bob").await), (1, 2), "{mode:?}");
             assert!(cache.reset_counter("logins", &f64::NAN).await.unwrap_err().is_key());
-            // Its name has no text of the key.
+            // The name of a counter does not contain the text of its key.
             cache.invalidate_pattern("logins:{}", &[&"bob"]).await.unwrap();
             assert_eq!(count("bob").await, 3);
             cache.invalidate_pattern("logins:*", &[]).await.unwrap();

@@ -1,4 +1,4 @@
-//! The most used keys, which are loaded again before they expire.
+//! Keep-warm: the most used keys are loaded again before they expire.
 
 use cached_aside::{
     Cache, CacheControl, CacheOutcome, Layer, Mode, cached,
@@ -56,7 +56,7 @@ async fn tagged(cache: &Cache, source: &Source, id: u32) -> usize {
     source.load().await
 }
 
-/// A load, and then so many hits.
+/// Loads the key, and then hits it `hits` times.
 async fn ask(cache: &Cache, source: &Source, id: u32, hits: usize) {
     hot(cache, source, id).await.unwrap();
     cache.flush().await;
@@ -65,7 +65,7 @@ async fn ask(cache: &Cache, source: &Source, id: u32, hits: usize) {
     }
 }
 
-/// What a call gets, which must not load.
+/// Returns the value of an L1 hit. The call must not load.
 async fn hit(cache: &Cache, source: &Source, id: u32) -> usize {
     let runs = source.runs();
     let reply = hot::with(CacheControl::new(), cache, source, id).await;
@@ -74,7 +74,7 @@ async fn hit(cache: &Cache, source: &Source, id: u32) -> usize {
     reply.value.unwrap()
 }
 
-/// Waits until all that was begun is over.
+/// Waits until everything that has begun is over.
 async fn landed(pair: &Pair) {
     settle().await;
     until(|| pair.a.stats().in_flight + pair.b.stats().in_flight == 0).await;
@@ -82,7 +82,7 @@ async fn landed(pair: &Pair) {
     settle().await;
 }
 
-/// Moves the time on and sees what is done then.
+/// Moves the clock forward, and waits until the renewals that are due are over.
 async fn pass(pair: &Pair, seconds: u32) {
     pair.clock.advance(seconds * SECOND);
     landed(pair).await;
@@ -98,7 +98,7 @@ async fn a_key_in_use_is_loaded_again_before_it_expires_although_nobody_asks() {
     pass(&pair, 16).await;
     assert_eq!((source.runs(), pair.a.stats().kept_warm), (2, 1));
     assert_eq!(hit(&pair.a, &source, 7).await, 2);
-    // It is a value like any other one, for everybody and with a time of its own.
+    // The new value is like any other: shared with all processes, and with a ttl of its own.
     pass(&pair, 50).await;
     assert_eq!((hit(&pair.a, &source, 7).await, hot(&pair.b, &source, 7).await), (2, Ok(2)));
     assert_eq!(source.runs(), 2);
@@ -114,7 +114,7 @@ async fn a_key_that_was_asked_for_once_is_not() {
     assert_eq!((source.runs(), pair.a.stats().kept_warm, source.holders()), (1, 0, 1));
 }
 
-/// Nothing is renewed for ever: who was not used since the last two renewals goes.
+/// Renewals end: a key that was not used since its last two renewals is dropped.
 #[tokio::test]
 async fn a_key_that_nobody_uses_any_more_goes() {
     let (pair, source) = (Pair::new(), Source::open());
@@ -124,7 +124,7 @@ async fn a_key_that_nobody_uses_any_more_goes() {
         assert_eq!(source.runs(), runs);
     }
     assert_eq!(source.holders(), 1, "no copies of its arguments are left");
-    // One use in two lives is enough.
+    // One use in two lifetimes is enough.
     ask(&pair.a, &source, 8, 1).await;
     for _ in 0..6 {
         pass(&pair, 90).await;
@@ -156,7 +156,7 @@ async fn what_was_used_yesterday_makes_room() {
     for id in 1..=3 {
         ask(&pair.a, &source, id, 40).await;
     }
-    // They stay in use, but only just.
+    // The keys stay in use, but with a single hit each time.
     for _ in 0..5 {
         pass(&pair, 90).await;
         for id in 1..=3 {
@@ -185,7 +185,8 @@ async fn a_renewal_that_fails_leaves_the_old_value_and_is_tried_again() {
     assert_eq!((hit(&pair.a, &source, 7).await, source.runs()), (2, 3));
 }
 
-/// An invalidation says that the value is wrong, and often more will follow: it is loaded when somebody asks.
+/// An invalidation marks the value as wrong, and more invalidations often follow. So the value is loaded by
+/// the next call, and not by a renewal.
 #[tokio::test]
 async fn after_an_invalidation_it_is_loaded_when_somebody_asks() {
     for is_elsewhere in [false, true] {
@@ -200,14 +201,14 @@ async fn after_an_invalidation_it_is_loaded_when_somebody_asks() {
         pass(&pair, 90).await;
         assert_eq!((source.runs(), hit(&pair.a, &source, 7).await), (3, 2));
     }
-    // Its place was kept while it was waited for.
+    // The key keeps its place while no value is cached.
     let (pair, source) = (Pair::new(), Source::open());
     ask(&pair.a, &source, 7, 1).await;
     hot::invalidate(&pair.b, &source, 7).await.unwrap();
     hot(&pair.a, &source, 7).await.unwrap();
     pass(&pair, 90).await;
     assert_eq!(source.runs(), 3);
-    // So it is with a tag, and with all at once.
+    // Tags and `clear` have the same effect.
     let source = Source::open();
     for id in 0..2 {
         tagged(&pair.a, &source, 7 + id).await;
@@ -256,7 +257,7 @@ async fn over_all_processes_it_is_one_load() {
             assert_eq!(hit(cache, &source, 7).await, version);
         }
     }
-    // Also when the moments of the two are not the same one.
+    // One load is also enough if the renewals of the two processes are due at different times.
     for _ in 0..40 {
         for cache in [&pair.a, &pair.b] {
             hot(cache, &source, 7).await.unwrap();
@@ -324,7 +325,7 @@ async fn a_stale_value_is_renewed_as_well_when_its_load_failed_before() {
     assert_eq!(source.runs(), 2);
     source.fail(false);
     source.write();
-    // A tenth of the time for which it may be served.
+    // The next attempt follows after a tenth of the time for which the value may be served stale.
     pass(&pair, 9).await;
     assert_eq!(source.runs(), 2);
     pass(&pair, 2).await;
@@ -350,7 +351,7 @@ async fn calls_with_directions_count_and_functions_of_one_process_do_as_well() {
         call(id).await.value.unwrap();
         pair.flush().await;
     }
-    // Whoever only looks does not count.
+    // A call that only looks does not count as a use.
     call(8).await.value.unwrap();
     pair.flush().await;
     assert!(hot::peek(&pair.a, &source, 8).await.is_some() && hot::key(&pair.a, &source, 8).is_ok());
@@ -376,7 +377,7 @@ async fn errors_are_not_kept_and_a_cache_that_is_off_does_nothing() {
     }
     pass(&pair, 95).await;
     assert_eq!(source.runs(), 1);
-    // Nor where there was a value before.
+    // Errors are not renewed either if there was a value before.
     source.fail(false);
     error::invalidate(&pair.a, &source, 8).await.unwrap();
     for _ in 0..2 {
@@ -396,14 +397,15 @@ async fn errors_are_not_kept_and_a_cache_that_is_off_does_nothing() {
     assert_eq!(source.runs(), 1);
 }
 
-/// It is not kept alive by what it keeps warm, although its functions take it as an argument.
+/// A cache is not kept alive by the keys that it keeps warm, although the functions take the cache as an
+/// argument.
 #[tokio::test]
 async fn it_ends_with_its_cache() {
     let (pair, source) = (Pair::new(), Source::open());
     for cache in [&pair.a, &pair.b] {
         ask(cache, &source, 7, 1).await;
     }
-    // Their tasks wait for the first moment.
+    // The tasks wait for the first time at which a key is due.
     settle().await;
     let Pair { a, b, clock, .. } = pair;
     assert!(source.holders() > 2);
@@ -432,11 +434,11 @@ fn it_ends_with_its_runtime_and_begins_anew_in_another_one() {
         drop(runtime);
         assert_eq!(source.holders(), 1);
     }
-    // A hit outside of a runtime is one.
+    // A hit outside of a runtime is still a hit.
     assert_eq!(pollster_free(hot(&cache, &source, 7)), Ok(1));
 }
 
-/// A hit is ready at once.
+/// Polls a hit, which is ready at once.
 fn pollster_free<T>(call: impl Future<Output = T>) -> T {
     use std::task::{Context, Poll, Waker};
     match std::pin::pin!(call).poll(&mut Context::from_waker(Waker::noop())) {

@@ -1,4 +1,4 @@
-//! P1 and P3: one load over all processes, and none that an invalidation overtook is kept.
+//! Promises P1 and P3: one load over all processes, and an overtaken load is not stored.
 
 use std::{future::poll_fn, task::Poll};
 
@@ -18,7 +18,7 @@ async fn fails(cache: &Cache, source: &Source, id: u32) -> Result<usize, String>
     Err(format!("{id}: {}", source.load().await))
 }
 
-/// In its caller: when that returns, nothing else has run.
+/// Loads in its caller: when the call returns, no other task has run.
 #[cached("fails_here:{id}", ttl = "1h", detach = false, cache = cache, skip(cache, source))]
 async fn fails_here(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
     Err(format!("{id}: {}", source.load().await))
@@ -30,7 +30,7 @@ async fn own(cache: &Cache, source: &Source, id: u32) -> usize {
     source.load().await
 }
 
-/// Its load borrows, so it dies with its caller.
+/// Loads in its caller with borrowed arguments, so the load is dropped with the caller.
 #[cached("borrowed:{id}", ttl = "1h", detach = false, cache = cache, skip(cache, source))]
 async fn borrowed(cache: &Cache, source: &Source, id: u32) -> usize {
     let _ = id;
@@ -48,7 +48,7 @@ fn ask(cache: &Cache, source: &Source) -> JoinHandle<Reply<usize>> {
     spawn(async move { row::with(CacheControl::new(), &cache, &source, 7).await })
 }
 
-/// Lets everything go on that can.
+/// Lets all tasks run as far as they can.
 async fn settle() {
     for _ in 0..100 {
         yield_now().await;
@@ -82,7 +82,8 @@ async fn a_function_can_load_in_each_process() {
     assert_eq!(pair.tier_a.keys(), ["test:own:7"]);
 }
 
-/// Nobody waits for such a lease, so it is not renewed, and lasts for as long as loads may take.
+/// No process waits for the lease of such a function. So the lease is not renewed, and its length is a
+/// multiple of the usual load time.
 #[tokio::test]
 async fn when_a_process_dies_that_loads_for_itself_others_share_again_soon() {
     let (pair, source, held) = (Pair::new(), Source::open(), Source::held());
@@ -176,7 +177,7 @@ async fn a_load_that_was_overtaken_is_its_callers_and_nobody_elses() {
     settle().await;
     source.write();
     row::invalidate(&pair.b, &source, 7).await.unwrap();
-    // Those who waited do not wait for its end, and one of them loads.
+    // The waiting callers do not wait for the end of that load, and one of them loads.
     until(|| source.runs() == 2).await;
     let late = ask(&pair.a, &source);
     settle().await;
@@ -192,7 +193,7 @@ async fn a_load_that_was_overtaken_is_its_callers_and_nobody_elses() {
     assert_eq!(source.runs(), 2);
 }
 
-/// Between the lease and the first step of the load, which has a task of its own.
+/// The key is removed between the lease and the first step of the load, which has a task of its own.
 #[tokio::test]
 async fn a_load_that_was_overtaken_before_it_began_takes_another_lease() {
     let (pair, source) = (Pair::new(), Source::open());
@@ -207,7 +208,7 @@ async fn a_load_that_was_overtaken_before_it_began_takes_another_lease() {
     assert_eq!(pair.tier_a.keys(), ["test:row:7"]);
 }
 
-/// A load has a task of its own, and the first step of it comes after what is said of a tag.
+/// A load has a task of its own. Its first step comes after the notification about the tag.
 #[tokio::test]
 async fn so_does_one_whose_tag_was_invalidated() {
     let (pair, source) = (Pair::new(), Source::open());
@@ -247,7 +248,7 @@ async fn a_lease_that_is_not_renewed_is_taken_over() {
     let source = Source::held();
     let holder = ask(&pair.a, &source);
     until(|| source.runs() == 1).await;
-    // Its process stands still: nothing is renewed, and time goes on for everybody else.
+    // The process of the holder stands still: nothing is renewed, and time goes on for the others.
     let other = ask(&pair.b, &source);
     settle().await;
     let stopped = holder.abort_handle();
@@ -279,7 +280,7 @@ async fn nothing_is_left_over() {
     assert_eq!(row::with(CacheControl::new(), &pair.a, &source, 1).await.outcome, CacheOutcome::Miss);
 }
 
-/// Redis is down while the load runs, and its value is kept for the grace that counts from the last proof.
+/// The tier is down when the load ends. Its value is kept for the grace, which counts from the last proof.
 #[tokio::test]
 async fn a_value_whose_fill_is_lost_in_an_outage_is_kept_for_a_while() {
     let (pair, source) = (Pair::new(), Source::held());
@@ -318,7 +319,8 @@ async fn an_error_that_is_kept_is_its_processs_own_and_goes_with_an_invalidation
     assert_eq!(source.runs(), 4);
 }
 
-/// It is given back, in case it was granted; the word of that is not about the load that came instead.
+/// The lease is released, in case it was granted. The notification of that release must not end the validity
+/// of the load that ran instead.
 #[tokio::test]
 async fn a_load_after_a_lease_whose_answer_was_lost_is_kept_here() {
     let (pair, source) = (Pair::new(), Source::open());
@@ -328,7 +330,7 @@ async fn a_load_after_a_lease_whose_answer_was_lost_is_kept_here() {
     pair.flush().await;
     assert_eq!((row(&pair.a, &source, 1).await, tagged(&pair.a, &source, 1).await), (1, 1));
     assert_eq!(source.runs(), 2);
-    // In this process it can be recalled.
+    // In this process, the value can be invalidated.
     row::invalidate(&pair.a, &source, 1).await.unwrap();
     pair.a.invalidate_tag("all", &[]).await.unwrap();
     row(&pair.a, &source, 1).await;
@@ -349,7 +351,7 @@ fn a_lease_that_is_given_back_on_a_runtime_that_stands_still_holds_up_no_caller(
             async move { fails_here(&cache, &source, 1).await }
         });
         until(|| pair.tier_a.round_trips() > before).await;
-        // It waits for that lease as for another process's.
+        // The call waits for that lease as for one of another process.
         pair.clock.advance(60 * SECOND);
         call.await.unwrap().unwrap_err();
     });

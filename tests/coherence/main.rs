@@ -1,4 +1,4 @@
-//! What two processes with one shared tier promise each other. Time stands still until it is moved.
+//! Promises between two processes with one shared tier. Time stands still until a test moves it.
 
 mod availability;
 mod bound;

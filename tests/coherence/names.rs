@@ -1,4 +1,4 @@
-//! A tag has one name, in whichever place and from whatever type it is written.
+//! Names of tags: a tag has one name, in every place and from every type.
 
 use std::sync::{
     Arc,
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::support::Pair;
 
-/// A type of the user's that is a string to serde.
+/// User-defined type that is a string to serde.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 struct NoteId(String);
@@ -33,7 +33,10 @@ async fn by_argument(cache: &Cache, runs: &AtomicUsize, id: &NoteId) -> usize {
     runs.fetch_add(1, SeqCst)
 }
 
-/// Short ones, one of each side of the length from which a digest takes a part's place, and all that is escaped.
+/// Returns ids that are special for the name of a tag.
+///
+/// Some are on either side of the length from which a digest replaces a part. Others contain characters that
+/// are escaped.
 fn ids() -> Vec<String> {
     let lengths = [0, 1, 60, 64, 65, 70, 5000].map(|length| "x".repeat(length));
     let texts = [
@@ -83,7 +86,7 @@ async fn a_tag_of_an_argument_is_the_tag_that_is_invalidated_from_any_type_of_st
     }
 }
 
-/// Counts how often the name of a tag is hashed.
+/// Hasher that counts how often the name of a tag is hashed.
 #[derive(Debug)]
 struct Counting(Arc<AtomicUsize>);
 

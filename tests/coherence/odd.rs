@@ -1,4 +1,4 @@
-//! A tier that is odd in one way.
+//! A tier with faults that a test switches on.
 
 use std::{
     sync::{
@@ -14,8 +14,13 @@ use cached_aside::{
     Leased, Lookup, Record, TagRequest, TagsClaimed, Tier, TierError, TierFill, testing::FakeTier,
 };
 
-/// `full`: it refuses leases, as a Redis at maxmemory does. `deaf`: it tells nothing (RESP2). `keeps`: it refuses to delete.
-/// `shy`: it is not worth a read, as with an open breaker. `slow`: what is large does not come to it in time.
+/// Faults of an `Odd` tier.
+///
+/// * `full`: leases are refused, as by a Redis at maxmemory.
+/// * `deaf`: no changes are reported (RESP2).
+/// * `keeps`: deletes are refused.
+/// * `shy`: the tier is not ready for reads, as with an open breaker.
+/// * `slow`: large values do not arrive at the tier in time.
 #[derive(Debug, Default)]
 pub(crate) struct Switches {
     pub(crate) full: AtomicBool,
@@ -23,10 +28,11 @@ pub(crate) struct Switches {
     pub(crate) keeps: AtomicBool,
     pub(crate) shy: AtomicBool,
     pub(crate) slow: AtomicBool,
-    /// What it was asked within, by operation.
+    /// Budgets of the requests, by operation.
     pub(crate) budgets: Mutex<Vec<(&'static str, Budget)>>,
-    /// For how long leases were asked, and how many bytes were stored together.
+    /// Lengths of the requested leases.
     pub(crate) leases: Mutex<Vec<Duration>>,
+    /// Number of bytes that each fill stored together.
     pub(crate) fills: Mutex<Vec<usize>>,
 }
 

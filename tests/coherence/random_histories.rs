@@ -1,5 +1,7 @@
-//! Random histories of two processes with one shared tier, held against a model that is plain enough to be believed: as
-//! long as both reach the tier, they are like one map.
+//! Random histories of two processes with one shared tier, checked against a model.
+//!
+//! The model is simple enough to be trusted: as long as both processes reach the tier, they behave like one
+//! map.
 
 use std::{cell::Cell, collections::HashMap, convert::Infallible, time::Duration};
 
@@ -79,7 +81,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What both have, with its deadline.
+/// Values that both processes have, each with its deadline.
 #[derive(Default)]
 struct Model {
     now: u64,
@@ -97,7 +99,9 @@ impl Model {
         (!self.is_off(process) && self.now < deadline).then_some(value)
     }
 
-    /// A load keeps nothing while the cache is off, and what is set is taken away then.
+    /// Stores a value.
+    ///
+    /// While the cache is off, a load stores nothing, and a set removes the value.
     fn store(&mut self, process: usize, key: u8, value: u64, is_load: bool) {
         if !self.is_off(process) {
             self.values.insert(key, (value, self.now + TTL));
@@ -107,7 +111,7 @@ impl Model {
     }
 }
 
-/// The real thing, step by step beside the model.
+/// The caches under test, driven step by step beside the model.
 struct Pair {
     clock: ManualClock,
     tier: FakeTier,
@@ -117,7 +121,7 @@ struct Pair {
     next: Cell<u64>,
 }
 
-/// As the keyspace `n` of `cache`, for what only a function can do.
+/// Function on the entries of the keyspace `n`, for operations of functions only.
 #[cached_aside::cached("n", ttl = 60, schema = "n", cache = cache, skip(cache, value))]
 async fn n(cache: &Cache, value: u64, key: u8) -> u64 {
     let _ = key;

@@ -1,4 +1,4 @@
-//! Two caches with one tier, and loads that wait until they may end.
+//! Two caches with one tier, and loads that a test can hold.
 
 use std::{
     sync::{
@@ -36,7 +36,7 @@ impl Pair {
         let tier_a = FakeTier::new(&clock);
         let tier_b = tier_a.clone();
         let build = |tier: &FakeTier| {
-            // The cache has the connection that the test can silence.
+            // The cache gets the connection that the test can silence.
             let builder =
                 Cache::builder().namespace("test").tier(tier.same_connection()).clock(clock.clock());
             set(builder).build().unwrap()
@@ -49,7 +49,7 @@ impl Pair {
         self.b.flush().await;
     }
 
-    /// The round trips of one step, those in the background included.
+    /// Counts the round trips of one step, including those in the background.
     pub(crate) async fn round_trips<T>(&self, step: impl Future<Output = T>) -> (T, usize) {
         self.flush().await;
         let before = self.tier_a.round_trips();
@@ -59,7 +59,7 @@ impl Pair {
     }
 }
 
-/// A database with one row, whose answers can be held.
+/// Database with one row. A test can hold its answers.
 #[derive(Clone)]
 pub(crate) struct Source(Arc<Row>);
 
@@ -75,7 +75,7 @@ impl Source {
         Self::with(Semaphore::MAX_PERMITS)
     }
 
-    /// Loads begin, read, and then wait.
+    /// Creates a source with loads that begin, read, and then wait.
     pub(crate) fn held() -> Self {
         Self::with(0)
     }
@@ -93,13 +93,13 @@ impl Source {
         version
     }
 
-    /// As [`load`](Self::load), and fails if it is to.
+    /// Loads like [`load`](Self::load), and fails if `fail` has been set.
     pub(crate) async fn try_load(&self) -> Result<usize, String> {
         let version = self.load().await;
         if self.0.fails.load(SeqCst) { Err("as planned".to_owned()) } else { Ok(version) }
     }
 
-    /// From now on, loads that can fail do, or do not.
+    /// Sets whether loads that can fail do so from now on.
     pub(crate) fn fail(&self, fails: bool) {
         self.0.fails.store(fails, SeqCst);
     }
@@ -116,7 +116,7 @@ impl Source {
         self.0.runs.load(SeqCst)
     }
 
-    /// How many have it, this one included.
+    /// Returns the number of handles, including this one.
     pub(crate) fn holders(&self) -> usize {
         Arc::strong_count(&self.0)
     }
@@ -126,7 +126,7 @@ impl Source {
     }
 }
 
-/// Lets others run until `condition` is true.
+/// Lets other tasks run until `condition` is true.
 pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
@@ -135,7 +135,7 @@ pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Lets everybody else go as far as they can.
+/// Lets all other tasks go as far as they can.
 pub(crate) async fn settle() {
     for _ in 0..100 {
         yield_now().await;

@@ -1,4 +1,4 @@
-//! Tags: of arguments, and of values.
+//! Tags of arguments, and tags of values.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -13,7 +13,7 @@ async fn note(cache: &Cache, source: &Source, user: &str, note: u32) -> usize {
     source.load().await
 }
 
-/// Its tags stand in the value.
+/// Function with tags that come from the value.
 #[cached("list:{n}", ttl = "1h", tags_from = |ids| ids.iter().map(|id| tag!("item:{}", id)).collect(), cache = cache,
     skip(cache, source))]
 async fn list(cache: &Cache, source: &Source, n: usize) -> Vec<usize> {
@@ -27,7 +27,7 @@ fn here(cache: &Cache, runs: &AtomicUsize, n: u32) -> usize {
     runs.fetch_add(1, SeqCst)
 }
 
-/// A handler of a server is such a task.
+/// A request handler of a server runs in such a task, so the futures must be `Send`.
 #[tokio::test]
 async fn tags_and_patterns_can_be_invalidated_in_a_task_of_their_own() {
     let (pair, id) = (Pair::new(), 7);
@@ -74,7 +74,7 @@ async fn it_is_one_round_trip_whatever_has_the_tag() {
     }
     let (done, trips) = pair.round_trips(pair.a.invalidate_tag("user:{}", &[&"ada"])).await;
     assert_eq!((done.is_ok(), trips), (true, 1));
-    // A look at one of them and at its tags, a lease with new generations, and the value.
+    // One look for an entry and its tags, one lease with new generations, and one fill.
     let (_, trips) = pair.round_trips(note(&pair.a, &source, "ada", 7)).await;
     assert_eq!(trips, 3);
     let (_, trips) = pair.round_trips(note(&pair.b, &source, "ada", 7)).await;
@@ -133,7 +133,8 @@ async fn values_tell_their_tags() {
     assert_eq!(source.runs(), 2);
 }
 
-/// In a process with a shared tier whose tag another process invalidates, in one that does so itself, and in one that is alone.
+/// The tag is invalidated by another process, by the loading process itself, or in a process without a shared
+/// tier.
 #[tokio::test]
 async fn a_load_during_which_its_values_tag_was_invalidated_keeps_nothing() {
     for who in ["another", "itself", "alone"] {
@@ -161,7 +162,7 @@ async fn a_load_during_which_its_values_tag_was_invalidated_keeps_nothing() {
     }
 }
 
-/// A load takes long, and somewhere some tag is always invalidated.
+/// A load may take long, and unrelated tags are invalidated all the time.
 #[tokio::test]
 async fn other_tags_do_not_matter_to_it() {
     for who in ["another", "itself", "alone"] {

@@ -1,4 +1,4 @@
-//! Two tiers, as two processes with one shared tier see them. Time stands still until it is moved.
+//! Both tiers, as two processes with one shared tier see them. Time stands still until a test moves it.
 
 use std::{
     sync::{
@@ -36,7 +36,7 @@ impl Fleet {
         Self { a: build(), b: build(), clock, tier }
     }
 
-    /// The round trips of one step, background fills included.
+    /// Counts the round trips of one step, including background fills.
     async fn round_trips<T>(&self, step: impl Future<Output = T>) -> (T, usize) {
         let before = self.tier.round_trips();
         let out = step.await;
@@ -62,7 +62,7 @@ async fn a_value_goes_through_both_tiers_and_costs_what_it_must() {
     let ask = |cache| user::with(CacheControl::new(), cache, &load, 7);
 
     let (reply, trips) = fleet.round_trips(ask(&fleet.a)).await;
-    // A look, a lease, and the value after the caller was answered.
+    // One look, one lease, and one fill after the caller was answered.
     assert_eq!((reply.outcome, trips), (CacheOutcome::Miss, 3));
     let (reply, trips) = fleet.round_trips(ask(&fleet.a)).await;
     assert_eq!((reply.outcome, trips), (CacheOutcome::Hit { tier: Layer::L1, age: Duration::ZERO }, 0));
@@ -86,7 +86,7 @@ async fn the_time_that_is_left_goes_with_the_value() {
     fleet.clock.advance(50 * SECOND);
     user(&fleet.b, &load, 7).await;
     assert_eq!(load.runs(), 1);
-    // A hit does not make it live longer, in neither process.
+    // A hit does not prolong the life of the value in either process.
     fleet.clock.advance(10 * SECOND);
     user(&fleet.b, &load, 7).await;
     assert_eq!(load.runs(), 2);
@@ -100,7 +100,7 @@ async fn an_invalidation_comes_after_the_fill_before_it() {
     let (fleet, load) = (Fleet::new(), ada());
     for _ in 0..100 {
         user(&fleet.a, &load, 7).await;
-        // The fill is still on its way.
+        // The fill is still under way.
         user::invalidate(&fleet.a, &load, 7).await.unwrap();
         fleet.a.flush().await;
         assert_eq!(fleet.tier.keys(), [""; 0]);
@@ -263,7 +263,7 @@ async fn another_type_or_version_under_the_same_name_is_a_miss() {
     assert_eq!(new(&fleet.b, 1).await.a, 2);
     fleet.b.flush().await;
     assert_eq!(newer(&fleet.b, 1).await.a, 3);
-    // In one process, too, the one never gets the other's value.
+    // Within one process, too, neither function gets the other's value.
     assert_eq!(new(&fleet.b, 1).await.a, 2);
     assert_eq!(old(&fleet.b, 1).await.a, 1);
     assert_eq!(fleet.b.stats().unreadable, 2);
@@ -271,7 +271,7 @@ async fn another_type_or_version_under_the_same_name_is_a_miss() {
     // While two versions run, they do not overwrite each other's values in turns.
     assert_eq!(fleet.tier.bytes("test:item:1"), written);
     fleet.clock.advance(61 * SECOND);
-    // Each has its own in memory.
+    // Each function has an entry of its own in L1.
     assert_eq!(newer(&fleet.b, 1).await.a, 3);
     assert_eq!(fleet.tier.bytes("test:item:1"), written);
     fleet.b.clear_local();
@@ -289,7 +289,7 @@ async fn a_tier_that_is_down_is_passed_by_and_an_invalidation_says_so() {
     assert!(user::with(CacheControl::new(), &fleet.a, &load, 7).await.outcome.is_hit());
     let error = user::invalidate(&fleet.a, &load, 7).await.unwrap_err();
     assert!(error.is_not_propagated(), "{error}");
-    // Here it is gone all the same.
+    // In this process the value is gone all the same.
     user(&fleet.a, &load, 7).await;
     assert_eq!(load.runs(), 2);
     assert_eq!(fleet.a.stats().pending_invalidations, 1);
@@ -349,13 +349,13 @@ async fn the_switch() {
     fleet.a.set_mode(Mode::Off);
     let (reply, trips) = fleet.round_trips(ask(&fleet.a)).await;
     assert_eq!((reply.outcome, trips, load.runs()), (CacheOutcome::Bypass(Reason::Off), 0, 2));
-    // What is invalidated while it is off is not served when it is on again.
+    // An entry that is invalidated while the cache is off is not served when it is on again.
     user::invalidate(&fleet.a, &load, 7).await.unwrap();
     fleet.a.set_mode(Mode::LocalOnly);
     let (reply, trips) = fleet.round_trips(ask(&fleet.a)).await;
     assert_eq!((reply.outcome, trips, load.runs()), (CacheOutcome::Miss, 0, 3));
     assert!(ask(&fleet.a).await.outcome.is_hit());
-    // What was kept meanwhile was not watched, so it is asked for again.
+    // The change feed does not cover an entry that was stored meanwhile, so the value is requested again.
     fleet.a.set_mode(Mode::On);
     assert_eq!(ask(&fleet.a).await.outcome, CacheOutcome::Miss);
     fleet.a.set_mode(Mode::LocalOnly);
@@ -382,7 +382,7 @@ async fn policies_that_look_at_the_value() {
     assert_eq!(calls(4).await, 0);
     fleet.clock.advance(SECOND);
     assert_eq!(calls(4).await, 1);
-    // A ttl of zero keeps nothing.
+    // A ttl of zero stores nothing.
     assert_eq!(calls(0).await, 2);
 }
 
@@ -475,7 +475,7 @@ async fn a_keyspace_without_the_attribute() {
         fleet.a.keyspace::<str, u32>("price", MINUTE).unwrap(),
         fleet.b.keyspace::<str, u32>("price", MINUTE).unwrap(),
     );
-    // One to take the right to write, one to write.
+    // One round trip acquires the lease, and one stores the value.
     let (done, trips) = fleet.round_trips(a.set("tea", 3)).await;
     assert_eq!((done.is_ok(), trips), (true, 2));
     assert_eq!(fleet.round_trips(a.get("tea")).await, (Some(3), 0));
@@ -488,7 +488,7 @@ async fn a_keyspace_without_the_attribute() {
     assert_eq!((done.is_ok(), trips), (true, 2));
     let (values, trips) = fleet.round_trips(b.get_many(["milk", "beer", "tea", "mate"])).await;
     assert_eq!((values, trips), (vec![Some(6), None, Some(7), Some(5)], 1));
-    // What was found is in L1 now, what was not is asked for again.
+    // Values that were found are in L1. Missing ones would be requested again.
     let (values, trips) = fleet.round_trips(b.get_many(["milk", "tea", "mate"])).await;
     assert_eq!((values, trips), (vec![Some(6), Some(7), Some(5)], 0));
 
@@ -616,7 +616,7 @@ async fn a_write_that_is_cancelled_or_refused_does_not_let_others_pass() {
     let keyspace = fleet.a.keyspace::<u32, String>("n", MINUTE).unwrap();
     let load = CountedLoad::new("old".to_owned());
     fleet.tier.hold_writes(true);
-    // Its fill is under way.
+    // The fill of this load is under way.
     keyspace.get_or_load(&1, || load.run()).await.unwrap();
     let cancelled = tokio::time::timeout(Duration::from_millis(1), keyspace.delete(&1)).await;
     assert!(cancelled.is_err());
@@ -663,7 +663,7 @@ async fn what_is_read_before_the_tier_is_told_does_not_stay() {
         async move { user::invalidate(&cache, &ada(), 7).await }
     });
     tokio::task::yield_now().await;
-    // The tier still has it, and nobody was promised anything yet.
+    // The tier still has the value, and the invalidation has not returned yet.
     let reply = user::with(CacheControl::new(), &fleet.b, &load, 7).await;
     assert!(matches!(reply.outcome, CacheOutcome::Hit { tier: Layer::L2, .. }));
     fleet.tier.hold_deletes(false);
@@ -700,7 +700,7 @@ async fn what_could_not_be_invalidated_is_not_served_here_when_the_tier_is_back(
     fleet.tier.set_down(true);
     user::invalidate(&fleet.a, &load, 7).await.unwrap_err();
     fleet.tier.set_down(false);
-    // It is being told.
+    // The invalidation is being resent.
     user(&fleet.a, &load, 7).await;
     assert_eq!(load.runs(), 2);
     fleet.a.flush().await;
@@ -822,7 +822,7 @@ async fn a_fill_that_arrives_after_the_invalidation_is_refused() {
 
 #[tokio::test]
 async fn what_ends_while_its_tags_are_asked_for_is_not_served() {
-    /// Time passes while the tags are found out.
+    /// Clock that moves on while the tags are computed.
     static PASSES: Mutex<Option<ManualClock>> = Mutex::new(None);
 
     fn tags(n: u32) -> Vec<Tag> {

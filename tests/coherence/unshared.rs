@@ -1,4 +1,4 @@
-//! Values for which JSON has no form, and values that the shared tier cannot hold.
+//! Values that JSON cannot represent, and values that the shared tier cannot hold.
 
 use std::{
     collections::BTreeMap,
@@ -54,21 +54,21 @@ async fn a_value_for_which_json_has_no_form_is_shared_as_it_is() {
     assert!(stored < (1 << 20) + 1_000, "bytes travel as bytes: {stored}");
 }
 
-/// `large` is more than the tier of these tests takes.
+/// Function with a tag, and with values that are too large for the tier of these tests.
 #[cached("page:{n}", ttl = "1h", tags = ["n:{n}"], cache = cache, skip(cache, source))]
 async fn page(cache: &Cache, source: &Source, n: usize) -> String {
     let _ = n;
     format!("{} {}", source.load().await, "x".repeat(1_000))
 }
 
-/// The same without tags.
+/// Function like `page`, without tags.
 #[cached("plain:{n}", ttl = "1h", cache = cache, skip(cache, source))]
 async fn plain(cache: &Cache, source: &Source, n: usize) -> String {
     let _ = n;
     format!("{} {}", source.load().await, "x".repeat(1_000))
 }
 
-/// The same, and the value tells the tag.
+/// Function like `page`, with a tag that comes from the value.
 #[cached("told:{n}", ttl = "1h", tags_from = |text| vec![tag!("length:{}", text.len())], cache = cache,
     skip(cache, source))]
 async fn told(cache: &Cache, source: &Source, n: usize) -> String {
@@ -107,7 +107,7 @@ async fn all(cache: &Cache) {
     cache.clear().await.unwrap();
 }
 
-/// Each of these functions, with what invalidates its value with the number 7.
+/// Runs a test for each of these functions, with a way to invalidate its value for the number 7.
 macro_rules! each {
     (|$pair:ident, $source:ident, $call:ident, $invalidate:ident| $test:block) => {{
         macro_rules! one {
@@ -144,7 +144,7 @@ async fn what_the_tier_cannot_hold_is_loaded_once_in_each_process() {
         }
         assert_eq!(source.runs(), 2);
         assert_eq!((pair.a.stats().kept_unshared, pair.b.stats().kept_unshared), (1, 1));
-        // Its ttl is over.
+        // The ttl is over.
         pair.clock.advance(SECOND);
         call(&pair.a, &source).await;
         assert_eq!(source.runs(), 3);
@@ -173,7 +173,7 @@ async fn a_load_that_an_invalidation_overtook_is_not_kept_beside_a_stub() {
             invalidate(&pair.a).await;
             call(&pair.a, &source).await;
             pair.flush().await;
-            // The other process finds the stub, and begins.
+            // The other process finds the stub, and begins to load.
             let held = Source::held();
             let loading = spawn({
                 let (cache, held) = (pair.b.clone(), held.clone());
@@ -207,7 +207,7 @@ async fn a_value_that_is_refreshed_replaces_what_others_have() {
         assert_eq!(number(&plain(cache, &source, 1).await), 2);
     }
     assert_eq!((runs, source.runs()), (4, 4));
-    // A caller that wants a younger one than there is.
+    // A caller requires a younger value than there is.
     pair.clock.advance(10 * SECOND);
     source.write();
     let reply = plain::with(CacheControl::max_age(5 * SECOND), &pair.b, &source, 1).await;
@@ -256,7 +256,7 @@ async fn what_the_tier_does_not_take_in_time_is_loaded_once_in_each_process() {
     };
     switches.slow.store(true, SeqCst);
     for _ in 0..3_599 {
-        // What the one has loaded is not served by the other.
+        // A value loaded by one process is not served by the other.
         assert_eq!((call(&a).await, call(&b).await, source.runs()), (1, 1, 2));
         clock.advance(SECOND);
     }
@@ -269,7 +269,8 @@ async fn what_the_tier_does_not_take_in_time_is_loaded_once_in_each_process() {
     assert_eq!((call(&a).await, call(&b).await, source.runs()), (2, 2, 5), "one has stored it for both");
 }
 
-/// Another process may read what this one cannot, such as a value that did not come to it in time.
+/// Another process may be able to read a value that this one cannot. An example is a value that did not
+/// arrive here in time. So no stub replaces it.
 #[tokio::test]
 async fn what_the_tier_does_not_take_in_time_displaces_nothing() {
     let clock = ManualClock::new();
@@ -283,7 +284,7 @@ async fn what_the_tier_does_not_take_in_time_displaces_nothing() {
     cache.flush().await;
     assert_eq!(tier.bytes("test:film:7"), Some(b"another's".to_vec()));
     tier.remove("test:film:7");
-    // What is kept without a word of the tier is kept for the bound.
+    // An entry that the tier has not confirmed is kept for the bound.
     clock.advance(2 * SECOND);
     assert_eq!(number(&film(&cache, &source, 7).await), 1);
     cache.flush().await;
@@ -340,7 +341,7 @@ async fn what_is_not_shared_is_counted_and_told() {
     assert_eq!((unshared, pair.a.stats().kept_unshared, pair.a.stats().shared_fill_errors), (3, 3, 0));
 }
 
-/// As many tags as the value has.
+/// Function with as many tags as elements in the value.
 #[cached("many:{n}", ttl = "1h", tags_from = |ids| ids.iter().map(|id| tag!("id:{}", id)).collect(), cache = cache,
     skip(cache, source))]
 async fn many(cache: &Cache, source: &Source, n: usize) -> Vec<usize> {
@@ -366,7 +367,7 @@ async fn a_value_may_have_thousands_of_tags() {
     assert_eq!(pair.a.stats().kept_unshared, 0);
 }
 
-/// It can be written, and not be read if it is odd: no codec brings it back.
+/// Value that can be written, but not read if it is odd: no codec restores it.
 #[derive(Clone, Debug, PartialEq)]
 struct Even(usize);
 
@@ -393,7 +394,7 @@ async fn even(cache: &Cache, source: &Source, n: usize) -> Even {
 async fn a_value_that_cannot_be_read_again_does_not_make_processes_load_in_turns() {
     for first in [0, 1] {
         let (pair, source) = (Pair::new(), Source::open());
-        // Of the first value it is found out before it is stored.
+        // The first value of a function is checked before it is stored.
         even(&pair.a, &source, first).await;
         pair.flush().await;
         let before = source.runs();
@@ -404,7 +405,7 @@ async fn a_value_that_cannot_be_read_again_does_not_make_processes_load_in_turns
             }
             pair.clock.advance(Duration::from_millis(100));
         }
-        // If it was even, the process that cannot read what the other one has written takes its place once.
+        // If the first value was even, a process that cannot read the other's value replaces it once.
         let most = if first == 0 { 3 } else { 2 };
         assert!(source.runs() - before <= most, "{}", source.runs() - before);
     }

@@ -1,4 +1,4 @@
-//! Keys that are loaded before anybody asks for them.
+//! Warm-up: keys are loaded before they are requested.
 
 use std::{
     collections::HashSet,
@@ -49,7 +49,9 @@ async fn odd(cache: &Cache, id: u32) -> Result<u32, String> {
     }
 }
 
-/// What came of it, in numbers: begun, present, loaded, joined, failed, panicked, skipped.
+/// Returns the counts of a report.
+///
+/// Their order is begun, present, loaded, joined, failed, panicked, skipped.
 fn counts(report: &WarmReport) -> [u64; 7] {
     let WarmReport { begun, present, loaded, joined, failed, panicked, skipped, .. } = *report;
     [begun, present, loaded, joined, failed, panicked, skipped]
@@ -95,7 +97,7 @@ async fn what_a_tier_has_is_not_loaded_again() {
         pair.flush().await;
     }
     assert_eq!(source.runs(), 4);
-    // What came from the shared tier is in this process from now on.
+    // Values that came from the shared tier are in L1 from then on.
     let (_, round_trips) = pair.round_trips(item(&pair.b, &source, 2)).await;
     assert_eq!((round_trips, source.runs()), (0, 4));
 }
@@ -144,13 +146,14 @@ async fn errors_and_panics_are_counted_and_end_nothing() {
     assert!(!report.is_complete() && counts(&last) == counts(&report));
 }
 
-/// A load in a task of its own goes on, and its value is kept; one that runs in its caller is dropped.
+/// After the deadline, a load in a task of its own goes on, and its value is stored. A load in its caller is
+/// dropped.
 #[tokio::test]
 async fn after_the_deadline_none_is_begun_and_nothing_is_waited_for() {
     const SOON: Duration = Duration::from_millis(50);
     let (pair, source) = (Pair::new(), Source::held());
     let report = warm(0_u32.., |id| item::warm(&pair.a, &source, id)).concurrency(3).deadline(SOON).await;
-    // Three, unless this machine stood still for so long.
+    // Three, unless this machine stood still until the deadline.
     let begun = report.begun;
     assert_eq!((report.total, report.done(), report.unfinished), (None, 0, begun));
     assert!(report.timed_out && begun <= 3 && !report.is_complete());
@@ -170,7 +173,7 @@ async fn after_the_deadline_none_is_begun_and_nothing_is_waited_for() {
 
     let report = warm(0.., |id| item::warm(&pair.a, &source, id)).deadline(Duration::ZERO).await;
     assert_eq!((report.begun, report.timed_out), (0, true));
-    // Also when it is the arguments that do not come.
+    // The deadline also ends a wait for arguments.
     let never = |_: &mut std::task::Context<'_>| Poll::<Option<u32>>::Pending;
     let report = warm_from(never, |id| item::warm(&pair.a, &source, id)).deadline(SOON).await;
     assert!(report.timed_out && report.begun == 0);
@@ -198,7 +201,7 @@ async fn a_stream_is_asked_when_there_is_a_place() {
     });
     until(|| source.runs() == 2).await;
     settle().await;
-    // Two under way, and one in the channel.
+    // Two loads are under way, and one argument is in the channel.
     assert_eq!((source.runs(), sent.load(SeqCst)), (2, 3));
     source.let_through(100);
     let report = warming.await.unwrap();
@@ -221,7 +224,7 @@ async fn one_that_is_dropped_leaves_nothing_behind_that_others_wait_for() {
     assert_eq!((inline(&pair.a, &source, 3).await, source.runs()), (1, 5));
 }
 
-/// With the cache turned off there is nothing to warm, and a load would be for nothing.
+/// While the cache is off there is nothing to warm, and a load would be useless.
 #[tokio::test]
 async fn nothing_is_loaded_that_cannot_be_kept() {
     let (pair, source) = (Pair::new(), Source::open());
@@ -250,7 +253,7 @@ async fn a_keyspace_is_warmed_with_a_load() {
     assert_eq!(names.get(&2).await.as_deref(), Some("name 2"));
 }
 
-/// Keys that are there keep nobody waiting, so others have to be let in.
+/// A key that is cached never makes the warm-up wait, so the warm-up has to yield by itself.
 #[tokio::test]
 async fn a_long_list_lets_others_run() {
     let (pair, source) = (Pair::new(), Source::open());
@@ -272,7 +275,7 @@ async fn a_long_list_lets_others_run() {
     assert!(turns.load(SeqCst) >= 100, "{}", turns.load(SeqCst));
 }
 
-/// A load that can go on is polled, and the others are not.
+/// Only a load that can go on is polled.
 #[tokio::test]
 async fn one_that_goes_on_does_not_poll_the_others() {
     let polls = Arc::new(Mutex::new(vec![0_usize; 9]));

@@ -1,4 +1,4 @@
-//! Errors that are their callers' own.
+//! Errors that cannot be shared: each caller gets its own.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::support::{Source, cache, wave};
 
 const CALLERS: usize = 100;
 
-/// Neither `Clone` nor made of words.
+/// Error that can be neither cloned nor made from a text.
 #[derive(Debug, PartialEq)]
 enum Own {
     Run(usize),
@@ -22,7 +22,7 @@ impl From<LoadTimeout> for Own {
     }
 }
 
-/// The load with this number is the first that does not fail.
+/// Fails until the load with the number `heal`.
 #[cached("alone:{heal}", ttl = "1h", cache = cache, skip(cache, source))]
 async fn alone(cache: Cache, source: Source, heal: usize) -> Result<usize, Own> {
     let run = source.run().await;
@@ -65,7 +65,7 @@ async fn a_caller_that_has_its_turn_may_go_away() {
         tokio::task::yield_now().await;
     }
     source.let_all_through();
-    // Most of them go, among them those that have waited longest.
+    // Most callers go away, including those that have waited longest.
     for call in &calls[1..CALLERS - 10] {
         call.abort();
     }
@@ -82,7 +82,7 @@ async fn late(cache: Cache, source: Source) -> Result<usize, Own> {
     Ok(source.run().await)
 }
 
-/// Their loads would take as long one after the other as there are callers.
+/// The loads of all callers, one after the other, would take the limit times the number of callers.
 #[tokio::test]
 async fn no_call_waits_longer_for_the_loads_of_others_than_for_its_own() {
     let (cache, source) = (cache(), Source::held());
@@ -90,7 +90,7 @@ async fn no_call_waits_longer_for_the_loads_of_others_than_for_its_own() {
     for call in calls {
         assert_eq!(call.await.unwrap(), Err(Own::Late(LIMIT)));
     }
-    // What began while the first one took too long has been waiting for as long by then.
+    // When the first load has taken too long, the calls that began meanwhile have waited as long.
     assert!(source.runs() <= 3, "{} loads", source.runs());
 }
 #[tokio::test]
@@ -117,7 +117,8 @@ async fn the_log_names_the_function_once_and_the_option_that_helps() {
     let written = lines.clone();
     let subscriber = tracing_subscriber::fmt().with_writer(move || written.clone()).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
-    // A subscriber of one thread, if it is the only one, is not asked about what another thread comes by first.
+    // If a thread-local subscriber is the only one, it is not asked about callsites that another thread
+    // reaches first. So there is a second subscriber.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let waves = async |cache: Cache| {
         for heal in [usize::MAX, usize::MAX - 1] {

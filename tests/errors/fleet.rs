@@ -1,4 +1,4 @@
-//! The same over several processes: caches with one redis-server.
+//! Failing loads over several processes: caches with one redis-server.
 
 use std::{io, time::Duration};
 
@@ -8,7 +8,7 @@ use tokio::task::{JoinHandle, yield_now};
 
 use crate::support::{Closed, Source};
 
-/// So long that no result depends on how busy the machine is.
+/// Timeout that is so long that no result depends on how busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const CACHES: usize = 4;
@@ -27,7 +27,9 @@ async fn fleet(redis: &RedisServer) -> Vec<Cache> {
     caches
 }
 
-/// So many callers of one key in each process, all of which wait, and the first load has begun.
+/// Starts this number of calls of one key in each process.
+///
+/// Returns their handles when all of them wait, and the first load has begun.
 async fn gather<T: Send + 'static, F>(
     redis: &RedisServer,
     source: &Source,
@@ -40,7 +42,7 @@ where
     let mut calls = Vec::new();
     for cache in fleet(redis).await {
         calls.extend((0..callers).map(|_| tokio::spawn(call(cache.clone()))));
-        // The first one has the lease by then, and the leaders of the others have been told that it is taken.
+        // The first process holds the lease by then, and the leaders of the others know that it is taken.
         let has_asked = || cache.stats_by_function().iter().any(|function| function.look.count > 0);
         while cache.stats().waiting < callers as u64 - 1 || !has_asked() || source.runs() == 0 {
             yield_now().await;
@@ -58,7 +60,7 @@ async fn join<T>(calls: Vec<JoinHandle<T>>) -> Vec<T> {
     results
 }
 
-/// The results of all callers, when the first load ends while all of them wait.
+/// Returns the results of all callers, if the first load ends while all of them wait.
 async fn wave<T: Send + 'static, F>(source: &Source, callers: usize, call: impl Fn(Cache) -> F) -> Vec<T>
 where
     F: Future<Output = T> + Send + 'static,
@@ -109,7 +111,7 @@ async fn its_kind_goes_along_and_what_is_long_is_cut() {
 #[derive(Clone, Debug, PartialEq)]
 struct Busy(usize);
 
-/// The load with this number is the first that does not fail.
+/// Fails until the load with the number `heal`.
 #[cached("clone:{heal}", ttl = "1h", cache = cache, skip(cache, source))]
 async fn of_clone(cache: Cache, source: Source, heal: usize) -> Result<usize, Busy> {
     let run = source.run().await;
@@ -152,7 +154,7 @@ async fn an_error_that_is_its_callers_own_is_one_load_at_a_time_over_all() {
     assert_eq!((source.runs(), source.most_at_once()), (2 * CACHES, 1));
 }
 
-/// A row that is not there.
+/// Looks up a row that does not exist.
 #[cached("none", ttl = "1h", cache = cache, skip(cache, source))]
 async fn of_none(cache: Cache, source: Source) -> Option<u32> {
     source.run().await;

@@ -1,4 +1,4 @@
-//! Errors that are kept for a while, although they cannot be cloned.
+//! Errors that are cached for a while, although they cannot be cloned.
 
 use std::io;
 

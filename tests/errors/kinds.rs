@@ -1,4 +1,4 @@
-//! What the callers that waited get, by the kind of the error, and after how many loads.
+//! Errors of the callers that waited, by kind, and the number of loads.
 
 use std::{error::Error, fmt, io};
 
@@ -21,7 +21,7 @@ async fn anyhow_is_handed_on_with_its_causes() {
     let errors: Vec<_> = results.into_iter().map(Result::unwrap_err).collect();
     assert_eq!(source.runs(), 1);
     assert!(errors.iter().all(|error| format!("{error:#}") == "no rate: the bank is closed"));
-    // The caller that loaded can do with it what it could without a cache.
+    // The caller that loaded gets the original error, as it would without a cache.
     let own = errors.iter().filter(|error| error.downcast_ref::<Closed>().is_some());
     let shared = errors.iter().filter(|error| error.downcast_ref::<SharedLoadError>().is_some());
     assert_eq!((own.count(), shared.count()), (1, CALLERS - 1));
@@ -88,7 +88,7 @@ async fn so_is_an_io_error_with_its_kind() {
     }
 }
 
-/// It cannot be cloned, and can be made of what another one said.
+/// Error that cannot be cloned, but can be made from the text of another one.
 #[derive(Debug)]
 enum RateError {
     Own(Closed),
@@ -129,7 +129,7 @@ async fn so_is_an_error_that_says_how() {
     assert_eq!(shared.count(), CALLERS - 1);
 }
 
-/// Neither an `Error` nor `Clone`.
+/// Failure that is neither an `Error` nor `Clone`.
 #[derive(Debug, PartialEq)]
 enum Plain {
     Status(u16),
@@ -166,7 +166,7 @@ async fn the_option_says_it_for_every_other_and_goes_first() {
     assert!(others.filter(|error| *error != "closed").all(|error| error.starts_with("another's: ")));
 }
 
-/// Its text cannot be read.
+/// Error with a text that cannot be read.
 #[derive(Debug)]
 struct Mute;
 

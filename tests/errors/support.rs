@@ -1,4 +1,4 @@
-//! A backend that is in trouble, and crowds of callers.
+//! A backend that fails, and crowds of callers.
 
 use std::{
     error::Error,
@@ -15,7 +15,7 @@ use tokio::{
     task::{JoinSet, LocalSet, yield_now},
 };
 
-/// Loads that wait until they are let through, and are counted.
+/// Loads that are counted, and wait until a test lets them through.
 #[derive(Clone)]
 pub(crate) struct Source(Arc<Inner>);
 
@@ -36,7 +36,7 @@ impl Source {
         }))
     }
 
-    /// The number of this run, from 1.
+    /// Returns the number of this run, from 1, when it is let through.
     pub(crate) async fn run(&self) -> usize {
         let run = self.0.runs.fetch_add(1, SeqCst) + 1;
         let running = self.0.running.fetch_add(1, SeqCst) + 1;
@@ -54,7 +54,7 @@ impl Source {
         self.let_through(Semaphore::MAX_PERMITS / 2);
     }
 
-    /// How many run now.
+    /// Returns the number of loads that run now.
     pub(crate) fn running(&self) -> usize {
         self.0.running.load(SeqCst)
     }
@@ -63,7 +63,7 @@ impl Source {
         self.0.runs.load(SeqCst)
     }
 
-    /// The most that ran at the same time.
+    /// Returns the greatest number of loads that ran at the same time.
     pub(crate) fn most_at_once(&self) -> usize {
         self.0.most.load(SeqCst)
     }
@@ -73,7 +73,9 @@ pub(crate) fn cache() -> Cache {
     Cache::builder().build().unwrap()
 }
 
-/// So many callers of one key, all of which are there before the first load ends.
+/// Makes this number of calls of one key, and returns their results.
+///
+/// All calls are waiting before the first load ends.
 pub(crate) async fn wave<T: 'static, F>(
     cache: &Cache,
     source: &Source,
@@ -97,7 +99,7 @@ where
     LocalSet::new().run_until(begin).await
 }
 
-/// Why loads fail.
+/// Reason for which loads fail.
 #[derive(Debug)]
 pub(crate) struct Closed;
 
@@ -109,7 +111,7 @@ impl fmt::Display for Closed {
 
 impl Error for Closed {}
 
-/// What that leads to.
+/// Error that has `Closed` as its source.
 #[derive(Debug)]
 pub(crate) struct NoRate(pub(crate) Closed);
 
@@ -125,7 +127,7 @@ impl Error for NoRate {
     }
 }
 
-/// All that an error says, as `{:#}` of `anyhow` has it.
+/// Returns the text of an error with its sources, like `{:#}` of `anyhow`.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut said = error.to_string();
     let mut next = error.source();

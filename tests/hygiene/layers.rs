@@ -1,7 +1,7 @@
-//! The rooms of the crates and their layers: a room uses rooms of a lower rank only, and no file of a room imports one that
-//! imports it.
+//! The rooms of the crates and their layers: a room uses rooms of a lower rank only, and the imports of files
+//! contain no circle.
 //!
-//! The sources are read as text: what stands in comments, strings of one line and tests does not count.
+//! The sources are read as text. Comments and tests are left out.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -86,12 +86,12 @@ fn check(folder: &str, layers: Layers) {
     assert!(wrong.is_empty(), "in {folder}:\n{}", wrong.join("\n"));
 }
 
-/// The room of a file.
+/// Returns the room of a file.
 fn room(file: &str) -> &str {
     file.split('/').next().unwrap_or(file).trim_end_matches(".rs")
 }
 
-/// The sources of a crate, without comments and tests, by their paths in it.
+/// Sources of a crate by their paths in it, without comments and tests.
 struct Sources {
     files: BTreeMap<String, String>,
 }
@@ -111,7 +111,7 @@ impl Sources {
         Self { files: files.collect() }
     }
 
-    /// The file that defines what a path names.
+    /// Returns the file that defines the target of a path.
     fn file_of(&self, path: &str) -> Option<&str> {
         let parts: Vec<_> = path.split("::").collect();
         (1..=parts.len()).rev().find_map(|count| {
@@ -121,7 +121,9 @@ impl Sources {
         })
     }
 
-    /// Files that import each other, but for a child that names types of its parent.
+    /// Returns the groups of files that import each other.
+    ///
+    /// A child may name types of its parent.
     fn circles(&self) -> Vec<Vec<&str>> {
         let arrows: BTreeMap<&str, BTreeSet<&str>> = self
             .files
@@ -145,7 +147,7 @@ impl Sources {
     }
 }
 
-/// All files to which arrows lead from one.
+/// Returns all files to which arrows lead from one.
 fn reach<'a>(arrows: &BTreeMap<&'a str, BTreeSet<&'a str>>, from: &'a str) -> BTreeSet<&'a str> {
     let (mut found, mut open) = (BTreeSet::new(), vec![from]);
     while let Some(file) = open.pop() {
@@ -165,7 +167,7 @@ fn collect(folder: &Path, all: &mut Vec<PathBuf>) {
     }
 }
 
-/// Whether `file` is a child of the module that `target` holds.
+/// Returns whether `file` is a child of the module that `target` holds.
 fn is_parent(target: &str, file: &str) -> bool {
     let folder = target.strip_suffix("mod.rs").map(str::to_owned);
     folder
@@ -173,7 +175,7 @@ fn is_parent(target: &str, file: &str) -> bool {
         .is_some_and(|folder| file.starts_with(&folder))
 }
 
-/// Without comments, and without the tests at the end.
+/// Removes comments, and the tests at the end.
 fn stripped(source: &str) -> String {
     let begins = ["#[cfg(test)]\nmod tests {", "#[cfg(test)]\npub(crate) mod tests {"];
     let end = begins.iter().find_map(|begin| source.find(begin));
@@ -181,7 +183,9 @@ fn stripped(source: &str) -> String {
     lines.map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }
 
-/// All paths that begin with `crate::`, without it; those of a macro, which begin with `$crate`, are its caller's.
+/// Returns all paths that begin with `crate::`, without that prefix.
+///
+/// Paths of a macro begin with `$crate`. They belong to its caller, and are left out.
 fn paths(source: &str) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for (at, _) in source.match_indices("crate::") {
@@ -193,7 +197,7 @@ fn paths(source: &str) -> BTreeSet<String> {
     all
 }
 
-/// Reads one path, or a group of paths in braces, and returns what follows.
+/// Reads one path, or a group of paths in braces, and returns the text after it.
 fn expand<'a>(prefix: &str, text: &'a str, all: &mut BTreeSet<String>) -> &'a str {
     if let Some(mut rest) = text.strip_prefix('{') {
         loop {
@@ -220,7 +224,7 @@ fn expand<'a>(prefix: &str, text: &'a str, all: &mut BTreeSet<String>) -> &'a st
         return expand(&path, rest, all);
     }
     all.insert(path);
-    // ` as other`
+    // Skips ` as other`.
     rest.find([',', '}', ';', '(', '<', ')', '\n']).map_or("", |at| &rest[at..])
 }
 

@@ -180,7 +180,7 @@ mod shadowed {
     }
 }
 
-/// A trait that gives every type methods whose names the runtime uses too.
+/// A trait that gives every type methods with names that the runtime uses too.
 #[allow(dead_code, clippy::wrong_self_convention, clippy::new_ret_no_self, reason = "they are not called")]
 mod blanket {
     use cached_aside::{cached, invalidates};
@@ -235,11 +235,11 @@ mod blanket {
         1
     }
 
-    /// Neither `Serialize` nor anything else that the runtime might ask for.
+    /// Value without `Serialize`, and without anything else that the runtime might require.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(super) struct Bare(pub(super) u32);
 
-    /// It cannot be copied.
+    /// Value that cannot be copied.
     #[derive(Debug, serde::Serialize, PartialEq, Eq)]
     pub(super) struct Unique(pub(super) u32);
 
@@ -274,7 +274,7 @@ mod blanket {
     }
 }
 
-// One test counts at a time.
+// Only one test counts at a time.
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 #[tokio::test]
@@ -296,7 +296,7 @@ async fn every_type_may_have_methods_of_the_same_names() {
         assert_eq!((Repo.method(1).await, Repo.tagged(1).await), (1, 1));
         assert_eq!(kept("a".to_owned(), Some("b")).await, 2);
     }
-    // The error that is not kept was loaded twice.
+    // The error that is not cached was loaded twice.
     assert_eq!(runs(), 11);
     shared_tier::invalidate("1", Some("y")).await.unwrap();
     detached_load::refresh("abc").await;

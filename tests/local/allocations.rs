@@ -1,4 +1,4 @@
-//! What a hit costs that repeats exactly: allocations, and the size of the future.
+//! Costs of a hit that repeat exactly: allocations, and the size of the future.
 
 use std::{
     future::Future,
@@ -14,7 +14,7 @@ use cached_aside::{
 };
 use tokio::runtime::Builder;
 
-/// Not copied on a hit, however large.
+/// Argument that a hit does not copy, however large it is.
 #[derive(Clone)]
 struct Client {
     settings: Vec<u8>,
@@ -61,7 +61,7 @@ impl Service {
 
 const SERVICE: Service = Service { id: 7 };
 
-/// A hit is ready at the first poll.
+/// Polls a hit, which is ready at the first poll.
 fn hit<T>(call: impl Future<Output = T>) -> T {
     match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
@@ -75,13 +75,15 @@ fn assert_no_allocations(what: &str, call: impl Fn()) {
 
 fn assert_allocations(what: &str, most: u64, call: impl Fn()) {
     const HITS: u64 = 10_000;
-    // The first one that Moka answers makes the table of what is at hand.
+    // The first hit that Moka answers creates the thread cache.
     (0..2).for_each(|_| call());
     let count = measure(|| (0..HITS).for_each(|_| call())).count_total;
     assert!(count <= most, "{count} allocations in {HITS} hits of {what}");
 }
 
-/// Held while allocations are counted: when a cache is cleared, each thread of the process looks once through what it has at hand.
+/// Lock that is held while allocations are counted.
+///
+/// Meanwhile, no other test may clear a cache: each thread of the process then sweeps its thread cache once.
 static COUNTS: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
@@ -115,7 +117,7 @@ fn a_hit_allocates_nothing() {
     });
 }
 
-/// The client is copied once, for the task that keeps the key warm, and a key that gets no place costs nothing.
+/// The client is copied once, for the task that keeps the key warm. A key that gets no place costs nothing.
 #[tokio::test]
 async fn a_hit_of_a_function_that_keeps_keys_warm_allocates_nothing() {
     let client = Client { settings: vec![0; 1 << 20] };
@@ -129,13 +131,13 @@ async fn a_hit_of_a_function_that_keeps_keys_warm_allocates_nothing() {
     assert_no_allocations("one that is kept", || {
         hit(kept_warm(&client, "ada", 7));
     });
-    // Until it is used more than another one, and has its place.
+    // The key is not kept until it is used more than another key and takes its place.
     assert_allocations("one that is not", 30, || {
         hit(kept_warm(&client, "ada", 70));
     });
 }
 
-/// Those of the tier, which is in this process, are counted as well.
+/// The count includes the allocations of the tier, which is in this process.
 #[test]
 fn a_hit_in_the_shared_tier_allocates_no_more_than_it_did() {
     const HITS: u64 = 1_000;
@@ -161,7 +163,7 @@ fn a_hit_in_the_shared_tier_allocates_no_more_than_it_did() {
 #[test]
 fn the_future_of_a_call_is_small_whatever_the_body_is() {
     let client = Client { settings: Vec::new() };
-    // Its arguments, one pointer, and where it stands.
+    // Each future holds its arguments, one pointer, and its state.
     for (what, size, most) in [
         ("by_number", size_of_val(&by_number(7)), 40),
         ("by_name, whose body holds 8 KiB", size_of_val(&by_name(&client, "ada", 7)), 56),

@@ -1,4 +1,4 @@
-//! Of many callers that miss one key, one loads. Counted, not timed.
+//! Single-flight: of many callers that miss one key, one loads. Loads are counted, not timed.
 
 #![allow(unused_variables, reason = "an argument that only makes the key")]
 
@@ -22,7 +22,7 @@ use tokio::{
     task::{JoinSet, yield_now},
 };
 
-/// A load that can be held, counted, and told how to end.
+/// Loads that are counted, and that a test can hold.
 #[derive(Clone)]
 struct Source(Arc<Inner>);
 
@@ -37,7 +37,7 @@ impl Source {
         Self::with_permits(Semaphore::MAX_PERMITS)
     }
 
-    /// Loads wait until they are let through.
+    /// Creates a source with loads that wait until they are let through.
     fn held() -> Self {
         Self::with_permits(0)
     }
@@ -50,7 +50,7 @@ impl Source {
         }))
     }
 
-    /// The number of this run, from 1.
+    /// Returns the number of this run, from 1, when it is let through.
     async fn run(&self) -> usize {
         let run = self.0.runs.fetch_add(1, SeqCst) + 1;
         self.0.begun.notify_one();
@@ -82,13 +82,13 @@ async fn settle() {
     }
 }
 
-/// Its load owns what it needs, so it has a task of its own.
+/// Function with a load that owns its arguments, and so has a task of its own.
 #[cached("detached", ttl = "1h", cache = cache, skip(cache, source))]
 async fn detached(cache: &Cache, source: &Source, key: u32) -> usize {
     source.run().await
 }
 
-/// Not `Clone`, so that the load has to borrow.
+/// Argument that is not `Clone`, so that the load has to borrow.
 struct Borrowed(Source);
 
 #[cached("inline", ttl = "1h", cache = cache, skip(cache, source))]
@@ -177,7 +177,7 @@ async fn a_leader_that_is_not_polled_is_overtaken() {
     let (cache, source) = (cache(), Source::held());
     let borrowed = Borrowed(source.clone());
     let mut parked = Box::pin(inline(&cache, &borrowed, 7));
-    // It begins its load, is woken, and is never polled again.
+    // The leader begins its load, is woken, and is never polled again.
     assert!(poll_fn(|cx| Poll::Ready(parked.as_mut().poll(cx).is_pending())).await);
     source.let_through(2);
     assert_eq!(inline(&cache, &borrowed, 7).await, 2);
@@ -189,7 +189,7 @@ async fn a_leader_that_is_not_polled_is_overtaken() {
 #[tokio::test]
 async fn a_leader_whose_runtime_is_gone_is_overtaken() {
     let (cache, source) = (cache(), Source::held());
-    // A runtime that is alive and drives nothing.
+    // A runtime that is alive, but not driven.
     let idle = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let leader = idle.spawn({
         let (cache, source) = (cache.clone(), source.clone());
@@ -300,7 +300,7 @@ async fn a_panic_is_a_typed_error_for_those_who_wait_in_a_keyspace() {
     for follower in followers {
         typed += usize::from(matches!(follower.await, Ok(Err(LoadError::Panicked))));
     }
-    // All but the one that ran it again.
+    // All followers but the one that ran the load again.
     assert_eq!((source.runs(), typed), (2, 9));
 }
 
@@ -329,7 +329,7 @@ async fn an_error_that_can_be_cloned_is_shared() {
     for caller in callers {
         assert_eq!(caller.await.unwrap(), Err(Shareable(1)));
     }
-    // It is not kept.
+    // The error is not cached.
     source.let_through(1);
     assert_eq!(fails(&cache, &source, 7).await, Err(Shareable(2)));
 }
@@ -384,7 +384,7 @@ async fn an_invalidation_beats_the_load_under_way() {
     let follower = call();
     settle().await;
     detached::invalidate(&cache, &source, 7).await.unwrap();
-    // The follower does not wait for the old load: it is the leader of a new one.
+    // The follower does not wait for the old load, but leads a new one.
     source.begun().await;
     source.let_through(2);
     let (old, new) = (leader.await.unwrap(), follower.await.unwrap());
@@ -529,7 +529,7 @@ async fn loads_that_ask_for_each_other_end() {
             if depth == 0 {
                 return 0;
             }
-            // Each leads its own key before it asks for the other's.
+            // Each call leads its own key before it requests the other one.
             meet.wait().await;
             1 + circle(cache, source, meet, depth - 1, 1 - key).await
         })
@@ -539,7 +539,7 @@ async fn loads_that_ask_for_each_other_end() {
     let call = |key| tokio::spawn(circle(cache.clone(), source.clone(), meet.clone(), 1, key));
     let (a, b) = (call(0), call(1));
     let sum = a.await.unwrap() + b.await.unwrap();
-    // One of them ran the other's body by itself; the other one waited for it or did the same.
+    // One of them ran the body of the other key itself. The other call waited for it, or did the same.
     assert!((2..=3).contains(&sum), "{sum}");
     assert_eq!(cache.stats().in_flight, 0);
 }
@@ -570,7 +570,7 @@ async fn two_versions_share_no_load() {
     assert_eq!((source.runs(), open.runs()), (1, 1));
 }
 
-/// A value that calls a cached function when it is dropped.
+/// Value that calls a cached function when it is dropped.
 #[derive(Clone)]
 struct Last(#[allow(dead_code, reason = "it is dropped")] Arc<Calls>);
 
@@ -604,7 +604,7 @@ fn a_value_may_use_the_cache_when_it_is_dropped() {
     let (done, is_done) = std::sync::mpsc::channel();
     thread::spawn(move || {
         let (cache, dropped) = (cache(), Arc::new(AtomicUsize::new(0)));
-        // For room, by a newer value, by an invalidation, and with everything.
+        // The values leave to make room, through a newer value, by an invalidation, and by a clear.
         for key in 0..100 {
             last(&cache, &dropped, key);
         }
@@ -616,7 +616,7 @@ fn a_value_may_use_the_cache_when_it_is_dropped() {
             last(&cache, &dropped, key);
         }
         cache.clear_local();
-        // What has left is let go of as others come.
+        // Retired entries are dropped as new ones arrive.
         for key in 1_000..20_000 {
             plain(&cache, key);
         }

@@ -1,4 +1,4 @@
-//! What a thread has at hand: as fast as nothing else, and never older than the tier.
+//! The thread cache: the fastest path to an entry, and never older than L1.
 
 use std::{
     cell::Cell,
@@ -16,7 +16,7 @@ use pollster::block_on;
 use redis_harness::eventually;
 use serde::{Serialize, Serializer};
 
-/// A new value at each load.
+/// Source of a new value for each load.
 #[derive(Default)]
 struct Source(AtomicU64);
 
@@ -32,7 +32,7 @@ async fn x(cache: &Cache, source: &Source, n: u32) -> u64 {
     source.next()
 }
 
-/// Another thread that has the entry at hand.
+/// Another thread that has the entry in its thread cache.
 struct Other {
     ask: std::sync::mpsc::Sender<()>,
     told: std::sync::mpsc::Receiver<u64>,
@@ -49,7 +49,7 @@ impl Other {
             }
         });
         let other = Self { ask, told };
-        // The second look has it at hand.
+        // The second lookup puts the entry into the thread cache.
         other.get();
         other.get();
         other
@@ -126,14 +126,15 @@ fn hits_at_hand_keep_an_entry_in_the_tier() {
     let hot = block_on(x(&cache, &source, 0));
     for n in 1..20_000 {
         block_on(x(&cache, &source, n));
-        // Or it would not push out what is used, and it must not come in the place of what is at hand.
+        // Two uses are needed, or the newcomer would not evict an entry in use. `peek` does not put it into
+        // the thread cache, where it could take the place of the hot entry.
         (0..2).for_each(|_| assert!(block_on(x::peek(&cache, &source, n)).is_some()));
         assert_eq!(block_on(x(&cache, &source, 0)), hot, "after {n} others");
     }
     assert!(cache.stats().l1_entries < 4_000);
 }
 
-/// Counts those that are there.
+/// Value that counts its live instances.
 struct Counted(Arc<AtomicU64>);
 
 impl Clone for Counted {
@@ -167,19 +168,20 @@ fn what_was_dropped_or_has_left_is_not_held_for_long() {
     }
     assert_eq!(alive.load(Ordering::SeqCst), 100);
     drop(dropped);
-    // The thread comes by, and looks through a few sets each time.
+    // Each call of the thread sweeps a few sets of its thread cache.
     (0..40).for_each(|_| drop(counted(&kept, &alive, 0)));
     assert_eq!(alive.load(Ordering::SeqCst), 1);
 
-    // A thread that ends lets go of everything.
+    // A thread that ends drops all entries of its thread cache.
     let entries = 1000;
     thread::scope(|scope| {
         let look = || (0..3 * entries).for_each(|n| drop(counted(&kept, &alive, n % entries)));
-        // A scope alone does not wait for what goes with a thread.
+        // A scope alone does not wait for the destructors of thread-locals.
         scope.spawn(look).join().unwrap();
     });
     kept.clear_local();
-    // Moka frees what other threads might still look at when more comes in, and a thread that stands still holds it up.
+    // When new entries arrive, Moka frees those that other threads might still look at. A thread that stands
+    // still delays this.
     let mut n = entries;
     eventually("what was cleared is not held any more", || {
         drop(counted(&kept, &alive, n));
@@ -212,7 +214,7 @@ fn what_had_to_leave_for_others_is_not_held_for_long() {
     assert_eq!(alive.load(Ordering::SeqCst), 0);
 }
 
-/// Panics when it is dropped at the end of its thread.
+/// Value that panics when it is dropped at the end of its thread.
 #[derive(Clone)]
 struct Fragile;
 
@@ -263,8 +265,9 @@ fn an_entry_is_never_absent_while_another_takes_its_place() {
     });
 }
 
-/// Loads a hundred values into a cache that has room for a few, and whoever is told that one had to leave uses it.
-/// Returns how often he could.
+/// Returns how often an observer of evictions could use the cache.
+///
+/// Loads a hundred values into a cache with room for a few. The observer uses the cache in `may_use`.
 fn evict(may_use: impl Fn(&Cache, u32) -> bool + Send + Sync + 'static) -> u64 {
     let here = Arc::new(std::sync::OnceLock::<Cache>::new());
     let (there, uses) = (here.clone(), Arc::new(AtomicU64::new(0)));
@@ -299,7 +302,7 @@ fn who_is_told_of_an_eviction_may_cause_another_one() {
     assert_eq!(evict(move |cache, told| told < 50 && load(cache, told)), 50);
 }
 
-/// A value that is copied by a call of a cached function, and a key that is written by one.
+/// Type that calls a cached function when it is cloned as a value, and when it is serialized as a key.
 #[derive(Debug)]
 struct Nested(u64);
 
@@ -337,10 +340,10 @@ fn arguments_and_values_may_call_cached_functions() {
     assert_eq!(LOADS.get(), 2);
 }
 
-/// A key of which the writing fails now and then.
+/// Key with a serialization that fails on demand.
 struct Moody(u64);
 
-/// What becomes of the serialisation after so many.
+/// Outcome of the serialization after a number of successful ones.
 #[derive(Clone, Copy)]
 enum Mood {
     Fail,
@@ -357,7 +360,7 @@ impl Serialize for Moody {
             Some((left, mood)) => MOOD.set(Some((left - 1, mood))),
             None => {}
         }
-        // As a text that is put together, which is no text to be had.
+        // The text is composed piece by piece, so the serializer never has it as one string.
         serializer.collect_str(&inner(self.0))
     }
 }
@@ -413,7 +416,7 @@ fn threads_that_invalidate_and_threads_that_have_it_at_hand() {
         scope.spawn(|| {
             start.wait();
             while told.load(Ordering::SeqCst) < ROUNDS {
-                // Whatever was loaded until now is outdated when this is over.
+                // Every value loaded until now is outdated when the invalidation is over.
                 let outdated = source.0.load(Ordering::SeqCst);
                 block_on(x::invalidate(&cache, &source, 1)).unwrap();
                 told.fetch_max(outdated, Ordering::SeqCst);

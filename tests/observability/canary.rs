@@ -1,4 +1,4 @@
-//! A word that is in keys, values, tags, errors, panics and a password, and nowhere in what can be seen.
+//! A canary in keys, values, tags, errors, panics and a password, which must appear in no observable output.
 
 use std::sync::{Arc, Mutex};
 
@@ -42,7 +42,7 @@ fn refused(cache: &Cache, id: (&str, f64)) -> String {
     format!("{id:?}")
 }
 
-/// Does all that a cache can do.
+/// Uses everything that a cache can do.
 async fn use_it(cache: &Cache, said: &Mutex<Vec<String>>) {
     let say = |what: &dyn std::fmt::Debug| said.lock().unwrap().push(format!("{what:?}"));
     for id in [WORD, "xyzzycanary-2"] {
@@ -85,7 +85,7 @@ async fn nothing_that_can_be_seen_holds_a_key_a_value_or_a_password() {
     use_it(&set.cache, &said).await;
     with_local_recorder(&memory, || set.cache.export_metrics());
 
-    // Nobody listens there.
+    // No server listens at this address.
     let url = format!("redis://user:{WORD}@127.0.0.1:1/0");
     let tier = RedisTier::builder(&url);
     said.lock().unwrap().push(format!("{tier:?}"));
@@ -99,7 +99,7 @@ async fn nothing_that_can_be_seen_holds_a_key_a_value_or_a_password() {
     let malformed = RedisTier::builder(format!("redis://user:{WORD}@127.0.0.1:port")).build();
     said.lock().unwrap().push(format!("{:?} {}", malformed, malformed.as_ref().unwrap_err()));
 
-    // What was looked at is what should have been.
+    // Verifies that the collected output is the one to be searched.
     let (said, text, told) = (said.lock().unwrap().join("\n"), watch.text(), format!("{memory:?}"));
     for name in
         ["HitL1", "Miss", "Load", "Fill", "Invalidate", "NotPropagated", "canary:{}", "RedisTier", "l1_bytes"]

@@ -1,4 +1,4 @@
-//! How a cache is.
+//! Health of a cache.
 
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -60,7 +60,7 @@ fn without_a_shared_tier_there_is_none_to_be_ill() {
     assert!(health.tier.is_none() && !health.is_tier_ready && health.is_well());
 }
 
-/// Says what it is told to say.
+/// Tier that reports the health that a test has set.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Says {
     word: Arc<Mutex<Option<TierHealth>>>,
@@ -72,7 +72,7 @@ impl Says {
         Self { word: Arc::new(Mutex::new(word)), ..Self::default() }
     }
 
-    /// From now on it says this.
+    /// Changes the reported health.
     pub(crate) fn change(&self, word: TierHealth) {
         *self.word.lock().unwrap() = Some(word);
         self.watcher.get().unwrap().standing_changed();

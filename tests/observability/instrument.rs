@@ -1,4 +1,5 @@
-//! `#[tracing::instrument]` beside `#[cached]`: a span of the function's own name around each load, wherever it stands.
+//! `#[tracing::instrument]` beside `#[cached]`, in either order: each load has a span with the function's own
+//! name.
 
 use std::{future::Future, pin::Pin};
 
@@ -8,7 +9,7 @@ use tracing::{info_span, instrument};
 
 use crate::watch::Watch;
 
-/// The span that is open here is its parent.
+/// Opens a span that has the current span as its parent.
 fn inside(function: &'static str) {
     info_span!("inside", function).in_scope(|| ());
 }
@@ -148,7 +149,7 @@ impl Objects for Object {
     }
 }
 
-/// The spans of one function after a miss and a hit.
+/// Checks the spans of one function after a miss and a hit.
 fn check(function: &str, name: &str, parent: Option<&str>) {
     let all = Watch::installed().of(function);
     let names: Vec<_> = all.iter().map(|span| (span.name, span.parent)).collect();

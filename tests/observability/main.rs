@@ -1,4 +1,4 @@
-//! What can be seen of a cache from outside, and what must not be.
+//! Observable output of a cache, and secrets that must not be in it.
 mod canary;
 mod docs;
 mod health;

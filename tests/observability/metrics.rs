@@ -1,4 +1,4 @@
-//! What is handed on to a recorder.
+//! Export of metrics to a recorder.
 
 use std::{
     sync::OnceLock,
@@ -48,7 +48,7 @@ async fn what_was_counted_is_handed_on_once() {
     is("cached_aside_load_seconds{function=slow:{}}", 4.0);
     is("cached_aside_hits_total{function=slow:{},tier=l2}", 0.0);
 
-    // Of another process, which adds up here as if it were another cache of this one.
+    // Another process. Its counts add up here as if it were another cache of this process.
     let other = set.other();
     slow(&other, clock, 1).await.unwrap();
     slow(cache, clock, 1).await.unwrap();
@@ -116,7 +116,9 @@ fn every_metric_is_described_and_none_else_is_there() {
     );
 }
 
-/// The one that is installed, as a publisher has a thread of its own.
+/// Returns the installed recorder.
+///
+/// A publisher has a thread of its own, so a recorder of one thread would not get its metrics.
 fn installed() -> &'static Memory {
     static INSTALLED: OnceLock<Memory> = OnceLock::new();
     INSTALLED.get_or_init(|| {
@@ -140,7 +142,7 @@ fn a_publisher_exports_for_as_long_as_the_cache_lives() {
         thread::yield_now();
     }
     drop(cache);
-    // It has ended when it says nothing for a hundred of its periods.
+    // The publisher has ended when it publishes nothing for a hundred of its periods.
     let mut last = (told(), Instant::now());
     while last.1.elapsed() < Duration::from_millis(100) {
         assert!(began.elapsed() < SECOND * 20, "it does not end");

@@ -1,4 +1,4 @@
-//! A recorder of metrics that remembers everything.
+//! A recorder of metrics that keeps everything.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,9 @@ use metrics::{
 
 type Table = Arc<Mutex<BTreeMap<String, Vec<f64>>>>;
 
-/// Under the name of each series, which holds its labels, what was told of it.
+/// Recorder that keeps all values of each series.
+///
+/// The name of a series includes its labels.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memory {
     pub(crate) told: Table,
@@ -64,7 +66,7 @@ impl Memory {
         Arc::new(Series(format!("{}{{{}}}", key.name(), labels.join(",")), self.told.clone()))
     }
 
-    /// What was told of all series that begin like this.
+    /// Returns the sum of all values in series with this prefix.
     pub(crate) fn sum(&self, series: &str) -> f64 {
         let told = self.told.lock().unwrap();
         told.iter().filter(|(name, _)| name.starts_with(series)).flat_map(|(_, values)| values).sum()

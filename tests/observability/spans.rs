@@ -1,4 +1,4 @@
-//! Spans around what waits.
+//! Spans around the steps that wait.
 
 use std::future::pending;
 
@@ -95,7 +95,8 @@ async fn a_load_that_its_caller_drops_is_cancelled_and_not_timed() {
 
 #[tokio::test]
 async fn a_load_is_inside_of_its_callers_span_whatever_the_filter_says_of_ours() {
-    // A subscriber of one thread, if it is the only one, is not asked about what another thread comes by first.
+    // If a thread-local subscriber is the only one, it is not asked about callsites that another thread
+    // reaches first.
     Watch::installed();
     let (watch, cache) = (Watch::default(), Cache::builder().build().unwrap());
     let is_wanted = filter_fn(|metadata| metadata.target() != "cached_aside");
@@ -112,7 +113,7 @@ async fn a_load_is_inside_of_its_callers_span_whatever_the_filter_says_of_ours()
     );
 }
 
-/// As they are documented.
+/// Checks that the spans have the documented form.
 fn check_form(all: &[Ended]) {
     for span in all.iter().filter(|span| span.name.starts_with("cached_aside")) {
         let known = SPANS.iter().find(|known| known.name == span.name).unwrap();

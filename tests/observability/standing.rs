@@ -1,4 +1,4 @@
-//! How the shared tier stands, as it is told.
+//! Status of the shared tier, in events and in the log.
 
 use std::sync::{
     Arc,
@@ -31,7 +31,7 @@ fn cache(url: &str, namespace: &str) -> (Cache, Arc<AtomicUsize>) {
     (builder.tier(RedisTier::builder(url).build().unwrap()).build().unwrap(), told)
 }
 
-/// What was written about a namespace.
+/// Returns the log lines about a namespace.
 fn lines(watch: &Watch, namespace: &str) -> Vec<String> {
     let named = format!("namespace=\"{namespace}\"");
     watch.text().lines().filter(|line| line.contains(&named)).map(str::to_owned).collect()
@@ -61,7 +61,7 @@ async fn each_change_is_a_line_and_an_event() {
 
     redis.restart();
     redis.cli(&["ACL", "SETUSER", "canaryuser", "on", ">canarypass", "~*", "&*", "+@all"]);
-    // Before that, the user may have been unknown.
+    // Before the user exists on the server, the tier may have reported an unknown user.
     eventually_async("it is said that it is up", async || {
         let said = lines(watch, "one-line");
         let is_up = |line: &String| line.contains(" INFO ") && line.contains("the shared tier is up");
@@ -95,7 +95,7 @@ async fn an_observer_may_ask_how_it_is() {
     eventually_async("it was told", async || *seen.lock().unwrap() == [(TierState::Up, true)]).await;
 }
 
-/// As a subscriber that uses the cache, and finds the tier to be another one.
+/// Subscriber that changes the tier's status while it handles an event, as one that uses the cache could.
 struct Meddler {
     tier: Says,
     lines: Arc<AtomicUsize>,
@@ -127,7 +127,8 @@ impl Subscriber for Meddler {
 
 #[test]
 fn a_subscriber_may_cause_the_next_change() {
-    // A subscriber of one thread, if it is the only one, is not asked about what another thread comes by first.
+    // If a thread-local subscriber is the only one, it is not asked about callsites that another thread
+    // reaches first.
     Watch::installed();
     let (tier, lines) = (Says::new(Some(TierHealth::new(TierState::Up))), Arc::new(AtomicUsize::new(0)));
     let told = Arc::new(AtomicUsize::new(0));

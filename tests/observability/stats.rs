@@ -57,7 +57,7 @@ async fn each_function_has_its_own_counters_and_they_add_up_to_the_total() {
     two(&other, 1).await;
     assert_eq!((of(&other, "two").hits_l2, of(&other, "two").loads), (1, 0));
 
-    // An outage, of which some is about one function and some about none.
+    // An outage. Some counts of it belong to one function, and some to none.
     set.tier.set_down(true);
     clock.advance(SECOND * 2);
     two(cache, 1).await;
@@ -76,7 +76,7 @@ async fn each_function_has_its_own_counters_and_they_add_up_to_the_total() {
     for (field, total) in
         total.as_object().unwrap().iter().filter(|(field, _)| !now.contains(&field.as_str()))
     {
-        // Of the tag.
+        // The invalidation of the tag belongs to no function.
         let of_none = u64::from(["invalidations", "not_propagated"].contains(&field.as_str()));
         assert_eq!(total.as_u64().unwrap(), sum(field) + of_none, "{field}");
         compared += 1;

@@ -1,4 +1,4 @@
-//! Two caches over one tier, as two processes, and a function that does as it is told.
+//! Two caches over one tier, like two processes, and helpers for the tests.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use cached_aside::{
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
-/// A cache, its tier and its time.
+/// A cache with its tier and its clock.
 pub(crate) struct Set {
     pub(crate) cache: Cache,
     pub(crate) tier: FakeTier,
@@ -28,7 +28,7 @@ impl Set {
         Self { cache: set(builder).build().unwrap(), tier, clock }
     }
 
-    /// Another process.
+    /// Returns the cache of another process.
     pub(crate) fn other(&self) -> Cache {
         Cache::builder().namespace("test").tier(self.tier.clone()).clock(self.clock.clock()).build().unwrap()
     }
@@ -39,7 +39,7 @@ pub(crate) fn of(cache: &Cache, function: &str) -> FunctionStats {
     all.into_iter().find(|one| one.function == function).unwrap_or_default()
 }
 
-/// Lets others run until `condition` is true.
+/// Lets other tasks run until `condition` is true.
 pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
     while !condition() {
         tokio::task::yield_now().await;

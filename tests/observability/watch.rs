@@ -1,4 +1,4 @@
-//! A subscriber for the whole program that remembers every span, and the text of everything.
+//! A subscriber for the whole program that keeps every span, and the text of all output.
 
 use std::{
     collections::BTreeMap,
@@ -48,7 +48,9 @@ impl Write for Text {
 }
 
 impl Watch {
-    /// The one of the program: loads run in tasks, in whichever thread.
+    /// Returns the subscriber of the whole program.
+    ///
+    /// It is global, because loads run in tasks on any thread.
     pub(crate) fn installed() -> &'static Self {
         static INSTALLED: OnceLock<Watch> = OnceLock::new();
         INSTALLED.get_or_init(|| {
@@ -64,7 +66,7 @@ impl Watch {
         })
     }
 
-    /// Of one function.
+    /// Returns the spans of one function.
     pub(crate) fn of(&self, function: &str) -> Vec<Ended> {
         let is_of = |span: &&Ended| span.fields.get("function").is_some_and(|name| name == function);
         self.all().iter().filter(is_of).cloned().collect()
@@ -74,7 +76,7 @@ impl Watch {
         self.ended.lock().unwrap().clone()
     }
 
-    /// All that was written.
+    /// Returns all text that was written.
     pub(crate) fn text(&self) -> String {
         String::from_utf8(self.text.0.lock().unwrap().clone()).unwrap()
     }

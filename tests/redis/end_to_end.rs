@@ -20,7 +20,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// So long that no result depends on how busy the machine is.
+/// Timeout that is so long that no result depends on how busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn cache_on(url: &str) -> Cache {
@@ -44,7 +44,7 @@ async fn two_caches_share_a_value_with_the_time_it_has_left() {
     let (a, b, runs) = (cache_on(&redis.url()), cache_on(&redis.url()), AtomicUsize::new(0));
     user(&a, &runs, 7).await;
     a.flush().await;
-    // Redis counts the time, whatever the value says of itself.
+    // Redis measures the remaining time, regardless of the time in the value.
     redis.cli(&["PEXPIRE", "test:user:7", "100000"]);
     let reply = user::with(CacheControl::new(), &b, &runs, 7).await;
     assert!(matches!(reply.outcome, CacheOutcome::Hit { tier: Layer::L2, .. }), "{:?}", reply.outcome);
@@ -53,7 +53,7 @@ async fn two_caches_share_a_value_with_the_time_it_has_left() {
     assert_eq!(redis.cli(&["EXISTS", "test:user:7"]).trim(), "0");
 }
 
-/// An image, as most programs hold it.
+/// Loads an image in the usual representation, a vector of bytes.
 #[cached("image:{id}", ttl = "1h", cache = cache, skip(cache, runs))]
 async fn image(cache: &Cache, runs: &AtomicUsize, id: u32) -> Vec<u8> {
     runs.fetch_add(1, SeqCst);
@@ -72,7 +72,7 @@ async fn bytes_travel_as_bytes() {
     assert!(stored < (5 << 20) + 200, "{stored}");
 }
 
-/// More than Redis is to hold, with a tag that it tells itself.
+/// Loads a value that is too large for Redis, with a tag from the argument and one from the value.
 #[cached("atlas:{id}", ttl = "1h", tags = ["atlas:{id}"], tags_from = |atlas| vec![tag!("pages:{}", atlas.len())],
     cache = cache, skip(cache, runs))]
 async fn atlas(cache: &Cache, runs: &AtomicUsize, id: u32) -> Vec<String> {
@@ -92,7 +92,7 @@ async fn what_redis_is_not_to_hold_is_loaded_once_in_each_process_and_invalidate
             atlas(cache, &runs, 7).await;
             cache.flush().await;
         }
-        // All connections are cut: what each process has is still what it was.
+        // All connections are cut. The entries of each process stay valid.
         let tiers = || [&a, &b].map(|cache| cache.health().tier.unwrap());
         let before = tiers().map(|tier| tier.reconnects);
         redis.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
@@ -112,7 +112,7 @@ async fn what_redis_is_not_to_hold_is_loaded_once_in_each_process_and_invalidate
             "told tag" => b.invalidate_tag("pages:{}", &[&2]).confirmed().await.unwrap(),
             _ => {
                 redis.cli(&["DEL", "test:atlas:7"]);
-                // Whoever is told of this was told of the other before.
+                // A process that acknowledges this invalidation has been notified of the other change before.
                 a.invalidate_tag("nothing", &[]).confirmed().await.unwrap();
             }
         }
@@ -143,7 +143,7 @@ async fn whatever_lies_under_the_name_is_a_miss_and_is_replaced() {
         assert_eq!(runs.load(SeqCst), before + 1, "{lie:?} was not replaced");
     }
     let stats = cache.stats();
-    // Redis answers alike whether a string is empty or not there.
+    // Redis gives the same reply for an empty string and for an absent key.
     assert_eq!((stats.unreadable, stats.shared_read_errors), (2, 0));
 }
 
@@ -174,7 +174,7 @@ async fn what_each_operation_waits_for_redis() {
     let redis = RedisServer::start();
     let proxy = Proxy::start(redis.port());
     let (a, b, runs) = (cache_on(&proxy.url()), cache_on(&proxy.url()), AtomicUsize::new(0));
-    // Without the heartbeat, which is about keys that begin with `test:%`.
+    // Heartbeats are left out. Their keys begin with `test:%`, but not with `test:%tag`.
     let trips = || {
         let is_ours = |bytes: &Vec<u8>| {
             let text = String::from_utf8_lossy(bytes);
@@ -273,11 +273,11 @@ async fn counters_are_atomic_over_processes_and_expire() {
 
 #[cached("brief:{id}", ttl = "50ms", stale = "8s", cache = cache, skip(cache, runs))]
 async fn brief(cache: &Cache, runs: &Arc<AtomicUsize>, id: u32) -> Result<u32, String> {
-    // The first load only.
+    // Only the first load succeeds.
     if runs.fetch_add(1, SeqCst) == 0 { Ok(id) } else { Err("down".to_owned()) }
 }
 
-/// Its life is shorter than the lease of the load that is to take its place.
+/// The life of the stale value is shorter than the lease of the load that is to replace it.
 #[tokio::test]
 async fn a_load_that_fails_does_not_take_away_the_stale_value_that_it_was_to_replace() {
     let redis = RedisServer::start();
@@ -285,7 +285,8 @@ async fn a_load_that_fails_does_not_take_away_the_stale_value_that_it_was_to_rep
     let runs = &Arc::new(AtomicUsize::new(0));
     assert_eq!(brief(&a, runs, 7).await, Ok(7));
     a.flush().await;
-    // Its ttl is over, in each process: the other one counts from the moment at which the server got it.
+    // The ttl is over in each process. The other one counts from the time at which the server received the
+    // value.
     for cache in [&a, &b] {
         eventually_async("it is stale", async || {
             let reply = brief::with(CacheControl::new(), cache, runs, 7).await;
@@ -304,7 +305,7 @@ async fn a_load_that_fails_does_not_take_away_the_stale_value_that_it_was_to_rep
     }
 }
 
-/// Two processes that start at once.
+/// Two processes warm the same keys at the same time.
 #[tokio::test]
 async fn each_key_is_warmed_once_over_all() {
     let redis = RedisServer::start();
@@ -321,7 +322,7 @@ async fn each_key_is_warmed_once_over_all() {
     let ((a, _), (b, cache)) = (a.await.unwrap(), b.await.unwrap());
     assert_eq!((a.done(), b.done(), a.loaded + b.loaded), (200, 200, 200), "{a}; {b}");
     assert_eq!(runs.load(SeqCst), 200);
-    // One that comes later has nothing to load, and then has it all in memory.
+    // A process that starts later has nothing to load, and has all values in memory afterwards.
     let third = cache_on(&redis.url());
     let report = warm(0..200, |id| user::warm(&third, &runs, id)).await;
     assert_eq!((report.present, third.stats().hits_l2), (200, 200), "{report}");
@@ -338,7 +339,7 @@ async fn hot(cache: &Cache, runs: &Arc<AtomicUsize>, id: u32) -> usize {
     runs.fetch_add(1, SeqCst) + 1
 }
 
-/// Two processes that both use a key: one of them loads it again, and both have the new value.
+/// Two processes use a key. One of them loads it again, and both get the new value.
 #[tokio::test]
 async fn a_key_is_kept_warm_by_one_load_over_all() {
     let redis = RedisServer::start();
@@ -353,7 +354,7 @@ async fn a_key_is_kept_warm_by_one_load_over_all() {
         cache.flush().await;
     }
     clock.advance(Duration::from_secs(54 * 60));
-    // Who looks does not load.
+    // `peek` does not load.
     eventually_async("both have the new value", async || {
         hot::peek(&a, &runs, 7).await == Some(2) && hot::peek(&b, &runs, 7).await == Some(2)
     })
@@ -368,7 +369,7 @@ async fn a_key_is_kept_warm_by_one_load_over_all() {
 
 #[test]
 fn the_same_settings_again_are_the_same_cache() {
-    // Nothing is asked of it here.
+    // Nothing is requested from these addresses.
     let use_redis =
         |port: u16, namespace| cached_aside::use_redis(&format!("redis://127.0.0.1:{port}"), namespace);
     let one = use_redis(1, "again").unwrap();
@@ -384,7 +385,7 @@ fn without_a_namespace_a_cache_that_shares_is_called_after_its_program() {
     let name = |cache: Cache| cache.keyspace::<u32, u32>("n", PATIENCE).unwrap().key(&1).unwrap();
     let tier = RedisTier::builder("redis://127.0.0.1:1").build().unwrap();
     let shared = name(Cache::builder().tier(tier).build().unwrap());
-    // The program of these tests, with what cargo adds to its name.
+    // The name of this test program, with the suffix that cargo adds.
     assert!(shared.starts_with("end_to_end-") && shared.contains(":n:"), "{shared}");
     let alone = name(Cache::builder().build().unwrap());
     assert!(alone.starts_with("cached-aside:n:"), "{alone}");
@@ -397,7 +398,7 @@ async fn scarce(cache: &Cache, source: &Slow, id: u32) -> u32 {
     id
 }
 
-/// Its loads end as they are let through.
+/// Loads that end as a test lets them through.
 #[derive(Clone)]
 struct Slow {
     runs: Arc<AtomicUsize>,
@@ -428,14 +429,16 @@ async fn a_process_with_all_places_taken_leaves_its_keys_to_others() {
     let elsewhere = timeout(PATIENCE, scarce(&b, &idle, 2));
     assert_eq!(elsewhere.await, Ok(2));
     b.flush().await;
-    // Its caller gets that value, although no place is free.
+    // The queued caller gets that value, although no permit is free.
     assert_eq!(timeout(PATIENCE, queued).await.unwrap().unwrap(), 2);
     assert_eq!((busy.runs.load(SeqCst), idle.runs.load(SeqCst)), (1, 1));
     busy.gate.add_permits(1);
     assert_eq!(first.await.unwrap(), 1);
 }
 
-/// Writes a lease under a key, as a process would that has died since, with an end so far ahead of the server's clock.
+/// Writes a lease under a key, like a process that has died since.
+///
+/// The lease ends `ahead_ms` milliseconds after the server's time.
 fn leave_lease(redis: &RedisServer, key: &str, value: &str, ahead_ms: u64) {
     let script = "local time = redis.call('TIME') \
         local ends = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2] \
@@ -446,7 +449,7 @@ fn leave_lease(redis: &RedisServer, key: &str, value: &str, ahead_ms: u64) {
     assert_eq!(done.trim(), "1");
 }
 
-/// The clock of the server was set back after it was taken, or a replica with another clock took over.
+/// The server's clock was set back after the lease was taken, or a replica with another clock took over.
 #[tokio::test]
 async fn a_lease_whose_end_is_absurd_holds_nobody_up_for_long() {
     const HOUR_MS: u64 = 60 * 60 * 1000;
@@ -462,7 +465,7 @@ async fn a_lease_whose_end_is_absurd_holds_nobody_up_for_long() {
         assert_eq!(call.await, Ok(format!("user {id}")), "{value:?}");
         cache.flush().await;
         cache.clear_local();
-        // The value is everyone's.
+        // The value is shared.
         assert_eq!(user(&cache, &runs, id).await, format!("user {id}"));
     }
     assert_eq!(runs.load(SeqCst), 2);
@@ -475,7 +478,7 @@ async fn ahead(cache: &Cache, source: &Slow, id: u32) -> u32 {
     id
 }
 
-/// What has been loaded just now is not loaded again by a machine whose wall clock is 50 minutes ahead.
+/// A wall clock that is 50 minutes ahead must not cause a fresh value to be loaded again.
 #[tokio::test]
 async fn the_age_of_a_value_does_not_depend_on_wall_clocks() {
     let redis = RedisServer::start();
@@ -492,11 +495,12 @@ async fn the_age_of_a_value_does_not_depend_on_wall_clocks() {
         assert_eq!(from, tier);
         assert!(age < Duration::from_secs(10 * 60), "{age:?}");
     }
-    // A renewal would be under way, or over.
+    // A renewal would be in progress, or over.
     assert_eq!((b.stats().in_flight, source.runs.load(SeqCst)), (0, 1));
 }
 
-/// With a bound of half a second, the proof would be too old soon, and an entry would be asked for again.
+/// The bound is half a second. Without new proofs, the last one would soon be too old, and an entry would be
+/// checked again.
 #[tokio::test]
 async fn hits_in_memory_keep_proofs_coming_and_a_pause_costs_one_question() {
     let redis = RedisServer::start();
@@ -513,7 +517,7 @@ async fn hits_in_memory_keep_proofs_coming_and_a_pause_costs_one_question() {
         sleep(Duration::from_millis(5)).await;
     }
     let busy = cache.stats();
-    // A machine that stands still for longer than the bound has an excuse.
+    // A pause of the machine that is longer than the bound is tolerated.
     assert!(busy.revalidated <= 2, "{busy:?}");
 
     eventually_async("nothing is asked any more", async || {
@@ -559,7 +563,7 @@ async fn many_keys_go_in_parts() {
     assert!(asked as u64 >= MANY / 256, "{asked} round trips");
 }
 
-/// What a load that is nearly over its ttl finds is replaced while the others go on with it.
+/// A refresh replaces a value with little time left, while other callers still get that value.
 #[tokio::test]
 async fn a_refresh_of_a_value_that_is_nearly_over_takes_it_from_nobody() {
     let redis = RedisServer::start();
@@ -583,7 +587,7 @@ async fn a_refresh_of_a_value_that_is_nearly_over_takes_it_from_nobody() {
     assert_eq!(runs.load(SeqCst), 2);
 }
 
-/// Less than a lease.
+/// The ttl is shorter than a lease.
 #[cached("nearly-over", ttl = "9s", detach = false, cache = cache, skip(cache, held, runs))]
 async fn nearly_over(cache: &Cache, held: &Semaphore, runs: &AtomicUsize) -> u8 {
     runs.fetch_add(1, SeqCst);

@@ -1,4 +1,5 @@
-//! Tags, patterns and `clear` against a real redis-server: what they cost it, and how long it keeps what they need.
+//! Tags, patterns and `clear` against a real redis-server: their cost, and the lifetime of the keys that they
+//! need.
 
 use std::{
     sync::{
@@ -12,7 +13,7 @@ use cached_aside::{Cache, CacheControl, Invalidation, RedisTier, cached, tag};
 use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
 use tokio::sync::Semaphore;
 
-/// So long that no result depends on how busy the machine is.
+/// Timeout that is so long that no result depends on how busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const MINUTE: i64 = 60_000;
@@ -24,7 +25,7 @@ fn cache_on(url: &str) -> Cache {
     Cache::builder().namespace("test").tier(tier).build().unwrap()
 }
 
-/// How long Redis keeps this key, in milliseconds.
+/// Returns the remaining lifetime of this key in Redis, in milliseconds.
 fn life(redis: &RedisServer, key: &str) -> i64 {
     redis.cli(&["PTTL", key]).trim().parse().unwrap()
 }
@@ -68,7 +69,7 @@ async fn the_generation_of_a_tag_outlives_every_value_that_stands_on_it() {
     told(&cache, 7).await;
     cache.flush().await;
     check("test:told:7", WEEK - MINUTE);
-    // A tag that was made for a value of a minute, and then has one of a day.
+    // The tag is created for a value that lives a minute, and then has one that lives a day.
     minute(&cache, 7).await;
     cache.flush().await;
     minute::with(
@@ -91,7 +92,7 @@ async fn the_generation_of_a_tag_is_not_kept_much_longer_than_its_values() {
     assert!((10_000..=4 * MINUTE).contains(&left), "{left}");
 }
 
-/// Waits until it may end.
+/// Counter of loads, and the gate at which they wait.
 struct Gate(AtomicUsize, Semaphore);
 
 #[cached("slow:{id}", ttl = "1h", tags_from = |id| vec![tag!("of:{}", id)], cache = cache, skip(cache, gate))]
@@ -101,7 +102,8 @@ async fn slow(cache: &Cache, gate: &Arc<Gate>, id: u32) -> u32 {
     id
 }
 
-/// As those of a load of a minute, while 200 tags a second are invalidated elsewhere.
+/// The number of invalidations is that of a load of a minute, while 200 tags a second are invalidated
+/// elsewhere.
 #[tokio::test]
 async fn a_load_is_kept_however_many_other_tags_are_invalidated_meanwhile() {
     let redis = RedisServer::start();
@@ -131,14 +133,14 @@ fn alone(cache: &Cache, id: usize) -> usize {
     id
 }
 
-/// How many sweeps have begun: each asks for what comes after the cursor 0.
+/// Returns the number of sweeps that have begun. Each of them begins with the cursor 0.
 fn sweeps(proxy: &Proxy) -> usize {
     let begins = b"SCAN\r\n$1\r\n0\r\n";
     let trips = proxy.take_round_trips();
     trips.iter().map(|sent| sent.windows(begins.len()).filter(|part| part == begins).count()).sum()
 }
 
-/// It takes longer than the task that tells may be silent before another one takes its place.
+/// The sweep takes longer than a sender may go without a check-in before another one takes over.
 #[tokio::test]
 async fn an_untold_pattern_is_swept_once_however_long_that_takes() {
     let redis = RedisServer::start();
@@ -152,7 +154,7 @@ async fn an_untold_pattern_is_swept_once_however_long_that_takes() {
     redis.cli(&["ACL", "SETUSER", "default", "+scan"]);
     let mut calls = 0;
     eventually_async("the pattern is told", async || {
-        // A miss that does not ask Redis, and would begin to tell.
+        // A miss that does not ask Redis, but would start a sender.
         alone(&cache, calls);
         calls += 1;
         cache.stats().pending_invalidations == 0

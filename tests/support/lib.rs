@@ -1,4 +1,4 @@
-//! The snippets of the pages, which compile and run as doctests of this package.
+//! The examples of the pages, which compile and run as doctests of this package.
 
 /// The README.
 #[cfg(doctest)]
@@ -61,7 +61,7 @@ struct Deployment;
 #[doc = include_str!("../../src/guide/faq.md")]
 struct Faq;
 
-/// The comparison, whose example of ours compiles.
+/// The comparison. Only the example of this library compiles.
 #[cfg(doctest)]
 #[doc = include_str!("../../COMPARE.md")]
 struct Compare;

@@ -1,4 +1,4 @@
-//! The rights that the documentation names are enough, and each of them is needed.
+//! Access rights: the documented ones are sufficient, and each of them is needed.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::support::{
 
 const PAGE: &str = include_str!("../../../docs/redis.md");
 
-/// The commands of the page for a user, as they stand there, for the namespace of these tests.
+/// Returns the documented commands for a user, with the namespace of these tests.
 fn commands(user: &str) -> Vec<Vec<String>> {
     let begin = format!("ACL SETUSER {user} ");
     let lines = PAGE.lines().filter(|line| line.starts_with(&begin));
@@ -30,7 +30,7 @@ fn key(name: &str) -> String {
     format!("{NAMESPACE}:{name}")
 }
 
-/// All that a cache asks of its tier, twice, since some of it is other commands then.
+/// Runs all operations of a cache on its tier, twice, since some use other commands the second time.
 async fn everything(tier: &RedisTier) {
     for round in 0..2 {
         let tags = [key(&format!("%tag:{round}"))];
@@ -48,7 +48,7 @@ async fn everything(tier: &RedisTier) {
         lease(tier, claim(&large, mine, LeaseMode::Always)).await.unwrap();
         assert!(fill(tier, value(&large, mine, vec![1; LARGE_VALUE + 1], MINUTE)).await.unwrap());
         assert!(get(tier, &large).await.unwrap().is_some());
-        // Over a value, so that its trailer is written anew; and over nothing.
+        // Once over a value, so that its trailer is rewritten, and once over nothing.
         for name in [&name, &key("another")] {
             let mine = token();
             assert_eq!(lease(tier, claim(name, mine, LeaseMode::Always)).await.unwrap(), LeaseReply::Granted);
@@ -65,10 +65,10 @@ async fn everything(tier: &RedisTier) {
     }
 }
 
-/// A value that another program wrote, with a lease over it.
+/// Command of another program that stores a value, over which a lease is taken.
 const FOREIGN: [&str; 5] = ["SET", "ns:foreign", "value", "PX", "600000"];
 
-/// A journal that has to forget a tag, which was invalidated long ago.
+/// Command that creates a journal with a tag invalidated long ago, which has to be removed.
 const JOURNAL: [&str; 6] = ["ZADD", "ns:%tags", "0", "0000000000000001", "1", "ns:%tag:old"];
 
 async fn foreign(tier: &RedisTier) {
@@ -117,8 +117,10 @@ async fn one_server() {
     assert_eq!(server.cli(&["ACL", "LOG"]), "");
 }
 
-/// It would be more than the least otherwise. What every user may send, what a tier without a cache sends, and what removes
-/// members that are gone for a minute, is excepted.
+/// The documented rights must be minimal.
+///
+/// Some rights are excepted: commands that every user may send, the command of a tier without a cache, and
+/// the removal of members that have been gone for a minute.
 #[tokio::test]
 async fn each_of_the_rights_is_needed() {
     let server = RedisServer::start();
@@ -137,7 +139,7 @@ async fn each_of_the_rights_is_needed() {
         server.cli(&JOURNAL);
         server.cli(&["ACL", "LOG", "RESET"]);
         let tier = at(&url);
-        // It ends where something fails, which is what it is about.
+        // The task ends at the first refusal, which the test waits for.
         let all = tokio::spawn(async move {
             everything(&tier).await;
             crowd(&tier).await;

@@ -1,4 +1,4 @@
-//! A server that hangs or is slow costs its callers nothing, after the first ones.
+//! Circuit breaker: a server that hangs or is slow costs only the first callers time.
 
 use std::{
     future::{Future, poll_fn},
@@ -19,7 +19,9 @@ use crate::support::{
 
 const BUDGET: Duration = Duration::from_millis(100);
 
-/// Reads have a budget, and nothing else can end them in time. A slow server keeps its connection.
+/// Returns a builder in which only the read budget can end a read in time.
+///
+/// A slow server keeps its connection.
 fn builder(url: &str) -> RedisTierBuilder {
     crate::support::builder(url).operation_timeout(BUDGET)
 }
@@ -35,18 +37,18 @@ async fn connected_as(builder: RedisTierBuilder) -> (Arc<RedisTier>, Arc<Recorde
     (tier, recorder)
 }
 
-/// What a number of calls met.
+/// Outcomes of several calls.
 #[derive(Debug, Default)]
 struct Calls {
     answered: usize,
-    /// They waited for their budget, and got nothing.
+    /// Calls that waited for their whole budget, and got nothing.
     paid: usize,
-    /// They were not sent.
+    /// Calls that were not sent.
     turned_away: usize,
 }
 
 impl Calls {
-    /// `callers` at a time make `each` calls one after the other.
+    /// Makes `each` calls, one after the other, from each of `callers` concurrent tasks.
     async fn make(tier: &Arc<RedisTier>, callers: usize, each: usize) -> Self {
         let (mut tasks, shed) = (JoinSet::new(), tier.health().shed);
         for _ in 0..callers {
@@ -68,7 +70,7 @@ impl Calls {
     }
 }
 
-/// What a call gives that has nothing to wait for.
+/// Returns the output of a call that must not wait for anything.
 async fn at_once<T>(call: impl Future<Output = T>) -> T {
     let mut call = pin!(call);
     poll_fn(|cx| {
@@ -88,7 +90,7 @@ async fn open(tier: &RedisTier) {
     assert!(!tier.ready());
 }
 
-/// Waits, without reading, until the breaker is closed.
+/// Waits until the breaker is closed, without any reads.
 async fn closed(tier: &RedisTier) {
     eventually_async("the breaker is closed", async || !tier.health().breaker_open).await;
 }
@@ -116,7 +118,7 @@ async fn of_many_callers_at_a_time_each_pays_once() {
     let (tier, _) = connected(&server.url()).await;
     server.freeze();
     let calls = Calls::make(&tier, 50, 200).await;
-    // Three may begin again before the fourth has told.
+    // Three callers may start another call before the fourth has reported its timeout.
     assert!(calls.paid <= 53, "{calls:?}");
     assert_eq!(calls.paid + calls.turned_away, 10_000);
 }
@@ -126,7 +128,7 @@ async fn a_server_that_is_frozen_from_the_start_is_not_waited_for_by_everybody()
     let server = RedisServer::start();
     server.freeze();
     let tier = Arc::new(builder(&server.url()).build().unwrap());
-    // Only a call from before the outcome of the first attempt waits, and here one comes after the other.
+    // Only a call from before the end of the first attempt waits. Here the calls are sequential.
     assert_eq!(get(&tier, "key").await, Err(TierError::Unavailable));
     for _ in 0..999 {
         assert_eq!(at_once(get(&tier, "key")).await, Err(TierError::Unavailable));
@@ -145,7 +147,7 @@ async fn up_again(tier: &RedisTier) {
 async fn while_it_is_open_nothing_is_sent_and_nobody_waits() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
-    // Without a cache, a heartbeat is a PING.
+    // Without a cache, a heartbeat is a `PING`.
     let tier = builder(&proxy.url()).build().unwrap();
     up(&tier).await;
     server.freeze();
@@ -174,7 +176,7 @@ async fn a_slow_server_opens_it_and_one_that_is_fast_again_closes_it() {
     let (tier, recorder) = connected(&proxy.url()).await;
     let restored = recorder.restored.load(Ordering::SeqCst);
 
-    // In time, but only just.
+    // In time, but barely.
     proxy.set_mode(Mode::Delay(BUDGET * 9 / 10));
     open(&tier).await;
     assert_eq!(recorder.restored.load(Ordering::SeqCst), restored);
@@ -196,7 +198,7 @@ async fn with_the_defaults_it_closes_within_a_second() {
     up(&tier).await;
     proxy.set_mode(Mode::Delay(Duration::from_millis(200)));
     open(&tier).await;
-    // Long enough for the pauses to have grown to their longest.
+    // Long enough for the pauses between probes to reach their maximum.
     let mut probes = 0;
     proxy.take_round_trips();
     eventually_async("it was probed in vain", async || {
@@ -237,7 +239,7 @@ async fn with_the_defaults_a_mute_connection_is_replaced_within_two_seconds() {
     let proxy = Proxy::start(server.port());
     let tier = RedisTier::builder(proxy.url()).build().unwrap();
     let pulse = Pulse::start();
-    // Heartbeats are a second apart: the reads have to find out.
+    // Heartbeats are one second apart, so the reads must detect the fault.
     up(&tier).await;
     proxy.set_mode(Mode::Swallow);
     proxy.set_mode(Mode::Pass);
@@ -286,7 +288,7 @@ async fn too_many_at_a_time_fail_at_once() {
         waiting.spawn(async move { get(&tier, "key").await });
     }
     assert_eq!(waiting.join_next().await.unwrap().unwrap(), Err(TierError::Unavailable));
-    // Each counts as one that took too long.
+    // Each rejected call counts as one that took too long.
     for turned_away in 1..=3 {
         assert_eq!((tier.health().shed, tier.health().breaker_open), (turned_away, false));
         assert_eq!(get(&tier, "key").await, Err(TierError::Unavailable));
@@ -360,7 +362,7 @@ async fn callers_that_go_away_do_not_open_it() {
 #[tokio::test]
 async fn a_healthy_server_never_opens_it() {
     let server = RedisServer::start();
-    // The defaults.
+    // Default settings.
     let tier = Arc::new(RedisTier::builder(server.url()).build().unwrap());
     attach(&tier, Arc::new(Recorder::default()));
     up(&tier).await;
@@ -368,7 +370,7 @@ async fn a_healthy_server_never_opens_it() {
     let calls = Calls::make(&tier, 4, 5000).await;
     let health = tier.health();
     let met = (health.breaker_opened, health.shed, health.reconnects, calls.answered);
-    // On a machine that is late, it is not healthy.
+    // On a machine with delays, the server does not count as healthy.
     assert!(met == (0, 0, 0, 20_000) || pulse.was_slow(began), "{health:?} {calls:?}");
 }
 
@@ -425,7 +427,7 @@ async fn without_messages_an_open_breaker_ends_the_registration() {
     proxy.take_round_trips();
     proxy.set_mode(Mode::Delay(BUDGET * 2));
     open(&tier).await;
-    // Of the one that may have been under way.
+    // The first ones may have been under way when the breaker opened.
     let mut heartbeats = 0;
     eventually_async("it beats", async || {
         heartbeats += proxy.take_round_trips().len();
@@ -455,7 +457,7 @@ async fn a_refusal_is_an_answer() {
     let server = RedisServer::start();
     server.cli(&["RPUSH", "list", "someone else's"]);
     let proxy = Proxy::start(server.port());
-    // An answer that is in time is so on a busy machine as well.
+    // With this budget, a reply is in time on a busy machine as well.
     let budget = Duration::from_secs(1);
     let (tier, _) = connected_as(builder(&proxy.url()).operation_timeout(budget)).await;
     let wait_in_vain = async |times: usize| {
@@ -464,7 +466,7 @@ async fn a_refusal_is_an_answer() {
             assert_eq!(get(&tier, "key").await, Err(TierError::Timeout));
         }
         proxy.set_mode(Mode::Pass);
-        // What is not read is not judged. It is answered after what came too late.
+        // The breaker judges only reads. The server answers this delete after the late replies.
         delete(&tier, "another").await.unwrap();
     };
     wait_in_vain(3).await;
@@ -475,7 +477,7 @@ async fn a_refusal_is_an_answer() {
     assert!(!tier.health().breaker_open, "only one of the last eight had none");
 }
 
-/// Each caller keeps the only thread of its runtime for longer than a budget, after each answer.
+/// Each caller blocks the only thread of its runtime for longer than a budget after each reply.
 #[tokio::test]
 async fn a_process_that_is_busy_itself_does_not_hold_it_against_redis() {
     const KEYS: usize = 16;
@@ -502,7 +504,9 @@ async fn a_process_that_is_busy_itself_does_not_hold_it_against_redis() {
     assert_eq!(tier.health().breaker_opened, opened);
 }
 
-/// A server that takes longer than its own budget is asked by those who can wait for it, and is not too slow for them.
+/// A server that exceeds the tier's budget is still asked by calls with a larger one.
+///
+/// For these calls, it does not count as slow.
 #[tokio::test]
 async fn a_call_whose_load_costs_more_waits_for_longer() {
     let server = RedisServer::start();

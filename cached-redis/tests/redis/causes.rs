@@ -1,4 +1,4 @@
-//! Why Redis is not used, as it can be read.
+//! Causes for which Redis is not used, as reported to the application.
 
 use std::{
     convert::Infallible,
@@ -18,7 +18,7 @@ use crate::{
     support::{AMPLE, MINUTE, Recorder, attach, builder, down, get, put, tier, up},
 };
 
-/// The cause is that of the first attempt, and nothing of what it was configured with is in it.
+/// Returns the cause of the failed first attempt, and asserts that it reveals no credentials.
 async fn why_not(tier: &RedisTier) -> TierCause {
     let cause = tier.connected().await.expect_err("there is no connection");
     let health = tier.health();
@@ -84,7 +84,7 @@ async fn a_server_that_refuses_the_greeting_says_why() {
     assert_eq!(why_not(&mute).await, TierCause::Timeout);
 }
 
-/// It is connected, and not everything works.
+/// Waits until the tier is connected but degraded, for this cause.
 async fn in_part(tier: &RedisTier, cause: TierCause) {
     eventually_async(&format!("the cause is {cause:?}"), async || {
         let health = tier.health();
@@ -110,7 +110,7 @@ async fn a_right_that_is_missing_is_named() {
         attached(&format!("redis://{name}:canarypass@127.0.0.1:{}/", server.port()))
     };
     let not_permitted = |what: &str| TierCause::NotPermitted(what.to_owned());
-    // Before Redis 7, rights are those of whole commands.
+    // Before Redis 7, rights apply to whole commands.
     let tracking = if RedisServer::major_version() < 7 { "client" } else { "client|tracking" };
     let tier = as_user("canaryuser", &["-client"]);
     tier.connected().await.unwrap();
@@ -134,7 +134,7 @@ async fn what_the_server_is_at_is_said() {
     eventually_async("it is well again", async || tier.health().cause.is_none()).await;
 
     server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
-    // A member that was registered before stays so until it has to be written anew.
+    // A member stays registered until its registration has to be written again.
     let full = attached(&server.url());
     full.connected().await.unwrap();
     in_part(&full, TierCause::Full).await;
@@ -296,7 +296,7 @@ async fn a_cluster_says_what_is_wrong_with_it() {
     let tier = builder(&url).build().unwrap();
     assert_eq!(Tier::health(&tier).state, TierState::Untried);
     let cause = tier.connected().await.unwrap_err();
-    // Which of the two, some versions do not say of a script.
+    // Some versions do not report which of the two commands of a script was refused.
     assert!(matches!(&cause, TierCause::NotPermitted(what) if what.contains("cluster|info")), "{cause:?}");
 
     let tier = builder(&cluster.url()).build().unwrap();
@@ -315,7 +315,7 @@ async fn a_server_whose_scripts_cannot_write_is_too_old() {
     let tier = attached(&proxy.url());
     tier.connected().await.unwrap();
     in_part(&tier, TierCause::TooOld).await;
-    // So it is over a connection that tells nothing.
+    // A connection without pushes has the same cause.
     let deaf = attached(&format!("{}?protocol=resp2", proxy.url()));
     deaf.connected().await.unwrap();
     in_part(&deaf, TierCause::TooOld).await;
@@ -325,7 +325,9 @@ async fn a_server_whose_scripts_cannot_write_is_too_old() {
     assert!(tier.ready() && deaf.ready());
 }
 
-/// A server that can store nothing is as none: what is loaded is kept for the bound and the grace.
+/// A server that can store nothing counts as absent.
+///
+/// Loaded values are kept for the staleness bound and the outage grace.
 #[tokio::test]
 async fn where_no_script_runs_values_are_kept_as_in_an_outage() {
     let server = RedisServer::start();

@@ -1,4 +1,4 @@
-//! Several servers that share the keys.
+//! Redis Cluster: several servers that share the keys.
 
 use std::{
     collections::HashSet,
@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// A tier that is attached to a recorder, and connected to all servers.
+/// Returns a tier that is attached to a recorder and connected to all servers.
 async fn watched(cluster: &RedisCluster) -> (RedisTier, Arc<Recorder>) {
     let (tier, recorder) = (tier(&cluster.url()), Arc::new(Recorder::default()));
     attach(&tier, recorder.clone());
@@ -111,7 +111,10 @@ async fn a_value_may_have_its_tags_elsewhere() {
     assert_eq!((seen.generations[0], seen.generations[1]), (Some(leased.generations[0]), None));
 }
 
-/// The journal is written before a tag goes, and read after the tag's number was taken, also when all three are elsewhere.
+/// Tags are fenced even if key, tag and journal are on three servers.
+///
+/// The journal entry of a tag is written before the tag is deleted. The journal is read after the generation
+/// of the tag was read.
 #[tokio::test]
 async fn tags_of_a_value_are_fenced() {
     let cluster = RedisCluster::start();
@@ -140,7 +143,7 @@ async fn who_confirms_waits_for_everybody_at_every_server() {
     let cluster = RedisCluster::start();
     let (tier, _) = watched(&cluster).await;
     let (other, recorder) = watched(&cluster).await;
-    // Each is registered with each server.
+    // Each process is registered with each server.
     let registered = |server: &RedisServer| {
         let keys = server.cli(&["KEYS", "ns:%members*"]);
         keys.lines().map(|key| server.cli(&["HLEN", key]).parse::<usize>().unwrap()).sum::<usize>()
@@ -157,7 +160,7 @@ async fn who_confirms_waits_for_everybody_at_every_server() {
     tier.confirm().await.unwrap();
     let told: HashSet<_> = recorder.take().into_iter().collect();
     assert!(keys.iter().all(|key| told.contains(key)), "{told:?}");
-    // One that is gone is waited for as long as it might serve, at whichever server it stands.
+    // A vanished member is waited for as long as it might serve, at each server with its registration.
     for server in &cluster.servers {
         let post = server.cli(&["KEYS", "ns:%members*"]);
         let until = clock(server) + 700;
@@ -222,7 +225,7 @@ async fn other_bytes(tier: &RedisTier, key: &str) -> Option<Vec<u8>> {
     }
 }
 
-/// While a slot is on its way, what is there is with the old server and what is not with the new one.
+/// While a slot migrates, a key is on the old server, or on the new one if the old one lacks it.
 #[tokio::test]
 async fn a_slot_on_its_way_is_asked_for_at_both_ends() {
     let cluster = RedisCluster::start();
@@ -234,22 +237,22 @@ async fn a_slot_on_its_way_is_asked_for_at_both_ends() {
     let slot = cluster.slot(&keys[0]);
     let (from, to) = (cluster.owner_of(slot), (cluster.owner_of(slot) + 1) % 3);
     cluster.begin_move(slot, to);
-    // The new one knows no script.
+    // The new server knows no scripts.
     cluster.servers[to].cli(&["SCRIPT", "FLUSH"]);
     assert!(cluster.move_keys(slot, to, 1));
     for key in &keys[..3] {
         assert_eq!(bytes(&tier, key).await, Some(key.clone().into_bytes()));
     }
-    // The slot may go back, and nobody would say so of what was read on its way.
+    // The slot may move back, and no push would report that for a value read during the move.
     let there = keys
         .iter()
         .find(|key| cluster.servers[to].cli(&["CLUSTER", "GETKEYSINSLOT", &slot.to_string(), "9"]) == **key);
     let line = tier.look(&[Lookup::new(there.unwrap())], &[]).await.unwrap().line;
     assert_eq!(shown(&line, "watches"), "false");
-    // A load of something new: it is the new one's.
+    // A new key is leased and stored on the new server.
     put(&tier, &keys[3], b"new".to_vec(), MINUTE).await.unwrap();
     assert_eq!(cluster.servers[to].cli(&["CLUSTER", "COUNTKEYSINSLOT", &slot.to_string()]), "2");
-    // What is removed is removed where it is.
+    // Each key is deleted on the server that holds it.
     recorder.take();
     tier.delete(&keys, &[]).await.unwrap();
     for server in [from, to] {
@@ -260,7 +263,7 @@ async fn a_slot_on_its_way_is_asked_for_at_both_ends() {
     assert_eq!(bytes(&tier, &keys[0]).await, Some(text("after")));
 }
 
-/// A lease that moves with its key is as good as before.
+/// A lease remains valid when it moves together with its key.
 #[tokio::test]
 async fn a_load_goes_on_while_its_slot_moves() {
     let cluster = RedisCluster::start();
@@ -278,7 +281,7 @@ async fn a_load_goes_on_while_its_slot_moves() {
     assert_eq!(bytes(&tier, "ns:k").await, Some(text("v")));
 }
 
-/// A server that loses a slot without handing its keys over says nothing of them.
+/// A server that loses a slot without migrating its keys sends no pushes for them.
 #[tokio::test]
 async fn what_was_read_of_a_server_that_lost_a_slot_is_asked_for_again() {
     let cluster = RedisCluster::start();
@@ -294,7 +297,7 @@ async fn what_was_read_of_a_server_that_lost_a_slot_is_asked_for_again() {
     cluster.servers[to].cli(&["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", &own]);
     eventually_async("the line is over", async || shown(&line, "is_over") == "true").await;
     let frozen = proven(&line);
-    // Redis 8 removes the keys of a slot that it loses, and says so; before that nothing is said of them.
+    // Redis 8 deletes the keys of a slot that it loses, and pushes that. Earlier versions push nothing.
     let told = recorder.take();
     assert!(told.is_empty() || told == ["ns:k"], "{told:?}");
     eventually_async("the key is asked for at its new server", async || bytes(&tier, "ns:k").await.is_none())
@@ -321,7 +324,7 @@ async fn without_one_server_the_others_answer() {
     assert_eq!(delete(&tier, &keys[1]).await, Err(TierError::Unavailable));
     assert_eq!(bytes(&tier, &keys[0]).await, Some(text("v")));
     delete(&tier, &keys[2]).await.unwrap();
-    // Of many, those are found that can be.
+    // A lookup of many keys returns the records that are available.
     let asks: Vec<_> = keys.iter().map(|key| Lookup::new(key)).collect();
     let records = tier.look(&asks, &[]).await.unwrap().records;
     assert!(matches!(&records[..], [Record::Value(_), Record::Absent, Record::Absent]), "{records:?}");
@@ -357,11 +360,11 @@ async fn a_replica_takes_over() {
     eventually_async("it takes writes", async || put(&tier, &key, b"new".to_vec(), MINUTE).await.is_ok())
         .await;
     up(&tier).await;
-    // While the servers tell each other of the change, a line may end between the question and the answer.
+    // While the servers spread the change, a change feed may end between the request and the reply.
     eventually_async("a change is confirmed", async || tier.confirm().await.is_ok()).await;
 }
 
-/// A primary that hands over to its replica keeps its connections, and has nothing to say any more.
+/// A primary that hands over to its replica keeps its connections, but has no authority any more.
 #[tokio::test]
 async fn a_primary_that_steps_down_is_left() {
     let cluster = RedisCluster::start_with_replicas();
@@ -378,8 +381,9 @@ async fn a_primary_that_steps_down_is_left() {
     up(&tier).await;
 }
 
-/// A pattern finds also what moves while it is looked for: it may move from a server that was not looked at yet to one that
-/// was.
+/// A pattern also matches keys that move during the scan.
+///
+/// A key may move from a server that was not scanned yet to one that was.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pattern_finds_what_moves() {
     let cluster = Arc::new(RedisCluster::start());
@@ -388,7 +392,7 @@ async fn a_pattern_finds_what_moves() {
     let slot = cluster.slot(&keys[0]);
     let all: Vec<_> =
         std::iter::once("MSET").chain(keys.iter().flat_map(|key| [key.as_str(), "v"])).collect();
-    // In each direction, as the order in which servers are looked at is anyone's.
+    // In each direction, since the scan order of the servers is arbitrary.
     for _ in 0..3 {
         let to = (cluster.owner_of(slot) + 1) % 3;
         cluster.servers[cluster.owner_of(slot)].cli(&all);
@@ -410,7 +414,7 @@ async fn a_pattern_finds_what_moves() {
 async fn one_server_is_enough_to_find_the_others() {
     let mut cluster = RedisCluster::start();
     let url = cluster.url();
-    // Its port stays its own.
+    // The port stays reserved.
     let mut gone = RedisServer::start();
     gone.kill();
     let dead = format!("127.0.0.1:{}", gone.port());
@@ -420,7 +424,7 @@ async fn one_server_is_enough_to_find_the_others() {
     let shown = format!("{tier:?}");
     assert!(shown.contains(&format!("cluster of {dead},{last}")), "{shown}");
     put(&tier, &cluster.key_on(0, "ns:key"), b"v".to_vec(), MINUTE).await.unwrap();
-    // All of them go and come back.
+    // All servers stop and start again.
     for server in &mut cluster.servers {
         server.kill();
     }
@@ -470,7 +474,7 @@ fn outside_of_a_runtime_there_is_no_cluster_and_on_each_runtime_there_is() {
     }
 }
 
-/// A new server is asked for what it has before it has a slot, and a pattern does not leave it out.
+/// A new server is queried for migrated keys before it holds a slot, and a pattern includes it.
 #[tokio::test]
 async fn a_server_without_slots_gets_its_first() {
     let cluster = RedisCluster::start_sharing(&[], &[Some(0..=8191), Some(8192..=16_383), None]);
@@ -487,15 +491,15 @@ async fn a_server_without_slots_gets_its_first() {
     }
     cluster.move_keys(slot, 2, 2);
     cluster.end_move(slot, 2);
-    // At once, before anybody has said who has it now.
+    // Immediately, before any server has announced the new holder.
     eventually_async("it is swept", async || tier.delete_matching("ns:{first}*").await.is_ok()).await;
     assert_eq!(cluster.servers[2].cli(&["CLUSTER", "COUNTKEYSINSLOT", &slot.to_string()]), "0");
 }
 
-/// A server without a post is asked for nothing that is in a slot, so it answers also when it is cut off.
+/// A server without a registry gets no request about a slot, so it answers even when it is cut off.
 #[tokio::test]
 async fn who_is_cut_off_proves_nothing() {
-    // There is a post in every 128th slot, and 127 come after the last one.
+    // Every 128th slot has a registry, and 127 slots follow the last of them.
     let last = 16_257..=16_383;
     let shares = [Some(0..=8191), Some(8192..=16_256), Some(last.clone())];
     let mut cluster = RedisCluster::start_sharing(&[], &shares);
@@ -516,12 +520,12 @@ async fn who_is_cut_off_proves_nothing() {
         cluster.servers[2].cli(&["CLUSTER", "INFO"]).contains("cluster_state:fail")
     });
     let frozen = now();
-    // As long as it might be served, and a heartbeat more.
+    // As long as an entry might be served, plus one heartbeat.
     eventually_async("time passes", async || now() > frozen + 1_500_000_000).await;
     assert!(proven(&line) <= frozen);
 }
 
-/// Its epochs begin again, and so are behind those that were known.
+/// The configuration epochs start again, so they are lower than the known ones.
 #[tokio::test]
 async fn a_cluster_that_was_made_anew_is_believed() {
     let cluster = RedisCluster::start();
@@ -557,10 +561,10 @@ async fn a_cluster_that_was_made_anew_is_believed() {
     up(&tier).await;
 }
 
-/// As behind NAT: what the servers announce is not where they can be reached.
+/// The servers announce addresses at which they cannot be reached, as behind NAT.
 #[tokio::test]
 async fn the_servers_may_be_elsewhere_than_they_say() {
-    // Where nothing listens.
+    // Nothing listens on these ports.
     let cluster = RedisCluster::start_announcing(["1", "2", "3"]);
     let proxies: Vec<_> = cluster.servers.iter().map(|server| Proxy::start(server.port())).collect();
     for server in &cluster.servers {
@@ -583,12 +587,13 @@ async fn the_servers_may_be_elsewhere_than_they_say() {
         assert_eq!(bytes(&tier, &key).await, Some(vec![1]));
     }
     assert!(proxies.iter().all(|proxy| proxy.connections() > 0));
-    // A redirection leads there, too.
+    // A redirection leads to the mapped address as well.
     let key = cluster.key_on(1, "ns:moves ");
     cluster.move_slot(cluster.slot(&key), 2);
     put(&tier, &key, vec![2], MINUTE).await.unwrap();
 
-    // Without the map there is no server where they say, and the one that was given says the same again each time.
+    // Without the map, no server listens at the announced addresses. The configured server announces them
+    // again each time.
     let lost = builder(&url).retry(Duration::from_millis(50), Duration::from_secs(1)).build().unwrap();
     lost.connected().await.unwrap_err();
     let (begin, before) = (Instant::now(), proxies[0].connections());
@@ -598,7 +603,7 @@ async fn the_servers_may_be_elsewhere_than_they_say() {
     }
     let made = proxies[0].connections() - before;
     assert!(made <= 5, "{made} connections in 3 s");
-    // What is closed makes no more of them.
+    // A closed tier makes no further connections.
     tier.close().await;
     let before: usize = proxies.iter().map(Proxy::connections).sum();
     assert!(get(&tier, "ns:key 1").await.is_err());

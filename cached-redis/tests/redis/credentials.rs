@@ -1,4 +1,4 @@
-//! A provider of credentials.
+//! Providers of credentials.
 
 use std::{
     future::pending,
@@ -18,7 +18,7 @@ use crate::{
     support::{AMPLE, builder, down, get, up},
 };
 
-/// Says what is there at the moment.
+/// Provider of the current password.
 #[derive(Clone, Default)]
 struct Vault {
     password: Arc<Mutex<String>>,

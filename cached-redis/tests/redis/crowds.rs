@@ -1,4 +1,4 @@
-//! Reads of many callers at the same time: they go together, and nobody depends on another one.
+//! Coalesced reads: concurrent reads share round trips, and no caller depends on another one.
 
 use std::{
     future::Future,
@@ -22,13 +22,13 @@ use crate::support::{
     AT_ONCE, MINUTE, Recorder, attach, builder, claim, lease, put, refused, tier, token, up, watched,
 };
 
-/// More than ask each for himself.
+/// Number of concurrent reads, more than are sent one by one.
 const CROWD: usize = 200;
 
-/// The most of a round.
+/// Maximum number of reads in a round.
 const MOST: usize = 64;
 
-/// So many wait before anybody goes along with them.
+/// Number of waiting reads from which on a further one joins a round.
 const OTHERS: usize = 8;
 
 type Answer = Result<Option<Vec<u8>>, TierError>;
@@ -47,7 +47,7 @@ fn key(number: usize) -> String {
     format!("key {number}")
 }
 
-/// Every second key has a value.
+/// Returns the value of a key: every second key has one.
 fn value(number: usize) -> Option<Vec<u8>> {
     number.is_multiple_of(2).then(|| number.to_string().into_bytes())
 }
@@ -68,7 +68,7 @@ fn crowd(tier: &Arc<RedisTier>) -> Vec<JoinHandle<Answer>> {
     (0..CROWD).map(read).collect()
 }
 
-/// So many who wait, and whom nobody polls.
+/// Starts `count` reads that wait and are not polled again.
 fn waiting(tier: &Arc<RedisTier>, count: usize) -> Vec<Reading> {
     (0..count)
         .map(|number| {
@@ -80,7 +80,7 @@ fn waiting(tier: &Arc<RedisTier>, count: usize) -> Vec<Reading> {
         .collect()
 }
 
-/// Counts reads.
+/// Counter of reads.
 struct Reads {
     before: RedisHealth,
 }
@@ -91,7 +91,7 @@ impl Reads {
         Self { before: tier.health() }
     }
 
-    /// How many asked alone since then, and how many rounds there were.
+    /// Returns the number of single reads since `begin`, and the number of rounds.
     fn end(self, tier: &RedisTier, proxy: &Proxy) -> (usize, usize) {
         const READ: &[u8] = b"\r\nGETRANGE\r\n";
 
@@ -157,7 +157,7 @@ async fn whoever_goes_away_takes_nobody_with_him() {
     let server = RedisServer::start();
     let tier = Arc::new(tier(&server.url()));
     fill(&tier).await;
-    // All of them wait, and then some do not any more: among them those who came first.
+    // All reads wait, and then some are dropped, the first ones among them.
     let mut waiting: Vec<_> = waiting(&tier, CROWD).into_iter().map(Some).collect();
     for number in (0..CROWD).filter(|number| number % 3 != 1) {
         waiting[number] = None;
@@ -179,7 +179,7 @@ async fn a_hung_server_costs_each_his_budget_and_opens_the_breaker() {
     let began = Instant::now();
     let reading_in_vain = crowd(&tier);
     yield_now().await;
-    // What these would have waited for in vain is not what opens it.
+    // The breaker must open without the timeouts of these reads.
     reading_in_vain[..OTHERS].iter().for_each(JoinHandle::abort);
     for reading in reading_in_vain.into_iter().skip(OTHERS) {
         let answer = timeout(AT_ONCE, reading).await.expect("there is an end to it");
@@ -267,9 +267,9 @@ fn nobody_waits_for_a_runtime_that_stands_still() {
     let server = RedisServer::start();
     let tier = Arc::new(tier(&server.url()));
     let (first, second) = (runtime(), runtime());
-    // The connection is at home in the second one, which goes on.
+    // The connection belongs to the second runtime, which continues.
     second.block_on(up(&tier));
-    // A round of theirs takes in more.
+    // The round of these reads has room for more.
     let held = first.block_on(async { waiting(&tier, 2 * OTHERS) });
     second.block_on(async {
         for reading in crowd(&tier) {
@@ -289,7 +289,7 @@ fn nobody_waits_for_rounds_of_a_runtime_that_stands_still() {
     second.block_on(up(&tier));
     let held = first.block_on(async {
         let held = waiting(&tier, OTHERS + 2 * MOST);
-        // Both rounds set off. What brings their answers is at home in the second runtime.
+        // Both rounds are sent. The task that receives their replies belongs to the second runtime.
         for _ in 0..8 {
             yield_now().await;
         }
@@ -336,13 +336,13 @@ fn nobody_waits_for_a_thread_that_is_blocked() {
         while held.len() < 2 * OTHERS {
             let tier = blocking.clone();
             let mut reading: Reading = Box::pin(async move { read(&tier, "any").await });
-            // The other thread may have been so fast that it has an answer.
+            // The other thread may be so fast that the reply is there already.
             if reading.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
                 held.push(reading);
             }
         }
         is_blocked.send(()).unwrap();
-        // As a load does that should not.
+        // Blocks the thread, as a badly behaved load would.
         let _ = may_go_on.recv_timeout(4 * AT_ONCE);
         drop(held);
     });
@@ -363,7 +363,7 @@ async fn nobody_takes_a_seat_over_a_connection_that_was_replaced() {
     let tier = Arc::new(tier(&proxy.url()));
     up(&tier).await;
     proxy.set_mode(Mode::Swallow);
-    // Two rounds are under way, and one waits until they have been answered.
+    // Two rounds are under way, and a third one waits for their replies.
     let held = waiting(&tier, OTHERS + 2 * MOST + OTHERS);
     proxy.set_mode(Mode::Pass);
     attach(&tier, Arc::new(Recorder::default()));
@@ -415,7 +415,7 @@ async fn what_is_no_value_is_refused_and_stays_as_it_is() {
     assert_eq!(server.cli(&["LRANGE", &key(100), "0", "-1"]).trim(), "someone else's");
 }
 
-/// Lets go of a reading when nobody can wake it any more.
+/// Waker that drops a pending read when its last clone is dropped.
 struct Holder(Mutex<Option<Reading>>);
 
 impl Wake for Holder {

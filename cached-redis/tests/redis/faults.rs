@@ -21,7 +21,7 @@ async fn a_connection_that_went_mute_is_replaced() {
     eventually_async("the tier is connected", async || get(&tier, "key").await.is_ok()).await;
     assert_eq!(proxy.connections(), 1);
 
-    // What is open stays mute, also when the network works again.
+    // Open connections stay mute, even when the network works again.
     proxy.set_mode(Mode::Swallow);
     proxy.set_mode(Mode::Pass);
     assert_eq!(get(&tier, "key").await, Err(TierError::Timeout));
@@ -117,7 +117,7 @@ async fn a_slow_answer_costs_the_budget_and_not_the_connection() {
     assert_eq!(stored, Ok(true), "a write has another budget");
     assert!(tier.ready());
     proxy.set_mode(Mode::Pass);
-    // Answers that nobody waits for any more must not be taken for those to later questions.
+    // Late replies without a waiting caller must not be taken for replies to later requests.
     eventually_async("the delay is over", async || match get(&tier, "key").await {
         Ok(stored) => {
             assert_eq!(stored.map(|stored| stored.bytes), Some(vec![2]));
@@ -135,14 +135,14 @@ async fn a_read_only_server_still_reads_and_a_new_primary_is_found() {
     let proxy = Proxy::start(old.port());
     let tier = tier(&proxy.url());
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
-    // The old primary follows nobody that exists, so it keeps what it has.
+    // The old primary follows a server that does not exist, so it keeps its data.
     old.cli(&["REPLICAOF", "127.0.0.1", "1"]);
 
     assert_eq!(put(&tier, "key", vec![2], MINUTE).await, Err(refused("READONLY")));
     assert_eq!(bytes(&tier, "key").await, Some(vec![1]));
     assert!(tier.ready());
 
-    // The address comes to mean the new primary; the old connection would never notice.
+    // From here on, the address leads to the new primary. The old connection would never notice.
     proxy.set_upstream(new.port());
     eventually_async("a write reaches the new primary", async || {
         put(&tier, "key", vec![3], MINUTE).await.is_ok()

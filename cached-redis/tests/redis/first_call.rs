@@ -1,4 +1,4 @@
-//! The first call of a process gets what is there.
+//! First call of a process, which already finds the values in Redis.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use redis_harness::{Mode, Proxy, RedisServer};
 
 use crate::support::{AMPLE, AT_ONCE, MINUTE, Recorder, attach, builder, bytes, get, put, tier, up};
 
-/// So much longer takes each round trip.
+/// Delay that each round trip gets.
 const FAR: Duration = Duration::from_millis(60);
 
-/// With the default budget of a read, which is shorter than one round trip.
+/// Returns a tier with the default budget of a read, which is shorter than one round trip.
 fn impatient(url: &str) -> RedisTier {
     RedisTier::builder(url).connect_timeout(AMPLE).build().unwrap()
 }
@@ -28,7 +28,7 @@ async fn a_process_that_asks_at_once_hits_however_far_away_the_server_is() {
     attach(&first, std::sync::Arc::new(Recorder::default()));
     assert_eq!(bytes(&first, "key").await, Some(vec![7]));
 
-    // So do many that ask at once.
+    // Many concurrent first calls hit as well.
     let several = std::sync::Arc::new(impatient(&proxy.url()));
     let calls: Vec<_> = (0..50)
         .map(|_| {
@@ -51,7 +51,7 @@ async fn so_does_one_of_a_cluster() {
         put(&near, key, vec![7], MINUTE).await.unwrap();
     }
     for key in &keys {
-        // The budget alone is not enough for anything.
+        // The budget alone is too short for any operation.
         let first = RedisTier::builder(cluster.url())
             .connect_timeout(AMPLE)
             .operation_timeout(Duration::from_nanos(1))
@@ -65,11 +65,11 @@ async fn so_does_one_of_a_cluster() {
 async fn a_connection_is_made_in_few_round_trips() {
     let server = RedisServer::start();
     for expected in [
-        // The greeting, what is tracked, the first heartbeat, and the script that it runs.
-        4, // The server knows the script.
+        // The greeting, tracking, the first heartbeat, and the upload of the script that it runs.
+        4, // Next, the server knows the script.
         3,
     ] {
-        // Of the tier before, something may be on its way.
+        // A new proxy, since a request of the previous tier may be under way.
         let proxy = Proxy::start(server.port());
         let tier = tier(&proxy.url());
         attach(&tier, std::sync::Arc::new(Recorder::default()));
@@ -78,7 +78,7 @@ async fn a_connection_is_made_in_few_round_trips() {
         let trips = proxy.take_round_trips();
         let said: Vec<_> = trips.iter().map(|sent| String::from_utf8_lossy(sent)).collect();
         let first = said.iter().position(|sent| sent.contains("TIME\r\n*")).expect("a heartbeat");
-        // The second one may have begun when it is connected. It does not ask for the time again.
+        // The second heartbeat may have begun before `connected` returned. It does not query the time again.
         let second = said[first + 1..].iter().position(|sent| sent.contains(":%echo:"));
         let end = second.map_or(said.len(), |place| first + 1 + place);
         assert_eq!(end, expected, "{said:?}");

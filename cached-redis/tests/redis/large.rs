@@ -23,26 +23,26 @@ use crate::{
 
 const MIB: usize = 1 << 20;
 
-/// A link that takes 12 MiB for three quarters of a second.
+/// Rate of a link, in bytes per second: 12 MiB take three quarters of a second.
 const RATE: u32 = 16 << 20;
 
-/// Half of that.
+/// Read budget of about half that time.
 const BUDGET: Duration = Duration::from_millis(400);
 
-/// The words of a read that takes what a small value can have, and no more.
+/// Arguments of a read that is limited to the size of a small value.
 const SMALL: &str = "$6\r\n262192\r\n";
 
 fn key(name: &str) -> String {
     format!("{NAMESPACE}:{name}")
 }
 
-/// What is under a key whose value is expected to be large.
+/// Returns the record of a key, for which a large value is expected.
 async fn look_large(tier: &RedisTier, key: &str) -> Record {
     let asks = [Lookup { size: 4 * MIB, ..Lookup::new(key) }];
     tier.look(&asks, &[]).await.unwrap().records.remove(0)
 }
 
-/// The same, if it is there and can be had.
+/// Returns a large value, if it exists and can be read.
 async fn get_large(tier: &RedisTier, key: &str) -> Option<Vec<u8>> {
     let asks = [Lookup { size: 4 * MIB, ..Lookup::new(key) }];
     match tier.look(&asks, &[]).await.ok()?.records.remove(0) {
@@ -58,7 +58,7 @@ async fn bytes_of(tier: &RedisTier, key: &str) -> Vec<u8> {
     }
 }
 
-/// Another process, and the values that both have.
+/// Another process, with the keyspaces that both processes share.
 struct Process {
     cache: Cache,
     state: RedisStateWatch,
@@ -74,7 +74,7 @@ fn process(tier: RedisTier) -> Process {
     Process { cache, state, values, small }
 }
 
-/// The connections that only carry values are those that are not told of changes.
+/// Closes the connections that only carry values: those that receive no pushes. Returns their number.
 fn cut_those_that_carry(server: &RedisServer) -> usize {
     let clients = server.cli(&["CLIENT", "LIST"]);
     let is_other = |line: &&str| line.contains("cmd=getrange") && !line.contains(" flags=t");
@@ -112,13 +112,13 @@ async fn small_values_are_read_beside_a_large_one() {
     let mut answered = 0;
     for number in 0..400 {
         answered += usize::from(reader.small.get(&number).await == Some(number.to_string()));
-        // So that they take as long as several large ones.
+        // The pauses make the small reads take as long as several large ones.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     is_over.store(true, Ordering::SeqCst);
     again.await.unwrap();
     let (stats, health) = (reader.cache.stats(), reader.cache.health().tier.unwrap());
-    // While the breaker is open, nothing is asked.
+    // While the breaker is open, no read is sent.
     assert_eq!((answered, stats.shared_skipped, stats.shared_read_errors), (400, 0, 0));
     assert_eq!((health.is_breaker_open, health.reconnects, reader.state.state()), (false, 0, RedisState::Up));
     assert!(was_read.load(Ordering::SeqCst) > 1, "and so is the large one");
@@ -140,7 +140,7 @@ async fn a_function_with_large_values_asks_for_them_apart() {
         assert_eq!(reader.values.get(&0).await.map(|value| value.len()), Some(2 * MIB));
         assert_eq!(asked(&proxy), expected, "the first time it is not known that it is large");
     }
-    // What the process has stored itself it knows as well.
+    // A process also knows the size of a value that it stored itself.
     let process = process(tier(&proxy.url()));
     process.values.set(&1, "x".repeat(2 * MIB)).await.unwrap();
     process.cache.clear_local();
@@ -233,12 +233,12 @@ async fn a_lease_over_a_large_value_leaves_it_there() {
     put(&tier, &name, bytes.clone(), MINUTE).await.unwrap();
     lease(&tier, claim(&name, token(), LeaseMode::Always)).await.unwrap();
     assert!(bytes_of(&tier, &name).await == bytes);
-    // One that says nothing of a value is told apart from one that does.
+    // A lease over no value is distinguished from one over a value.
     lease(&tier, claim(&key("leased"), token(), LeaseMode::Always)).await.unwrap();
     assert!(matches!(look_large(&tier, &key("leased")).await, Record::Leased { .. }));
 }
 
-/// Who can write under our names must not fill the memory of each reader.
+/// A client that can write keys of the namespace must not be able to fill each reader's memory.
 #[tokio::test]
 async fn a_planted_string_is_a_miss_and_is_not_read() {
     let server = RedisServer::start();
@@ -246,7 +246,7 @@ async fn a_planted_string_is_a_miss_and_is_not_read() {
     let reader = process(tier(&proxy.url()));
     reader.cache.connected().await.unwrap();
     let plant = |name: &str| {
-        // All zeros.
+        // Zeros, except for the last byte.
         server.cli(&["SETRANGE", name, &(100 * MIB).to_string(), "x"]);
     };
     plant(&reader.values.key(&0).unwrap());
@@ -281,14 +281,14 @@ async fn a_crowd_reads_no_planted_string_either() {
         tokio::spawn(async move { look(&tier, &name).await })
     };
     for one in (0..100).map(one).collect::<Vec<_>>() {
-        // It is a value that nothing can read.
+        // The result is a value that cannot be decoded.
         assert!(matches!(one.await.unwrap(), Ok(Record::Value(stored)) if stored.bytes.is_empty()));
     }
     assert!(read() < 101 * 2 * LARGE_VALUE, "{} bytes were read", read());
     assert_eq!((tier.health().reconnects, tier.health().breaker_opened), (0, 0));
 }
 
-/// One that this cache could have stored, but for its size.
+/// The string is one that this cache could have stored, except for its size.
 #[tokio::test]
 async fn a_planted_string_in_our_layout_is_a_miss_as_well() {
     let server = RedisServer::start();
@@ -326,7 +326,7 @@ async fn many_large_values_at_once_are_all_read_and_stored() {
     }
 }
 
-/// Together they take longer than one of them may.
+/// Together, the values take longer than one of them may.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_values_wait_for_those_before_them() {
     let server = RedisServer::start();
@@ -341,7 +341,7 @@ async fn large_values_wait_for_those_before_them() {
     }
     eventually_async("both connections are there", async || get_large(&reader, &name(0)).await.is_some())
         .await;
-    // Two and a half seconds.
+    // At this rate, all values take two and a half seconds.
     proxy.set_mode(Mode::Rate(RATE / 2));
     let read = |number| {
         let (reader, name) = (reader.clone(), name(number));
@@ -358,13 +358,13 @@ async fn large_values_wait_for_those_before_them() {
     assert_eq!((large.state, large.breaker_opened, large.reconnects), (RedisState::Up, 0, 0));
 }
 
-/// A function may have values of all sizes.
+/// One function may have values of all sizes.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_small_does_not_wait_behind_what_is_large() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let writer = tier(&server.url());
-    // No heartbeat is late.
+    // With this timeout, no heartbeat is late.
     let reader = Arc::new(RedisTier::builder(proxy.url()).connect_timeout(AMPLE).build().unwrap());
     attach(&reader, Arc::new(Recorder::default()));
     put(&writer, &key("large"), vec![7; 12 * MIB], MINUTE).await.unwrap();
@@ -376,7 +376,7 @@ async fn what_is_small_does_not_wait_behind_what_is_large() {
         get_large(&reader, &key("large")).await.is_some()
     })
     .await;
-    // Six seconds.
+    // At this rate, the large value takes six seconds.
     proxy.set_mode(Mode::Rate(RATE / 8));
     let before = proxy.bytes_answered();
     let large = {
@@ -404,7 +404,7 @@ async fn what_is_small_does_not_wait_behind_what_is_large() {
     assert!(matches!(&seen.records[0], Record::Value(stored) if stored.bytes.len() == 12 * MIB));
 }
 
-/// What comes over the first connection keeps its heartbeat waiting for longer than that may take.
+/// Large values on the first connection delay its heartbeat for longer than a heartbeat may take.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_values_do_not_break_the_first_connection_where_it_is_the_only_one() {
     let server = RedisServer::start();
@@ -414,7 +414,7 @@ async fn large_values_do_not_break_the_first_connection_where_it_is_the_only_one
         put(&writer, &key(name), vec![7; 12 * MIB], MINUTE).await.unwrap();
     }
     drop(writer);
-    // A heartbeat may take as long, and one that is late is not one of a supervisor that stands still.
+    // A heartbeat may take this long, and a late one must not be taken for a stalled supervisor.
     let reader = RedisTier::builder(proxy.url()).connect_timeout(Duration::from_secs(2));
     let reader = reader.retry(Duration::from_millis(50), Duration::from_secs(10));
     let reader = Arc::new(reader.build().unwrap());
@@ -427,7 +427,7 @@ async fn large_values_do_not_break_the_first_connection_where_it_is_the_only_one
     })
     .await;
     assert_eq!(reader.health().large.unwrap().cause, Some(TierCause::TooManyClients));
-    // Four seconds.
+    // At this rate, all values take four seconds.
     proxy.set_mode(Mode::Rate(RATE / 4 * 3));
     let read = |name| {
         let (reader, name) = (reader.clone(), key(name));
@@ -443,7 +443,7 @@ async fn large_values_do_not_break_the_first_connection_where_it_is_the_only_one
     assert_eq!((reader.state(), reader.health().reconnects), (RedisState::Up, 0));
 }
 
-/// Where it could go over the first one meanwhile, and all that is small would wait.
+/// The value could come over the first connection meanwhile, but all small values would wait then.
 #[tokio::test]
 async fn a_lost_second_connection_is_waited_for() {
     let server = RedisServer::start();
@@ -452,11 +452,11 @@ async fn a_lost_second_connection_is_waited_for() {
     let reader = reader.build().unwrap();
     attach(&reader, Arc::new(Recorder::default()));
     put(&reader, &key("value"), vec![7; 2 * MIB], MINUTE).await.unwrap();
-    // One that was young counts as a failed attempt.
+    // A loss of a young connection counts as a failed attempt.
     tokio::time::sleep(Duration::from_millis(150)).await;
-    // A connection takes several round trips, and an answer one.
+    // A new connection takes several round trips, and a reply takes one.
     proxy.set_mode(Mode::Delay(Duration::from_millis(100)));
-    // Its heartbeat may be what was asked last.
+    // The last command of the connection may be a heartbeat instead of the read.
     eventually_async("it is cut", async || {
         assert_eq!(bytes_of(&reader, &key("value")).await.len(), 2 * MIB);
         cut_those_that_carry(&server) == 1
@@ -476,7 +476,7 @@ async fn where_there_can_be_no_second_connection_the_first_one_takes_large_value
     let server = RedisServer::start();
     let tier = watched(&server.url()).await.0;
     let name = key("value");
-    // None but the one that there is.
+    // The server accepts no connection beside the existing one.
     server.cli(&["CONFIG", "SET", "maxclients", "1"]);
     eventually_async("it is stored", async || {
         put(&tier, &name, vec![7; 2 * LARGE_VALUE], MINUTE).await.is_ok()
@@ -486,7 +486,7 @@ async fn where_there_can_be_no_second_connection_the_first_one_takes_large_value
     assert_eq!(tier.health().reconnects, 0);
 }
 
-/// The first connection has answered: an older value in memory is not served as if the tier were away.
+/// The first connection has answered, so an older entry is not served as if the tier were away.
 #[tokio::test]
 async fn a_large_value_that_does_not_come_in_time_is_one_that_cannot_be_read() {
     let server = RedisServer::start();
@@ -501,7 +501,8 @@ async fn a_large_value_that_does_not_come_in_time_is_one_that_cannot_be_read() {
     .await;
     let mut stamp = 0;
     eventually_async("the other connection is asked before it is replaced", async || {
-        // Both are mute from then on. The first one is replaced when its next heartbeat is not answered, the other one later.
+        // Both connections are mute from then on. The first one is replaced when its next heartbeat gets no
+        // reply, the other one later.
         proxy.set_mode(Mode::Swallow);
         proxy.set_mode(Mode::Pass);
         eventually_async("there is another first connection", async || look(&tier, "small").await.is_ok())
@@ -515,7 +516,7 @@ async fn a_large_value_that_does_not_come_in_time_is_one_that_cannot_be_read() {
     assert_eq!(tier.look(&known, &[]).await.unwrap().records, [Record::Unchanged]);
 }
 
-/// What closes a cache waits no longer than a second.
+/// Closing a cache takes at most a second.
 #[tokio::test]
 async fn a_server_that_hangs_keeps_no_connection_when_the_tier_is_closed() {
     let server = RedisServer::start();
@@ -532,7 +533,7 @@ async fn a_server_that_hangs_keeps_no_connection_when_the_tier_is_closed() {
     assert!(put(&tier, &key("value"), vec![7; 2 * LARGE_VALUE], MINUTE).await.is_err());
 }
 
-/// Nothing drives the runtime on which its tasks are.
+/// Nothing drives the runtime of the tier's tasks.
 #[test]
 fn a_close_that_is_cut_off_ends_both_connections() {
     let server = RedisServer::start();
@@ -552,7 +553,7 @@ fn a_close_that_is_cut_off_ends_both_connections() {
     }));
 }
 
-/// An answer for which there was no question.
+/// The server sends a reply without a request.
 #[tokio::test]
 async fn a_second_connection_that_is_out_of_step_is_replaced() {
     let server = RedisServer::start();
@@ -567,7 +568,7 @@ async fn a_second_connection_that_is_out_of_step_is_replaced() {
             look(&tier, &key("small")).await.is_ok() && tier.health().reconnects > before
         })
         .await;
-        // Unless a heartbeat has met the answer, this does.
+        // Unless a heartbeat has met the stray reply, this read does.
         let _ = get_large(&tier, &key("value")).await;
         tier.health().large.unwrap().reconnects >= 1
     })
@@ -575,7 +576,7 @@ async fn a_second_connection_that_is_out_of_step_is_replaced() {
     eventually_async("large values are read", async || get_large(&tier, &key("value")).await.is_some()).await;
 }
 
-/// The user may not rename.
+/// The user has no right to rename keys.
 #[tokio::test]
 async fn what_redis_does_not_take_is_loaded_once_in_each_process() {
     let server = RedisServer::start();
@@ -591,7 +592,7 @@ async fn what_redis_does_not_take_is_loaded_once_in_each_process() {
         assert_eq!(process.values.get_or_load(&0, load).await.unwrap().len(), 2 * LARGE_VALUE);
         process.cache.flush().await;
     }
-    // Three times as long as what has no word in Redis is kept.
+    // Three times as long as an entry without a record in Redis is kept.
     for _ in 0..30 {
         for process in &processes {
             process.values.get_or_load(&0, load).await.unwrap();
@@ -606,7 +607,7 @@ async fn what_redis_does_not_take_is_loaded_once_in_each_process() {
     assert_eq!(loads.load(Ordering::SeqCst), 4, "it is invalidated in all of them");
 }
 
-/// The connection for large values costs nothing that counts while nothing is asked over it.
+/// An idle connection for large values has no cost that matters.
 #[tokio::test]
 async fn an_idle_connection_for_large_values_is_quiet() {
     let server = RedisServer::start();

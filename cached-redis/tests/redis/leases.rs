@@ -1,4 +1,4 @@
-//! Who may load, and who may store what he loaded.
+//! Leases: the right to load a value, and the right to store it.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::{
     MINUTE, ask, builder, bytes, claim, delete, fill, get, lease, look, put, refused, tier, token, up, value,
 };
 
-/// A lease that ends within a test.
+/// Duration of a lease that expires within a test.
 const SHORT: Duration = Duration::from_millis(20);
 
 fn short(key: &str, token: LeaseToken, take: LeaseMode) -> LeaseRequest<'_> {
@@ -143,7 +143,7 @@ async fn a_value_is_served_while_it_is_replaced() {
     assert!(left(&server, "key") > 60_000);
 }
 
-/// Or the lease would end with it, and the load that it is for would be refused.
+/// A lease that expired with the value would make the fill of its load fail.
 #[tokio::test]
 async fn a_value_that_ends_before_its_lease_is_served_until_then() {
     let server = RedisServer::start();
@@ -162,7 +162,7 @@ async fn a_value_that_ends_before_its_lease_is_served_until_then() {
     remaining(MINUTE / 2).await;
     assert!(left(&server, "key") > 60_000);
 
-    // A lease that was given back leaves the value as it was.
+    // Releasing a lease leaves the value as it was.
     assert_eq!(tier.release("key", mine, false).await, Ok(true));
     remaining(MINUTE / 2).await;
     assert!(left(&server, "key") <= 30_000);
@@ -185,7 +185,7 @@ async fn a_value_that_has_ended_under_a_lease_is_none() {
         })
         .await;
         assert_eq!(other.exists("key").await, Ok(false));
-        // The server's clock may be a little behind what its clients make of it.
+        // The server's clock may be slightly behind its clients' estimate of it.
         eventually_async("the server finds so too", async || {
             matches!(
                 lease(&other, claim("key", token(), LeaseMode::IfAbsent)).await,
@@ -199,7 +199,7 @@ async fn a_value_that_has_ended_under_a_lease_is_none() {
     }
 }
 
-/// Another program's value does not say when it ends: the lease does.
+/// A value of another program does not record its expiry, so the lease does.
 #[tokio::test]
 async fn a_foreign_value_under_a_lease_lasts_no_longer() {
     let server = RedisServer::start();
@@ -247,7 +247,7 @@ async fn another_programs_value_can_be_leased_and_replaced() {
     for foreign in ["", "{}", "a value that is longer than the trailer of a lease is"] {
         server.cli(&["SET", "key", foreign, "EX", "60"]);
         let stored = get(&tier, "key").await.unwrap();
-        // An empty string is as none.
+        // An empty string counts as absent.
         let expected = (!foreign.is_empty()).then(|| (foreign.as_bytes().to_vec(), 0));
         assert_eq!(stored.map(|stored| (stored.bytes, stored.stamp)), expected);
         assert_eq!(tier.exists("key").await, Ok(true));
@@ -330,7 +330,8 @@ async fn a_failed_load_says_so_for_a_moment() {
     assert!((1..=1000).contains(&left(&server, "key")));
     assert_eq!(fill(&tier, value("key", mine, vec![1], MINUTE)).await, Ok(false));
 
-    // Whoever wants to try may, and whoever waits can tell that this is the next load, until one has stored something.
+    // Any caller may take the lease. Until a load has stored something, waiting callers can see that this is
+    // the next attempt.
     let next = token();
     assert_eq!(lease(&tier, claim("key", next, LeaseMode::IfAbsent)).await, Ok(LeaseReply::Granted));
     assert!(matches!(look(&tier, "key").await, Ok(Record::Leased { is_retry: true, .. })));
@@ -360,7 +361,7 @@ async fn what_a_load_failed_with_is_there_for_some_seconds_and_is_no_value() {
         assert_eq!(fill(&tier, value("key", mine, vec![1], MINUTE)).await, Ok(false));
         assert_eq!(tier.renew("key", mine, MINUTE).await, Ok(false));
 
-        // The next load is one as any other.
+        // The next load is like any other.
         assert_eq!(lease(&other, claim("key", next, LeaseMode::IfAbsent)).await, Ok(LeaseReply::Granted));
         assert!(matches!(look(&tier, "key").await, Ok(Record::Leased { is_retry: false, .. })));
         assert_eq!(tier.fail("key", mine, &note).await, Ok(false));
@@ -430,7 +431,8 @@ async fn a_fill_that_comes_late_does_not_bring_back_what_was_deleted() {
     let slow = builder(&server.url()).write_timeout(Duration::from_millis(50)).build().unwrap();
     let other = tier(&server.url());
     up(&other).await;
-    // Both orders in which the server may find the two when it goes on are right, so each round has a fresh one.
+    // After the thaw, the server may run the two commands in either order. Both orders are correct, so each
+    // round uses a new lease.
     for round in 0..10_u8 {
         up(&slow).await;
         let mine = token();

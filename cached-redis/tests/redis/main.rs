@@ -1,4 +1,4 @@
-//! The tier against real servers and a misbehaving network.
+//! Tests of the tier with real servers and a faulty network.
 
 mod access;
 mod breaker;

@@ -1,4 +1,4 @@
-//! Who has handled a change, and who may not serve any more.
+//! Barriers: a change is confirmed once each member has handled it or may not serve any more.
 
 use std::{
     collections::HashMap,
@@ -23,36 +23,36 @@ use crate::support::{
 const BOUND: Duration = Duration::from_millis(200);
 const GRACE: Duration = Duration::from_millis(300);
 
-/// How long it takes at most to find a connection broken.
+/// Maximum time until a broken connection is detected.
 const CHECK: Duration = Duration::from_secs(1);
 
-/// A tier that may serve for little more than a second after it was last heard of.
+/// Returns a tier that may serve for at most 2.5 s after it registered, with [`BOUND`] and [`GRACE`].
 fn brief(server: &RedisServer) -> RedisTier {
     builder(&server.url()).connect_timeout(CHECK).build().unwrap()
 }
 
-/// Until when each member may serve, and what it has handled.
+/// Returns the registration of each member: until when it may serve, and the barrier it acknowledges.
 fn members(server: &RedisServer) -> HashMap<String, String> {
     let text = server.cli(&["HGETALL", "ns:%members"]);
     let mut lines = text.lines();
     std::iter::from_fn(|| Some((lines.next()?.to_owned(), lines.next()?.to_owned()))).collect()
 }
 
-/// The server's clock, in milliseconds.
+/// Returns the server's clock, in milliseconds.
 pub(crate) fn clock(server: &RedisServer) -> u64 {
     let text = server.cli(&["TIME"]);
     let (seconds, micros) = text.split_once('\n').unwrap();
     seconds.parse::<u64>().unwrap() * 1000 + micros.parse::<u64>().unwrap() / 1000
 }
 
-/// How often members were asked for.
+/// Returns the number of queries for the members so far.
 fn inquiries(server: &RedisServer) -> usize {
     let stats = server.cli(&["INFO", "commandstats"]);
     let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_hgetall:calls="));
     calls.map_or(0, |calls| calls.split(',').next().unwrap().parse().unwrap())
 }
 
-/// Is told of a change, and does not come back before it may.
+/// Listener that blocks on each change until the gate is open.
 #[derive(Debug, Default)]
 struct Gate {
     is_open: Mutex<bool>,
@@ -79,7 +79,7 @@ impl ChangeListener for Gate {
     fn restored(&self) {}
 }
 
-/// Opens the gate when a test is over, also when it failed: a runtime does not end before its threads do.
+/// Opens the gate when a test ends, even if it failed: a runtime ends only after its threads.
 struct Opens(Arc<Gate>);
 
 impl Drop for Opens {
@@ -88,7 +88,7 @@ impl Drop for Opens {
     }
 }
 
-/// Another process, as far as it can be one in here: a tier on a runtime of its own.
+/// Simulation of another process: a tier on a runtime of its own.
 struct Process {
     runtime: Runtime,
     tier: RedisTier,
@@ -107,7 +107,7 @@ impl Process {
         Self { runtime, tier }
     }
 
-    /// Makes it wait at its gate: it neither handles anything nor says anything.
+    /// Blocks the process at its gate: it neither handles a change nor sends anything.
     fn stop_at(&self, server: &RedisServer, gate: &Gate) {
         self.runtime.block_on(bytes(&self.tier, "gate"));
         server.cli(&["SET", "gate", "1"]);
@@ -173,7 +173,7 @@ fn it_waits_until_every_member_has_handled_the_change() {
     });
 }
 
-/// The bounds are long: only a heartbeat at once ends this in time.
+/// The bounds are long, so only immediate heartbeats end this in time.
 #[tokio::test]
 async fn members_answer_at_once() {
     let server = RedisServer::start();
@@ -235,7 +235,7 @@ async fn a_flush_does_not_make_the_pokes_start_again() {
     assert!(poke().await > second);
 }
 
-/// The poke went with everything else, and nobody can read it any more.
+/// The barrier key is lost with everything else, so no member can read it any more.
 #[test]
 fn a_flush_while_it_waits_does_not_make_it_wait_for_ever() {
     let server = RedisServer::start();
@@ -265,7 +265,7 @@ async fn after_a_new_connection_the_old_one_must_have_run_out() {
     }
     here.confirm().await.unwrap();
     let begin = clock(&server);
-    // Both get new connections.
+    // Both tiers get new connections.
     server.cli(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
     eventually_async("both are there again", async || {
         here.exists("any").await.is_ok() && there.exists("any").await.is_ok()
@@ -275,7 +275,7 @@ async fn after_a_new_connection_the_old_one_must_have_run_out() {
     assert!(clock(&server) >= begin + 2000);
 }
 
-/// It says that it has handled what the connection before this one cannot have told it.
+/// The acknowledgement includes changes that the previous connection cannot have delivered.
 #[tokio::test]
 async fn who_has_confirmed_does_not_serve_what_an_earlier_connection_read_in_an_outage() {
     let server = RedisServer::start();
@@ -305,7 +305,7 @@ async fn a_connection_that_breaks_ends_the_wait() {
     attach_with(&there, Arc::new(Recorder::default()), MINUTE, MINUTE);
     up(&here).await;
     up(&there).await;
-    // Outside of a runtime it cannot take leave.
+    // Outside of a runtime, the tier cannot deregister.
     thread::spawn(move || drop(there)).join().unwrap();
     let asked = inquiries(&server);
     let kill = async {
@@ -325,7 +325,7 @@ async fn a_server_that_cannot_be_poked_confirms_nothing() {
     assert_eq!(tier.confirm().await, Err(refused("OOM")));
 }
 
-/// Without pushes what was read holds for the bound; only then it is said to have been handled.
+/// Entries without pushes are valid for the bound, and the acknowledgement comes only after that.
 #[tokio::test]
 async fn a_silent_member_takes_the_bound() {
     let server = RedisServer::start();
@@ -340,7 +340,7 @@ async fn a_silent_member_takes_the_bound() {
     assert!(clock(&server) >= begin + 1000);
 }
 
-/// Who has read the register is told of the next heartbeat of anybody.
+/// A read of the registry makes the server push the next heartbeat of any member.
 #[tokio::test]
 async fn heartbeats_are_no_changes() {
     let server = RedisServer::start();
@@ -358,7 +358,7 @@ async fn heartbeats_are_no_changes() {
     }
 }
 
-/// Otherwise the register would grow with every process that ever was.
+/// A registry that keeps all members would grow with every process that ever existed.
 #[tokio::test]
 async fn who_is_new_forgets_those_who_are_gone_for_long() {
     let server = RedisServer::start();
@@ -389,12 +389,12 @@ async fn a_tier_that_is_dropped_or_closed_is_waited_for_by_nobody() {
         let begin = std::time::Instant::now();
         delete(&here, "key").await.unwrap();
         here.confirm().await.unwrap();
-        // It might have served for a minute.
+        // The other process might have served for a minute.
         assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     }
 }
 
-/// How many commands were run since the last reset, those of scripts included.
+/// Returns the number of commands since the last reset, including those in scripts.
 fn commands(server: &RedisServer) -> u64 {
     let stats = server.cli(&["INFO", "commandstats"]);
     let lines = stats.lines().filter(|line| !line.starts_with("cmdstat_config") && !line.contains("setinfo"));
@@ -411,7 +411,7 @@ async fn those_who_wait_in_one_process_share_a_question() {
         tiers.push(watched(&server.url()).await.0);
     }
     let here = &tiers[0];
-    // Heartbeats of the same time.
+    // Heartbeats during the measurement are subtracted.
     let begin = std::time::Instant::now();
     server.cli(&["CONFIG", "RESETSTAT"]);
     for _ in 0..10 {
@@ -443,7 +443,7 @@ async fn those_who_wait_in_one_process_share_a_question() {
 async fn who_waits_longer_does_not_keep_others_waiting() {
     let server = RedisServer::start();
     let (tier, _) = watched(&server.url()).await;
-    // One who may serve for a minute and never says anything.
+    // A member that may serve for a minute and never acknowledges anything.
     let until = clock(&server) + 60_000;
     server.cli(&["HSET", "ns:%members", "gone", &format!("{until}:0")]);
     let gone = tokio::time::timeout(Duration::from_millis(50), tier.confirm()).await;

@@ -1,4 +1,4 @@
-//! Servers that are away, hang or refuse.
+//! Servers that are down, hang or refuse.
 
 use std::{
     sync::Arc,
@@ -14,9 +14,9 @@ use crate::support::{
     tier, token, up, value,
 };
 
-/// Every operation fails, each well before its budget is used up.
+/// Asserts that every operation fails well before its budget is used up.
 async fn all_unavailable(tier: &RedisTier) {
-    // Without a cache there is nobody to confirm.
+    // Without a cache, a barrier has no members to wait for.
     attach(tier, Arc::new(Recorder::default()));
     let begin = Instant::now();
     let away = TierError::Unavailable;

@@ -1,4 +1,4 @@
-//! Removing by pattern.
+//! Deletion by pattern.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ async fn all_that_matches_goes_however_much_it_is() {
     assert_eq!(tier.delete_matching("ns:a:*").await, Ok(0));
 }
 
-/// Most steps find nothing, and that is not the end.
+/// Most scan steps find nothing, which does not mean that the scan is complete.
 #[tokio::test]
 async fn little_is_found_among_much() {
     let server = RedisServer::start();

@@ -1,4 +1,4 @@
-//! What a heartbeat costs, and what is not asked while there is no use for it.
+//! Cost of heartbeats, and the commands that are saved while they are of no use.
 
 use std::{
     sync::{
@@ -22,7 +22,7 @@ use crate::{
 
 const BOUND: Duration = Duration::from_secs(1);
 
-/// A cache that serves from memory all the time, or never.
+/// Listener of a cache that either always serves from memory, or never.
 #[derive(Debug, Default)]
 struct Served {
     count: AtomicU64,
@@ -53,7 +53,9 @@ async fn serving(url: &str, always: bool, bound: Duration, grace: Duration) -> (
     (tier, served)
 }
 
-/// How many commands the server runs in this time, those of scripts included, and those that ask for that not.
+/// Returns the number of commands that the server runs in `time`, including those in scripts.
+///
+/// The commands of this measurement are not counted.
 pub(crate) async fn commands_in(server: &RedisServer, time: Duration) -> u64 {
     server.cli(&["CONFIG", "RESETSTAT"]);
     sleep(time).await;
@@ -69,7 +71,7 @@ pub(crate) async fn quiet(server: &RedisServer) {
     .await;
 }
 
-/// Until when the only process is registered, by the server's clock.
+/// Returns the time until which the only process is registered, by the server's clock.
 fn registered_until(server: &RedisServer) -> u64 {
     let member = server.cli(&["HVALS", "ns:%members"]);
     member.split(':').next().unwrap().parse().unwrap()
@@ -88,7 +90,7 @@ async fn a_process_that_is_asked_for_nothing_asks_nothing() {
         tiers.push(serving(&server.url(), false, BOUND, AMPLE).await);
     }
     quiet(&server).await;
-    // A sign of life each 20 s.
+    // Each connection is checked every 20 s.
     let time = Duration::from_secs(22);
     let count = commands_in(&server, time).await;
     assert!(count <= 100, "{count} commands of 50 processes in {time:?}");
@@ -106,7 +108,7 @@ async fn hits_in_memory_cost_at_most_four_commands_a_second() {
             tiers.push(serving(&server.url(), true, BOUND, AMPLE).await.0);
         }
         let line = line(&tiers[0]).await;
-        // What was asked until now costs more for a while.
+        // Earlier operations cause additional commands for a while.
         eventually_async("nothing is asked beside heartbeats", async || {
             let time = Duration::from_secs(2);
             commands_in(&server, time).await <= u64::from(processes) * 12
@@ -121,7 +123,7 @@ async fn hits_in_memory_cost_at_most_four_commands_a_second() {
             }
         };
         let (count, ()) = tokio::join!(commands_in(&server, Duration::from_secs(10)), watch);
-        // A heartbeat that registers, at the edge.
+        // One more heartbeat that registers may fall into the interval.
         let most = u64::from(processes) * (4 * 10 + 7);
         assert!(count <= most, "{count} commands of {processes} processes in 10 s");
         if processes == 1 {
@@ -130,7 +132,7 @@ async fn hits_in_memory_cost_at_most_four_commands_a_second() {
     }
 }
 
-/// A process is registered before it has a value that it may serve.
+/// A process registers before it gets a value that it may serve.
 #[tokio::test]
 async fn the_first_question_after_a_pause_waits_for_a_registration() {
     let server = RedisServer::start();
@@ -157,17 +159,17 @@ async fn what_was_read_before_a_pause_is_watched_after_it() {
     assert!(proven(&line) < pause);
     put(&other, "key", vec![2], MINUTE).await.unwrap();
     marks.heard.hears("key").await;
-    // A call that finds the proof too old asks, and so do those that come after it.
+    // A call that finds the watermark too old asks the server, and so do the calls after it.
     assert_eq!(bytes(&tier, "key").await, Some(vec![2]));
     assert!(proven(&line) > pause, "the question has waited for a proof");
 }
 
-/// What a process writes itself is not told to it while it writes.
+/// A process gets no pushes for its own writes while it writes.
 #[tokio::test]
 async fn what_is_written_after_a_pause_comes_back_at_most_once() {
     let server = RedisServer::start();
     let (tier, marks) = serving(&server.url(), true, BOUND, AMPLE).await;
-    // With `NOLOOP`, heartbeats cost more.
+    // With `NOLOOP`, heartbeats cost more commands.
     eventually_async("everything is tracked", async || {
         commands_in(&server, Duration::from_secs(2)).await <= 12
     })
@@ -210,7 +212,7 @@ async fn a_quiet_process_notices_at_once_that_its_connection_is_cut() {
     assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
 }
 
-/// The heartbeat that registers takes one round trip, and the question another one.
+/// The heartbeat that registers takes one round trip, and the read takes another one.
 #[tokio::test]
 async fn the_first_question_after_a_pause_has_its_budget_to_itself() {
     let server = RedisServer::start();
@@ -228,7 +230,7 @@ async fn the_first_question_after_a_pause_has_its_budget_to_itself() {
     assert_eq!(bytes(&tier, "key").await, Some(vec![1]));
 }
 
-/// A replica answers reads, and registers nothing.
+/// A replica answers reads, but accepts no registration.
 #[tokio::test]
 async fn a_server_that_refuses_is_read_for_as_long_as_it_does() {
     let server = RedisServer::start();
@@ -239,7 +241,7 @@ async fn a_server_that_refuses_is_read_for_as_long_as_it_does() {
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
     server.cli(&["REPLICAOF", "127.0.0.1", "1"]);
     eventually_async("it is noticed", async || tier.state() == RedisState::Degraded).await;
-    // Longer than a registration counts.
+    // Longer than a registration is valid.
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(7) {
         assert_eq!(bytes(&tier, "key").await, Some(vec![1]));

@@ -1,4 +1,4 @@
-//! How often each operation waits for the server, counted where the bytes pass.
+//! Number of round trips of each operation, counted by a proxy that sees all bytes.
 
 use cached_core::{LeaseMode, LeaseRequest, Lookup, Note, Tier};
 use redis_harness::{Proxy, RedisServer};
@@ -7,7 +7,7 @@ use crate::support::{MINUTE, ask, claim, delete, fill, get, lease, put, tier, to
 
 const CHECK: &[u8] = b"*1\r\n$4\r\nTIME\r\n*1\r\n$4\r\nPING\r\n";
 
-/// The round trips since the last call, without those that only check the connection.
+/// Returns the round trips since the last call, without those that only check the connection.
 fn round_trips(proxy: &Proxy) -> Vec<Vec<u8>> {
     proxy.take_round_trips().into_iter().filter(|sent| sent != CHECK).collect()
 }

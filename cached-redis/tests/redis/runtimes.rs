@@ -1,4 +1,4 @@
-//! Where the background task lives.
+//! The runtime of a tier's background task.
 
 use std::{
     pin::pin,
@@ -76,7 +76,7 @@ fn the_task_moves_away_from_a_runtime_that_stands_still() {
         .connect_timeout(Duration::from_millis(500))
         .build()
         .unwrap();
-    // It is not dropped, and nobody drives it any more.
+    // The runtime is not dropped, but nothing drives it any more.
     let first = single_threaded();
     first.block_on(eventually_async("the tier is connected", async || get(&tier, "key").await.is_ok()));
 

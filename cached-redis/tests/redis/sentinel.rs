@@ -1,4 +1,4 @@
-//! A primary that is found through sentinels.
+//! Primaries that are found through Redis Sentinel.
 
 use std::{
     io::{Read, Write},
@@ -23,18 +23,19 @@ use crate::{
 
 const NAME: &str = "mymaster";
 
-/// For how long, in milliseconds, a primary may not answer. On a busy machine a short time passes by itself, so it is
-/// short only while it must be.
+/// Time in milliseconds without a reply after which a primary counts as down.
+///
+/// On a busy machine, a short time may pass without a failure, so it is short only during a failover.
 const CALM: &str = "10000";
 const ALERT: &str = "500";
 
-/// A tier that asks these ports of this machine.
+/// Returns the builder of a tier that asks sentinels at these ports of this machine.
 fn asking(ports: &[u16]) -> RedisTierBuilder {
     let hosts: Vec<_> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
     builder(&format!("redis-sentinel://{}/{NAME}", hosts.join(","))).connect_timeout(Duration::from_secs(1))
 }
 
-/// A primary, a replica, and the sentinels that watch over them.
+/// A primary, a replica, and the sentinels that monitor them.
 struct Watched {
     primary: RedisServer,
     replica: RedisServer,
@@ -46,7 +47,7 @@ impl Watched {
         let primary = RedisServer::start_with(&["--repl-diskless-sync-delay", "0"]);
         let port = primary.port();
         let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &port.to_string()]);
-        // A sentinel looks for replicas at its start, and then not for ten seconds.
+        // A sentinel looks for replicas when it starts, and then not for ten seconds.
         eventually("the replica follows", || primary.cli(&["INFO", "replication"]).contains("state=online"));
         let configuration = format!(
             "sentinel monitor {NAME} 127.0.0.1 {port} {}\n\
@@ -77,12 +78,12 @@ impl Watched {
     }
 }
 
-/// `None` while it is being given another one.
+/// Returns the role of a server, or `None` while the role changes.
 fn role(server: &RedisServer) -> Option<String> {
     server.cli_unless_cut_off(&["ROLE"]).and_then(|role| role.lines().next().map(str::to_owned))
 }
 
-/// Says to everybody who asks what it was told to say, or nothing.
+/// Fake sentinel that sends a configured reply to every client, or no reply.
 struct FakeSentinel {
     port: u16,
     orders: Sender<Option<String>>,
@@ -121,7 +122,7 @@ impl FakeSentinel {
         sentinel
     }
 
-    /// From now on.
+    /// Makes the sentinel name this server from now on.
     fn says(&self, server: &RedisServer) {
         let port = server.port().to_string();
         let answer = format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{port}\r\n", port.len());
@@ -137,7 +138,9 @@ impl FakeSentinel {
     }
 }
 
-/// Reads the question and answers it; whether it was one.
+/// Reads a query and replies to it. Returns whether it asked for the primary.
+///
+/// Without a configured reply, every connection counts as such a query.
 fn answer_one(stream: &mut TcpStream, answer: Option<&str>) -> bool {
     let Some(answer) = answer else { return true };
     let mut question = [0; 1024];
@@ -162,7 +165,7 @@ async fn a_failover_is_followed_and_the_old_primary_is_not_used_again() {
     watched.set_patience(ALERT);
     watched.primary.kill();
     let killed = Instant::now();
-    // Every operation ends meanwhile, with an error of the tier at worst.
+    // In the meantime, every operation ends, with an error of the tier at worst.
     eventually_async("a write reaches the new primary", async || {
         put(&tier, "ns:new", vec![2], MINUTE).await.is_ok()
     })
@@ -172,7 +175,7 @@ async fn a_failover_is_followed_and_the_old_primary_is_not_used_again() {
     assert_eq!(watched.replica.cli(&["EXISTS", "ns:new"]), "1");
     assert_eq!(role(&watched.replica).as_deref(), Some("master"));
     assert_eq!(bytes(&tier, "ns:old").await, Some(vec![1]));
-    // What was read from the old one proves nothing any more, and the new one tells of changes.
+    // Entries from the old primary are not proven current any more, and the new primary pushes changes.
     assert_eq!(shown(&before, "is_over"), "true");
     assert_eq!(shown(&*line(&tier).await, "watches"), "true");
     assert!(recorder.restored.load(Ordering::SeqCst) > 0);
@@ -180,7 +183,7 @@ async fn a_failover_is_followed_and_the_old_primary_is_not_used_again() {
     watched.replica.cli(&["DEL", "ns:old"]);
     recorder.hears("ns:old").await;
 
-    // It comes back empty, and takes itself for the primary until it is told otherwise.
+    // The old primary restarts empty, and acts as a primary until a sentinel demotes it.
     watched.primary.restart();
     let mut writes = 0;
     eventually_async("the old primary becomes a replica", async || {
@@ -204,7 +207,7 @@ async fn sentinels_that_are_away_do_not_matter_until_all_are() {
     up(&tier).await;
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
 
-    // A connection lasts without them.
+    // A connection lasts without the sentinels.
     watched.sentinels[2].kill();
     put(&tier, "key", vec![2], MINUTE).await.unwrap();
     watched.primary.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
@@ -229,7 +232,7 @@ async fn what_a_sentinel_calls_a_primary_must_call_itself_one() {
     eventually_async("it is asked again and again", async || behind.asked() > 2).await;
     assert!(!alone.ready());
 
-    // Another one that knows better is asked the next time, although the first one answers.
+    // A sentinel with the right primary is asked the next time, although the first sentinel answers.
     let aware = FakeSentinel::naming(&primary);
     let tier = asking(&[behind.port, aware.port]).build().unwrap();
     up(&tier).await;
@@ -256,7 +259,7 @@ async fn a_primary_that_was_demoted_is_left() {
     up(&tier).await;
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
 
-    // It keeps its connections, unlike one that a sentinel demotes.
+    // The old primary keeps its connections, unlike one that a sentinel demotes.
     old.cli(&["REPLICAOF", "127.0.0.1", &new.port().to_string()]);
     sentinel.says(&new);
     eventually_async("a write reaches the new primary", async || {
@@ -275,10 +278,10 @@ async fn each_sentinel_has_a_share_of_the_time() {
     let closed = Proxy::start(1);
     let ports = [silent.port, closed.port(), ignorant.port, knowing.port];
     let tier = asking(&ports).build().unwrap();
-    // In the first attempt already.
+    // The first attempt succeeds already.
     assert_eq!(get(&tier, "key").await, Ok(None));
 
-    // Whoever knew is asked first the next time.
+    // The sentinel that knew the primary is asked first the next time.
     let asked = silent.asked();
     primary.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
     eventually_async("it is asked again", async || knowing.asked() > 1).await;
@@ -341,7 +344,7 @@ async fn the_primary_and_the_sentinels_may_speak_tls() {
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
     assert_eq!(secured.server.cli(&["EXISTS", "key"]), "1");
 
-    // Nobody is asked in clear.
+    // No sentinel is asked without TLS.
     let clear = builder(&url(sentinel.port())).connect_timeout(Duration::from_millis(500));
     let clear = clear.root_certificate(secured.authority.pem.clone()).build().unwrap();
     assert_eq!(get(&clear, "key").await, Err(TierError::Unavailable));

@@ -1,4 +1,4 @@
-//! What is refused when a tier is built, and what is never shown.
+//! Settings that a builder rejects, and secrets that are never shown.
 
 use std::{error::Error as _, time::Duration};
 
@@ -52,7 +52,7 @@ fn an_unusable_url_is_refused_without_being_quoted() {
         "redis://localhost/?protocol=canarypass",
         "redis://canaryuser:canarypass@[::1/",
         "redis://canaryuser:canarypass@host name/",
-        // The password's first half would become the port, or the user the host.
+        // The first half of the password would become the port, or the user would become the host.
         "redis://canaryuser:1234/canarypass@localhost:6379/",
         "redis://canaryuser:1234?canarypass@localhost:6379/",
         "redis://canaryuser:1234#canarypass@localhost:6379/",

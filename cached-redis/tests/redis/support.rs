@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Helpers that the tests share.
 
 use std::{
     sync::{
@@ -15,21 +15,21 @@ use cached_core::{
 use cached_redis::{RedisTier, RedisTierBuilder};
 use redis_harness::eventually_async;
 
-/// A budget that no operation of a busy machine exceeds: what takes this long hangs.
+/// Budget that no operation exceeds, even on a busy machine: an operation that takes this long hangs.
 pub(crate) const AMPLE: Duration = Duration::from_secs(30);
 
-/// Well below [`AMPLE`], well above what an operation takes that does not wait for anything.
+/// Limit well below [`AMPLE`], and well above the duration of an operation that waits for nothing.
 pub(crate) const AT_ONCE: Duration = Duration::from_secs(5);
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
-/// The namespace of every cache here.
+/// Namespace of every cache in these tests.
 pub(crate) const NAMESPACE: &str = "ns";
 
-/// The most bytes of a value of every cache here.
+/// Maximum size of a value of every cache in these tests, in bytes.
 pub(crate) const MAX_BYTES: usize = 17 << 20;
 
-/// Ample budgets, and short pauses between connection attempts.
+/// Returns a builder with ample budgets, and short pauses between connection attempts.
 pub(crate) fn builder(url: &str) -> RedisTierBuilder {
     RedisTier::builder(url)
         .operation_timeout(AMPLE)
@@ -38,7 +38,7 @@ pub(crate) fn builder(url: &str) -> RedisTierBuilder {
         .retry(Duration::from_millis(5), Duration::from_millis(20))
 }
 
-/// A tier with ample budgets.
+/// Returns a tier with ample budgets.
 pub(crate) fn tier(url: &str) -> RedisTier {
     builder(url).build().expect("the settings are valid")
 }
@@ -49,33 +49,33 @@ pub(crate) async fn up(tier: &RedisTier) {
     assert!(tier.ready());
 }
 
-/// Waits until the tier knows that it does not reach its server.
+/// Waits until the tier knows that it cannot reach its server.
 pub(crate) async fn down(tier: &RedisTier) {
     eventually_async("the tier knows that its server is away", async || !tier.ready()).await;
     assert_eq!(tier.exists("any").await, Err(TierError::Unavailable));
 }
 
-/// The error of a server that refuses.
+/// Returns the error of a server that refuses a command with this code.
 pub(crate) fn refused(code: &str) -> TierError {
     TierError::Refused(code.to_owned())
 }
 
-/// A load that no other test has.
+/// Returns the token of a load, different for each call.
 pub(crate) fn token() -> LeaseToken {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let mut token = [0; 16];
     token[..8].copy_from_slice(&NEXT.fetch_add(1, Ordering::Relaxed).to_le_bytes());
-    // Bytes that a script or a C string might trip over.
+    // Bytes that could break a script or a C string.
     token[8..].copy_from_slice(b"\0\r\n\xff\"' \x01");
     LeaseToken(token)
 }
 
-/// What is under one key.
+/// Returns the record of one key.
 pub(crate) async fn look(tier: &RedisTier, key: &str) -> Result<Record, TierError> {
     Ok(tier.look_at(key).await?.0)
 }
 
-/// The value under one key, under which there must be nothing else.
+/// Returns the value of one key. Panics if the key holds a record of another kind.
 pub(crate) async fn get(tier: &RedisTier, key: &str) -> Result<Option<Stored>, TierError> {
     match look(tier, key).await? {
         Record::Absent => Ok(None),
@@ -84,7 +84,7 @@ pub(crate) async fn get(tier: &RedisTier, key: &str) -> Result<Option<Stored>, T
     }
 }
 
-/// The value's bytes.
+/// Returns the bytes of the value of one key.
 pub(crate) async fn bytes(tier: &RedisTier, key: &str) -> Option<Vec<u8>> {
     get(tier, key).await.unwrap().map(|stored| stored.bytes)
 }
@@ -113,7 +113,7 @@ pub(crate) async fn fill(tier: &RedisTier, fill: TierFill) -> Result<bool, TierE
     Ok(filled.stored[0])
 }
 
-/// Takes a lease and stores a value, whatever was there.
+/// Takes the lease of a key and stores a value, over any record.
 pub(crate) async fn put(tier: &RedisTier, key: &str, bytes: Vec<u8>, ttl: Duration) -> Result<(), TierError> {
     let token = token();
     assert_eq!(lease(tier, claim(key, token, LeaseMode::Always)).await?, LeaseReply::Granted);
@@ -126,32 +126,32 @@ pub(crate) async fn delete(tier: &RedisTier, key: &str) -> Result<(), TierError>
     tier.delete(&[key.to_owned()], &[]).await
 }
 
-/// The line over which the tier is asked.
+/// Returns the change feed of the connection that serves lookups.
 pub(crate) async fn line(tier: &RedisTier) -> Arc<ChangeFeed> {
     let seen: Found = tier.look(&[Lookup::new("any")], &[]).await.unwrap();
     seen.line
 }
 
-/// A field of a line, which shows it to nobody but its cache.
+/// Returns a field of a change feed from its debug output: only the cache itself can read the fields.
 pub(crate) fn shown(line: &ChangeFeed, field: &str) -> String {
     let text = format!("{line:?}");
     let (_, rest) = text.split_once(&format!("{field}: ")).unwrap_or_else(|| panic!("no {field} in {text}"));
     rest.split([',', ' ']).next().unwrap_or_default().to_owned()
 }
 
-/// Up to when the line proves that nothing has changed.
+/// Returns the watermark of a change feed, up to which nothing has changed unnoticed.
 pub(crate) fn proven(line: &ChangeFeed) -> u64 {
     shown(line, "proven").parse().unwrap()
 }
 
-/// Now, on the clock of [`proven`].
+/// Returns the current time on the clock of [`proven`].
 pub(crate) fn now() -> u64 {
     let line = ChangeFeed::watching();
     line.prove(Instant::now());
     proven(&line)
 }
 
-/// Notes what it is told.
+/// Listener that records its notifications.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
     keys: Mutex<Vec<String>>,
@@ -161,17 +161,17 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Takes the keys that were noted.
+    /// Takes the recorded keys.
     pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.keys.lock().unwrap())
     }
 
-    /// How often it was told that the state or its cause may be another one.
+    /// Returns the number of notifications that the state or its cause may have changed.
     pub(crate) fn standing(&self) -> usize {
         self.standing.load(Ordering::SeqCst)
     }
 
-    /// Waits until it is told that `key` has changed, and forgets it.
+    /// Waits for the notification that `key` has changed, and removes it.
     pub(crate) async fn hears(&self, key: &str) {
         eventually_async(&format!("a change of {key} is told"), async || {
             let mut keys = self.keys.lock().unwrap();
@@ -201,7 +201,7 @@ impl ChangeListener for Recorder {
     }
 }
 
-/// Attaches `watcher` with a bound of a second and a long grace.
+/// Attaches `watcher` with a staleness bound of one second and a long outage grace.
 pub(crate) fn attach(tier: &RedisTier, watcher: Arc<dyn ChangeListener>) {
     attach_with(tier, watcher, Duration::from_secs(1), AMPLE);
 }
@@ -216,7 +216,7 @@ pub(crate) fn attach_with(
     tier.attach(Attachment { watcher, namespace, journal, bound, grace, max_bytes: MAX_BYTES });
 }
 
-/// A tier that is attached to a recorder, and connected.
+/// Returns a connected tier that is attached to a recorder.
 pub(crate) async fn watched(url: &str) -> (RedisTier, Arc<Recorder>) {
     let (tier, recorder) = (tier(url), Arc::new(Recorder::default()));
     attach(&tier, recorder.clone());

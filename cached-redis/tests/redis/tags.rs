@@ -94,7 +94,7 @@ async fn a_fill_keeps_its_tags_for_as_long_as_its_value_and_makes_none() {
     let before = seed(&tier, &["short", "long"]).await;
     server.cli(&["PEXPIRE", "ns:%tag:short", "50000"]);
     server.cli(&["PEXPIRE", "ns:%tag:long", "9000000"]);
-    // Also on a server that has forgotten the scripts.
+    // The scripts are flushed, so this also covers a server that does not know them.
     for key in ["one", "other"] {
         let token = token();
         lease(&tier, claim(key, token, LeaseMode::IfAbsent)).await.unwrap();
@@ -142,7 +142,7 @@ async fn a_tag_that_a_value_tells_is_adopted_if_it_was_not_invalidated_since() {
     let since = moment(&here).await;
     let adopted = adopt(&here, &["a", "never seen"], since).await.unwrap();
     assert_eq!(seed(&there, &["a", "never seen"]).await, adopted);
-    // One's own words count as well.
+    // Invalidations by the process itself count as well.
     here.delete(&[], &tags(&["a"])).await.unwrap();
     assert_eq!(adopt(&here, &["a"], since).await, None);
 }
@@ -186,7 +186,7 @@ async fn a_full_server_acknowledges_the_invalidation_of_a_tag() {
     assert_eq!(adopt(&tier, &["b"], since).await, None, "nobody knows any more");
 }
 
-/// Puts many tags into the journal, as if each had been invalidated so many microseconds ago.
+/// Adds many tags to the journal, as if each had been invalidated `ago` microseconds ago.
 fn note_many(server: &RedisServer, count: u32, ago: u64) {
     let script = "local time = redis.call('TIME') \
                   for i = 1, ARGV[1] do \
@@ -219,7 +219,7 @@ async fn of_many_tags_the_last_ones_are_told_apart() {
     assert_eq!(adopt(&tier, &["two more"], later).await, None);
 }
 
-/// Some at each invalidation, so that none of these takes long.
+/// Each invalidation removes some of them, so that none takes long.
 #[tokio::test]
 async fn tags_that_were_invalidated_long_ago_are_forgotten_by_and_by() {
     let server = RedisServer::start();
@@ -240,7 +240,7 @@ async fn tags_that_were_invalidated_long_ago_are_forgotten_by_and_by() {
     assert_eq!(adopt(&tier, &["new 2"], later).await, None);
 }
 
-/// Its clock may be set back.
+/// The server's clock may be set back.
 #[tokio::test]
 async fn numbers_grow_whatever_the_clock_of_the_server_shows() {
     let server = RedisServer::start();
@@ -255,7 +255,7 @@ async fn numbers_grow_whatever_the_clock_of_the_server_shows() {
     assert!(adopt(&tier, &["of 2100"], since).await.is_some());
 }
 
-/// Or a value could be adopted between the two, and the note would come too late.
+/// A value could otherwise claim the tag between the two steps, and the journal entry would come too late.
 #[tokio::test]
 async fn a_tag_is_noted_before_it_is_removed_even_if_the_server_forgot_the_script() {
     let server = RedisServer::start();

@@ -1,4 +1,4 @@
-//! Connections over TLS, and those that must not come about.
+//! Connections over TLS, and connections that must not be established.
 
 use std::{
     fs,
@@ -21,13 +21,13 @@ use crate::{
     },
 };
 
-/// An authority of the test's own.
+/// Certificate authority of one test.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pub(crate) pem: String,
 }
 
-/// A certificate and its key.
+/// A certificate and its private key.
 struct Signed {
     certificate: String,
     key: String,
@@ -51,7 +51,7 @@ impl Authority {
     }
 }
 
-/// A folder of the test's own.
+/// Folder of one test.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -76,7 +76,7 @@ impl Drop for Folder {
     }
 }
 
-/// A certificate about `name`, as a server wants to be told of it.
+/// Returns the options of a server with a certificate for `name`.
 fn options(authority: &Authority, folder: &Folder, name: &str, asks: bool) -> Vec<String> {
     let signed = authority.sign(name);
     [
@@ -93,7 +93,7 @@ fn options(authority: &Authority, folder: &Folder, name: &str, asks: bool) -> Ve
     .to_vec()
 }
 
-/// A server with a certificate, and whoever signed it.
+/// A server with a certificate, and the authority that signed it.
 pub(crate) struct Secured {
     pub(crate) server: RedisServer,
     pub(crate) authority: Authority,
@@ -101,7 +101,7 @@ pub(crate) struct Secured {
 }
 
 impl Secured {
-    /// Its certificate is about `name`. Whether it asks its clients for one.
+    /// Starts a server with a certificate for `name`. With `asks`, clients need a certificate as well.
     pub(crate) fn start(name: &str, asks: bool) -> Self {
         let (authority, folder) = (Authority::new(), Folder::new());
         let options = options(&authority, &folder, name, asks);
@@ -109,7 +109,7 @@ impl Secured {
         Self { server: RedisServer::start_with_tls(&options), authority, folder }
     }
 
-    /// Those of another server of the same authority.
+    /// Returns the options of another server with a certificate of the same authority.
     #[cfg(feature = "sentinel")]
     pub(crate) fn options(&self, name: &str, asks: bool) -> Vec<String> {
         options(&self.authority, &self.folder, name, asks)
@@ -128,11 +128,11 @@ impl Secured {
     }
 }
 
-/// A tier of the builder for an address before `port` tries to reach its server, more than once, and does not.
+/// Asserts that a tier with these settings tries repeatedly to reach the server at `port`, and fails.
 async fn stays_down(port: u16, scheme: &str, settings: impl FnOnce(RedisTierBuilder) -> RedisTierBuilder) {
     let proxy = Proxy::start(port);
     let url = format!("{scheme}://127.0.0.1:{}/", proxy.port());
-    // Of two sides that do not understand each other, each may wait for the other.
+    // Two sides with different protocols may each wait for the other.
     let builder = builder(&url).connect_timeout(Duration::from_millis(500));
     let tier = settings(builder).build().unwrap();
     eventually_async("the tier tries again and again", async || {
@@ -189,7 +189,7 @@ async fn a_certificate_of_another_authority_is_refused() {
     let secured = Secured::start("127.0.0.1", false);
     let port = secured.server.tls_port();
     stays_down(port, "rediss", |builder| builder.root_certificate(Authority::new().pem)).await;
-    // Nor has any authority of the system signed it, if it has any.
+    // No authority of the system has signed the certificate either, if the system has any.
     if let Err(error) = RedisTier::builder("rediss://localhost/").build() {
         assert!(error.to_string().contains("give one with root_certificate"), "{error}");
         return;
@@ -259,7 +259,7 @@ fn dropping_the_tier_ends_a_connection_that_cannot_be_written_to() {
     let tier = secured.builder().write_timeout(Duration::from_millis(200)).build().unwrap();
     runtime.block_on(up(&tier));
     secured.server.freeze();
-    // More than the system holds for a process that does not read.
+    // More than the system buffers for a process that does not read.
     let large = value("key", token(), vec![0; 64 << 20], MINUTE);
     assert_eq!(runtime.block_on(fill(&tier, large)), Err(TierError::Timeout));
     drop(tier);
@@ -271,7 +271,7 @@ async fn a_password_goes_over_tls_and_nothing_of_it_is_shown() {
     let secured = Secured::start("127.0.0.1", true);
     secured.server.cli(&["ACL", "SETUSER", "canaryuser", "on", ">canarypass", "~*", "&*", "+@all"]);
     let own = secured.authority.sign("a client");
-    // A line of the key, which must not be seen anywhere.
+    // A line of the private key, which must not appear anywhere.
     let secret = own.key.lines().nth(1).unwrap().to_owned();
     let url = format!("rediss://canaryuser:canarypass@127.0.0.1:{}/", secured.server.tls_port());
     let builder = builder(&url).root_certificate(&*secured.authority.pem);
@@ -294,7 +294,7 @@ fn what_is_no_pem_is_refused_without_being_quoted() {
     let authority = Authority::new();
     let (one, other) = (authority.sign("localhost"), authority.sign("localhost"));
     let broken = "-----BEGIN CERTIFICATE-----\ncanarypass!\n-----END CERTIFICATE-----\n";
-    // Well-formed PEM, and no certificate in it.
+    // Well-formed PEM that contains no certificate.
     let hollow = "-----BEGIN CERTIFICATE-----\nY2FuYXJ5cGFzcw==\n-----END CERTIFICATE-----\n";
     let unknown = "-----BEGIN PRIVATE KEY-----\nY2FuYXJ5cGFzcw==\n-----END PRIVATE KEY-----\n";
     let builder = || RedisTier::builder("rediss://canaryuser:canarypass@localhost/");
@@ -355,7 +355,7 @@ fn a_host_that_no_certificate_can_be_about_is_refused() {
     }
 }
 
-/// SHA-256 of the certificate that the server has.
+/// Returns the SHA-256 of the server's certificate.
 fn print(secured: &Secured) -> [u8; 32] {
     use tokio_rustls::rustls::{
         SupportedCipherSuite,

@@ -1,4 +1,4 @@
-//! What each operation does to the values.
+//! Effects of each operation on the values.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::support::{MINUTE, ask, bytes, claim, delete, get, lease, put, refused, tier, token, value};
 
-/// Bytes that a text protocol, a script or a C string might trip over.
+/// Returns bytes that could break a text protocol, a script or a C string.
 fn awkward() -> Vec<Vec<u8>> {
     vec![Vec::new(), b"\0".to_vec(), b"a\r\n$5\r\n".to_vec(), (0..=255).collect(), vec![0xff; 100_000]]
 }
@@ -138,7 +138,7 @@ async fn a_counter_gets_its_life_once() {
     tier.incr("counter", 1, Some(10 * MINUTE)).await.unwrap();
     assert!((1..=60_000).contains(&left("counter")), "a later addition must not extend it");
 
-    // A sum that looks like a first one is none.
+    // A sum that equals its last addend does not prove that the counter is new.
     tier.incr("endless", 3, None).await.unwrap();
     tier.incr("endless", -3, None).await.unwrap();
     tier.incr("endless", 3, Some(MINUTE)).await.unwrap();
@@ -184,7 +184,7 @@ async fn a_full_server_still_deletes() {
     assert_eq!(tier.delete_matching("t*").await, Ok(1));
 }
 
-/// A pipeline does not send a script again by itself, and what was done already must not be done twice.
+/// A pipeline does not resend an unknown script by itself, and completed commands must not run twice.
 #[tokio::test]
 async fn a_script_that_the_server_forgot_is_sent_again() {
     let server = RedisServer::start();

@@ -1,4 +1,4 @@
-//! What the tier hears of changes, and what its silence is worth.
+//! Tracking: the pushes for changes, and the watermark that turns missing pushes into a proof.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -48,7 +48,7 @@ async fn an_emptied_database_is_a_change_of_everything() {
     }
 }
 
-/// Fills the server beyond what it keeps, over the connection of the tier.
+/// Fills the server beyond its memory limit, over the connection of the tier.
 async fn evict(tier: &RedisTier, server: &RedisServer, name: &str) {
     let count = || {
         let stats = server.cli(&["INFO", "stats"]);
@@ -64,7 +64,9 @@ async fn evict(tier: &RedisTier, server: &RedisServer, name: &str) {
     }
 }
 
-/// The server removes a key in the name of whoever made it full, and does not tell him what he did himself.
+/// A server evicts keys on behalf of the connection that filled it.
+///
+/// With `NOLOOP`, that connection gets no push for them.
 #[tokio::test]
 async fn what_the_server_evicts_is_a_change_whoever_made_it_full() {
     let server = RedisServer::start_with(&["--maxmemory-policy", "allkeys-lru"]);
@@ -77,7 +79,7 @@ async fn what_the_server_evicts_is_a_change_whoever_made_it_full() {
     evict(&tier, &server, "a").await;
     eventually_async("the change is told", async || recorder.all.load(Ordering::SeqCst) == 1).await;
 
-    // From now on, each is told.
+    // From here on, each change is pushed.
     let line = line(&tier).await;
     let begin = now();
     eventually_async("a later moment is proven", async || proven(&line) > begin).await;
@@ -92,7 +94,9 @@ async fn what_the_server_evicts_is_a_change_whoever_made_it_full() {
     assert_eq!(recorder.all.load(Ordering::SeqCst), 1);
 }
 
-/// A server forgets keys when it tracks too many, and with `NOLOOP` does not say so to the connection whose command made it do so.
+/// A server forgets keys when it tracks too many.
+///
+/// With `NOLOOP`, it does not push that to the connection with the command that caused it.
 #[tokio::test]
 async fn while_the_server_may_forget_keys_this_process_is_told_everything() {
     let server = RedisServer::start();
@@ -144,11 +148,11 @@ async fn the_end_of_a_life_is_a_change() {
     recorder.hears("key").await;
 }
 
-/// Whether the tier still watches the key after `what` it did to it.
+/// Asserts that the server still tracks the key for the tier, after an operation of the tier on it.
 async fn assert_watched(server: &RedisServer, recorder: &Recorder, key: &str) {
     assert_eq!(recorder.take(), [""; 0], "what this process did itself is no change");
     server.cli(&["DEL", key]);
-    // Had the key been absent, deleting it would change nothing.
+    // If the key was absent, its deletion changed nothing, so it is set as well.
     server.cli(&["SET", key, "1"]);
     recorder.hears(key).await;
     server.cli(&["DEL", key]);
@@ -281,7 +285,7 @@ async fn a_frozen_server_proves_nothing_and_a_thawed_one_does() {
     assert_eq!(shown(&line, "is_over"), "false");
 }
 
-/// Whether the answer came long after the question makes no proof younger.
+/// A late reply does not advance the watermark beyond the time of the request.
 #[tokio::test]
 async fn what_is_proven_is_the_moment_of_the_question() {
     let server = RedisServer::start();
@@ -355,7 +359,7 @@ async fn data_does_not_keep_the_heart_from_beating() {
     assert!(oldest < 1_000_000_000, "a proof was {oldest} ns old");
 }
 
-/// A full server can be told what to forget, and what it does not say still counts.
+/// A full server still accepts deletes, and its missing pushes still count as a proof.
 #[tokio::test]
 async fn a_full_server_proves_and_deletes_but_gives_no_grace() {
     let server = RedisServer::start();
@@ -382,7 +386,7 @@ async fn a_replica_proves_nothing() {
     let (tier, _) = watched(&server.url()).await;
     server.cli(&["REPLICAOF", "127.0.0.1", "1"]);
     let replica = now();
-    // Each connection ends when a better one may have been found.
+    // Each connection ends when a better server may be found.
     let mut seen = 0;
     let mut last = line(&tier).await;
     eventually_async("new connections are made", async || {
@@ -447,7 +451,7 @@ async fn messages_that_do_not_arrive_are_noticed() {
     assert_eq!(proxy.connections(), 3, "one that heard, one that did not, and one that does");
 }
 
-/// Dragonfly takes `NOLOOP` and tells nothing then. Without it, it does.
+/// Dragonfly accepts `NOLOOP`, but pushes nothing then. Without it, changes are pushed.
 #[tokio::test]
 async fn a_server_that_tells_nothing_under_noloop_is_tracked_without() {
     let server = RedisServer::start();
@@ -463,7 +467,7 @@ async fn a_server_that_tells_nothing_under_noloop_is_tracked_without() {
     assert_eq!(proxy.connections(), 1);
 }
 
-/// The key that shows whether the server tells is read as values are.
+/// The key of the push self-test is read in the same way as values.
 #[tokio::test]
 async fn a_server_that_tells_nothing_of_what_scripts_read_is_silent() {
     let server = RedisServer::start();
@@ -475,7 +479,7 @@ async fn a_server_that_tells_nothing_of_what_scripts_read_is_silent() {
     assert_silent(&server, &tier).await;
 }
 
-/// What can be read only by commands is tracked as those are.
+/// A user without the right to run scripts reads values by plain commands, and so does the self-test.
 #[tokio::test]
 async fn without_leave_to_run_scripts_what_commands_read_shows_whether_the_server_tells() {
     let server = RedisServer::start();
@@ -522,7 +526,7 @@ async fn the_first_heartbeat_is_over_before_anything_is_read() {
     assert_eq!(server.cli(&["HLEN", "ns:%members"]), "1");
 }
 
-/// Who cannot say what he has handled must not stand in the register, and so has no grace.
+/// A process that cannot acknowledge barriers must not be registered, and so has no grace.
 #[tokio::test]
 async fn without_leave_to_read_the_poke_there_is_no_grace() {
     let server = RedisServer::start();
@@ -538,12 +542,12 @@ async fn without_leave_to_read_the_poke_there_is_no_grace() {
     let begin = now();
     eventually_async("a later moment is proven", async || proven(&line) > begin).await;
 
-    // It has been registered once, before it could know.
+    // The process registered once, before it could detect this.
     let (other, _) = watched(&server.url()).await;
     other.confirm().await.unwrap();
 }
 
-/// The others must know of whoever reads something that he may serve.
+/// Other processes must know of each process that reads values which it may serve.
 #[tokio::test]
 async fn a_cache_that_comes_later_gets_a_connection_of_its_own() {
     let server = RedisServer::start();

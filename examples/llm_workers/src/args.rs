@@ -1,4 +1,4 @@
-//! The command line.
+//! Command-line options.
 
 use std::{ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
@@ -36,7 +36,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// `None` if help is asked for.
+    /// Parses the command line. Returns `None` if help is requested.
     pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let mut args = Self {
             redis: None,

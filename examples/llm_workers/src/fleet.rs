@@ -1,4 +1,4 @@
-//! The parent's side: starts the workers, hands each its questions, and collects what they report.
+//! The parent of the workers: starts them, sends each its questions, and collects their reports.
 
 use std::{env, io, process::Stdio};
 
@@ -18,7 +18,7 @@ use crate::{
     worker::{self, Done, Job, Line, Setup, Totals},
 };
 
-/// What all workers did.
+/// Results of all workers.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     pub(crate) done: Vec<Done>,
@@ -26,7 +26,7 @@ pub(crate) struct Fleet {
     pub(crate) deaths: Vec<Death>,
 }
 
-/// A worker that ended before it had answered everything.
+/// A worker that ended before it had answered all its questions.
 #[derive(Debug)]
 pub(crate) struct Death {
     pub(crate) worker: usize,
@@ -35,7 +35,9 @@ pub(crate) struct Death {
 }
 
 impl Fleet {
-    /// Returns when every worker has ended. `on_done` is told how many questions are answered.
+    /// Runs the workers, and returns when every worker has ended.
+    ///
+    /// Calls `on_done` with the number of answered questions after each answer.
     pub(crate) async fn run(
         args: &Args,
         setup: &Setup,
@@ -78,7 +80,7 @@ impl Fleet {
     }
 }
 
-/// This program again, as a worker.
+/// Starts this program again, as a worker.
 fn spawn() -> io::Result<Child> {
     Command::new(env::current_exe()?)
         .arg(worker::ARGUMENT)
@@ -88,7 +90,7 @@ fn spawn() -> io::Result<Child> {
         .spawn()
 }
 
-/// One worker's share.
+/// The parent's end of one worker: its settings, its questions, and the channel for its answers.
 struct Desk {
     worker: usize,
     setup: Setup,
@@ -103,7 +105,7 @@ impl Desk {
         let stdin = child.stdin.take();
         let feed = async {
             if let Some(stdin) = stdin {
-                // It fails when the worker has died, which `listen` finds out as well.
+                // An error means that the worker has died, which `listen` notices as well.
                 let _ = self.feed(stdin, &slots).await;
             }
         };
@@ -119,7 +121,9 @@ impl Desk {
         }
     }
 
-    /// Keeps as many questions in the worker's hands as it may have, and ends its input when all are answered.
+    /// Sends the questions to the worker, and closes its input when all are answered.
+    ///
+    /// At most `concurrency` questions are unanswered at any time.
     async fn feed(&self, mut stdin: ChildStdin, slots: &Semaphore) -> io::Result<()> {
         stdin.write_all(&line(&self.setup)?).await?;
         for job in &self.jobs {
@@ -131,7 +135,9 @@ impl Desk {
         Ok(())
     }
 
-    /// Reads to the end of what the worker says.
+    /// Reads the worker's output to its end, or to the first invalid line.
+    ///
+    /// Returns the number of answers, and the totals if the worker sent them.
     async fn listen(&self, child: &mut Child, slots: &Semaphore) -> (usize, Option<Totals>) {
         let (mut answered, mut totals) = (0, None);
         let mut lines = child.stdout.take().map(|stdout| BufReader::new(stdout).lines());
@@ -142,7 +148,7 @@ impl Desk {
                 Ok(Line::Done(done)) => {
                     answered += 1;
                     slots.add_permits(1);
-                    // It fails only after everybody has stopped listening.
+                    // An error means that the receiver is gone, so no answer is needed any more.
                     let _ = self.answers.send(done);
                 }
                 Ok(Line::End(end)) => totals = Some(end),

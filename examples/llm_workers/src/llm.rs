@@ -1,4 +1,4 @@
-//! The cached function, and the client that it calls.
+//! The cached function, and the client of the model that it calls.
 
 use std::{error::Error, fmt, net::SocketAddr};
 
@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::openai::{Request, Response, Usage, prompt};
 
-/// The same question of the same user about the same note is answered once in 30 minutes, by whichever worker got it
-/// first. The key holds a hash of the question, so Redis keys stay short and nobody reads in them what was asked.
+/// Answers a user's question about a note, once in 30 minutes for all workers.
+///
+/// The first worker to receive a question asks the model. The key holds a hash of the question, so Redis keys
+/// stay short and do not reveal the question.
 #[cached("rag:{user_id}:{note_id}:{hash(question)}", ttl = "30m", skip(llm))]
 pub(crate) async fn answer(
     llm: &Llm,
@@ -27,14 +29,14 @@ pub(crate) async fn answer(
     Ok(Answer { text: choice.message.content, usage: response.usage })
 }
 
-/// `Clone` for hits in this process, serde for those from Redis.
+/// Cached answer. Hits in this process need `Clone`, hits in Redis need serde.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Answer {
     pub(crate) text: String,
     pub(crate) usage: Usage,
 }
 
-/// `Clone`, so that all who wait for a load learn why it failed.
+/// Error of a call to the model. It is `Clone`, so that every caller that waits for the load receives it.
 #[derive(Clone, Debug)]
 pub(crate) struct LlmError(String);
 
@@ -52,8 +54,10 @@ impl fmt::Display for LlmError {
 
 impl Error for LlmError {}
 
-/// `Clone`, so that an answer under way has all it needs in a task of its own, and a caller who hangs up does not stop
-/// it: it is paid for, and others may wait for it.
+/// Client of the model.
+///
+/// It is `Clone`, so that a load can own a client and run in a task of its own. When its caller disconnects,
+/// the load goes on: it is paid for, and other callers may wait for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Llm {
     http: Client<HttpConnector, Full<Bytes>>,

@@ -4,9 +4,9 @@
 //! cargo run --release -p llm_workers -- --redis redis://127.0.0.1:6379
 //! ```
 //!
-//! The cached function is in `llm.rs`: one attribute. Everything else is what surrounds it in a service (`worker.rs`),
-//! or what makes a demonstration of it: a stand-in for the model (`upstream.rs`), the stream of questions
-//! (`questions.rs`, `stream.rs`), the parent of the workers (`fleet.rs`) and the table at the end (`report.rs`).
+//! The cached function is in `llm.rs`: one attribute. `worker.rs` is the service around it. The other files
+//! make the demonstration: a stand-in for the model (`upstream.rs`), the stream of questions (`questions.rs`,
+//! `stream.rs`), the parent of the workers (`fleet.rs`) and the table at the end (`report.rs`).
 #![allow(clippy::cast_precision_loss, reason = "counts far below 2^52, and shares of them")]
 
 mod args;
@@ -32,7 +32,7 @@ use crate::{
     args::Args, fleet::Fleet, progress::Progress, stream::Stream, upstream::Upstream, worker::Setup,
 };
 
-/// Wrong input.
+/// Exit code for invalid input.
 const USAGE: u8 = 2;
 
 #[tokio::main]
@@ -56,13 +56,13 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Everything that can be wrong with the input is found here, before anything is started.
+/// Parses and checks all input, before anything is started. Returns `None` if help is requested.
 fn prepare(words: impl Iterator<Item = String>) -> Result<Option<(Args, Stream)>, String> {
     let Some(args) = Args::parse(words)? else {
         show(args::HELP);
         return Ok(None);
     };
-    // As the workers will, to learn what is wrong with the settings once and not from each of them.
+    // Every worker makes the same call. This one reports an invalid setting once, and not from each worker.
     worker::set_up(args.redis.as_deref(), "llm-workers").map_err(|error| error.to_string())?;
     let questions = match &args.questions {
         Some(path) => {
@@ -81,7 +81,7 @@ async fn run(args: &Args, stream: Stream) -> Result<(), String> {
     let setup = Setup {
         upstream: upstream.address(),
         redis: args.redis.clone(),
-        // One of its own, so that no run sees the answers of another one.
+        // Each run has a namespace of its own, so that it does not see the answers of other runs.
         namespace: format!("llm-workers-{}", run_id()),
     };
     show(&report::head(args, &stream, &setup.namespace));
@@ -104,7 +104,7 @@ fn run_id() -> String {
     format!("{:x}-{:x}", now.as_millis(), std::process::id())
 }
 
-/// As `print!`, except that it is no reason to panic when nobody reads.
+/// Prints like `print!`, but ignores errors: a closed output is no reason to panic.
 fn show(text: &str) {
     let _ = io::stdout().write_all(text.as_bytes());
 }

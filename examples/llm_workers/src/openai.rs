@@ -1,18 +1,19 @@
-//! The part of the chat completions protocol that both sides speak, the prompt, and the price.
+//! The subset of the chat completions protocol that client and stand-in use, the prompt, and the price.
 
 use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
-/// What a large hosted model costs, in dollars per million tokens. Put in those of yours.
+/// Price of a million prompt tokens of a large hosted model, in dollars. Replace both prices with your own.
 pub(crate) const PROMPT_PRICE: f64 = 3.0;
+/// Price of a million completion tokens, in dollars.
 pub(crate) const COMPLETION_PRICE: f64 = 15.0;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Request {
     pub(crate) model: String,
     pub(crate) messages: Vec<Message>,
-    /// Who asks, for the provider's own checks.
+    /// Id of the user that asks, for the provider's own checks.
     pub(crate) user: String,
 }
 
@@ -55,7 +56,9 @@ impl AddAssign for Usage {
     }
 }
 
-/// A question about a note, with the passages of the note that retrieval would have found.
+/// Returns the request for a question about a note.
+///
+/// It contains the passages of the note that retrieval would have found.
 pub(crate) fn prompt(user_id: u64, note_id: u64, question: &str) -> Request {
     const PASSAGE: &str = "The learner wrote this down in a lecture, and came back to it before the exam. ";
     let message = |role: &str, content: String| Message { role: role.to_owned(), content };
@@ -73,7 +76,7 @@ pub(crate) fn prompt(user_id: u64, note_id: u64, question: &str) -> Request {
     }
 }
 
-/// An estimate that needs no tokenizer: about four characters of English each.
+/// Estimates the number of tokens without a tokenizer: about four characters of English per token.
 pub(crate) fn tokens(text: &str) -> u64 {
     text.chars().count().div_ceil(4) as u64
 }

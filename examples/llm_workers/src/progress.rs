@@ -1,4 +1,4 @@
-//! How far the run is, on stderr: one line that changes on a terminal, a line for each tenth elsewhere.
+//! Progress of the run on stderr: one line that changes on a terminal, a line for each tenth elsewhere.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -46,7 +46,7 @@ impl Progress {
         let _ = io::stderr().write_all(text.as_bytes());
     }
 
-    /// What is written next begins on a line of its own.
+    /// Ends the line, so that later output begins on a line of its own.
     pub(crate) fn end(&self) {
         if self.is_terminal {
             let _ = io::stderr().write_all(b"\n");

@@ -1,10 +1,12 @@
-//! What users ask: from a file, or from a short list of study questions.
+//! The questions of the users: from a file, or from a short list of study questions.
 
 use std::{collections::HashSet, fs, io::Read, path::Path};
 
 use flate2::read::MultiGzDecoder;
 
-/// The distinct questions of a file of `label<TAB>question<TAB>question`, plain or gzip, in its order.
+/// Returns the distinct questions of a file, in the order of the file.
+///
+/// Each line is `label<TAB>question<TAB>question`. The file is plain text or gzip.
 pub(crate) fn read(path: &Path) -> Result<Vec<String>, String> {
     const GZIP: &[u8] = &[0x1f, 0x8b];
 

@@ -2,7 +2,7 @@
 
 use std::f64::consts::TAU;
 
-/// `SplitMix64`.
+/// Random number generator: `SplitMix64`.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
 
@@ -11,9 +11,9 @@ impl Random {
         Self(seed)
     }
 
-    /// Seeded by a text.
+    /// Creates a generator with a hash of `text` as its seed.
     pub(crate) fn of(text: &str) -> Self {
-        // FNV-1a.
+        // The hash is FNV-1a.
         Self(text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         }))
@@ -27,18 +27,18 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// From 0 to below 1.
+    /// Returns a number from 0 to below 1.
     pub(crate) fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// From 0 to below `end`.
+    /// Returns a number from 0 to below `end`.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         // The remainder favours small numbers by less than one part in 2^40 for any list that fits in memory.
         usize::try_from(self.next() % end.max(1) as u64).unwrap_or(0)
     }
 
-    /// Log-normal with a median of 1: most are near it, a few are several times as much.
+    /// Returns a log-normal number with a median of 1: most are near 1, a few are several times as large.
     pub(crate) fn log_normal(&mut self, sigma: f64) -> f64 {
         let normal = (-2.0 * (1.0 - self.unit()).ln()).sqrt() * (TAU * self.unit()).cos();
         (sigma * normal).exp()
@@ -51,7 +51,7 @@ impl Random {
     }
 }
 
-/// Ranks by popularity: the n-th is drawn in proportion to 1 / nˢ.
+/// Zipf distribution over ranks of popularity: the n-th rank is drawn in proportion to 1 / nˢ.
 #[derive(Debug)]
 pub(crate) struct Zipf {
     sums: Vec<f64>,
@@ -67,7 +67,7 @@ impl Zipf {
         Self { sums: sums.collect() }
     }
 
-    /// From 0, the most popular, to below the number of ranks.
+    /// Draws a rank, from 0 (the most popular) to below the number of ranks.
     pub(crate) fn draw(&self, random: &mut Random) -> usize {
         let at = random.unit() * self.sums.last().copied().unwrap_or(0.0);
         self.sums.partition_point(|sum| *sum <= at).min(self.sums.len() - 1)

@@ -1,4 +1,4 @@
-//! What is said before and after a run.
+//! The text before a run, and the tables after it.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ pub(crate) fn table(args: &Args, stream: &Stream, fleet: &Fleet, bill: &Bill, el
     lines.join("\n") + "\n"
 }
 
-/// A row for each place that answers come from.
+/// Returns a table with one row for each source of answers.
 fn sources(done: &[Done]) -> Vec<String> {
     let head = format!("{:<34}{:>10}{:>9}{:>11}{:>11}", "answered by", "requests", "share", "p50", "p95");
     let rows = [
@@ -81,11 +81,11 @@ fn sources(done: &[Done]) -> Vec<String> {
     std::iter::once(head).chain(rows).collect()
 }
 
-/// What was paid, beside what would have been.
+/// Returns a table of the costs of this run, next to the costs of the same requests in other set-ups.
 fn demands(stream: &Stream, bill: &Bill, is_complete: bool) -> Vec<String> {
     let run = Demand { calls: bill.calls, usage: bill.usage };
     let (uncached, per_worker) = (stream.uncached(), stream.cached_per_worker());
-    // What was not answered was not saved.
+    // An unanswered request costs nothing but is no saving, so an incomplete run shows no savings.
     let saving = |of: Demand| {
         let whole = if is_complete { of.usage.dollars() } else { 0.0 };
         share(whole - run.usage.dollars(), whole)
@@ -113,7 +113,7 @@ fn demands(stream: &Stream, bill: &Bill, is_complete: bool) -> Vec<String> {
     std::iter::once(head).chain(rows).collect()
 }
 
-/// What the numbers are, and are not.
+/// Returns notes on the meaning of the numbers and on their limits.
 fn notes(args: &Args, bill: &Bill) -> Vec<String> {
     let mut lines = vec![
         "`this run` was counted by the stand-in. The rows below it were not run, but computed from the same requests,"
@@ -138,7 +138,7 @@ fn notes(args: &Args, bill: &Bill) -> Vec<String> {
     lines
 }
 
-/// What went wrong.
+/// Returns a description of every failure.
 fn trouble(args: &Args, fleet: &Fleet) -> Vec<String> {
     let mut lines = Vec::new();
     let totals = &fleet.totals;
@@ -175,7 +175,7 @@ fn share(part: f64, whole: f64) -> String {
     if whole > 0.0 { format!("{:.1} %", 100.0 * part / whole) } else { "-".to_owned() }
 }
 
-/// Of sorted times, by nearest rank.
+/// Returns a percentile of sorted times, by nearest rank.
 fn percentile(nanos: &[u64], percent: usize) -> String {
     let rank = (nanos.len() * percent).div_ceil(100);
     match rank.checked_sub(1).and_then(|index| nanos.get(index)) {
@@ -184,7 +184,7 @@ fn percentile(nanos: &[u64], percent: usize) -> String {
     }
 }
 
-/// `1234567` as `1,234,567`.
+/// Formats `1234567` as `1,234,567`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! Who asks what, about which note, and which worker gets the question.
+//! The stream of requests: the user, the question, the note and the worker of each.
 
 use std::collections::HashSet;
 
@@ -9,10 +9,12 @@ use crate::{
     upstream,
 };
 
-/// How strongly questions and notes differ in popularity. Near 1, as in traces of requests to web sites and of words.
+/// Zipf exponent of the popularity of questions. Like that of notes, it is near 1, as in traces of web
+/// requests and in natural language.
 const QUESTIONS: f64 = 1.1;
+/// Zipf exponent of the popularity of a user's notes.
 const NOTES: f64 = 1.0;
-/// Some users ask more than others, but not by much.
+/// Zipf exponent of the activity of users: some ask more than others, but not by much.
 const USERS: f64 = 0.5;
 
 pub(crate) const NOTES_PER_USER: usize = 4;
@@ -27,20 +29,20 @@ pub(crate) struct Stream {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ask {
     pub(crate) key: Key,
-    /// Drawn at random, as a load balancer would that knows nothing of caches.
+    /// Index of a worker, drawn at random, as by a load balancer without knowledge of caches.
     pub(crate) worker: usize,
 }
 
-/// What the answer depends on.
+/// Everything that determines the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) user_id: u64,
     pub(crate) note_id: u64,
-    /// The place in [`Stream::questions`].
+    /// Index in [`Stream::questions`].
     pub(crate) question: usize,
 }
 
-/// What the model would be asked, and would charge for.
+/// Calls of the model, and the tokens that it charges for them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Demand {
     pub(crate) calls: u64,
@@ -48,10 +50,10 @@ pub(crate) struct Demand {
 }
 
 impl Stream {
-    /// `questions` must not be empty.
+    /// Draws the requests. `questions` must not be empty.
     pub(crate) fn new(args: &Args, mut questions: Vec<String>) -> Self {
         let mut random = Random::new(args.seed);
-        // Neighbours in a file are often alike, and their popularity should not be.
+        // Neighbours in a file are often alike. The shuffle gives them different ranks of popularity.
         random.shuffle(&mut questions);
         let question = Zipf::new(questions.len(), QUESTIONS);
         let user = Zipf::new(args.users as usize, USERS);
@@ -69,24 +71,26 @@ impl Stream {
         &self.questions[key.question]
     }
 
-    /// Without a cache: every request is a call.
+    /// Returns the demand without a cache: every request is a call.
     pub(crate) fn uncached(&self) -> Demand {
         self.demand(self.asks.iter().map(|ask| ask.key))
     }
 
-    /// With a cache in each process: a call for each pair of a worker and a key.
+    /// Returns the demand with a cache in each process: one call for each pair of a worker and a key.
     pub(crate) fn cached_per_worker(&self) -> Demand {
         let pairs: HashSet<_> = self.asks.iter().map(|ask| (ask.worker, ask.key)).collect();
         self.demand(pairs.into_iter().map(|(_, key)| key))
     }
 
-    /// The least that is possible: a call for each key.
+    /// Returns the least possible demand: one call for each key.
     pub(crate) fn distinct(&self) -> Demand {
         let keys: HashSet<_> = self.asks.iter().map(|ask| ask.key).collect();
         self.demand(keys.into_iter())
     }
 
-    /// The stand-in answers the same to the same, so what it would charge can be told without asking it.
+    /// Computes the demand of requests for these keys.
+    ///
+    /// The stand-in answers equal requests equally, so its charges are known without a call.
     fn demand(&self, keys: impl Iterator<Item = Key>) -> Demand {
         let mut demand = Demand::default();
         for key in keys {

@@ -1,4 +1,4 @@
-//! A stand-in for the model: `POST /v1/chat/completions` on 127.0.0.1, slow, and counting what it would charge.
+//! A slow stand-in for the model: serves `POST /v1/chat/completions` on 127.0.0.1 and counts its charges.
 
 use std::{
     collections::HashMap,
@@ -29,7 +29,7 @@ use crate::{
     random::Random,
 };
 
-/// How far answer times spread: nineteen of twenty are below twice the median.
+/// Spread of the answer times (sigma of a log-normal distribution): 19 of 20 are below twice the median.
 const SPREAD: f64 = 0.4;
 
 #[derive(Debug)]
@@ -49,18 +49,20 @@ struct Model {
 struct Ledger {
     random: Random,
     bill: Bill,
-    /// For each request that ever came, by a hash of its bytes, how many of it are being answered.
+    /// Number of calls in progress for each request that ever arrived, by a hash of its bytes.
+    ///
+    /// A request stays in the map with a count of 0, so that a later repetition is recognised.
     under_way: HashMap<u64, u32>,
 }
 
-/// What was asked so far.
+/// Totals of all calls so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Bill {
     pub(crate) calls: u64,
     pub(crate) usage: Usage,
-    /// Calls that came while the same was being answered already.
+    /// Calls that arrived while an equal one was being answered.
     pub(crate) again_at_once: u64,
-    /// Calls that came after the same had been answered.
+    /// Calls that arrived after an equal one had been answered.
     pub(crate) again_later: u64,
 }
 
@@ -68,7 +70,7 @@ impl Upstream {
     pub(crate) async fn start(latency: Duration, seed: u64) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        // Apart from the stream's numbers, so that neither changes the other.
+        // The generator is seeded apart from that of the stream, so that neither influences the other.
         let random = Random::new(seed ^ u64::from_be_bytes(*b"upstream"));
         let ledger = Ledger { random, bill: Bill::default(), under_way: HashMap::new() };
         let model = Arc::new(Model { latency, hasher: RandomState::new(), ledger: Mutex::new(ledger) });
@@ -87,7 +89,7 @@ impl Upstream {
 
 async fn accept(listener: TcpListener, model: Arc<Model>) {
     loop {
-        // It fails when there are too many open files: then some will soon be closed.
+        // `accept` fails when too many files are open. Some of them will be closed soon.
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
@@ -96,7 +98,7 @@ async fn accept(listener: TcpListener, model: Arc<Model>) {
         let model = model.clone();
         tokio::spawn(async move {
             let service = service_fn(|request| async { Ok::<_, Infallible>(model.serve(request).await) });
-            // It ends with an error when the other side goes away.
+            // An error means that the client has closed the connection.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
@@ -120,7 +122,7 @@ impl Model {
         json(StatusCode::OK, &Response { model: request.model, choices: vec![choice], usage })
     }
 
-    /// Takes its time, and charges for it.
+    /// Charges for the call, and waits for a random answer time.
     async fn think(&self, body: &[u8], usage: Usage) {
         let same = self.hasher.hash_one(body);
         let ready_at = {
@@ -156,7 +158,7 @@ impl Ledger {
     }
 }
 
-/// The answer to a request: always the same to the same, of 400 to 2,800 characters.
+/// Returns the answer to a request, of 400 to 2,800 characters. Equal requests get equal answers.
 pub(crate) fn reply(request: &Request) -> (String, Usage) {
     const SENTENCE: &str =
         "The note says so in its second part, with an example worth working through again. ";

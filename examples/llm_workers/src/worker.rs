@@ -1,4 +1,4 @@
-//! A worker process: questions come in on stdin, and what became of them goes out on stdout, as lines of JSON.
+//! A worker process: reads questions from stdin and writes results to stdout, as lines of JSON.
 
 use std::{
     io::{self, Write},
@@ -16,11 +16,13 @@ use tokio::{
 
 use crate::llm::{Llm, answer};
 
-/// What makes this program a worker.
+/// Argument that starts this program as a worker.
 pub(crate) const ARGUMENT: &str = "worker";
 
-/// The first line in. It comes this way because everybody on a machine can read a command line, and a URL may hold a
-/// password.
+/// First line of the input.
+///
+/// The settings are not on the command line, because every user of the machine can read that, and the URL may
+/// contain a password.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Setup {
     pub(crate) upstream: SocketAddr,
@@ -28,7 +30,7 @@ pub(crate) struct Setup {
     pub(crate) namespace: String,
 }
 
-/// Every further line in.
+/// Question. Every further line of the input holds one.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Job {
     pub(crate) user_id: u64,
@@ -36,19 +38,19 @@ pub(crate) struct Job {
     pub(crate) question: String,
 }
 
-/// A line out.
+/// Line of the output.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Line {
     Done(Done),
-    /// The last one.
+    /// Last line.
     End(Totals),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Done {
     pub(crate) outcome: Outcome,
-    /// From the call of the cached function to its return.
+    /// Time from the call of the cached function to its return, in nanoseconds.
     pub(crate) nanos: u64,
     pub(crate) error: Option<String>,
 }
@@ -64,7 +66,7 @@ pub(crate) enum Outcome {
     Bypass,
 }
 
-/// What the cache itself counted: values that Redis took, and reads that it failed to answer.
+/// Counters of the cache: values stored in Redis, and reads that Redis failed to answer.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Totals {
     pub(crate) stored: u64,
@@ -86,8 +88,8 @@ pub(crate) async fn run() -> Result<(), String> {
     let llm = Llm::new(setup.upstream)?;
 
     let mut jobs = JoinSet::new();
-    // The input ends when the parent has all answers, or is no more. Then `jobs` is dropped, and nobody waits for what
-    // it still holds.
+    // The input ends when the parent has all answers, or has died. In the second case `jobs` may still hold
+    // tasks. The worker does not wait for them; they are aborted when `jobs` is dropped.
     while let Ok(Some(line)) = lines.next_line().await {
         let job: Job = serde_json::from_str(&line).map_err(|error| format!("not a question: {error}"))?;
         let llm = llm.clone();
@@ -100,11 +102,11 @@ pub(crate) async fn run() -> Result<(), String> {
     Ok(())
 }
 
-/// The set-up of the cache. It connects in the background, so only settings can be wrong.
+/// Sets up the cache. Redis is connected in the background, so only an invalid setting is an error.
 pub(crate) fn set_up(redis: Option<&str>, namespace: &str) -> Result<(), cached_aside::Error> {
     match redis {
         Some(url) => cached_aside::use_redis(url, namespace).map(drop),
-        // Said as well, or a `REDIS_URL` in the environment would be used.
+        // Without this explicit installation, the default cache would use a `REDIS_URL` of the environment.
         None => Cache::builder().build()?.install(),
     }
 }
@@ -126,7 +128,7 @@ async fn work(llm: &Llm, job: &Job) -> Done {
 fn say(line: &Line) {
     if let Ok(mut text) = serde_json::to_string(line) {
         text.push('\n');
-        // When the parent is gone there is nobody to tell, and the input ends too.
+        // An error means that the parent is gone. In that case the input ends as well.
         let _ = io::stdout().write_all(text.as_bytes());
     }
 }

@@ -1,4 +1,4 @@
-//! Runs the groups, prints what they found, and rewrites the page if that is asked for.
+//! Runs the groups, prints their reports, and rewrites the page under `--write`.
 
 use std::{path::Path, process::ExitCode, time::Instant};
 

@@ -1,4 +1,4 @@
-//! All that answer a call.
+//! All arms for hits in the in-process tier.
 
 use std::sync::Arc;
 
@@ -12,7 +12,9 @@ use crate::{
     work::Key,
 };
 
-/// The arms that are wanted, filled with the keys. `capacity` is that of the peers that are no attributes.
+/// Returns the selected arms, each filled with the keys.
+///
+/// `capacity` bounds the peers without an attribute, in entries.
 pub fn arms<K: Key, V: Functions<K>>(
     keys: &Arc<Vec<K>>,
     capacity: u32,

@@ -1,4 +1,4 @@
-//! Programs of this package, and what they say.
+//! Other programs of this package, and their output.
 
 use std::{
     env,
@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Where Cargo puts the programs of the package when it builds its benchmarks.
+/// Returns the path at which Cargo places a program of the package when it builds the benchmarks.
 pub(crate) fn program(name: &str) -> PathBuf {
     let own = env::current_exe().expect("this program has a path");
     let profile =
@@ -14,7 +14,7 @@ pub(crate) fn program(name: &str) -> PathBuf {
     profile.join(name)
 }
 
-/// The lines that it prints, each split at tabs.
+/// Runs a program, and returns the lines that it prints, each split at tabs.
 pub(crate) fn rows(command: &mut Command) -> Vec<Vec<String>> {
     let output = command.stderr(Stdio::inherit()).output().expect("the program can be started");
     assert!(output.status.success(), "{command:?}: {}", output.status);

@@ -1,14 +1,14 @@
-//! Small programs that use a cache, as its documentation shows.
+//! Small programs that use a cache as its documentation shows. The group `compile` builds them.
 
-/// One of them. `{n}` is the number of a function.
+/// Source of one program. In all parts, `{n}` stands for the number of a function.
 pub(crate) struct Contender {
     pub(crate) name: &'static str,
-    /// In `Cargo.toml`; `{root}` is this repository.
+    /// Lines of `Cargo.toml`; `{root}` stands for the path of this repository.
     pub(crate) dependencies: &'static str,
     pub(crate) prelude: &'static str,
-    /// The first function, and all that has to be there once.
+    /// First function, with everything that the program needs once.
     pub(crate) first: &'static str,
-    /// One more; empty if it would be nothing but a copy of what a user writes by hand.
+    /// Any further function; empty if it would only be a copy of code that a user writes by hand.
     pub(crate) function: &'static str,
     pub(crate) call: &'static str,
 }
@@ -39,7 +39,7 @@ macro_rules! by_hand {
     };
 }
 
-/// The first one has no cache.
+/// All programs. The first one has no cache.
 pub(crate) const CONTENDERS: &[Contender] = &[
     attribute!(
         "no cache",

@@ -1,4 +1,6 @@
-//! Hits by several threads, which last for the whole race, because caches keep things for each thread.
+//! Hits by several threads.
+//!
+//! The threads last for the whole race, because some caches keep state for each thread.
 
 use std::{
     hint::black_box,
@@ -13,10 +15,10 @@ use crate::{
     work::{Key, Value, loads},
 };
 
-/// Hits between two looks at the clock.
+/// Number of hits between two readings of the clock.
 const STRIDE: usize = 1 << 7;
 
-/// One way to look up a key.
+/// An arm: one way to look up a key.
 pub struct Hits {
     pub name: String,
     run: Box<Run>,
@@ -25,7 +27,9 @@ pub struct Hits {
 type Run = dyn Fn(&[u32]) + Send + Sync;
 
 impl Hits {
-    /// Fills the cache behind `hit`, and checks that from then on it answers, and what.
+    /// Fills the cache behind `hit`, and checks its answers.
+    ///
+    /// Every key is requested twice. Both answers must have the right value, and the second must be a hit.
     pub fn new<K: Key, V: Value>(
         name: &str,
         keys: &Arc<Vec<K>>,
@@ -44,15 +48,16 @@ impl Hits {
         Self { name: name.to_owned(), run: Box::new(run) }
     }
 
-    /// Looks up keys by their indices. Callgrind knows this function by its name.
+    /// Looks up keys by their indices. The group `instructions` has callgrind find this function by its name.
     #[inline(never)]
     pub fn run(&self, indices: &[u32]) {
         (self.run)(indices);
     }
 }
 
-/// Nanoseconds per hit as a thread sees them. With several numbers of threads, each is an arm of its own in every round; see
-/// [`arm_name`].
+/// Measures the nanoseconds per hit, as one thread sees them.
+///
+/// With several numbers of threads, each number is an arm of its own in every round; see [`arm_name`].
 pub fn measure(options: &Options, arms: &[Hits], threads: &[usize], order: &[u32]) -> Rounds {
     let before = loads();
     let most = threads.iter().copied().max().unwrap_or(1);
@@ -67,7 +72,7 @@ pub fn measure(options: &Options, arms: &[Hits], threads: &[usize], order: &[u32
             }
             barrier.wait();
             let start = *start.lock().unwrap_or_else(PoisonError::into_inner);
-            // More threads than cores need time to have their share.
+            // With more threads than cores, each thread needs a longer turn to get its share of the cores.
             let length = if threads > 2 { 3 * options.turn() } else { options.turn() };
             if thread < threads { rate(arm, &mut strides, start, length) } else { 0.0 }
         };
@@ -75,7 +80,7 @@ pub fn measure(options: &Options, arms: &[Hits], threads: &[usize], order: &[u32
             let turns = threads.iter().flat_map(|&threads| arms.iter().map(move |arm| (arm, threads)));
             turns.map(|(arm, threads)| turn(arm, threads)).collect::<Vec<_>>()
         };
-        // What a cache keeps for each thread is there when it is timed: all keys have come by.
+        // Every thread requests all keys before the timing, which creates the state kept for each thread.
         for arm in arms {
             arm.run(order);
         }
@@ -98,12 +103,12 @@ pub fn measure(options: &Options, arms: &[Hits], threads: &[usize], order: &[u32
     Rounds::new(names.collect(), costs.collect())
 }
 
-/// What an arm is called in a race with several numbers of threads.
+/// Returns the name of an arm in a race with several numbers of threads.
 pub fn arm_name(arm: &str, threads: usize) -> String {
     format!("{arm} × {threads}")
 }
 
-/// Hits per nanosecond, from the moment that all began.
+/// Returns the hits per nanosecond since `start`, the time at which all threads began.
 fn rate<'a>(
     arm: &Hits,
     strides: &mut impl Iterator<Item = &'a [u32]>,

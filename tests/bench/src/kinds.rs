@@ -9,19 +9,19 @@ use crate::{
     work::{Key, Prompt, Text, keys_of},
 };
 
-/// One kind of key and one of value.
+/// One kind of key with one kind of value.
 pub struct Kind {
-    /// In tables.
+    /// Title in tables.
     pub title: &'static str,
-    /// Of so many keys, the arms that are wanted.
+    /// Creates the selected arms, with the given number of keys.
     pub arms: Arms,
-    /// The bytes of the future of ours, and of the same function without the attribute.
+    /// Returns the sizes of two futures in bytes; see `Functions::futures`.
     pub futures: fn() -> [usize; 2],
 }
 
 type Arms = fn(u32, &dyn Fn(&str) -> bool) -> Vec<Hits>;
 
-/// All kinds that there are functions for.
+/// All kinds for which `Functions` is implemented.
 pub static KINDS: [Kind; 5] = [
     kind::<u64, u64>("u64 → u64"),
     kind::<Text, u64>("(&str, u32) → u64"),

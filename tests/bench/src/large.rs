@@ -1,4 +1,4 @@
-//! Caches of many entries, by name.
+//! Caches for many entries, by name.
 
 use crate::{
     functions::Functions,
@@ -7,13 +7,13 @@ use crate::{
     work::{load, runtime},
 };
 
-/// A call.
+/// Function that calls a cache.
 pub type Call = Box<dyn Fn(u64) -> u64>;
 
-/// Makes a cache for so many entries.
+/// Function that creates a cache for a number of entries.
 pub type Make = fn(u32) -> Call;
 
-/// By name.
+/// Constructors of the caches, by the names of the arms.
 pub static ARMS: [(&str, Make); 12] = [
     ("ours, async", |_| Box::new(|key| <u64 as Functions<u64>>::ours(&key))),
     ("ours, sync local", |_| Box::new(|key| <u64 as Functions<u64>>::ours_local(&key))),
@@ -29,7 +29,7 @@ pub static ARMS: [(&str, Make); 12] = [
     ("multi-tier-cache", peer::<MultiTier>),
 ];
 
-/// For a million entries and some more, as the others.
+/// Function with room for a little more than a million entries, like the other arms.
 #[cached::macros::concurrent_cached(max_size = 1_260_000, ttl_secs = 3600)]
 fn bounded(id: u64) -> u64 {
     load(id)
@@ -45,7 +45,7 @@ fn peer<P: Peer<u64, u64>>(entries: u32) -> Call {
     Box::new(move |key| peer.call(&key))
 }
 
-/// Shards that are a little fuller than others evict nothing.
+/// Adds a margin, which prevents evictions from shards that are a little fuller than others.
 fn roomy(entries: u32) -> u32 {
     entries + entries / 4 + 10_000
 }

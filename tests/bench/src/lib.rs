@@ -1,6 +1,7 @@
-//! `cached-aside` beside its peers, on the same work in the same run.
+//! Benchmarks of `cached-aside` and its peers, on the same work in the same run.
 //!
-//! `cargo bench --manifest-path tests/bench/Cargo.toml`; `README.md` says what is measured, how to read it, and how to add to it.
+//! The suite is started by `cargo bench --manifest-path tests/bench/Cargo.toml`. `README.md` describes the
+//! measurements, how to read them, and how to add to them.
 
 mod arms;
 mod child;

@@ -1,8 +1,8 @@
-//! What the command line asks for.
+//! Command-line options.
 
 use std::{env, path::PathBuf, time::Duration};
 
-/// How to call the suite.
+/// Usage text.
 pub const HELP: &str = "\
 cargo bench --manifest-path tests/bench/Cargo.toml -- [OPTION]…
 
@@ -16,30 +16,30 @@ cargo bench --manifest-path tests/bench/Cargo.toml -- [OPTION]…
   --help           this text
 ";
 
-/// What the command line asks for.
+/// Command-line options.
 #[derive(Clone, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch")]
 pub struct Options {
-    /// Shows that everything runs; the numbers mean nothing.
+    /// Runs everything briefly, to show that it runs; the numbers mean nothing.
     pub quick: bool,
-    /// Also what takes long.
+    /// Includes groups and sizes that take long.
     pub long: bool,
-    /// The names of the groups to run; empty: all.
+    /// Names of the groups to run; all if empty.
     pub only: Vec<String>,
-    /// Parts of the names of the arms to run; empty: all.
+    /// Parts of the names of the arms to run; all if empty.
     pub arms: Vec<String>,
     /// Files to replay.
     pub traces: Vec<PathBuf>,
     /// Rewrites the page.
     pub write: bool,
-    /// Names the groups, and runs none.
+    /// Lists the groups, and runs none.
     pub list: bool,
-    /// Says how to call the suite, and runs nothing.
+    /// Prints the usage text, and runs nothing.
     pub help: bool,
 }
 
 impl Options {
-    /// Of this process. Cargo adds `--bench`.
+    /// Parses the arguments of this process. Cargo adds `--bench`, which is ignored.
     pub fn from_arguments() -> Result<Self, String> {
         let mut options = Self::default();
         let mut arguments = env::args().skip(1);
@@ -63,28 +63,30 @@ impl Options {
         Ok(options)
     }
 
-    /// Whether an arm takes part.
+    /// Returns whether an arm takes part.
     pub fn wants(&self, arm: &str) -> bool {
         self.arms.is_empty() || self.arms.iter().any(|part| arm.contains(part.as_str()))
     }
 
-    /// Between a quick run and a real one.
+    /// Returns `quick` in a quick run, and `real` otherwise.
     pub fn pick<T>(&self, quick: T, real: T) -> T {
         if self.quick { quick } else { real }
     }
 
-    /// How often each arm has its turn.
+    /// Returns the number of turns of each arm.
     pub fn rounds(&self) -> usize {
         self.pick(3, 21)
     }
 
-    /// How long a turn takes, where one hit is too short to be timed.
+    /// Returns the duration of a turn, for hits that are too short to be timed one by one.
     pub fn turn(&self) -> Duration {
         self.pick(Duration::from_millis(1), Duration::from_millis(15))
     }
 }
 
-/// Cargo runs benchmarks in the folder of their package, but leaves it said where it was called from.
+/// Returns the path of an existing file.
+///
+/// Cargo runs benchmarks in the folder of their package. `PWD` keeps the folder in which Cargo was started.
 fn file(name: &str) -> Result<PathBuf, String> {
     let from = env::var_os("PWD").map(PathBuf::from).unwrap_or_default();
     let places = [from.join(name), PathBuf::from(name)];

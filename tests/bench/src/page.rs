@@ -1,4 +1,4 @@
-//! `docs/performance.md`: what the suite writes stands between markers, one pair for each group.
+//! The page `docs/performance.md`. The output of each group stands between two markers of its own.
 
 use std::{fs, io, path::Path};
 
@@ -7,12 +7,14 @@ use crate::{
     setting,
 };
 
-/// What a group has found, with its setting.
+/// Returns the section of a group: its setting and its report.
 pub fn section(group: &Group, report: &Report) -> String {
     format!("{}\n\n{}\n", setting::line(group.crates), report.markdown())
 }
 
-/// Puts the section of a group into the page, and its plots beside it.
+/// Replaces the section of a group in the page, and writes its plots.
+///
+/// The plots are in a folder beside the page.
 pub fn write(docs: &Path, group: &Group, report: &Report) -> io::Result<()> {
     let page = docs.join("performance.md");
     let text = fs::read_to_string(&page)?;

@@ -1,8 +1,8 @@
 //! Arms that are measured in turn.
 //!
-//! Criterion and Divan finish one benchmark before they start the next, and report times. Here only ratios mean
-//! anything, and the machine gets slower and faster while it runs: so all arms take a short turn in each round, and
-//! each is compared with the others of its round.
+//! Criterion and Divan finish one benchmark before they start the next, and report times. Here only ratios
+//! have a meaning, because the speed of the machine changes during a run. All arms therefore take a short
+//! turn in each round, and each arm is compared with the others of the same round.
 
 use crate::options::Options;
 
@@ -13,12 +13,14 @@ pub struct Arm<'a> {
 }
 
 impl<'a> Arm<'a> {
-    /// `turn` does the work once, and returns what it cost, in whatever unit all arms of the race use.
+    /// Creates an arm.
+    ///
+    /// `turn` does the work once, and returns its cost, in a unit that all arms of the race share.
     pub fn new(name: impl Into<String>, turn: impl FnMut() -> f64 + 'a) -> Self {
         Self { name: name.into(), turn: Box::new(turn) }
     }
 
-    /// What is to be done after each turn, and counts to no arm.
+    /// Adds work after each turn that counts for no arm.
     #[must_use]
     pub fn and_then(self, mut after: impl FnMut() + 'a) -> Self {
         let Self { name, mut turn } = self;
@@ -31,14 +33,14 @@ impl<'a> Arm<'a> {
     }
 }
 
-/// Lets each arm that is wanted have its turn in each round. The first round only warms up.
+/// Gives each selected arm a turn in each round. The first round is a warm-up and does not count.
 pub fn race(options: &Options, rounds: usize, arms: Vec<Arm<'_>>) -> Rounds {
     let mut all = cold_race(options, rounds + 1, arms);
     all.costs.remove(0);
     all
 }
 
-/// The same where nothing can be warm.
+/// Runs a race without a warm-up, for arms that start cold in every turn.
 pub fn cold_race(options: &Options, rounds: usize, mut arms: Vec<Arm<'_>>) -> Rounds {
     arms.retain(|arm| options.wants(&arm.name));
     let mut round = || arms.iter_mut().map(|arm| (arm.turn)()).collect::<Vec<_>>();
@@ -46,7 +48,7 @@ pub fn cold_race(options: &Options, rounds: usize, mut arms: Vec<Arm<'_>>) -> Ro
     Rounds::new(arms.into_iter().map(|arm| arm.name).collect(), costs)
 }
 
-/// What each arm cost in each round.
+/// Costs of each arm in each round.
 #[derive(Clone, Debug)]
 pub struct Rounds {
     names: Vec<String>,
@@ -54,37 +56,37 @@ pub struct Rounds {
 }
 
 impl Rounds {
-    /// `costs` is by round, then by arm.
+    /// Creates the results of a race. `costs` is by round, then by arm.
     pub fn new(names: Vec<String>, costs: Vec<Vec<f64>>) -> Self {
         assert!(costs.iter().all(|round| round.len() == names.len()), "each arm has its turn in each round");
         Self { names, costs }
     }
 
-    /// In the order of the arms.
+    /// Returns the names, in the order of the arms.
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// The median over the rounds.
+    /// Returns the median cost over the rounds.
     pub fn median(&self, arm: &str) -> Option<f64> {
         let arm = self.position(arm)?;
         Some(quartiles(self.costs.iter().map(|round| round[arm]))[1])
     }
 
-    /// The distance between the quartiles, as a share of the median.
+    /// Returns the distance between the quartiles, as a share of the median.
     pub fn spread(&self, arm: &str) -> Option<f64> {
         let arm = self.position(arm)?;
         let [low, median, high] = quartiles(self.costs.iter().map(|round| round[arm]));
         Some((high - low) / median)
     }
 
-    /// The median over the rounds of the ratio within a round.
+    /// Returns the median over the rounds of the ratio within a round.
     pub fn ratio(&self, arm: &str, reference: &str) -> Option<f64> {
         let (arm, reference) = (self.position(arm)?, self.position(reference)?);
         Some(quartiles(self.costs.iter().map(|round| round[arm] / round[reference]))[1])
     }
 
-    /// The names, the cheapest first.
+    /// Returns the names, the cheapest arm first.
     pub fn ranking(&self) -> Vec<String> {
         let mut names = self.names.clone();
         names.sort_by(|one, other| {
@@ -98,7 +100,7 @@ impl Rounds {
     }
 }
 
-/// The quartiles; not a number where there are no samples.
+/// Returns the quartiles, which are not a number (NaN) without samples.
 pub fn quartiles(samples: impl Iterator<Item = f64>) -> [f64; 3] {
     let mut sorted: Vec<_> = samples.collect();
     sorted.sort_by(f64::total_cmp);

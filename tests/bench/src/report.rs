@@ -1,20 +1,20 @@
-//! What a group has found, for the terminal and for the page.
+//! Results of a group, for the terminal and for the page.
 
 use crate::{options::Options, plot::Plot, race::Rounds, table::aligned};
 
 /// One group of arms.
 pub struct Group {
-    /// For `--only`, for the markers in the page, and for the names of the plots.
+    /// Name for `--only`, for the markers in the page, and for the plots.
     pub name: &'static str,
-    /// Runs with `--long` or `--only` only.
+    /// Restricts the group to runs with `--long` or `--only`.
     pub long: bool,
-    /// Of these crates the head of the group names the version.
+    /// Crates with versions in the head of the group.
     pub crates: &'static [&'static str],
-    /// Measures.
+    /// Measures the group.
     pub run: fn(&Options) -> Report,
 }
 
-/// What a group has found.
+/// Results of a group.
 #[derive(Default)]
 pub struct Report {
     parts: Vec<Part>,
@@ -26,20 +26,22 @@ enum Part {
 }
 
 impl Report {
-    /// A line or a paragraph.
+    /// Adds a line or a paragraph.
     #[must_use]
     pub fn text(mut self, text: impl Into<String>) -> Self {
         self.parts.push(Part::Text(text.into()));
         self
     }
 
-    /// A table. The first row is its head; all columns but the first hold numbers.
+    /// Adds a table. The first row is its head; all columns but the first hold numbers.
     #[must_use]
     pub fn table(self, title: &str, rows: &[Vec<String>]) -> Self {
         self.text(format!("**{title}**\n\n{}", aligned(rows).trim_end()))
     }
 
-    /// A race: what each arm costs in `unit`, and what the references take of that.
+    /// Adds the table of a race.
+    ///
+    /// It has the cost of each arm in `unit`, and its ratio to each of the references.
     #[must_use]
     pub fn race(self, title: &str, unit: &str, rounds: &Rounds, references: &[&str]) -> Self {
         let known = |name: &str| rounds.names().iter().any(|arm| arm == name);
@@ -50,20 +52,20 @@ impl Report {
         self.race_beside(title, unit, rounds, &columns.collect::<Vec<_>>())
     }
 
-    /// A race in which the arms of one column may have different references.
+    /// Adds the table of a race in which the arms of one column may have different references.
     #[must_use]
     pub fn race_beside(self, title: &str, unit: &str, rounds: &Rounds, columns: &[Beside<'_>]) -> Self {
         self.table(title, &race_rows(unit, rounds, columns))
     }
 
-    /// A plot, in a file of its own.
+    /// Adds a plot, which has a file of its own.
     #[must_use]
     pub fn plot(mut self, plot: Plot) -> Self {
         self.parts.push(Part::Plot(plot));
         self
     }
 
-    /// All there is to read.
+    /// Returns the report as Markdown.
     pub fn markdown(&self) -> String {
         let part = |part: &Part| match part {
             Part::Text(text) => text.clone(),
@@ -72,7 +74,7 @@ impl Report {
         self.parts.iter().map(part).collect::<Vec<_>>().join("\n\n")
     }
 
-    /// What there is to look at.
+    /// Returns the plots of the report.
     pub fn plots(&self) -> impl Iterator<Item = &Plot> {
         self.parts.iter().filter_map(|part| match part {
             Part::Plot(plot) => Some(plot),
@@ -87,11 +89,11 @@ pub struct Beside<'a> {
     of: Box<Reference<'a>>,
 }
 
-/// The reference of an arm, by name.
+/// Function from the name of an arm to the name of its reference.
 type Reference<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
 impl<'a> Beside<'a> {
-    /// `of` says what an arm is divided by, if by anything.
+    /// Creates a column. `of` returns the reference by which an arm is divided, if there is one.
     pub fn new(title: impl Into<String>, of: impl Fn(&str) -> Option<String> + 'a) -> Self {
         Self { title: title.into(), of: Box::new(of) }
     }
@@ -113,7 +115,7 @@ fn race_rows(unit: &str, rounds: &Rounds, columns: &[Beside<'_>]) -> Vec<Vec<Str
     [head].into_iter().chain(rounds.names().iter().map(row)).collect()
 }
 
-/// With about three digits.
+/// Formats a number with about three digits.
 pub fn number(value: Option<f64>) -> String {
     match value {
         None => "–".to_owned(),
@@ -124,7 +126,9 @@ pub fn number(value: Option<f64>) -> String {
     }
 }
 
-/// Two digits are more than any of them deserves.
+/// Formats a ratio with at most two decimals.
+///
+/// The measurements are less precise than that.
 pub fn ratio(value: Option<f64>) -> String {
     match value {
         None => "–".to_owned(),

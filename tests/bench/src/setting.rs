@@ -1,10 +1,10 @@
-//! Where and with what was measured.
+//! Setting of a measurement.
 
 use std::{fs, process::Command, thread, time::SystemTime};
 
 const LOCK: &str = include_str!("../Cargo.lock");
 
-/// One line: machine, day, compiler, versions.
+/// Returns one line with the machine, the day, the compiler and the versions.
 pub(crate) fn line(crates: &[&str]) -> String {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let plural = if cores == 1 { "" } else { "s" };
@@ -15,7 +15,9 @@ pub(crate) fn line(crates: &[&str]) -> String {
     format!("<sub>{}</sub>", parts.join(" · "))
 }
 
-/// Of a crate that this suite is built with: the newest, if a peer has an older one.
+/// Returns the version of a crate in the lock file of this suite.
+///
+/// If a peer uses an older version as well, this is the newest.
 fn version(name: &str) -> Option<&'static str> {
     let (_, after) = LOCK.rsplit_once(&format!("name = \"{name}\"\nversion = \""))?;
     after.split('"').next()

@@ -1,6 +1,6 @@
-//! Aligned Markdown.
+//! Aligned Markdown tables.
 
-/// The first row is the head; all columns but the first hold numbers.
+/// Formats a table. The first row is the head; all columns but the first hold numbers.
 pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let cell = |row: &Vec<String>, column: usize| row.get(column).cloned().unwrap_or_default();

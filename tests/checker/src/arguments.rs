@@ -26,11 +26,11 @@ usage: checker [options]
   --plan-of BUG        the same plan without the bug
   --list-plants        name the bugs";
 
-/// What the program is to do.
+/// Task of the program.
 #[derive(Debug)]
 pub(crate) enum Request {
     Run(Box<Plan>),
-    /// Be a worker of another one.
+    /// Run as a worker process of another checker.
     Work(Box<Job>),
     List,
     Help,
@@ -44,7 +44,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Request, String> {
         return Ok(Request::Work(Box::new(job)));
     }
     let mut plan = Plan { seed: now() % 1_000_000_000, ..Plan::default() };
-    // A bug brings a plan of its own, which the other options change.
+    // A bug has its own plan. It is applied first, so that the other options can change it.
     for pair in arguments.windows(2) {
         let is_planted = pair[0] == "--plant";
         if !is_planted && pair[0] != "--plan-of" {

@@ -1,5 +1,7 @@
-//! Drives many processes through random operations and faults, writes down what each of them saw, and checks on that
-//! history what cached-aside promises. See the README beside.
+//! A checker of the coherence promises of cached-aside.
+//!
+//! It drives many processes through random operations and faults, and records the result of each operation.
+//! Then it checks the promises on that history. See the README beside.
 
 mod arguments;
 mod check;

@@ -1,5 +1,6 @@
-//! The bugs that can be turned on, to see that the checks find them. Each of them stands in the code of the cache as
-//! `planted!("name")`, which is `false` without the feature.
+//! The planted bugs, with which the tests show that the checks find violations.
+//!
+//! A bug is in the code of the cache as `planted!("name")`, which is `false` without the feature.
 
 use std::{fmt, time::Duration};
 
@@ -12,15 +13,15 @@ use crate::{
     worker::Mix,
 };
 
-/// A bug.
+/// A planted bug.
 #[derive(Debug)]
 pub(crate) struct Plant {
     pub(crate) name: &'static str,
-    /// What it does, and where.
+    /// Place and effect of the bug.
     pub(crate) what: &'static str,
-    /// One of these promises is broken by it.
+    /// Promises of which the bug breaks at least one.
     pub(crate) breaks: &'static [Promise],
-    /// Makes a plan in which that happens soon.
+    /// Changes a plan to one in which the bug shows soon.
     pub(crate) suit: fn(&mut Plan),
 }
 
@@ -31,7 +32,7 @@ impl Plant {
         plan
     }
 
-    /// The first bug in the list with the same plan: without a bug, a run of the one is a run of the other.
+    /// Returns the first bug in the list with the same plan. Without a bug, their runs are the same.
     fn first_of_its_plan(&self) -> &'static str {
         let plan = self.plan();
         PLANTS.iter().find(|plant| plant.plan() == plan).map_or("", |plant| plant.name)
@@ -44,7 +45,7 @@ impl PartialEq for Plant {
     }
 }
 
-/// Its name, the promises, the first bug that has its plan, and what it does: a line that a program can read.
+/// Prints the name, the promises, the first bug with the same plan, and the effect, in a line for programs.
 impl fmt::Display for Plant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let promises: Vec<_> = self.breaks.iter().map(|promise| promise.name()).collect();
@@ -53,14 +54,14 @@ impl fmt::Display for Plant {
     }
 }
 
-/// The one of this name.
+/// Returns the bug with this name.
 pub(crate) fn find(name: &str) -> Option<&'static Plant> {
     PLANTS.iter().find(|plant| plant.name == name)
 }
 
 use Promise::{Acknowledged, Answers, Bound, Confirmed, Deadline, Fence, OneLoad};
 
-/// All of them.
+/// All planted bugs.
 pub(crate) const PLANTS: &[Plant] = &[
     Plant {
         name: "fill-without-lease-compare",
@@ -274,7 +275,7 @@ pub(crate) const PLANTS: &[Plant] = &[
     },
 ];
 
-/// A short run without faults, in which most keys are left alone for a while.
+/// Short run without faults. Most keys stay unchanged for a while.
 fn quiet(plan: &mut Plan) {
     plan.operations = 50_000;
     plan.longest = Some(Duration::from_secs(6));
@@ -285,7 +286,7 @@ fn quiet(plan: &mut Plan) {
     plan.mix.seasons = [1, 1, 4];
 }
 
-/// Most loads are slow, and overlap the invalidations.
+/// Plan in which most loads are slow, and overlap the invalidations.
 fn slow_loads(plan: &mut Plan) {
     quiet(plan);
     plan.tasks = 16;
@@ -294,8 +295,10 @@ fn slow_loads(plan: &mut Plan) {
     plan.mix.very_slow = 150_000;
 }
 
-/// All loads are longer than a lease, and there are always callers who wait for them. Between two writes of a key there is the
-/// time for more than one load, so most loads have nothing but the end of a lease as a cause.
+/// Plan in which all loads are longer than a lease, and always have callers that wait for them.
+///
+/// The time between two writes of a key is enough for more than one load. So most loads have no possible
+/// cause but the end of a lease.
 fn long_loads(plan: &mut Plan) {
     quiet(plan);
     plan.operations = u64::MAX;
@@ -321,7 +324,7 @@ fn flushes(plan: &mut Plan) {
     plan.faults.flush = 1;
 }
 
-/// Answers and pushes arrive together.
+/// Plan in which replies and pushes arrive together.
 fn slow_lines(plan: &mut Plan) {
     quiet(plan);
     plan.settings.bound = 100;
@@ -329,8 +332,10 @@ fn slow_lines(plan: &mut Plan) {
     plan.faults = FaultMix { slow: 1, calm: (10, 50), ..plan.faults };
 }
 
-/// One worker writes a key again and again. Half of the loads of it by the others end when such a write was acknowledged, and
-/// before they are told; and a call of it begins just then.
+/// Plan in which one worker writes a key again and again, and loads of the other workers are held.
+///
+/// Half of these loads end after such a write was acknowledged, and before their processes are notified. A
+/// call of the key begins just then.
 fn held_loads(plan: &mut Plan) {
     quiet(plan);
     plan.operations = u64::MAX;
@@ -338,35 +343,40 @@ fn held_loads(plan: &mut Plan) {
     plan.roles = Some(Roles { writes: 25, late: 8 });
     plan.only = Some(1);
     (plan.rate, plan.tasks, plan.burst) = (2_000, 16, 1);
-    // The other half is stored, so that nobody waits for long.
+    // The other half is stored, so that no caller waits for long.
     plan.mix = Mix { slow: 0, very_slow: 0, fail: 0, panic: 0, held: 500_000, ..plan.mix };
     plan.faults = FaultMix::NONE;
 }
 
-/// As [`held_loads`], and the server tells nothing of changes. Where it does, its word comes before the answer to the fill, and followers
-/// start over at that.
+/// Plan like [`held_loads`], but the server pushes no changes.
+///
+/// Otherwise the push comes before the reply to the fill, and makes the followers start over.
 fn held_loads_untold(plan: &mut Plan) {
     held_loads(plan);
     plan.roles = Some(Roles { writes: 25, late: 0 });
     plan.usual = Mode::DropPushes;
 }
 
-/// As [`held_loads`], of a key that each process loads for itself, so that most do it beside another one's lease.
+/// Plan like [`held_loads`], with a key that each process loads for itself.
+///
+/// So most loads run beside the lease of another load.
 fn held_loads_beside(plan: &mut Plan) {
     held_loads(plan);
     plan.only = Some(5);
 }
 
-/// Connections go silent for longer than the grace.
+/// Plan in which connections go silent for longer than the grace.
 fn silence(plan: &mut Plan) {
     quiet(plan);
     plan.mix.write = 6_000;
     plan.faults = FaultMix { swallow: 2, refuse: 1, redis_freeze: 1, longest: 1_500, ..plan.faults };
 }
 
-/// All connections go silent at once, and then another program writes and deletes all keys. Nobody else writes, so everyone has
-/// them in memory by then, and there is no grace. A proof that is given too early is so by a quarter of the bound, or by what is
-/// left of it: that is made long, and each of the workers is at another point of it.
+/// Plan in which all connections go silent at once, and then another program writes and deletes all keys.
+///
+/// The workers only read, so all of them have the keys in memory by then. There is no grace. A watermark that
+/// advances too early is ahead by the rest of a heartbeat interval at most. So the bound, which determines
+/// the interval, is long, and each worker is at another point of its interval.
 fn silence_for_all(plan: &mut Plan) {
     quiet(plan);
     plan.operations = u64::MAX;
@@ -384,13 +394,13 @@ fn reconnects(plan: &mut Plan) {
     plan.faults = FaultMix { reset: 1, refuse: 2, longest: 500, calm: (500, 900), ..plan.faults };
 }
 
-/// Workers are cut off and write.
+/// Plan in which workers are cut off and write.
 fn untold(plan: &mut Plan) {
     quiet(plan);
     plan.faults = FaultMix { refuse: 1, swallow: 1, longest: 800, ..plan.faults };
 }
 
-/// As [`untold`], but the workers can read.
+/// Plan like [`untold`], but the workers can read.
 fn untold_and_read(plan: &mut Plan) {
     quiet(plan);
     plan.faults = FaultMix { deny_delete: 1, longest: 800, ..plan.faults };
@@ -403,8 +413,10 @@ fn confirmations(plan: &mut Plan) {
     plan.faults = FaultMix { very_slow: 2, swallow: 1, calm: (50, 100), ..plan.faults };
 }
 
-/// One worker ends in order and is replaced, while others ask for confirmations. A process that did not sign off may serve for
-/// longer than a confirmation may take, even where the machine is late now and then.
+/// Plan in which one worker ends in order and is replaced, while others ask for confirmations.
+///
+/// The grace is long: a process that did not deregister may serve for longer than a confirmation may take,
+/// even if the machine is late now and then.
 fn orderly_exit(plan: &mut Plan) {
     quiet(plan);
     plan.operations = u64::MAX;
@@ -416,20 +428,20 @@ fn orderly_exit(plan: &mut Plan) {
     plan.faults = FaultMix { worker_leave: 1, calm: (3_000, 3_400), ..FaultMix::NONE };
 }
 
-/// The server tells nothing while `NOLOOP` is on.
+/// Plan in which the server pushes no changes while `NOLOOP` is on.
 fn deaf_under_noloop(plan: &mut Plan) {
     quiet(plan);
     plan.usual = Mode::DeafUnderNoLoop;
     plan.faults = FaultMix::NONE;
 }
 
-/// The server tells nothing of what scripts read.
+/// Plan in which the server pushes no changes of keys that scripts read.
 fn deaf_in_scripts(plan: &mut Plan) {
     deaf_under_noloop(plan);
     plan.usual = Mode::DeafInScripts;
 }
 
-/// Everything is loaded once, and nothing is a cause for another load.
+/// Plan in which everything is loaded once, and no other load has a cause.
 fn read_only(plan: &mut Plan) {
     quiet(plan);
     plan.operations = u64::MAX;
@@ -438,7 +450,7 @@ fn read_only(plan: &mut Plan) {
     plan.faults = FaultMix::NONE;
 }
 
-/// Of the key whose function has two versions.
+/// Plan with only the key that belongs to two versions of a function.
 fn two_versions(plan: &mut Plan) {
     quiet(plan);
     (plan.keys, plan.only) = (12, Some(9));

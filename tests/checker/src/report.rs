@@ -1,4 +1,4 @@
-//! What a run is told as.
+//! The report of a run.
 
 use std::{collections::BTreeMap, fs, process::ExitCode};
 
@@ -9,10 +9,10 @@ use crate::{
     run::Plan,
 };
 
-/// How many other invalidations of the same time are told with a violation.
+/// Maximum number of other invalidations of the same time that are printed with a violation.
 const NEIGHBOURS: usize = 6;
 
-/// Prints it all; success if nothing was violated.
+/// Prints the report. Returns success if no promise was violated.
 pub(crate) fn report(plan: &Plan, history: &History, findings: &Findings) -> ExitCode {
     if let Some(path) = &plan.history
         && let Err(error) = fs::write(path, lines(history))
@@ -42,7 +42,7 @@ fn operations(history: &History) {
     }
 }
 
-/// The line of the table that an event belongs to, with the place of the line.
+/// Returns the row of the table that an event belongs to, after the position of the row.
 fn row(event: &Event) -> Option<(u8, String)> {
     Some(match event.what {
         What::Read(answer) | What::FinalRead(answer) => (0, format!("read: {}", answer_name(answer))),
@@ -122,7 +122,7 @@ fn promises(plan: &Plan, history: &History, findings: &Findings) {
     );
 }
 
-/// A violation with the events that show it, and the faults around them.
+/// Prints a violation with the events that show it, and the faults around them.
 fn context(history: &History, violation: &Violation) {
     println!("\nviolation of {}: {}", violation.promise.name(), violation.why);
     let events: Vec<_> = violation.events.iter().map(|&index| &history.events[index]).collect();
@@ -169,14 +169,14 @@ fn line(history: &History, event: &Event) -> String {
     }
 }
 
-/// All events, in the order in which they began.
+/// Returns all events, one per line, in the order in which they began.
 fn lines(history: &History) -> String {
     let mut events: Vec<_> = history.events.iter().collect();
     events.sort_by_key(|event| event.start);
     events.into_iter().map(|event| line(history, event) + "\n").collect()
 }
 
-/// Milliseconds and microseconds since the run began.
+/// Formats the time since the start of the run, in milliseconds and microseconds.
 fn span(origin: u64, moment: u64) -> String {
     let micros = moment.saturating_sub(origin) / 1_000;
     format!("{}.{:03} ms", micros / 1_000, micros % 1_000)

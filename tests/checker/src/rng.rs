@@ -1,11 +1,13 @@
-//! Random numbers that a seed repeats.
+//! Random numbers that depend on the seed alone.
 
-/// `SplitMix64`: small, fast, and good enough to mix operations.
+/// `SplitMix64` generator: small, fast, and good enough to mix operations.
 #[derive(Clone, Debug)]
 pub(crate) struct Rng(u64);
 
 impl Rng {
-    /// A generator of its own for each list of parts, such as a worker's and a task's number.
+    /// Creates a generator for a list of parts, such as the numbers of a worker and a task.
+    ///
+    /// Different lists have different generators.
     pub(crate) fn derive(seed: u64, parts: &[u64]) -> Self {
         let mut rng = Self(seed);
         for part in parts {
@@ -22,22 +24,22 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// Less than `limit`, and 0 if that is 0.
+    /// Returns a number below `limit`; 0 if `limit` is 0.
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.next().checked_rem(limit).unwrap_or(0)
     }
 
-    /// From `low` up to and without `high`.
+    /// Returns a number from `low` up to, but not including, `high`.
     pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high.saturating_sub(low))
     }
 
-    /// True so many times in a million.
+    /// Returns true with a probability of `per_million` in a million.
     pub(crate) fn chance(&mut self, per_million: u32) -> bool {
         self.below(1_000_000) < u64::from(per_million)
     }
 
-    /// The index of one of `weights`, as often as it weighs.
+    /// Returns the index of one of `weights`, with a probability in proportion to the weight.
     pub(crate) fn weighted(&mut self, weights: impl Iterator<Item = u32> + Clone) -> usize {
         let total: u64 = weights.clone().map(u64::from).sum();
         let mut drawn = self.below(total);

@@ -1,15 +1,16 @@
-//! The settings of the caches under test. They are small, so that what takes long takes long enough in a short run.
+//! Settings of the caches under test. They are small, so that a short run has time for everything that takes
+//! long.
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::ms;
 
-/// All in milliseconds.
+/// Timeouts and bounds of a cache, all in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Settings {
-    /// How old the proof of freshness of an entry may be.
+    /// Staleness bound.
     pub(crate) bound: u64,
-    /// How much longer an entry is served in an outage.
+    /// Outage grace, after the bound.
     pub(crate) grace: u64,
     pub(crate) lease: u64,
     pub(crate) operation_timeout: u64,
@@ -34,9 +35,10 @@ impl Default for Settings {
     }
 }
 
-/// A worker whose witness has no fresher answer than this is in an outage. It lies below all times after which a
-/// cache does without an answer, such as the 50 ms for which those who wait for a load wait to hear whether it was
-/// stored.
+/// Longest age of the witness's last answer, in nanoseconds. Beyond it, the worker is in an outage.
+///
+/// No cache goes on without an answer earlier than this. For example, followers wait 50 ms for the verdict
+/// whether a value was stored.
 pub(crate) const SLOW: u64 = ms(50);
 
 impl Settings {
@@ -44,14 +46,16 @@ impl Settings {
         ms(self.bound)
     }
 
-    /// The most that an invalidated entry may be served for, in whatever outage.
+    /// Returns the longest time for which an invalidated entry may be served, in any outage.
     pub(crate) fn outage_ns(&self) -> u64 {
         ms(self.bound + self.grace)
     }
 
-    /// After a witness had no answer for `stall`, for how long the outage goes on. If that is too short for the
-    /// cache to have given up a connection or an operation, only what was kept without an answer is left, and that
-    /// lives for the bound.
+    /// Returns how long an outage continues after the witness got no answer for `stall`.
+    ///
+    /// After a stall of at least half of the shorter timeout, the cache may have given up a connection or an
+    /// operation, and has to recover. After a shorter one, only entries that were stored without an answer
+    /// are left. They live for the bound.
     pub(crate) fn aftermath_ns(&self, stall: u64) -> u64 {
         if stall < ms(self.operation_timeout.min(self.connect_timeout)) / 2 {
             self.bound_ns()
@@ -60,9 +64,11 @@ impl Settings {
         }
     }
 
-    /// After an outage has ended, for how long a worker may not have noticed: it checks its connection once in a
-    /// quarter of the bound, gives up when there is no answer, pauses, and connects anew. Twice that, since it also
-    /// has to find the time to run.
+    /// Returns how long after the end of an outage a worker may not have noticed it.
+    ///
+    /// The steps are the wait for the next check of the connection, for which a quarter of the bound is
+    /// counted, the timeout without an answer, the pause, and the new connection. The sum is doubled, because
+    /// the worker also needs time to run.
     pub(crate) fn recovery_ns(&self) -> u64 {
         2 * ms(self.bound / 4 + self.connect_timeout + self.retry_max + self.operation_timeout)
     }

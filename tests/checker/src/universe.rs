@@ -1,41 +1,42 @@
-//! Which keys there are, which cached function each of them belongs to, and what an invalidation reaches.
+//! The keys of a run, the cached function of each key, and the keys that an invalidation reaches.
 
 use serde::{Deserialize, Serialize};
 
-/// Four keys make a group: one of each kind of function.
+/// Number of keys in a group: one for each kind of function.
 const GROUP: u32 = 4;
 
 /// The cached function that a key belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flavor {
-    /// With a tag.
+    /// Function with a tag.
     Tagged,
-    /// Without.
+    /// Function without a tag.
     Plain,
-    /// As [`Plain`](Self::Plain), and each process loads for itself.
+    /// Function like [`Plain`](Self::Plain), but each process loads for itself.
     Own,
-    /// With a tag, and a bound of zero.
+    /// Function with a tag and a staleness bound of zero.
     Checked,
-    /// Its tags are made of its value.
+    /// Function with tags that are computed from its value.
     Valued,
-    /// No function: a keyspace that values are put into.
+    /// No function: a keyspace in which values are set.
     Stored,
-    /// Two versions of one function, whose values are under one name.
+    /// Two versions of one function, with their values under one name.
     Twofold,
 }
 
-/// What a group is called where a function takes it. The type is not the one that invalidations write the name from: a tag has one
-/// name, whatever it is written from.
+/// Name of a group, in the type that the functions take.
+///
+/// Invalidations write the name from another type: a tag has one name, regardless of the type.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Label(pub(crate) String);
 
-/// What a group is called. Of even ones the name has a character that is escaped, and of odd ones it reads as a number.
+/// Returns the name of a group. Even groups have a character that is escaped; odd ones read as a number.
 pub(crate) fn label(group: u32) -> String {
     if group.is_multiple_of(2) { format!("group {group}") } else { group.to_string() }
 }
 
-/// What an invalidation is given.
+/// Target of an invalidation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Form {
     /// The key.
@@ -44,11 +45,11 @@ pub(crate) enum Form {
     Tag,
     /// The pattern of the key's group.
     Pattern,
-    /// Nothing: all goes.
+    /// Everything in the cache.
     Clear,
-    /// The key, by another program.
+    /// The key, deleted by another program.
     ForeignKey,
-    /// Nothing, by another program: all goes, whatever it is.
+    /// Everything in Redis, deleted by another program.
     Flush,
 }
 
@@ -73,7 +74,7 @@ pub(crate) fn flavor(key: u32) -> Flavor {
     }
 }
 
-/// Whether an invalidation that was made for key `of` reaches `key`.
+/// Returns whether an invalidation that was made for key `of` reaches `key`.
 pub(crate) fn reaches(form: Form, of: u32, key: u32) -> bool {
     let same_group = group(of) == group(key);
     match form {
@@ -87,7 +88,9 @@ pub(crate) fn reaches(form: Form, of: u32, key: u32) -> bool {
     }
 }
 
-/// The name of a key in Redis, without the namespace; `None` for the keyspace's, whose names are digests.
+/// Returns the name of a key in Redis, without the namespace.
+///
+/// Returns `None` for a key of the keyspace: its name is a digest.
 pub(crate) fn name(key: u32) -> Option<String> {
     let group = label(group(key)).replace(' ', "%20");
     let mark = if group.parse::<u32>().is_ok() { "%S" } else { "" };

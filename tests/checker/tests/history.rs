@@ -1,8 +1,8 @@
-//! A million operations with everything that can go wrong, and no promise broken.
+//! A million operations with all kinds of faults break no promise.
 
 use std::process::Command;
 
-/// How a process says in which state its tier is.
+/// Prefix of a line in which a process reports the state of its tier.
 const STANDING: &str = "cached-aside: the shared tier of ";
 
 #[test]
@@ -13,7 +13,8 @@ fn a_million_operations_break_no_promise() {
         .expect("the checker starts");
     let told = String::from_utf8_lossy(&checker.stdout);
     let errors = String::from_utf8_lossy(&checker.stderr);
-    // In a run with faults the caches have something to say of their tier, where no feature sends it elsewhere.
+    // In a run with faults, the caches report the state of their tier to stderr, unless a feature sends it
+    // elsewhere.
     let errors: Vec<_> = errors.lines().filter(|line| !line.starts_with(STANDING)).collect();
     for seed in told.lines().filter_map(|line| line.strip_prefix("seed: ")) {
         println!("again: cargo run -p checker -- --ops 1_000_000 --seed {seed}");

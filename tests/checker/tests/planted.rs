@@ -1,5 +1,6 @@
-//! Each planted bug is found, and as what it is; and the plan in which it is found shows nothing without the bug. Bugs with one plan
-//! share the run without any.
+//! Each planted bug is found as a violation of its promises, and its plan breaks no promise without the bug.
+//!
+//! Bugs with one plan share the run without a bug.
 
 use std::{
     collections::HashSet,
@@ -10,38 +11,39 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// How many runs go on at a time. More would starve each other, and a starved worker is excused from much.
+/// Number of runs at a time. More would starve each other, and a starved worker is excused from much.
 const TOGETHER: usize = 2;
 
-/// With so many seeds a bug is looked for, one after the other, until it is found. The README says how often one run misses
-/// one, and what that makes of these.
+/// Number of seeds with which a bug is looked for, one after the other, until it is found.
+///
+/// The README gives the rate at which one run misses a bug, and the resulting rate for all seeds.
 const SEEDS: u64 = 6;
 
-/// The first seed; the others are the next numbers.
+/// Variable with the first seed. The others are the next numbers.
 const SEED: &str = "CHECKER_SEED";
-/// The only bug that is looked for, if it is set.
+/// Variable with the only bug to look for, if it is set.
 const PLANT: &str = "CHECKER_PLANT";
 
 fn checker(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_checker")).args(arguments).output().expect("the checker starts")
 }
 
-/// What a run says, without the log of each worker.
+/// Returns the output of a run, without the log of each worker.
 fn told(run: &Output) -> String {
     let out = String::from_utf8_lossy(&run.stdout);
     let lines: Vec<_> = out.lines().filter(|line| !line.starts_with("  worker")).collect();
     format!("({})\n{}\n{}", run.status, lines.join("\n"), String::from_utf8_lossy(&run.stderr))
 }
 
-/// How to have a run once more.
+/// Returns the command that repeats a run.
 fn again(how: &str, name: &str, seed: u64) -> String {
     format!("again: cargo run -p checker --features planted -- {how} {name} --seed {seed}")
 }
 
-/// One run, or one after the other until the bug is found.
+/// One run without a bug, or runs one after the other until the bug is found.
 #[derive(Clone, Copy)]
 enum Look<'a> {
-    /// The plan of this bug, without it.
+    /// Run of the plan of this bug, without the bug.
     Without(&'a str),
     With {
         name: &'a str,
@@ -49,7 +51,7 @@ enum Look<'a> {
     },
 }
 
-/// What is wrong with it, if anything.
+/// Returns a description of the failure, if there is one.
 fn fault(look: Look<'_>, seed: u64) -> Option<String> {
     match look {
         Look::Without(name) => {

@@ -1,4 +1,5 @@
-//! Cached functions in a crate of edition 2021, where `impl Trait` in a return type captures no lifetimes by itself.
+//! Cached functions in a crate of edition 2021, where `impl Trait` in a return type captures no lifetimes by
+//! itself.
 #![deny(
     warnings,
     unused,
@@ -45,38 +46,38 @@ pub async fn borrowed<'a>(text: &'a str, many: &[&'a str], maybe: Option<&str>, 
     text.len() + many.len() + maybe.map_or(0, str::len) + cow.len()
 }
 
-/// Its load outlives the caller.
+/// Runs a load that outlives the caller.
 #[cached("2021:detached:{text}:{hash(bytes)}", ttl = "1m")]
 pub async fn detached(text: &str, bytes: &[u8]) -> Option<String> {
     run();
     Some(format!("{text}{}", bytes.len()))
 }
 
-/// A result.
+/// Returns a result.
 ///
 /// # Errors
-/// If it is no number.
+/// If the text is not a number.
 #[cached("2021:fallible", ttl = "1m")]
 pub async fn fallible(text: &str) -> Result<u32, std::num::ParseIntError> {
     run();
     text.parse()
 }
 
-/// It blocks.
+/// Blocks the thread.
 #[cached("2021:blocking", ttl = "1m", local)]
 pub fn blocking(text: &str) -> usize {
     run();
     text.len()
 }
 
-/// It returns its future in a box.
+/// Returns its future in a box.
 #[cached("2021:boxed", ttl = "1m")]
 pub fn boxed(text: &str) -> Pin<Box<dyn Future<Output = usize> + Send + '_>> {
     run();
     Box::pin(std::future::ready(text.len()))
 }
 
-/// Generic over what is counted.
+/// Counts elements of a generic type.
 #[cached("2021:generic", ttl = "1m")]
 pub async fn generic<T>(all: &[T], _unused: &str) -> usize
 where
@@ -92,10 +93,10 @@ async fn private(text: &str) -> usize {
     text.len()
 }
 
-/// A place for methods.
+/// A type with methods.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Repo {
-    /// Who.
+    /// The tenant that the methods are about.
     pub tenant: u32,
 }
 
@@ -115,7 +116,7 @@ impl Repo {
         text.len() * self.tenant as usize
     }
 
-    /// A generic method, and a named lifetime.
+    /// A generic method with a named lifetime.
     #[cached("2021:generic_method", ttl = "1m", key = (self.tenant, all), handle = generic_entry)]
     pub async fn generic_method<'a, T>(&'a self, all: &'a [T]) -> usize
     where
@@ -133,17 +134,17 @@ impl Repo {
     }
 }
 
-/// Writes what was borrowed.
+/// Writes a borrowed text.
 ///
 /// # Errors
-/// If it is no number.
+/// If the text is not a number.
 #[invalidates(private(text), generic(many, text), tags = ["text:{text}", "{hash(many)}"], prefix = "2021:{text}:")]
 pub async fn write<'a>(text: &'a str, many: &[&'a str]) -> Result<&'a str, std::num::ParseIntError> {
     text.parse::<usize>().map(|index| many.get(index).copied().unwrap_or(text))
 }
 
 impl Repo {
-    /// A method whose future captures what it must.
+    /// A method with a future that captures the named lifetime.
     #[invalidates(self.method_entry(text), tags = ["tenant:{self.tenant}"])]
     pub fn write<'a>(&'a mut self, text: &'a str) -> impl Future<Output = u32> + Send + 'a {
         async move {
@@ -159,7 +160,7 @@ impl Repo {
     }
 }
 
-/// Uses what is private.
+/// Uses the private function.
 pub async fn private_len(text: &str) -> usize {
     private(text).await
 }

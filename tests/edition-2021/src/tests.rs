@@ -4,7 +4,7 @@ fn runs() -> usize {
     RUNS.swap(0, Ordering::SeqCst)
 }
 
-/// What the caller lends is gone after the call.
+/// Calls each function with arguments that live only as long as the call.
 async fn with_short_lives(round: usize) {
     let (text, other) = (String::from("text"), String::from("x"));
     let repo = Repo { tenant: 1 };

@@ -1,13 +1,13 @@
-//! One blocking command, answered as text.
+//! One blocking command, with the reply as text.
 
 use redis::{Client, IntoConnectionInfo, RedisResult, Value};
 
 use crate::wait::PATIENCE;
 
-/// Sends one command over a connection of its own.
+/// Sends one command over a connection of its own, and returns the reply as text.
 pub(crate) fn run(url: &str, args: &[&str]) -> RedisResult<String> {
     let info = url.into_connection_info()?;
-    // A test may count commands, and servers differ in how they count one that they do not know.
+    // Tests may count commands, and servers differ in how they count an unknown one.
     let login = info.redis_settings().clone().set_skip_set_lib_name();
     let client = Client::open(info.set_redis_settings(login))?;
     let mut connection = client.get_connection_with_timeout(PATIENCE)?;
@@ -17,7 +17,7 @@ pub(crate) fn run(url: &str, args: &[&str]) -> RedisResult<String> {
     redis::cmd(name).arg(rest).query::<Value>(&mut connection).map(|value| text(&value))
 }
 
-/// The value as redis-cli would print it to a pipe: a nil is `(nil)`, an array has one line per element.
+/// Formats the value as redis-cli prints it to a pipe: `(nil)` for nil, one line per element for an array.
 fn text(value: &Value) -> String {
     match value {
         Value::Nil => "(nil)".to_owned(),

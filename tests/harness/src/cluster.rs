@@ -1,4 +1,4 @@
-//! A Redis Cluster.
+//! A Redis Cluster of real `redis-server` processes.
 
 use std::{
     ops::RangeInclusive,
@@ -10,18 +10,19 @@ use crate::{
     wait::eventually,
 };
 
-/// How many slots there are.
+/// Number of slots of a cluster.
 const SLOTS: u16 = 16_384;
 
-/// For how long, in milliseconds, a server may not answer the others before it is taken for lost.
+/// Time in milliseconds without a reply after which the other servers consider a server lost.
 const NODE_TIMEOUT: &str = "2000";
 
-/// Three primaries that share the slots, and perhaps a replica of each.
+/// Primaries that share the slots, three by default, with or without replicas.
 ///
-/// Dropping it ends all of them.
+/// Dropping it ends all servers.
 #[derive(Debug)]
 pub struct RedisCluster {
-    /// The primaries, each with a third of the slots, in their order; then the replicas, in the same order.
+    /// The primaries in the order of their shares (a third of the slots each by default), then the replicas
+    /// in the same order.
     pub servers: Vec<RedisServer>,
     moves: AtomicU64,
 }
@@ -30,37 +31,38 @@ impl RedisCluster {
     /// Starts three primaries, and returns when each knows the others and the cluster works.
     ///
     /// # Panics
-    /// As [`RedisServer::start`].
+    /// See [`RedisServer::start`].
     #[must_use]
     pub fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// As [`start`](Self::start), with further command line options for each server.
+    /// Starts three primaries with more command line options for each.
     ///
     /// # Panics
-    /// As [`RedisServer::start`].
+    /// See [`RedisServer::start`].
     #[must_use]
     pub fn start_with(options: &[&str]) -> Self {
         Self::start_sharing(options, &thirds().map(Some).collect::<Vec<_>>())
     }
 
-    /// As [`start_with`](Self::start_with), with a server for each of these ranges of slots, or without any.
+    /// Starts a server for each of these ranges of slots, or without slots for `None`.
     ///
     /// # Panics
-    /// As [`RedisServer::start`].
+    /// See [`RedisServer::start`].
     #[must_use]
     pub fn start_sharing(options: &[&str], shares: &[Option<RangeInclusive<u16>>]) -> Self {
         Self::of(shares.iter().map(|_| server(options)).collect(), shares)
     }
 
-    /// As [`start`](Self::start); the servers announce these ports instead of those at which they can be reached, as behind NAT.
+    /// Starts three primaries that announce these ports instead of their own, as behind NAT.
     ///
     /// # Panics
-    /// As [`RedisServer::start`].
+    /// See [`RedisServer::start`].
     #[must_use]
     pub fn start_announcing(ports: [&str; 3]) -> Self {
-        // Before Redis 7, what is announced can be set at the start only, and the port of the bus would follow it.
+        // Before Redis 7, announced ports can be set only at the start, and the announced bus port would
+        // follow the announced port.
         let bus = ["--cluster-announce-bus-port", BUS_PORT];
         let bus = if RedisServer::major_version() < 7 { &bus[..] } else { &bus[..0] };
         let options = ports.map(|port| [&["--cluster-announce-port", port], bus].concat());
@@ -74,10 +76,13 @@ impl RedisCluster {
         cluster
     }
 
-    /// Forgets everything, data and each other, and shares the slots out anew. The processes stay, and so do their connections.
+    /// Resets all servers, and distributes the slots anew.
+    ///
+    /// The servers lose their data and their knowledge of each other. The processes and their connections
+    /// stay.
     ///
     /// # Panics
-    /// When a server refuses.
+    /// Panics if a server refuses a command.
     pub fn form_anew(&self, shares: &[Option<RangeInclusive<u16>>]) {
         for server in &self.servers {
             server.cli(&["FLUSHALL"]);
@@ -89,7 +94,7 @@ impl RedisCluster {
     fn form(&self, shares: &[Option<RangeInclusive<u16>>]) {
         for ((number, server), slots) in (1..).zip(&self.servers).zip(shares) {
             if let Some(slots) = slots {
-                // Redis 6 knows no ranges.
+                // Redis 6 does not support ranges.
                 let slots: Vec<_> = slots.clone().map(|slot| slot.to_string()).collect();
                 let command = ["CLUSTER", "ADDSLOTS"].into_iter().chain(slots.iter().map(String::as_str));
                 server.cli(&command.collect::<Vec<_>>());
@@ -102,13 +107,13 @@ impl RedisCluster {
         self.settle(self.servers.len());
     }
 
-    /// Three primaries with a replica each, which takes over when its primary is lost.
+    /// Starts three primaries with a replica each, which takes over when its primary is lost.
     ///
     /// # Panics
-    /// As [`RedisServer::start`].
+    /// See [`RedisServer::start`].
     #[must_use]
     pub fn start_with_replicas() -> Self {
-        // A primary waits five seconds for further replicas before it sends its data, unless it is told not to.
+        // By default, a primary waits five seconds for more replicas before it sends its data.
         let options = ["--repl-diskless-sync-delay", "0"];
         let mut cluster = Self::start_with(&options);
         for number in 0..3 {
@@ -127,29 +132,29 @@ impl RedisCluster {
         cluster
     }
 
-    /// The address of all servers: `redis-cluster://127.0.0.1:port,…`.
+    /// Returns the URL with the addresses of all servers: `redis-cluster://127.0.0.1:port,…`.
     pub fn url(&self) -> String {
         let hosts: Vec<_> =
             self.servers.iter().map(|server| format!("127.0.0.1:{}", server.port())).collect();
         format!("redis-cluster://{}", hosts.join(","))
     }
 
-    /// The slot of a key.
+    /// Returns the slot of a key.
     ///
     /// # Panics
-    /// When the first server does not answer.
+    /// Panics if the first server does not answer.
     pub fn slot(&self, key: &str) -> u16 {
         self.servers[0].cli(&["CLUSTER", "KEYSLOT", key]).parse().expect("a slot is a number")
     }
 
-    /// Which server holds a slot, as it says itself.
+    /// Returns the index of the server that holds a slot, according to that server itself.
     ///
     /// # Panics
-    /// When none does.
+    /// Panics if no server holds the slot.
     pub fn owner_of(&self, slot: u16) -> usize {
         let holds = |server: &RedisServer| server.is_running() && owns(server, slot);
         let mut owner = None;
-        // The servers may not be of one mind yet about who has it after its last move.
+        // After a move, the servers may not agree on the holder yet.
         eventually("somebody holds the slot", || {
             owner = self.servers.iter().position(holds);
             owner.is_some()
@@ -157,30 +162,35 @@ impl RedisCluster {
         owner.expect("waited for above")
     }
 
-    /// The server that holds a key.
+    /// Returns the server that holds a key.
     ///
     /// # Panics
-    /// When none does.
+    /// Panics if no server holds the key.
     pub fn owner(&self, key: &str) -> &RedisServer {
         &self.servers[self.owner_of(self.slot(key))]
     }
 
-    /// A key that begins so, and that a primary holds as long as no slot has moved.
+    /// Returns a key that begins with `begin` and is held by `primary`.
+    ///
+    /// This applies as long as no slot has moved.
     ///
     /// # Panics
-    /// When there is no such primary.
+    /// Panics if there is no such primary.
     pub fn key_on(&self, primary: usize, begin: &str) -> String {
         let slots = thirds().nth(primary).expect("there are three primaries");
         let keys = (0..).map(|number| format!("{begin}{number}"));
         keys.into_iter().find(|key| slots.contains(&self.slot(key))).expect("there are many keys")
     }
 
-    /// Begins to move a slot: from now on, its new holder takes what is not there any more with the old one.
+    /// Begins to move a slot.
+    ///
+    /// From then on, its new holder accepts keys that are absent on the old one.
     ///
     /// # Panics
-    /// When a server refuses.
+    /// Panics if a server refuses a command.
     pub fn begin_move(&self, slot: u16, to: usize) {
-        // Who takes a slot outbids the others, if he knows what they have bid. Otherwise nobody has it in the end.
+        // A server takes a slot with a higher configuration epoch than the others, so it must know their
+        // epochs. Otherwise no server holds the slot in the end.
         eventually("the servers are of one mind", || self.is_of_one_mind());
         let from = self.owner_of(slot);
         let [source, target] = [from, to].map(|server| self.servers[server].cli(&["CLUSTER", "MYID"]));
@@ -189,10 +199,10 @@ impl RedisCluster {
         self.servers[from].cli(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &target]);
     }
 
-    /// Moves up to `most` keys of a slot that is on its way; whether there were as many.
+    /// Moves up to `most` keys of a migrating slot. Returns whether there were as many.
     ///
     /// # Panics
-    /// When a server refuses.
+    /// Panics if a server refuses a command.
     pub fn move_keys(&self, slot: u16, to: usize, most: usize) -> bool {
         let source = &self.servers[self.owner_of(slot)];
         let keys = source.cli(&["CLUSTER", "GETKEYSINSLOT", &slot.to_string(), &most.to_string()]);
@@ -210,12 +220,12 @@ impl RedisCluster {
     /// Ends the move of a slot.
     ///
     /// # Panics
-    /// When a server refuses.
+    /// Panics if a server refuses a command.
     pub fn end_move(&self, slot: u16, to: usize) {
         let target = self.servers[to].cli(&["CLUSTER", "MYID"]);
         let from = self.owner_of(slot);
         let slot = slot.to_string();
-        // First who gets it, then who had it, so that at no moment nobody has it.
+        // First the new holder, then the old one, so that the slot has a holder at every moment.
         let others = (0..self.servers.len()).filter(|other| *other != to && *other != from);
         for server in [to, from].into_iter().chain(others) {
             if self.servers[server].is_running() && is_primary(&self.servers[server]) {
@@ -228,15 +238,15 @@ impl RedisCluster {
     /// Moves a slot with all its keys, as `redis-cli --cluster reshard` does.
     ///
     /// # Panics
-    /// When a server refuses.
+    /// Panics if a server refuses a command.
     pub fn move_slot(&self, slot: u16, to: usize) {
         self.begin_move(slot, to);
-        // Whoever writes meanwhile may have written to the old one just before its last key went.
+        // A concurrent client may have written to the old holder just before its last key was moved.
         while self.move_keys(slot, to, 10) || self.count(slot) > 0 {}
         self.end_move(slot, to);
     }
 
-    /// How many slots have moved.
+    /// Returns the number of slots moved so far.
     pub fn moves(&self) -> u64 {
         self.moves.load(Ordering::Relaxed)
     }
@@ -261,10 +271,12 @@ impl RedisCluster {
         self.servers[0].cli(&["CLUSTER", "MEET", "127.0.0.1", &server.port().to_string(), &bus]);
     }
 
-    /// Waits until each server knows so many, and works, and all say the same of the slots.
+    /// Waits until each running server works and knows `count` servers.
+    ///
+    /// All servers must agree on the slots as well.
     ///
     /// # Panics
-    /// When that takes too long.
+    /// Panics if that takes too long.
     pub fn settle(&self, count: usize) {
         let known = format!("cluster_known_nodes:{count}");
         for server in self.servers.iter().filter(|server| server.is_running()) {
@@ -296,13 +308,13 @@ fn is_primary(server: &RedisServer) -> bool {
     server.cli(&["CLUSTER", "NODES"]).lines().any(|line| line.contains("myself,master"))
 }
 
-/// Which servers hold which slots, as this one says.
+/// Returns the slots of each server, according to this one.
 fn shares(server: &RedisServer) -> Vec<String> {
     let nodes = server.cli(&["CLUSTER", "NODES"]);
     let share = |line: &str| {
         let mut words = line.split_whitespace();
         let id = words.next()?;
-        // On the server's own line, slots on their way follow.
+        // On the server's own line, migrating slots follow.
         let slots: Vec<_> = words.skip(7).filter(|word| !word.starts_with('[')).collect();
         (!slots.is_empty()).then(|| format!("{id} {}", slots.join(" ")))
     };
@@ -311,7 +323,7 @@ fn shares(server: &RedisServer) -> Vec<String> {
     shares
 }
 
-/// Whether a server says that it holds a slot.
+/// Returns whether a server holds a slot according to itself.
 fn owns(server: &RedisServer, slot: u16) -> bool {
     let nodes = server.cli(&["CLUSTER", "NODES"]);
     let Some(own) = nodes.lines().find(|line| line.contains("myself,master")) else { return false };

@@ -1,25 +1,26 @@
-//! Where the frames of RESP3 begin and end in a stream.
+//! Boundaries of RESP3 frames in a byte stream.
 
-/// Follows what a server sends over one connection.
+/// Tracks the frames of one direction of a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
-    /// Elements that the present frame still lacks.
+    /// Elements of the current frame still to come.
     missing: usize,
-    /// Bytes of the present string that are still to come, with the line end after it.
+    /// Bytes of the current string still to come, including the line end after it.
     string: usize,
-    /// What there is of a line whose end has not come yet.
+    /// Received part of an incomplete line.
     line: Vec<u8>,
     is_push: bool,
 }
 
 impl Frames {
-    /// Whether whatever comes next begins a frame.
+    /// Returns whether the next byte begins a frame.
     pub(crate) fn is_between(&self) -> bool {
         self.missing == 0 && self.string == 0 && self.line.is_empty()
     }
 
-    /// Takes some of these bytes, of one frame, and returns how many, and whether the frame is a push. There is at least one
-    /// byte.
+    /// Consumes bytes of one frame, and returns how many, and whether the frame is a push.
+    ///
+    /// `bytes` must not be empty.
     pub(crate) fn take(&mut self, bytes: &[u8]) -> (usize, bool) {
         if self.is_between() {
             (self.missing, self.is_push) = (1, bytes[0] == b'>');
@@ -39,14 +40,14 @@ impl Frames {
 
     fn end_line(&mut self) {
         let line = std::mem::take(&mut self.line);
-        // Negative for a nil of RESP2.
+        // The count is negative for a nil of RESP2.
         let count = String::from_utf8_lossy(&line[1..]).trim_end().parse().unwrap_or(0);
         self.missing = self.missing.saturating_sub(1);
         match line[0] {
             b'$' | b'=' | b'!' if !line.contains(&b'-') => self.string = count + 2,
             b'*' | b'~' | b'>' => self.missing += count,
             b'%' => self.missing += 2 * count,
-            // Attributes stand before the value that they are about.
+            // Attributes precede the value that they describe.
             b'|' => self.missing += 2 * count + 1,
             _ => {}
         }

@@ -1,7 +1,12 @@
-//! Real `redis-server` processes, sentinels and clusters among them, a TCP proxy that misbehaves on request, waiting for a
-//! condition, and how late the machine is.
+//! Test harness for Redis.
 //!
-//! Everything here panics when it cannot do its work: it is for tests only.
+//! * [`RedisServer`] is a real `redis-server` process or a sentinel, and [`RedisCluster`] a cluster of
+//!   servers.
+//! * [`Proxy`] is a TCP proxy with faults that a test switches on and off.
+//! * [`eventually`] waits for a condition.
+//! * [`Pulse`] measures delays of the machine.
+//!
+//! Everything here panics when it cannot do its work: the crate is for tests only.
 //!
 //! ```
 //! use redis_harness::RedisServer;

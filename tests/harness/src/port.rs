@@ -1,4 +1,4 @@
-//! Ports that nothing else takes.
+//! TCP ports that no other program takes.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -8,10 +8,10 @@ use std::{
 const LOWEST: u16 = 10_000;
 const COUNT: u16 = 22_000;
 
-/// A TCP port of the loopback interface that belongs to one server, also while that is down: no other harness of this machine
-/// takes it, in whatever process.
+/// TCP port of the loopback interface, reserved for one server even while that server is down.
 ///
-/// The UDP port of the same number stands for it, which nothing else uses, and which the system frees when the process ends.
+/// No other harness on this machine takes it, in any process. The reservation is the UDP port of the same
+/// number: nothing else uses that port, and the system frees it when the process ends.
 #[derive(Debug)]
 pub(crate) struct Port {
     number: u16,
@@ -19,10 +19,11 @@ pub(crate) struct Port {
 }
 
 impl Port {
-    /// One on which nothing listens at this moment.
+    /// Reserves a port on which no process listens at this moment.
     ///
-    /// It lies below the range from which the system picks the local ends of outgoing connections. A port inside
-    /// that range can be taken while its server is down, even by the very client that tries to reach the server.
+    /// The port lies below the range from which the system picks the local ports of outgoing connections. A
+    /// port in that range can be taken while its server is down, even by the very client that tries to reach
+    /// the server.
     pub(crate) fn reserve() -> Self {
         for attempt in 0..1_000_u32 {
             let random = RandomState::new().hash_one(attempt) % u64::from(COUNT);
@@ -35,7 +36,7 @@ impl Port {
     }
 
     fn take(number: u16) -> Option<Self> {
-        // Only then: what listens on a port that was reserved before may be down for a moment.
+        // The reservation comes first: the server of a port reserved before may be down for a moment.
         let reservation = UdpSocket::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
         TcpListener::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
         Some(Self { number, _reservation: reservation })

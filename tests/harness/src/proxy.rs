@@ -1,4 +1,4 @@
-//! A TCP proxy that misbehaves on request.
+//! TCP proxy with faults that are switched on request.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -20,51 +20,60 @@ use crate::{
     requests::{Lack, Requests},
 };
 
-/// What a [`Proxy`] does with connections, both those it has and those to come.
+/// Behaviour of a [`Proxy`] towards its connections, both open and future ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Forwards everything.
     Pass,
-    /// Forwards everything, each chunk of an answer this much later.
+    /// Forwards everything, each chunk of a reply after this delay.
     Delay(Duration),
-    /// Forwards everything, each chunk of an answer later by a random time between these two.
+    /// Forwards everything, each chunk of a reply after a random delay between these two.
     Jitter(Duration, Duration),
-    /// Forwards everything, no more than so many bytes of answers in a second, over all connections together.
+    /// Forwards everything, with at most this many bytes of replies per second.
+    ///
+    /// The limit applies to all connections together.
     Rate(u32),
-    /// Forwards everything, answers in pieces of so many bytes.
+    /// Forwards everything, replies in pieces of this many bytes.
     Pieces(usize),
-    /// Forwards everything but the pushes of RESP3, in which a server tells what nobody has asked for. A push that has
-    /// begun when this mode begins is dropped from there on, which a client cannot understand.
+    /// Forwards everything but the pushes of RESP3, which a server sends without a request.
+    ///
+    /// A push that began before this mode is cut at this point, which a client cannot parse.
     DropPushes,
-    /// The server tracks nothing while `NOLOOP` is on, as Dragonfly.
+    /// Makes the server track nothing while `NOLOOP` is on, as Dragonfly does.
     DeafUnderNoLoop,
-    /// The server tracks nothing that a script reads.
+    /// Makes the server track nothing that a script reads.
     DeafInScripts,
-    /// Each script is refused as one that writes after it has asked for the time, before Redis 5.
+    /// Rejects each script, as a server that is too old does.
+    ///
+    /// Before Redis 5, servers reject a script that reads the time and then writes.
     OldScripts,
-    /// Accepts and reads, and never answers. A connection that was open in this mode stays mute for ever, as
-    /// after the loss of a router's state; only connections opened later are answered again.
+    /// Accepts connections and reads from them, but never replies.
+    ///
+    /// A connection that was open in this mode stays mute for ever, as after the loss of a router's state.
+    /// Only connections opened after this mode get replies again.
     Swallow,
-    /// Closes what is open and does not listen.
+    /// Closes all connections and does not listen.
     Refuse,
-    /// Resets what is open, and new connections as soon as they send something.
+    /// Resets open connections, and new ones as soon as they send something.
     Reset,
-    /// Answers a client that greets (`HELLO`) with these bytes, or not at all if there are none, and closes its connection; all
-    /// else is forwarded. So does a proxy that does not know RESP3, and a server that refuses for a while.
+    /// Replies to `HELLO` with these bytes, and closes the connection.
+    ///
+    /// Without bytes, it closes the connection without a reply. Everything else is forwarded. A proxy without
+    /// RESP3 behaves in this way, and so does a server that refuses for a while.
     Greet(&'static [u8]),
-    /// Cuts the next answer of each connection after this many bytes and closes the connection.
+    /// Cuts the next reply of each connection after this many bytes, and closes the connection.
     Truncate(usize),
-    /// Cuts the next answer of each connection after this many bytes and resets the connection.
+    /// Cuts the next reply of each connection after this many bytes, and resets the connection.
     Tear(usize),
 }
 
 impl Mode {
-    /// How much later this chunk of an answer is forwarded.
+    /// Returns the delay of this chunk of a reply.
     fn delay(self, random: &mut u32) -> Duration {
         match self {
             Self::Delay(delay) => delay,
             Self::Jitter(least, most) => {
-                // A linear congruential generator; its high bits are the good ones.
+                // Linear congruential generator, of which only the high bits are random enough.
                 *random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 least + most.saturating_sub(least) * (*random >> 16) / 0xffff
             }
@@ -81,7 +90,7 @@ impl Mode {
         }
     }
 
-    /// What of an answer is forwarded at once, and whether the connection ends after it.
+    /// Returns the part of a reply that is forwarded, and whether the connection ends after it.
     fn cut(self, answer: &[u8]) -> (&[u8], bool) {
         match self {
             Self::Truncate(length) | Self::Tear(length) => (&answer[..length.min(answer.len())], true),
@@ -90,13 +99,15 @@ impl Mode {
     }
 }
 
-/// Between two pieces, so that they arrive one by one.
+/// Pause between two pieces, so that they arrive one by one.
 const PIECES_APART: Duration = Duration::from_micros(50);
 
-/// So many chunks of a connection's answers may be under way.
+/// Maximum number of chunks of replies in transit, per connection.
 const UNDER_WAY: usize = 256;
 
-/// A TCP proxy on 127.0.0.1 in front of a port, with faults that can be switched at any time, and counters.
+/// TCP proxy on 127.0.0.1 in front of a port, with faults and counters.
+///
+/// The faults can be switched at any time.
 ///
 /// Dropping it closes its port and all its connections.
 #[derive(Debug)]
@@ -109,7 +120,7 @@ impl Proxy {
     /// Starts a proxy in front of 127.0.0.1:`upstream`, in [`Mode::Pass`].
     ///
     /// # Panics
-    /// When there is no free port.
+    /// Panics if there is no free port.
     #[must_use]
     pub fn start(upstream: u16) -> Self {
         let (port, listener) = listen_anywhere();
@@ -125,20 +136,20 @@ impl Proxy {
         Self { port, inner }
     }
 
-    /// The address of the proxy: `redis://127.0.0.1:port/`.
+    /// Returns the URL of the proxy: `redis://127.0.0.1:port/`.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port())
     }
 
-    /// The port of the proxy, the same for its whole life.
+    /// Returns the port of the proxy, which is the same for its whole life.
     pub fn port(&self) -> u16 {
         self.port.number()
     }
 
-    /// Switches the fault. It holds for every connection when this returns.
+    /// Switches the mode. It applies to every connection once this returns.
     ///
     /// # Panics
-    /// When the port was taken by someone else while the proxy [refused](Mode::Refuse).
+    /// Panics if another process took the port while the proxy [refused](Mode::Refuse) connections.
     pub fn set_mode(&self, mode: Mode) {
         let mut gate = self.inner.gate();
         gate.mode = mode;
@@ -157,14 +168,16 @@ impl Proxy {
         }
     }
 
-    /// Connections accepted from now on go to 127.0.0.1:`upstream`; the open ones stay where they are, as
-    /// those of a client do when a name comes to mean another machine.
+    /// Directs later connections to 127.0.0.1:`upstream`.
+    ///
+    /// Open connections stay where they are, as after a change of a name in DNS.
     pub fn set_upstream(&self, upstream: u16) {
         self.inner.upstream.store(upstream, Ordering::SeqCst);
     }
 
-    /// Has these bytes forwarded to each client that is connected, between two frames of what its server sends, as soon as it
-    /// sends something.
+    /// Forwards these bytes to each connected client, between two frames of its server.
+    ///
+    /// They are forwarded as soon as the server sends something.
     pub fn inject(&self, bytes: &[u8]) {
         let links: Vec<_> = self.inner.gate().links.iter().filter_map(Weak::upgrade).collect();
         for link in links {
@@ -172,27 +185,29 @@ impl Proxy {
         }
     }
 
-    /// How many connections were accepted so far.
+    /// Returns the number of connections accepted so far.
     pub fn connections(&self) -> usize {
         self.inner.counts.connections.load(Ordering::SeqCst)
     }
 
-    /// How many bytes clients sent so far, swallowed ones included.
+    /// Returns the number of bytes that clients sent so far, including swallowed ones.
     pub fn bytes_sent(&self) -> u64 {
         self.inner.counts.sent.load(Ordering::SeqCst)
     }
 
-    /// How many bytes of answers were forwarded so far.
+    /// Returns the number of bytes of replies forwarded so far.
     pub fn bytes_answered(&self) -> u64 {
         self.inner.counts.answered.load(Ordering::SeqCst)
     }
 
-    /// How many pieces of answers were forwarded so far, in [`Mode::Pieces`].
+    /// Returns the number of pieces of replies forwarded so far, in [`Mode::Pieces`].
     pub fn pieces(&self) -> usize {
         self.inner.counts.pieces.load(Ordering::SeqCst)
     }
 
-    /// Takes what was recorded: for each round trip, all that a client sent before something was answered.
+    /// Takes the recorded round trips.
+    ///
+    /// Each consists of all bytes that a client sent before a reply.
     pub fn take_round_trips(&self) -> Vec<Vec<u8>> {
         std::mem::take(&mut lock(&self.inner.counts.round_trips))
     }
@@ -212,7 +227,7 @@ struct Inner {
     upstream: AtomicU16,
     gate: Mutex<Gate>,
     closed: AtomicBool,
-    /// When what has a [`Mode::Rate`] has carried all that it was given.
+    /// Time at which the link with a [`Mode::Rate`] has carried all bytes given to it.
     free_from: Mutex<Instant>,
     counts: Counts,
 }
@@ -242,9 +257,9 @@ impl Inner {
         self.gate().mode
     }
 
-    /// Waits until these bytes have been carried at this rate, after all that were given before.
+    /// Waits until these bytes have been carried at this rate, after all bytes given before.
     fn carry(&self, bytes: usize, rate: u32) {
-        /// A thread that wakes up late makes up for it.
+        /// Delay that a thread makes up for if it wakes up late.
         const LATE: Duration = Duration::from_millis(5);
 
         let until = {
@@ -260,13 +275,13 @@ impl Inner {
     fn accept(self: &Arc<Self>) {
         while !self.closed.load(Ordering::SeqCst) {
             if !self.accept_one() {
-                // The listener does not block, so that switching to `Refuse` can close it at once.
+                // The listener does not block, so that a switch to `Refuse` can close it at once.
                 thread::sleep(Duration::from_millis(1));
             }
         }
     }
 
-    /// Accepts a connection if there is one.
+    /// Accepts a connection, and returns whether there was one.
     fn accept_one(self: &Arc<Self>) -> bool {
         let mut gate = self.gate();
         let Some(Ok((client, _))) = gate.listener.as_ref().map(TcpListener::accept) else {
@@ -274,7 +289,7 @@ impl Inner {
         };
         let Ok(upstream) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.upstream.load(Ordering::SeqCst)))
         else {
-            // There is nobody behind the proxy: the client sees its connection closed.
+            // No server listens behind the proxy: the client sees its connection closed.
             return true;
         };
         self.counts.connections.fetch_add(1, Ordering::SeqCst);
@@ -299,35 +314,37 @@ impl Inner {
     }
 }
 
-/// A part of what a server has sent.
+/// Part of the data that a server has sent.
 struct Answer {
-    /// When it is forwarded.
+    /// Time at which the chunk is forwarded.
     due: Instant,
-    /// As it came.
+    /// Mode at the time of its arrival.
     mode: Mode,
     chunk: Vec<u8>,
 }
 
-/// A connection of a client and the one behind it. The sockets close when all threads have let go of it.
+/// Connection of a client and its upstream connection.
+///
+/// The sockets close when all threads have dropped the link.
 #[derive(Debug)]
 struct Link {
     client: TcpStream,
     upstream: TcpStream,
-    /// Nothing is forwarded any more, in either direction.
+    /// Set when nothing more is forwarded, in either direction.
     mute: AtomicBool,
-    /// The client is about to see a reset, so it must not see an orderly end before.
+    /// Set before the client sees a reset, so that it does not see an orderly end first.
     reset: AtomicBool,
-    /// Whether something was answered since the client last sent something: then what it sends next begins
-    /// another round trip.
+    /// Set if a reply was forwarded since the client's last request, so that the next request begins a new
+    /// round trip.
     answered: AtomicBool,
-    /// What is to be forwarded to the client although its server has not sent it.
+    /// Bytes to be forwarded to the client although its server did not send them.
     injected: Mutex<Vec<u8>>,
 }
 
 impl Link {
     fn pump_requests(&self, proxy: &Inner) {
         let mut buffer = vec![0; 64 * 1024];
-        // Followed in every mode, as the answers are.
+        // Parsed in every mode, as the replies are.
         let mut requests = Requests::default();
         while let Some(chunk) = read(&self.client, &mut buffer) {
             self.count_request(&proxy.counts, chunk);
@@ -346,12 +363,13 @@ impl Link {
                 break;
             }
         }
-        // Also ends the other threads.
+        // This also ends the other threads.
         let _ = self.upstream.shutdown(Shutdown::Both);
     }
 
-    /// Takes what the server sends, and says when each chunk is to be forwarded. A delay is that of a network: what comes meanwhile
-    /// is under way at the same time.
+    /// Reads from the server, and schedules each chunk.
+    ///
+    /// The delay is that of a network: chunks that arrive in the meantime are in transit at the same time.
     fn pump_answers(&self, proxy: &Inner, answers: &SyncSender<Answer>) {
         let mut buffer = vec![0; 64 * 1024];
         let mut random = u32::from(self.client.peer_addr().map_or(0, |address| address.port()));
@@ -368,7 +386,7 @@ impl Link {
     }
 
     fn forward_answers(&self, proxy: &Inner, answers: &Receiver<Answer>) {
-        // Followed in every mode: when one begins, it must be known where frames do.
+        // Parsed in every mode: when a mode begins, the frame boundaries must be known.
         let mut frames = Frames::default();
         for Answer { due, mode, chunk } in answers {
             thread::sleep(due.saturating_duration_since(Instant::now()));
@@ -380,7 +398,7 @@ impl Link {
                 continue;
             }
             let (answer, is_last) = mode.cut(&answer);
-            // Before the client can see it, or its next request might be counted first.
+            // Set before the client can see the reply, or its next request might be counted first.
             self.answered.store(true, Ordering::SeqCst);
             proxy.counts.answered.fetch_add(answer.len() as u64, Ordering::SeqCst);
             if self.answer(answer, mode, &proxy.counts).is_err() {
@@ -398,7 +416,7 @@ impl Link {
         }
     }
 
-    /// The chunk with what is injected, and without pushes if they are dropped.
+    /// Returns the chunk with the injected bytes, and without pushes if they are dropped.
     fn edit(&self, mut chunk: &[u8], frames: &mut Frames, drops_pushes: bool) -> Vec<u8> {
         let mut injected = lock(&self.injected);
         let mut edited = Vec::with_capacity(chunk.len() + injected.len());
@@ -440,8 +458,10 @@ impl Link {
         let _ = self.upstream.shutdown(Shutdown::Both);
     }
 
-    /// Makes the client see a reset: a socket that does not linger sends one when it is closed. Shutting down
-    /// only the reading side wakes the thread that reads, and tells the client nothing yet.
+    /// Makes the client see a reset.
+    ///
+    /// A socket with a linger time of zero sends a reset when it is closed. A shutdown of the reading side
+    /// alone wakes the reading thread, and the client does not notice it yet.
     fn reset(&self) {
         self.reset.store(true, Ordering::SeqCst);
         let _ = SockRef::from(&self.client).set_linger(Some(Duration::ZERO));
@@ -450,7 +470,7 @@ impl Link {
     }
 }
 
-/// The next bytes, or nothing at the end or after an error.
+/// Returns the next bytes, or `None` at the end or after an error.
 fn read<'a>(mut stream: &TcpStream, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
     loop {
         match stream.read(buffer) {
@@ -470,7 +490,7 @@ fn listen(port: u16) -> std::io::Result<TcpListener> {
 
 fn listen_anywhere() -> (Port, TcpListener) {
     loop {
-        // A program that reserves nothing may take the port between the two steps.
+        // A program that does not reserve ports may take this one between the two steps.
         let port = Port::reserve();
         if let Ok(listener) = listen(port.number()) {
             return (port, listener);

@@ -1,4 +1,4 @@
-//! How late the machine is by itself.
+//! Measurement of delays that the machine causes.
 
 use std::{
     io::{Read, Write},
@@ -10,25 +10,28 @@ use std::{
 
 use crate::RedisServer;
 
-/// Between two questions.
+/// Pause between two pings.
 const APART: Duration = Duration::from_millis(2);
 
-/// Two answers that are further apart than this are late: on a machine that is not busy, it is half of that. A call may wait for
-/// the machine several times, so a little counts as well.
+/// Gap between two replies that counts as late: about twice the gap on an idle machine.
+///
+/// A call may wait for the machine several times, so small delays count as well.
 const LATE: Duration = Duration::from_millis(5);
 
-/// When the machine was late for so long, Redis may count as slow: a read may have used up its budget.
+/// Delay of the machine after which Redis may count as slow: a read may have exceeded its budget.
 const SLOW: Duration = Duration::from_millis(25);
 
-/// After that, for how long a client may not ask Redis again: until its breaker has been closed, or its connection replaced.
+/// Time after such a delay during which a client may still avoid Redis: until its breaker has closed, or its
+/// connection is replaced.
 const RECOVERY: Duration = Duration::from_secs(3);
 
-/// How late the machine is by itself.
+/// Measures the delays that the machine causes.
 ///
-/// A test shares it with Redis, with other tests and with whatever else runs there, so each of them may stand still for a time
-/// that the code under test is not to blame for. The pulse is a question to a server of its own, to which nothing ever happens,
-/// over a bare connection and from a thread of its own. Its answers come every few milliseconds; when one takes longer, that
-/// time is the machine's, and not that of a runtime whose threads have too much to do. So a limit in time can be as strict as what is promised, on a busy machine as well:
+/// A test shares the machine with Redis, other tests and other programs. Each of them may stall for a time
+/// that is not due to the code under test. The pulse pings a dedicated idle server over a bare connection,
+/// from a thread of its own. Replies arrive every few milliseconds. A longer gap is due to the machine, and
+/// not to a runtime with overloaded threads. So a time limit can be as strict as the promise, on a busy
+/// machine as well:
 ///
 /// ```
 /// use std::time::Instant;
@@ -41,11 +44,11 @@ const RECOVERY: Duration = Duration::from_secs(3);
 /// assert!(pulse.took_since(began).as_millis() < 50);
 /// ```
 ///
-/// Dropping it ends it, and its server.
+/// Dropping the pulse ends it and its server.
 #[derive(Debug)]
 pub struct Pulse {
     beats: Arc<Mutex<Beats>>,
-    /// Of a runtime, if one is watched.
+    /// Beats of a runtime, if one is watched.
     runtime: OnceLock<Arc<Mutex<Beats>>>,
     _server: RedisServer,
 }
@@ -53,15 +56,15 @@ pub struct Pulse {
 #[derive(Debug)]
 struct Beats {
     last: Instant,
-    /// From one answer to the next one, of those that were late.
+    /// Intervals between two replies that were late.
     late: Vec<(Instant, Instant)>,
 }
 
 impl Pulse {
-    /// Starts it.
+    /// Starts a pulse and its server.
     ///
     /// # Panics
-    /// As [`RedisServer::start`].
+    /// See [`RedisServer::start`].
     #[must_use]
     pub fn start() -> Self {
         let server = RedisServer::start();
@@ -72,11 +75,12 @@ impl Pulse {
         Self { beats, runtime: OnceLock::new(), _server: server }
     }
 
-    /// Has [`was_slow`](Self::was_slow) count as well when the runtime of the caller is late, for a test that keeps it busy by
-    /// itself: then it is the process that reads an answer too late.
+    /// Makes [`was_slow`](Self::was_slow) count delays of the caller's runtime as well.
+    ///
+    /// This is for a test that keeps its runtime busy: then the process itself reads a reply too late.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// Panics outside of a tokio runtime.
     pub fn watch_runtime(&self) {
         self.runtime.get_or_init(|| {
             let beats = Beats::begin();
@@ -85,21 +89,23 @@ impl Pulse {
         });
     }
 
-    /// How much time has passed since then, without that in which the machine was late.
+    /// Returns the time since `began`, without the delays of the machine.
     pub fn took_since(&self, began: Instant) -> Duration {
         let now = Instant::now();
         now.duration_since(began).saturating_sub(self.late(began, now))
     }
 
-    /// For how long between these two moments the machine was late.
+    /// Returns the total delay of the machine between these two moments.
     pub fn late(&self, from: Instant, to: Instant) -> Duration {
         let overlap =
             |(begin, end): (Instant, Instant)| end.min(to).saturating_duration_since(begin.max(from));
         lock(&self.beats).since(from).map(overlap).sum()
     }
 
-    /// Whether Redis may have been slow at any time from `from` to now because the machine was, or whether a client
-    /// may still have taken it for slow: half of the default budget of a read, and three seconds to get over it.
+    /// Returns whether Redis may have been slow since `from` because of the machine.
+    ///
+    /// Returns `true` as well if a client may still treat Redis as slow. The threshold is half of the default
+    /// budget of a read, and the recovery takes up to three seconds.
     pub fn was_slow(&self, from: Instant) -> bool {
         let from = from.checked_sub(RECOVERY).unwrap_or(from);
         let mut all = [Some(&self.beats), self.runtime.get()].into_iter().flatten();
@@ -119,7 +125,7 @@ impl Beats {
         self.last = now;
     }
 
-    /// The times in which it was late that end after `from`, the one that goes on now included.
+    /// Returns the late intervals that end after `from`, latest first, including one that has not ended.
     fn since(&self, from: Instant) -> impl Iterator<Item = (Instant, Instant)> {
         let now = Instant::now();
         let open = (now.duration_since(self.last) >= LATE).then_some((self.last, now));
@@ -128,7 +134,7 @@ impl Beats {
     }
 }
 
-/// Until the server is gone.
+/// Pings until the server is gone.
 fn beat(mut connection: TcpStream, beats: &Mutex<Beats>) {
     let mut answer = [0; 7];
     while connection.write_all(b"PING\r\n").is_ok() && connection.read_exact(&mut answer).is_ok() {
@@ -137,7 +143,7 @@ fn beat(mut connection: TcpStream, beats: &Mutex<Beats>) {
     }
 }
 
-/// Until nobody looks at it any more.
+/// Records beats of the runtime until the pulse is dropped.
 async fn beat_in_runtime(beats: Weak<Mutex<Beats>>) {
     while let Some(beats) = beats.upgrade() {
         lock(&beats).note(Instant::now());

@@ -1,37 +1,39 @@
-//! Commands of a client, as a server that can do less would take them.
+//! Commands of a client, rewritten to simulate a less capable server.
 
 use std::fmt::Write as _;
 
 use crate::frames::Frames;
 
-/// What a server does not do that Redis does.
+/// Capability of Redis that a server lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lack {
-    /// It tracks nothing while `NOLOOP` is on.
+    /// Tracking of any key while `NOLOOP` is on.
     NoLoop,
-    /// It tracks nothing that a script reads.
+    /// Tracking of keys that a script reads.
     Scripts,
-    /// No script writes that has asked for the time.
+    /// Writes in a script that has read the time.
     Writes,
 }
 
-/// What such a server says.
+/// Error reply of a server with the lack `Writes`.
 const NO_WRITES: &str = "ERR Error running script (call to f_0): @user_script:1: @user_script: 1: \
                          Write commands not allowed after non deterministic commands.";
 
-/// Follows what a client sends over one connection.
+/// Tracks and rewrites the commands that a client sends over one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
     frames: Frames,
-    /// What there is of a command whose end has not come yet.
+    /// Received part of an incomplete command.
     command: Vec<u8>,
-    /// What the client has last said of tracking.
+    /// Latest `CLIENT TRACKING` command of the client.
     tracking: Vec<u8>,
 }
 
 impl Requests {
-    /// What the server is to get in the place of these bytes. Whole commands are rewritten, so the end of a chunk may be held
-    /// back until the rest of its command has come.
+    /// Returns the bytes that the server gets in place of `chunk`.
+    ///
+    /// Whole commands are rewritten, so the end of a chunk may be held back until the rest of its command
+    /// arrives.
     pub(crate) fn edit(&mut self, mut chunk: &[u8], lack: Option<Lack>) -> Vec<u8> {
         let mut edited = Vec::with_capacity(chunk.len());
         while !chunk.is_empty() {
@@ -43,7 +45,7 @@ impl Requests {
                 self.rewrite(command, lack, &mut edited);
             }
         }
-        // What is not rewritten is not held back.
+        // Nothing is rewritten, so nothing is held back.
         if lack.is_none() {
             edited.append(&mut self.command);
         }
@@ -60,7 +62,7 @@ impl Requests {
                 edited.extend(encode(&["CLIENT", "TRACKING", "OFF"]));
             }
             Some(Lack::Scripts) if is_script && !self.tracking.is_empty() => {
-                // `SKIP` takes away its own answer and the next one.
+                // `SKIP` suppresses its own reply and the next one.
                 edited.extend(encode(&["CLIENT", "REPLY", "SKIP"]));
                 edited.extend(encode(&["CLIENT", "TRACKING", "OFF"]));
                 edited.extend_from_slice(&command);
@@ -79,13 +81,13 @@ impl Requests {
     }
 }
 
-/// Whether a command begins so.
+/// Returns whether a command begins with these arguments, in any case.
 fn is(words: &[&[u8]], begin: &[&str]) -> bool {
     words.len() >= begin.len()
         && words.iter().zip(begin).all(|(word, wanted)| word.eq_ignore_ascii_case(wanted.as_bytes()))
 }
 
-/// The words of a command, without their lengths.
+/// Returns the arguments of a command, without their lengths.
 fn words(command: &[u8]) -> Vec<&[u8]> {
     let mut words = Vec::new();
     let mut rest = command;

@@ -19,39 +19,41 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::{cli, port::Port, wait::PATIENCE};
 
-/// Names another server in the environment, such as another version: a path to its program.
+/// Environment variable with the path of another server program, such as another version.
 const BINARY: &str = "CACHED_ASIDE_REDIS_SERVER";
 
 const MISSING: &str = "redis-server is not installed, and these tests need it. Install it with one of\n  \
      sudo apt-get install redis-server\n  sudo dnf install redis\n  brew install redis\nor run tests/run.sh";
 
-/// Stands for the port of a cluster's bus among the options, which is known when the server's own port is.
+/// Placeholder in the options for the port of the cluster bus, which depends on the server's own port.
 pub(crate) const BUS_PORT: &str = "{bus}";
 
-/// The option of a server of a cluster.
+/// Option of a server in a cluster.
 pub(crate) const CLUSTER: &str = "--cluster-enabled";
 
-/// A file system in memory, where there is one.
+/// File system in memory, where one exists.
 const MEMORY: &str = "/dev/shm";
 
-/// How far that is from the server's own port, unless it is given.
+/// Distance of the bus port from the server's own port, unless the bus port is given.
 const BUS_DISTANCE: u16 = 10_000;
 
-/// How many ports are tried when other processes keep taking them.
+/// Number of ports to try when other processes keep taking them.
 const ATTEMPTS: usize = 20;
 
-/// A `redis-server` of the test's own: on 127.0.0.1, with its own directory, without persistence.
+/// A `redis-server` for one test.
+///
+/// It listens on 127.0.0.1, has its own directory, and persists nothing.
 ///
 /// Dropping it kills and reaps the process and removes the directory.
 #[derive(Debug)]
 pub struct RedisServer {
     port: Port,
-    /// A second port, on which it expects TLS.
+    /// Second port, on which the server expects TLS.
     tls_port: Option<Port>,
-    /// A port that one of the options names.
+    /// Bus port, if one of the options names it.
     bus: Option<Port>,
     directory: PathBuf,
-    /// The configuration of a sentinel; nothing for a server.
+    /// Configuration of a sentinel until it is written to its file; `None` for a server.
     sentinel: Option<String>,
     options: Vec<String>,
     child: Option<Child>,
@@ -61,26 +63,27 @@ impl RedisServer {
     /// Starts a server on a free port, and returns when it answers.
     ///
     /// # Panics
-    /// When `redis-server` is not installed (the message says how to install it) or does not answer. The environment's
-    /// `CACHED_ASIDE_REDIS_SERVER` may name another program in its place.
+    /// Panics if `redis-server` is not installed (the message explains how to install it) or does not answer.
+    /// The environment variable `CACHED_ASIDE_REDIS_SERVER` may name another program.
     #[must_use]
     pub fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// As [`start`](Self::start), with further command line options, such as `["--maxmemory", "1mb"]`.
+    /// Starts a server with more command line options, such as `["--maxmemory", "1mb"]`.
     ///
-    /// A server that asks for a password counts as started when it answers `NOAUTH`.
+    /// A server that requires a password counts as started when it replies `NOAUTH`.
     ///
     /// # Panics
-    /// As [`start`](Self::start).
+    /// See [`start`](Self::start).
     #[must_use]
     pub fn start_with(options: &[&str]) -> Self {
         Self::start_on(options, None, false, None)
     }
 
-    /// A server of a cluster, with a port of its own for the others where it can have one: before Redis 7, it has a fixed
-    /// distance from the first one.
+    /// Starts a server of a cluster, with a reserved bus port if possible.
+    ///
+    /// Before Redis 7, the bus port has a fixed distance from the first port.
     pub(crate) fn start_in_cluster(options: &[&str]) -> Self {
         let bus = (Self::major_version() >= 7).then(Port::reserve);
         let number = bus.iter().map(|bus| bus.number().to_string()).collect::<Vec<_>>();
@@ -90,21 +93,25 @@ impl RedisServer {
         Self::start_on(&options, None, false, bus)
     }
 
-    /// As [`start_with`](Self::start_with), with a second port for TLS; the options name the certificates. The first
-    /// port stays as it is, for [`cli`](Self::cli).
+    /// Starts a server with a second port for TLS; the options name the certificates.
+    ///
+    /// The first port stays without TLS, for [`cli`](Self::cli).
     ///
     /// # Panics
-    /// As [`start`](Self::start).
+    /// See [`start`](Self::start).
     #[must_use]
     pub fn start_with_tls(options: &[&str]) -> Self {
         Self::start_on(options, None, true, None)
     }
 
-    /// Starts a sentinel with this configuration, which need not say where it listens. What it learns it keeps when it is
-    /// [restarted](Self::restart). If there are options, they name certificates, and it has a second port for TLS.
+    /// Starts a sentinel with this configuration.
+    ///
+    /// The configuration need not name an address to listen on. The sentinel keeps its learned state when it
+    /// is [restarted](Self::restart). If there are options, they name certificates, and the sentinel has a
+    /// second port for TLS.
     ///
     /// # Panics
-    /// As [`start`](Self::start).
+    /// See [`start`](Self::start).
     #[must_use]
     pub fn start_sentinel(configuration: &str, options: &[&str]) -> Self {
         Self::start_on(&[options, &["--sentinel"]].concat(), Some(configuration), !options.is_empty(), None)
@@ -121,16 +128,18 @@ impl RedisServer {
             if server.launch() {
                 return server;
             }
-            // A program that reserves nothing was quicker.
+            // A program that does not reserve ports was faster.
             (server.port, server.tls_port) = ports();
         }
         panic!("redis-server did not start on any of {ATTEMPTS} ports; its log: {}", server.log());
     }
 
-    /// That of the servers that are started, such as 7; of Valkey as well, which began with 7.
+    /// Returns the major version of the started servers, such as 7.
+    ///
+    /// The versions of Valkey began with 7.
     ///
     /// # Panics
-    /// When the program cannot be run, or does not say it.
+    /// Panics if the program cannot be run or does not print its version.
     pub fn major_version() -> u32 {
         static VERSION: LazyLock<u32> = LazyLock::new(|| {
             let said = Command::new(binary()).arg("--version").output().expect(MISSING).stdout;
@@ -141,48 +150,52 @@ impl RedisServer {
         *VERSION
     }
 
-    /// The address without a password: `redis://127.0.0.1:port/`.
+    /// Returns the URL without a password: `redis://127.0.0.1:port/`.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port())
     }
 
-    /// The TCP port, the same for the whole life of this value.
+    /// Returns the TCP port, which is the same for the whole life of this value.
     pub fn port(&self) -> u16 {
         self.port.number()
     }
 
-    /// Whether the process has been started and not ended since.
+    /// Returns whether the process has been started and not ended since.
     pub fn is_running(&self) -> bool {
         self.child.is_some()
     }
 
-    /// The port on which the servers of a cluster talk to each other.
+    /// Returns the port over which the servers of a cluster communicate.
     pub(crate) fn bus_port(&self) -> u16 {
         self.bus.as_ref().map_or(self.port() + BUS_DISTANCE, Port::number)
     }
 
-    /// The port for TLS, as lasting as the other one.
+    /// Returns the port for TLS, which is the same for the whole life of this value.
     ///
     /// # Panics
-    /// When the server was not [started](Self::start_with_tls) with one.
+    /// Panics if the server was not [started](Self::start_with_tls) with one.
     pub fn tls_port(&self) -> u16 {
         self.tls_port.as_ref().expect("the server was started with TLS").number()
     }
 
-    /// Sends one command and returns its answer as text; `(nil)` for nil, a line per element for an array.
+    /// Sends one command, and returns the reply as text.
+    ///
+    /// The text is `(nil)` for nil, and has a line per element for an array.
     ///
     /// # Panics
-    /// When the server answers with an error, or not within [`PATIENCE`](crate::PATIENCE).
+    /// Panics if the reply is an error, or does not arrive within [`PATIENCE`](crate::PATIENCE).
     pub fn cli(&self, args: &[&str]) -> String {
         self.cli_unless_cut_off(args)
             .unwrap_or_else(|| panic!("redis-cli {args:?}: the server closed the connection"))
     }
 
-    /// The same; `None` if the server closed the connection before it answered, as it does to all clients at the moment when a
-    /// Sentinel gives it another role.
+    /// Sends one command, and returns `None` if the server closed the connection.
+    ///
+    /// Otherwise, it returns the same as [`cli`](Self::cli). When a Sentinel changes the role of a server,
+    /// the server closes all client connections at that moment.
     ///
     /// # Panics
-    /// As [`cli`](Self::cli) otherwise.
+    /// Panics like [`cli`](Self::cli) in all other cases.
     pub fn cli_unless_cut_off(&self, args: &[&str]) -> Option<String> {
         match cli::run(&self.url(), args) {
             Ok(answer) => Some(answer),
@@ -191,18 +204,22 @@ impl RedisServer {
         }
     }
 
-    /// Asks the server to end (SIGTERM) and waits until it has. Does nothing when it does not run.
+    /// Asks the server to end (SIGTERM), and waits until it has.
+    ///
+    /// Does nothing if the server does not run.
     ///
     /// # Panics
-    /// When it does not end in time.
+    /// Panics if the server does not end in time.
     pub fn stop(&mut self) {
         self.end(Signal::TERM);
     }
 
-    /// Ends the server at once (SIGKILL) and waits until it is gone. Does nothing when it does not run.
+    /// Ends the server at once (SIGKILL), and waits until it is gone.
+    ///
+    /// Does nothing if the server does not run.
     ///
     /// # Panics
-    /// When it does not end in time.
+    /// Panics if the server does not end in time.
     pub fn kill(&mut self) {
         self.end(Signal::KILL);
     }
@@ -210,7 +227,7 @@ impl RedisServer {
     /// Stops the server if it runs, and starts an empty one on the same port.
     ///
     /// # Panics
-    /// When it does not start.
+    /// Panics if the server does not start.
     pub fn restart(&mut self) {
         self.stop();
         for _ in 0..ATTEMPTS {
@@ -221,28 +238,30 @@ impl RedisServer {
         panic!("redis-server did not start on port {} again; its log: {}", self.port(), self.log());
     }
 
-    /// Stops the process (SIGSTOP): its sockets stay open, and nobody answers. Returns when it stands still.
+    /// Suspends the process (SIGSTOP): its sockets stay open, but it does not answer.
+    ///
+    /// Returns once the process is suspended.
     ///
     /// # Panics
-    /// When the server does not run.
+    /// Panics if the server does not run.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
         waitpid(Some(self.pid()), WaitOptions::UNTRACED).expect("waiting for redis-server to stand still");
     }
 
-    /// Lets a [frozen](Self::freeze) process go on.
+    /// Resumes a [frozen](Self::freeze) process.
     ///
     /// # Panics
-    /// When the server does not run.
+    /// Panics if the server does not run.
     pub fn thaw(&self) {
         self.signal(Signal::CONT);
     }
 
-    /// Starts the process; `false` if it ended before it answered, as when its port is taken.
+    /// Starts the process; returns `false` if it ended before it answered, as when its port is taken.
     fn launch(&mut self) -> bool {
         let mut command = Command::new(binary());
         if let Some(configuration) = self.sentinel.take() {
-            // It writes to this file as well.
+            // The sentinel writes to this file as well.
             fs::write(self.configuration(), configuration).expect("writing the configuration of a sentinel");
         }
         if self.configuration().exists() {
@@ -283,7 +302,7 @@ impl RedisServer {
         panic!("redis-server did not answer on port {} within {PATIENCE:?}: {}", self.port(), self.log());
     }
 
-    /// Whether it is our process that answers, and not another one that was quicker to take the port.
+    /// Returns whether this process answers, and not another one that took the port first.
     fn answers(&self) -> bool {
         match cli::run(&self.url(), &["INFO", "server"]) {
             Ok(info) => {
@@ -299,7 +318,7 @@ impl RedisServer {
             return;
         }
         self.signal(signal);
-        // A stopped process handles SIGTERM only when it goes on.
+        // A suspended process handles SIGTERM only once it is resumed.
         self.signal(Signal::CONT);
         let mut child = self.child.take().expect("checked above");
         let deadline = Instant::now() + PATIENCE;
@@ -328,7 +347,7 @@ impl RedisServer {
 
 impl Drop for RedisServer {
     fn drop(&mut self) {
-        // A panic here, while a failed test unwinds, would hide why it failed.
+        // A panic here, while a failed test unwinds, would hide the cause of the failure.
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -337,21 +356,23 @@ impl Drop for RedisServer {
     }
 }
 
-/// The program that is run.
+/// Returns the server program.
 fn binary() -> OsString {
     env::var_os(BINARY).unwrap_or_else(|| "redis-server".into())
 }
 
-/// A new directory for one server. A server of a cluster answers no client until each change of its map is on the disk, for which it
-/// waits for everything else that is being written there: a third of a second while a program is linked.
+/// Creates a directory for one server, in memory if possible for a server of a cluster.
+///
+/// A server of a cluster answers no client until each change of its map is on disk. That write waits for all
+/// other writes in progress: a third of a second while a program is linked.
 fn directory(is_of_cluster: bool) -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!("cached-aside-redis-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    // Another program may see other file systems.
+    // Another server program may see other file systems.
     let is_in_memory = is_of_cluster && env::var_os(BINARY).is_none() && Path::new(MEMORY).is_dir();
     let root = if is_in_memory { PathBuf::from(MEMORY) } else { env::temp_dir() };
     let path = root.join(name);
-    // An earlier process with the same id may have been killed before it could clean up.
+    // An earlier process with the same id may have been killed before its cleanup.
     let _ = fs::remove_dir_all(&path);
     fs::create_dir_all(&path).expect("creating a directory for redis-server");
     path

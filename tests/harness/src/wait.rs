@@ -1,12 +1,14 @@
-//! Waiting for a condition instead of for a length of time.
+//! Waiting for a condition instead of for a fixed time.
 
 use std::{
     thread,
     time::{Duration, Instant},
 };
 
-/// How long a condition may take to come true before a test fails: far longer than it ever needs. An election of a cluster in which
-/// the votes come too late is held again after eight seconds.
+/// Time after which a test fails if a condition is still false.
+///
+/// The time is far longer than any condition needs. A cluster election in which the votes arrive too late is
+/// repeated after eight seconds.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 const PAUSE: Duration = Duration::from_millis(2);
@@ -14,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// Blocks until `condition` is true.
 ///
 /// # Panics
-/// When it is still false after [`PATIENCE`]; the message names `what`.
+/// Panics if it is still false after [`PATIENCE`]; the message names `what`.
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
@@ -26,7 +28,7 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 /// Waits until `condition` is true, without blocking the tokio runtime.
 ///
 /// # Panics
-/// When it is still false after [`PATIENCE`]; the message names `what`.
+/// Panics if it is still false after [`PATIENCE`]; the message names `what`.
 pub async fn eventually_async(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition().await {

@@ -1,5 +1,8 @@
-//! `hit-cost FUNCTION HITS`: fills a cache, and then asks it so often, for `tests/instructions.rs` to count. `hit-cost fib DEPTH` calls a
-//! function that calls itself so deep, in a thread, and prints how many bytes of stack a level takes, for `tests/depth.rs`.
+//! The program behind the tests of this package.
+//!
+//! `hit-cost FUNCTION HITS` fills a cache and then makes `HITS` hits, for `tests/instructions.rs` to count.
+//! `hit-cost fib DEPTH` calls a function that calls itself `DEPTH` levels deep, in a thread. It prints the
+//! bytes of stack per level, for `tests/depth.rs`.
 
 use std::{
     env,
@@ -34,7 +37,7 @@ async fn prompt(text: &str) -> u64 {
     text.len() as u64
 }
 
-/// Where the frames of these two levels are.
+/// Levels of `fib` that store the addresses of their frames in `FRAMES`.
 const NOTED: [u64; 2] = [100, 200];
 static FRAMES: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
 
@@ -47,7 +50,9 @@ fn fib(n: u64) -> u64 {
     if n < 2 { n } else { fib(n - 1).wrapping_add(fib(n - 2)) }
 }
 
-/// Keys that take turns. With so few, not one in a million tables has a set that is too small for those that fall to it.
+/// Number of keys, which are requested in turn.
+///
+/// With so few keys, fewer than one in a million thread caches has a set that is too small for its keys.
 const KEYS: u64 = 10;
 
 fn main() -> ExitCode {
@@ -75,7 +80,9 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// In a thread with the stack that the standard library gives one.
+/// Runs `fib` in a thread with 2 MiB of stack, the default of the standard library.
+///
+/// Prints the bytes of stack per level.
 fn descend(depth: u64) -> ExitCode {
     let thread = thread::Builder::new().stack_size(2 << 20).spawn(move || fib(depth));
     if thread.is_ok_and(|thread| thread.join().is_ok()) {
@@ -86,14 +93,14 @@ fn descend(depth: u64) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Each key once to load it and a few times to have it at hand, and then so many hits.
+/// Calls each key once to load it and a few times to bring it into the thread cache. Then makes the hits.
 fn ask(hits: u64, call: impl Fn(u64) -> u64) {
     for n in (0..10 * KEYS).chain(0..hits) {
         black_box(call(black_box(n % KEYS)));
     }
 }
 
-/// A load that does not wait, and a hit, are ready at the first poll.
+/// Polls a call until it is ready. A hit, and a load that does not wait, are ready at the first poll.
 fn now<T>(call: impl Future<Output = T>) -> T {
     let mut call = pin!(call);
     loop {

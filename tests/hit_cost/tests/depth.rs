@@ -1,4 +1,4 @@
-//! How deep a function under `#[cached(local)]` may call itself, as users build it.
+//! Recursion depth of a function under `#[cached(local)]`, in a release build like that of a user.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use program::build;
 
 mod program;
 
-/// Levels that must fit into 2 MiB of stack.
+/// Number of levels that must fit into 2 MiB of stack.
 const DEPTH: usize = 4500;
 
 #[test]

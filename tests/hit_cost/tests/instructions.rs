@@ -1,4 +1,4 @@
-//! How many instructions a hit takes: they repeat, whatever else the machine does, and so can be held to.
+//! Limits on the instructions of a hit. The counts are reproducible even on a busy machine.
 #![cfg(target_os = "linux")]
 
 use std::{path::Path, process::Command};
@@ -7,12 +7,13 @@ use program::build;
 
 mod program;
 
-/// What each function's hit took when it was last measured, with the loop around it. A change that makes it better lowers
-/// the figure.
+/// Instructions of a hit of each function at the last measurement, including the loop around the call.
+///
+/// A change that makes a hit cheaper should also lower the figure here.
 const MEASURED: [(&str, f64); 4] =
     [("number", 310.0), ("name", 411.0), ("square", 299.0), ("prompt", 1531.0)];
 
-/// Other compilers, processors and C libraries count a little differently.
+/// Tolerance, because other compilers, processors and C libraries give slightly different counts.
 const MARGIN: f64 = 1.12;
 
 #[test]
@@ -32,7 +33,7 @@ fn a_hit_takes_no_more_instructions_than_it_did() {
     assert!(too_many.is_empty(), "{}", too_many.join("; "));
 }
 
-/// Of a whole run, by callgrind.
+/// Returns the instructions of a whole run, counted by callgrind.
 fn instructions(program: &Path, function: &str, hits: u64) -> u64 {
     let run = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])

@@ -1,16 +1,19 @@
-//! The core of cached-aside under [loom], which runs a program through every order in which its threads can take their
-//! steps, and through what each load of an atomic may then see.
+//! The core of cached-aside under [loom], which runs a program through every order of the steps of its
+//! threads.
 //!
-//! The sources are those of `cached-core`, compiled once more: a crate names `crate::sync` and `tokio`, and here these
-//! are other modules. So nothing is rebuilt from memory, and what the models find is in the code that runs. Instead of
-//! Redis there is a [`redis`] whose operations are one step each, as its scripts are, and whose messages come when
-//! somebody hands them on. Out of scope: time (the clock stands still, so that leases, proofs and patience do not
-//! end), the eviction of entries, and tasks that go on beside their caller (here they run where they are spawned).
+//! Loom also tries every value that a load of an atomic may see in that order.
 //!
-//! A model must do the same in each execution, so it says things of one name at a time: the order in a hash map is
-//! random.
+//! The sources are those of `cached-core`, compiled once more: they name `crate::sync` and `tokio`, which are
+//! other modules in this crate. So nothing is reimplemented, and a fault that a model finds is in the code
+//! that runs. A [`redis`] takes the place of Redis. Its operations are one or two steps, like the scripts of
+//! Redis, and its messages are delivered when a model asks for it. Out of scope are time (the clock stands
+//! still, so leases, proofs and timeouts do not end), the eviction of entries, and tasks that run beside
+//! their caller (here they run where they are spawned).
+//!
+//! A model must do the same in each execution. So it invalidates one name at a time: the order in a hash map
+//! is random.
 
-// Or the unit tests of those sources would be in it.
+// Otherwise the unit tests of those sources would be included.
 #![cfg(not(test))]
 #![allow(
     dead_code,
@@ -22,7 +25,7 @@
 #![allow(missing_docs, clippy::pedantic, reason = "the sources are checked where they belong")]
 #![allow(clippy::modulo_one, reason = "tables have one part here")]
 
-// What stands in the place of crates.
+// This crate takes the place of these crates.
 extern crate self as futures_timer;
 extern crate self as tokio;
 
@@ -35,7 +38,7 @@ mod timer;
 
 pub use timer::Delay;
 
-// What the model has its own of, in part.
+// Replaced by the model in part.
 mod l1;
 
 // The core itself.

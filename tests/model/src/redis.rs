@@ -1,8 +1,10 @@
-//! In the place of Redis: every operation is one step, as a script is, and messages lie in a queue until they are
-//! handed on, be it early or late.
+//! A replacement for Redis, with steps that loom can interleave.
 //!
-//! As Redis does, it tells of the next change of a key to each connection that has read it, but not to the one that
-//! made the change, and then forgets that they had read it. Nothing expires.
+//! An operation is one step, like a script of Redis, or two steps where the Redis tier needs several
+//! commands. Messages wait in a queue until they are delivered, early or late.
+//!
+//! As in Redis, the next change of a key is pushed to each connection that has read it, except the one that
+//! made the change. Then the reads are forgotten. Nothing expires.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -24,10 +26,10 @@ use crate::{
     },
 };
 
-/// As caches of the default namespace call it.
+/// Key of the journal in the default namespace.
 const JOURNAL: &str = "cached-aside:%tags";
 
-/// Whom a connection tells of messages, as soon as there is somebody.
+/// Listener for the messages of a connection, once there is one.
 type Ears = Arc<OnceLock<Arc<dyn ChangeListener>>>;
 
 /// The server.
@@ -40,7 +42,7 @@ pub(crate) struct Redis {
 #[derive(Default)]
 struct Data {
     entries: BTreeMap<String, Entry>,
-    /// Which connections have read a key.
+    /// Connections that have read a key, by key.
     readers: BTreeMap<String, BTreeSet<usize>>,
     watchers: Vec<Ears>,
     messages: VecDeque<(usize, String)>,
@@ -48,7 +50,7 @@ struct Data {
     last_generation: u64,
     /// Tags, in the order in which they were invalidated.
     invalidated: Vec<String>,
-    /// So many writes are refused from now on.
+    /// Number of writes that are still to be refused.
     refusals: usize,
 }
 
@@ -60,7 +62,7 @@ struct Entry {
     error: Option<Note>,
 }
 
-/// One process's connection.
+/// Connection of one process.
 pub(crate) struct Connection {
     redis: Arc<Redis>,
     number: usize,
@@ -74,12 +76,12 @@ impl Redis {
         Connection { redis: self.clone(), number: data.watchers.len() - 1, line: ChangeFeed::certain() }
     }
 
-    /// From now on, so many operations that write fail.
+    /// Makes the next `writes` operations that write fail.
     pub(crate) fn refuse(&self, writes: usize) {
         self.data().refusals = writes;
     }
 
-    /// Hands on messages as they come, until the server is [closed](Self::close).
+    /// Delivers messages as they come, until the server is [closed](Self::close).
     pub(crate) fn hand_on(&self) {
         loop {
             let mut data = self.data();
@@ -94,7 +96,7 @@ impl Redis {
         }
     }
 
-    /// Hands on the messages that are there.
+    /// Delivers the queued messages.
     pub(crate) fn hand_on_now(&self) {
         while let Some((watcher, key)) = self.next_message() {
             if let Some(watcher) = watcher.get() {
@@ -109,13 +111,13 @@ impl Redis {
         Some((data.watchers[to].clone(), key))
     }
 
-    /// No messages come any more: those that are there are handed on.
+    /// Closes the server: only messages that are queued already are still delivered.
     pub(crate) fn close(&self) {
         self.data().is_closed = true;
         self.said.notify_all();
     }
 
-    /// Whether there is a value or a lease under any key that is no tag.
+    /// Returns whether there is neither a value nor a lease under any key that is no tag.
     pub(crate) fn is_empty(&self) -> bool {
         self.data().entries.iter().all(|(key, entry)| key.contains(":%") || entry.is_empty())
     }
@@ -192,7 +194,7 @@ impl Data {
 }
 
 impl Connection {
-    /// One step. Whoever hands on messages hears of those that it left.
+    /// Performs one step, and wakes the delivery if there are messages.
     fn step<T>(&self, act: impl FnOnce(&mut Data) -> T) -> T {
         let mut data = self.redis.data();
         let result = act(&mut data);
@@ -204,7 +206,7 @@ impl Connection {
         result
     }
 
-    /// Ends a lease; whether it was there.
+    /// Ends a lease. Returns whether it was held.
     fn give_back(
         &self,
         key: &str,
@@ -288,7 +290,7 @@ impl Tier for Connection {
         keep: Duration,
         since: JournalPosition,
     ) -> Result<TagsClaimed, TierError> {
-        // Two steps, as there.
+        // Two steps, as in the Redis tier.
         let leased = self.lease(&[], TagRequest { keys: tags, keep, more: false }).await?;
         let is_current = self.step(|data| {
             let mut later = data.invalidated.iter().skip(since.number as usize);
@@ -331,7 +333,7 @@ impl Tier for Connection {
     }
 
     async fn delete(&self, keys: &[String], tags: &[String]) -> Result<(), TierError> {
-        // Two steps, as there.
+        // Two steps, as in the Redis tier.
         if !tags.is_empty() {
             self.write(|data| {
                 data.invalidated.extend_from_slice(tags);

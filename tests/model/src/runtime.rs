@@ -1,6 +1,6 @@
-//! In the place of `tokio::runtime`: a task runs to its end where it is spawned, as the fastest one would.
+//! A replacement for `tokio::runtime`: a task runs to its end where it is spawned.
 //!
-//! What goes on at the same time is in threads of the models.
+//! That is the fastest possible task. Only the threads of a model run at the same time.
 
 use std::{
     future::Future,
@@ -21,7 +21,7 @@ impl Handle {
         Ok(Self)
     }
 
-    /// A task that waits, waits for a long time to pass, and so for ever.
+    /// Runs a task. A task that is pending waits for a long time to pass, and so never ends.
     pub fn spawn<F: Future>(&self, future: F) -> JoinHandle<F::Output> {
         let polled = pin!(future).poll(&mut Context::from_waker(Waker::noop()));
         JoinHandle(Some(match polled {

@@ -1,4 +1,4 @@
-//! In the place of `tokio::task`.
+//! A replacement for `tokio::task`.
 
 use std::{
     any::Any,
@@ -7,11 +7,11 @@ use std::{
     task::{Context, Poll},
 };
 
-/// What came of a task.
+/// Outcome of a task.
 #[derive(Debug)]
 pub struct JoinHandle<T>(pub(crate) Option<Result<T, JoinError>>);
 
-/// It never ends.
+/// Error of a task that never ends.
 #[derive(Debug)]
 pub struct JoinError;
 

@@ -1,4 +1,4 @@
-//! In the place of `futures_timer`, in a world where the clock stands still.
+//! A replacement for `futures_timer`, for a clock that stands still.
 
 use std::{
     future::Future,
@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-/// Pauses between two tries are shorter than this, and how long somebody has patience is not.
+/// Limit between pauses and timeouts: a pause between two attempts is shorter, and a timeout is not.
 const LONG: Duration = Duration::from_secs(1);
 
-/// A short pause is over at once, and nobody lives to see the end of a long one.
+/// Delay that is over at once if it is short, and never ends otherwise.
 #[derive(Debug)]
 pub struct Delay(Duration);
 

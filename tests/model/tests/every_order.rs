@@ -1,4 +1,4 @@
-//! The models. Each says on stderr how many executions it went through.
+//! The models. Each prints to stderr how many executions it explored.
 
 macro_rules! models {
     ($($part:ident: $($name:ident)+;)+) => {
@@ -40,7 +40,7 @@ models! {
         what_could_not_be_told_is_told_in_the_end;
 }
 
-/// A model that cannot fail shows nothing: each of these bugs is found by one.
+/// Each of these planted bugs is found by a model. A model that cannot fail proves nothing.
 #[cfg(feature = "planted")]
 #[test]
 fn planted_bugs_are_found() {

@@ -1,15 +1,19 @@
-//! A worker that does on stdin's word what an application does: it calls a cached function. It sets nothing up, unless
-//! `PATIENT_REDIS_URL` names a Redis that it waits for longer than an application would, so that a test of *what* is
-//! shared does not depend on how busy the machine is.
+//! A worker that calls cached functions, as an application does, on commands from stdin.
+//!
+//! It configures nothing, unless `PATIENT_REDIS_URL` names a Redis. It then waits for that Redis for longer
+//! than an application would, so that a test of shared values does not depend on the load of the machine.
 //!
 //! | line in | line out |
 //! |---|---|
 //! | `ask KEY` | `VALUE OUTCOME` |
-//! | `burst KEY CALLERS MS` | `loading` when a load begins, which takes so long; then `VALUES LOADS LONGEST`: how many different values the callers got, how many loads there were here, and how many ms the longest call took |
+//! | `burst KEY CALLERS MS` | `loading` when a load begins, then `VALUES LOADS LONGEST` |
 //! | `invalidate KEY` | `done`, or the error |
-//! | `confirm KEY` | the same, when no process has the value any more, and how many ms that took |
+//! | `confirm KEY` | `done` once no process has the value any more, or the error; then the time in ms |
 //! | `stats` | the cache's counters as JSON |
-//! | `stats off` | that it runs, without a look at the cache |
+//! | `stats off` | a sign that the worker runs, without a use of the cache |
+//!
+//! A load of a burst takes `MS`. `VALUES` is the number of different values that the callers got, `LOADS` the
+//! number of loads in this process, and `LONGEST` the time in ms that the longest call took.
 
 use std::{
     collections::HashSet,
@@ -24,13 +28,13 @@ use tokio::{
     time::sleep,
 };
 
-/// Tells who loaded it.
+/// Returns a value that names the process that loaded it.
 #[cached("answer:{key}", ttl = "1h")]
 async fn answer(key: &str) -> String {
     format!("{key}-of-{}", process::id())
 }
 
-/// Takes a while.
+/// Returns such a value, and takes as long as `takes`.
 #[cached("slow:{key}", ttl = "1h", skip(takes))]
 async fn slow(key: &str, takes: Duration) -> String {
     println!("loading");

@@ -57,7 +57,7 @@ impl Worker {
         answer.trim_end().to_owned()
     }
 
-    /// What a burst came to: different values, loads, and the longest call in ms.
+    /// Returns the result of a burst: different values, loads, and the longest call in ms.
     fn hear_burst(&mut self) -> (u64, u64, u64) {
         let mut line = self.hear();
         while line == "loading" {
@@ -72,7 +72,7 @@ impl Worker {
         format!("{key}-of-{}", self.child.id())
     }
 
-    /// Ends the worker; what it said on stderr.
+    /// Ends the worker. Returns its output on stderr.
     fn end(mut self) -> String {
         self.stdin = None;
         let mut said = String::new();
@@ -108,7 +108,7 @@ fn four_processes_with_2500_callers_each_load_a_cold_key_once() {
     let redis = RedisServer::start();
     let mut workers = [(); 4].map(|()| Worker::start(&[("PATIENT_REDIS_URL", &redis.url())]));
     for worker in &mut workers {
-        // They are connected.
+        // Connects the worker.
         worker.say("ask warm");
     }
     for worker in &mut workers {
@@ -141,7 +141,8 @@ fn when_the_process_that_loads_is_killed_one_other_loads_and_nobody_waits_longer
     holder.child.kill().expect("it runs");
     let ends = others.each_mut().map(Worker::hear_burst);
     assert_eq!(ends.iter().map(|(_, loads, _)| loads).sum::<u64>(), 1, "{ends:?}");
-    // The holder renewed its lease for the last time before it was killed. The rest is for what 100 callers take.
+    // The holder renewed its lease for the last time before the kill, so the lease ends within `LEASE`. The
+    // additional second is for the work of 100 callers.
     let longest = ends.iter().map(|(.., longest)| *longest).max();
     let late = u64::try_from(pulse.late(killed, Instant::now()).as_millis()).expect("it is not long");
     assert!(longest <= Some(LEASE + LOAD + 1000 + late), "{ends:?}, and {late} ms late");
@@ -216,8 +217,8 @@ fn a_bad_environment_is_said_once_without_its_secrets_and_stops_nothing() {
         assert!(said.starts_with(begin) && said.lines().count() == 1, "{said}");
         assert!(!said.contains("canary"), "{said}");
     };
-    // Where there was to be a Redis, a cache of its own would hear of no invalidation; and a word that may have been meant to
-    // turn it off does.
+    // If a Redis was intended, a cache without it would get no invalidations, so caching is off. It is off as
+    // well for an unknown mode, which may have been meant to turn it off.
     let redis = ("REDIS_URL", "redis://127.0.0.1:1");
     for environment in [
         &[("REDIS_URL", "redis://user:canary@localhost:notaport")][..],
@@ -233,7 +234,7 @@ fn a_bad_environment_is_said_once_without_its_secrets_and_stops_nothing() {
         }
         said_once(worker, "cached-aside: CACHING IS OFF: ");
     }
-    // Alone, it shares nothing in any case.
+    // Without Redis, nothing is shared in any case, so the cache works.
     let mut worker = Worker::start(&[("CACHED_ASIDE_NAMESPACE", "can ary")]);
     assert!(worker.say("ask x").ends_with("Miss"));
     assert!(worker.say("ask x").contains("tier: L1"));
@@ -248,12 +249,13 @@ fn a_program_whose_file_was_replaced_shares_with_the_one_in_its_place() {
     fs::create_dir_all(&directory).expect("a directory for a program");
     let program = directory.join("shop");
     let start = || {
-        // A copy could not be run while another thread starts a process, which inherits the file that is written.
+        // A hard link and not a copy: another thread may start a process, which would inherit the copy that
+        // is being written. The copy could not be run then.
         fs::hard_link(worker, &program).expect("the program can have another name");
         Worker::start_program(&program, &[("REDIS_URL", &redis.url())])
     };
     let mut old = start();
-    // It says so when it reads its input, so it runs; and it has not asked for its name yet.
+    // The answer shows that the worker runs. The worker has not looked up the name of its program yet.
     old.tell("stats off");
     assert!(old.hear().starts_with("no "));
     fs::remove_file(&program).expect("the program can be removed");

@@ -1,4 +1,4 @@
-//! Redis does not let us in, or not everywhere.
+//! Faults: Redis rejects the user, or some of its commands.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
 
 const USER: [&str; 7] = ["ACL", "SETUSER", "app", "on", ">first", "~*", "+@all"];
 
-/// A server that knows the user, and two caches that are that user.
+/// Starts a server with a user, and two caches that log in as that user.
 async fn world() -> (RedisServer, World) {
     let redis = RedisServer::start();
     redis.cli(&[&USER[..], &["&*"]].concat());
@@ -33,7 +33,9 @@ async fn noticed(world: &World, states: &[TierState]) {
     .await;
 }
 
-/// Connections that are open survive a new password, so they are cut as well.
+/// Rotates the password.
+///
+/// Open connections survive a new password, so they are cut as well.
 pub(crate) async fn password_rotated() -> Row {
     let (redis, world) = world().await;
     let episode = Episode::outage(&world).await;
@@ -55,7 +57,9 @@ pub(crate) async fn user_deleted() -> Row {
     episode.end(Limits::default()).await
 }
 
-/// So there are no leases, and nothing can be stored; and nobody is registered.
+/// Forbids scripts.
+///
+/// Without scripts, no lease is granted, nothing can be stored, and no process is registered.
 pub(crate) async fn scripts_forbidden() -> Row {
     let (redis, world) = world().await;
     let episode = Episode::outage(&world).await;
@@ -66,7 +70,7 @@ pub(crate) async fn scripts_forbidden() -> Row {
     episode.end(Limits { all_told: true, ..Limits::default() }).await
 }
 
-/// It takes new connections to notice that, and to notice the end of it.
+/// Forbids tracking. Only new connections notice that, and the end of it.
 pub(crate) async fn tracking_forbidden() -> Row {
     let (redis, world) = world().await;
     let episode = Episode::disturbance(&world).await;

@@ -1,4 +1,4 @@
-//! The network breaks connections, or what goes over them.
+//! Faults: the network breaks connections, or the data on them.
 
 use std::time::Duration;
 
@@ -10,7 +10,9 @@ use crate::{
     world::World,
 };
 
-/// The network works again at once, but the connections that were open stay mute: they have to be replaced.
+/// Leaves open connections mute.
+///
+/// The network works again at once, but the mute connections have to be replaced.
 pub(crate) async fn half_open() -> Row {
     let redis = RedisServer::start();
     let (world, proxies) = World::proxied(&redis).await;
@@ -26,7 +28,9 @@ pub(crate) async fn half_open() -> Row {
     row
 }
 
-/// Each further answer ends like this, for a second.
+/// Cuts the next answer of each connection in these modes, one mode after the other.
+///
+/// Each mode lasts until a connection was replaced, and for 200 further calls.
 async fn cut(modes: impl IntoIterator<Item = Mode>) -> Row {
     let redis = RedisServer::start();
     let (world, proxies) = World::proxied(&redis).await;
@@ -53,7 +57,7 @@ pub(crate) async fn truncated() -> Row {
     cut([0, 1, 9, 30].map(Mode::Truncate)).await
 }
 
-/// That is no fault at all, so everything must hold.
+/// Delivers replies in small pieces. That is no fault at all, so everything must hold.
 pub(crate) async fn pieces() -> Row {
     let redis = RedisServer::start();
     let (world, proxies) = World::proxied(&redis).await;

@@ -1,4 +1,4 @@
-//! The connection is there, but does not tell what changes.
+//! Faults: the connection works, but changes are not reported.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,9 @@ use crate::{
     world::World,
 };
 
-/// Answers come, and messages do not. That is noticed, and until then the bound has to hold.
+/// Drops pushes, while replies arrive.
+///
+/// The tier notices that, and until then the bound has to hold.
 pub(crate) async fn pushes_dropped() -> Row {
     let redis = RedisServer::start();
     let (world, proxies) = World::proxied(&redis).await;
@@ -25,26 +27,33 @@ pub(crate) async fn pushes_dropped() -> Row {
     for proxy in &proxies {
         proxy.set_mode(Mode::Pass);
     }
-    // It is tried again every three seconds whether messages arrive.
+    // An untracked connection tries tracking again every three seconds.
     episode.end(Limits { normal: Duration::from_secs(6), ..Limits::default() }).await
 }
 
-/// Another server is behind the same address: it takes `CLIENT TRACKING` and tells nothing under `NOLOOP`. It is used without, and all
-/// that is promised holds; each process is connected anew once.
+/// Puts a server behind the same address that pushes nothing under `NOLOOP`.
+///
+/// It accepts `CLIENT TRACKING` with `NOLOOP` all the same. Tracking is then used without `NOLOOP`, and all
+/// promises hold. Each process reconnects once.
 pub(crate) async fn deaf_under_noloop() -> Row {
     deaf(Mode::DeafUnderNoLoop, TierState::Up, Limits::default().normal).await
 }
 
-/// It tells nothing of what scripts read, so nothing of what a process itself has stored. That is a server which tells nothing: what
-/// was read holds for the bound.
+/// Puts a server behind the same address that does not track the reads of scripts.
+///
+/// So it reports no change of a value that a process itself has stored. It counts as a server that reports
+/// nothing: values are served for the bound.
 pub(crate) async fn deaf_in_scripts() -> Row {
-    // It is tried again every three seconds.
+    // An untracked connection tries tracking again every three seconds.
     deaf(Mode::DeafInScripts, TierState::Degraded, Duration::from_secs(6)).await
 }
 
-/// Such a server answers all that it is asked, so only a change that it should have told of shows what it is. `state` is the one of the
-/// connections that take the place of those which it does not tell. All is answered all the time, so a caller pays nothing but what the
-/// machine takes for the way through a proxy, and what counts is which values there are.
+/// Runs an episode with a server that answers, but does not report all changes.
+///
+/// The server answers every request, so only an unreported change reveals it. `state` is the expected state
+/// on the connections that replace the silent ones. Since every request is answered, a call takes longer only
+/// by the machine's time for the way through the proxy. So the number of paid calls is not limited, and only
+/// the values count.
 async fn deaf(mode: Mode, state: TierState, normal: Duration) -> Row {
     let redis = RedisServer::start();
     let (world, proxies) = World::proxied(&redis).await;
@@ -78,7 +87,9 @@ async fn come_to(world: &World, state: TierState) {
     .await;
 }
 
-/// What was confirmed is served by nobody, also where nobody is told of it.
+/// Checks that a confirmed invalidation holds in the other process.
+///
+/// It must hold even if no change is reported.
 async fn confirms(world: &World) {
     let [one, other] = &world.sides;
     for (writer, reader) in [(one, other), (other, one)] {

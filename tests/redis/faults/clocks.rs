@@ -1,4 +1,4 @@
-//! The wall clock is wrong.
+//! Faults: the wall clock is wrong.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,9 @@ use crate::{
 
 const HOUR: i64 = 3_600_000;
 
-/// Two machines whose clocks differ, and step. What is cached for an hour stays cached, and nothing lives longer.
+/// Steps the clocks of two machines, so that they differ.
+///
+/// A value that is cached for an hour stays cached, and no value lives longer.
 pub(crate) async fn steps() -> Row {
     let redis = RedisServer::start();
     let (url, clocks) = (redis.url(), [WrongClock::new(), WrongClock::new()]);
@@ -34,12 +36,15 @@ pub(crate) async fn steps() -> Row {
             world.is_shared(side, kept, "what has an hour left is still there").await;
         }
     }
-    // A read that is answered too late loads as well.
+    // A read that is answered too late causes a load as well.
     assert!(world.source.runs(kept) == 1 || world.pulse.was_slow(began));
     episode.end(Limits { all_told: true, ..Limits::default() }).await
 }
 
-/// Adds so many milliseconds to all ends that Redis has under a pattern, as if its clock had been put back by them.
+/// Script that shifts the end times in records, like a step of the server's clock.
+///
+/// It adds `ARGV[1]` milliseconds to each end time under the pattern `ARGV[2]`, as if the clock had been set
+/// back by them.
 const SHIFT: &str = r"
     for _, key in ipairs(redis.call('KEYS', ARGV[2])) do
         local size, tail = redis.call('STRLEN', key), redis.call('GETRANGE', key, -48, -1)
@@ -54,8 +59,10 @@ const SHIFT: &str = r"
     end
     return redis.call('DBSIZE')";
 
-/// Values end too early, and are loaded again, or live on until Redis itself removes them. Leases are given back by
-/// their holders.
+/// Steps the server's clock.
+///
+/// Values expire too early and are loaded again, or live on until Redis itself removes them. Leases are
+/// released by their holders.
 pub(crate) async fn of_the_server() -> Row {
     let redis = RedisServer::start();
     let world = World::direct(&redis).await;
@@ -69,7 +76,9 @@ pub(crate) async fn of_the_server() -> Row {
     episode.end(Limits { all_told: true, ..Limits::default() }).await
 }
 
-/// A lease with the token `ARGV[1]` that ends when `ARGV[2]` milliseconds have passed, as its holder would have written it.
+/// Script that writes a lease as its holder would.
+///
+/// The lease has the token `ARGV[1]`, and ends when `ARGV[2]` milliseconds have passed.
 const LEASED: &str = r"
     local time = redis.call('TIME')
     local ends = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2]
@@ -77,8 +86,10 @@ const LEASED: &str = r"
     local record = ARGV[1] .. struct.pack('>I8', ends) .. none .. none .. '\1' .. '\255aside\2'
     return redis.call('SET', KEYS[1], record, 'PX', ARGV[2])";
 
-/// The holder of a lease is gone, and the clock was put back since, so that its end lies far ahead. It is looked at once for each
-/// length of a lease, and waited for until it was silent for three of these.
+/// Leaves a lease without a holder, and with an end far ahead.
+///
+/// The holder is gone, and the clock was set back since. A waiting call reads the key once per lease length,
+/// and gives the holder up after three lengths without a renewal.
 pub(crate) async fn of_the_server_before_a_lease_ends() -> Row {
     let redis = RedisServer::start();
     let url = redis.url();

@@ -1,4 +1,4 @@
-//! What happens to a cluster.
+//! Faults of a cluster.
 
 use std::{
     sync::{
@@ -36,11 +36,11 @@ pub(crate) async fn server_lost() -> Row {
     };
     eventually_async("it is noticed that one is lost", async || degraded(&world)).await;
     episode.lasts(Duration::from_millis(1500)).await;
-    // The keys of the others are shared as before.
+    // The keys of the other servers are shared as before.
     assert!(world.sides.iter().all(|side| side.cache.health().is_tier_ready));
     let count = cluster.servers.len();
     cluster.servers[lost].restart();
-    // For two seconds after its start, a server of a cluster answers nobody.
+    // A server of a cluster answers no client for two seconds after its start.
     cluster.settle(count);
     episode.end(Limits { normal: Duration::from_secs(4), ..Limits::default() }).await
 }

@@ -1,4 +1,4 @@
-//! Redis loses what it has.
+//! Faults: Redis loses its data.
 
 use redis_harness::RedisServer;
 

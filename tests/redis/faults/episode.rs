@@ -9,25 +9,27 @@ use crate::{
     world::{BOUND, GRACE, World},
 };
 
-/// What one fault may cost at most. Errors, old values and wrong ones are never allowed.
+/// Greatest cost that one fault may have. Errors, old values and wrong ones are never allowed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Calls that paid the budget of a read.
+    /// Number of calls that paid the budget of a read.
     pub(crate) paid: usize,
-    /// How much longer any call may take than its load. Whoever waits for the load of another process does so until it is
-    /// noticed that Redis hangs: a second, and a quarter of one between heartbeats.
+    /// Time by which a call may take longer than its load.
+    ///
+    /// A call that waits for the load of another process does so until its process notices that Redis hangs.
+    /// That takes a second, plus a quarter of a second between heartbeats.
     pub(crate) longest: Duration,
-    /// From the end of the fault until all is well.
+    /// Time from the end of the fault until all is well.
     pub(crate) normal: Duration,
-    /// Whether every invalidation must have been acknowledged.
+    /// Set if every invalidation must have been acknowledged.
     pub(crate) all_told: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            // Two caches, whose breakers open when four have paid, while one more waits; and once more when the
-            // connection is replaced.
+            // Each of the two caches has a breaker that opens after four paid calls, while one more call
+            // waits. The same happens once more when the connection is replaced.
             paid: 20,
             longest: Duration::from_millis(2500),
             normal: Duration::from_secs(3),
@@ -44,13 +46,14 @@ pub(crate) struct Episode<'a> {
 }
 
 impl<'a> Episode<'a> {
-    /// Begins when there were some calls. What others were acknowledged must hold after the bound and the grace, as in
-    /// an outage.
+    /// Begins an episode with an outage, after some calls.
+    ///
+    /// Acknowledged invalidations of other processes must hold after the bound and the grace.
     pub(crate) async fn outage(world: &'a World) -> Self {
         Self::begin(world, BOUND + GRACE).await
     }
 
-    /// The same for a fault that is no outage, so that the bound alone counts.
+    /// Begins an episode with a fault that is no outage, so that the bound alone counts.
     pub(crate) async fn disturbance(world: &'a World) -> Self {
         Self::begin(world, BOUND).await
     }
@@ -62,12 +65,14 @@ impl<'a> Episode<'a> {
         episode
     }
 
-    /// The fault is there before the first call.
+    /// Begins an episode with a fault that is there before the first call.
     pub(crate) fn from_the_start(world: &'a World) -> Self {
         Self::at_once(world, Traffic::start(world, BOUND + GRACE, true))
     }
 
-    /// Nobody writes, and each process has every key that is asked for often: nobody waits for another's load.
+    /// Begins an episode without writes.
+    ///
+    /// Each process has every key that is requested often, so no call waits for another's load.
     pub(crate) async fn without_writes(world: &'a World) -> Self {
         world.current().await;
         let mut episode = Self::at_once(world, Traffic::start(world, BOUND + GRACE, false));
@@ -80,18 +85,20 @@ impl<'a> Episode<'a> {
         Self { world, traffic, began: Instant::now() }
     }
 
-    /// Waits for so many further calls.
+    /// Waits for this number of further calls.
     pub(crate) async fn calls(&self, further: usize) {
         self.traffic.calls(further).await;
     }
 
-    /// Calls for so long: that is how long the fault lasts.
+    /// Lets the fault last for this time, while calls continue.
     pub(crate) async fn lasts(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
         self.calls(100).await;
     }
 
-    /// The fault is over. Waits until all is well, and for what was written to be seen everywhere, and counts.
+    /// Ends the episode, when the fault is over.
+    ///
+    /// Waits until all is well and all writes are visible everywhere, and counts the results.
     pub(crate) async fn end(self, limits: Limits) -> Row {
         let ended = Instant::now();
         self.world.normal().await;
@@ -99,7 +106,7 @@ impl<'a> Episode<'a> {
         self.finish(normal, limits).await
     }
 
-    /// As [`end`](Self::end), when something was well again only after this time.
+    /// Ends the episode like [`end`](Self::end), with a known time until all was well.
     pub(crate) async fn finish(self, normal: Duration, limits: Limits) -> Row {
         let to = Instant::now();
         self.calls(200).await;

@@ -15,8 +15,11 @@ use crate::{
 
 const PROCESSES: usize = 50;
 
-/// Each key is loaded once for all of them, and what is confirmed nobody serves any more. So many callers in one process may
-/// use up the budget of a read by themselves, so theirs is ample: loads are counted here.
+/// Adds a fleet of 50 processes.
+///
+/// Each key is loaded once for all of them, and no process serves a value after its invalidation was
+/// confirmed. So many callers in one process may use up the budget of a read by themselves. Their budget is
+/// therefore ample, and loads are counted here.
 pub(crate) async fn fifty() -> Row {
     let redis = RedisServer::start();
     let world = World::direct(&redis).await;
@@ -26,7 +29,7 @@ pub(crate) async fn fifty() -> Row {
         Side { number, cache: builder.build().unwrap(), source: world.source.clone() }
     };
     let fleet: Vec<_> = (2..2 + PROCESSES).map(build).collect();
-    // The fleet keeps the runtime busy, and answers wait in it.
+    // The fleet keeps the runtime busy, and replies wait in it.
     world.pulse.watch_runtime();
     let episode = Episode::disturbance(&world).await;
     for round in 0..10 {
@@ -47,13 +50,15 @@ pub(crate) async fn fifty() -> Row {
     episode.end(Limits { paid: usize::MAX, all_told: true, ..Limits::default() }).await
 }
 
-/// Processes end, one after the other, while others ask for confirmations: nobody waits for one that has ended in order.
+/// Ends processes, one after the other, while others ask for confirmations.
+///
+/// No confirmation waits for a process that has ended in order.
 pub(crate) async fn orderly_exits() -> Row {
     let redis = RedisServer::start();
     let world = World::direct(&redis).await;
     let episode = Episode::disturbance(&world).await;
     for number in 2..7 {
-        // It could serve for 30 s without Redis.
+        // This process may serve for 30 s without Redis.
         let tier = RedisTier::builder(redis.url()).build().unwrap();
         let leaving = Cache::builder().namespace(NAMESPACE).outage_grace(Duration::from_secs(30)).tier(tier);
         let leaving = Side { number, cache: leaving.build().unwrap(), source: world.source.clone() };

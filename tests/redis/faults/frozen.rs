@@ -1,4 +1,4 @@
-//! Redis stands still: connections are open, and nobody answers.
+//! Faults: Redis stands still. Its connections are open, but it answers nothing.
 
 use std::time::Duration;
 
@@ -22,7 +22,9 @@ pub(crate) async fn before_connecting() -> Row {
     episode.end(Limits::default()).await
 }
 
-/// Long enough for the connection to be given up, and for attempts at another one.
+/// Freezes Redis after the caches have connected.
+///
+/// This lasts long enough for the connection to be given up, and for attempts at another one.
 pub(crate) async fn after_connecting() -> Row {
     let redis = RedisServer::start();
     let world = World::direct(&redis).await;
@@ -38,7 +40,9 @@ pub(crate) async fn after_connecting() -> Row {
     row
 }
 
-/// What a single read waits for is the budget, and not what is noticed later.
+/// Freezes Redis while no call waits for another's load.
+///
+/// A single read then waits for its budget, and not until the process notices that Redis hangs.
 pub(crate) async fn nobody_waits_for_another() -> Row {
     let redis = RedisServer::start();
     let world = World::direct(&redis).await;

@@ -1,4 +1,4 @@
-//! Redis is not there.
+//! Faults: Redis is not there.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use crate::{
     world::World,
 };
 
-/// Nobody waits for a server that refuses connections.
+/// Limits for a server that refuses connections, for which no call waits.
 const NOBODY_PAYS: Limits = Limits {
-    // Who was answered late because the machine is busy.
+    // Calls that were answered late because the machine is busy.
     paid: 8,
     longest: Duration::from_secs(1),
     normal: Duration::from_secs(3),
@@ -48,12 +48,14 @@ pub(crate) async fn killed() -> Row {
     eventually_async("it has loaded", async || !is_loading(&redis)).await;
     let before: u64 = redis.cli(&["DBSIZE"]).parse().unwrap();
     assert!(before > 20, "the data is there again: {before}");
-    // With the data come leases, whose holders could not store: a few callers wait for their end, or for a write.
+    // The data contains leases of loads that could not store. A few callers wait until they end, or for a
+    // write.
     episode.end(Limits { longest: Limits::default().longest, ..NOBODY_PAYS }).await
 }
 
 pub(crate) async fn loading() -> Row {
-    // 5 ms for each key that is loaded, until it is told to hurry. It answers clients after each kilobyte, which is a key.
+    // Each key takes 5 ms to load, until the delay is set to 0. The server answers clients after each
+    // kilobyte, which is one key.
     let slow = [
         ["--key-load-delay", "5000"],
         ["--loading-process-events-interval-bytes", "1024"],

@@ -1,4 +1,4 @@
-//! The function itself misbehaves.
+//! Faults: the function itself misbehaves.
 
 use std::{
     future::ready,
@@ -32,7 +32,7 @@ impl From<LoadTimeout> for Broken {
     }
 }
 
-/// What it does is in its argument: 0 panics, 1 fails.
+/// Panics if `what` is 0, and fails if it is 1.
 #[cached("broken:{what}:{id}", ttl = "1h", cache = side.cache, skip(side))]
 async fn broken(side: &Side, what: u64, id: u64) -> Result<u64, Broken> {
     let _ = (side, id);
@@ -56,11 +56,12 @@ async fn slow(side: &Side, id: u64) -> Result<u64, Broken> {
     Ok(id)
 }
 
-/// Loads of [`held`] that have begun, and those that may end.
+/// Permits for loads of [`held`] that have begun.
 static BEGUN: Semaphore = Semaphore::const_new(0);
+/// Permits for loads of `held` that may end.
 static RELEASED: Semaphore = Semaphore::const_new(0);
 
-/// Its load says that it has begun, and ends when it is released.
+/// Signals that its load has begun, and ends when it is released.
 #[cached("held:{id}", ttl = "1h", cache = side.cache, skip(side))]
 async fn held(side: &Side, id: u64) -> u64 {
     let _ = side;
@@ -69,14 +70,16 @@ async fn held(side: &Side, id: u64) -> u64 {
     id
 }
 
-/// Its caller goes away when the load has begun. The load goes on all the same, and the next caller gets what it finds.
+/// Drops a caller when its load has begun.
+///
+/// The load goes on all the same, and the next caller gets its value.
 async fn leave(side: &Side, id: u64) {
     tokio::select! {
         answer = held(side, id) => panic!("it ended before it was released: {answer}"),
         begun = BEGUN.acquire() => begun.expect("it is never closed").forget(),
     }
     let mut next = pin!(held(side, id));
-    // Its first poll joins the load.
+    // The first poll joins the load.
     tokio::select! {
         biased;
         answer = &mut next => panic!("it ended before it was released: {answer}"),
@@ -85,14 +88,16 @@ async fn leave(side: &Side, id: u64) {
     assert_eq!((next.await, BEGUN.available_permits()), (id, 0), "one load for both");
 }
 
-/// What these callers see is their own function's. Those beside them see nothing of it.
+/// Runs functions that panic, hang and fail, and callers that go away.
+///
+/// These callers get the outcome of their own function. The other callers notice nothing.
 pub(crate) async fn panic_hang_and_are_left() -> Row {
     let redis = RedisServer::start();
     let world = World::direct(&redis).await;
     let episode = Episode::disturbance(&world).await;
     for round in 0..50 {
         for side in &world.sides {
-            // Several callers of each key: they share what comes of it.
+            // Several callers of each key share the outcome.
             let calls = (0..12).map(|call| {
                 let side = side.clone();
                 tokio::spawn(async move {
@@ -116,16 +121,18 @@ pub(crate) async fn panic_hang_and_are_left() -> Row {
             assert_eq!(panicked, 3);
         }
     }
-    // A panic is tried once more, in the same flight; then each caller has it.
+    // A panic is retried once in the same flight. Then each caller gets it.
     assert!(PANICS.load(Ordering::SeqCst) >= 100);
     let row = episode.end(Limits { paid: 100, all_told: true, ..Limits::default() }).await;
-    // A load that failed leaves a word for those who waited, which ends by itself.
+    // A failed load leaves a record for the callers that waited. The record expires by itself.
     eventually_async("no lease is left", async || redis.cli(&["KEYS", "resilience:broken:0:*"]).is_empty())
         .await;
     row
 }
 
-/// One load of a process at a time, and the first one is [held](held).
+/// Function with one load at a time in each process.
+///
+/// The load of 0 is held, like those of `held`.
 #[cached("queued:{id}", ttl = "1h", max_loads = 1, cache = side.cache, skip(side))]
 async fn queued(side: &Side, id: u64) -> u64 {
     let _ = side;
@@ -139,7 +146,9 @@ async fn queued(side: &Side, id: u64) -> u64 {
 static BEGUN_QUEUED: Semaphore = Semaphore::const_new(0);
 static RELEASED_QUEUED: Semaphore = Semaphore::const_new(0);
 
-/// A process that has no place for a load keeps no other process from it.
+/// Fills the queue of one process.
+///
+/// A process that has no permit for a load keeps no other process from loading.
 pub(crate) async fn queue_for_a_place() -> Row {
     let redis = RedisServer::start();
     let world = World::direct(&redis).await;

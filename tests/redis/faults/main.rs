@@ -1,13 +1,16 @@
-//! The fault matrix: two caches, as two processes have them, with a real Redis, steady calls, and one fault after the other.
+//! The fault matrix: two caches like those of two processes, a real Redis, steady calls, and one fault after
+//! the other.
 //!
-//! Each row of [`matrix`] is a test. What it asserts are counts, and limits in time that follow from the promises and
-//! leave out the time in which the machine itself was late. What it measures goes into the table of `docs/resilience.md` when that is asked for:
+//! Each row of [`matrix`] is a test. It asserts counts, and limits in time that follow from the promises.
+//! Time in which the machine itself was late does not count. On request, the measurements are written into
+//! the table of `docs/resilience.md`:
 //!
 //! ```sh
 //! RESILIENCE_TABLE=write cargo test --release -p cached-tests --test faults -- --test-threads=1
 //! ```
 //!
-//! Without the variable, no file is changed. `RESILIENCE_KEYS=1000000` has the row of many keys use so many.
+//! Without the variable, no file is changed. `RESILIENCE_KEYS=1000000` sets the number of keys for the row of
+//! many keys.
 
 mod access;
 mod broken;

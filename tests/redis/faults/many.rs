@@ -13,10 +13,10 @@ use crate::{
     world::World,
 };
 
-/// How many bytes each cache may hold.
+/// Number of bytes that each cache may hold.
 const ROOM: u64 = 2 * 1024 * 1024;
 
-/// How many are under way at a time.
+/// Number of calls that are under way at a time.
 const AT_A_TIME: u64 = 32;
 
 #[cached("many:{id}", ttl = "1h", cache = side.cache, skip(side))]
@@ -26,15 +26,17 @@ async fn many(side: &Side, id: u64) -> Result<String, String> {
     if id % 10 == 3 { Err("fails".to_owned()) } else { Ok(format!("{id:0>100}")) }
 }
 
-/// Every tenth fails, and every tenth is left by its caller. Redis has less room than they need, too.
+/// Calls many keys. One in ten fails, and one in ten is left by its caller.
+///
+/// Redis, too, has less room than the keys need.
 pub(crate) async fn keys() -> Row {
     let count = env::var("RESILIENCE_KEYS").map_or(20_000, |count| count.parse::<u64>().expect("a number"));
-    // What Redis tracks counts as well, also of keys under which there is nothing.
+    // The memory also holds the keys that Redis tracks, even those without a value.
     let memory = (8 * 1024 * 1024).max(count * 100).to_string();
     let redis = RedisServer::start_with(&["--maxmemory", &memory, "--maxmemory-policy", "allkeys-lru"]);
     let url = redis.url();
     let world = World::with([&url, &url], |_, builder| builder.l1_max_bytes(ROOM)).connected().await;
-    // The keys keep the runtime busy, and answers wait in it.
+    // The keys keep the runtime busy, and replies wait in it.
     world.pulse.watch_runtime();
     let episode = Episode::disturbance(&world).await;
     let mut tasks = JoinSet::new();

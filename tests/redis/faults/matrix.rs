@@ -1,6 +1,7 @@
 //! The rows of the matrix, in the order of the table.
 //!
-//! To add one, write its function, which returns what an [`Episode`](crate::episode::Episode) has measured, and name both here.
+//! To add a row, write its function, which returns the measurements of an
+//! [`Episode`](crate::episode::Episode), and name both here.
 
 use std::{future::Future, sync::LazyLock, thread::available_parallelism};
 
@@ -11,7 +12,9 @@ use crate::{
 };
 use tokio::{runtime::Builder, sync::Semaphore};
 
-/// A row holds calls against budgets of milliseconds, so that no more of them run at a time than there are processors.
+/// Limits the rows that run at a time to the number of processors.
+///
+/// A row compares calls with budgets of milliseconds.
 static ROWS: LazyLock<Semaphore> =
     LazyLock::new(|| Semaphore::new(available_parallelism().map_or(1, usize::from)));
 

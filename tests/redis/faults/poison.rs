@@ -1,4 +1,4 @@
-//! Garbage where our own things are expected.
+//! Faults: garbage in place of the library's own data.
 
 use redis_harness::{Proxy, RedisServer, eventually_async};
 
@@ -9,7 +9,7 @@ use crate::{
     world::{NAMESPACE, World},
 };
 
-/// Frames that a server could send unasked, though none does.
+/// Frames that a server could push, though none does.
 const PUSHES: [&[u8]; 8] = [
     b">0\r\n",
     b">1\r\n$10\r\ninvalidate\r\n",
@@ -21,7 +21,7 @@ const PUSHES: [&[u8]; 8] = [
     b">2\r\n$12\r\nno-such-kind\r\n,inf\r\n",
 ];
 
-/// What no client can make sense of: the connection is lost.
+/// Frames that no client can parse, so that the connection is lost.
 const NO_PUSHES: [&[u8]; 2] = [b">2\r\n:10\r\n#t\r\n", b"\xff\xff garbage\r\n"];
 
 pub(crate) async fn messages() -> Row {
@@ -50,7 +50,7 @@ pub(crate) async fn messages() -> Row {
     episode.end(Limits::default()).await
 }
 
-/// Values, and the keys that the processes themselves share.
+/// Puts garbage in place of values, and of keys that the processes share.
 pub(crate) async fn values() -> Row {
     let redis = RedisServer::start();
     let world = World::direct(&redis).await;
@@ -74,7 +74,7 @@ pub(crate) async fn values() -> Row {
             } else if redis.cli(&["TYPE", &name]) != "string" {
                 continue;
             }
-            // Somebody else may be quicker, and there is another type.
+            // Another process may be quicker, and the key then has another type.
             redis.cli(
                 &["EVAL", "return redis.pcall(unpack(ARGV)) and 1", "0"]
                     .iter()

@@ -1,4 +1,4 @@
-//! Redis answers, but does not do everything.
+//! Faults: Redis answers, but does not do everything.
 
 use std::time::Duration;
 
@@ -11,7 +11,9 @@ use crate::{
     world::World,
 };
 
-/// Invalidations go on, are acknowledged, and hold elsewhere.
+/// Fills Redis.
+///
+/// Invalidations go on, are acknowledged, and hold in the other process.
 pub(crate) async fn full() -> Row {
     let redis = RedisServer::start_with(&["--maxmemory-policy", "noeviction"]);
     let world = World::direct(&redis).await;

@@ -1,4 +1,4 @@
-//! There is more than one runtime in the process, and one of them ends.
+//! Faults: the process has more than one runtime, and one of them ends.
 
 use std::time::Instant;
 
@@ -12,7 +12,9 @@ use crate::{
     world::World,
 };
 
-/// The connection lives on the runtime of the first call. The calls come from another one.
+/// Ends the runtime of the connections.
+///
+/// These live on the runtime of the first call. The later calls come from another runtime.
 pub(crate) async fn first_one_ends() -> Row {
     let redis = RedisServer::start();
     let url = redis.url();
@@ -27,7 +29,7 @@ pub(crate) async fn first_one_ends() -> Row {
     let world = world.connected().await;
     let episode = Episode::outage(&world).await;
     assert!(first.metrics().num_alive_tasks() > 0, "the connections live there");
-    // A load that is under way there ends with it.
+    // A load that is under way on this runtime ends with it.
     let side = world.sides[0].clone();
     let _lost = first.spawn(async move { row(&side, side.source.cold()).await });
     spawn_blocking(move || drop(first)).await.unwrap();

@@ -18,7 +18,7 @@ async fn large(side: &Side, id: u64) -> String {
     "x".repeat(LARGE)
 }
 
-/// One process reads large values from Redis all the time, beside small ones.
+/// Reads large values from Redis all the time in one process, beside small ones.
 pub(crate) async fn large_beside_small() -> Row {
     let redis = RedisServer::start();
     let world = World::direct(&redis).await;

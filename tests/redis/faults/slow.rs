@@ -1,4 +1,4 @@
-//! Redis answers, in its own time.
+//! Faults: Redis answers slowly.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{
     world::World,
 };
 
-/// Nothing is wrong: what calls cost on this machine.
+/// Injects no fault: the cost of calls on this machine.
 pub(crate) async fn not_at_all() -> Row {
     let redis = RedisServer::start();
     let world = World::direct(&redis).await;
@@ -30,6 +30,6 @@ pub(crate) async fn jittery() -> Row {
     for proxy in &proxies {
         proxy.set_mode(Mode::Pass);
     }
-    // A probe that happens to be quick closes the breaker, and four have to pay to open it again.
+    // A probe that happens to be quick closes the breaker, and four calls have to pay to open it again.
     episode.end(Limits { paid: 80, ..Limits::default() }).await
 }

@@ -1,4 +1,4 @@
-//! The source of truth, what is known to have been told about it, and the function that reads it.
+//! The source of truth, the invalidations that have returned, and the function that reads it.
 
 use std::{
     collections::HashMap,
@@ -12,10 +12,10 @@ use std::{
 use cached_aside::{Cache, cached};
 use serde::{Deserialize, Serialize};
 
-/// The keys that are read often and written now and then.
+/// Number of keys that are read often and written now and then.
 pub(crate) const HOT: u64 = 16;
 
-/// How long a load takes, at least.
+/// Shortest time that a load takes.
 const LOAD: Duration = Duration::from_millis(1);
 
 /// One process.
@@ -26,29 +26,31 @@ pub(crate) struct Side {
     pub(crate) source: Arc<Source>,
 }
 
-/// What is cached.
+/// The cached value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Row {
     pub(crate) id: u64,
     pub(crate) version: u64,
 }
 
-/// The function never fails: whatever error a caller sees is not its own.
+/// Reads a row.
+///
+/// The function never fails, so it is not the origin of any error that a caller gets.
 #[cached("row:{id}", ttl = "1h", cache = side.cache, skip(side))]
 pub(crate) async fn row(side: &Side, id: u64) -> Row {
     side.source.load(id).await
 }
 
-/// What a database would be.
+/// Stand-in for a database.
 #[derive(Default)]
 pub(crate) struct Source {
     hot: Mutex<HashMap<u64, Hot>>,
-    /// How often each key was loaded, and how long the last time took.
+    /// Number of loads of each key, and the duration of the last one.
     loads: Mutex<HashMap<u64, (u64, Duration)>>,
     next_cold: AtomicU64,
 }
 
-/// What happened to one key.
+/// History of one key.
 #[derive(Default)]
 struct Hot {
     version: u64,
@@ -74,7 +76,7 @@ impl Source {
         Row { id, version }
     }
 
-    /// A key that nobody has asked for.
+    /// Returns a key that was never requested.
     pub(crate) fn cold(&self) -> u64 {
         1000 + self.next_cold.fetch_add(1, Ordering::SeqCst)
     }
@@ -83,17 +85,17 @@ impl Source {
         lock(&self.hot).get(&id).map_or(0, |hot| hot.version)
     }
 
-    /// How long the last load of the key took.
+    /// Returns how long the last load of the key took.
     pub(crate) fn took(&self, id: u64) -> Duration {
         lock(&self.loads).get(&id).map_or(Duration::ZERO, |(_, took)| *took)
     }
 
-    /// How often the key was loaded.
+    /// Returns how often the key was loaded.
     pub(crate) fn runs(&self, id: u64) -> u64 {
         lock(&self.loads).get(&id).map_or(0, |(runs, _)| *runs)
     }
 
-    /// Writes a new version.
+    /// Writes a new version, and returns it.
     pub(crate) fn write(&self, id: u64) -> u64 {
         let mut hot = lock(&self.hot);
         let hot = hot.entry(id).or_default();
@@ -101,14 +103,16 @@ impl Source {
         hot.version
     }
 
-    /// The invalidation after a write has returned.
+    /// Records that the invalidation after a write has returned.
     pub(crate) fn told(&self, id: u64, version: u64, by: usize, is_acknowledged: bool) {
         let told = Told { version, by, at: Instant::now(), is_acknowledged };
         lock(&self.hot).entry(id).or_default().told.push(told);
     }
 
-    /// The oldest version that a call which begins now may be given by this process: its own invalidations hold at once, those
-    /// that others were acknowledged after `allowed`, which says it for one that was acknowledged at that moment.
+    /// Returns the oldest version that this process may return to a call that begins now.
+    ///
+    /// Own invalidations hold at once. An acknowledged invalidation of another process holds after `allowed`,
+    /// which gets the time of the acknowledgement.
     pub(crate) fn oldest(&self, id: u64, by: usize, allowed: impl Fn(Instant) -> Duration) -> u64 {
         let hot = lock(&self.hot);
         let told = hot.get(&id).into_iter().flat_map(|hot| &hot.told);

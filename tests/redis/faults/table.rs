@@ -17,15 +17,15 @@ const HEAD: &str = "\
 |---|---|---|---|---|---|---|---|---|---|
 ";
 
-/// What was measured of one fault.
+/// Measurements of one fault.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) tally: Tally,
-    /// From the end of the fault until all was well.
+    /// Time from the end of the fault until all was well.
     pub(crate) normal: Duration,
 }
 
-/// Shows the row, and writes the table when it was the last one and that is asked for.
+/// Prints the row. Writes the table on request, after the last row.
 pub(crate) fn record(fault: &'static str, row: &Row) {
     static ROWS: Mutex<Option<HashMap<&'static str, String>>> = Mutex::new(None);
     let line = line(fault, row);

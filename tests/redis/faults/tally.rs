@@ -1,4 +1,4 @@
-//! What calls met, counted.
+//! Counts of the outcomes of calls.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use crate::traffic::{Answer, Outcome, Sample, Telling};
 /// The default budget of a read.
 pub(crate) const BUDGET: Duration = Duration::from_millis(50);
 
-/// The calls from the beginning of a fault until all was well again.
+/// Counts of the calls from the beginning of a fault until all was well again.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) calls: usize,
@@ -21,7 +21,7 @@ pub(crate) struct Tally {
     pub(crate) longest: Duration,
     pub(crate) acknowledged: usize,
     pub(crate) not_propagated: usize,
-    /// Of these, those that the machine is not to blame for.
+    /// Invalidations in `not_propagated` that are not excused by a slow machine.
     pub(crate) untold: usize,
     pub(crate) failed_tellings: usize,
     pub(crate) longest_telling: Duration,
@@ -37,7 +37,7 @@ impl Tally {
         let outcomes = |outcome| tellings.iter().filter(|telling| telling.outcome == outcome).count();
         Self {
             calls: added.len(),
-            // Of all calls: they must not be there afterwards either.
+            // These are counts of all calls: such outcomes must not occur afterwards either.
             failed: all(Answer::Failed),
             old: all(Answer::Old),
             wrong: all(Answer::Wrong),

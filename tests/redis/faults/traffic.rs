@@ -1,4 +1,4 @@
-//! Steady calls to both caches, and what each of them met.
+//! Steady calls to both caches, and the outcome of each.
 
 use std::{
     future::poll_fn,
@@ -24,24 +24,25 @@ use crate::{
     world::{BOUND, GRACE, World},
 };
 
-/// Tasks that call, for each cache.
+/// Number of calling tasks for each cache.
 const CALLERS: u32 = 2;
 
-/// One call in so many is about a key that nobody has asked for yet.
+/// One call in this many is about a key that was never requested before.
 const COLD: u32 = 5;
 
-/// Between two calls of a task, and between two writes to a cache.
+/// Pause between two calls of a task.
 const CALLS_APART: Duration = Duration::from_millis(1);
+/// Pause between two writes to a cache.
 const WRITES_APART: Duration = Duration::from_millis(40);
 
-/// A call that takes longer hangs.
+/// Time after which a call counts as hanging.
 const HANGS: Duration = Duration::from_secs(15);
 
 /// One call of the cached function.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     pub(crate) began: Instant,
-    /// How much longer it took than the load, if there was one, and than the machine is to blame for.
+    /// Time of the call without its load, if there was one, and without lateness of the machine.
     pub(crate) added: Duration,
     pub(crate) answer: Answer,
 }
@@ -49,11 +50,11 @@ pub(crate) struct Sample {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Right,
-    /// Older than what is promised.
+    /// The value is older than promised.
     Old,
-    /// Of another key, or one that never was.
+    /// The value belongs to another key, or its version never existed.
     Wrong,
-    /// It panicked, or did not return.
+    /// The call panicked, or did not return.
     Failed,
 }
 
@@ -61,10 +62,10 @@ pub(crate) enum Answer {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Telling {
     pub(crate) began: Instant,
-    /// Without what the machine is to blame for.
+    /// Time of the invalidation without lateness of the machine.
     pub(crate) took: Duration,
     pub(crate) outcome: Outcome,
-    /// Redis may have counted as slow because the machine was.
+    /// Set if Redis may have counted as slow because the machine was slow.
     pub(crate) is_excused: bool,
 }
 
@@ -72,11 +73,11 @@ pub(crate) struct Telling {
 pub(crate) enum Outcome {
     Acknowledged,
     NotPropagated,
-    /// Anything else would not be what is promised.
+    /// The invalidation failed in another way, which breaks a promise.
     Failed,
 }
 
-/// Calls until it is stopped.
+/// Calls and writes that continue until they are stopped.
 pub(crate) struct Traffic {
     log: Arc<Log>,
     tasks: JoinSet<()>,
@@ -90,7 +91,9 @@ struct Log {
 }
 
 impl Traffic {
-    /// An invalidation that another process was acknowledged must hold after `allowed`.
+    /// Starts the calls, and the writes if `writes` is set.
+    ///
+    /// An acknowledged invalidation of another process must hold after `allowed`.
     pub(crate) fn start(world: &World, allowed: Duration, writes: bool) -> Self {
         let (log, mut tasks) = (Arc::new(Log::default()), JoinSet::new());
         for side in &world.sides {
@@ -105,7 +108,7 @@ impl Traffic {
         Self { log, tasks }
     }
 
-    /// Waits for so many further calls.
+    /// Waits for this number of further calls.
     pub(crate) async fn calls(&self, further: usize) {
         let enough = self.log.samples().len() + further;
         while self.log.samples().len() < enough {
@@ -146,7 +149,7 @@ async fn call(side: Side, log: Arc<Log>, pulse: Arc<Pulse>, allowed: Duration, s
 }
 
 async fn call_once(side: &Side, id: u64, pulse: &Pulse, allowed: Duration) -> Sample {
-    // A Redis that is too slow to be asked is an outage, whatever makes it slow.
+    // A Redis that is too slow to be asked counts as an outage, for any reason.
     let allowed = |told| if pulse.was_slow(told) { BOUND + GRACE } else { allowed };
     let oldest = side.source.oldest(id, side.number, allowed);
     let began = Instant::now();
@@ -168,7 +171,7 @@ async fn call_once(side: &Side, id: u64, pulse: &Pulse, allowed: Duration) -> Sa
     Sample { began, added: took.saturating_sub(load).saturating_sub(late), answer }
 }
 
-/// Half of the keys: what one process writes, the other one must hear of.
+/// Writes half of the keys. The other process must be notified of these writes.
 async fn write(side: Side, log: Arc<Log>, pulse: Arc<Pulse>) {
     let mut id = side.number as u64;
     while log.goes_on() {
@@ -188,7 +191,7 @@ async fn write(side: Side, log: Arc<Log>, pulse: Arc<Pulse>) {
     }
 }
 
-/// `None` if it panics.
+/// Returns the result of the call; `None` if it panics.
 async fn unpanicked<T>(call: impl Future<Output = T>) -> Option<T> {
     let mut call = pin!(call);
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))) {

@@ -1,4 +1,4 @@
-//! Two processes in the small, and when all is well with them.
+//! Two processes with one Redis, and the conditions under which all is well.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,10 +12,10 @@ pub(crate) const NAMESPACE: &str = "resilience";
 /// The default of [`CacheBuilder::staleness_bound`].
 pub(crate) const BOUND: Duration = Duration::from_secs(1);
 
-/// So short that it is over while a fault lasts. Everything else is as the defaults have it.
+/// Outage grace that is shorter than a fault lasts. Everything else has its default.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
-/// Two caches, one source of truth.
+/// Two caches with one source of truth.
 pub(crate) struct World {
     pub(crate) sides: [Side; 2],
     pub(crate) source: Arc<Source>,
@@ -23,12 +23,12 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// On these two addresses of one Redis. It does not connect.
+    /// Creates the caches, on these two addresses of one Redis. They do not connect yet.
     pub(crate) fn on(urls: [&str; 2]) -> Self {
         Self::with(urls, |_, builder| builder)
     }
 
-    /// As [`on`](Self::on), with further settings for each cache.
+    /// Creates the caches like [`on`](Self::on), with further settings for each.
     pub(crate) fn with(urls: [&str; 2], set: impl Fn(usize, CacheBuilder) -> CacheBuilder) -> Self {
         let source = Arc::new(Source::default());
         let side = |number: usize| {
@@ -39,19 +39,21 @@ impl World {
         Self { sides: [side(0), side(1)], source, pulse: Arc::new(Pulse::start()) }
     }
 
-    /// Connected, without anything in between.
+    /// Connects without anything in between.
     pub(crate) async fn direct(redis: &RedisServer) -> Self {
         let url = redis.url();
         Self::on([&url, &url]).connected().await
     }
 
-    /// Connected, with a lease of a second: who waits for one that can neither be used nor given back does so until its end.
+    /// Connects with a lease of a second.
+    ///
+    /// If a lease can neither be used nor released, a caller waits until its end.
     pub(crate) async fn leasing_briefly(redis: &RedisServer) -> Self {
         let url = redis.url();
         Self::with([&url, &url], |_, builder| builder.lease(Duration::from_secs(1))).connected().await
     }
 
-    /// Connected, each through a proxy of its own.
+    /// Connects each cache through a proxy of its own.
     pub(crate) async fn proxied(redis: &RedisServer) -> (Self, [Proxy; 2]) {
         let proxies = [Proxy::start(redis.port()), Proxy::start(redis.port())];
         let world = Self::on([&proxies[0].url(), &proxies[1].url()]).connected().await;
@@ -63,7 +65,9 @@ impl World {
         self
     }
 
-    /// Waits until each process is well, and has from Redis what the other one has loaded.
+    /// Waits until each process is well, and both share values through Redis.
+    ///
+    /// Each one gets from Redis a value that the other one has loaded.
     pub(crate) async fn normal(&self) {
         eventually_async("all is well", async || {
             self.shares(0, 1).await && self.shares(1, 0).await && self.is_well()
@@ -71,7 +75,7 @@ impl World {
         .await;
     }
 
-    /// Waits until both know that Redis cannot be reached.
+    /// Waits until both processes know that Redis cannot be reached.
     pub(crate) async fn notices_that_it_is_gone(&self) {
         eventually_async("it is noticed that Redis is gone", async || {
             self.sides.iter().all(|side| !side.cache.health().is_tier_ready)
@@ -83,7 +87,7 @@ impl World {
         self.sides.iter().all(|side| side.cache.health().is_well())
     }
 
-    /// Whether what the one loads the other one gets from Redis.
+    /// Returns whether one process gets from Redis a value that the other one loads.
     async fn shares(&self, from: usize, to: usize) -> bool {
         let id = self.source.cold();
         row(&self.sides[from], id).await;
@@ -92,7 +96,9 @@ impl World {
         matches!(reply.outcome, CacheOutcome::Hit { tier: Layer::L2, .. })
     }
 
-    /// Waits until a read of this key is answered by Redis. One that is answered too late loads, and keeps that here.
+    /// Waits until a read of this key is answered by Redis.
+    ///
+    /// A read that is answered too late causes a load, and the value stays in this process.
     pub(crate) async fn is_shared(&self, side: &Side, id: u64, what: &str) {
         eventually_async(what, async || {
             side.cache.clear_local();
@@ -102,7 +108,9 @@ impl World {
         .await;
     }
 
-    /// Waits until both have every key as it is now. Nobody may write meanwhile.
+    /// Waits until both processes have the current version of every key.
+    ///
+    /// Nothing may write meanwhile.
     pub(crate) async fn current(&self) {
         for side in &self.sides {
             for id in 0..HOT {
@@ -114,7 +122,7 @@ impl World {
         }
     }
 
-    /// Waits until nothing goes on any more, and checks that nothing is left behind.
+    /// Waits until nothing is in progress, and checks that nothing is left behind.
     pub(crate) async fn rests(&self) {
         for side in &self.sides {
             side.cache.flush().await;
@@ -126,7 +134,7 @@ impl World {
         }
     }
 
-    /// The name in Redis of one of the hot keys.
+    /// Returns the name in Redis of one of the hot keys.
     pub(crate) fn name(id: u64) -> String {
         format!("{NAMESPACE}:row:{id}")
     }

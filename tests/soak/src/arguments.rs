@@ -1,4 +1,4 @@
-//! What is asked for.
+//! The command line.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ usage: soak [--minutes M] [--leak]
   --minutes M   how long it runs (30)
   --leak        leaks memory and tasks, to see that this is noticed";
 
-/// How long, and how.
+/// Length and kind of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) length: Duration,
@@ -33,12 +33,12 @@ impl Plan {
         Ok(plan)
     }
 
-    /// So that each quarter has samples to take the median of.
+    /// Returns the interval between samples, such that each quarter has enough of them for a median.
     pub(crate) fn sample_every(self) -> Duration {
         (self.length / 100).min(Duration::from_secs(5))
     }
 
-    /// A fault, and time to recover from it.
+    /// Returns the interval between faults, which leaves time to recover from each.
     pub(crate) fn fault_every(self) -> Duration {
         (self.length / 12).clamp(Duration::from_millis(500), Duration::from_secs(15))
     }

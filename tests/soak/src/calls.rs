@@ -1,4 +1,4 @@
-//! Mixed calls: hits, loads, invalidations, tags, callers that go away, loads that fail.
+//! Mixed calls: hits, loads, invalidations, tags, callers that go away, and loads that fail.
 
 use std::{
     sync::{
@@ -14,25 +14,25 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Keys that are asked for over and over.
+/// Number of keys that are requested over and over.
 const HOT: u64 = 64;
 
-/// Between two calls of a task.
+/// Pause between two calls of a task.
 const APART: Duration = Duration::from_micros(500);
 
-/// One process in the small.
+/// Cache that stands for one process, with the counters of its calls.
 #[derive(Clone)]
 pub(crate) struct Place {
     pub(crate) cache: Cache,
     pub(crate) calls: Arc<Calls>,
 }
 
-/// What was called, and what went wrong.
+/// Counters of calls and of wrong results.
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
     next_cold: AtomicU64,
     made: AtomicU64,
-    /// Values that nobody should have been given, and errors that are not the function's own.
+    /// Wrong values, and errors that are not the function's own.
     wrong: AtomicU64,
 }
 
@@ -67,7 +67,7 @@ async fn tagged(place: &Place, group: u64, id: u64) -> u64 {
     id
 }
 
-/// Every second key fails.
+/// Fails for every second key.
 #[cached("fails:{id}", ttl = "1m", cache = place.cache, skip(place))]
 async fn fails(place: &Place, id: u64) -> Result<u64, String> {
     let _ = place;
@@ -75,7 +75,7 @@ async fn fails(place: &Place, id: u64) -> Result<u64, String> {
     if id.is_multiple_of(2) { Ok(id) } else { Err("as it is to".to_owned()) }
 }
 
-/// Calls until then.
+/// Makes calls until `until`.
 pub(crate) async fn call(place: Place, number: u64, until: Instant) {
     let mut random = number;
     while Instant::now() < until {
@@ -100,7 +100,7 @@ async fn call_once(place: &Place, drawn: u64) {
             let id = cold();
             fails(place, id).await.is_ok() == id.is_multiple_of(2)
         }
-        // Its caller goes away.
+        // The caller goes away.
         88..94 => {
             let _ = timeout(Duration::from_micros(200), plain(place, cold())).await;
             true
@@ -113,12 +113,12 @@ async fn call_once(place: &Place, drawn: u64) {
     place.calls.count(is_right);
 }
 
-/// An invalidation may fail in one way only.
+/// Returns whether an invalidation succeeded, or failed in the only permitted way.
 fn is_told_or_said(outcome: Result<(), cached_aside::Error>) -> bool {
     outcome.err().is_none_or(|error| error.is_not_propagated())
 }
 
-/// What a leak would look like.
+/// Leaks memory and tasks, as a faulty cache would.
 pub(crate) async fn leak(until: Instant) {
     while Instant::now() < until {
         Box::leak(vec![1u8; 256 * 1024].into_boxed_slice());

@@ -1,14 +1,14 @@
-//! What is done to Redis.
+//! The faults of Redis.
 
 use std::time::{Duration, Instant};
 
 use redis_harness::RedisServer;
 use tokio::{task::spawn_blocking, time::sleep};
 
-/// How long Redis is away or stands still.
+/// Time for which Redis is down or frozen.
 const AWAY: Duration = Duration::from_millis(300);
 
-/// One fault after the other, again and again.
+/// Source of one fault after the other, in a fixed cycle.
 pub(crate) struct Faults {
     redis: Option<RedisServer>,
     every: Duration,
@@ -21,7 +21,7 @@ impl Faults {
     }
 
     pub(crate) async fn run(&mut self, until: Instant) {
-        // None in the end, so that what they leave behind is not taken for growth.
+        // There are no faults at the end, so that their effects are not mistaken for growth.
         while Instant::now() + self.every + AWAY < until {
             sleep(self.every).await;
             self.inject().await;

@@ -1,13 +1,16 @@
-//! Mixed calls of cached functions for a long time, with a Redis that is killed, frozen and emptied now and then, and whether
-//! anything grows meanwhile: memory, tasks, file descriptors, threads, entries, what is in flight.
+//! A soak test: makes mixed calls of cached functions for a long time, and checks that nothing grows.
+//!
+//! Redis is killed, frozen and emptied now and then. The test observes memory, tasks, file descriptors,
+//! threads, entries, and operations in flight.
 //!
 //! ```sh
 //! cargo run --release -p soak -- --minutes 30
 //! ```
 //!
-//! It starts its own redis-server, prints a line per sample and says at the end what is flat: the median of the last quarter is held
-//! against that of the first quarter after warm-up (the first tenth). It ends with status 1 if something grows, or a caller
-//! saw an error that is not its function's.
+//! It starts its own redis-server and prints a line per sample. At the end it prints the measures that are
+//! flat: the median of the last quarter is compared with that of the first quarter after warm-up (the first
+//! tenth). The exit status is 1 if a measure grows, or if a caller saw a wrong value or an error that is not
+//! its function's.
 
 mod arguments;
 mod calls;
@@ -32,10 +35,10 @@ use crate::{
     sample::Sample,
 };
 
-/// Tasks that call, for each cache.
+/// Number of tasks that make calls, over both caches together.
 const CALLERS: u64 = 4;
 
-/// What each cache may hold in memory; it is full long before the first quarter is over.
+/// Capacity of L1 in each cache, in bytes. It is full long before the first quarter is over.
 const ROOM: u64 = 128 * 1024;
 
 #[tokio::main]

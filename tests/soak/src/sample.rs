@@ -1,4 +1,4 @@
-//! How much there is of everything at one moment.
+//! A sample: the measured quantities at one moment.
 
 use std::{fmt, fs, time::Duration};
 
@@ -7,13 +7,15 @@ use tokio::runtime::RuntimeMetrics;
 
 use crate::calls::{Calls, Place};
 
-/// What is looked at, and what of it counts as flat. Linux tells of memory, descriptors and threads; elsewhere they are 0.
+/// Measures, with the growth that still counts as flat.
+///
+/// Memory, descriptors and threads are read from Linux; elsewhere they are 0.
 pub(crate) const MEASURES: [Measure; 9] = [
-    // Pages that the allocator keeps, fragments, and histograms that fill.
+    // Allows for pages that the allocator keeps, fragments, and histograms that fill.
     Measure { name: "rss_kib", share: 0.15, slack: 4096.0 },
     Measure { name: "tasks", share: 0.25, slack: 8.0 },
     Measure { name: "descriptors", share: 0.0, slack: 3.0 },
-    // Of the pool for what blocks, which grows and shrinks.
+    // Allows for the pool of blocking threads, which grows and shrinks.
     Measure { name: "threads", share: 0.0, slack: 3.0 },
     Measure { name: "in_flight", share: 0.25, slack: 8.0 },
     Measure { name: "waiting", share: 0.25, slack: 8.0 },
@@ -22,7 +24,7 @@ pub(crate) const MEASURES: [Measure; 9] = [
     Measure { name: "l1_entries", share: 0.15, slack: 100.0 },
 ];
 
-/// Something that must not grow by more than a share of what it was, and this much besides.
+/// Quantity that must not grow by more than a share of its first value, plus a slack.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Measure {
     pub(crate) name: &'static str,
@@ -58,7 +60,7 @@ impl Sample {
     }
 }
 
-/// A number that the system knows of this process.
+/// Returns a number that the system reports for this process.
 fn status(name: &str) -> f64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();

@@ -1,8 +1,8 @@
-//! Whether anything has grown.
+//! The verdict of a run: whether any measure has grown.
 
 use crate::sample::{MEASURES, Sample};
 
-/// Says what is flat and what is not, and whether all is well.
+/// Prints the measures that are flat and those that are not. Returns whether the run passed.
 pub(crate) fn judge(samples: &[Sample]) -> bool {
     let warm = &samples[samples.len() / 10..];
     let quarter = (warm.len() / 4).max(1);

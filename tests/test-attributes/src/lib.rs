@@ -1,11 +1,15 @@
-//! Attributes of the kinds that stand beside `#[cached]`: one that wants an `async fn` and goes around its body, and one that
-//! writes something beside the function which names it.
+//! Attributes like those that users put beside `#[cached]`.
+//!
+//! `#[framed]` requires an `async fn`, and wraps its body. `#[checked]` adds an item beside the function, and
+//! names the function in it.
 
 use proc_macro::TokenStream;
 use proc_macro2::{Delimiter, Group, Ident, TokenStream as Tokens, TokenTree};
 use quote::quote;
 
-/// As `#[async_backtrace::framed]`: calls `crate::framed("name")` before the body of an `async fn`, and goes around it.
+/// Wraps the body of an `async fn`, like `#[async_backtrace::framed]`.
+///
+/// The wrapper calls `crate::framed("name")` before the body.
 #[proc_macro_attribute]
 pub fn framed(_: TokenStream, item: TokenStream) -> TokenStream {
     let item = Tokens::from(item);
@@ -16,7 +20,9 @@ pub fn framed(_: TokenStream, item: TokenStream) -> TokenStream {
     around(item, |body| quote!({ crate::framed(#name); async move #body.await })).into()
 }
 
-/// As `#[axum::debug_handler]`: leaves the function as it is, and writes beside it what must compile.
+/// Adds an item that must compile beside the function, like `#[axum::debug_handler]`.
+///
+/// The function itself stays as it is.
 #[proc_macro_attribute]
 pub fn checked(_: TokenStream, item: TokenStream) -> TokenStream {
     let item = Tokens::from(item);
@@ -26,13 +32,13 @@ pub fn checked(_: TokenStream, item: TokenStream) -> TokenStream {
     quote!(#item const _: () = { let _ = #name; };).into()
 }
 
-/// Whether `async` stands before `fn`.
+/// Returns whether `async` precedes `fn`.
 fn is_async(item: &Tokens) -> bool {
     let words = item.clone().into_iter().take_while(|token| !is(token, "fn"));
     words.into_iter().any(|token| is(&token, "async"))
 }
 
-/// What follows `fn`.
+/// Returns the name after `fn`.
 fn name(item: &Tokens) -> Option<Ident> {
     match item.clone().into_iter().skip_while(|token| !is(token, "fn")).nth(1)? {
         TokenTree::Ident(name) => Some(name),
@@ -44,7 +50,7 @@ fn is(token: &TokenTree, word: &str) -> bool {
     matches!(token, TokenTree::Ident(ident) if ident == word)
 }
 
-/// The function with another body.
+/// Returns the function with another body.
 fn around(item: Tokens, make: impl FnOnce(&Group) -> Tokens) -> Tokens {
     let mut tokens: Vec<_> = item.into_iter().collect();
     match tokens.pop() {

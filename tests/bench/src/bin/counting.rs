@@ -1,8 +1,10 @@
-//! Counts allocations and bytes. Apart from the timing, because an allocator that counts costs the arms that allocate about
-//! fifty instructions each time.
+//! Counts allocations and bytes.
 //!
-//! `counting hits PART…` prints kind, arm and allocations per hit, for arms in whose names one of the parts occurs;
-//! `counting memory ARM ENTRIES` prints the bytes on the heap and the resident ones.
+//! This is a program of its own, apart from the timings: a counting allocator adds about fifty instructions
+//! to each allocation, at the expense of the arms that allocate.
+//!
+//! `counting hits PART…` prints the kind, the arm and the allocations per hit, for arms with one of the parts
+//! in their names. `counting memory ARM ENTRIES` prints the bytes on the heap and the resident bytes.
 
 use std::{env, fs};
 
@@ -31,7 +33,7 @@ fn hits(parts: &[&str]) {
     for kind in &KINDS {
         for arm in (kind.arms)(KEYS, &|name| parts.is_empty() || parts.iter().any(|part| name.contains(part)))
         {
-            // What is made for the first hit of a thread is none of the later ones.
+            // The first run makes the allocations that only the first hit of a thread needs.
             arm.run(order);
             let before = loads();
             let count = measure(|| arm.run(order)).count_total;
@@ -60,7 +62,7 @@ fn memory(arm: &str, entries: u32) {
     println!("{}\t{}", heap.bytes_current, after.saturating_sub(before));
 }
 
-/// Bytes, as the kernel counts them.
+/// Returns the resident bytes of this process, as counted by the kernel.
 fn resident() -> u64 {
     let text = fs::read_to_string("/proc/self/statm").expect("Linux says so");
     let pages: u64 =

@@ -1,11 +1,11 @@
-//! What a hit in memory costs while Redis is down, against a cache that has no Redis at all.
+//! Cost of a hit in memory while Redis is down, compared with a cache without Redis.
 //!
 //! ```sh
 //! cargo run --release --manifest-path tests/bench/Cargo.toml --bin hits_in_an_outage
 //! ```
 //!
-//! Both are asked in turns, in one run: a round of hits of the one, a round of the other, many times over. It starts its own
-//! redis-server and kills it.
+//! The two caches take turns in one run: a round of hits for one, a round for the other, many times. The
+//! program starts its own `redis-server` and kills it.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ async fn price(cache: &Cache, id: u64) -> u64 {
     id * 150
 }
 
-/// The p50 and the p99 of a round of hits, in nanoseconds.
+/// Measures one round of hits. Returns its p50 and p99, in nanoseconds.
 async fn round(cache: &Cache, took: &mut Vec<u64>) -> [u64; 2] {
     took.clear();
     for hit in 0..HITS {
@@ -35,8 +35,10 @@ async fn round(cache: &Cache, took: &mut Vec<u64>) -> [u64; 2] {
     [took[HITS / 2], took[HITS * 99 / 100]]
 }
 
-/// The medians over all rounds of both, asked in turns, and how many of the second one's hits went which way.
-#[allow(clippy::cast_precision_loss)] // Nanoseconds of a hit.
+/// Prints the medians of both caches over all rounds, and the counters of `other`.
+///
+/// The caches take turns. The counters are hits, hits without a current proof of validity, and loads.
+#[allow(clippy::cast_precision_loss)] // Nanoseconds per hit, far below 2^52.
 async fn compare(what: &str, alone: &Cache, other: &Cache) {
     let mut took = Vec::with_capacity(HITS);
     let (mut of_alone, mut of_other) = (Vec::new(), Vec::new());
@@ -68,7 +70,7 @@ async fn compare(what: &str, alone: &Cache, other: &Cache) {
 async fn main() -> Result<(), cached_aside::Error> {
     let mut redis = RedisServer::start();
     let alone = Cache::builder().build()?;
-    // So long that nothing has to be loaded again while it measures.
+    // The grace is so long that no entry has to be loaded again during the measurement.
     let cache = Cache::builder()
         .namespace("outage")
         .outage_grace(Duration::from_secs(3600))
@@ -85,7 +87,7 @@ async fn main() -> Result<(), cached_aside::Error> {
 
     redis.kill();
     eventually_async("it is noticed", async || !cache.health().is_tier_ready).await;
-    // What was proven before holds for a second, and then for the grace.
+    // Entries stay valid for the staleness bound of one second, and after that for the outage grace.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     compare("Redis down", &alone, &cache).await;
     Ok(())

@@ -1,5 +1,7 @@
-//! Does so many hits, to be counted by callgrind: `hits_instructions KIND ARM HITS`. The difference between two numbers of
-//! hits is what hits take; all before the first one is the same.
+//! Makes a number of hits, for callgrind to count: `hits_instructions KIND ARM HITS`.
+//!
+//! The difference between two runs with different numbers of hits is the cost of the additional hits.
+//! Everything before the first hit is the same.
 
 use std::env;
 
@@ -8,7 +10,7 @@ use cached_aside_bench::{
     work::{Order, install},
 };
 
-/// Few, because the machine that callgrind imitates is slow.
+/// Number of keys. It is small, because the machine that callgrind simulates is slow.
 const KEYS: u32 = 100;
 
 fn main() {

@@ -1,4 +1,4 @@
-//! A process that shares a Redis with others; its argument is where that is.
+//! A process that shares a Redis server with others. Its argument is the URL of the server.
 
 fn main() {
     let url = std::env::args().nth(1).expect("the address of Redis");

@@ -1,4 +1,6 @@
-//! Its arguments are owned, its keys are texts, and its values are decoded for each caller.
+//! Functions under the attribute of `hitbox`.
+//!
+//! Their arguments are owned, their keys are texts, and their values are decoded for each caller.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -14,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::CAPACITY;
 use crate::work::{Prompt, TTL, Text, load, now};
 
-/// The crate caches its own kinds of values only.
+/// Value with a shared text. `hitbox` caches only types that implement its `CacheableResponse`.
 #[derive(Clone, CacheableResponse, Deserialize, Serialize)]
 struct Shared {
     text: Arc<String>,
@@ -24,7 +26,7 @@ fn shared(number: u64) -> Shared {
     Shared { text: load(number) }
 }
 
-/// Without protection against stampedes, so that a hit pays for none.
+/// Cache without stampede protection, so that a hit does not pay for it.
 type Memory = Cache<MokaBackend<BincodeFormat>, NoopConcurrencyManager, hitbox::DisabledOffload>;
 
 fn memory() -> Memory {
@@ -33,7 +35,7 @@ fn memory() -> Memory {
     Cache::builder().backend(backend).policy(policy).build()
 }
 
-/// Each function has its own, as the other attributes have.
+/// One cache for each function, as with the other attributes.
 static MEMORIES: LazyLock<[Memory; 5]> = LazyLock::new(|| std::array::from_fn(|_| memory()));
 
 #[cached(prefix = "number_to_u64")]

@@ -1,4 +1,4 @@
-//! The functions under attributes: ours, those of `cached`, and those of `hitbox`.
+//! The functions under the attributes of `cached-aside`, `cached` and `hitbox`.
 
 mod hitbox;
 
@@ -6,29 +6,35 @@ use std::sync::Arc;
 
 use crate::work::{Key, Prompt, Text, Value, load, now};
 
-/// In entries, of whatever is bounded by that: nothing is ever evicted. Attributes want it as a literal.
+/// Capacity in entries of every cache with such a bound. Nothing is ever evicted.
+///
+/// The attributes take the bound as a literal.
 pub const CAPACITY: u32 = 400_000;
 
-/// The same function under each attribute.
+/// A function under each of the attributes.
 pub trait Functions<K: Key>: Value {
-    /// `#[cached_aside::cached] async fn`, polled once.
+    /// Calls an `async fn` under `#[cached_aside::cached]`, with one poll.
     fn ours(key: &K) -> Self;
-    /// `#[cached_aside::cached(.., local)] fn`.
+    /// Calls an `fn` under `#[cached_aside::cached(.., local)]`.
     fn ours_local(key: &K) -> Self;
-    /// `#[concurrent_cached] fn`: no bound, no ttl.
+    /// Calls an `fn` under `#[concurrent_cached]`, without a bound and without a ttl.
     fn concurrent(key: &K) -> Self;
-    /// `#[concurrent_cached] fn` with a bound and a ttl.
+    /// Calls an `fn` under `#[concurrent_cached]`, with a bound and a ttl.
     fn concurrent_bounded(key: &K) -> Self;
-    /// `#[cached] fn` of the crate `cached` with a bound and a ttl: one lock.
+    /// Calls an `fn` under `#[cached]` of the crate `cached`, with a bound, a ttl and one lock.
     fn locked(key: &K) -> Self;
-    /// `#[cached] async fn` of `hitbox` in front of its Moka backend, polled once.
+    /// Calls an `async fn` under `#[cached]` of `hitbox` with its Moka backend, with one poll.
     fn hitbox(key: &K) -> Self;
-    /// The bytes of the future of [`ours`](Self::ours), and of the same function without the attribute.
+    /// Returns the sizes of two futures in bytes.
+    ///
+    /// They are the future of [`ours`](Self::ours), and that of an equal function without the attribute.
     fn futures(key: &K) -> [usize; 2];
 }
 
-/// Prefixes differ because the functions share a cache. The arguments come as tokens, because attributes do not look into
-/// a `ty`.
+/// Implements `Functions` for one kind of key and value.
+///
+/// The prefixes differ because the functions share a cache. The arguments are passed as tokens, because
+/// attributes do not look into a `ty`.
 macro_rules! functions {
     (
         $module:ident, $key:ty as $pattern:pat => $value:ty,

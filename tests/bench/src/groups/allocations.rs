@@ -1,4 +1,4 @@
-//! What a hit allocates, and what its future holds.
+//! Allocations of a hit, and the size of its future.
 
 use std::process::Command;
 

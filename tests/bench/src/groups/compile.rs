@@ -1,4 +1,4 @@
-//! What a user pays to compile: a clean build of a small program, and one more function in it.
+//! Compile times for a user: a clean build of a small program, and one more function in it.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use crate::{
 
 pub const GROUP: Group = Group { name: "compile", long: true, crates: super::PEERS, run };
 
-/// In the larger of the two programs that are compared; the smaller one has one.
+/// Number of functions in the larger of the two programs that are compared; the smaller one has one.
 const FUNCTIONS: u32 = 51;
 
 fn run(options: &Options) -> Report {
@@ -83,7 +83,7 @@ impl Project {
              tokio = {{ version = \"1\", features = [\"macros\", \"rt-multi-thread\"] }}\n{dependencies}\n"
         );
         fs::write(folder.join("Cargo.toml"), manifest).expect("a file can be written");
-        // The same versions as in the rest of the suite.
+        // The lock file pins the versions of the rest of the suite.
         fs::copy(format!("{here}/Cargo.lock"), folder.join("Cargo.lock")).expect("a file can be copied");
         Self { folder, contender }
     }
@@ -102,7 +102,7 @@ impl Project {
         fs::write(self.folder.join("src/main.rs"), program).expect("a file can be written");
     }
 
-    /// Seconds.
+    /// Builds the program. Returns the seconds that it took.
     fn build(&self) -> f64 {
         let began = Instant::now();
         let output = self.cargo("build").output().expect("cargo can be started");
@@ -110,7 +110,7 @@ impl Project {
         began.elapsed().as_secs_f64()
     }
 
-    /// That are built, without the program.
+    /// Returns the number of crates that are built, without the program itself.
     fn crates(&self) -> usize {
         let output =
             self.cargo("tree").args(["--prefix", "none", "--no-dedupe", "--edges", "normal,build"]).output();

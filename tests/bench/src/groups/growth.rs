@@ -1,4 +1,4 @@
-//! What a hit costs in a cache of many entries.
+//! Cost of a hit in a cache of many entries.
 
 use std::time::Instant;
 
@@ -20,11 +20,11 @@ pub const GROUP: Group = Group {
     run,
 };
 
-/// What the others are built on.
+/// Measured arms. The caches that are missing here are built on one of these.
 const ARMS: [&str; 6] =
     ["ours, async", "cached, concurrent", CachedLruTtl::NAME, "moka sync", "quick_cache", "foyer lfu"];
 
-/// Hits between two looks at the clock.
+/// Number of hits between two readings of the clock.
 const STRIDE: usize = 1 << 7;
 
 fn run(options: &Options) -> Report {
@@ -34,10 +34,10 @@ fn run(options: &Options) -> Report {
     let mut turns = Vec::new();
     for &size in &sizes {
         eprintln!("  fills with {size}");
-        // Shards that are a little fuller than others evict nothing.
+        // The margin prevents evictions from shards that are a little fuller than others.
         let capacity = size + size / 4 + 10_000;
         let keys = keys_of(size);
-        // The attribute wants its bound as a literal.
+        // The attribute of `cached` takes its bound as a literal, so `CachedLruTtl` stands in for it.
         let mut hits = arms::<u64, u64>(&keys, capacity, &|name| {
             name != CachedLruTtl::NAME && ARMS.contains(&name) && options.wants(name)
         });

@@ -1,4 +1,4 @@
-//! A cache of `hitbox` with its protection against stampedes.
+//! A cache of `hitbox` with its stampede protection.
 
 use std::sync::Arc;
 
@@ -13,11 +13,11 @@ use hitbox_moka::MokaBackend;
 
 use crate::work::{TTL, load};
 
-/// For functions that return a number.
+/// Cache for functions that return a number.
 pub(crate) type Shielded =
     Arc<Cache<MokaBackend<BincodeFormat>, BroadcastConcurrencyManager<u64>, DisabledOffload>>;
 
-/// For so many entries.
+/// Creates a cache for `capacity` entries.
 pub(crate) fn shielded(capacity: u32) -> Shielded {
     let backend = MokaBackend::builder().max_entries(capacity.into()).value_format(BincodeFormat).build();
     let one = ConcurrencyLimit::new(1).expect("one is allowed");
@@ -31,7 +31,7 @@ async fn number(id: u64) -> u64 {
     load(id)
 }
 
-/// A call.
+/// Calls the cached function.
 pub(crate) async fn get(cache: &Shielded, id: u64) -> u64 {
     number(id).cache(cache).await
 }

@@ -1,4 +1,4 @@
-//! What a hit in the in-process tier costs, by the kinds of keys and values, and by how many keys are asked for.
+//! Cost of a hit in the in-process tier, by the kinds of keys and values, and by the number of keys.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -83,7 +83,7 @@ fn panel(race: &Race) -> Bars {
         all.sort_by(|(one, _), (other, _)| one.total_cmp(other));
         all
     };
-    // The fastest by ratios is the one that has none below one.
+    // The reference is the fastest arm by ratios: relative to it, no other arm is below one.
     let fastest = race.rounds.ranking().first().and_then(|name| by_ratio(name).first().cloned());
     let bar = |(value, name): (f64, String)| {
         let label = format!("{} ({} ns)", ratio(Some(value)), number(race.rounds.median(&name)));
@@ -99,7 +99,7 @@ fn goals(kinds: &[Race]) -> Vec<Vec<String>> {
     let goal = |what: &str, at_most: &str, value: Option<f64>| {
         vec![what.to_owned(), at_most.to_owned(), ratio(value)]
     };
-    // The bare cache has a number as its key, so this one is of medians, over two races.
+    // `quick_cache` has a number as its key, so this goal divides medians of two different races.
     let bare = rounds["u64 → u64"].median("quick_cache");
     let ours = rounds[text].median("ours, async");
     vec![

@@ -1,4 +1,4 @@
-//! Instructions per hit, which repeat on a machine that is busy.
+//! Instructions per hit. The counts are reproducible even on a busy machine.
 
 use std::{
     fs,
@@ -58,11 +58,11 @@ fn run(options: &Options) -> Report {
     Report::default().table("Instructions per hit, counted by callgrind", &table)
 }
 
-/// Of a whole process that does so many hits.
+/// Returns the instructions counted in one process that makes `hits` hits.
 fn instructions(kind: &str, arm: &str, hits: u32) -> u64 {
     let file = std::env::temp_dir().join(format!("callgrind.{}.out", std::process::id()));
     let output = Command::new("valgrind")
-        // Only what the lookups themselves do: not the filling, and no other thread.
+        // Only the lookups are counted: not the filling, and no other thread.
         .args(["--tool=callgrind", "--collect-atstart=no", "--toggle-collect=*Hits*run*"])
         .arg(format!("--callgrind-out-file={}", file.display()))
         .arg(program("hits_instructions"))

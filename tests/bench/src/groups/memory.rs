@@ -1,4 +1,4 @@
-//! The memory of a full cache, each in a process of its own.
+//! Memory of a full cache. Each cache is measured in a process of its own.
 
 use std::process::Command;
 

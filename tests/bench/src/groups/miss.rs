@@ -1,4 +1,6 @@
-//! What a cache adds to a function that costs nothing: each call has a key of its own, and evicts another.
+//! Cost that a cache adds to a function that takes no time.
+//!
+//! Each call has a key of its own, and evicts another entry.
 
 use std::{cell::Cell, convert::Infallible, mem, ops::Range, sync::Arc, time::Instant};
 
@@ -14,10 +16,12 @@ use crate::{
 
 pub const GROUP: Group = Group { name: "miss", long: false, crates: super::PEERS, run };
 
-/// In entries. The attributes of `cached` want it as a literal.
+/// Capacity in entries. The attributes of `cached` take it as a literal.
 const CAPACITY: u32 = 10_000;
 
-/// In the first turn of an arm, which only warms up, so that it is full from the next one on.
+/// Number of calls in the first turn of an arm.
+///
+/// That turn only warms up, and leaves the cache full for the turns after it.
 const FILL: u32 = 2 * CAPACITY;
 
 #[cached("task", ttl = "1h", cache = cache, skip(cache))]
@@ -65,7 +69,7 @@ fn run(options: &Options) -> Report {
         next.set(first + u64::from(count));
         first..first + u64::from(count)
     };
-    // On a thread of the runtime, as in an application.
+    // The calls run on a thread of the runtime, as in an application.
     macro_rules! asynchronous {
         ($name:expr, $shared:ident, $key:ident => $call:expr) => {{
             let mut is_first = true;
@@ -125,7 +129,7 @@ fn run(options: &Options) -> Report {
         }),
     ];
     let rounds = race(options, options.rounds(), arms);
-    // The others do not say what they hold.
+    // The other caches do not report their number of entries.
     moka.run_pending_tasks();
     runtime().block_on(future.run_pending_tasks());
     let kept = [
@@ -139,7 +143,7 @@ fn run(options: &Options) -> Report {
         ("foyer lfu, get_or_fetch", foyer.usage() as u64),
     ];
     for (name, kept) in kept.iter().filter(|(name, _)| options.wants(name)) {
-        // What is not settled yet may be a little above or below.
+        // Pending evictions may leave a cache slightly above or below its capacity.
         assert!(kept.abs_diff(CAPACITY.into()) * 100 <= u64::from(CAPACITY), "{name}: {kept} entries");
     }
     Report::default().race(
@@ -150,7 +154,9 @@ fn run(options: &Options) -> Report {
     )
 }
 
-/// That ours counts for so many entries: all three functions have entries alike.
+/// Returns the bytes that `cached-aside` counts for `CAPACITY` entries.
+///
+/// The entries of all three functions are alike.
 fn bytes() -> u64 {
     let cache = Cache::builder().l1_max_bytes(1 << 40).build().expect("valid settings");
     for key in 0..u64::from(CAPACITY) {
@@ -161,7 +167,7 @@ fn bytes() -> u64 {
     stats.l1_bytes
 }
 
-/// Nanoseconds per call; each ran the function once.
+/// Returns the nanoseconds per call, and checks that there was one load per call.
 fn timed(keys: Range<u64>, work: impl FnOnce(Range<u64>)) -> f64 {
     let calls = keys.end - keys.start;
     let (before, began) = (loads(), Instant::now());

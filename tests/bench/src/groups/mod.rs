@@ -1,4 +1,4 @@
-//! The groups of arms, in the order of the page. Each is one file with one function.
+//! The groups of arms, in the order of the page. Each group is one file with one function.
 
 mod allocations;
 mod compile;
@@ -21,7 +21,7 @@ mod threads;
 
 use crate::report::Group;
 
-/// All there are.
+/// All groups.
 pub const GROUPS: &[Group] = &[
     hits::GROUP,
     threads::GROUP,
@@ -42,6 +42,6 @@ pub const GROUPS: &[Group] = &[
     compile::GROUP,
 ];
 
-/// Whose versions stand above the groups in which all of them take part.
+/// Crates that are named, with their versions, above each group in which all of them take part.
 const PEERS: &[&str] =
     &["cached-aside", "cached", "moka", "quick_cache", "foyer", "hitbox", "cachet", "multi-tier-cache"];

@@ -1,4 +1,4 @@
-//! How long another process serves from its memory what was invalidated here.
+//! Time for which another process serves an invalidated value from its memory.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub const GROUP: Group = Group {
 const PLACES: [(&str, f64); 5] =
     [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("longest", 1.0)];
 
-/// Of one cache, in ms.
+/// Times of one cache until the other process serves the new value, in ms.
 struct Waits {
     name: &'static str,
     since_call: Vec<f64>,
@@ -47,7 +47,7 @@ fn run(options: &Options) -> Report {
         for Waits { name, since_call, since_answer } in &mut waits {
             worker.say(&format!("version {round} {name}"));
             let (called, answered) = runtime.block_on(async {
-                // The worker has the value of the round before in its memory by now, and serves it over and over.
+                // By the end of this pause, the worker repeatedly serves the previous value from its memory.
                 tokio::time::sleep(Duration::from_millis(2)).await;
                 versions.write(name, round).await;
                 let called = wall();
@@ -93,14 +93,14 @@ fn run(options: &Options) -> Report {
         .table(&format!("{title}, over {rounds} invalidations"), &rows)
 }
 
-/// Of sorted times.
+/// Returns the quantile `share` of sorted times.
 fn at(times: &[f64], share: f64) -> f64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is an index")]
     let place = ((times.len() - 1) as f64 * share).round() as usize;
     times[place]
 }
 
-/// None if the later one came before.
+/// Returns the milliseconds from `from` to `to`, or 0 if `to` is earlier.
 fn millis(from: u64, to: u64) -> f64 {
     to.saturating_sub(from) as f64 / 1e6
 }

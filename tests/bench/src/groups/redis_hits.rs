@@ -1,4 +1,4 @@
-//! A hit in Redis: the key is in the tier that processes share, and not in this one's memory.
+//! Cost of a hit in Redis: the key is in the shared tier, and not in the memory of this process.
 
 use std::time::Duration;
 
@@ -22,18 +22,20 @@ pub const GROUP: Group = Group {
     run,
 };
 
-/// Rows of a small and of a large value.
+/// Numbers of rows of a small and of a large value.
 const ROWS: [u32; 2] = [1, 85];
 
-/// Tasks that ask at the same time.
+/// Number of tasks that read at the same time.
 const TASKS: u32 = 256;
 
-/// Many short turns of one caller, because for a while it may share its core with the server.
+/// Returns the number of rounds.
+///
+/// A single caller has many short turns, because it may share its core with the server for a while.
 pub(super) fn rounds(options: &Options, tasks: u32) -> usize {
     options.pick(2, if tasks == 1 { 41 } else { 11 })
 }
 
-/// What all are compared with.
+/// Arm with which all others are compared.
 const GET: &str = "redis, GET";
 
 fn run(options: &Options) -> Report {
@@ -61,7 +63,7 @@ fn run(options: &Options) -> Report {
     })
 }
 
-/// The arm that has nothing but a `GET` and the same codec.
+/// Returns the arm that is only a `GET` and the codec of `arm`.
 fn decoder(arm: &str) -> Option<String> {
     let codec = Codec::ALL.into_iter().find(|codec| arm.contains(codec.name()))?;
     Some(with_decoder(codec))
@@ -86,13 +88,13 @@ fn measure(options: &Options, url: &str, rows: u32, tasks: u32, keys: u32) -> Ro
         arms.push(arm(with_decoder(codec), Plain(bare.clone()), tasks, keys));
         if codec == Codec::Json {
             arms.push(Arm::new(format!("{GET}, {} and moka", codec.name()), move || {
-                // It has nothing in the process when its turn begins, as ours.
+                // The memory of the process is empty when a turn begins, as in the `cached-aside` arms.
                 micros(crowd(&PlainInMoka::new(bare.clone(), 2 * keys), tasks, 0..keys), keys)
             }));
         }
     }
     for codec in Codec::ALL {
-        // Another cache fills them in, as another process would.
+        // Another cache fills Redis, as another process would.
         let filler = Ours { cache: cache(&format!("{url}{}", codec as u8), codec.format()), rows };
         crowd(&filler, TASKS, 0..keys);
         runtime.block_on(filler.cache.flush());
@@ -108,7 +110,7 @@ fn measure(options: &Options, url: &str, rows: u32, tasks: u32, keys: u32) -> Ro
     race(options, rounds(options, tasks), arms)
 }
 
-/// An arm of ours, which has nothing in the process when its turn begins.
+/// Returns a `cached-aside` arm. L1 is empty when a turn begins.
 fn ours_arm<R: Reader>(
     name: String,
     ours: Ours,
@@ -125,7 +127,7 @@ fn ours_arm<R: Reader>(
     })
 }
 
-/// An arm that has nothing in the process. Its first turn, which does not count, may fill Redis.
+/// Returns an arm without an in-process tier. Its first turn, which does not count, may fill Redis.
 fn arm<R: Reader>(name: impl Into<String>, reader: R, tasks: u32, keys: u32) -> Arm<'static> {
     let mut is_first = true;
     Arm::new(name, move || {

@@ -1,4 +1,4 @@
-//! Invalidating one key that is in Redis, and, where there is such a tier, in the process.
+//! Invalidation of one key that is in Redis and, in caches with an in-process tier, in this process.
 
 use std::time::Instant;
 

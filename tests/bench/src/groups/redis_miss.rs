@@ -1,4 +1,4 @@
-//! A miss with Redis behind it and a load of no time: what a cache adds to a load.
+//! Cost that a cache with Redis adds to a load. Every call is a miss, and the load takes no time.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ pub const GROUP: Group = Group {
     run,
 };
 
-/// The least that a cache can do.
+/// Reference arm: the least work that a cache can do.
 const BY_HAND: &str = "GET, JSON and SET by hand";
 
 fn run(options: &Options) -> Report {
@@ -44,7 +44,7 @@ fn measure(options: &Options, url: &str, tasks: u32, keys: u32) -> Rounds {
     let (waits, flushes) = (ours.clone(), ours.clone());
     let arms = vec![
         arm(BY_HAND, Plain(Bare(runtime.block_on(connect(url)), Codec::Json, 1)), tasks, keys, first),
-        // What it has still to write is nothing that the next arm should wait for.
+        // The flush completes outstanding writes after the turn, so that they do not delay the next arm.
         arm("ours", ours, tasks, keys, first).and_then(move || runtime.block_on(flushes.cache.flush())),
         Arm::new("ours, and all of it is in Redis", {
             let mut next = first + (1 << 19);

@@ -1,4 +1,4 @@
-//! Many callers in several processes ask for one key that nobody has.
+//! Stampede over several processes: many callers request one key that is in no tier.
 
 use std::{
     cell::{Cell, RefCell},
@@ -24,12 +24,12 @@ pub const GROUP: Group = Group {
 
 const CALLERS: u32 = 10_000;
 
-/// Milliseconds, so that all callers are there before it is over.
+/// Duration of the load in milliseconds, so long that all callers arrive before it ends.
 const LOAD: u32 = 200;
 
 const PROCESSES: [usize; 2] = [1, 4];
 
-/// By arm.
+/// Loads of each turn, with the name of the arm.
 type Loads = Vec<(String, u64)>;
 
 fn run(options: &Options) -> Report {
@@ -101,7 +101,7 @@ fn rows(rounds: &Rounds, counts: &Loads) -> Vec<Vec<String>> {
     [head.into()].into_iter().chain(rounds.names().iter().map(row)).collect()
 }
 
-/// Of all rounds of an arm, the median of its loads and the most.
+/// Returns the median and the maximum of an arm's loads, over all rounds.
 fn of(counts: &Loads, name: &str) -> [f64; 2] {
     let loads: Vec<_> =
         counts.iter().filter(|(arm, _)| arm == name).map(|(_, loads)| *loads as f64).collect();

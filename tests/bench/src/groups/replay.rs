@@ -20,7 +20,7 @@ pub const GROUP: Group = Group {
     run,
 };
 
-/// Of the different keys of a trace, in percent.
+/// Capacities, in percent of the different keys of a trace.
 const SHARES: [u32; 3] = [1, 5, 20];
 
 #[cached("replay", ttl = "1h", local, cache = cache, skip(cache))]
@@ -48,18 +48,18 @@ fn run(options: &Options) -> Report {
     report
 }
 
-/// One trace at one capacity.
+/// Result of one trace at one capacity.
 struct Played {
     share: u32,
     capacity: u32,
-    /// By arm.
+    /// Hits of each arm, in percent.
     hits: Vec<(String, f64)>,
     rounds: Rounds,
 }
 
 struct Contestant<'a> {
     name: &'static str,
-    /// Of the last play, in percent.
+    /// Hits of the last run, in percent.
     hits: Cell<f64>,
     play: Box<dyn Fn() -> Outcome + 'a>,
 }
@@ -101,7 +101,7 @@ fn replay(options: &Options, trace: &Trace) -> Vec<Played> {
 
 struct Outcome {
     hits: usize,
-    /// Per request.
+    /// Nanoseconds per request.
     nanos: f64,
 }
 
@@ -117,7 +117,8 @@ fn play_ours(trace: &Trace, capacity: u32, (bytes, entries): (u64, u64)) -> Outc
     let cache = small((u64::from(capacity) * bytes).div_ceil(entries));
     let outcome = played(trace, |key| ours(&cache, key));
     let (kept, most) = (cache.stats().l1_entries, u64::from(capacity));
-    // Either it is full, or nothing was ever evicted. What is not settled yet may be a little above.
+    // The capacity is below the number of different keys, so the cache is full at the end. Pending evictions
+    // may leave it slightly above its capacity, so 1 % is tolerated.
     assert!(kept * 100 <= most * 101, "{kept} entries, but only {most} are allowed");
     assert!(kept * 100 >= most * 99, "{kept} entries, but {most} are allowed");
     outcome
@@ -137,7 +138,9 @@ fn small(bytes: u64) -> Cache {
     Cache::builder().l1_max_bytes(bytes).build().expect("valid settings")
 }
 
-/// Ours is bounded by bytes, and it says how many it counts for its entries: so this many bytes are that many entries.
+/// Returns a number of bytes, and the number of entries for which `cached-aside` counts them.
+///
+/// L1 is bounded by bytes. The ratio converts a capacity in entries to one in bytes.
 fn bytes_per_entry(trace: &Trace) -> (u64, u64) {
     let cache = small(1 << 40);
     for key in 0..trace.footprint {

@@ -1,4 +1,4 @@
-//! Many callers at once ask for one key that nobody has.
+//! Stampede in one process: many callers request one key that is not cached.
 
 use std::{
     cell::RefCell,
@@ -24,7 +24,7 @@ pub const GROUP: Group = Group { name: "stampede", long: false, crates: super::P
 const CALLERS: usize = 10_000;
 const CAPACITY: u32 = 10_000;
 
-/// So long that all callers are there before it is over.
+/// Duration of the load, so long that all callers arrive before it ends.
 const LOAD: Duration = Duration::from_millis(100);
 
 async fn slow(id: u64) -> u64 {
@@ -134,7 +134,7 @@ fn run(options: &Options) -> Report {
     Report::default().table(&title, &rows)
 }
 
-/// Milliseconds until all have their answer, beyond those of the load.
+/// Runs all callers. Returns the milliseconds until the last answer, without the time of one load.
 fn stampede<F: Future<Output = ()> + Send + 'static>(call: impl Fn() -> F) -> f64 {
     let calls: Vec<_> = (0..CALLERS).map(|_| call()).collect();
     let began = Instant::now();

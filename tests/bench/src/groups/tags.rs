@@ -1,4 +1,4 @@
-//! What it costs to invalidate a tag, by the number of entries that have it. Needs `redis-server`.
+//! Cost of the invalidation of a tag, by the number of entries that have it. Needs `redis-server`.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ const PATTERN: &str = "multi-tier-cache, pattern";
 fn run(options: &Options) -> Report {
     let redis = RedisServer::start();
     let sizes = if options.quick { &SIZES[..2] } else { &SIZES };
-    // Each in a database of its own, because a pattern is looked for among all keys.
+    // Each arm has a database of its own, because a pattern is searched among all keys of a database.
     let url = |database: u8| format!("{}{database}", redis.url());
     let ours = lane(1).block_on(async { OurTags::new(&url(0)) });
     let by_hand = lane(1).block_on(SetOfKeys::new(&url(1)));
@@ -69,7 +69,9 @@ fn lines(rounds: &Rounds, sizes: &[u32]) -> Lines {
     }
 }
 
-/// A small group is filled and dropped several times in a turn.
+/// Returns an arm that fills and invalidates a group.
+///
+/// It repeats that several times per turn if the group is small.
 fn arm<T: Tagged>(name: &str, tagged: &T, size: u32) -> Arm<'static> {
     let (tagged, times) = (tagged.clone(), (2_000 / size).clamp(1, 20));
     Arm::new(at(name, size), move || {
@@ -78,7 +80,7 @@ fn arm<T: Tagged>(name: &str, tagged: &T, size: u32) -> Arm<'static> {
             let mut took = Duration::ZERO;
             for _ in 0..times {
                 tagged.fill(size).await;
-                // What comes first after so much else is slow, whatever it is: a group of none.
+                // The first command after the fill is slow, whichever it is. An empty group absorbs that.
                 tagged.invalidate(0).await;
                 let began = Instant::now();
                 tagged.invalidate(size).await;

@@ -21,7 +21,7 @@ fn run(options: &Options) -> Report {
     let many = options.pick(2_000, 100_000);
     let races = [
         Race::new::<u64>(options, "(&str, u32) → u64, 1,000 keys, uniform", 1_000, Order::Uniform),
-        // Each hit counts one more `Arc`, which the threads have in common, whatever the cache does.
+        // Each hit changes the count of an `Arc` that the threads share, a cost independent of the cache.
         Race::new::<Arc<String>>(options, "(&str, u32) → Arc, 1,000 keys, Zipf", 1_000, Order::Zipf),
         Race::new::<Arc<String>>(options, "(&str, u32) → Arc, 100,000 keys, uniform", many, Order::Uniform),
     ];
@@ -41,7 +41,7 @@ fn run(options: &Options) -> Report {
     report.table("Goal", &goal)
 }
 
-/// All arms with each number of threads.
+/// Results of all arms with each number of threads.
 struct Race {
     title: &'static str,
     names: Vec<String>,
@@ -56,7 +56,7 @@ impl Race {
         Self { title, names, rounds: measure(options, &arms, &THREADS, &order.of(keys)) }
     }
 
-    /// How many times the hits of one thread.
+    /// Returns the hits of `count` threads together, as a multiple of the hits of one thread.
     fn faster(&self, name: &str, count: usize) -> Option<f64> {
         let slower = self.rounds.ratio(&arm_name(name, count), &arm_name(name, 1));
         slower.map(|slower| count as f64 / slower)

@@ -3,7 +3,7 @@ use cached::{ConcurrentCached, ShardedLruCache, ShardedLruTtlCache};
 use super::Peer;
 use crate::work::TTL;
 
-/// The store that its attribute with a bound makes, in one shard.
+/// Store behind `#[concurrent_cached]` of `cached` with a bound, in one shard.
 pub struct CachedLru(ShardedLruCache<u64, u64>);
 
 impl Peer<u64, u64> for CachedLru {
@@ -28,7 +28,9 @@ impl Peer<u64, u64> for CachedLru {
     }
 }
 
-/// The store that its attribute with a bound and a ttl makes: for bounds that are no literals.
+/// Store behind `#[concurrent_cached]` of `cached` with a bound and a ttl.
+///
+/// It serves for bounds that are not literals.
 pub struct CachedLruTtl(ShardedLruTtlCache<u64, u64>);
 
 impl Peer<u64, u64> for CachedLruTtl {

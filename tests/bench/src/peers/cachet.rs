@@ -4,20 +4,22 @@ use tick::Clock;
 use super::Peer;
 use crate::work::{Key, TTL, Value, now, runtime};
 
-/// One tier in memory with a bound and a ttl. It looks up by what `Borrow` lends, so a text in a tuple is copied.
+/// Cache of `cachet` with one tier in memory, a bound and a ttl.
+///
+/// It looks up keys through `Borrow`, so a text in a tuple is copied.
 pub struct Cachet<K: Key, V: Value>(pub Cache<K::Owned, V>);
 
 impl<K: Key, V: Value> Cachet<K, V> {
-    /// With its protection against stampedes, for which a hit pays as well.
+    /// Creates a cache with stampede protection, which costs time in hits as well.
     pub fn shielded(capacity: u32) -> Self {
         Self(builder::<K, V>(capacity).stampede_protection().build())
     }
 }
 
-/// What both have.
+/// Returns the builder of both variants.
 fn builder<K: Key, V: Value>(capacity: u32) -> CacheBuilder<K::Owned, V, InMemoryCache<K::Owned, V>> {
     let _guard = runtime().enter();
-    // Its documentation recommends this where the time is read often.
+    // The documentation of `cachet` recommends this where the time is read often.
     let clock = Clock::new_tokio().with_fast_instant(true);
     Cache::builder::<K::Owned, V>(clock).memory_with(|memory| memory.max_capacity(capacity.into())).ttl(TTL)
 }

@@ -5,12 +5,12 @@ use foyer::{Cache, CacheBuilder, EvictionConfig, LfuConfig, S3FifoConfig, SieveC
 use super::Peer;
 use crate::work::{Key, Value};
 
-/// What it evicts.
+/// Eviction policy.
 pub trait Policy: Send + Sync + 'static {
-    /// Of the whole arm.
+    /// Name of the whole arm.
     const NAME: &'static str;
 
-    /// With the crate's own settings.
+    /// Returns the policy with the crate's own settings.
     fn config() -> EvictionConfig;
 }
 
@@ -32,15 +32,15 @@ macro_rules! policies {
 }
 
 policies! {
-    /// W-TinyLFU.
+    /// Policy W-TinyLFU.
     Lfu, LfuConfig, "foyer lfu";
-    /// Three queues.
+    /// Policy S3-FIFO: three queues.
     S3Fifo, S3FifoConfig, "foyer s3fifo";
-    /// One queue and a hand.
+    /// Policy SIEVE: one queue and a hand that moves over it.
     Sieve, SieveConfig, "foyer sieve";
 }
 
-/// Its cache in memory: it has a bound, and no ttl.
+/// In-memory cache of `foyer`, with a bound and without a ttl.
 pub struct Foyer<K: Key, V: Value, P>(pub Cache<K::Owned, V>, PhantomData<P>);
 
 impl<K: Key, V: Value, P: Policy> Peer<K, V> for Foyer<K, V, P> {
@@ -70,7 +70,7 @@ impl<K: Key, V: Value, P: Policy> Peer<K, V> for Foyer<K, V, P> {
     }
 }
 
-/// The fastest of its policies, and a faster hasher.
+/// In-memory cache of `foyer` with its fastest policy and a faster hasher.
 pub struct FoyerTuned<K: Key, V: Value>(Cache<K::Owned, V, foldhash::quality::RandomState>);
 
 impl<K: Key, V: Value> Peer<K, V> for FoyerTuned<K, V> {

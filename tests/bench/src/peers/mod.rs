@@ -1,4 +1,4 @@
-//! The caches that are no attributes, each used as its documentation shows.
+//! The caches without an attribute, each used as its documentation shows.
 
 mod cached;
 mod cachet;
@@ -16,14 +16,16 @@ pub use moka::{MokaFuture, MokaLru, MokaSync, MokaTinyLfu, MokaTuned};
 pub use multi_tier::{ByQuick, MultiTier};
 pub use quick::Quick;
 
-/// A cache that is bounded in entries.
+/// A cache with a bound in entries.
 pub trait Peer<K: Key, V: Value>: Send + Sync + 'static {
-    /// In tables.
+    /// Name in tables.
     const NAME: &'static str;
 
-    /// For so many entries.
+    /// Creates a cache for `capacity` entries.
     fn new(capacity: u32) -> Self;
-    /// The same in one shard, if it has shards: for one thread, and a policy that sees all keys.
+    /// Creates a cache with a single shard, if the cache has shards.
+    ///
+    /// It is for one thread, and for a policy that sees all keys.
     fn whole(capacity: u32) -> Self
     where
         Self: Sized,
@@ -31,20 +33,20 @@ pub trait Peer<K: Key, V: Value>: Send + Sync + 'static {
         Self::new(capacity)
     }
 
-    /// A lookup.
+    /// Looks up a key.
     fn get(&self, key: &K) -> Option<V>;
-    /// Keeps a value.
+    /// Stores a value.
     fn insert(&self, key: &K, value: V);
-    /// Drops a value.
+    /// Removes a value.
     fn remove(&self, key: &K);
 
-    /// A lookup, and on a miss the function.
+    /// Looks up a key, and calls the function on a miss.
     #[inline]
     fn call(&self, key: &K) -> V {
         self.get(key).unwrap_or_else(|| self.fill(key))
     }
 
-    /// A miss. It is kept out of the way of a hit.
+    /// Loads and stores a value after a miss. It is `#[cold]`, so that its code does not burden a hit.
     #[cold]
     fn fill(&self, key: &K) -> V {
         let value: V = load(key.number());

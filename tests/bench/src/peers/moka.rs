@@ -3,7 +3,7 @@ use moka::{future, policy::EvictionPolicy, sync};
 use super::Peer;
 use crate::work::{Key, TTL, Value, now};
 
-/// The synchronous cache with a bound and a ttl.
+/// Synchronous cache of Moka with a bound and a ttl.
 pub struct MokaSync<K: Key, V>(sync::Cache<K::Owned, V>);
 
 impl<K: Key, V: Value> Peer<K, V> for MokaSync<K, V> {
@@ -27,7 +27,9 @@ impl<K: Key, V: Value> Peer<K, V> for MokaSync<K, V> {
     }
 }
 
-/// The fastest that it can be: no ttl, the simpler policy, a faster hasher.
+/// Synchronous cache of Moka in its fastest form.
+///
+/// It has no ttl, the simpler policy and a faster hasher.
 pub struct MokaTuned<K: Key, V>(sync::Cache<K::Owned, V, foldhash::quality::RandomState>);
 
 impl<K: Key, V: Value> Peer<K, V> for MokaTuned<K, V> {
@@ -53,7 +55,7 @@ impl<K: Key, V: Value> Peer<K, V> for MokaTuned<K, V> {
     }
 }
 
-/// The asynchronous cache with a bound and a ttl.
+/// Asynchronous cache of Moka with a bound and a ttl.
 pub struct MokaFuture<K: Key, V>(pub future::Cache<K::Owned, V>);
 
 impl<K: Key, V: Value> Peer<K, V> for MokaFuture<K, V> {
@@ -77,7 +79,9 @@ impl<K: Key, V: Value> Peer<K, V> for MokaFuture<K, V> {
     }
 }
 
-/// Bounded only, and its pending work is done after each insertion, as it is at a realistic pace.
+/// Defines a cache of Moka with a bound and without a ttl.
+///
+/// It runs its pending tasks after each insertion, which corresponds to a realistic pace of requests.
 macro_rules! settled {
     ($($(#[$doc:meta])+ $peer:ident, $name:literal, $policy:ident;)+) => {
         $(
@@ -111,8 +115,8 @@ macro_rules! settled {
 }
 
 settled! {
-    /// Its default policy.
+    /// Moka with its default policy.
     MokaTinyLfu, "moka tiny_lfu", tiny_lfu;
-    /// The other one.
+    /// Moka with its other policy.
     MokaLru, "moka lru", lru;
 }

@@ -8,16 +8,16 @@ use multi_tier_cache::{
 use super::Peer;
 use crate::work::{Key, TTL, Value, now};
 
-/// What holds the bytes.
+/// Store of the encoded values.
 pub trait Backend: Send + Sync + 'static {
-    /// Of the whole arm.
+    /// Name of the whole arm.
     const NAME: &'static str;
 
-    /// For so many entries.
+    /// Creates a store for `capacity` entries.
     fn memory(capacity: u32) -> Arc<dyn L2CacheBackend>;
 }
 
-/// The default.
+/// Default store of `multi-tier-cache`.
 pub struct ByMoka;
 
 impl Backend for ByMoka {
@@ -29,7 +29,7 @@ impl Backend for ByMoka {
     }
 }
 
-/// What its documentation recommends where only speed matters.
+/// Store that the documentation of `multi-tier-cache` recommends if only speed matters.
 pub struct ByQuick;
 
 impl Backend for ByQuick {
@@ -40,14 +40,16 @@ impl Backend for ByQuick {
     }
 }
 
-/// One tier in memory. Keys are texts and values are bytes, so a hit formats its key and decodes its value.
+/// Cache of `multi-tier-cache` with one tier in memory.
+///
+/// Keys are texts and values are bytes, so a hit formats its key and decodes its value.
 pub struct MultiTier<B = ByMoka>(pub CacheManager, PhantomData<B>);
 
 impl<K: Key, V: Value, B: Backend> Peer<K, V> for MultiTier<B> {
     const NAME: &'static str = B::NAME;
 
     fn new(capacity: u32) -> Self {
-        // As `TierConfig::as_l1` has it.
+        // These arguments are those of `TierConfig::as_l1`.
         let tier = CacheTier::new(B::memory(capacity), 1, false, 1, 1.0);
         let mut manager = CacheManager::new_with_tiers(vec![tier], None).expect("one tier is in order");
         manager.set_serializer(serializer());
@@ -70,7 +72,7 @@ impl<K: Key, V: Value, B: Backend> Peer<K, V> for MultiTier<B> {
     }
 }
 
-/// A binary codec; the default is JSON.
+/// Returns a binary codec; the default is JSON.
 fn serializer() -> CacheSerializer {
     CacheSerializer::MsgPack(MsgPackSerializer)
 }

@@ -6,7 +6,7 @@ use quick_cache::{
 use super::Peer;
 use crate::work::{Key, Value};
 
-/// It has a bound, and no ttl.
+/// Cache of `quick_cache`, with a bound and without a ttl.
 pub struct Quick<K: Key, V>(pub Cache<K::Owned, V>);
 
 impl<K: Key, V: Value> Peer<K, V> for Quick<K, V> {

@@ -1,4 +1,4 @@
-//! Horizontal bars, each with its name before and its value behind it.
+//! Horizontal bars, each with its name to the left and its value to the right.
 
 use plotters::{
     prelude::{BLACK, Color, Rectangle, Text},
@@ -18,24 +18,24 @@ const VALUES: i32 = 110;
 
 /// One panel.
 pub struct Bars {
-    /// Above it.
+    /// Title above the panel.
     pub title: String,
-    /// From top to bottom.
+    /// Bars from top to bottom.
     pub bars: Vec<Bar>,
 }
 
 /// One bar.
 pub struct Bar {
-    /// Before it.
+    /// Name to the left of the bar.
     pub name: String,
-    /// How long it is.
+    /// Value, shown as the length of the bar.
     pub value: f64,
-    /// Behind it.
+    /// Label to the right of the bar.
     pub label: String,
 }
 
 impl Bars {
-    /// The ratios of a race to one of its arms, in its order.
+    /// Creates a panel of the ratios of a race to one of its arms, in the order of the race.
     pub fn ratios(title: impl Into<String>, rounds: &Rounds, reference: &str, unit: &str) -> Self {
         let bar = |name: &String| {
             let value = rounds.ratio(name, reference);

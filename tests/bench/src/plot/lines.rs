@@ -12,32 +12,32 @@ const LINE: i32 = 15;
 
 /// One panel.
 pub struct Lines {
-    /// Above it.
+    /// Title above the panel.
     pub title: String,
-    /// Below it.
+    /// Name of the horizontal axis, below it.
     pub across: String,
-    /// Above the axis.
+    /// Name of the vertical axis, above it.
     pub up: String,
-    /// What the places are called.
+    /// Names of the places.
     pub places: Vec<String>,
-    /// How values become heights.
+    /// Mapping of values to heights.
     pub scale: Scale,
-    /// By name, one value for each place; no more than there are.
+    /// Curves, each with one value for each place and no further ones.
     pub curves: Curves,
 }
 
-/// How values become heights.
+/// Mapping of values to heights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scale {
-    /// From zero.
+    /// Linear scale that begins at zero.
     Whole,
-    /// From just below the lowest value.
+    /// Linear scale that begins just below the lowest value.
     Near,
-    /// Equal ratios are equal distances.
+    /// Logarithmic scale: equal ratios are equal distances.
     Log,
 }
 
-/// A name and its values.
+/// Names of curves, each with the values of the curve.
 pub type Curves = Vec<(String, Vec<f64>)>;
 
 impl Lines {
@@ -87,7 +87,7 @@ impl Lines {
         area.draw(&Text::new(self.up.clone(), (16, 26), style::text(11, GREY, HPos::Left, VPos::Top)))?;
 
         let mut ends = Vec::new();
-        // Ours lie above whatever they cover.
+        // The `cached-aside` curves are drawn last, so that they are above the others.
         let (ours, others): (Vec<_>, Vec<_>) =
             self.curves.iter().enumerate().partition(|(_, (name, _))| style::is_ours(name));
         for (index, (name, values)) in others.into_iter().chain(ours) {
@@ -114,7 +114,9 @@ impl Lines {
     }
 }
 
-/// Where the names go, so that none covers another: as near as possible to the ends of the curves, which are sorted.
+/// Returns the heights of the names, so that none covers another.
+///
+/// Each is as near as possible to the end of its curve. The ends are sorted.
 fn apart(ends: &[i32], floor: i32) -> Vec<i32> {
     let mut heights = ends.to_vec();
     for index in 1..heights.len() {
@@ -128,7 +130,8 @@ fn apart(ends: &[i32], floor: i32) -> Vec<i32> {
     heights
 }
 
-/// Round values within the range: about six, or those that begin with 1, 2 and 5.
+/// Returns round values within the range: at most about six, or on a logarithmic scale all that begin with 1,
+/// 2 or 5.
 fn ticks(scale: Scale, lowest: f64, highest: f64) -> Vec<f64> {
     let powers = || (-6..12).map(|power| 10_f64.powi(power));
     let rounds = || powers().flat_map(|power| [power, 2.0 * power, 5.0 * power]);

@@ -1,4 +1,4 @@
-//! Plots as SVG, on a white card, so that they can be read on light pages and on dark ones.
+//! Plots as SVG, on a white card, so that they are readable on light and on dark pages.
 
 mod bars;
 mod lines;
@@ -9,7 +9,7 @@ use plotters::{drawing::IntoDrawingArea, prelude::SVGBackend};
 pub use bars::{Bar, Bars};
 pub use lines::{Lines, Scale};
 
-/// What is drawn, and as which file.
+/// A drawing and the name of its file.
 pub struct Plot {
     name: String,
     title: String,
@@ -22,12 +22,12 @@ enum Drawing {
 }
 
 impl Plot {
-    /// Panels of horizontal bars, two beside each other.
+    /// Creates a plot of bar panels, two beside each other.
     pub fn bars(name: &str, title: &str, panels: Vec<Bars>) -> Self {
         Self { name: name.to_owned(), title: title.to_owned(), drawing: Drawing::Bars(panels) }
     }
 
-    /// Panels of curves, two beside each other.
+    /// Creates a plot of curve panels, two beside each other.
     pub fn lines(name: &str, title: &str, panels: Vec<Lines>) -> Self {
         Self { name: name.to_owned(), title: title.to_owned(), drawing: Drawing::Lines(panels) }
     }
@@ -48,7 +48,7 @@ impl Plot {
     }
 }
 
-/// Puts the panels into two columns, or into one if there is one.
+/// Draws the panels in two columns, or in one if there is a single panel.
 fn grid<T>(
     title: &str,
     panels: &[T],

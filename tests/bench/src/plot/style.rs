@@ -1,4 +1,4 @@
-//! What the plots look like.
+//! Colours, sizes and fonts of the plots.
 
 use std::io;
 
@@ -14,16 +14,16 @@ use plotters::{
 pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 pub(super) type Drawn = Result<(), DrawingAreaErrorKind<io::Error>>;
 
-/// Of one panel of two.
+/// Width of a panel beside another one, in pixels.
 pub(super) const PANEL: u32 = 500;
-/// Of one panel alone.
+/// Width of a single panel, in pixels.
 pub(super) const WIDE: u32 = 760;
-/// The height of what is above the panels.
+/// Height of the title above the panels, in pixels.
 pub(super) const TITLE: u32 = 44;
 
 pub(super) const GREY: RGBColor = RGBColor(110, 118, 129);
 pub(super) const RULE: RGBColor = RGBColor(216, 222, 228);
-/// Of whatever is ours.
+/// Colour of `cached-aside`.
 const OURS: RGBColor = RGBColor(207, 34, 46);
 const OTHERS: [RGBColor; 14] = [
     RGBColor(9, 105, 218),
@@ -46,6 +46,8 @@ pub(super) fn is_ours(name: &str) -> bool {
     name.starts_with("ours")
 }
 
+/// Returns the colour of a name.
+///
 /// A name has one colour in all panels of a plot, if they show the same names.
 pub(super) fn colour(name: &str, index: usize) -> RGBColor {
     match name {

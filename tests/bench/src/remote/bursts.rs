@@ -20,7 +20,7 @@ use tokio::{task::JoinSet, time::sleep};
 use super::{PATIENCE, cache, tiers::two_tiers};
 use crate::work::{TTL, load, loads};
 
-/// By name. All that have a protection against stampedes have it turned on.
+/// Caches by name. Stampede protection is enabled in every cache that has it.
 #[derive(Clone)]
 pub(crate) struct Bursts {
     ours: Cache,
@@ -80,7 +80,7 @@ impl Bursts {
                     self.tiers.get_or_compute_typed(&name, strategy, || async { Ok(slow(key, takes).await) });
                 value.await.expect("it does not fail")
             }
-            // As its attribute does with this store.
+            // These are the steps of the attribute of `cached` with this store.
             "cached" => {
                 if let Ok(Some(value)) = self.cached.async_cache_get(&key).await {
                     return value;
@@ -93,7 +93,9 @@ impl Bursts {
         }
     }
 
-    /// Calls it from so many tasks: the loads of this process, and the ms until all have their answer.
+    /// Calls the function from `callers` tasks at once.
+    ///
+    /// Returns the loads of this process, and the milliseconds until all callers have their answer.
     pub(crate) async fn run(&self, arm: &str, key: u64, callers: u32, takes: Duration) -> (usize, u128) {
         let (before, began) = (loads(), Instant::now());
         let mut calls = JoinSet::new();

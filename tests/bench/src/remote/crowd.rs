@@ -1,4 +1,4 @@
-//! Tasks that ask at the same time.
+//! Tasks that read at the same time.
 
 use std::{
     sync::OnceLock,
@@ -10,8 +10,10 @@ use tokio::runtime::{Builder, Runtime};
 use super::Reader;
 use crate::work::runtime;
 
-/// Where so many tasks run. One alone has one thread, or its time would be that of a wake of the other one, or not, as the
-/// scheduler likes: what answers it is a task, too.
+/// Returns the runtime for a number of tasks.
+///
+/// A single task has a runtime with one thread, which it shares with the client's task that receives answers.
+/// With two threads, the time would depend on the scheduler: an answer may or may not wake the other thread.
 pub(crate) fn lane(tasks: u32) -> &'static Runtime {
     static ALONE: OnceLock<Runtime> = OnceLock::new();
     if tasks > 1 {
@@ -23,7 +25,9 @@ pub(crate) fn lane(tasks: u32) -> &'static Runtime {
     })
 }
 
-/// How long it takes until `tasks` tasks have asked for all keys in between, each for its share, one after the other.
+/// Returns the time in which `tasks` tasks read all `keys`.
+///
+/// Each task reads its share of the keys, one after the other.
 pub(crate) fn crowd<R: Reader>(reader: &R, tasks: u32, keys: std::ops::Range<u32>) -> Duration {
     lane(tasks).block_on(async {
         let began = Instant::now();

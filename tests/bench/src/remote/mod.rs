@@ -1,4 +1,4 @@
-//! What the arms with Redis work on.
+//! Caches and clients for the groups with Redis.
 
 mod bursts;
 mod crowd;
@@ -24,10 +24,10 @@ pub(crate) use versions::Versions;
 pub use worker::work;
 pub(crate) use worker::{Worker, wall};
 
-/// Nothing is given up earlier, because the machine is busy.
+/// Time limit of operations and waits. It is long, because the machine is busy.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A cache of ours with Redis behind it. Nothing is evicted.
+/// Creates a `cached-aside` cache with Redis. Nothing is evicted.
 pub(crate) fn cache(url: &str, format: Format) -> Cache {
     let tier = RedisTier::builder(url).operation_timeout(PATIENCE).write_timeout(PATIENCE).build();
     let tier = tier.expect("a valid address");
@@ -35,7 +35,7 @@ pub(crate) fn cache(url: &str, format: Format) -> Cache {
     cache.expect("valid settings")
 }
 
-/// A connection of redis-rs as it comes, over which many requests are under way at once.
+/// Opens a connection of redis-rs with default settings. Many requests are in flight on it at once.
 pub(crate) async fn connect(url: &str) -> redis::aio::MultiplexedConnection {
     let client = redis::Client::open(url).expect("a valid address");
     client.get_multiplexed_async_connection().await.expect("Redis is there")

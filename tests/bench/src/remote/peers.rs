@@ -1,4 +1,4 @@
-//! Peers that read a value which lies in Redis.
+//! Peers that read a value from Redis.
 
 use std::{hint::black_box, sync::Arc};
 
@@ -15,7 +15,9 @@ use super::{
 };
 use crate::work::TTL;
 
-/// `cached` with its store in Redis, asked as its attribute would: no tier in the process, `MessagePack`.
+/// `cached` with its Redis store, used as its attribute would use it.
+///
+/// There is no in-process tier; the codec is `MessagePack`.
 #[derive(Clone)]
 pub(crate) struct Cached(Arc<AsyncRedisCache<u64, Items>>, u32);
 
@@ -47,7 +49,9 @@ impl Reader for Cached {
     }
 }
 
-/// `hitbox` with its backend in Redis alone: no tier in the process, bincode, without protection against stampedes.
+/// `hitbox` with Redis as its only backend.
+///
+/// There is no in-process tier and no stampede protection; the codec is bincode.
 #[derive(Clone)]
 pub(crate) struct Hitbox(Arc<HitboxCache>, u32);
 
@@ -73,7 +77,7 @@ impl Reader for Hitbox {
     }
 }
 
-/// `multi-tier-cache` with Redis as its only tier, and `MessagePack`.
+/// `multi-tier-cache` with Redis as its only tier, and with `MessagePack`.
 #[derive(Clone)]
 pub(crate) struct MultiTier(Arc<CacheManager>, u32);
 
@@ -82,7 +86,7 @@ impl MultiTier {
         Self(Arc::new(redis_only(url).await), rows)
     }
 
-    /// With Moka in front of it, and word to other processes.
+    /// Creates a cache with Moka in front of Redis, which notifies other processes of invalidations.
     pub(crate) async fn in_both(url: &str, rows: u32) -> Self {
         Self(Arc::new(two_tiers(url).await), rows)
     }

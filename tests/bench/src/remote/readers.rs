@@ -1,4 +1,4 @@
-//! Ways to read a value that lies in Redis: ours, and by hand.
+//! Readers of a value in Redis: `cached-aside`, and code by hand.
 
 use std::{hint::black_box, sync::Arc};
 
@@ -9,28 +9,28 @@ use redis::{AsyncCommands, aio::MultiplexedConnection};
 use super::{Codec, Items, items};
 use crate::work::{TTL, load};
 
-/// One way. Each key is read once in a turn.
+/// A way to read a value. Each key is read once in a turn.
 pub(crate) trait Reader: Clone + Send + 'static {
     fn read(&mut self, id: u32) -> impl Future<Output = ()> + Send;
 }
 
-/// One that can drop a key.
+/// A reader that can invalidate a key.
 pub(crate) trait Invalidator: Reader {
     fn invalidate(&self, id: u32) -> impl Future<Output = ()> + Send;
 
-    /// Until nothing is under way.
+    /// Waits until no background work is left.
     fn settle(&self) -> impl Future<Output = ()> + Send {
         async {}
     }
 }
 
-/// What the function behind each cache does; it is counted.
+/// Body of the function behind each cache: counts a load and returns the value.
 pub(super) fn loaded(id: u32, rows: u32) -> Items {
     let _: u64 = load(id.into());
     items(id, rows)
 }
 
-/// The attribute with both tiers.
+/// `cached-aside` with both tiers.
 #[derive(Clone)]
 pub(crate) struct Ours {
     pub(crate) cache: Cache,
@@ -58,7 +58,7 @@ impl Reader for Ours {
     }
 }
 
-/// The same without a tier in the process: it keeps nothing there, and joins nobody.
+/// `cached-aside` without L1: a call stores nothing in the process, and joins no other call.
 #[derive(Clone)]
 pub(crate) struct OursUnkept(pub(crate) Ours);
 
@@ -69,7 +69,7 @@ impl Reader for OursUnkept {
     }
 }
 
-/// A `GET` of redis-rs. The bytes are as long as those of the value.
+/// A `GET` of redis-rs. The stored bytes are an encoded value, which is not decoded.
 #[derive(Clone)]
 pub(crate) struct Bare(pub(crate) MultiplexedConnection, pub(crate) Codec, pub(crate) u32);
 
@@ -98,7 +98,9 @@ impl Reader for Bare {
     }
 }
 
-/// The least that a cache can do by hand: a `GET` and a decoder; and on a miss the function, an encoder and a `SET`.
+/// The least work of a cache by hand: a `GET` and a decoder.
+///
+/// A miss adds the function, an encoder and a `SET`.
 #[derive(Clone)]
 pub(crate) struct Plain(pub(crate) Bare);
 
@@ -117,7 +119,7 @@ impl Reader for Plain {
     }
 }
 
-/// Two tiers by hand: Moka is asked before that, and keeps what was decoded.
+/// Two tiers by hand: Moka, with the decoded values, in front of Redis.
 #[derive(Clone)]
 pub(crate) struct PlainInMoka {
     bare: Bare,
@@ -125,7 +127,7 @@ pub(crate) struct PlainInMoka {
 }
 
 impl PlainInMoka {
-    /// With nothing in the process yet.
+    /// Creates a reader with an empty Moka cache.
     pub(crate) fn new(bare: Bare, capacity: u32) -> Self {
         let kept = sync::Cache::builder().max_capacity(capacity.into()).time_to_live(TTL).build();
         Self { bare, kept }

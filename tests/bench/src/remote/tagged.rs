@@ -1,4 +1,4 @@
-//! Ways to drop all entries of a group.
+//! Ways to invalidate all entries of a group.
 
 use std::sync::Arc;
 
@@ -10,19 +10,19 @@ use tokio::task::JoinSet;
 use super::{cache, connect, tiers::two_tiers};
 use crate::work::{TTL, load, loads};
 
-/// Loads and writes that go on at the same time, so that filling is quick.
+/// Number of loads or writes in flight at the same time, which makes filling quick.
 const AT_ONCE: u32 = 200;
 
-/// One way. A group is as large as its name says.
+/// A way to invalidate groups. A group is named by the number of its entries.
 pub(crate) trait Tagged: Clone + Send + Sync + 'static {
-    /// Until all its entries are there.
+    /// Stores all entries of the group, and waits until they are stored.
     fn fill(&self, size: u32) -> impl Future<Output = ()> + Send;
     fn invalidate(&self, size: u32) -> impl Future<Output = ()> + Send;
-    /// Panics if one of them, the last, is there.
+    /// Panics if the last entry of the group still exists.
     fn check_gone(&self, size: u32) -> impl Future<Output = ()> + Send;
 }
 
-/// Tags.
+/// Tags of `cached-aside`.
 #[derive(Clone)]
 pub(crate) struct OurTags(Cache);
 
@@ -61,7 +61,7 @@ impl Tagged for OurTags {
     }
 }
 
-/// A set of the keys, as it is done by hand.
+/// A Redis set of the keys of each group, the common solution by hand.
 #[derive(Clone)]
 pub(crate) struct SetOfKeys(MultiplexedConnection);
 
@@ -116,7 +116,7 @@ impl Tagged for SetOfKeys {
     }
 }
 
-/// `multi-tier-cache` knows groups by patterns of their keys.
+/// Groups of `multi-tier-cache`, which are patterns of keys.
 #[derive(Clone)]
 pub(crate) struct Patterns(Arc<CacheManager>, MultiplexedConnection);
 

@@ -1,4 +1,4 @@
-//! Caches of `multi-tier-cache` with Redis behind them.
+//! Caches of `multi-tier-cache` with Redis.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use multi_tier_cache::{
 
 use crate::work::TTL;
 
-/// Redis as its only tier.
+/// Creates a cache with Redis as its only tier.
 pub(crate) async fn redis_only(url: &str) -> CacheManager {
-    // As `TierConfig::as_l1` has it.
+    // These arguments are those of `TierConfig::as_l1`.
     let tier = CacheTier::new(redis(url).await, 1, false, 1, 1.0);
     binary(CacheManager::new_with_tiers(vec![tier], None).expect("one tier is in order"))
 }
 
-/// Moka in front of Redis, and other processes are told of what is invalidated.
+/// Creates a cache with Moka in front of Redis, which notifies other processes of invalidations.
 pub(crate) async fn two_tiers(url: &str) -> CacheManager {
     let config = MokaCacheConfig { max_capacity: 100_000, time_to_live: TTL, time_to_idle: TTL };
     let memory = Arc::new(MokaCache::new(config).expect("a valid configuration"));
@@ -29,7 +29,7 @@ async fn redis(url: &str) -> Arc<RedisCache> {
     Arc::new(RedisCache::with_url(url).await.expect("Redis is there"))
 }
 
-/// `MessagePack`; the default is JSON.
+/// Sets the codec to `MessagePack`; the default is JSON.
 fn binary(mut manager: CacheManager) -> CacheManager {
     manager.set_serializer(CacheSerializer::MsgPack(MsgPackSerializer));
     manager

@@ -1,4 +1,4 @@
-//! Values with some structure, of a size that can be chosen.
+//! Structured values of a selectable size.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use cached_aside::Format;
 use hitbox_fn::CacheableResponse;
 use serde::{Deserialize, Serialize};
 
-/// Rows as a database might return them: about 170 bytes of JSON each.
+/// Row, as a database might return it: about 170 bytes of JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Item {
     id: u32,
@@ -22,7 +22,7 @@ pub(crate) struct Items {
     pub(crate) rows: Arc<Vec<Item>>,
 }
 
-/// The value of a key.
+/// Returns the value of a key.
 pub(crate) fn items(id: u32, rows: u32) -> Items {
     let row = |row| Item {
         id: row,
@@ -34,7 +34,7 @@ pub(crate) fn items(id: u32, rows: u32) -> Items {
     Items { id, rows: Arc::new((0..rows).map(row).collect()) }
 }
 
-/// As which a value lies in Redis.
+/// Encoding of a value in Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Codec {
     Json,

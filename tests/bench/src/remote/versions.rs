@@ -8,7 +8,7 @@ use redis::{AsyncCommands, aio::MultiplexedConnection};
 use super::{cache, connect, tiers::two_tiers};
 use crate::work::TTL;
 
-/// By name.
+/// Caches by name.
 pub(crate) struct Versions {
     ours: Cache,
     tiers: CacheManager,
@@ -16,7 +16,7 @@ pub(crate) struct Versions {
     source: Source,
 }
 
-/// What the values are read from, with the name of whose.
+/// Source of the values, with one key for each arm.
 #[derive(Clone)]
 struct Source(MultiplexedConnection);
 
@@ -37,7 +37,7 @@ impl Versions {
     pub(crate) const NAMES: [&str; 3] = ["ours", "multi-tier-cache", "cached, client-side caching"];
 
     pub(crate) async fn new(url: &str) -> Self {
-        // Redis tells it when what it has read changes.
+        // Redis notifies this cache when a key that it has read changes.
         let cached = AsyncRedisCache::builder("versions").ttl(TTL).connection_string(url);
         Self {
             ours: cache(url, Format::Json),
@@ -47,12 +47,12 @@ impl Versions {
         }
     }
 
-    /// Changes what is cached.
+    /// Changes the value in the source.
     pub(crate) async fn write(&self, arm: &str, number: u64) {
         let _: () = self.source.0.clone().set(format!("source:{arm}"), number).await.expect("Redis is there");
     }
 
-    /// The cached value.
+    /// Reads through the cache.
     pub(crate) async fn read(&self, arm: &str) -> u64 {
         match arm {
             "ours" => version(&self.ours, &self.source).await,

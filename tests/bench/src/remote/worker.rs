@@ -1,4 +1,4 @@
-//! Processes that share one Redis.
+//! Processes that share one Redis server.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use super::{Bursts, PATIENCE, Versions};
 use crate::child::program;
 
-/// A process.
+/// Handle of a worker process.
 pub(crate) struct Worker {
     process: Child,
     words: ChildStdin,
@@ -20,7 +20,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// One that is ready.
+    /// Starts a worker. Commands may be sent at once.
     pub(crate) fn start(url: &str) -> Self {
         let mut command = Command::new(program("redis_worker"));
         let started = command.arg(url).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
@@ -34,7 +34,7 @@ impl Worker {
         writeln!(self.words, "{words}").expect("the worker runs");
     }
 
-    /// The numbers that it answers with.
+    /// Reads the numbers of the next answer.
     pub(crate) fn hear(&mut self) -> Vec<u64> {
         let mut line = String::new();
         self.answers.read_line(&mut line).expect("the worker runs");
@@ -49,18 +49,20 @@ impl Drop for Worker {
     }
 }
 
-/// Nanoseconds on the clock that all processes of a machine share.
+/// Returns the nanoseconds since 1970 on the wall clock, which all processes of a machine share.
 pub(crate) fn wall() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970");
     u64::try_from(since.as_nanos()).expect("it is before 2554")
 }
 
-/// What a worker does on stdin's word. The name of the cache comes last, as it may have spaces.
+/// Runs a worker: reads commands from stdin, and answers each with a line on stdout.
 ///
-/// | line in | line out |
-/// |---|---|
-/// | `version NUMBER CACHE` | asks for the version until it is this one; then when it began the first call that returned it |
-/// | `burst KEY CALLERS MS CACHE` | calls from so many tasks a function that takes so long; then its loads, and the ms of them all |
+/// The name of the cache is the last argument, because it may contain spaces.
+///
+/// * `version NUMBER CACHE` reads until the version is `NUMBER`. The answer is the time (`wall`) at which the
+///   first call that returned it began.
+/// * `burst KEY CALLERS MS CACHE` calls a function that takes `MS` milliseconds, from `CALLERS` tasks at
+///   once. The answer is the number of its loads, and the milliseconds until all tasks have returned.
 pub fn work(url: &str) {
     let runtime = Runtime::new().expect("threads can be started");
     let (mut versions, mut bursts) = (None, None);
@@ -87,7 +89,9 @@ pub fn work(url: &str) {
     }
 }
 
-/// Not for ever: a peer's word may be lost.
+/// Reads until the version is `wanted`. Returns the start of the call that read it.
+///
+/// Panics after `PATIENCE`, because the notification of a peer may be lost.
 async fn wait_for(wanted: u64, arm: &str, versions: &Versions) -> u64 {
     let first = Instant::now();
     loop {
@@ -96,7 +100,7 @@ async fn wait_for(wanted: u64, arm: &str, versions: &Versions) -> u64 {
             return began;
         }
         assert!(first.elapsed() < PATIENCE, "{arm}: it still serves what was invalidated");
-        // So that who must hear of the change has a processor.
+        // The pause leaves a processor to the task that receives the notification.
         thread::sleep(Duration::from_micros(20));
     }
 }

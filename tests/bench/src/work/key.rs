@@ -5,26 +5,28 @@ use std::{
 
 use equivalent::Equivalent;
 
-/// The arguments of a call, as the peers that are no macros see them. The caller has a `&str`, not a `String`.
+/// Arguments of a call, as seen by the peers without an attribute.
+///
+/// The caller has a `&str`, not a `String`.
 pub trait Key: Clone + Send + Sync + 'static {
-    /// What a cache keeps.
+    /// Key in the cache.
     type Owned: Borrow<Self::Lent> + Hash + Eq + Clone + Send + Sync + 'static;
-    /// What a lookup may use if the cache knows `Borrow` only.
+    /// Key of a lookup in caches that support only `Borrow`.
     type Lent: Hash + Eq + ToOwned<Owned = Self::Owned> + Send + Sync + ?Sized;
-    /// What a lookup may use if the cache knows `Equivalent`.
+    /// Key of a lookup in caches that support `Equivalent`.
     type Borrowed<'a>: Hash + Equivalent<Self::Owned> + ToOwned;
 
-    /// The key of a number.
+    /// Creates the key of a number.
     fn new(number: u64) -> Self;
-    /// The number that it was made of.
+    /// Returns the number of the key.
     fn number(&self) -> u64;
-    /// Copies a text.
+    /// Returns an owned key. A text is copied.
     fn owned(&self) -> Self::Owned;
-    /// Copies a text only where it is part of a tuple.
+    /// Returns a key for `Borrow`. A text is copied only if it is part of a tuple.
     fn lent(&self) -> Cow<'_, Self::Lent>;
-    /// Copies nothing.
+    /// Returns a key for `Equivalent`. Nothing is copied.
     fn borrowed(&self) -> Self::Borrowed<'_>;
-    /// For caches whose keys are texts.
+    /// Returns a text, for caches with texts as keys.
     fn formatted(&self) -> String;
 }
 
@@ -58,10 +60,10 @@ impl Key for u64 {
     }
 }
 
-/// A `(&str, u32)`, as it is stored: a name of about twenty bytes.
+/// Owned form of a `(&str, u32)` key. The text has about twenty bytes.
 pub type Text = (String, u32);
 
-/// Hashes as the tuple does.
+/// Borrowed form of a `Text`, with the same hash.
 #[derive(Clone, Hash)]
 pub struct TextRef<'a>(&'a str, u32);
 
@@ -101,11 +103,11 @@ impl Key for Text {
     }
 }
 
-/// 2 KB.
+/// Prompt for a language model, of 2 KB.
 #[derive(Clone, Debug)]
 pub struct Prompt(pub String);
 
-/// Hashes as the text does.
+/// Borrowed form of a `Prompt`, with the same hash as its text.
 #[derive(Clone, Hash)]
 pub struct PromptRef<'a>(&'a str);
 
@@ -116,7 +118,7 @@ impl Equivalent<String> for PromptRef<'_> {
 }
 
 impl Prompt {
-    /// The number that a prompt's text was made of.
+    /// Returns the number of a prompt, given its text.
     pub fn number_of(text: &str) -> u64 {
         let digits = text.rsplit(' ').next().unwrap_or_default();
         digits.parse().expect("a prompt ends with its number")
@@ -129,7 +131,7 @@ impl Key for Prompt {
     type Borrowed<'a> = PromptRef<'a>;
 
     fn new(number: u64) -> Self {
-        // The difference is at the end, as in a conversation that goes on.
+        // Prompts differ only at the end, as in a conversation that goes on.
         Self(format!("{} {number:010}", "You are a helpful assistant. ".repeat(71)))
     }
 

@@ -1,4 +1,4 @@
-//! What all arms work on: keys, values, and the order in which keys are asked for.
+//! The work of all arms: keys, values, and the order of requests.
 
 mod key;
 mod order;
@@ -23,23 +23,25 @@ pub use order::{Order, Shuffle, Zipf};
 pub use trace::Trace;
 pub use value::Value;
 
-/// How long values are fresh, where a cache knows such a thing: nothing expires.
+/// Ttl in all caches that have one. Nothing expires in a run.
 pub const TTL: Duration = Duration::from_hours(1);
 
-/// Runs of the functions behind all the caches.
+/// Number of loads of all caches.
 static LOADS: AtomicUsize = AtomicUsize::new(0);
 
-/// The function behind every cache.
+/// Loads a value. This is the function behind every cache.
 pub fn load<V: Value>(number: u64) -> V {
     LOADS.fetch_add(1, Ordering::Relaxed);
     V::new(number)
 }
 
-/// Runs of [`load`] since the program began.
+/// Returns the number of calls of [`load`] since the program began.
 pub fn loads() -> usize {
     LOADS.load(Ordering::SeqCst)
 }
 
+/// Returns the output of a future at its first poll, and panics if it is pending.
+///
 /// A hit never waits, so it needs no runtime.
 #[inline]
 pub fn now<T>(future: impl Future<Output = T>) -> T {
@@ -49,21 +51,25 @@ pub fn now<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// For whatever does wait.
+/// Returns the runtime for calls that wait.
 pub fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| Runtime::new().expect("threads can be started"))
 }
 
-/// Keys that no race before has asked for, because the functions under attributes keep what they have.
+/// Returns keys that no earlier race has used.
+///
+/// The caches under attributes are static, and keep their entries from race to race.
 pub fn keys_of<K: Key>(count: u32) -> Arc<Vec<K>> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let first = NEXT.fetch_add(count, Ordering::Relaxed);
     Arc::new((first..first + count).map(|number| K::new(number.into())).collect())
 }
 
-/// One cache for all functions of ours that name none, as in an application. Nothing is evicted from it, and the environment
-/// cannot put Redis behind it.
+/// Installs the default cache.
+///
+/// As in an application, all `cached-aside` functions without a cache of their own share it. Nothing is
+/// evicted, and the environment cannot add Redis.
 pub fn install() {
     let cache = Cache::builder().l1_max_bytes(16 << 30).build().and_then(Cache::install);
     cache.expect("no function was called before");

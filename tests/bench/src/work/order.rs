@@ -1,11 +1,11 @@
 //! Orders of keys that are the same in each run.
 
-/// Uniform: a linear congruential generator, of which the high bits are used.
+/// Uniform numbers: the high bits of a linear congruential generator.
 #[derive(Clone, Debug)]
 pub struct Shuffle(u64);
 
 impl Shuffle {
-    /// Of a seed.
+    /// Creates a generator from a seed.
     pub fn new(seed: u64) -> Self {
         let mut shuffle = Self(seed);
         shuffle.next();
@@ -17,18 +17,18 @@ impl Shuffle {
         self.0 >> 33
     }
 
-    /// Less than `bound`.
+    /// Returns a number below `bound`.
     pub fn below(&mut self, bound: u32) -> u32 {
         u32::try_from(self.next() % u64::from(bound.max(1))).unwrap_or(0)
     }
 
-    /// From zero to one.
+    /// Returns a number from zero to below one.
     fn share(&mut self) -> f64 {
         self.next() as f64 / (1_u64 << 31) as f64
     }
 }
 
-/// The item of rank `r` is asked for in proportion to `1 / r^exponent`.
+/// Zipf distribution: the item of rank `r` is drawn in proportion to `1 / r^exponent`.
 #[derive(Clone, Debug)]
 pub struct Zipf {
     /// Sums of the shares up to each rank.
@@ -37,7 +37,7 @@ pub struct Zipf {
 }
 
 impl Zipf {
-    /// Of so many items.
+    /// Creates a distribution over `items` items.
     pub fn new(items: u32, exponent: f64, seed: u64) -> Self {
         let mut sum = 0.0;
         let weights = (1..=items).map(|rank| {
@@ -51,30 +51,30 @@ impl Zipf {
         Self { sums, shuffle: Shuffle::new(seed) }
     }
 
-    /// The next item: neighbours in rank are no neighbours in number.
+    /// Draws the next item. Items of neighbouring ranks do not have neighbouring numbers.
     pub fn draw(&mut self) -> u32 {
         let share = self.shuffle.share();
         let items = self.sums.len();
         let rank = self.sums.partition_point(|&sum| sum < share).min(items - 1);
-        // A prime number that divides no number of items we use, so this visits each item once.
+        // The factor is a prime that divides no number of items in use, so each rank has an item of its own.
         u32::try_from(rank * 7_919 % items).unwrap_or(0)
     }
 }
 
-/// So many that no branch predictor learns the order.
+/// Length of an order, so large that no branch predictor learns it.
 const ORDER: usize = 1 << 18;
 
-/// How keys are asked for.
+/// Distribution of the requested keys.
 #[derive(Clone, Copy, Debug)]
 pub enum Order {
-    /// All alike.
+    /// All keys are equally frequent.
     Uniform,
-    /// With an exponent of 0.99.
+    /// Zipf distribution with an exponent of 0.99.
     Zipf,
 }
 
 impl Order {
-    /// Indices of so many keys.
+    /// Returns the indices of requests for `keys` keys.
     pub fn of(self, keys: u32) -> Vec<u32> {
         match self {
             Self::Uniform => {

@@ -1,4 +1,4 @@
-//! Requests to replay: those of a file, and some of our own making.
+//! Sequences of requests to replay, read from a file or generated.
 
 use std::{
     collections::HashMap,
@@ -11,14 +11,14 @@ use flate2::read::MultiGzDecoder;
 
 use super::{Shuffle, Zipf};
 
-/// Requests in their order. Keys are numbered in the order in which they first occur.
+/// Requests in their order. Keys are numbered in the order of their first requests.
 #[derive(Clone, Debug)]
 pub struct Trace {
-    /// In tables.
+    /// Name in tables.
     pub name: String,
-    /// The key of each request.
+    /// Key of each request.
     pub requests: Vec<u32>,
-    /// Different keys.
+    /// Number of different keys.
     pub footprint: u32,
 }
 
@@ -34,7 +34,7 @@ impl Trace {
         Self { name: name.to_owned(), requests, footprint }
     }
 
-    /// One key a line, gzipped.
+    /// Reads a gzip file with one key per line.
     pub fn read(path: &Path) -> io::Result<Self> {
         let lines =
             BufReader::new(MultiGzDecoder::new(File::open(path)?)).lines().collect::<Result<Vec<_>, _>>()?;
@@ -46,7 +46,7 @@ impl Trace {
         Ok(Self::new(name, lines.into_iter()))
     }
 
-    /// What is known to be hard for one policy or another.
+    /// Generates sequences that are known to be hard for one policy or another.
     pub fn generated(requests: u32) -> Vec<Self> {
         let keys = requests / 20;
         let zipf = |seed| {
@@ -54,13 +54,13 @@ impl Trace {
             move || u64::from(zipf.draw())
         };
         let (mut plain, mut mixed, mut shifting, mut shuffle) = (zipf(1), zipf(2), zipf(3), Shuffle::new(4));
-        // A key that nobody asks for again, as a report reads it.
+        // Key that is requested only once, like those that a report reads.
         let once = |number: u32| u64::from(number) + (1 << 32);
         let all = || 0..requests;
         vec![
             Self::new("zipf", all().map(|_| plain())),
             Self::new("loop", all().map(|number| number % keys)),
-            // Three requests of four are a scan, for a while in each while.
+            // In every second twentieth of the trace, three requests of four belong to a scan.
             Self::new(
                 "zipf and scans",
                 all().map(|number| {
@@ -68,7 +68,7 @@ impl Trace {
                     if scans && shuffle.below(4) > 0 { once(number) } else { mixed() }
                 }),
             ),
-            // What is asked for most is something else after each tenth.
+            // The most requested keys change after each tenth of the trace.
             Self::new(
                 "shifting",
                 all().map(|number| {

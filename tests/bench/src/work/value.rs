@@ -2,9 +2,9 @@ use std::{fmt::Debug, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// What is cached.
+/// Cached value.
 pub trait Value: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// The value of a key.
+    /// Creates the value of a key.
     fn new(number: u64) -> Self;
 }
 
@@ -14,14 +14,14 @@ impl Value for u64 {
     }
 }
 
-/// Shared: 200 bytes.
+/// Text of 200 bytes that all callers share.
 impl Value for Arc<String> {
     fn new(number: u64) -> Self {
         Self::new(format!("{number:0200}"))
     }
 }
 
-/// Copied for each caller: 4 KB.
+/// Text of 4 KB that is copied for each caller.
 impl Value for String {
     fn new(number: u64) -> Self {
         format!("{number:04096}")

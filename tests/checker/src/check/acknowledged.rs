@@ -1,10 +1,10 @@
-//! P4: an invalidation that could not be told was honest about it, holds in its own process at once, and in every
-//! process in the end.
+//! P4: an undelivered invalidation reports that, holds in its own process at once, and in all processes in
+//! the end.
 //!
-//! * After `NotPropagated` the process that got it never again returns what was superseded, from whatever tier.
-//! * When everything has been healed and the invalidations have been repeated, no process does. Those of a process
-//!   that was killed are lost with it; all others count, however they were acknowledged, and so does what other
-//!   programs did.
+//! * After `NotPropagated`, the process that got it never again returns a superseded value, from any tier.
+//! * After all faults were healed and the invalidations were repeated, no process does. Invalidations of a
+//!   process that was killed are lost with it. All others count, however they were acknowledged, including
+//!   those of other programs.
 
 use super::{Findings, Prepared, Promise};
 use crate::history::{Ack, What};

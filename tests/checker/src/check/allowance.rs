@@ -1,29 +1,30 @@
-//! How long after an acknowledged invalidation a superseded value may still be returned: as little as is promised.
+//! The longest time after an acknowledged invalidation for which a superseded value may be returned.
 //!
-//! A read that **starts** after the acknowledgement, and returns a value that the invalidation superseded, is legal
-//! only so:
+//! A read that **starts** after the acknowledgement, and returns a value that the invalidation superseded, is
+//! legal only as follows:
 //!
-//! * **In the process that invalidated**: never. It evicts its own entry and poisons its own flights before it asks
-//!   Redis, and what it reads from Redis afterwards was read after the DEL.
-//! * **From L2, or loaded by this very call**: never, outage or not. Redis was asked, or the load began, after the
-//!   read started and so after the DEL. In an outage there is no answer from L2 at all.
-//! * **From L1**: an entry is served only with a proof of freshness that is younger than the bound `B`. A proof
-//!   that is younger than the acknowledgement has brought the push. So a process that can reach Redis serves the
-//!   value up to `B` after the acknowledgement. In an outage it may go on for the grace `G`: `B + G` after the
-//!   acknowledgement at the latest, also for what it loaded by itself in the outage, because each such value lives
-//!   for `B + G` from its load. When the outage is over, the process has no better right than others: from the end
-//!   of the outage (and the time to notice it) `B` counts anew. With `bound = 0` each hit is checked with Redis,
-//!   and `B` is zero.
-//! * **From L1, and the load ended after the acknowledgement**: never while Redis can be reached. The lease was
-//!   gone before the load ended, the fill was refused, and nothing that was refused is stored. This is the fence,
-//!   P1. A process in an outage loads without a lease; then the rule above holds.
-//! * **By waiting for another call's load or look** ("joined"): a follower takes only what its leader may store, so
-//!   the fence holds for it as well. If the load ended before the acknowledgement, or there was none, the answer of
-//!   Redis is on its way for a moment, and the DEL may come in that moment. So while Redis can be reached such a
-//!   read has ended at most [`SLOW`] after the acknowledgement. In an outage it may wait for whatever load is under
-//!   way in its process; otherwise the rule for L1 holds, with the ordinary bound, as nothing is kept.
+//! * **In the process that invalidated**: never. The process evicts its own entry and supersedes its own
+//!   flights before it asks Redis. All values that it reads from Redis afterwards were read after the `DEL`.
+//! * **From L2, or loaded by this very call**: never, with or without an outage. Redis was asked, or the load
+//!   began, after the read started, and so after the `DEL`. In an outage there is no answer from L2 at all.
+//! * **From L1**: an entry is served only with a proof of freshness that is younger than the bound `B`. If
+//!   the proof is younger than the acknowledgement, the push has arrived. So a process that can reach Redis
+//!   serves the value for up to `B` after the acknowledgement. In an outage it may continue for the grace
+//!   `G`, until `B + G` after the acknowledgement. The same limit holds for values that it loaded by itself
+//!   in the outage, because each lives for `B + G` from its load. After the outage, the process has no more
+//!   rights than others: from the end of the outage, plus the time to notice it, `B` counts anew. With
+//!   `bound = 0` each hit is checked with Redis, and `B` is zero.
+//! * **From L1, if the load ended after the acknowledgement**: never while Redis can be reached. The lease
+//!   was gone before the load ended, the fill was rejected, and a rejected value is not stored. This is the
+//!   fence, P1. A process in an outage loads without a lease; then the rule above holds.
+//! * **From the load or lookup of another call** ("joined"): a follower gets only values that its leader may
+//!   store, so the fence holds for it as well. If the load ended before the acknowledgement, or there was
+//!   none, the answer of Redis is on its way for a moment, and the `DEL` may come in that moment. So while
+//!   Redis can be reached, such a read ends at most [`SLOW`] after the acknowledgement. In an outage it may
+//!   wait for any load under way in its process. Otherwise the rule for L1 holds, with the ordinary bound, as
+//!   the value is not stored.
 //!
-//! There is one clock on one host, so no epsilon is added anywhere.
+//! All processes share one clock on one host, so no tolerance is added anywhere.
 
 use super::Outages;
 use crate::{
@@ -32,25 +33,25 @@ use crate::{
     universe::{Flavor, flavor},
 };
 
-/// What is known of a read that returned a superseded value.
+/// Facts about a read that returned a superseded value.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Case<'a> {
     pub(super) read: &'a Event,
     pub(super) answer: Answer,
-    /// When the invalidation was acknowledged, before the read started.
+    /// Time at which the invalidation was acknowledged, before the read started.
     pub(super) acknowledged: u64,
     pub(super) is_same_process: bool,
-    /// When the load of the value ended, if that is known.
+    /// Time at which the load of the value ended, if known.
     pub(super) load_ended: Option<u64>,
 }
 
-/// Which promise the read breaks, if it breaks one.
+/// Promise that a read breaks, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Legal,
-    /// It was stored although it was superseded, or it was served where it could not be.
+    /// The value was stored although it was superseded, or served where it may not be.
     Fence,
-    /// It was served for too long.
+    /// The value was served for too long.
     Bound,
 }
 
@@ -95,8 +96,9 @@ mod tests {
         history::What,
     };
 
-    /// A read of worker 1 that started so long (ms) after an acknowledgement at 10 s, with an outage from 9 s to
-    /// 10.5 s, or without one.
+    /// Judges a read of worker 1 that started `after` ms after an acknowledgement at 10 s.
+    ///
+    /// With `is_outage`, there is an outage from 9 s to 10.5 s.
     fn judge(answer: Answer, key: u32, after: u64, is_outage: bool) -> Verdict {
         let mut story = Story::new(2);
         if is_outage {

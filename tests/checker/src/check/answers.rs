@@ -1,7 +1,9 @@
-//! Nobody is told of anything but the load's own errors, and what an invalidation says about its reach.
+//! Answers: callers get correct values, no errors but those of loads, and only the documented errors of
+//! changes.
 //!
-//! A load that failed or panicked is the answer only to those who waited for it, in its own process. Who comes when
-//! it has just ended still finds it on its way to those who wait, for a moment that is shorter than [`SLOW`].
+//! The failure or panic of a load is a valid answer only for callers that waited for it, in its own process.
+//! A caller that comes just after the end of the load may still find the result on its way to the followers.
+//! That moment is shorter than [`SLOW`].
 
 use std::collections::HashMap;
 

@@ -1,14 +1,14 @@
-//! P5: after a confirmed invalidation was acknowledged, no process returns what it superseded, not even from memory.
+//! P5: after a confirmed invalidation was acknowledged, not even memory returns a superseded value.
 //!
-//! There is no allowance for the bound nor for the grace: each process has confirmed, or has lost the right to
-//! serve what it had. Two things are left out:
+//! The bound and the grace give no allowance: each process has confirmed, or has lost the right to serve its
+//! entries. Two kinds of reads are left out:
 //!
-//! * What a process loaded, or was given by `set`, **by itself in an outage**: it lives for a grace of its own, since the
-//!   process cannot be asked. For those reads the bound of P2 holds, and is checked there.
-//! * A follower of a call whose answer from Redis was on its way, as in [`allowance`](super::allowance): it has
-//!   ended at most [`SLOW`] after.
+//! * Reads of a value that a process loaded, or got by `set`, **by itself in an outage**. The value lives for
+//!   a grace of its own, since the process cannot be asked. P2 checks that these reads keep to its bound.
+//! * Reads of a follower of a call with an answer from Redis on its way, as in
+//!   [`allowance`](super::allowance): such a read ends at most [`SLOW`] after the acknowledgement.
 //!
-//! Reads from L2 and own loads have no allowance anyway, and are P1's.
+//! Reads from L2 and own loads have no allowance anyway. P1 covers them.
 
 use super::{Findings, Prepared, Promise};
 use crate::{
@@ -88,7 +88,7 @@ mod tests {
         story.load(1, 0, 3, (4_500, 4_501));
         story.read(1, 0, Answer::L1, (5_101, 5_101), (3, 4_500));
         assert_eq!(broken(&story), 0);
-        // Another process' load is no excuse.
+        // The load of another process is no excuse.
         story.load(0, 0, 4, (4_500, 4_501));
         story.read(1, 0, Answer::L1, (5_101, 5_101), (4, 4_500));
         assert_eq!(broken(&story), 1);

@@ -1,10 +1,13 @@
-//! Trouble with Redis costs no caller more than a budget.
+//! Deadlines: trouble with Redis delays no caller by more than a budget.
 //!
-//! Every operation ends within its load's time and [`BUDGET`], not counting the time in which its own worker stood
-//! still or was starved. A call may wait for one load that is rejected and then load by itself, so two loads are
-//! allowed for. A confirmed invalidation may wait for a process that is cut off until it is back, and for one that was killed until
-//! that has lost its right: the bound and the grace at most. For one that has ended in order it does not wait. If Redis loses
-//! everything meanwhile, nobody knows who is there, and that time begins again.
+//! Every operation ends within the time of its load plus [`BUDGET`]. Time in which its own worker was frozen
+//! or starved does not count. A call may wait for one load that is rejected, and then load by itself, so two
+//! loads are allowed for.
+//!
+//! A confirmed invalidation may wait longer, by at most the bound and the grace: for a process that is cut
+//! off, until it is back, and for a process that was killed, until it has lost its right to serve. It does
+//! not wait for a process that ended in order. If Redis loses all data meanwhile, the registered processes
+//! are unknown, and that time begins again.
 
 use super::{Findings, Prepared, Promise};
 use crate::{
@@ -47,7 +50,7 @@ pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
     }
 }
 
-/// When Redis was empty, by and by.
+/// Times at which Redis was empty, in order.
 struct Losses(Vec<u64>);
 
 impl Losses {
@@ -65,7 +68,7 @@ impl Losses {
     }
 }
 
-/// Since when processes that are gone, or that nobody knows of, have had a right to serve.
+/// Times since which processes that are gone or unknown have had a right to serve.
 struct Rights {
     since: Vec<u64>,
     length: u64,
@@ -79,7 +82,7 @@ impl Rights {
         Self { since, length: history.settings.outage_ns() + history.settings.recovery_ns() }
     }
 
-    /// Whether one of them had it at any time from `from` to `to`.
+    /// Returns whether such a right existed at any time from `from` to `to`.
     fn meets(&self, from: u64, to: u64) -> bool {
         self.since.iter().any(|since| *since <= to && from <= since + self.length)
     }

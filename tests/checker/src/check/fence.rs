@@ -1,5 +1,6 @@
-//! P1 and P2: what an acknowledged invalidation has superseded is not returned any more, or only as long as
-//! [`allowance`](super::allowance) says.
+//! P1 and P2: superseded values are not returned after the acknowledgement of the invalidation.
+//!
+//! The only exceptions are those of [`allowance`](super::allowance).
 
 use super::{
     Findings, Prepared, Promise,
@@ -9,7 +10,7 @@ use crate::{clock::ms, history::Ack};
 
 pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
     let (history, outages) = (prepared.history, &prepared.outages);
-    // One that was not confirmed is told all the same.
+    // An invalidation that was not confirmed was delivered all the same.
     let is_told = |ack| matches!(ack, Ack::Done | Ack::NotConfirmed);
     let everyones = prepared.timelines(|_, _, ack| is_told(ack));
     let own = prepared.timelines_by_process(|_, _, ack| is_told(ack));
@@ -65,7 +66,7 @@ mod tests {
         findings.counts.into_keys().collect()
     }
 
-    /// Load 1 of key 0 in worker 0, and an invalidation by worker 0 from 5,000 to 5,010.
+    /// Returns load 1 of key 0 in worker 0, and an invalidation by worker 0 from 5,000 to 5,010.
     fn story() -> Story {
         let mut story = Story::new(3);
         story.load(0, 0, 1, (1_000, 1_005));
@@ -117,7 +118,7 @@ mod tests {
         let mut story = before;
         story.read(1, 0, Answer::L1, (5_101, 5_101), (1, 4_900));
         assert_eq!(broken(&story), [Promise::Fence]);
-        // In an outage nobody could know.
+        // In an outage, the process could not know of the invalidation.
         story.fault(FaultKind::Refuse, Target::Slot(1), 4_800, 5_200);
         assert_eq!(broken(&story), []);
     }

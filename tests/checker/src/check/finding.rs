@@ -1,8 +1,8 @@
-//! What the checks say.
+//! The findings of the checks.
 
 use std::collections::BTreeMap;
 
-/// A promise of the design, or what must hold besides.
+/// Promise of the design, or another condition that must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Promise {
     Fence,
@@ -12,7 +12,7 @@ pub(crate) enum Promise {
     Confirmed,
     Deadline,
     Answers,
-    /// Not the cache's fault: the run itself is not what it should be.
+    /// Soundness of the run itself. A violation is not the fault of the cache.
     Source,
 }
 
@@ -42,28 +42,30 @@ impl Promise {
     }
 }
 
-/// One case of a broken promise.
+/// One violation of a promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Violation {
     pub(crate) promise: Promise,
-    /// In one line, what is wrong.
+    /// Description in one line.
     pub(crate) why: String,
-    /// The events that show it, by their index in the history, the offender first.
+    /// Indices in the history of the events that show it, the offending event first.
     pub(crate) events: Vec<usize>,
 }
 
-/// All that was found.
+/// All findings.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Findings {
-    /// How many times each promise could have been broken.
+    /// Number of times that each promise could have been broken.
     pub(crate) checked: BTreeMap<Promise, u64>,
-    /// Of each promise the first ones that differ in more than the read: one bug breaks thousands of reads.
+    /// First violations of each promise that differ in more than the read. One bug breaks thousands of reads.
     pub(crate) violations: Vec<Violation>,
-    /// How many there were of each.
+    /// Number of violations of each promise.
     pub(crate) counts: BTreeMap<Promise, u64>,
-    /// The longest that a superseded value was served from memory while Redis was in reach, in nanoseconds.
+    /// Longest time, in nanoseconds, after which a superseded value was returned while Redis was reachable.
+    ///
+    /// The time counts from the acknowledgement.
     pub(crate) longest_calm: u64,
-    /// The longest at all.
+    /// Longest such time, whether or not Redis was reachable.
     pub(crate) longest: u64,
 }
 
@@ -84,7 +86,7 @@ impl Findings {
         }
     }
 
-    /// How many in all.
+    /// Returns the number of all violations.
     pub(crate) fn total(&self) -> u64 {
         self.counts.values().sum()
     }

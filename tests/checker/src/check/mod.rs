@@ -1,9 +1,10 @@
-//! The promises, checked on a history. Each file is one of them, as a pure function.
+//! The checks of the promises on a history. Each file checks one promise, as a pure function.
 //!
-//! In all of them a value is **superseded** by an invalidation if its load began before the invalidation did. This
-//! is the promise's own word ("no load that began before it"), it needs no versions, and it covers tags, patterns
-//! and flushes, which write one key and invalidate many. That versions agree with it is checked apart, in `source`:
-//! a load that began after a version was written must see it.
+//! In all of them a value is **superseded** by an invalidation if its load began before the invalidation did.
+//! The promise is worded in the same way ("no load that began before it"). The definition needs no versions,
+//! and it covers tags, patterns and flushes, which write one key and invalidate many. A separate check,
+//! `source`, compares it with the versions: a load that began after a version was written must see that
+//! version.
 
 mod acknowledged;
 mod allowance;
@@ -25,7 +26,7 @@ pub(crate) use prepared::Prepared;
 
 use crate::history::History;
 
-/// Checks everything.
+/// Checks all promises.
 pub(crate) fn check(history: &History) -> Findings {
     let prepared = Prepared::new(history);
     let mut findings = Findings::default();

@@ -1,18 +1,21 @@
-//! P3: while Redis is healthy, a key is loaded once per generation, over all processes.
+//! P3: while Redis is healthy, a key is loaded once per epoch, over all processes.
 //!
-//! Two successful loads of a key, one after the other with no other in between, are legal only if something came
-//! that can make a second one necessary: an invalidation that reaches the key (acknowledged or not: it may have
-//! removed the value or the lease), a refresh, or a load that failed. It must overlap the time from the moment in which the first of their leases was taken until the
-//! second load began: what ended before that found neither a lease of theirs nor the value. (The second load may have
-//! had its lease first, and have lost it before the other one took his.) A lease was taken after the call that loaded
-//! had started. If that call is not known, because its caller went away, it was taken a round trip before the load
-//! began, which is up to [`SLOW`] while there is no outage. An invalidation that could not be told is repeated later,
-//! so it counts for longer.
+//! Two successful loads of a key, with no other one in between, need a cause for the second one. Causes are
+//! an invalidation that reaches the key, a refresh, and a load that failed. An invalidation counts even if it
+//! was not acknowledged, because it may have removed the value or the lease.
 //!
-//! Only pairs are judged that lie wholly in a time in which nobody was in an outage, or had not recovered from one:
-//! then no fill was lost and nobody loaded without a lease. Nor did a lease run out, unless the machine was a little late again
-//! and again: a lease is taken some time after the call and renewed for the first time when the load has gone on for a third of
-//! it. So a first load that began too long after its call is not judged. The ttl is longer than a run.
+//! The cause must overlap the time from the first of their two leases to the start of the second load. A
+//! cause that ended earlier found neither a lease of the two loads nor the value. (The second load may have
+//! taken its lease first, and lost it before the first load took its own.) A lease was taken after the start
+//! of the call that loaded. If that call is not known, because its caller went away, the lease was taken a
+//! round trip before the load began, which is up to [`SLOW`] while there is no outage. An undelivered
+//! invalidation is repeated later, so it counts for longer.
+//!
+//! A pair is judged only if, all the time, no process was in an outage or recovering from one. Then no fill
+//! was lost, and no process loaded without a lease. No lease expired either, unless the machine was a little
+//! late several times: a lease is taken some time after the call, and first renewed when the load has run for
+//! a third of the lease. So a pair is not judged if the first load began too long after its call. The ttl is
+//! longer than a run.
 
 use super::{Findings, Prepared, Promise};
 use crate::{
@@ -22,16 +25,16 @@ use crate::{
     universe::{Flavor, flavor, reaches},
 };
 
-/// An invalidation that was not acknowledged may be repeated for so long.
+/// Longest time for which an invalidation that was not acknowledged may be repeated.
 const REPEATED: u64 = ms(5_000);
-/// Those who wait for a load that fails are told for so long, and load by themselves.
+/// Longest time for which waiting callers may learn of a failed load, and then load by themselves.
 const FAILED: u64 = ms(1_500);
 
-/// What may make a load necessary, of one key.
+/// Times of the events that may make a load of one key necessary.
 #[derive(Clone, Debug, Default)]
 struct Causes {
     spans: Vec<(u64, u64)>,
-    /// Of each prefix of `spans`, the latest end.
+    /// Latest end in each prefix of `spans`.
     ends: Vec<u64>,
 }
 
@@ -77,7 +80,7 @@ pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
     }
 }
 
-/// Whether all processes share its loads. Two versions load beside each other.
+/// Returns whether all processes share the loads of a key. Two versions load beside each other.
 fn is_shared(key: u32) -> bool {
     !matches!(flavor(key), Flavor::Own | Flavor::Stored | Flavor::Twofold)
 }
@@ -133,7 +136,7 @@ mod tests {
         let mut story = twice();
         story.load(0, 0, 3, (5_600, 5_610));
         assert_eq!(broken(&story), 2);
-        // What came before the first lease, or for another key, is no cause.
+        // An invalidation before the first lease, or of another key, is no cause.
         story.invalidate(0, Form::Key, 0, (4_000, 4_800), 2);
         story.invalidate(0, Form::Key, 1, (5_100, 5_200), 2);
         assert_eq!(broken(&story), 2);

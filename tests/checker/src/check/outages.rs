@@ -1,16 +1,18 @@
-//! When each process could not reach Redis, as far as anybody but the cache itself can tell.
+//! The times in which each process could not reach Redis, as observed from outside of its cache.
 //!
 //! A process is in an outage
-//! * while a fault hits it: its own proxy, its own standstill, or Redis itself;
-//! * while its **witness** gets no answer in time. The witness is a bare connection of the same process through the
-//!   same proxy, so it also sees what nobody injected: a machine that is too busy;
-//! * after its birth, until its witness has been answered;
-//! * before it was killed, for as long as its log may not have been flushed, because a stall in it would be missing.
+//! * while a fault hits it: in its own proxy, in the process itself, or in Redis;
+//! * while its **witness** gets no timely answer. The witness is a bare connection of the same process
+//!   through the same proxy, so it also detects trouble that was not injected, such as a machine that is too
+//!   busy;
+//! * after its start, until its witness gets an answer;
+//! * before it was killed, for the part of its log that may not have been flushed, because a stall in that
+//!   part would be missing.
 //!
-//! To each of these the time is added that noticing and connecting anew may take ([`Settings::recovery_ns`]), or
-//! less after a stall that was short.
+//! Each of these times is extended by the time to notice the end and to connect anew
+//! ([`Settings::recovery_ns`]), or by less after a short stall.
 //!
-//! The cache's own opinion does not count: a cache that wrongly takes Redis for lost would excuse itself.
+//! The cache's own view does not count: a cache that wrongly considers Redis lost would excuse itself.
 //!
 //! [`Settings::recovery_ns`]: crate::settings::Settings::recovery_ns
 
@@ -19,7 +21,7 @@ use crate::{
     history::{FOREIGN, History, Mark, What},
 };
 
-/// Sorted windows that do not overlap.
+/// Sorted windows of time that do not overlap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Windows(Vec<(u64, u64)>);
 
@@ -36,7 +38,9 @@ impl Windows {
         Self(merged)
     }
 
-    /// The end of the last window that began until `moment`; 0 if there is none. It may lie in the future.
+    /// Returns the end of the last window that began at or before `moment`; 0 without one.
+    ///
+    /// The end may be later than `moment`.
     fn last_end(&self, moment: u64) -> u64 {
         let after = self.0.partition_point(|window| window.0 <= moment);
         after.checked_sub(1).map_or(0, |last| self.0[last].1)
@@ -52,14 +56,14 @@ impl Windows {
     }
 }
 
-/// The outages of a run.
+/// Outages of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Outages {
-    /// Of each process, with the time to recover.
+    /// Outages of each process, with the time to recover.
     processes: Vec<Windows>,
-    /// Of any of them.
+    /// Outages of any process.
     anywhere: Windows,
-    /// In which each process stood still or was starved, without the time to recover.
+    /// Times in which each process was frozen or starved, without the time to recover.
     starved: Vec<Windows>,
 }
 
@@ -102,32 +106,34 @@ impl Outages {
         Self { processes: merge(windows), anywhere, starved: merge(starved) }
     }
 
-    /// Since when `process` has been able to reach Redis, seen from `moment`. In an outage it lies after `moment`.
+    /// Returns the time since which `process` has been able to reach Redis, as seen at `moment`.
+    ///
+    /// In an outage, the result is later than `moment`.
     pub(crate) fn calm_since(&self, process: u16, moment: u64) -> u64 {
         self.processes.get(usize::from(process)).map_or(0, |windows| windows.last_end(moment))
     }
 
-    /// Whether `process` was in an outage at any time from `from` to `to`.
+    /// Returns whether `process` was in an outage at any time from `from` to `to`.
     pub(crate) fn meets(&self, process: u16, from: u64, to: u64) -> bool {
         self.processes.get(usize::from(process)).is_some_and(|windows| windows.meets(from, to))
     }
 
-    /// As [`calm_since`](Self::calm_since), for all processes.
+    /// Returns the same as [`calm_since`](Self::calm_since), for all processes together.
     pub(crate) fn calm_everywhere_since(&self, moment: u64) -> u64 {
         self.anywhere.last_end(moment)
     }
 
-    /// For how long, between two moments, `process` did not run as it should.
+    /// Returns how long, between two times, `process` was frozen or starved.
     pub(crate) fn starved(&self, process: u16, from: u64, to: u64) -> u64 {
         self.starved.get(usize::from(process)).map_or(0, |windows| windows.length(from, to))
     }
 
-    /// For how long, between two moments, any process was in an outage.
+    /// Returns how long, between two times, any process was in an outage.
     pub(crate) fn trouble(&self, from: u64, to: u64) -> u64 {
         self.anywhere.length(from, to)
     }
 
-    /// The share of the time between two moments in which nothing was wrong anywhere, in percent.
+    /// Returns the share of the time between two times without an outage of any process, in percent.
     pub(crate) fn calm_percent(&self, from: u64, to: u64) -> u64 {
         let all = to.saturating_sub(from).max(1);
         100 - self.trouble(from, to) * 100 / all

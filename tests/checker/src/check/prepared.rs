@@ -1,4 +1,4 @@
-//! A history with what the checks look up in it.
+//! A history with the indexes that the checks use.
 
 use std::collections::HashMap;
 
@@ -8,21 +8,21 @@ use crate::{
     universe::{Flavor, flavor, reaches},
 };
 
-/// An invalidation of some key.
+/// Invalidation of some key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cut {
     pub(super) start: u64,
     pub(super) end: u64,
-    /// Its index in the history.
+    /// Index of the event in the history.
     pub(super) event: usize,
 }
 
 /// Invalidations of one key.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Timeline {
-    /// By their start.
+    /// Invalidations by their start.
     cuts: Vec<Cut>,
-    /// Of each suffix of `cuts`, the one that ended first.
+    /// Invalidation that ended first, in each suffix of `cuts`.
     first_ended: Vec<Cut>,
 }
 
@@ -38,27 +38,29 @@ impl Timeline {
         Self { cuts, first_ended }
     }
 
-    /// Of those that supersede a value whose load began at `began`, the one that was acknowledged first. Whatever a
-    /// later one forbids, this one forbids as well.
+    /// Returns the first acknowledged invalidation among those that supersede a value.
+    ///
+    /// The load of the value began at `began`. The result forbids all reads that a later invalidation
+    /// forbids.
     pub(super) fn superseding(&self, began: u64) -> Option<Cut> {
         let after = self.cuts.partition_point(|cut| cut.start <= began);
         self.first_ended.get(after).copied()
     }
 }
 
-/// Of each key.
+/// Timelines by key.
 pub(super) type Timelines = Vec<Timeline>;
 
-/// A history, its outages and its loads.
+/// History with its outages and loads.
 #[derive(Debug)]
 pub(crate) struct Prepared<'a> {
     pub(crate) history: &'a History,
     pub(crate) outages: Outages,
-    /// The event of each load, by its name.
+    /// Event of each load, by the identifier of the load.
     loads: HashMap<u64, usize>,
-    /// The event of each `set`, by its name.
+    /// Event of each `set`, by the identifier of the `set`.
     sets: HashMap<u64, usize>,
-    /// When the call that loaded started, by the name of the load.
+    /// Start of the call that loaded, by the identifier of the load.
     calls: HashMap<u64, u64>,
 }
 
@@ -79,9 +81,11 @@ impl<'a> Prepared<'a> {
         Self { history, outages: Outages::new(history), loads, sets, calls }
     }
 
-    /// All events that returned a value, with their index and with the moment that decides what supersedes the
-    /// value: when its load began. A value that was put in is superseded only by what came after `set` had
-    /// returned, since a `set` is fenced by nothing that overlaps it; if its end is unknown, its reads say nothing.
+    /// Returns all events with a value, each with its index and the time to compare with invalidations.
+    ///
+    /// That is the time at which the load of the value began. A value that was set is superseded only by
+    /// invalidations after the end of the `set`, since an overlapping invalidation does not fence a `set`. If
+    /// that end is unknown, the reads of the value are left out.
     pub(super) fn reads(&self) -> impl Iterator<Item = (usize, &'a Event, u64)> {
         self.history.events.iter().enumerate().filter_map(|(index, event)| {
             event.answer().filter(|answer| answer.has_value())?;
@@ -93,24 +97,24 @@ impl<'a> Prepared<'a> {
         })
     }
 
-    /// The load that found a value, if it was written down.
+    /// Returns the load that found a value, if it was logged.
     pub(super) fn load(&self, name: u64) -> Option<(usize, &'a Event)> {
         let index = *self.loads.get(&name)?;
         Some((index, &self.history.events[index]))
     }
 
-    /// The `set` that put a value in, if it was written down.
+    /// Returns the `set` that stored a value, if it was logged.
     pub(super) fn set(&self, name: u64) -> Option<(usize, &'a Event)> {
         let index = *self.sets.get(&name)?;
         Some((index, &self.history.events[index]))
     }
 
-    /// When the call that made a load started, if it is known.
+    /// Returns the start of the call that made a load, if known.
     pub(super) fn call_of(&self, name: u64) -> Option<u64> {
         self.calls.get(&name).copied()
     }
 
-    /// Of each key, the invalidations that reach it and that `choose` wants.
+    /// Returns the timeline of each key: the invalidations that reach it and that `choose` selects.
     pub(super) fn timelines(&self, choose: impl Fn(&Event, Strength, Ack) -> bool) -> Timelines {
         let mut cuts = vec![Vec::new(); self.history.keys as usize];
         for (event, cut) in self.chosen(choose) {
@@ -119,7 +123,7 @@ impl<'a> Prepared<'a> {
         cuts.into_iter().map(Timeline::new).collect()
     }
 
-    /// As [`timelines`](Self::timelines), of each process and key. Other programs are left out.
+    /// Returns [`timelines`](Self::timelines) by process and key, without those of other programs.
     pub(super) fn timelines_by_process(
         &self,
         choose: impl Fn(&Event, Strength, Ack) -> bool,

@@ -1,15 +1,15 @@
-//! That the run is what the other checks take it for.
+//! Source: the run has the properties on which the other checks depend.
 //!
-//! * A load that began after a version was written sees that version, or a later one. So a value whose load began
-//!   after an invalidation is as new as what was written before it, and "superseded" needs no versions.
-//! * A read returns what the load that it names has found.
+//! * A load that began after a version was written sees that version, or a later one. So a value with a load
+//!   that began after an invalidation is as new as all writes before it, and "superseded" needs no versions.
+//! * A read returns the value that its load found.
 
 use super::{Findings, Prepared, Promise};
 use crate::history::{LoadEnd, What};
 
 pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
     let events = &prepared.history.events;
-    // Of each key: when a version had been written, and the highest one so far.
+    // By key: the time at which each version had been written, with the highest version so far.
     let mut written = vec![Vec::new(); prepared.history.keys as usize];
     for event in events {
         if matches!(event.what, What::Invalidate(..)) && event.version > 0 {

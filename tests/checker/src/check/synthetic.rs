@@ -1,5 +1,6 @@
-//! Small histories for the tests of the checks: all times in milliseconds after the start, and everyone ready long
-//! before.
+//! Small histories for the tests of the checks.
+//!
+//! All times are in milliseconds after the start. All workers are ready long before.
 
 use crate::{
     clock::ms,
@@ -11,12 +12,12 @@ use crate::{
 
 const ORIGIN: u64 = 1_000_000_000_000;
 
-/// A history in the making.
+/// History under construction.
 #[derive(Clone, Debug)]
 pub(super) struct Story(History);
 
 impl Story {
-    /// With so many workers, each of them one process of the same number.
+    /// Creates a history with so many workers. Each of them is one process of the same number.
     pub(super) fn new(workers: u16) -> Self {
         let born = ORIGIN - ms(60_000);
         let process = |slot| Process { slot: usize::from(slot), born, killed: None };
@@ -68,7 +69,7 @@ impl Story {
         self.push(process, What::Stall, 0, (from, to), (0, 0, 0));
     }
 
-    /// A load with this name; its version is its name.
+    /// Adds a load with this identifier, which is its version as well.
     pub(super) fn load(&mut self, process: u16, key: u32, load: u64, times: (u64, u64)) {
         let began = self.at(times.0);
         self.push(process, What::Load(LoadEnd::Done), key, times, (load, began, load));
@@ -79,7 +80,8 @@ impl Story {
         self.push(process, What::Load(LoadEnd::Failed), key, times, (0, began, load));
     }
 
-    /// A read that returned what `load` found, which began at `began`.
+    /// Adds a read that returned the value of a load: `load` is its identifier and the time at which it
+    /// began.
     pub(super) fn read(
         &mut self,
         process: u16,

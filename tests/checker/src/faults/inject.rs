@@ -1,4 +1,4 @@
-//! Makes faults happen, and ends them.
+//! Injection of faults.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     worker::{NAMESPACE, stored_name},
 };
 
-/// A fault that has begun.
+/// A fault in progress.
 #[derive(Debug)]
 pub(crate) struct Injector {
     planned: Planned,
@@ -43,12 +43,12 @@ impl Injector {
         Self { planned, from }
     }
 
-    /// For how long it is to hold.
+    /// Returns the planned duration of the fault.
     pub(crate) fn hold(&self) -> Duration {
         Duration::from_millis(self.planned.hold)
     }
 
-    /// Heals it, and says what it was.
+    /// Ends the fault and returns its record.
     pub(crate) fn end(self, fleet: &mut Fleet) -> Fault {
         let Planned { kind, target, .. } = self.planned;
         match (kind, target) {
@@ -72,7 +72,7 @@ fn set_mode(fleet: &Fleet, slot: usize, mode: Mode) {
     }
 }
 
-/// How Redis knows a key.
+/// Returns the full name of a key in Redis.
 fn shared_name(key: u32) -> String {
     name(key).map_or_else(|| stored_name(key), |name| format!("{NAMESPACE}:{name}"))
 }
@@ -88,13 +88,13 @@ fn mode(kind: FaultKind) -> Mode {
     }
 }
 
-/// Gives (`+`) or takes (`-`) everybody's right to delete.
+/// Grants (`+`) or revokes (`-`) the right to delete, for all clients.
 fn allow_delete(fleet: &Fleet, sign: char) {
     let rights = ["DEL", "UNLINK"].map(|command| format!("{sign}{command}"));
     fleet.redis.tell_each(&["ACL", "SETUSER", "default", &rights[0], &rights[1]]);
 }
 
-/// Another program writes a version and deletes the key: its reply is as good an acknowledgement as any.
+/// Writes a version and deletes the key, as another program. The reply to the deletion acknowledges it.
 fn foreign_delete(fleet: &mut Fleet, key: u32) {
     let version = fleet.truth.cli(&["INCR", &format!("v:{key}")]).parse().unwrap_or_default();
     let start = now();
@@ -102,7 +102,7 @@ fn foreign_delete(fleet: &mut Fleet, key: u32) {
     fleet.note(foreign(Form::ForeignKey, key, start, version));
 }
 
-/// Another program empties Redis.
+/// Empties Redis, as another program.
 fn foreign_flush(fleet: &mut Fleet) {
     let start = now();
     fleet.redis.tell_each(&["FLUSHALL"]);

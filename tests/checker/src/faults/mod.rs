@@ -1,4 +1,4 @@
-//! What goes wrong in a run, and when.
+//! The faults of a run and their schedule.
 
 mod inject;
 mod plan;
@@ -8,16 +8,16 @@ pub(crate) use plan::{FaultMix, Planned, Schedule};
 
 use crate::clock::ms;
 
-/// What goes wrong.
+/// Kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum FaultKind {
     /// Redis is killed, and an empty one takes its place.
     RedisKill,
-    /// Redis stands still.
+    /// Redis is frozen.
     RedisFreeze,
     /// A worker is killed, and another one takes its place.
     WorkerKill,
-    /// A worker stands still.
+    /// A worker is frozen.
     WorkerFreeze,
     /// A worker ends in an orderly way, and another one takes its place.
     WorkerLeave,
@@ -27,14 +27,15 @@ pub(crate) enum FaultKind {
     Flush,
     /// Another program writes a version and deletes the key in Redis.
     ForeignDelete,
-    /// The slot of a key moves to another server, and its keys with it.
+    /// The slot of a key moves to another server, with its keys.
     SlotMove,
-    /// Each answer to a worker is late by so many milliseconds.
+    /// Each answer to a worker is this many milliseconds late.
     Delay(u64),
-    /// A worker's connections are reset.
+    /// The connections of a worker are reset.
     Reset,
-    /// A worker's connections go silent, and those that were open stay so. If it hits everyone, another program writes and
-    /// deletes all keys when it has begun.
+    /// The connections of a worker go silent; open ones stay silent for good.
+    ///
+    /// If the fault hits all workers, another program writes and deletes all keys after it has begun.
     Swallow,
     /// A worker cannot connect.
     Refuse,
@@ -42,12 +43,14 @@ pub(crate) enum FaultKind {
     Truncate,
 }
 
-/// A delay up to this many milliseconds is a slow network and no outage: every promise holds.
+/// Longest delay, in milliseconds, of a slow network that is no outage: every promise holds.
 pub(crate) const HARMLESS_DELAY: u64 = 10;
 
 impl FaultKind {
-    /// Whether Redis is out of reach for those whom it hits, at least for some of what they want: a process that
-    /// cannot tell what it has to does not read either.
+    /// Returns whether Redis is unreachable for the workers that the fault hits, at least for some
+    /// operations.
+    ///
+    /// A refused deletion counts: a process that cannot send an invalidation does not read the name either.
     pub(crate) fn is_outage(self) -> bool {
         match self {
             Self::Delay(millis) => millis > HARMLESS_DELAY,
@@ -79,14 +82,14 @@ impl FaultKind {
     }
 }
 
-/// Whom it hits.
+/// Workers that a fault hits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Everyone,
     Slot(usize),
 }
 
-/// One that was injected, from when to when.
+/// Injected fault, with its start and end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) kind: FaultKind,
@@ -104,5 +107,5 @@ impl Fault {
     }
 }
 
-/// What a worker may have lost of its log when it was killed: it flushes far more often.
+/// Longest part of its log that a killed worker may have lost, in nanoseconds. It flushes far more often.
 pub(crate) const UNFLUSHED: u64 = ms(1_000);

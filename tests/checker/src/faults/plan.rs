@@ -1,9 +1,9 @@
-//! Which faults come when: the same for the same seed.
+//! The schedule of faults, which depends on the seed alone.
 
 use super::{FaultKind, HARMLESS_DELAY, Target};
 use crate::rng::Rng;
 
-/// How often each fault is drawn, in proportion to the others.
+/// Relative frequency of each fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FaultMix {
     pub(crate) redis_kill: u32,
@@ -19,17 +19,18 @@ pub(crate) struct FaultMix {
     pub(crate) very_slow: u32,
     pub(crate) reset: u32,
     pub(crate) swallow: u32,
+    /// Frequency of [`FaultKind::Swallow`] for all workers at once.
     pub(crate) silence: u32,
     pub(crate) refuse: u32,
     pub(crate) truncate: u32,
     /// Shortest and longest calm between two steps, in milliseconds.
     pub(crate) calm: (u64, u64),
-    /// The longest that a fault holds, in milliseconds.
+    /// Longest duration of a fault, in milliseconds.
     pub(crate) longest: u64,
 }
 
 impl FaultMix {
-    /// None at all.
+    /// No faults at all.
     pub(crate) const NONE: Self = Self {
         redis_kill: 0,
         redis_freeze: 0,
@@ -51,7 +52,7 @@ impl FaultMix {
         longest: 3_000,
     };
 
-    /// Everything.
+    /// Default mix for a single server.
     pub(crate) const ALL: Self = Self {
         redis_kill: 2,
         redis_freeze: 3,
@@ -70,7 +71,7 @@ impl FaultMix {
         ..Self::NONE
     };
 
-    /// What can happen to a cluster. A server is not away for so long that the others take it for lost.
+    /// Faults of a cluster. No server is away long enough for the others to consider it failed.
     pub(crate) const CLUSTER: Self = Self {
         redis_kill: 1,
         redis_freeze: 3,
@@ -112,22 +113,22 @@ impl FaultMix {
 pub(crate) struct Planned {
     pub(crate) kind: FaultKind,
     pub(crate) target: Target,
-    /// How long it holds, in milliseconds; 0 for those that are over at once.
+    /// Duration in milliseconds; 0 for a fault that is over at once.
     pub(crate) hold: u64,
-    /// Which key, for those that need one.
+    /// Key for faults that need one. In a cluster, it also selects the server.
     pub(crate) key: u32,
 }
 
-/// What comes next.
+/// One step of a schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// First nothing happens for so many milliseconds.
+    /// Time without new faults before the step, in milliseconds.
     pub(crate) calm: u64,
-    /// Then these begin, at once.
+    /// Faults that then begin at once.
     pub(crate) faults: Vec<Planned>,
 }
 
-/// The steps of a run, without an end.
+/// Endless sequence of the steps of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Schedule {
     rng: Rng,
@@ -172,8 +173,10 @@ impl Schedule {
         Some(Planned { kind, target, hold, key })
     }
 
-    /// Two faults at once do not hit the same worker, and nothing else happens while Redis is away: the harness
-    /// would wait for it.
+    /// Draws a fault that begins together with `first`, in 30 % of the cases.
+    ///
+    /// The two never hit the same worker. A fault of all workers comes alone: Redis may be away, and the
+    /// harness would wait for it.
     fn company(&mut self, first: Planned) -> Option<Planned> {
         if first.target == Target::Everyone || !self.rng.chance(300_000) {
             return None;

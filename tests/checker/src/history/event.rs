@@ -1,54 +1,55 @@
-//! One thing that happened in a worker.
+//! An event of a worker.
 
 use crate::universe::Form;
 
-/// An operation, a load, or something that the worker notices. It is written down when it ends.
+/// Operation, load, or observation of the worker. It is logged when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
-    /// Which process, as the collector numbers them.
+    /// Number of the process: an index into `History::processes`, or `FOREIGN`.
     pub(crate) process: u16,
     pub(crate) what: What,
     pub(crate) key: u32,
-    /// When it began, and when it ended.
+    /// Time at which the event began.
     pub(crate) start: u64,
+    /// Time at which the event ended.
     pub(crate) end: u64,
-    /// The version that was read, loaded or written; 0 if none was.
+    /// Version that was read, loaded or written; 0 without one.
     pub(crate) version: u64,
-    /// When the load of the value began, or when the caller of `set` had it.
+    /// Time at which the load of the value began, or at which `set` was called with it.
     pub(crate) began: u64,
-    /// Names the load, or the `set`, among all of the run; 0 if there was none.
+    /// Identifier of the load or the `set`, unique in the run; 0 without one.
     pub(crate) load: u64,
 }
 
-/// What it was.
+/// Kind of an event, with its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum What {
-    /// A call of a cached function, or a look into the keyspace.
+    /// Call of a cached function, or lookup in the keyspace.
     Read(Answer),
-    /// As [`Read`](Self::Read), after everything was healed.
+    /// Call like [`Read`](Self::Read), after all faults were healed.
     FinalRead(Answer),
-    /// A call that loads in any case.
+    /// Call that loads in any case.
     Refresh(Answer),
-    /// A new version was written, and then something was invalidated. It starts after the write.
+    /// Invalidation, after a new version was written. The event starts after the write.
     Invalidate(Form, Strength, Ack),
-    /// A value was put into the keyspace.
+    /// Value that was set in the keyspace.
     Set(Ack),
-    /// The body of a cached function ran.
+    /// Execution of the body of a cached function.
     Load(LoadEnd),
-    /// The worker's witness could not reach Redis in time.
+    /// Time without a timely answer from Redis to the worker's witness.
     Stall,
-    /// The worker says how far it is.
+    /// Progress of the worker.
     Mark(Mark),
 }
 
-/// Which invalidation was asked for.
+/// Kind of acknowledgement that an invalidation asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Strength {
     Plain,
     Confirmed,
 }
 
-/// How a call ended.
+/// Outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Answer {
     L1,
@@ -56,48 +57,48 @@ pub(crate) enum Answer {
     Miss,
     Joined,
     Bypass,
-    /// A tier had it, and nobody says which.
+    /// A tier had the value. A keyspace does not report which one.
     Found,
-    /// No tier had it.
+    /// No tier had the value.
     Absent,
-    /// The load's own error.
+    /// The load returned its own error.
     Failed,
     /// The load panicked.
     Panicked,
     /// The caller went away.
     Cancelled,
-    /// The value was another key's or another version's, or not the one that was stored.
+    /// The value belonged to another key or function version, or differed from the value that was stored.
     Mixed,
 }
 
-/// How a change was acknowledged.
+/// Acknowledgement of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Ack {
     Done,
     NotPropagated,
     NotConfirmed,
-    /// Any other error: there should be none.
+    /// Any other error. There should be none.
     Error,
 }
 
-/// How a load ended.
+/// Outcome of a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum LoadEnd {
     Done,
     Failed,
     Panicked,
-    /// It was dropped before it ended.
+    /// The load was dropped before it ended.
     Aborted,
 }
 
-/// How far a worker is.
+/// Progress of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Mark {
-    /// Its witness has reached Redis for the first time.
+    /// The witness has reached Redis for the first time.
     Ready,
-    /// It has ended its operations.
+    /// The worker has ended its operations.
     Stopped,
-    /// It has read every key for the last time.
+    /// The worker has read every key for the last time.
     Finished,
 }
 
@@ -116,7 +117,7 @@ impl Answer {
         Self::Mixed,
     ];
 
-    /// Whether there was a value.
+    /// Returns whether the call returned a value.
     pub(crate) fn has_value(self) -> bool {
         matches!(self, Self::L1 | Self::L2 | Self::Miss | Self::Joined | Self::Bypass | Self::Found)
     }
@@ -135,7 +136,7 @@ impl Mark {
 }
 
 impl Event {
-    /// How the call ended, if it was one.
+    /// Returns the outcome of the call, if the event is one.
     pub(crate) fn answer(&self) -> Option<Answer> {
         match self.what {
             What::Read(answer) | What::FinalRead(answer) | What::Refresh(answer) => Some(answer),

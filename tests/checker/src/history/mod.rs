@@ -1,4 +1,4 @@
-//! What happened in a run: the events that the workers wrote, the faults that were injected, and whose life was when.
+//! The history of a run: the events of the workers, the injected faults, and the lifetimes of the processes.
 
 mod event;
 mod wire;
@@ -8,30 +8,31 @@ pub(crate) use wire::{LENGTH, decode, encode};
 
 use crate::{faults::Fault, settings::Settings};
 
-/// Who is no worker: the orchestrator, when it acts as another program on the same Redis.
+/// Number in place of a process for the orchestrator, when it acts as another program on the same Redis.
 pub(crate) const FOREIGN: u16 = u16::MAX;
 
-/// A whole run.
+/// History of a whole run.
 #[derive(Clone, Debug)]
 pub(crate) struct History {
     pub(crate) settings: Settings,
     pub(crate) keys: u32,
     pub(crate) events: Vec<Event>,
     pub(crate) faults: Vec<Fault>,
-    /// By their number, as [`Event::process`] says it.
+    /// Processes of the run, indexed by [`Event::process`].
     pub(crate) processes: Vec<Process>,
-    /// When the run began: reports count from here.
+    /// Time at which the run began. Reports count from here.
     pub(crate) origin: u64,
-    /// Who did not end what it was doing, if anybody: it was killed in the end.
+    /// Message about a worker that did not reach a phase in time, if there is one. The run was ended all the
+    /// same.
     pub(crate) stuck: Option<String>,
 }
 
-/// One life of one worker. A worker that is killed and started again is another process.
+/// Lifetime of one worker process. A worker that is killed and started again is another process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Process {
-    /// Which worker.
+    /// Number of the worker.
     pub(crate) slot: usize,
     pub(crate) born: u64,
-    /// When it was killed, unless it lived to the end.
+    /// Time at which it was killed, unless it lived to the end.
     pub(crate) killed: Option<u64>,
 }

@@ -1,13 +1,14 @@
-//! How events travel from a worker to the orchestrator: records of one length, so that a worker that is killed in
-//! the middle of one costs that one.
+//! Wire format of events, from a worker to the orchestrator.
+//!
+//! All records have the same length. A worker that is killed while it writes a record loses only that one.
 
 use super::event::{Ack, Answer, Event, LoadEnd, Mark, Strength, What};
 use crate::universe::Form;
 
-/// Bytes of a record.
+/// Length of a record, in bytes.
 pub(crate) const LENGTH: usize = 48;
 
-/// Writes an event, without its process, which the other end knows.
+/// Encodes an event without its process, which the receiver knows.
 pub(crate) fn encode(event: &Event) -> [u8; LENGTH] {
     let (tag, detail, ack) = tags(event.what);
     let mut record = [0; LENGTH];
@@ -20,7 +21,7 @@ pub(crate) fn encode(event: &Event) -> [u8; LENGTH] {
     record
 }
 
-/// Reads an event of `process`; nothing if the bytes are no record.
+/// Decodes an event of `process`; returns `None` if the bytes are not a record.
 pub(crate) fn decode(process: u16, record: &[u8; LENGTH]) -> Option<Event> {
     let mut numbers = [0; 5];
     for (number, field) in numbers.iter_mut().zip(record[8..].chunks_exact(8)) {

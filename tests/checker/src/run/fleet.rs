@@ -23,13 +23,13 @@ use crate::{
     worker::Job,
 };
 
-/// Redis, the database, and the workers. Dropping it ends them all.
+/// Redis, the database, and the workers. A drop ends them all.
 #[derive(Debug)]
 pub(crate) struct Fleet {
-    // Workers are declared first, so they are dropped first: none of them sees its Redis go.
+    // Workers are declared first, so they are dropped first: none of them sees its Redis end.
     workers: Vec<Worker>,
     pub(crate) redis: Servers,
-    /// The database: nothing ever happens to it.
+    /// Redis server that serves as the database. No fault ever hits it.
     pub(crate) truth: RedisServer,
     processes: Vec<Process>,
     events: Vec<Event>,
@@ -89,12 +89,12 @@ impl Fleet {
         Worker::start(&job, plan.plant.map(|plant| plant.name), self.count.clone())
     }
 
-    /// How many operations there were so far.
+    /// Returns the number of operations so far.
     pub(super) fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// How many keys there are.
+    /// Returns the number of keys.
     pub(crate) fn keys(&self) -> u32 {
         self.plan.keys
     }
@@ -103,7 +103,7 @@ impl Fleet {
         &self.workers[slot]
     }
 
-    /// Has the proxy of a worker do what it does when nothing is wrong.
+    /// Resets the proxy of a worker to the mode that it has without a fault.
     pub(crate) fn heal(&self, slot: usize) {
         let Some(proxy) = self.redis.proxy(slot) else { return };
         proxy.set_mode(match self.plan.roles {
@@ -112,7 +112,7 @@ impl Fleet {
         });
     }
 
-    /// Ends a worker, and starts another one in its place.
+    /// Starts a successor of a worker, and ends the worker.
     pub(crate) fn replace(&mut self, slot: usize, end: fn(Worker) -> Ended) {
         let ended = self.processes.iter().rposition(|process| process.slot == slot);
         let ended = ended.expect("each slot has a process");
@@ -127,7 +127,7 @@ impl Fleet {
         self.events.push(event);
     }
 
-    /// Tells all workers, but not the one in the slot `except`.
+    /// Sends a command to all workers, except the one in the slot `except`.
     pub(super) fn tell(&mut self, word: &str, except: Option<usize>) {
         let told = self.workers.iter_mut().enumerate().filter(|(slot, _)| Some(*slot) != except);
         told.for_each(|(_, worker)| worker.tell(word));
@@ -144,14 +144,14 @@ impl Fleet {
         Ok(())
     }
 
-    /// The proxies remember all that was sent, and nobody asks.
+    /// Discards the traffic that the proxies have recorded, which is not used.
     pub(super) fn forget_traffic(&self) {
         for proxy in self.redis.proxies() {
             drop(proxy.take_round_trips());
         }
     }
 
-    /// Ends everything.
+    /// Ends all processes. Returns the events and the processes of the run.
     pub(super) fn end(mut self) -> (Vec<Event>, Vec<Process>) {
         for worker in mem::take(&mut self.workers) {
             self.events.append(&mut worker.end().events);

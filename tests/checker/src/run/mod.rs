@@ -1,4 +1,4 @@
-//! One run: it starts everything, drives it through the plan, and brings the history home.
+//! A run: starts all processes, follows the plan, and collects the history.
 
 mod fleet;
 mod plan;
@@ -22,10 +22,10 @@ use crate::{
     worker::{FINAL, HUSH, STOP},
 };
 
-/// How long a worker may take for what needs no time.
+/// Timeout for a step of a worker that needs almost no time.
 const PATIENCE: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_millis(20);
-/// For how long one worker alone writes, and cannot tell, at the end of a run with faults.
+/// Duration in milliseconds of the last outage of a run with faults. One worker writes, and is cut off.
 const LAST_OUTAGE: u64 = 700;
 
 /// Runs a plan.
@@ -57,7 +57,7 @@ pub(crate) fn run(plan: &Plan) -> History {
     History { settings: plan.settings, keys: plan.keys, events, faults, processes, origin, stuck }
 }
 
-/// Waits for so long, or until the run is over.
+/// Waits for `time`, or until the run is over.
 fn pass(time: Duration, fleet: &Fleet, is_over: &impl Fn(&Fleet) -> bool) {
     let began = Instant::now();
     while began.elapsed() < time && !is_over(fleet) {
@@ -66,12 +66,14 @@ fn pass(time: Duration, fleet: &Fleet, is_over: &impl Fn(&Fleet) -> bool) {
     }
 }
 
-/// The end of a run: one worker is cut off and writes, the others only read, so that its invalidations are the last
-/// word. Then all is healed, every worker tells what it could not tell before, and after everyone had the time to be told, each
-/// reads every key.
+/// Ends a run.
+///
+/// In a run with faults, one worker is cut off and writes, while the others only read, so its invalidations
+/// are the last ones. Then all faults are healed, and every worker resends its undelivered invalidations.
+/// After enough time for all processes to receive them, each worker reads every key.
 ///
 /// # Errors
-/// A worker that did not come so far.
+/// Fails if a worker does not reach one of these phases in time.
 fn close(plan: &Plan, fleet: &mut Fleet, faults: &mut Vec<Fault>) -> Result<(), String> {
     fleet.wait_for(Mark::Ready, PATIENCE)?;
     if plan.faults.refuse > 0 {

@@ -1,4 +1,4 @@
-//! What a run does.
+//! The plan of a run.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -6,39 +6,41 @@ use redis_harness::Mode;
 
 use crate::{faults::FaultMix, plants::Plant, settings::Settings, worker::Mix};
 
-/// All that decides about a run, besides what the operating system does.
+/// All settings of a run. Only the operating system influences it besides them.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
-    /// It ends after so many operations …
+    /// Number of operations after which the run ends.
     pub(crate) operations: u64,
-    /// … or after so long.
+    /// Time after which the run ends, even if there were fewer operations.
     pub(crate) longest: Option<Duration>,
     pub(crate) workers: usize,
-    /// Operations of one worker that go on at a time.
+    /// Number of operations of a worker in progress at a time.
     pub(crate) tasks: u64,
-    /// Threads of one worker.
+    /// Number of threads of a worker.
     pub(crate) threads: usize,
     pub(crate) keys: u32,
-    /// Operations a second, of all workers.
+    /// Operations a second, of all workers together.
     pub(crate) rate: u64,
-    /// How many operations of a task come at once, at most.
+    /// Largest number of operations in a burst of a task.
     pub(crate) burst: u64,
-    /// The only key that all is about, if there is one.
+    /// Only key that all operations use, if set.
     pub(crate) only: Option<u32>,
-    /// Whether the first worker writes and the others read, each of their answers being late by so many milliseconds: what is
-    /// acknowledged to the one is not known to the others yet. Otherwise all do the same.
+    /// Roles of the workers: the first one writes, and the others read. Without roles, all do the same.
+    ///
+    /// The answers to the readers are late, so they do not know yet of a change that was acknowledged to the
+    /// writer.
     pub(crate) roles: Option<Roles>,
-    /// What proxies do as long as no fault has them do something else.
+    /// Mode of the proxies while no fault sets another one.
     pub(crate) usual: Mode,
     pub(crate) settings: Settings,
     pub(crate) mix: Mix,
     pub(crate) faults: FaultMix,
-    /// Whether Redis is a cluster.
+    /// Redis is a cluster.
     pub(crate) is_cluster: bool,
-    /// The bug that is compiled in and turned on.
+    /// Bug that is compiled in and turned on.
     pub(crate) plant: Option<&'static Plant>,
-    /// Where all events are to be written to.
+    /// File to which all events are written.
     pub(crate) history: Option<PathBuf>,
 }
 
@@ -47,8 +49,9 @@ pub(crate) struct Plan {
 pub(crate) struct Roles {
     /// Writes a second.
     pub(crate) writes: u64,
-    /// By how many milliseconds answers to those who read are late. It is a [slow network](crate::faults::HARMLESS_DELAY) and
-    /// no outage.
+    /// Delay of the answers to readers, in milliseconds.
+    ///
+    /// It is a [slow network](crate::faults::HARMLESS_DELAY) and no outage.
     pub(crate) late: u64,
 }
 

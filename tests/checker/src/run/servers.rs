@@ -1,20 +1,21 @@
-//! Redis, or a cluster of it.
+//! The Redis servers of a run: one server or a cluster.
 
 use redis_harness::{Proxy, RedisCluster, RedisServer};
 
-/// Where the caches of a run keep what they share.
+/// Shared tier of the caches of a run.
 #[derive(Debug)]
 pub(crate) enum Servers {
-    /// A server, behind a proxy for each worker.
+    /// One server, behind a proxy for each worker.
     One(Box<RedisServer>, Vec<Proxy>),
-    /// Three primaries. A server tells the address of another, so there is no proxy before them.
+    /// Three primaries. There are no proxies, because a server redirects clients to the addresses of the
+    /// others.
     Cluster(Box<RedisCluster>),
 }
 
 impl Servers {
     pub(super) fn start(is_cluster: bool, workers: usize) -> Self {
         if is_cluster {
-            // A server that is lost for a moment is nobody else's trouble.
+            // While one server is down, the others serve their slots.
             let options = ["--cluster-require-full-coverage", "no"];
             return Self::Cluster(Box::new(RedisCluster::start_with(&options)));
         }
@@ -23,7 +24,7 @@ impl Servers {
         Self::One(Box::new(server), proxies)
     }
 
-    /// The address for the cache of a worker.
+    /// Returns the address for the cache of a worker.
     pub(super) fn url(&self, slot: usize) -> String {
         match self {
             Self::One(_, proxies) => proxies[slot].url(),
@@ -31,7 +32,7 @@ impl Servers {
         }
     }
 
-    /// The addresses of all servers, for a worker to see whether they answer.
+    /// Returns the addresses of all servers, for the witness of a worker.
     pub(super) fn each_url(&self, slot: usize) -> Vec<String> {
         match self {
             Self::One(..) => vec![self.url(slot)],
@@ -39,7 +40,7 @@ impl Servers {
         }
     }
 
-    /// What stands between a worker and its server, if something does.
+    /// Returns the proxy between a worker and its server, if there is one.
     pub(crate) fn proxy(&self, slot: usize) -> Option<&Proxy> {
         match self {
             Self::One(_, proxies) => proxies.get(slot),
@@ -54,7 +55,7 @@ impl Servers {
         }
     }
 
-    /// The server, or one of several.
+    /// Returns the server; in a cluster, the one that `number` selects.
     pub(crate) fn pick(&self, number: u32) -> &RedisServer {
         match self {
             Self::One(server, _) => server,
@@ -72,7 +73,7 @@ impl Servers {
         }
     }
 
-    /// Starts all that do not run, and returns when they work.
+    /// Starts all servers that do not run, and returns when they work.
     pub(crate) fn restart(&mut self) {
         match self {
             Self::One(server, _) => server.restart(),
@@ -103,7 +104,7 @@ impl Servers {
         }
     }
 
-    /// Moves a key's slot to another server, with all that is in it.
+    /// Moves the slot of a key to another server, with all keys in it.
     pub(crate) fn move_slot_of(&self, key: &str) {
         if let Self::Cluster(cluster) = self {
             let slot = cluster.slot(key);

@@ -1,4 +1,4 @@
-//! A worker process, seen from outside.
+//! The orchestrator's handle of a worker process.
 
 use std::{
     env,
@@ -20,13 +20,13 @@ use crate::{
     worker::{Job, LEAVE},
 };
 
-/// How long it may take to end when it is told to.
+/// Longest time for a worker to exit after a request.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The sub-command that makes a worker of this program.
+/// Subcommand that runs this program as a worker.
 pub(crate) const SUBCOMMAND: &str = "worker";
 
-/// Dropping it kills and reaps the process.
+/// Worker process. A drop kills and reaps it.
 #[derive(Debug)]
 pub(crate) struct Worker {
     child: Child,
@@ -35,17 +35,17 @@ pub(crate) struct Worker {
     marks: Arc<AtomicU8>,
 }
 
-/// A process that is no more.
+/// Worker process that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    /// What it has written down.
+    /// Events that the worker logged.
     pub(super) events: Vec<Event>,
-    /// When it was killed, if it was.
+    /// Time at which it was killed, if it was.
     pub(super) killed: Option<u64>,
 }
 
 impl Worker {
-    /// Starts one. Each operation that it writes down is counted in `count`.
+    /// Starts a worker. Each operation that it logs is counted in `count`.
     pub(super) fn start(job: &Job, plant: Option<&str>, count: Arc<AtomicU64>) -> Self {
         let program = env::current_exe().expect("finding this program's own file");
         let job_text = serde_json::to_string(job).expect("a job is numbers and text");
@@ -64,19 +64,19 @@ impl Worker {
         Self { child, stdin, reader, marks }
     }
 
-    /// Whether it has said that it is so far.
+    /// Returns whether the worker has logged `mark`.
     pub(super) fn has_reached(&self, mark: Mark) -> bool {
         self.marks.load(Ordering::Acquire) & (1 << mark as u8) != 0
     }
 
-    /// A worker that is gone hears nothing.
+    /// Sends a command to the worker. A worker that has exited does not get it.
     pub(super) fn tell(&mut self, word: &str) {
         if let Some(stdin) = &mut self.stdin {
             let _ = writeln!(stdin, "{word}");
         }
     }
 
-    /// Lets it stand still. Returns when it does.
+    /// Freezes the process. Returns when it has stopped.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
         waitpid(Some(Pid::from_child(&self.child)), WaitOptions::UNTRACED)
@@ -91,26 +91,26 @@ impl Worker {
         kill_process(Pid::from_child(&self.child), signal).expect("signalling a worker");
     }
 
-    /// Kills it.
+    /// Kills the process.
     pub(crate) fn kill(mut self) -> Ended {
         let killed = Some(now());
         let _ = self.child.kill();
         Ended { events: self.take_events(), killed }
     }
 
-    /// Has it take leave of the others and end.
+    /// Makes the worker close its cache and exit.
     pub(crate) fn leave(mut self) -> Ended {
         self.tell(LEAVE);
         self.wait_or_kill()
     }
 
-    /// Lets it end by itself.
+    /// Makes the worker exit: it does when its stdin is closed.
     pub(super) fn end(mut self) -> Ended {
         self.stdin = None;
         self.wait_or_kill()
     }
 
-    /// Kills it only if it does not end.
+    /// Waits until the process exits, and kills it after [`PATIENCE`].
     fn wait_or_kill(mut self) -> Ended {
         let deadline = Instant::now() + PATIENCE;
         while let Ok(None) = self.child.try_wait() {
@@ -136,7 +136,8 @@ impl Drop for Worker {
     }
 }
 
-/// Reads events until the worker's end. Of a worker that was killed the last one may be cut short: it is lost.
+/// Reads events until the end of the worker. The last record of a killed worker may be cut short, and is
+/// lost.
 fn collect(process: u16, mut stdout: ChildStdout, count: &AtomicU64, marks: &AtomicU8) -> Vec<Event> {
     let mut events = Vec::new();
     let mut buffer = vec![0; LENGTH * 1024];

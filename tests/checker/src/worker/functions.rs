@@ -1,4 +1,4 @@
-//! The cached functions, and all that touches the library under test.
+//! The cached functions of a worker, and all uses of the library under test.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -16,7 +16,7 @@ use crate::{
     universe::{Flavor, Form, Label, flavor, group, label},
 };
 
-/// Nothing expires in a run.
+/// Ttl of all entries, longer than a run: nothing expires.
 const TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(crate) const NAMESPACE: &str = "checker";
@@ -51,7 +51,7 @@ async fn twofold(group: Label, key: u32) -> Loaded {
     load(key).await
 }
 
-/// As another version of the program has it, whose values are others.
+/// Next version of `twofold`, as in another version of the program. Its values differ.
 #[cached("k:{group}:twofold:{key}", ttl = TTL, version = 2)]
 async fn twofold_next(group: Label, key: u32) -> Loaded {
     load(key).await.map(|value| Value { edition: SECOND, ..value })
@@ -61,14 +61,14 @@ fn stored() -> Result<Keyspace<u32, Value>, Error> {
     default_cache().keyspace("stored", TTL)
 }
 
-/// How Redis knows a key of the keyspace.
+/// Returns the full name in Redis of a key of the keyspace.
 pub(crate) fn stored_name(key: u32) -> String {
     let cache = Cache::builder().namespace(NAMESPACE).build().expect("it is well configured");
     let stored = cache.keyspace::<u32, Value>("stored", TTL).expect("it is well configured");
     stored.key(&key).expect("a number can be a key")
 }
 
-/// Makes the cache of this process.
+/// Installs the cache of this process.
 pub(super) fn install(job: &Job) -> Result<(), Error> {
     let settings = &job.settings;
     let millis = Duration::from_millis;
@@ -88,11 +88,11 @@ pub(super) fn install(job: &Job) -> Result<(), Error> {
         .install()
 }
 
-/// What a read says.
+/// Result of a read.
 pub(super) enum Found {
-    /// A cached function, which also says where the value came from; and the edition of its values.
+    /// Result of a cached function: the value, its source, and the edition that values of the function have.
     Called(Loaded, CacheOutcome, u32),
-    /// The keyspace, which has it or not.
+    /// Result of a keyspace lookup: the value, if there is one.
     Looked(Option<Value>),
 }
 
@@ -120,14 +120,14 @@ pub(super) async fn read(key: u32) -> Found {
     Found::Called(reply.value, reply.outcome, edition)
 }
 
-/// Every other time.
+/// Returns whether a call goes to the next version: every other call does.
 fn is_next_of_two() -> bool {
     static TURN: AtomicBool = AtomicBool::new(false);
 
     TURN.fetch_xor(true, Ordering::Relaxed)
 }
 
-/// Loads in any case; nothing for a key without a function.
+/// Loads in any case; returns `None` for a key without a function.
 pub(super) async fn refresh(key: u32) -> Option<Loaded> {
     let group = Label(label(group(key)));
     Some(match flavor(key) {
@@ -162,12 +162,12 @@ pub(super) async fn invalidate(key: u32, form: Form, strength: Strength) -> Resu
     }
 }
 
-/// Whether there are invalidations that Redis was not told of yet.
+/// Returns whether there are invalidations that Redis has not received yet.
 pub(super) fn has_untold() -> bool {
     default_cache().stats().pending_invalidations > 0
 }
 
-/// Takes leave of the other processes.
+/// Closes the cache, which deregisters this process at Redis.
 pub(super) async fn close() {
     default_cache().close().await;
 }

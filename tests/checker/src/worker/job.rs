@@ -1,72 +1,78 @@
-//! What a worker is told when it starts.
+//! The job of a worker, which it gets when it starts.
 
 use serde::{Deserialize, Serialize};
 
 use crate::settings::Settings;
 
-/// The longest that a load takes by itself, in milliseconds.
+/// Longest time that a load takes by itself, in milliseconds.
 pub(crate) const LONGEST_LOAD: u64 = 300;
 
-/// All that a worker needs to know.
+/// Configuration of a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Job {
     pub(crate) settings: Settings,
     pub(crate) mix: Mix,
     pub(crate) seed: u64,
-    /// Which worker it is, and which life of it.
+    /// Number of the worker.
     pub(crate) slot: usize,
+    /// Number of earlier processes of the worker.
     pub(crate) life: u64,
-    /// Its number among all processes of the run.
+    /// Number of the process in the run.
     pub(crate) process: u16,
     pub(crate) keys: u32,
-    /// How many operations go on at a time.
+    /// Number of operations in progress at a time.
     pub(crate) tasks: u64,
     pub(crate) threads: usize,
-    /// Operations a second, of all its tasks.
+    /// Operations a second, of all tasks together.
     pub(crate) rate: u64,
-    /// How many of them a task performs at once, at most.
+    /// Largest number of operations in a burst of a task.
     pub(crate) burst: u64,
-    /// The only key that they are about, if there is one.
+    /// Only key that the operations use, if set.
     pub(crate) only: Option<u32>,
-    /// The worker's own way to Redis.
+    /// Address at which the worker reaches Redis.
     pub(crate) url: String,
-    /// Each server behind it.
+    /// Addresses of all servers behind it.
     pub(crate) servers: Vec<String>,
-    /// The database.
+    /// Address of the database.
     pub(crate) truth: String,
 }
 
-/// How often each operation comes, in a million operations; what is left is reads.
+/// Frequency of each operation, per million operations. The rest are reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Mix {
     /// Writes that invalidate.
     pub(crate) write: u32,
-    /// By what the writes of a season are divided: one of these.
+    /// Divisors of the write frequency. Each season uses one of them.
     pub(crate) seasons: [u32; 3],
-    /// How often a write invalidates by key, tag, pattern and everything, in proportion.
+    /// Relative frequencies of invalidations by key, by tag, by pattern, and of everything.
     pub(crate) forms: [u32; 4],
-    /// Of a million writes, how many ask for a confirmation.
+    /// Number of writes per million that ask for a confirmation.
     pub(crate) confirmed: u32,
     pub(crate) refresh: u32,
-    /// Calls that are dropped if they take longer than a moment.
+    /// Calls that are dropped if they take longer than a random time below 2 ms.
     pub(crate) cancel: u32,
-    /// Of a million loads, how many take up to 20 ms, take 300 ms, fail, and panic.
+    /// Number of loads per million that take up to 20 ms.
     pub(crate) slow: u32,
+    /// Number of loads per million that take 300 ms.
     pub(crate) very_slow: u32,
+    /// Number of loads per million that fail.
     pub(crate) fail: u32,
+    /// Number of loads per million that panic.
     pub(crate) panic: u32,
-    /// Of a million loads, how many end when what they have read is superseded: a write that came after it was acknowledged. A call
-    /// of the key begins just before.
+    /// Number of loads per million that are held until the version they read is superseded.
+    ///
+    /// That is the case once a later write was acknowledged. A call of the key begins just before the load
+    /// ends.
     pub(crate) held: u32,
 }
 
 impl Mix {
-    /// Writes only, by key.
+    /// Returns a mix of writes only, which invalidate by key.
     pub(crate) fn writing(self) -> Self {
         Self { write: 1_000_000, seasons: [1; 3], forms: [1, 0, 0, 0], refresh: 0, cancel: 0, ..self }
     }
 
-    /// Reads only.
+    /// Returns a mix of reads only.
     pub(crate) fn reading(self) -> Self {
         Self { write: 0, refresh: 0, cancel: 0, ..self }
     }

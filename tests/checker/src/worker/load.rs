@@ -1,4 +1,4 @@
-//! What the cached functions do: they ask the database, in random time, and with random luck.
+//! Bodies of the cached functions. They read the database, with random pauses and random failures.
 
 use std::{error, fmt, panic, sync::Arc, time::Duration};
 
@@ -18,50 +18,52 @@ use crate::{
     universe::{Flavor, Label, flavor, group, label},
 };
 
-/// What is cached.
+/// Cached value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Value {
     pub(super) key: u32,
     pub(super) version: u64,
-    /// When its load began.
+    /// Time at which its load or `set` began.
     pub(super) began: u64,
-    /// The name of its load.
+    /// Identifier of its load or `set`.
     pub(super) load: u64,
-    /// By which version of the function.
+    /// Version of the function that loaded it.
     pub(super) edition: u32,
-    /// What JSON has no form for, in [some](blank) of them.
+    /// Field with a content that JSON cannot represent, for [some keys](blank).
     #[allow(clippy::option_option, reason = "it is what JSON has no form for")]
     pub(super) blank: Option<Option<u8>>,
 }
 
-/// The editions of a function of which there are two; every other one has the first.
+/// Edition of all functions, and of the first version of a function that has two.
 pub(super) const FIRST: u32 = 1;
+/// Edition of the second version.
 pub(super) const SECOND: u32 = 2;
 
-/// The blank that the values of a key have. JSON would write it as `null`, and read that as `None`.
+/// Returns the `blank` field of all values of a key. JSON would write `Some(None)` as `null`, and read
+/// `None`.
 #[allow(clippy::option_option, reason = "it is what JSON has no form for")]
 fn blank(key: u32) -> Option<Option<u8>> {
     (flavor(key) == Flavor::Plain).then_some(None)
 }
 
 impl Value {
-    /// Of a load or a `set` of this name.
+    /// Creates the value of the load or `set` with the identifier `load`.
     pub(super) fn new(key: u32, version: u64, began: u64, load: u64) -> Self {
         Self { key, version, began, load, edition: FIRST, blank: blank(key) }
     }
 
-    /// Whether a call of this key and edition may be given it.
+    /// Returns whether a call of this key and edition may get this value.
     pub(super) fn is_of(&self, key: u32, edition: u32) -> bool {
         (self.key, self.edition, self.blank) == (key, edition, blank(key))
     }
 
-    /// Those of its group.
+    /// Returns the tags of the value's group.
     pub(super) fn tags(&self) -> Vec<Tag> {
         vec![tag!("t:{}", Label(label(group(self.key))))]
     }
 }
 
-/// A load that was to fail.
+/// Planned failure of a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LoadFailed;
 
@@ -85,7 +87,7 @@ pub(super) async fn load(key: u32) -> Loaded {
     let mut entry = Entry { state, key, began, name, version: 0, end: LoadEnd::Aborted };
     let mut rng = Rng::derive(state.job.seed, &[name]);
     let pause = pause(&state.job.mix, &mut rng);
-    // Mostly the version is read first, and is old when the load ends.
+    // In most loads the version is read before the pause, and may be outdated when the load ends.
     let is_late = rng.chance(200_000);
     if is_late {
         sleep(pause).await;
@@ -117,8 +119,10 @@ pub(super) async fn load(key: u32) -> Loaded {
     Ok(Value::new(key, version, began, name))
 }
 
-/// Waits until what was read is superseded, so that the load ends after an acknowledgement and just then, and a call begins in
-/// between. It gives up when nobody writes.
+/// Waits until the version that was read is superseded.
+///
+/// The load then ends just after an acknowledgement, and a call begins between the two. Gives up after
+/// [`LONGEST_LOAD`], since there may be no writes.
 async fn hold(state: &Arc<State>, key: u32, version: u64) {
     let began = now();
     while !state.is_superseded(key, version).await {
@@ -141,7 +145,7 @@ fn pause(mix: &Mix, rng: &mut Rng) -> Duration {
     }
 }
 
-/// Writes the load down however it ends, also when it is dropped.
+/// Guard that logs the load however it ends, even if it is dropped.
 struct Entry {
     state: &'static Arc<State>,
     key: u32,
@@ -168,7 +172,7 @@ impl Drop for Entry {
     }
 }
 
-/// Keeps the panics that were planned, and what the cache makes of them, off stderr.
+/// Keeps planned panics, and the panics that the cache makes of them, off stderr.
 pub(super) fn silence_planned_panics() {
     let others = panic::take_hook();
     panic::set_hook(Box::new(move |info| {

@@ -1,4 +1,4 @@
-//! The way of events to the orchestrator.
+//! The transport of events to the orchestrator.
 
 use std::{
     io::Write,
@@ -10,10 +10,10 @@ use std::{
 
 use crate::history::{Event, encode};
 
-/// Events that are lost when the worker is killed are at most this old, if it runs at all.
+/// Interval between flushes. A running worker that is killed loses at most the events of this time.
 const PAUSE: Duration = Duration::from_millis(4);
 
-/// Collects events, which a thread writes to stdout: an operation does not wait for the pipe.
+/// Buffer of events. A thread writes it to stdout, so that no operation waits for the pipe.
 #[derive(Clone, Debug)]
 pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -34,7 +34,7 @@ impl Log {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&encode(event));
     }
 
-    /// Hands over what there is, in order. When nobody listens any more, there is nobody to tell.
+    /// Writes the buffered events to stdout, in order. Errors are ignored: the orchestrator may be gone.
     pub(super) fn flush(&self) {
         let mut stdout = std::io::stdout().lock();
         let bytes = mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));

@@ -1,4 +1,4 @@
-//! A worker process: it calls cached functions at random, as a plan says, and writes down what happened.
+//! A worker process. It calls cached functions at random, according to its job, and logs the results.
 
 mod functions;
 mod job;
@@ -21,13 +21,16 @@ use crate::{
 };
 use state::{Phase, State};
 
-/// What the orchestrator says on stdin, a word a line.
+/// Command on stdin, one per line: stop writing.
 pub(crate) const HUSH: &str = "hush";
+/// Command on stdin: end the operations, close the cache, and exit.
 pub(crate) const LEAVE: &str = "leave";
+/// Command on stdin: end the operations.
 pub(crate) const STOP: &str = "stop";
+/// Command on stdin: read every key for the last time.
 pub(crate) const FINAL: &str = "final";
 
-/// Works until it is told to stop. It ends at once when stdin does, so it does not outlive the orchestrator.
+/// Runs a worker. It exits as soon as stdin is closed, so it does not outlive the orchestrator.
 pub(crate) fn main(job: Job) -> Result<(), Box<dyn Error>> {
     load::silence_planned_panics();
     let runtime = runtime::Builder::new_multi_thread().worker_threads(job.threads).enable_all().build()?;
@@ -73,7 +76,7 @@ fn mark(state: &State, mark: Mark) {
     state.log.write(&Event { process: 0, what, key: 0, start: at, end: at, version: 0, began: 0, load: 0 });
 }
 
-/// Follows stdin, in a thread of its own: it is read blocking.
+/// Executes the commands on stdin, in a thread of its own, because the reads block.
 fn listen(state: Arc<State>) {
     thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {

@@ -1,4 +1,4 @@
-//! Random operations.
+//! The random operations of a worker.
 
 use std::{
     future::{Future, poll_fn},
@@ -27,19 +27,20 @@ use crate::{
     universe::{Flavor, Form, flavor, reaches},
 };
 
-/// Between two looks whether something is left to be told.
+/// Pause between two checks of the outbox.
 const AGAIN: Duration = Duration::from_millis(10);
-/// So many operations of a task make a season.
+/// Number of operations of a task in one season.
 const SEASON: u64 = 300;
 
-/// Performs operations until the worker is told to stop. They come in bursts on two keys, so that a change and the
-/// reads around it meet.
+/// Performs operations until the worker is stopped.
+///
+/// They come in bursts on two keys, so that a change meets the reads around it.
 pub(super) async fn perform(state: Arc<State>, task: u64) {
     let job = &state.job;
     let mut rng = Rng::derive(job.seed, &[job.slot as u64, job.life, task]);
     let each = Duration::from_secs(1) * u32::try_from(job.tasks).unwrap_or(1)
         / u32::try_from(job.rate).unwrap_or(1).max(1);
-    // Tasks do not begin in step.
+    // The tasks begin at different times.
     let first = f64::from(u32::try_from(rng.below(1_000_000)).unwrap_or(0))
         * 1e-6
         * f64::from(u32::try_from(job.burst).unwrap_or(0));
@@ -55,19 +56,20 @@ pub(super) async fn perform(state: Arc<State>, task: u64) {
                 return;
             }
             let key = keys[usize::from(rng.chance(200_000))];
-            // The season is a matter of the seed and of the operation's number, not of the time.
+            // The season depends on the seed and the number of the operation, but not on the time.
             let season = Rng::derive(job.seed, &[0x5EA, done / SEASON]).below(job.mix.seasons.len() as u64);
             let quiet = job.mix.seasons[usize::try_from(season).unwrap_or_default()];
             operation(&state, &mut rng, key, quiet).await;
             done += 1;
         }
-        // Who is late does not hurry: operations that wait for Redis are what is to be seen.
+        // A task that is late does not catch up: the operations that wait for Redis are the ones to observe.
         next = Instant::now().max(next + each * u32::try_from(count).unwrap_or(1));
     }
 }
 
-/// Reads until this process has told what it could not tell before: a call has it told again. How long that takes is the
-/// machine's, and what is read for the last time comes after it.
+/// Reads until Redis has received all invalidations of this process: a call triggers a resend.
+///
+/// The time that this takes depends on the machine. The final reads come after it.
 pub(super) async fn tell_all(state: &State) {
     while functions::has_untold() {
         for key in 0..state.job.keys {
@@ -77,7 +79,7 @@ pub(super) async fn tell_all(state: &State) {
     }
 }
 
-/// Ends when another task begins to read a key. It is boxed because loads are a part of reads, and this of loads.
+/// Ends when another task begins to read a key. Boxed because the type is recursive: a read contains a load.
 pub(super) fn begin_to_read(state: &Arc<State>, key: u32) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     let (state, (begins, has_begun)) = (state.clone(), oneshot::channel());
     tokio::spawn(async move {
@@ -152,7 +154,7 @@ fn checked(key: u32, edition: u32, value: &Value, answer: Answer) -> Answer {
     if value.is_of(key, edition) { answer } else { Answer::Mixed }
 }
 
-/// A call whose caller goes away, if it has to wait.
+/// Makes a call that is dropped if it takes longer than `patience`.
 async fn cancelled(state: &State, key: u32, patience: Duration) {
     let start = now();
     match timeout(patience, catch(functions::read(key))).await {
@@ -209,7 +211,7 @@ fn record(state: &State, what: What, key: u32, (start, end): (u64, u64), value: 
     state.log.write(&Event { process: 0, what, key, start, end, version, began, load });
 }
 
-/// The result, unless it panicked.
+/// Returns the output of `future`; `None` if it panicked.
 async fn catch<T>(future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {

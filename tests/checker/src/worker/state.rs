@@ -1,4 +1,4 @@
-//! What the tasks of a worker share.
+//! State that the tasks of a worker share.
 
 use std::{
     sync::{
@@ -13,17 +13,17 @@ use tokio::{sync::watch, time::sleep};
 
 use super::{job::Job, log::Log};
 
-/// How far the worker is to go.
+/// Phase that the orchestrator has requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
     Run,
-    /// Nothing is written any more.
+    /// No more writes.
     Hush,
     Stop,
     Final,
 }
 
-/// One for each process.
+/// State of this process.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) job: Job,
@@ -36,12 +36,12 @@ pub(super) struct State {
 
 static STATE: OnceLock<Arc<State>> = OnceLock::new();
 
-/// Makes it known to the cached functions, whose arguments are keys only.
+/// Publishes the state for the cached functions, which get only keys as arguments.
 pub(super) fn publish(state: &Arc<State>) {
     let _ = STATE.set(state.clone());
 }
 
-/// What was [published](publish); it never ends if nothing was.
+/// Returns the [published](publish) state, and waits for it. Never ends if none is published.
 pub(super) async fn published() -> &'static Arc<State> {
     loop {
         if let Some(state) = STATE.get() {
@@ -53,7 +53,7 @@ pub(super) async fn published() -> &'static Arc<State> {
 
 impl State {
     pub(super) async fn new(job: Job) -> RedisResult<Self> {
-        // A worker that stood still has not lost its database.
+        // No timeouts: a worker that was frozen must not lose its database.
         let patient = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
         let client = Client::open(job.truth.as_str())?;
         let truth = client.get_multiplexed_async_connection_with_config(&patient).await?;
@@ -73,14 +73,14 @@ impl State {
         redis::cmd("INCR").arg(format!("v:{key}")).query_async(&mut self.truth.clone()).await
     }
 
-    /// The version in the database.
+    /// Returns the version in the database.
     pub(super) async fn version(&self, key: u32) -> RedisResult<u64> {
         let version: Option<u64> =
             redis::cmd("GET").arg(format!("v:{key}")).query_async(&mut self.truth.clone()).await?;
         Ok(version.unwrap_or(0))
     }
 
-    /// Tells loads that are held that a write was acknowledged.
+    /// Records for held loads that a write was acknowledged.
     pub(super) async fn acknowledge(&self, key: u32, version: u64) {
         if self.job.mix.held > 0 {
             let mut command = redis::cmd("SET");
@@ -89,7 +89,7 @@ impl State {
         }
     }
 
-    /// Whether a write after `version` was acknowledged, as far as anybody has [said so](Self::acknowledge).
+    /// Returns whether an [acknowledged](Self::acknowledge) write is later than `version`.
     pub(super) async fn is_superseded(&self, key: u32, version: u64) -> bool {
         let mut command = redis::cmd("GET");
         command.arg(format!("a:{key}"));
@@ -97,7 +97,7 @@ impl State {
         acknowledged.is_ok_and(|acknowledged| acknowledged.is_some_and(|newer| newer > version))
     }
 
-    /// Another name for a load or a `set`: no process has it twice.
+    /// Returns a new identifier for a load or a `set`, unique in the run.
     pub(super) fn name(&self) -> u64 {
         let number = 1 + self.loads.fetch_add(1, Ordering::Relaxed);
         (u64::from(self.job.process) << 40) | number
@@ -122,7 +122,7 @@ impl State {
     }
 
     pub(super) async fn wait_for(&self, phase: Phase) {
-        // It fails only when the sender is gone, which is here.
+        // An error would mean that the sender is dropped, but `self` holds it.
         let _ = self.phase.subscribe().wait_for(|now| *now >= phase).await;
     }
 }

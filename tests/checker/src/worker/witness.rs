@@ -1,4 +1,4 @@
-//! Whether Redis can be reached from here, seen by somebody who is not the cache.
+//! The witness: an observer of whether Redis is reachable from this worker, independent of the cache.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,9 +15,10 @@ use crate::{
 const PAUSE: u64 = 10;
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Asks Redis again and again, over a connection of its own through the worker's proxy, and writes down each time
-/// in which there was no answer for too long. While that lasts it is written down again and again: the worker may
-/// be killed in it.
+/// Pings Redis periodically, over connections of its own through the worker's proxy, and logs stalls.
+///
+/// A stall is a time longer than [`SLOW`] without an answer. While it lasts, it is logged after each ping,
+/// because the worker may be killed during it.
 pub(super) async fn watch(state: Arc<State>) {
     let open = |url: &String| Client::open(url.as_str()).ok().map(|client| (client, None));
     let Some(mut servers) = state.job.servers.iter().map(open).collect::<Option<Vec<_>>>() else { return };

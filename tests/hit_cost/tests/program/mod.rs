@@ -1,4 +1,4 @@
-//! The program whose costs are measured.
+//! The program under measurement.
 
 use std::{
     env,
@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-/// As users build it, which the test itself is not.
+/// Builds the program in release mode, as users do. The test itself is not built in this way.
 pub(crate) fn build() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("release");
@@ -15,7 +15,7 @@ pub(crate) fn build() -> PathBuf {
         .arg(manifest)
         .arg("--target-dir")
         .arg(&target)
-        // What was asked for the tests is not for this.
+        // Flags that were set for the tests do not apply to this build.
         .env_remove("RUSTFLAGS")
         .status();
     assert!(built.is_ok_and(|status| status.success()), "the program could not be built");

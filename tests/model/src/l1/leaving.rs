@@ -1,4 +1,4 @@
-//! In the place of `leaving`: the values here have no code of their own.
+//! A replacement for `leaving`: the values of the models have no code that runs on a drop.
 
 use std::sync::Arc;
 

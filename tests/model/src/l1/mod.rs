@@ -1,8 +1,8 @@
-//! The in-process tier of the model.
+//! The in-process tier of the models.
 
-// What the model has its own of: Moka frees values when it likes, and that may be in another execution.
+// Replaced, because Moka drops values at any time, possibly in another execution.
 pub(crate) mod store;
-// And of what leaves: nothing in here has code of its own.
+// Replaced, because the values of the models have no code that runs on a drop.
 pub(crate) mod leaving;
 
 #[path = "../../../../cached-core/src/l1/counters.rs"]

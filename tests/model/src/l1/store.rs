@@ -1,4 +1,4 @@
-//! In the place of `cached_core::l1`: a map that holds everything, each access to which is one step.
+//! A replacement for `cached_core::l1`: a map without eviction. Each access is one step.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -41,7 +41,7 @@ impl L1 {
         }
     }
 
-    /// No model has so many entries that this would be asked for.
+    /// Returns the end at once: no model has enough entries for a scan.
     pub(crate) fn take_fallen(&self, _: usize, _: usize) -> Option<usize> {
         None
     }
@@ -82,7 +82,7 @@ impl L1 {
             weight: 0,
         });
         let before = self.slots().insert(key.clone(), Arc::new(kept));
-        // Marks lock their table when they are dropped: not in here.
+        // Dropping an epoch locks its shard, so no entry is dropped under this lock.
         retire(before);
     }
 

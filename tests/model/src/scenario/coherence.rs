@@ -1,4 +1,4 @@
-//! Whole caches, each of them a process, with one Redis.
+//! Models of whole caches, each of them a process, with one Redis.
 
 use std::{
     convert::Infallible,
@@ -25,17 +25,17 @@ use crate::{
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Where loads load from, and the Redis of all.
+/// Source of the values of all loads, and the Redis of all processes.
 #[derive(Clone)]
 struct World {
     redis: Arc<Redis>,
     truth: Arc<Mutex<u64>>,
     loads: Arc<AtomicUsize>,
-    /// Acts that may still change something.
+    /// Number of acts that may still change something.
     running: Arc<AtomicUsize>,
 }
 
-/// A cache that is another process's.
+/// Cache that stands for a process of its own.
 #[derive(Clone)]
 struct Process {
     world: World,
@@ -61,7 +61,7 @@ impl World {
         Process { world: self.clone(), cache: cache.expect("it is well configured") }
     }
 
-    /// Something that goes on while messages are handed on.
+    /// Returns an act that runs while messages are delivered.
     fn act(&self, act: impl FnOnce() + 'static) -> Act {
         self.running.fetch_add(1, Ordering::Relaxed);
         let world = self.clone();
@@ -73,7 +73,7 @@ impl World {
         })
     }
 
-    /// Hands on messages until all acts are over and none is left.
+    /// Returns an act that delivers messages until all other acts are over and none is left.
     fn hand_on(&self) -> Act {
         let redis = self.redis.clone();
         Box::new(move || redis.hand_on())
@@ -103,7 +103,7 @@ impl Process {
         block_on(self.space().get_or_load(&7, load)).expect("loads do not fail")
     }
 
-    /// What is kept, here or in Redis.
+    /// Returns the value that is stored in L1 or in Redis.
     fn kept(&self) -> Option<u64> {
         block_on(self.space().get(&7))
     }
@@ -112,7 +112,7 @@ impl Process {
         block_on(self.space().delete(&7)).expect("Redis is there");
     }
 
-    /// A call with a tag.
+    /// Makes a call with a tag.
     fn call_tagged(&self) -> u64 {
         let (shape, site) =
             (TypedPolicy::<u64, Infallible, u64>::plain().shared(), FunctionSpec::prefix("tagged"));
@@ -121,7 +121,7 @@ impl Process {
         self.run(call, shape)
     }
 
-    /// A call whose value tells the same tag.
+    /// Makes a call with the same tag, which is computed from the value.
     fn call_telling(&self) -> u64 {
         let (shape, site) =
             (TypedPolicy::<u64, Infallible, u64>::plain().shared(), FunctionSpec::prefix("telling"));
@@ -142,7 +142,7 @@ impl Process {
     }
 }
 
-/// Nothing but `value` is kept, by anybody, also when it is looked for once more.
+/// Asserts that no process has a value other than `value`, including a new one that has only Redis to read.
 fn all_have(world: &World, processes: &[&Process], value: u64) {
     let newcomer = world.process();
     for process in processes.iter().copied().chain([&newcomer]) {
@@ -151,7 +151,8 @@ fn all_have(world: &World, processes: &[&Process], value: u64) {
     }
 }
 
-/// A call in each of two processes: one load. Those who wait are woken, or loom finds that nobody goes on.
+/// A call in each of two processes makes one load. If a waiting call were not woken, loom would find a
+/// deadlock.
 pub fn one_load_over_two_processes() {
     explore("one load over two processes", Orders::Preemptions(3), || {
         let world = World::new();
@@ -166,7 +167,7 @@ pub fn one_load_over_two_processes() {
     });
 }
 
-/// Three calls of a cache without a shared tier: one load.
+/// Three calls of a cache without a shared tier make one load.
 pub fn one_load_in_a_cache_alone() {
     explore("one load in a cache alone", Orders::Preemptions(3), || {
         let world = World::new();
@@ -180,21 +181,24 @@ pub fn one_load_in_a_cache_alone() {
     });
 }
 
-/// An invalidation in the process that loads.
+/// An invalidation in the process that loads holds.
 pub fn an_invalidation_holds_where_it_was_made() {
     explore("an invalidation holds where it was made", Orders::Preemptions(3), || invalidation(true, false));
     let name = "an invalidation holds where it was made, with a reader elsewhere";
     explore(name, Orders::Preemptions(2), || invalidation(true, true));
 }
 
-/// An invalidation in another process than the one that loads.
+/// An invalidation in another process than the one that loads holds.
 pub fn an_invalidation_holds_elsewhere() {
     explore("an invalidation holds elsewhere", Orders::Preemptions(3), || invalidation(false, false));
     let name = "an invalidation holds elsewhere, with a reader";
     explore(name, Orders::Preemptions(2), || invalidation(false, true));
 }
 
-/// Once it is acknowledged, no load that began before is in Redis, or stands in memory when the messages have come.
+/// Asserts that an acknowledged invalidation holds.
+///
+/// The value of a load that began before is not in Redis, and not valid in memory once the messages were
+/// delivered.
 fn invalidation(is_own: bool, has_reader: bool) {
     let world = World::new();
     let (a, b) = (world.process(), world.process());
@@ -206,7 +210,8 @@ fn invalidation(is_own: bool, has_reader: bool) {
         assert!(invalidating.kept().is_none_or(|kept| kept == 2), "an older value is kept");
     });
     if has_reader {
-        // In the process that loads, if the word comes from elsewhere, and else in the other one.
+        // The reader is in the process that loads if the other one invalidates, and otherwise in the other
+        // one.
         let reading = if is_own { b.clone() } else { a.clone() };
         let read = world.act(move || _ = reading.call());
         together([load, read, invalidate, world.hand_on()]);
@@ -216,7 +221,8 @@ fn invalidation(is_own: bool, has_reader: bool) {
     all_have(&world, &[&a, &b], 2);
 }
 
-/// Whoever calls when the word has come does not get what was loaded before, be it from L1 or from a load under way.
+/// A call after the delivery of an invalidation gets no older value, neither from L1 nor from a load under
+/// way.
 pub fn who_calls_after_the_word_gets_the_new_value() {
     explore("who calls after the word gets the new value", Orders::Preemptions(3), || {
         let world = World::new();
@@ -234,7 +240,7 @@ pub fn who_calls_after_the_word_gets_the_new_value() {
     });
 }
 
-/// An invalidation of what both processes have.
+/// An invalidation removes a value that both processes have.
 pub fn an_invalidation_ends_what_was_there() {
     explore("an invalidation ends what was there", Orders::Preemptions(3), || {
         let world = World::new();
@@ -270,12 +276,12 @@ pub fn a_value_that_was_set_stays() {
     });
 }
 
-/// A tag, in the process that loads and in another one.
+/// An invalidated tag holds, in the process that loads and in another one.
 pub fn an_invalidated_tag_holds() {
     tag_holds("an invalidated tag", 2, Process::call_tagged);
 }
 
-/// A tag that only the value tells.
+/// An invalidated tag that only the value determines holds.
 pub fn an_invalidated_tag_of_a_value_holds() {
     tag_holds("an invalidated tag of a value", 3, Process::call_telling);
 }
@@ -301,7 +307,7 @@ fn tag_holds(what: &str, preemptions: usize, call: fn(&Process) -> u64) {
     }
 }
 
-/// Of those who wait for a load that failed nobody hangs, and nothing is left behind.
+/// Callers that wait for a failed load do not hang, and nothing is left behind.
 pub fn a_failed_load_hangs_nobody() {
     explore("a failed load hangs nobody", Orders::Preemptions(3), || {
         let world = World::new();
@@ -320,7 +326,9 @@ pub fn a_failed_load_hangs_nobody() {
     });
 }
 
-/// Redis refuses what it is told at first. Whoever has the right to tell again goes on until nothing is left.
+/// Invalidations that Redis refuses at first are sent in the end.
+///
+/// The call that has the turn of the sender continues until the outbox is empty.
 pub fn what_could_not_be_told_is_told_in_the_end() {
     explore("what could not be told is told in the end", Orders::Preemptions(3), || {
         let world = World::new();

@@ -1,4 +1,4 @@
-//! Runs a model through its orders of steps, and says how many there were.
+//! The exploration of a model: runs it through its orders of steps, and prints how many there were.
 
 use std::{
     future::Future,
@@ -17,18 +17,18 @@ use loom::{
     thread,
 };
 
-/// Which orders of steps are tried.
+/// Orders of steps to try.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Orders {
     Every,
-    /// Those in which a thread that could go on has to wait for others at most so many times.
+    /// Orders in which a thread that could continue has to wait for others at most this many times.
     Preemptions(usize),
 }
 
-/// A thread takes more steps than this only if it runs in a circle.
+/// Limit of steps. A thread takes more only in an endless loop.
 const MOST_STEPS: usize = 20_000;
 
-/// Runs `model` once for each order. It must not depend on anything but loom.
+/// Runs `model` once for each order. The model must not depend on anything but loom.
 pub(super) fn explore(name: &str, orders: Orders, model: impl Fn() + Send + Sync + 'static) {
     let count = Arc::new(AtomicUsize::new(0));
     let counted = count.clone();
@@ -47,14 +47,14 @@ pub(super) fn explore(name: &str, orders: Orders, model: impl Fn() + Send + Sync
         Orders::Every => "every order".to_owned(),
         Orders::Preemptions(most) => format!("every order with at most {most} preemptions"),
     };
-    // Past the test harness, which keeps what is printed.
+    // Written directly, because the test harness captures `print!` and `eprint!`.
     let _ = writeln!(std::io::stderr(), "{name}: {count} executions explored ({which})");
 }
 
-/// What one thread does.
+/// Code of one thread.
 pub(super) type Act = Box<dyn FnOnce()>;
 
-/// Runs all of them at the same time, the last one in this thread, and waits for all.
+/// Runs all acts at the same time, the last one in this thread, and waits for them.
 pub(super) fn together<const N: usize>(acts: [Act; N]) {
     let mut acts = Vec::from(acts);
     let last = acts.pop();
@@ -69,7 +69,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("loom's locks are not poisoned")
 }
 
-/// Waits for a future in one of loom's threads. A wake that is lost is a deadlock, which loom finds.
+/// Waits for a future in one of loom's threads. A lost wake is a deadlock, which loom finds.
 pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let bell = Arc::new(Bell::default());
     let waker = Waker::from(bell.clone());

@@ -1,4 +1,4 @@
-//! Single-flight.
+//! Models of single-flight.
 
 use std::{
     any::Any,
@@ -23,7 +23,7 @@ use crate::{
     value::erased::{ErasedValue, Freshness, Value},
 };
 
-/// The flights, one entry of L1, and what its load finds.
+/// Flights, one entry of L1, and the value that its loads find.
 struct Process {
     flights: Arc<Flights>,
     key: Key,
@@ -43,7 +43,7 @@ impl Process {
         })
     }
 
-    /// A call without a shared tier.
+    /// Makes a call without a shared tier.
     fn call(&self) -> u64 {
         loop {
             if let Some(value) = self.look() {
@@ -59,7 +59,7 @@ impl Process {
                     FollowOutcome::Landed(_) => panic!("no load failed"),
                 },
             };
-            // The flight before this one may have ended between the look into L1 and the join.
+            // The flight before this one may have ended between the lookup in L1 and the join.
             if let Some(value) = self.look() {
                 leader.land(slot(value), || ());
                 return value;
@@ -94,12 +94,12 @@ fn value(slot: &dyn ErasedValue) -> u64 {
     slot.downcast_ref::<Value<u64>>().expect("all values are numbers").value
 }
 
-/// Of two callers one loads, and both get what it found.
+/// One of two callers loads, and both get its value.
 pub fn two_callers_share_one_load() {
     explore("two callers share one load", Orders::Every, share_one_load::<2>);
 }
 
-/// The same of three.
+/// One of three callers loads, and all get its value.
 pub fn three_callers_share_one_load() {
     explore("three callers share one load", Orders::Preemptions(3), share_one_load::<3>);
 }
@@ -115,8 +115,9 @@ fn share_one_load<const N: usize>() {
     assert_eq!(process.look(), Some(1));
 }
 
-/// Once an invalidation returned, no older value is in L1, however late its load lands; whoever calls after that gets
-/// the new one.
+/// No older value is in L1 after an invalidation has returned, however late its load lands.
+///
+/// A call after that gets the new value.
 pub fn no_load_from_before_an_invalidation_is_kept() {
     explore("no load from before an invalidation is kept", Orders::Preemptions(3), || {
         let process = Process::new();
@@ -143,7 +144,7 @@ pub fn no_load_from_before_an_invalidation_is_kept() {
     });
 }
 
-/// The same for all keys at once.
+/// No older value is in L1 after all keys were invalidated at once.
 pub fn no_load_from_before_a_clearing_is_kept() {
     explore("no load from before a clearing is kept", Orders::Every, || {
         let process = Process::new();
@@ -166,7 +167,7 @@ pub fn no_load_from_before_a_clearing_is_kept() {
     });
 }
 
-/// How a leader goes away.
+/// Way in which a leader ends.
 #[derive(Clone, Copy)]
 enum End {
     Dropped,
@@ -179,7 +180,7 @@ fn end(leader: Leader, how: End) {
         End::Dropped => drop(leader),
         End::Failed => _ = leader.hand_on(),
         End::Panicked => {
-            // Not `panic!`, which would say so each time.
+            // Not `panic!`, which would print a message each time.
             let load = leader.watch(async { resume_unwind(Box::new("no")) });
             let panicked: Result<(), _> = block_on(load);
             assert!(panicked.is_err());
@@ -188,7 +189,9 @@ fn end(leader: Leader, how: End) {
     }
 }
 
-/// Three callers, each of which ends its load as `how` says. Returns how many of those who waited took the lead.
+/// Makes three calls, each of which ends its load as `how` defines.
+///
+/// Returns the number of followers that took the lead.
 fn losers(how: [Option<End>; 3]) -> usize {
     let process = Process::new();
     let (failed, promoted) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -226,21 +229,21 @@ fn losers(how: [Option<End>; 3]) -> usize {
     promoted.load(Ordering::Relaxed)
 }
 
-/// When a leader is dropped, nobody hangs, and one who waited loads.
+/// No caller hangs when a leader is dropped, and a follower loads.
 pub fn a_dropped_leader_is_followed_by_another() {
     explore("a dropped leader is followed by another", Orders::Preemptions(4), || {
         losers([Some(End::Dropped), None, Some(End::Dropped)]);
     });
 }
 
-/// The followers of a load whose error is not shared load one after the other, and none is forgotten.
+/// The followers of a load with an error that is not shared load one after the other, and none is forgotten.
 pub fn after_a_failed_load_each_follower_has_its_turn() {
     explore("after a failed load each follower has its turn", Orders::Preemptions(4), || {
         losers([Some(End::Failed); 3]);
     });
 }
 
-/// The same where one of them goes away just when it has its turn.
+/// A follower may go away just when it gets the lead: the next one still loads.
 pub fn a_follower_that_has_its_turn_may_go_away() {
     explore("a follower that has its turn may go away", Orders::Preemptions(4), || {
         let process = Process::new();
@@ -263,14 +266,14 @@ pub fn a_follower_that_has_its_turn_may_go_away() {
     });
 }
 
-/// The same for one that panicked.
+/// At most one follower loads again after a load that panicked.
 pub fn a_load_that_panicked_is_tried_once_more() {
     explore("a load that panicked is tried once more", Orders::Preemptions(3), || {
         assert!(losers([Some(End::Panicked); 3]) <= 1);
     });
 }
 
-/// A follower that goes away leaves nothing behind, whatever its leader does.
+/// A follower that goes away leaves nothing behind, in any state of its leader.
 pub fn a_follower_may_go_away_at_any_time() {
     explore("a follower may go away at any time", Orders::Preemptions(4), || {
         let process = Process::new();
@@ -281,7 +284,7 @@ pub fn a_follower_may_go_away_at_any_time() {
                     drop(leader);
                 }
             }),
-            // It takes no lead, and does not wait.
+            // This caller neither leads nor waits.
             Box::new(move || drop(going.flights.join(&going.key, false))),
             Box::new(move || assert_eq!(staying.call(), 1)),
         ]);
@@ -289,7 +292,7 @@ pub fn a_follower_may_go_away_at_any_time() {
     });
 }
 
-/// Two loads, of two caches, that come to wait for each other: one of them is told so, and nobody hangs.
+/// Two loads, of two caches, cannot wait for each other: one of them is refused the wait, and none hangs.
 pub fn loads_do_not_wait_in_a_circle() {
     explore("loads do not wait in a circle", Orders::Every, || {
         let (x, y) = (Process::new(), Process::new());

@@ -1,4 +1,4 @@
-//! Marks, claims and lines: what is said about a name, against those who read it.
+//! Models of epochs, validities and change feeds: invalidations of a name against its readers.
 
 use std::sync::Arc;
 
@@ -21,14 +21,16 @@ const TAG: &str = "ns:%tag:t";
 const NOW: Nanos = 2;
 const BOUND: Nanos = 1;
 
-/// A value, and who has to be told of its next change.
+/// A value, and whether its next change has to be reported.
 struct Server {
     value: u64,
     is_read: bool,
 }
 
-/// What a reader found goes into L1 with the marks from before. When the word about it has come, it does not stand,
-/// whether it came before the answer, after it, or after the entry.
+/// An entry that was read before an invalidation is not valid after it.
+///
+/// A reader takes the epochs before it reads, and stores the value in L1 with them. The invalidation may come
+/// before the answer, after it, or after the entry.
 pub fn what_was_read_before_a_word_does_not_stand_after_it() {
     explore("what was read before a word does not stand after it", Orders::Every, || {
         let marks = Epochs::new();
@@ -68,7 +70,7 @@ pub fn what_was_read_before_a_word_does_not_stand_after_it() {
     });
 }
 
-/// On its own name and a tag.
+/// Returns a validity with a name and a tag.
 fn claim(marks: &Arc<Epochs>) -> Validity {
     Validity {
         mark: marks.of(NAME),
@@ -78,7 +80,7 @@ fn claim(marks: &Arc<Epochs>) -> Validity {
     }
 }
 
-/// A word that comes while a load begins: the load learns that it has nothing to stand on, or it is overtaken.
+/// A load that begins during an invalidation learns that its validity has ended, or it is superseded.
 pub fn a_load_hears_of_a_word_or_is_overtaken() {
     explore("a load hears of a word or is overtaken", Orders::Every, || {
         let (marks, flights, key) = (
@@ -110,7 +112,7 @@ pub fn a_load_hears_of_a_word_or_is_overtaken() {
     });
 }
 
-/// A mark that is dropped does not take along the one that came in its place.
+/// The drop of an epoch does not remove the next epoch of the name.
 pub fn a_mark_that_is_dropped_leaves_the_next_one() {
     explore("a mark that is dropped leaves the next one", Orders::Every, || {
         let marks = Epochs::new();
@@ -130,7 +132,7 @@ pub fn a_mark_that_is_dropped_leaves_the_next_one() {
     });
 }
 
-/// Whoever begins to listen before he looks is woken, be it by a word or by a nudge.
+/// A reader that begins to listen before it looks is woken, by an invalidation as well as by a nudge.
 pub fn who_listens_before_he_looks_is_woken() {
     explore("who listens before he looks is woken", Orders::Every, || {
         for is_said in [false, true] {
@@ -164,7 +166,7 @@ pub fn who_listens_before_he_looks_is_woken() {
     });
 }
 
-/// Nobody waits for a line that has ended.
+/// The wait for the end of a change feed ends with the feed.
 pub fn the_end_of_a_line_is_heard() {
     explore("the end of a line is heard", Orders::Every, || {
         let line = ChangeFeed::watching();

@@ -1,4 +1,4 @@
-//! What the models do. Each function is one model: it panics if some order of steps breaks what it says.
+//! The models. Each function is one model, and panics if an order of steps breaks the claim of the function.
 
 pub mod coherence;
 mod explore;

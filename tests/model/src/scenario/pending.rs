@@ -1,4 +1,4 @@
-//! Words that the shared tier has still to be told.
+//! A model of the outbox: invalidations that the shared tier has not received yet.
 
 use std::sync::Arc;
 
@@ -7,11 +7,12 @@ use loom::sync::Mutex;
 use super::{Act, Orders, explore, lock, together};
 use crate::coherence::outbox::{Outbox, OutboxItem};
 
-/// A name is free to be read only when the tier was told after the last word about it.
+/// A name may be read only if the tier has received the latest invalidation of it.
 pub fn what_is_not_told_is_not_read() {
     explore("what is not told is not read", Orders::Preemptions(5), || {
         let pending = Arc::new(Outbox::default());
-        // For each of two who say something: what the tier has is older than that.
+        // Set for each of the two invalidating threads while the value in the tier is older than its
+        // invalidation.
         let outdated = Arc::new(Mutex::new([false; 2]));
         let word = || OutboxItem::Key("ns:a".to_owned());
         let say = |who: usize| -> Act {

@@ -1,8 +1,8 @@
-//! Loom's atomics, with what `SeqCst` means.
+//! Loom's atomics, with the full meaning of `SeqCst`.
 //!
-//! Loom takes a sequentially consistent load or store for one that acquires or releases, and finds faults that are
-//! none. Where all accesses are sequentially consistent, each sees the latest value: so here they are
-//! read-modify-write operations, which do.
+//! Loom treats a sequentially consistent load or store as one that acquires or releases, and reports faults
+//! that do not exist. If all accesses are sequentially consistent, each one sees the latest value.
+//! Read-modify-write operations do, so they replace such loads and stores here.
 
 use loom::sync::atomic::{
     self,

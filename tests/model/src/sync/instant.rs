@@ -1,5 +1,7 @@
-//! In the place of `std::time::Instant`: no time passes in an execution, however long the machine takes for it. An execution
-//! that is run again must take the same steps.
+//! A replacement for `std::time::Instant`, with a time that stands still.
+//!
+//! No time passes in an execution, however long the machine takes for it, because an execution that is
+//! repeated must take the same steps.
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use loom::thread::LocalKey;
 
-/// In the place of `std::thread::LocalKey`.
+/// Replacement for `std::thread::LocalKey`.
 pub(crate) struct Local<T: 'static>(pub(crate) &'static LocalKey<T>);
 
 impl<T: 'static> Local<T> {

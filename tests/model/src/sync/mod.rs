@@ -1,4 +1,4 @@
-//! In the place of `cached_core::sync`, and of `tokio::sync`.
+//! Replacements for `cached_core::sync` and `tokio::sync`.
 
 mod atomic;
 mod instant;
@@ -14,12 +14,12 @@ pub(crate) use loom::sync::{Mutex, MutexGuard, atomic::Ordering};
 pub use notify::Notify;
 pub use semaphore::{OwnedSemaphorePermit, Semaphore};
 
-/// In the place of `tokio::sync::futures`.
+/// Replacement for `tokio::sync::futures`.
 pub mod futures {
     pub use super::notify::Notified;
 }
 
-/// A static of one execution.
+/// Declares a static that lives for one execution.
 macro_rules! lazy {
     (static $name:ident: $type:ty = $value:expr) => {
         loom::lazy_static! { static ref $name: $type = $value; }
@@ -27,7 +27,7 @@ macro_rules! lazy {
 }
 pub(crate) use lazy;
 
-/// One part is enough to find what can go wrong between threads, and more of them are more orders of steps.
+/// Returns one shard: it is enough to find faults between threads, and more mean more orders of steps.
 pub(crate) const fn shards(_: usize) -> usize {
     1
 }

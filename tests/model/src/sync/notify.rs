@@ -1,4 +1,4 @@
-//! In the place of `tokio::sync::Notify`, as far as the core uses it.
+//! A replacement for `tokio::sync::Notify`, as far as the core uses it.
 
 use std::{
     future::Future,
@@ -8,7 +8,7 @@ use std::{
 
 use super::{Mutex, MutexGuard};
 
-/// Wakes those who wait.
+/// Wakes waiting futures.
 #[derive(Debug, Default)]
 pub struct Notify(Mutex<Calls>);
 
@@ -23,7 +23,7 @@ impl Notify {
         Self::default()
     }
 
-    /// From now on, a call is heard, even before the first poll.
+    /// Returns a future that receives every notification from now on, even before its first poll.
     pub fn notified(&self) -> Notified<'_> {
         let count = self.calls().count;
         Notified { notify: self, count }
@@ -43,7 +43,7 @@ impl Notify {
     }
 }
 
-/// Waits for a call.
+/// Future that waits for a notification.
 #[derive(Debug)]
 pub struct Notified<'a> {
     notify: &'a Notify,
@@ -51,7 +51,7 @@ pub struct Notified<'a> {
 }
 
 impl Notified<'_> {
-    /// It is on from the beginning.
+    /// Does nothing: the future is enabled from the beginning.
     pub fn enable(self: Pin<&mut Self>) {}
 }
 

@@ -1,4 +1,5 @@
-//! In the place of `tokio::sync::Semaphore`. No model has a function with a limit, so none is ever waited for.
+//! A replacement for `tokio::sync::Semaphore`. No model has a function with `max_loads`, so no call waits for
+//! it.
 
 use std::sync::Arc;
 

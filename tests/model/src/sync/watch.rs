@@ -1,12 +1,13 @@
-//! In the place of `tokio::sync::watch`. The models neither flush nor hold a tier, so nobody waits for a change.
+//! A replacement for `tokio::sync::watch`. The models neither flush nor hold a tier, so no call waits for a
+//! change.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A value.
+/// Holder of a value.
 #[derive(Debug)]
 pub struct Sender<T>(Mutex<T>);
 
-/// Of whom nobody asks anything.
+/// Receiver that the models do not use.
 #[derive(Debug)]
 pub struct Receiver;
 
@@ -27,7 +28,7 @@ impl<T: Copy> Sender<T> {
         Receiver
     }
 
-    /// The models close no cache.
+    /// Never ends: the models close no cache.
     pub async fn closed(&self) {
         std::future::pending().await
     }
@@ -38,7 +39,7 @@ impl Receiver {
         Err(())
     }
 
-    /// The models close no cache, so what is waited for does not come.
+    /// Never ends: the models close no cache, so no such change comes.
     pub async fn wait_for(&mut self, _: impl FnMut(&bool) -> bool) -> Result<(), ()> {
         std::future::pending().await
     }
