@@ -1,15 +1,16 @@
-# Reads what `cargo test --no-fail-fast` says, and tells for each red test what runs it once more: one line to copy. A test that
-# draws numbers prints `again: NAME=value`, which is set in front; `again: cargo …` is a command of its own. What each said when
-# it failed comes after that, as the log before it is long.
+# Reads the output of `cargo test --no-fail-fast`. For each failed test, prints the command that runs it again, as
+# one line to copy. A test that draws random numbers prints `again: NAME=value`, which is put in front of the
+# command. `again: cargo …` is a command of its own. The messages of the failed tests come after the commands,
+# because the log before them is long.
 
 BEGIN { MOST = 8 }
 
-# The names of the red tests of a target stand indented after the last of these, and before its result.
+# The names of the failed tests of a target are indented, between the last of these lines and the result.
 /^failures:$/ { count = 0; is_list = 1; next }
 is_list && /^    [^ ]/ { names[++count] = substr($0, 5); next }
 /^---- / { is_list = 0; test = $2 }
 
-# The message of a panic goes on until the next one, an empty line or a note.
+# The message of a panic ends at the next panic, an empty line or a note.
 / panicked at / { if (test != "") said = said "  " test ": "; lines = MOST }
 /^$/ || /^note: / || /^test / { lines = 0 }
 lines > 0 { said = said (lines == MOST ? "" : "    ") substr($0, 1, 500) "\n"; lines-- }
@@ -23,7 +24,7 @@ lines > 0 { said = said (lines == MOST ? "" : "    ") substr($0, 1, 500) "\n"; l
     target = $0
     sub(/^[^`]*`/, "", target)
     sub(/`.*/, "", target)
-    # A process that ended by itself has named none.
+    # A test process that ended early has printed no names of failed tests.
     if (!is_red || count == 0) {
         red = red "  " drawn "cargo test --profile prove --all-features " target "\n"
     } else {

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Runs every test of the workspace, also when some fail, and says in the end what runs each of those again. The tests start
-# redis-server processes of their own, and on Linux they count instructions with valgrind: both are installed first if they are missing.
+# Runs every test of the workspace, even if some fail. At the end, prints the command that runs each failed test
+# again. The tests start redis-server processes of their own. On Linux, they also count instructions with valgrind.
+# If one of the two programs is missing, the script installs it first.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -16,7 +17,7 @@ EOF
     exit 1
 }
 
-# Runs a command as root, if there is a way to.
+# Runs a command as root, if that is possible.
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then
         "$@"
@@ -51,13 +52,13 @@ if ! has_all; then
 fi
 redis-server --version
 
-# Most tests wait for a server or for time to pass, so that several of them share a core.
+# Most tests wait for a server or for time to pass, so several of them can share a core.
 export RUST_TEST_THREADS="${RUST_TEST_THREADS:-8}"
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# The exit status takes the way over a file, because that of a pipeline is the status of `tee`.
+# The exit status is passed in a file, because the status of the pipeline is that of `tee`.
 { cargo test --profile prove --workspace --all-features --no-fail-fast 2>&1 && echo 0 >"$scratch/status" || echo 1 >"$scratch/status"; } |
     tee "$scratch/log"
 

@@ -1,6 +1,6 @@
 //! Topology of the server side: one standalone server, or a cluster.
 //!
-//! `Way` is the layer below `tier`. It passes each operation either to the `node::Node` or to the
+//! `Topology` is the layer below `tier`. It passes each operation either to the `node::Node` or to the
 //! `cluster::Cluster`, which sends each command to the server that holds its key.
 
 use std::{ops::Deref, sync::Arc};
@@ -16,35 +16,35 @@ use crate::{
     node::{
         Answers, Node,
         heartbeat::{Member, identity},
-        transfers::Patience,
+        transfers::OperationBudget,
     },
     protocol::{
         batch::{Batch, Replies},
         failure::{Failure, Verdict},
     },
     tracking::{
-        attachment::{Attached, Post},
-        push::Watch,
+        attachment::{AttachedCache, Registry},
+        push::PushRouter,
     },
 };
 
 /// Destination of operations.
 #[derive(Debug)]
-pub(crate) enum Way {
+pub(crate) enum Topology {
     One(Box<Node>),
     Many(Cluster),
 }
 
 /// Reference to one server: borrowed if it is standalone, shared if it is in a cluster.
-pub(crate) enum Visited<'a> {
+pub(crate) enum NodeRef<'a> {
     One(&'a Node),
     Many(Arc<Node>),
 }
 
-impl Way {
+impl Topology {
     pub(crate) fn to_one(settings: Settings) -> Self {
         let settings = Arc::new(settings);
-        Self::One(Box::new(Node::new(settings, Member::new(identity()), Watch::default())))
+        Self::One(Box::new(Node::new(settings, Member::new(identity()), PushRouter::default())))
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -81,7 +81,7 @@ impl Way {
         }
     }
 
-    pub(crate) fn attached(&self) -> Option<&Attached> {
+    pub(crate) fn attached(&self) -> Option<&AttachedCache> {
         match self {
             Self::One(node) => node.watch.attached(),
             Self::Many(cluster) => cluster.attached(),
@@ -129,7 +129,7 @@ impl Way {
         &self,
         batch: &Batch,
         bytes: usize,
-        patience: Patience,
+        patience: OperationBudget,
     ) -> Result<Answers, TierError> {
         match self {
             Self::One(node) => node.read_large(batch, bytes, patience).await,
@@ -142,7 +142,7 @@ impl Way {
         &self,
         batch: &Batch,
         bytes: usize,
-        patience: Patience,
+        patience: OperationBudget,
     ) -> Result<Answers, TierError> {
         match self {
             Self::One(node) => node.change_large(batch, bytes, patience).await,
@@ -156,10 +156,10 @@ impl Way {
     }
 
     /// Returns all known servers.
-    pub(crate) fn nodes(&self) -> Vec<Visited<'_>> {
+    pub(crate) fn nodes(&self) -> Vec<NodeRef<'_>> {
         match self {
-            Self::One(node) => vec![Visited::One(node)],
-            Self::Many(cluster) => cluster.nodes().iter().cloned().map(Visited::Many).collect(),
+            Self::One(node) => vec![NodeRef::One(node)],
+            Self::Many(cluster) => cluster.nodes().iter().cloned().map(NodeRef::Many).collect(),
         }
     }
 
@@ -178,18 +178,18 @@ impl Way {
     }
 
     /// Returns all servers that hold keys, and a survey of the slots that each of them holds.
-    pub(crate) async fn survey(&self) -> Result<(Vec<Visited<'_>>, Survey), TierError> {
+    pub(crate) async fn survey(&self) -> Result<(Vec<NodeRef<'_>>, Survey), TierError> {
         match self {
-            Self::One(node) => Ok((vec![Visited::One(node)], Survey::default())),
+            Self::One(node) => Ok((vec![NodeRef::One(node)], Survey::default())),
             Self::Many(cluster) => {
                 let (nodes, survey) = cluster.survey().await?;
-                Ok((nodes.into_iter().map(Visited::Many).collect(), survey))
+                Ok((nodes.into_iter().map(NodeRef::Many).collect(), survey))
             }
         }
     }
 
     /// Returns all registries in which processes may register.
-    pub(crate) fn posts(&self) -> Vec<Post> {
+    pub(crate) fn posts(&self) -> Vec<Registry> {
         match self {
             Self::One(_) => self.attached().map(|attached| attached.post.clone()).into_iter().collect(),
             Self::Many(cluster) => cluster.posts(),
@@ -270,7 +270,7 @@ impl Way {
     }
 }
 
-impl Deref for Visited<'_> {
+impl Deref for NodeRef<'_> {
     type Target = Node;
 
     fn deref(&self) -> &Node {

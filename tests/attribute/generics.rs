@@ -169,7 +169,7 @@ async fn ask(model: &impl Model, question: &str) -> String {
 }
 
 #[tokio::test]
-async fn parameters_of_skipped_arguments_tell_instances_apart() {
+async fn type_parameters_of_skipped_arguments_are_part_of_the_key() {
     for _ in 0..2 {
         assert_eq!(field(&Wrapper::<A>::new(1)).await, "a 1");
         assert_eq!(field(&Wrapper::<B>::new(1)).await, "b 1");

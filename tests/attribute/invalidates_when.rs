@@ -180,7 +180,7 @@ async fn tags_of_the_value() {
 }
 
 #[tokio::test]
-async fn nobody_knows_whether_a_panic_came_before_the_write_or_after() {
+async fn panic_in_the_body_invalidates() {
     let notes = Notes::new();
     notes.loads().await;
     let mut call = pin!(AssertUnwindSafe(notes.broken(1)));
@@ -193,7 +193,7 @@ async fn nobody_knows_whether_a_panic_came_before_the_write_or_after() {
 }
 
 #[tokio::test]
-async fn nobody_knows_what_a_call_had_done_that_was_given_up() {
+async fn dropped_call_invalidates() {
     let notes = Notes::new();
     notes.loads().await;
     let begun = Notify::new();
@@ -217,7 +217,7 @@ async fn a_call_that_never_began_has_done_nothing() {
 }
 
 #[tokio::test]
-async fn an_invalidation_that_nobody_waits_for_any_more_goes_on() {
+async fn invalidation_completes_after_its_call_is_dropped() {
     let notes = Notes::new();
     notes.loads().await;
     notes.tier.hold_deletes(true);
@@ -259,7 +259,7 @@ async fn trouble_with_the_shared_tier_is_not_the_callers() {
 
 /// NaN cannot be part of a name. The targets that have a name are invalidated all the same.
 #[tokio::test]
-async fn what_cannot_be_named_was_never_cached() {
+async fn tag_with_nan_is_skipped_and_other_targets_are_invalidated() {
     let notes = Notes::new();
     notes.loads().await;
     assert!(notes.nameless(f64::NAN).await);

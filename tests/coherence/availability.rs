@@ -196,7 +196,7 @@ async fn an_outage_does_not_keep_a_stale_value_from_being_served_or_loaded() {
 }
 
 #[tokio::test]
-async fn a_caller_waits_for_a_fresh_value_as_long_as_he_is_told_to() {
+async fn caller_waits_soft_timeout_for_a_fresh_value() {
     let (pair, source) = (Pair::new(), Source::open());
     let call = |source: &Source| {
         let (cache, source) = (pair.a.clone(), source.clone());
@@ -225,7 +225,7 @@ async fn a_caller_waits_for_a_fresh_value_as_long_as_he_is_told_to() {
 
 /// The invalidation happens while the caller waits for a fresh value, or while the load fails.
 #[tokio::test]
-async fn who_waited_gets_no_value_that_was_invalidated_meanwhile() {
+async fn waiting_caller_gets_no_value_invalidated_meanwhile() {
     for fails in [false, true] {
         let (pair, source) = (Pair::new(), Source::open());
         patient(&pair.a, &source, 7).await.unwrap();
@@ -251,7 +251,7 @@ async fn who_waited_gets_no_value_that_was_invalidated_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_load_that_runs_in_its_caller_keeps_nobody_else_waiting() {
+async fn stale_value_is_served_while_another_caller_loads_inline() {
     let (pair, source) = (Pair::new(), Source::open());
     inline(&pair.a, &source, 7).await.unwrap();
     pair.flush().await;
@@ -375,7 +375,7 @@ async fn a_call_waits_no_longer_for_another_process_than_a_load_may_take() {
 
 /// A lease that waits in the queue of one process would keep the other one from loading.
 #[tokio::test]
-async fn what_waits_for_a_place_here_is_loaded_elsewhere_and_then_needs_none() {
+async fn queued_call_takes_value_loaded_by_another_process() {
     let (pair, busy, idle) = (Pair::new(), Source::held(), Source::open());
     let first = start_slow(&pair.a, &busy, 1);
     until(|| busy.runs() == 1).await;
@@ -472,7 +472,7 @@ async fn a_value_that_is_gone_is_not_served_stale() {
 }
 
 #[tokio::test]
-async fn nothing_has_a_life_of_its_own() {
+async fn none_is_cached_for_its_own_ttl() {
     let (pair, runs) = (Pair::new(), Arc::new(AtomicUsize::new(0)));
     for id in [0, 1] {
         none(&pair.a, &runs, id).await;
@@ -514,7 +514,7 @@ async fn lax(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
 /// A function's bound that is longer than the cache's counts only while the change feed is live. The feed
 /// ends here, so the cache's bound decides.
 #[tokio::test]
-async fn what_a_lost_line_would_have_told_is_not_served_when_the_load_fails() {
+async fn stale_value_is_not_served_after_feed_loss_when_load_fails() {
     let (pair, source) = (Pair::new(), Source::open());
     lax(&pair.a, &source, 7).await.unwrap();
     pair.flush().await;

@@ -41,7 +41,7 @@ async fn shared(pair: &Pair, source: &Source) {
 }
 
 #[tokio::test]
-async fn an_invalidation_is_heard_by_the_other_process() {
+async fn invalidation_reaches_the_other_process() {
     let (pair, source) = (Pair::new(), Source::open());
     shared(&pair, &source).await;
     source.write();
@@ -50,7 +50,7 @@ async fn an_invalidation_is_heard_by_the_other_process() {
 }
 
 #[tokio::test]
-async fn so_is_what_another_program_does() {
+async fn foreign_change_reaches_every_process() {
     let (pair, source) = (Pair::new(), Source::open());
     shared(&pair, &source).await;
     source.write();
@@ -63,7 +63,7 @@ async fn so_is_what_another_program_does() {
 }
 
 #[tokio::test]
-async fn who_hears_nothing_serves_no_longer_than_the_bound() {
+async fn entry_is_served_within_bound_when_feed_is_silent() {
     let (pair, source) = (Pair::new(), Source::open());
     shared(&pair, &source).await;
     pair.tier_b.set_silent(true);
@@ -76,7 +76,7 @@ async fn who_hears_nothing_serves_no_longer_than_the_bound() {
 }
 
 #[tokio::test]
-async fn what_is_unchanged_costs_a_round_trip_and_no_load() {
+async fn unchanged_entry_is_revalidated_in_one_round_trip_without_load() {
     let (pair, source) = (Pair::new(), Source::open());
     shared(&pair, &source).await;
     pair.tier_b.set_silent(true);
@@ -167,7 +167,7 @@ async fn without_grace_an_outage_is_strict() {
 }
 
 #[tokio::test]
-async fn what_is_known_to_be_invalid_is_not_served_in_an_outage_either() {
+async fn invalidated_entry_is_not_served_in_an_outage() {
     let (pair, source) = (Pair::new(), Source::open());
     shared(&pair, &source).await;
     source.write();

@@ -17,7 +17,7 @@ async fn email(cache: &Cache, source: &Source, id: u64) -> String {
 }
 
 #[tokio::test]
-async fn they_never_serve_each_others_values() {
+async fn clashing_functions_do_not_share_values() {
     let (pair, source) = (Pair::new(), Source::open());
     for cache in [&pair.a, &pair.b, &pair.a, &pair.b] {
         assert_eq!(name(cache, &source, 1).await, "name 1 1");
@@ -176,7 +176,7 @@ async fn other_of_both(cache: &Cache, source: &Source, id: u64) -> usize {
 }
 
 #[tokio::test]
-async fn functions_that_say_so_share_memory_and_loads() {
+async fn functions_with_one_schema_share_entries_and_loads() {
     let (pair, source) = (Pair::new(), Source::held());
     let calls = [
         spawn({
@@ -209,7 +209,7 @@ async fn everywhere(cache: &Cache, source: &Source, id: u64) -> usize {
 }
 
 #[tokio::test]
-async fn what_is_local_is_not_what_is_shared() {
+async fn local_and_shared_functions_with_one_template_stay_separate() {
     let (pair, source) = (Pair::new(), Source::open());
     assert_eq!(here(&pair.a, &source, 1).await, 1);
     source.write();

@@ -41,7 +41,7 @@ async fn a_close_waits_for_loads_and_for_what_they_found() {
 /// The closing process releases its lease. Otherwise the other process would wait for the end of the lease,
 /// which never comes on this clock.
 #[tokio::test]
-async fn those_who_wait_for_a_load_of_a_process_that_ends_go_on_at_once() {
+async fn close_releases_leases_that_other_processes_wait_for() {
     let (pair, source) = (Pair::new(), Source::held());
     let held = ask(&pair.a, &source);
     until(|| source.runs() == 1).await;

@@ -105,7 +105,7 @@ async fn an_invalidation_reaches_what_could_not_be_encoded() {
 }
 
 #[tokio::test]
-async fn what_the_tier_said_is_gone_is_not_served_when_the_lease_is_refused() {
+async fn entry_found_absent_in_tier_is_not_served_when_lease_is_refused() {
     let (clock, switches) = (ManualClock::new(), Arc::new(Switches::default()));
     let tier = FakeTier::new(&clock);
     let a = Cache::builder().namespace("test").clock(clock.clock());
@@ -126,7 +126,7 @@ async fn what_the_tier_said_is_gone_is_not_served_when_the_lease_is_refused() {
 }
 
 #[tokio::test]
-async fn a_tag_that_was_invalidated_while_the_line_was_replaced_is_noticed() {
+async fn tag_invalidated_during_feed_replacement_rejects_load() {
     let (pair, source) = (Pair::new(), Source::held());
     let loading = spawn({
         let (cache, source) = (pair.a.clone(), source.clone());
@@ -145,7 +145,7 @@ async fn a_tag_that_was_invalidated_while_the_line_was_replaced_is_noticed() {
 }
 
 #[test]
-fn a_runtime_that_stands_still_holds_nobody_up() {
+fn idle_runtime_does_not_block_other_callers() {
     let (pair, source) = (Pair::new(), Source::open());
     let build = || runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (first, second) = (build(), build());
@@ -273,7 +273,7 @@ async fn errors_that_are_kept_are_this_processs_own() {
 }
 
 #[tokio::test]
-async fn an_error_that_is_kept_is_that_of_all_who_waited_for_it() {
+async fn cached_error_reaches_all_waiting_processes() {
     let (pair, source) = (Pair::new(), Source::held());
     let call = |cache: &Cache| {
         let (cache, source) = (cache.clone(), source.clone());
@@ -306,7 +306,7 @@ async fn a_keyspace_does_not_serve_what_a_tag_invalidated() {
 }
 
 #[tokio::test]
-async fn nor_do_many() {
+async fn get_many_skips_values_with_an_invalidated_tag() {
     let (pair, source) = (Pair::new(), Source::open());
     tagged(&pair.a, &source, 7).await;
     pair.flush().await;
@@ -318,7 +318,7 @@ async fn nor_do_many() {
 }
 
 #[tokio::test]
-async fn what_is_set_while_the_mode_changes_is_watched() {
+async fn value_set_during_mode_change_is_tracked() {
     let pair = Pair::new();
     let rows = |cache: &Cache| cache.keyspace::<u32, usize>("rows", 3600 * SECOND).unwrap();
     let (a, b) = (rows(&pair.a), rows(&pair.b));
@@ -359,7 +359,7 @@ async fn a_functions_own_bound_does_not_add_to_the_grace() {
 }
 
 #[tokio::test]
-async fn what_was_said_outside_of_a_runtime_is_told() {
+async fn invalidation_outside_a_runtime_is_sent_later() {
     let (pair, source) = (Pair::new(), Source::open());
     row(&pair.a, &source, 7).await;
     pair.flush().await;
@@ -423,7 +423,7 @@ async fn renewals_elsewhere_do_not_start_loads_here() {
 }
 
 #[tokio::test]
-async fn who_waits_for_a_load_whose_tag_was_invalidated_starts_over() {
+async fn follower_starts_over_when_tag_of_load_is_invalidated() {
     let (pair, source) = (Pair::new(), Source::held());
     let call = |cache: &Cache| {
         let (cache, source) = (cache.clone(), source.clone());
@@ -442,7 +442,7 @@ async fn who_waits_for_a_load_whose_tag_was_invalidated_starts_over() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_encoded_is_loaded_once_per_process() {
+async fn unencodable_value_is_loaded_once_per_process() {
     let (pair, source) = (Pair::new(), Source::open());
     for _ in 0..5 {
         for cache in [&pair.a, &pair.b] {
@@ -485,7 +485,7 @@ async fn beside(pair: &Pair, source: &Source) -> [tokio::task::JoinHandle<usize>
 }
 
 #[tokio::test]
-async fn a_load_beside_anothers_is_not_kept_when_it_was_overtaken_and_the_word_is_late() {
+async fn overtaken_unleased_load_is_not_stored_when_notification_is_late() {
     let (pair, source) = (Pair::new(), Source::held());
     let loads = beside(&pair, &source).await;
     pair.tier_a.set_late(true);
@@ -500,7 +500,7 @@ async fn a_load_beside_anothers_is_not_kept_when_it_was_overtaken_and_the_word_i
 }
 
 #[tokio::test]
-async fn nor_do_those_who_follow_it_get_it() {
+async fn followers_of_an_overtaken_unleased_load_start_over() {
     let (pair, source) = (Pair::new(), Source::held());
     let loads = beside(&pair, &source).await;
     pair.tier_a.set_late(true);
@@ -517,7 +517,7 @@ async fn nor_do_those_who_follow_it_get_it() {
 }
 
 #[tokio::test]
-async fn a_load_beside_anothers_is_kept_for_one_round_trip_when_nothing_was_said() {
+async fn unleased_load_is_stored_after_one_check_when_nothing_changed() {
     let (pair, source) = (Pair::new(), Source::held());
     let [leased, other] = beside(&pair, &source).await;
     // The caller gets its value before the tier is asked again.
@@ -532,7 +532,7 @@ async fn a_load_beside_anothers_is_kept_for_one_round_trip_when_nothing_was_said
 }
 
 #[tokio::test]
-async fn when_the_tier_goes_away_meanwhile_it_is_kept_for_the_grace() {
+async fn unleased_load_is_stored_for_the_grace_when_tier_goes_down() {
     let (pair, source) = (Pair::new(), Source::held());
     let [leased, other] = beside(&pair, &source).await;
     pair.tier_a.set_down(true);
@@ -548,7 +548,7 @@ async fn when_the_tier_goes_away_meanwhile_it_is_kept_for_the_grace() {
 }
 
 #[tokio::test]
-async fn a_tag_of_the_value_that_could_not_be_told_during_the_fill_counts() {
+async fn undelivered_invalidation_of_value_tag_rejects_the_fill() {
     let (clock, switches, source) = (ManualClock::new(), Arc::new(Switches::default()), Source::open());
     let tier = FakeTier::new(&clock);
     let cache = Cache::builder().namespace("test").clock(clock.clock());
@@ -577,7 +577,7 @@ fn start_list(cache: &Cache, source: &Source) -> tokio::task::JoinHandle<Vec<usi
 /// The tier reports no change of tags that only the value reveals, so the watermark proves nothing about
 /// them. The value counts as checked before its load.
 #[tokio::test]
-async fn a_value_that_tells_tags_is_no_younger_than_its_load_in_an_outage() {
+async fn value_with_own_tags_counts_as_checked_before_load_in_outage() {
     let (pair, source) = (Pair::new(), Source::held());
     let loading = start_list(&pair.a, &source);
     until(|| source.runs() == 1).await;
@@ -598,7 +598,7 @@ async fn a_value_that_tells_tags_is_no_younger_than_its_load_in_an_outage() {
 
 /// The notification of the invalidation arrived before the outage.
 #[tokio::test]
-async fn who_follows_a_load_whose_tag_may_be_outdated_starts_over_in_an_outage_too() {
+async fn follower_starts_over_in_outage_when_value_tag_may_be_outdated() {
     let (pair, source) = (Pair::new(), Source::held());
     let loading = start_list(&pair.a, &source);
     until(|| source.runs() == 1).await;
@@ -636,7 +636,7 @@ async fn without_tracking_a_tag_that_was_invalidated_during_the_load_is_asked_fo
 }
 
 #[tokio::test]
-async fn who_follows_a_load_that_did_not_ask_starts_over() {
+async fn follower_of_a_local_only_load_starts_over() {
     let (pair, source) = (Pair::new(), Source::held());
     let call = |control: CacheControl| {
         let (cache, source) = (pair.a.clone(), source.clone());
@@ -653,7 +653,7 @@ async fn who_follows_a_load_that_did_not_ask_starts_over() {
 }
 
 #[tokio::test]
-async fn what_was_kept_while_it_was_not_known_is_asked_for_when_it_is() {
+async fn value_stored_before_verdict_is_rechecked_after_it() {
     let (pair, source) = (Pair::new(), Source::open());
     pair.tier_a.hold_writes(true);
     row(&pair.a, &source, 7).await;
@@ -667,7 +667,7 @@ async fn what_was_kept_while_it_was_not_known_is_asked_for_when_it_is() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_encoded_is_not_kept_when_the_word_is_late() {
+async fn unencodable_value_is_not_stored_when_notification_is_late() {
     let (pair, source) = (Pair::new(), Source::held());
     let loading = spawn({
         let (cache, source) = (pair.a.clone(), source.clone());
@@ -684,7 +684,7 @@ async fn what_cannot_be_encoded_is_not_kept_when_the_word_is_late() {
 }
 
 #[tokio::test]
-async fn who_follows_a_load_that_keeps_nothing_starts_over_when_it_was_overtaken() {
+async fn follower_of_unstored_load_starts_over_when_overtaken() {
     for is_overtaken in [true, false] {
         let (pair, source) = (Pair::new(), Source::held());
         let call = || {
@@ -741,7 +741,7 @@ async fn keys_and_tags_are_invalidated_in_one_round_trip() {
 
 /// An invalidation that is resent is recorded in the journal like one that is sent at once.
 #[tokio::test]
-async fn a_tag_that_is_told_later_overtakes_loads_whose_values_tell_it() {
+async fn resent_tag_invalidation_rejects_loads_with_that_value_tag() {
     let (pair, source, switches) = (Pair::new(), Source::held(), Arc::new(Switches::default()));
     let cache = Cache::builder().namespace("test").clock(pair.clock.clock());
     let cache = cache.tier(Odd(pair.tier_a.clone(), switches.clone())).build().unwrap();
@@ -771,7 +771,7 @@ async fn a_keyspace_makes_no_load_before_it_has_to() {
 
 /// An open breaker suspends reads, but not the resending of invalidations.
 #[tokio::test]
-async fn what_could_not_be_told_is_told_while_the_tier_is_not_worth_a_read() {
+async fn outbox_is_resent_while_breaker_suspends_reads() {
     let (pair, source, switches) = (Pair::new(), Source::open(), Arc::new(Switches::default()));
     let cache = Cache::builder().namespace("test").clock(pair.clock.clock());
     let cache = cache.tier(Odd(pair.tier_a.clone(), switches.clone())).build().unwrap();

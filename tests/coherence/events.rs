@@ -25,7 +25,7 @@ fn observed() -> (Pair, Seen) {
 }
 
 #[tokio::test]
-async fn what_happens_is_told_without_keys_and_values() {
+async fn events_contain_no_keys_and_no_values() {
     let ((pair, seen), source) = (observed(), Source::open());
     let kinds = || seen.lock().unwrap().drain(..).map(|event| event.kind.name()).collect::<Vec<_>>();
     row(&pair.a, &source, "canary").await;
@@ -47,7 +47,7 @@ async fn what_happens_is_told_without_keys_and_values() {
 }
 
 #[tokio::test]
-async fn an_overtaken_load_and_an_eviction_are_told() {
+async fn rejected_load_and_eviction_emit_events() {
     let ((pair, seen), source) = (observed(), Source::held());
     let loading = row(&pair.a, &source, "x");
     let meanwhile = async {

@@ -99,7 +99,7 @@ async fn a_cache_without_a_shared_tier_knows_patterns() {
 }
 
 #[tokio::test]
-async fn what_nobody_confirms_is_said() {
+async fn confirmation_fails_when_a_process_is_silent() {
     let (pair, source) = (Pair::new(), Source::open());
     fill(&pair, &source).await;
     analytics::invalidate(&pair.a, &source, "ada", 1).confirmed().await.unwrap();
@@ -109,7 +109,7 @@ async fn what_nobody_confirms_is_said() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_told_is_told_when_the_tier_is_back() {
+async fn outbox_is_resent_when_tier_is_back() {
     let (pair, source) = (Pair::new(), Source::open());
     fill(&pair, &source).await;
     pair.tier_a.set_down(true);
@@ -145,7 +145,7 @@ async fn an_invalidation_goes_on_without_its_caller() {
 }
 
 #[tokio::test]
-async fn several_caches_are_told_in_one_go() {
+async fn combined_invalidation_takes_one_round_trip() {
     let (pair, source) = (Pair::new(), Source::open());
     let alone = Cache::builder().build().unwrap();
     fill(&pair, &source).await;
@@ -160,7 +160,7 @@ async fn several_caches_are_told_in_one_go() {
 }
 
 #[tokio::test]
-async fn what_is_cleared_leaves_its_memory() {
+async fn clear_empties_l1() {
     let (pair, source) = (Pair::new(), Source::open());
     fill(&pair, &source).await;
     assert_eq!(pair.a.stats().l1_entries, 3);
@@ -176,7 +176,7 @@ async fn many(cache: &Cache, half: bool, n: u32) -> u32 {
 }
 
 #[tokio::test]
-async fn what_a_tag_or_a_pattern_invalidates_leaves_its_memory() {
+async fn tag_and_pattern_invalidation_remove_entries_from_l1() {
     let pair = Pair::new();
     let fill = async || {
         for n in 0..2000 {

@@ -89,7 +89,7 @@ async fn pass(pair: &Pair, seconds: u32) {
 }
 
 #[tokio::test]
-async fn a_key_in_use_is_loaded_again_before_it_expires_although_nobody_asks() {
+async fn hot_key_is_renewed_before_it_expires_without_a_call() {
     let (pair, source) = (Pair::new(), Source::open());
     ask(&pair.a, &source, 7, 1).await;
     source.write();
@@ -116,7 +116,7 @@ async fn a_key_that_was_asked_for_once_is_not() {
 
 /// Renewals end: a key that was not used since its last two renewals is dropped.
 #[tokio::test]
-async fn a_key_that_nobody_uses_any_more_goes() {
+async fn unused_key_is_dropped_after_two_renewals() {
     let (pair, source) = (Pair::new(), Source::open());
     ask(&pair.a, &source, 7, 100).await;
     for runs in [2, 3, 3, 3] {
@@ -135,7 +135,7 @@ async fn a_key_that_nobody_uses_any_more_goes() {
 }
 
 #[tokio::test]
-async fn there_are_only_so_many_and_they_are_those_that_are_used_most() {
+async fn pool_keeps_only_the_most_used_keys() {
     let (pair, source) = (Pair::new(), Source::open());
     for (id, hits) in [(1, 1), (2, 40), (3, 2), (4, 20), (5, 3), (6, 9)] {
         ask(&pair.a, &source, id, hits).await;
@@ -151,7 +151,7 @@ async fn there_are_only_so_many_and_they_are_those_that_are_used_most() {
 }
 
 #[tokio::test]
-async fn what_was_used_yesterday_makes_room() {
+async fn formerly_hot_key_makes_room_for_a_hot_one() {
     let (pair, source) = (Pair::new(), Source::open());
     for id in 1..=3 {
         ask(&pair.a, &source, id, 40).await;
@@ -270,7 +270,7 @@ async fn over_all_processes_it_is_one_load() {
 }
 
 #[tokio::test]
-async fn it_is_one_more_load_under_the_limit() {
+async fn renewal_counts_toward_max_loads() {
     let (pair, source) = (Pair::new(), Source::held());
     source.let_through(3);
     for id in 0..3 {
@@ -303,7 +303,7 @@ async fn they_are_not_renewed_in_one_moment() {
 }
 
 #[tokio::test]
-async fn it_is_before_a_hit_would_do_it() {
+async fn renewal_precedes_refresh_ahead() {
     let (pair, source) = (Pair::new(), Source::open());
     ahead(&pair.a, &source, 7).await;
     pair.flush().await;

@@ -110,7 +110,7 @@ async fn when_a_process_dies_that_loads_for_itself_others_share_again_soon() {
 }
 
 #[tokio::test]
-async fn the_error_of_a_load_is_that_of_all_who_waited_for_it() {
+async fn uncached_error_reaches_all_waiting_processes() {
     let (pair, source) = (Pair::new(), Source::held());
     let call = |cache: &Cache| {
         let (cache, source) = (cache.clone(), source.clone());
@@ -169,7 +169,7 @@ async fn when_the_tier_goes_away_each_process_loads_once() {
 }
 
 #[tokio::test]
-async fn a_load_that_was_overtaken_is_its_callers_and_nobody_elses() {
+async fn overtaken_load_serves_only_its_own_caller() {
     let (pair, source) = (Pair::new(), Source::held());
     let overtaken = ask(&pair.a, &source);
     until(|| source.runs() == 1).await;
@@ -210,7 +210,7 @@ async fn a_load_that_was_overtaken_before_it_began_takes_another_lease() {
 
 /// A load has a task of its own. Its first step comes after the notification about the tag.
 #[tokio::test]
-async fn so_does_one_whose_tag_was_invalidated() {
+async fn load_takes_another_lease_when_tag_is_invalidated_early() {
     let (pair, source) = (Pair::new(), Source::open());
     let mut call = Box::pin(tagged::with(CacheControl::new(), &pair.a, &source, 7));
     let is_pending = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending())).await;

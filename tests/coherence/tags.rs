@@ -116,7 +116,7 @@ async fn a_tag_that_the_tier_has_forgotten_invalidates() {
 }
 
 #[tokio::test]
-async fn values_tell_their_tags() {
+async fn invalidated_value_tag_removes_the_value_everywhere() {
     let (pair, source) = (Pair::new(), Source::open());
     assert_eq!(list(&pair.a, &source, 7).await, [7, 100]);
     pair.flush().await;

@@ -109,7 +109,7 @@ async fn an_invalidation_comes_after_the_fill_before_it() {
 }
 
 #[tokio::test]
-async fn names_are_what_the_template_says() {
+async fn keys_in_the_tier_follow_the_template() {
     #[cached("exam", ttl = "1m", cache = cache, skip(cache))]
     async fn bare(cache: &Cache, exam: &str, year: u32) -> String {
         format!("{exam} {year}")
@@ -204,7 +204,7 @@ async fn a_value_that_json_would_write_like_its_absence_is_shared_as_it_is() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_a_miss_is_counted_and_is_healed() {
+async fn unreadable_value_is_counted_reloaded_and_replaced() {
     let (fleet, load) = (Fleet::new(), ada());
     user(&fleet.a, &load, 7).await;
     user(&fleet.a, &load, 8).await;
@@ -281,7 +281,7 @@ async fn another_type_or_version_under_the_same_name_is_a_miss() {
 }
 
 #[tokio::test]
-async fn a_tier_that_is_down_is_passed_by_and_an_invalidation_says_so() {
+async fn tier_that_is_down_is_skipped_and_invalidation_is_not_propagated() {
     let (fleet, load) = (Fleet::new(), ada());
     fleet.tier.set_down(true);
     let (_, trips) = fleet.round_trips(user(&fleet.a, &load, 7)).await;
@@ -653,7 +653,7 @@ async fn the_last_of_two_values_for_one_key_counts_even_behind_a_fill() {
 }
 
 #[tokio::test]
-async fn what_is_read_before_the_tier_is_told_does_not_stay() {
+async fn value_read_before_the_delete_is_dropped_after_it() {
     let (fleet, load) = (Fleet::new(), ada());
     user(&fleet.a, &load, 7).await;
     fleet.a.flush().await;
@@ -693,7 +693,7 @@ async fn a_set_replaces_what_is_read_while_it_is_under_way() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_invalidated_is_not_served_here_when_the_tier_is_back() {
+async fn undelivered_invalidation_hides_old_value_when_tier_is_back() {
     let (fleet, load) = (Fleet::new(), ada());
     user(&fleet.a, &load, 7).await;
     fleet.a.flush().await;
@@ -821,7 +821,7 @@ async fn a_fill_that_arrives_after_the_invalidation_is_refused() {
 }
 
 #[tokio::test]
-async fn what_ends_while_its_tags_are_asked_for_is_not_served() {
+async fn value_that_expires_while_tags_are_computed_is_not_served() {
     /// Clock that moves on while the tags are computed.
     static PASSES: Mutex<Option<ManualClock>> = Mutex::new(None);
 

@@ -131,7 +131,7 @@ macro_rules! each {
 }
 
 #[tokio::test]
-async fn what_the_tier_cannot_hold_is_loaded_once_in_each_process() {
+async fn value_the_tier_cannot_hold_is_loaded_once_per_process() {
     each!(|pair, source, call, invalidate| {
         for second in 0..3_599 {
             for cache in [&pair.a, &pair.b] {
@@ -217,7 +217,7 @@ async fn a_value_that_is_refreshed_replaces_what_others_have() {
 }
 
 #[tokio::test]
-async fn where_the_tier_tells_nothing_it_is_asked_and_nothing_is_loaded() {
+async fn stub_is_revalidated_without_load_when_changes_are_not_reported() {
     let clock = ManualClock::new();
     let tier = FakeTier::new(&clock);
     let switches = Arc::new(Switches::default());
@@ -240,7 +240,7 @@ async fn film(cache: &Cache, source: &Source, n: usize) -> String {
 }
 
 #[tokio::test]
-async fn what_the_tier_does_not_take_in_time_is_loaded_once_in_each_process() {
+async fn value_not_stored_in_time_is_loaded_once_per_process() {
     let clock = ManualClock::new();
     let (tier, switches) = (FakeTier::new(&clock), Arc::new(Switches::default()));
     let on = |tier: FakeTier| {
@@ -272,7 +272,7 @@ async fn what_the_tier_does_not_take_in_time_is_loaded_once_in_each_process() {
 /// Another process may be able to read a value that this one cannot. An example is a value that did not
 /// arrive here in time. So no stub replaces it.
 #[tokio::test]
-async fn what_the_tier_does_not_take_in_time_displaces_nothing() {
+async fn stub_of_a_slow_fill_replaces_no_other_value() {
     let clock = ManualClock::new();
     let (tier, switches) = (FakeTier::new(&clock), Arc::new(Switches::default()));
     let odd = Odd(tier.same_connection(), switches.clone());
@@ -323,7 +323,7 @@ async fn a_look_finds_no_value_that_another_process_has_for_itself() {
 }
 
 #[tokio::test]
-async fn what_is_not_shared_is_counted_and_told() {
+async fn unshared_value_is_counted_and_emits_event() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let pair = Pair::with(|builder| {
         let told = told.clone();

@@ -84,7 +84,7 @@ async fn a_list_is_loaded_so_many_at_a_time() {
 }
 
 #[tokio::test]
-async fn what_a_tier_has_is_not_loaded_again() {
+async fn warming_loads_only_values_missing_from_all_tiers() {
     let (pair, source) = (Pair::new(), Source::open());
     for id in 0..3 {
         item(&pair.a, &source, id).await.unwrap();

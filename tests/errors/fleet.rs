@@ -94,7 +94,7 @@ async fn of_io(cache: Cache, source: Source) -> io::Result<u32> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn its_kind_goes_along_and_what_is_long_is_cut() {
+async fn shared_io_error_keeps_kind_and_truncates_text() {
     let source = Source::held();
     let results = wave(&source, 10, |cache| of_io(cache, source.clone())).await;
     assert_eq!(source.runs(), 1);
@@ -162,7 +162,7 @@ async fn of_none(cache: Cache, source: Source) -> Option<u32> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_not_kept_has_not_failed() {
+async fn processes_load_concurrently_after_a_load_stores_nothing() {
     let source = Source::held();
     let redis = RedisServer::start();
     let calls = gather(&redis, &source, 10, |cache| of_none(cache, source.clone())).await;

@@ -34,7 +34,7 @@ async fn of_eyre(cache: Cache, source: Source) -> eyre::Result<u32> {
 }
 
 #[tokio::test]
-async fn so_is_eyre() {
+async fn eyre_error_is_shared_with_its_causes() {
     let (cache, source) = (cache(), Source::held());
     let results = wave(&cache, &source, CALLERS, || of_eyre(cache.clone(), source.clone())).await;
     assert_eq!(source.runs(), 1);
@@ -56,7 +56,7 @@ async fn of_box_that_stays(cache: Cache, source: Source) -> Result<u32, Box<dyn 
 }
 
 #[tokio::test]
-async fn so_is_a_box_whether_it_may_move_or_not() {
+async fn boxed_error_is_shared_with_its_causes() {
     let (cache, source) = (cache(), Source::held());
     let results = wave(&cache, &source, CALLERS, || of_box(cache.clone(), source.clone())).await;
     assert_eq!(source.runs(), 1);
@@ -78,7 +78,7 @@ async fn of_io(cache: Cache, source: Source) -> io::Result<u32> {
 }
 
 #[tokio::test]
-async fn so_is_an_io_error_with_its_kind() {
+async fn io_error_is_shared_with_its_kind() {
     let (cache, source) = (cache(), Source::held());
     let results = wave(&cache, &source, CALLERS, || of_io(cache.clone(), source.clone())).await;
     assert_eq!(source.runs(), 1);
@@ -119,7 +119,7 @@ async fn of_its_own(cache: Cache, source: Source) -> Result<u32, RateError> {
 }
 
 #[tokio::test]
-async fn so_is_an_error_that_says_how() {
+async fn error_made_from_shared_load_error_is_shared() {
     let (cache, source) = (cache(), Source::held());
     let results = wave(&cache, &source, CALLERS, || of_its_own(cache.clone(), source.clone())).await;
     assert_eq!(source.runs(), 1);
@@ -151,7 +151,7 @@ async fn of_an_option_although_it_is_clone(cache: Cache, source: Source) -> Resu
 }
 
 #[tokio::test]
-async fn the_option_says_it_for_every_other_and_goes_first() {
+async fn share_err_takes_precedence_over_clone() {
     let (cache, source) = (cache(), Source::held());
     let results = wave(&cache, &source, CALLERS, || of_an_option(cache.clone(), source.clone())).await;
     assert_eq!(source.runs(), 1);

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Runs each fuzz target for so many seconds (60 if nothing is said), one after the other. A target that fails does not keep those
-# after it from running; the exit status says whether one has failed. See README.md beside it.
+# Runs each fuzz target for the given number of seconds (60 by default), one after the other. If a target fails,
+# the targets after it still run, and the exit status shows the failure. README.md in this folder has the details.
 set -eu
 
-# cargo-fuzz looks for a folder `fuzz` beside a manifest.
+# cargo-fuzz expects a folder `fuzz` beside a manifest.
 cd "$(dirname "$0")/.."
 
 seconds=${1:-60}

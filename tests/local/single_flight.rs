@@ -273,7 +273,7 @@ async fn a_panic_that_does_not_repeat_is_survived_by_the_followers() {
 }
 
 #[tokio::test]
-async fn a_panic_is_a_typed_error_for_those_who_wait_in_a_keyspace() {
+async fn keyspace_followers_get_a_typed_error_when_leader_panics() {
     let cache = cache();
     let keyspace = cache.keyspace::<u32, u32>("panics", Duration::from_secs(60)).unwrap();
     let source = Source::held();

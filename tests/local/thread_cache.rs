@@ -67,7 +67,7 @@ fn cache() -> (Cache, ManualClock) {
 }
 
 #[test]
-fn what_another_thread_has_at_hand_ends_with_the_entry() {
+fn entry_that_ends_leaves_other_threads_caches() {
     let (cache, clock) = cache();
     let source = Arc::default();
     let other = Other::new(&cache, &source);
@@ -120,7 +120,7 @@ fn of_two_versions_of_a_function_neither_gets_what_is_the_others() {
 }
 
 #[test]
-fn hits_at_hand_keep_an_entry_in_the_tier() {
+fn thread_cache_hits_keep_an_entry_in_l1() {
     let cache = Cache::builder().l1_max_bytes(1 << 20).build().unwrap();
     let source = Source::default();
     let hot = block_on(x(&cache, &source, 0));
@@ -158,7 +158,7 @@ fn counted(cache: &Cache, alive: &Arc<AtomicU64>, n: u32) -> Counted {
 }
 
 #[test]
-fn what_was_dropped_or_has_left_is_not_held_for_long() {
+fn dropped_caches_and_cleared_entries_are_released_by_thread_caches() {
     let alive = Arc::new(AtomicU64::new(0));
     let (kept, dropped) = (cache().0, cache().0);
     for n in 0..100 {
@@ -201,7 +201,7 @@ fn a_thread_that_only_misses_lets_go_as_well() {
 }
 
 #[test]
-fn what_had_to_leave_for_others_is_not_held_for_long() {
+fn evicted_values_are_released_by_the_thread_cache() {
     let alive = Arc::new(AtomicU64::new(0));
     let cache = Cache::builder().l1_max_bytes(1 << 20).build().unwrap();
     let source = Source::default();
@@ -236,7 +236,7 @@ fn fragile(cache: &Cache) -> Fragile {
 }
 
 #[test]
-fn a_thread_may_end_with_values_at_hand() {
+fn thread_exits_cleanly_when_a_thread_cache_value_panics_on_drop() {
     let cache = cache().0;
     let ended = thread::spawn(move || {
         (0..3).for_each(|_| drop(fragile(&cache)));
@@ -292,12 +292,12 @@ fn evict(may_use: impl Fn(&Cache, u32) -> bool + Send + Sync + 'static) -> u64 {
 }
 
 #[test]
-fn who_is_told_of_an_eviction_may_use_the_cache() {
+fn eviction_observer_may_use_the_cache() {
     assert!(evict(|cache, _| cache.stats().l1_entries > 0) > 50);
 }
 
 #[test]
-fn who_is_told_of_an_eviction_may_cause_another_one() {
+fn eviction_observer_may_cause_another_eviction() {
     let load = |cache: &Cache, n| block_on(x(cache, &Source::default(), 1_000 + n)) == 1;
     assert_eq!(evict(move |cache, told| told < 50 && load(cache, told)), 50);
 }
@@ -372,7 +372,7 @@ fn moody(cache: &Cache, n: &Moody) -> u64 {
 }
 
 #[test]
-fn an_argument_that_fails_while_it_is_looked_for_is_in_nobodys_way() {
+fn failed_key_serialization_leaves_the_cache_usable() {
     let cache = cache().0;
     let get = |n| moody(&cache, &Moody(n));
     for n in [1, 1, 1, 2, 2, 2] {
@@ -394,7 +394,7 @@ fn an_argument_that_fails_while_it_is_looked_for_is_in_nobodys_way() {
 }
 
 #[test]
-fn threads_that_invalidate_and_threads_that_have_it_at_hand() {
+fn thread_cache_serves_no_value_older_than_a_finished_invalidation() {
     const ROUNDS: u64 = 2_000;
     let cache = Cache::builder().build().unwrap();
     let (source, told) = (Arc::new(Source::default()), Arc::new(AtomicU64::new(0)));

@@ -18,7 +18,7 @@ async fn slow(cache: &Cache, id: u64) -> u64 {
 }
 
 #[tokio::test]
-async fn what_goes_on_is_seen_while_it_goes_on() {
+async fn health_reports_current_jobs_tier_state_and_mode() {
     let set = Set::new();
     let cache = set.cache.clone();
     assert!(cache.health().is_well());
@@ -137,7 +137,7 @@ impl Tier for Says {
 }
 
 #[test]
-fn the_tiers_own_word_is_passed_on_and_its_panic_is_a_word_too() {
+fn tier_health_is_forwarded_and_a_panic_counts_as_down() {
     let word = TierHealth::new(TierState::Degraded).reconnects(3).breaker_open(true);
     let build = |word| Cache::builder().tier(Says::new(word)).build().unwrap().health();
     let health = build(Some(word.clone()));

@@ -26,7 +26,7 @@ fn quick(cache: &Cache, id: u64) -> u64 {
 }
 
 #[tokio::test]
-async fn what_was_counted_is_handed_on_once() {
+async fn each_count_is_exported_once() {
     let (memory, set) = (Memory::default(), Set::new());
     let (cache, clock) = (&set.cache, &set.clock);
     let export = || with_local_recorder(&memory, || cache.export_metrics());

@@ -94,7 +94,7 @@ async fn a_load_that_its_caller_drops_is_cancelled_and_not_timed() {
 }
 
 #[tokio::test]
-async fn a_load_is_inside_of_its_callers_span_whatever_the_filter_says_of_ours() {
+async fn load_runs_in_the_callers_span_when_filter_disables_own_spans() {
     // If a thread-local subscriber is the only one, it is not asked about callsites that another thread
     // reaches first.
     Watch::installed();

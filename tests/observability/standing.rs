@@ -147,7 +147,7 @@ fn a_subscriber_may_cause_the_next_change() {
 }
 
 #[tokio::test]
-async fn that_a_cache_took_leave_is_no_news() {
+async fn close_emits_no_status_change() {
     let (watch, redis) = (Watch::installed(), RedisServer::start());
     let (cache, told) = cache(&redis.url(), "takes-leave");
     assert_eq!(cache.connected().await, Ok(()));

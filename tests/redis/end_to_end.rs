@@ -81,7 +81,7 @@ async fn atlas(cache: &Cache, runs: &AtomicUsize, id: u32) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_redis_is_not_to_hold_is_loaded_once_in_each_process_and_invalidated_in_all() {
+async fn oversized_value_is_loaded_once_per_process_and_invalidated_in_all() {
     let redis = RedisServer::start();
     let narrow = || builder_on(&redis.url()).max_value_bytes(1_000).build().unwrap();
     let (a, b, runs) = (narrow(), narrow(), AtomicUsize::new(0));
@@ -123,7 +123,7 @@ async fn what_redis_is_not_to_hold_is_loaded_once_in_each_process_and_invalidate
 }
 
 #[tokio::test]
-async fn whatever_lies_under_the_name_is_a_miss_and_is_replaced() {
+async fn foreign_bytes_under_a_key_are_a_miss_and_are_replaced() {
     let redis = RedisServer::start();
     let (cache, runs) = (cache_on(&redis.url()), AtomicUsize::new(0));
     let name = "test:user:7";
@@ -148,7 +148,7 @@ async fn whatever_lies_under_the_name_is_a_miss_and_is_replaced() {
 }
 
 #[tokio::test]
-async fn what_is_no_string_is_not_ours_to_replace_and_disturbs_nobody() {
+async fn key_of_another_type_is_not_replaced_until_it_is_invalidated() {
     let redis = RedisServer::start();
     let (cache, runs) = (cache_on(&redis.url()), AtomicUsize::new(0));
     redis.cli(&["RPUSH", "test:user:7", "a", "list"]);
@@ -170,7 +170,7 @@ async fn tagged(cache: &Cache, runs: &AtomicUsize, id: u32) -> String {
 }
 
 #[tokio::test]
-async fn what_each_operation_waits_for_redis() {
+async fn operations_take_the_expected_number_of_redis_round_trips() {
     let redis = RedisServer::start();
     let proxy = Proxy::start(redis.port());
     let (a, b, runs) = (cache_on(&proxy.url()), cache_on(&proxy.url()), AtomicUsize::new(0));
@@ -221,7 +221,7 @@ async fn what_each_operation_waits_for_redis() {
 }
 
 #[tokio::test]
-async fn a_frozen_redis_costs_the_budget_and_an_invalidation_says_that_nobody_was_told() {
+async fn calls_succeed_and_invalidation_is_not_propagated_when_redis_freezes() {
     let redis = RedisServer::start();
     let tier = RedisTier::builder(redis.url())
         .operation_timeout(Duration::from_millis(20))
@@ -451,7 +451,7 @@ fn leave_lease(redis: &RedisServer, key: &str, value: &str, ahead_ms: u64) {
 
 /// The server's clock was set back after the lease was taken, or a replica with another clock took over.
 #[tokio::test]
-async fn a_lease_whose_end_is_absurd_holds_nobody_up_for_long() {
+async fn lease_with_absurd_end_delays_a_load_only_briefly() {
     const HOUR_MS: u64 = 60 * 60 * 1000;
 
     let redis = RedisServer::start();
@@ -565,7 +565,7 @@ async fn many_keys_go_in_parts() {
 
 /// A refresh replaces a value with little time left, while other callers still get that value.
 #[tokio::test]
-async fn a_refresh_of_a_value_that_is_nearly_over_takes_it_from_nobody() {
+async fn nearly_expired_value_is_served_while_it_is_refreshed() {
     let redis = RedisServer::start();
     let (a, b) = (cache_on(&redis.url()), cache_on(&redis.url()));
     let load = async |cache: &Cache, terms: CacheControl, held: &Semaphore, runs: &AtomicUsize| {

@@ -18,8 +18,8 @@ use tokio::runtime::Handle;
 
 use crate::{
     cache::{
-        Cache, Looked, Mode,
-        invalidation::{Invalidation, Target},
+        Cache, L1Lookup, Mode,
+        invalidation::{Invalidation, InvalidationTarget},
     },
     call::{
         PreparedCall,
@@ -213,7 +213,7 @@ where
     {
         let shape = self.plain();
         let mut values = Vec::new();
-        let mut asked: Vec<Asked> = Vec::new();
+        let mut asked: Vec<KeyQuery> = Vec::new();
         for key in keys {
             let entry = if self.is_off() { None } else { self.prepare(key).entry.ok() };
             let value = entry.and_then(|entry| match self.look(&entry) {
@@ -229,7 +229,7 @@ where
                     // A value may have been stored between the look into L1 and the lead.
                     let slot = self.look(&entry);
                     if slot.is_none() {
-                        asked.push(Asked { index: values.len(), entry, leader });
+                        asked.push(KeyQuery { index: values.len(), entry, leader });
                     }
                     slot.and_then(|slot| shape.restore(&*slot))
                 }
@@ -248,7 +248,7 @@ where
         for entries in entries.chunks(most) {
             found.extend(SharedLookup::find_many(shared, entries, &shape, function, budget).await);
         }
-        for (Asked { index, entry, leader }, found) in asked.into_iter().zip(found) {
+        for (KeyQuery { index, entry, leader }, found) in asked.into_iter().zip(found) {
             let Some(FoundValue { slot, claim, stamp, .. }) = found else { continue };
             values[index] = shape.restore(&*slot);
             self.cache.note(Count::HitL2, &self.site, entry.key.as_ref());
@@ -273,7 +273,7 @@ where
         K: 'k,
     {
         let mut first_error = Ok(());
-        let mut all: Vec<Sealed> = Vec::new();
+        let mut all: Vec<EncodedValue> = Vec::new();
         let mut places = HashMap::new();
         for (key, value) in pairs {
             match self.sealed(key, value) {
@@ -308,7 +308,7 @@ where
         if self.is_off() {
             return false;
         }
-        if let Looked::Fresh(..) = self.cache.look(&self.site, entry.key.as_ref()) {
+        if let L1Lookup::Fresh(..) = self.cache.look(&self.site, entry.key.as_ref()) {
             return true;
         }
         let shared = self.cache.shared();
@@ -330,11 +330,11 @@ where
     /// Returns the fresh value in L1.
     fn look(&self, entry: &EntryKey) -> Option<Arc<dyn ErasedValue>> {
         match self.cache.look(&self.site, entry.key.as_ref()) {
-            Looked::Fresh(kept, _) => {
+            L1Lookup::Fresh(kept, _) => {
                 self.cache.note(Count::HitL1, &self.site, entry.key.as_ref());
                 Some(kept.slot.clone())
             }
-            Looked::Due(_) | Looked::Suspect(_) | Looked::Nothing => None,
+            L1Lookup::Due(_) | L1Lookup::Suspect(_) | L1Lookup::Nothing => None,
         }
     }
 
@@ -360,7 +360,7 @@ where
     }
 
     /// Prepares a value for the store: encodes it, and changes nothing yet.
-    fn sealed(&self, key: &K, value: V) -> Result<Sealed, Error> {
+    fn sealed(&self, key: &K, value: V) -> Result<EncodedValue, Error> {
         let entry = self.prepare(key).entry?;
         let shape = self.plain();
         let settled = shape.settle(value, &LoadContext::now(self.cache.clock(), Some(self.ttl)));
@@ -382,13 +382,13 @@ where
             bytes = Some(sealed);
             function.trust_codec(is_checked);
         }
-        Ok(Sealed { entry, kept, bytes })
+        Ok(EncodedValue { entry, kept, bytes })
     }
 
     /// Stores all values, in a task of its own if there is a runtime.
     ///
     /// A caller that is dropped must not leave half of the values stored.
-    async fn store_all(&self, all: Vec<Sealed>) -> Result<(), Error> {
+    async fn store_all(&self, all: Vec<EncodedValue>) -> Result<(), Error> {
         let store = Store { cache: self.cache.clone(), site: self.site };
         match Handle::try_current() {
             Ok(runtime) => {
@@ -419,20 +419,20 @@ const MOST_BYTES_AT_ONCE: usize = 32 << 20;
 const LEASE_OF_LARGE: Duration = Duration::from_secs(10);
 
 /// A key to look up in the shared tier.
-struct Asked {
+struct KeyQuery {
     index: usize,
     entry: EntryKey,
     leader: Option<Leader>,
 }
 
 /// A value to be stored, with its bytes if the shared tier takes part.
-struct Sealed {
+struct EncodedValue {
     entry: EntryKey,
     kept: Option<(Arc<dyn ErasedValue>, Life)>,
     bytes: Option<Vec<u8>>,
 }
 
-impl Sealed {
+impl EncodedValue {
     /// Returns the number of its bytes.
     fn len(&self) -> usize {
         self.bytes.as_ref().map_or(0, Vec::len)
@@ -450,13 +450,13 @@ impl Store {
     ///
     /// The leases are taken first, and the values are written only once the leases are granted. So a write
     /// that arrives too late finds its lease gone.
-    async fn run(self, all: Vec<Sealed>) -> Result<(), Error> {
+    async fn run(self, all: Vec<EncodedValue>) -> Result<(), Error> {
         // If the shared tier takes no part, its old value is invalidated, so that it is not served again
         // later.
         let (shareable, other): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| one.bytes.is_some());
         let mut result = Ok(());
         for one in other {
-            let target = Target::Entry(self.site, Box::new(one.entry.clone()));
+            let target = InvalidationTarget::Entry(self.site, Box::new(one.entry.clone()));
             let told = Invalidation::new(self.cache.clone(), Ok(target)).await;
             result = result.and(told);
             if self.cache.mode() != Mode::Off {
@@ -481,7 +481,7 @@ impl Store {
     }
 
     /// Stores a part in the shared tier, and in L1 the values that the shared tier accepted, or may have.
-    async fn share(&self, shareable: Vec<Sealed>) -> Result<(), Error> {
+    async fn share(&self, shareable: Vec<EncodedValue>) -> Result<(), Error> {
         let shared = self.cache.shared();
         let mut result = Ok(());
         let mut tokens = Vec::new();
@@ -516,9 +516,9 @@ impl Store {
         result
     }
 
-    async fn write(&self, all: &[Sealed], tokens: &[LeaseToken]) -> Result<Filled, TierError> {
+    async fn write(&self, all: &[EncodedValue], tokens: &[LeaseToken]) -> Result<Filled, TierError> {
         let shared = self.cache.shared();
-        let claim = |(one, token): (&Sealed, &LeaseToken)| (one.entry.name.text.clone(), *token);
+        let claim = |(one, token): (&EncodedValue, &LeaseToken)| (one.entry.name.text.clone(), *token);
         let named: Vec<_> = all.iter().zip(tokens).map(claim).collect();
         // The lease is not renewed.
         let has_large = all.iter().any(|one| one.len() > LARGE_VALUE);
@@ -528,7 +528,7 @@ impl Store {
             .map(|(key, token)| LeaseRequest { key, token: *token, lease, take: LeaseMode::Always })
             .collect();
         shared.tier.lease(&claims, TagRequest { keys: &[], keep: Duration::ZERO, more: false }).await?;
-        let fill = |(one, (key, token)): (&Sealed, (String, LeaseToken))| {
+        let fill = |(one, (key, token)): (&EncodedValue, (String, LeaseToken))| {
             let (_, life) = one.kept.as_ref()?;
             let bytes = one.bytes.clone()?;
             let ttl = shared.left(*life).unwrap_or(Duration::from_millis(1));
@@ -542,8 +542,8 @@ impl Store {
     }
 
     /// Stores a value in L1, and supersedes the flight of its key.
-    fn keep_here(&self, one: Sealed, claim: Validity, stamp: u64) {
-        let Sealed { entry, kept: Some((slot, _)), .. } = one else { return };
+    fn keep_here(&self, one: EncodedValue, claim: Validity, stamp: u64) {
+        let EncodedValue { entry, kept: Some((slot, _)), .. } = one else { return };
         let key = &entry.key;
         self.cache.flights().supersede(key, || self.cache.l1().insert(&self.site, key, slot, claim, stamp));
         self.cache.l1().tell_evicted();

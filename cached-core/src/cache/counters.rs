@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     cache::{
         Cache, Mode,
-        invalidation::{Invalidation, Target},
+        invalidation::{Invalidation, InvalidationTarget},
     },
     error::{Error, tier::TierError},
     key::{Part, with_identity},
@@ -77,7 +77,7 @@ impl Cache {
     /// Those of an [`Invalidation`]. After [`is_not_propagated`](Error::is_not_propagated), the counter is
     /// reset as soon as the shared tier can be reached. Additions made until then are lost with it.
     pub fn reset_counter<K: Serialize + ?Sized>(&self, prefix: &'static str, key: &K) -> Invalidation {
-        Invalidation::new(self.clone(), self.counter(prefix, key).map(Target::Counter))
+        Invalidation::new(self.clone(), self.counter(prefix, key).map(InvalidationTarget::Counter))
     }
 
     /// Returns the name of a counter.

@@ -61,7 +61,7 @@ use crate::{
 /// failed.
 #[must_use = "an invalidation does nothing until it is awaited"]
 pub struct Invalidation {
-    plan: Plan,
+    plan: Request,
     /// Future of the work; set at the first poll.
     work: Option<Work>,
 }
@@ -69,16 +69,16 @@ pub struct Invalidation {
 type Work = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 #[derive(Default)]
-struct Plan {
+struct Request {
     /// Targets, grouped by cache.
-    groups: Vec<(Cache, Vec<Target>)>,
+    groups: Vec<(Cache, Vec<InvalidationTarget>)>,
     error: Option<Error>,
     is_confirmed: bool,
 }
 
 /// Target of an invalidation.
 #[derive(Clone)]
-pub(crate) enum Target {
+pub(crate) enum InvalidationTarget {
     Entry(FunctionSpec, Box<EntryKey>),
     /// A tag, by its key.
     Tag(String),
@@ -89,16 +89,16 @@ pub(crate) enum Target {
 }
 
 impl Invalidation {
-    pub(crate) fn new(cache: Cache, target: Result<Target, Error>) -> Self {
+    pub(crate) fn new(cache: Cache, target: Result<InvalidationTarget, Error>) -> Self {
         let (groups, error) = match target {
             Ok(target) => (vec![(cache, vec![target])], None),
             Err(error) => (Vec::new(), Some(error)),
         };
-        Self { plan: Plan { groups, error, is_confirmed: false }, work: None }
+        Self { plan: Request { groups, error, is_confirmed: false }, work: None }
     }
 
     pub(crate) fn nothing() -> Self {
-        Self { plan: Plan::default(), work: None }
+        Self { plan: Request::default(), work: None }
     }
 
     /// Waits until every live process has handled the invalidation.
@@ -139,14 +139,14 @@ impl Invalidation {
 }
 
 /// Returns the template of the function if the only target is one entry, otherwise an empty string.
-fn function_of(targets: &[Target]) -> &'static str {
+fn function_of(targets: &[InvalidationTarget]) -> &'static str {
     match targets {
-        [Target::Entry(site, _)] => site.template(),
+        [InvalidationTarget::Entry(site, _)] => site.template(),
         _ => "",
     }
 }
 
-impl Plan {
+impl Request {
     async fn carry_out(self) -> Result<(), Error> {
         let Self { groups, error, is_confirmed } = self;
         for (cache, targets) in &groups {
@@ -214,7 +214,7 @@ impl Cache {
     /// The shared tier examines all of its keys, in steps. Counters of [`incr`](Self::incr) are reset as
     /// well. The in-process tier is empty when the invalidation completes.
     pub fn clear(&self) -> Invalidation {
-        Invalidation::new(self.clone(), Ok(Target::Matching(self.shared().everything())))
+        Invalidation::new(self.clone(), Ok(InvalidationTarget::Matching(self.shared().everything())))
     }
 
     fn filled_in(
@@ -243,7 +243,7 @@ impl Cache {
     }
 
     fn tagged(&self, tag: Result<String, Error>) -> Invalidation {
-        Invalidation::new(self.clone(), tag.map(|tag| Target::Tag(self.shared().tag_key(&tag))))
+        Invalidation::new(self.clone(), tag.map(|tag| InvalidationTarget::Tag(self.shared().tag_key(&tag))))
     }
 
     fn matching(&self, pattern: Result<String, Error>) -> Invalidation {
@@ -251,7 +251,7 @@ impl Cache {
             // Redis would interpret these characters.
             match pattern.find(['?', '[', ']', '\\']) {
                 Some(_) => Err(Error::key("a pattern knows `*` only, and none of `? [ ] \\`")),
-                None => Ok(Target::Matching(format!("{}:{pattern}", self.shared().namespace))),
+                None => Ok(InvalidationTarget::Matching(format!("{}:{pattern}", self.shared().namespace))),
             }
         });
         Invalidation::new(self.clone(), target)
@@ -260,26 +260,26 @@ impl Cache {
     /// Invalidates the targets in this process.
     ///
     /// From now on, none of their entries is served, and no load under way is kept.
-    fn evict(&self, targets: &[Target]) {
+    fn evict(&self, targets: &[InvalidationTarget]) {
         if planted!("own-entry-kept") {
             return;
         }
         let marks = &self.shared().marks;
         for target in targets {
             match target {
-                Target::Entry(_, entry) => {
+                InvalidationTarget::Entry(_, entry) => {
                     // The epochs end first: an entry that is read from L1 after that is not valid. Loads of
                     // other functions may depend on these epochs as well.
                     marks.end(&entry.name.text);
                     marks.end(&own_mark_name(&entry.name.text));
                     self.flights().supersede(&entry.key, || self.l1().remove(&entry.key));
                 }
-                Target::Tag(key) => {
+                InvalidationTarget::Tag(key) => {
                     self.shared().said.say(key);
                     marks.end_tag(key);
                 }
-                Target::Counter(name) => self.local_counters().remove(name),
-                Target::Matching(pattern) => {
+                InvalidationTarget::Counter(name) => self.local_counters().remove(name),
+                InvalidationTarget::Matching(pattern) => {
                     marks.end_matching(pattern);
                     self.local_counters().remove_matching(pattern);
                     if *pattern == self.shared().everything() {
@@ -289,7 +289,10 @@ impl Cache {
                 }
             }
         }
-        if targets.iter().any(|target| matches!(target, Target::Tag(_) | Target::Matching(_))) {
+        if targets
+            .iter()
+            .any(|target| matches!(target, InvalidationTarget::Tag(_) | InvalidationTarget::Matching(_)))
+        {
             self.reap();
         }
     }
@@ -297,7 +300,7 @@ impl Cache {
     /// Runs the steps for one cache to their end, in a task of its own if there is a runtime.
     ///
     /// Otherwise a caller that goes away would stop them half-way.
-    fn tell_to_the_end(self, targets: Vec<Target>, is_confirmed: bool) -> Work {
+    fn tell_to_the_end(self, targets: Vec<InvalidationTarget>, is_confirmed: bool) -> Work {
         // An invalidation of this process alone completes at its first poll, so that a function which is not
         // async may wait for it.
         let tells_others = is_confirmed || !self.words(&targets).is_empty();
@@ -334,7 +337,7 @@ impl Cache {
         }
     }
 
-    async fn carry_out(self, targets: Vec<Target>, is_confirmed: bool) -> Result<(), Error> {
+    async fn carry_out(self, targets: Vec<InvalidationTarget>, is_confirmed: bool) -> Result<(), Error> {
         let told = self.tell(&targets).await.map_err(Error::not_propagated);
         if !planted!("not-propagated-as-ok") {
             told?;
@@ -346,7 +349,7 @@ impl Cache {
     }
 
     /// Sends the invalidation to the shared tier, and queues it for another attempt if that fails.
-    async fn tell(&self, targets: &[Target]) -> Result<(), TierError> {
+    async fn tell(&self, targets: &[InvalidationTarget]) -> Result<(), TierError> {
         self.note_invalidations(targets);
         let told = self.tell_tier(targets).await;
         if told.is_err() {
@@ -359,23 +362,25 @@ impl Cache {
         told
     }
 
-    fn count_untold(&self, targets: &[Target]) {
+    fn count_untold(&self, targets: &[InvalidationTarget]) {
         match targets {
-            [Target::Entry(site, _)] => self.count_of(site, Count::NotPropagated),
+            [InvalidationTarget::Entry(site, _)] => self.count_of(site, Count::NotPropagated),
             _ => self.count(Count::NotPropagated),
         }
     }
 
-    fn note_invalidations(&self, targets: &[Target]) {
+    fn note_invalidations(&self, targets: &[InvalidationTarget]) {
         for target in targets {
             match target {
-                Target::Entry(site, entry) => self.note(Count::Invalidate, site, entry.key.as_ref()),
+                InvalidationTarget::Entry(site, entry) => {
+                    self.note(Count::Invalidate, site, entry.key.as_ref())
+                }
                 _ => self.note_many(Count::Invalidate),
             }
         }
     }
 
-    async fn tell_tier(&self, targets: &[Target]) -> Result<(), TierError> {
+    async fn tell_tier(&self, targets: &[InvalidationTarget]) -> Result<(), TierError> {
         let words = self.words(targets);
         let (mut keys, mut patterns) = (Vec::new(), Vec::new());
         for word in words {
@@ -392,19 +397,21 @@ impl Cache {
     }
 
     /// Returns the changes that the shared tier must receive.
-    fn words(&self, targets: &[Target]) -> Vec<OutboxItem> {
+    fn words(&self, targets: &[InvalidationTarget]) -> Vec<OutboxItem> {
         if !self.shared().exists {
             return Vec::new();
         }
         let mut words = Vec::new();
         for target in targets {
             match target {
-                Target::Entry(_, entry) if entry.is_shared => {
+                InvalidationTarget::Entry(_, entry) if entry.is_shared => {
                     words.push(OutboxItem::Key(entry.name.text.clone()));
                 }
-                Target::Entry(..) => {}
-                Target::Tag(key) | Target::Counter(key) => words.push(OutboxItem::Key(key.clone())),
-                Target::Matching(pattern) => words.push(OutboxItem::Matching(pattern.clone())),
+                InvalidationTarget::Entry(..) => {}
+                InvalidationTarget::Tag(key) | InvalidationTarget::Counter(key) => {
+                    words.push(OutboxItem::Key(key.clone()))
+                }
+                InvalidationTarget::Matching(pattern) => words.push(OutboxItem::Matching(pattern.clone())),
             }
         }
         words
@@ -413,7 +420,7 @@ impl Cache {
     /// Adds the targets to the outbox, and starts to send it.
     ///
     /// Until the tier has the invalidation, the names are not read from it.
-    fn remember(&self, targets: &[Target]) {
+    fn remember(&self, targets: &[InvalidationTarget]) {
         for word in self.words(targets) {
             self.shared().pending.add(word, &self.shared().everything());
         }

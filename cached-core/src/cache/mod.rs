@@ -309,8 +309,8 @@ impl Cache {
     #[inline(never)]
     fn look_far(&self, site: &FunctionSpec, parts: &dyn WriteKey) -> Result<Arc<Entry>, Absent> {
         match with_identity(site, parts, |key| self.look(site, key)) {
-            Ok(Looked::Fresh(kept, _)) => Ok(kept),
-            Ok(looked) => Err(Absent(matches!(looked, Looked::Nothing))),
+            Ok(L1Lookup::Fresh(kept, _)) => Ok(kept),
+            Ok(looked) => Err(Absent(matches!(looked, L1Lookup::Nothing))),
             Err(_) => Err(Absent(false)),
         }
     }
@@ -339,11 +339,11 @@ impl Cache {
     }
 
     /// Looks up a key in L1, and judges the entry.
-    pub(crate) fn look(&self, site: &FunctionSpec, key: KeyRef<'_>) -> Looked {
+    pub(crate) fn look(&self, site: &FunctionSpec, key: KeyRef<'_>) -> L1Lookup {
         let now = self.clock().now();
-        let Some(kept) = self.0.l1.get(site, key, now) else { return Looked::Nothing };
+        let Some(kept) = self.0.l1.get(site, key, now) else { return L1Lookup::Nothing };
         if kept.claim.stands(now, self.staleness().bound_on(site, &kept.claim)) {
-            return Looked::by_age(kept, now);
+            return L1Lookup::by_age(kept, now);
         }
         self.look_closer(kept, now, site)
     }
@@ -361,14 +361,14 @@ impl Cache {
     ///
     /// While L2 cannot be reached, the entry may still be served for the outage grace.
     #[cold]
-    fn look_closer(&self, kept: Arc<Entry>, now: Nanos, site: &FunctionSpec) -> Looked {
+    fn look_closer(&self, kept: Arc<Entry>, now: Nanos, site: &FunctionSpec) -> L1Lookup {
         let (bound, grace) = self.staleness().limits(site, &kept.claim);
         let is_unreachable = !self.shared().tier.ready();
         if is_unreachable && kept.claim.stands_alone(now, bound, grace) {
             kept.function.add(Count::ServedAlone);
-            return Looked::by_age(kept, now);
+            return L1Lookup::by_age(kept, now);
         }
-        Looked::Suspect(kept)
+        L1Lookup::Suspect(kept)
     }
 
     /// Returns the validity of a load that stores its value in this process only.
@@ -510,7 +510,7 @@ impl Cache {
 pub(crate) struct Absent(pub(crate) bool);
 
 /// Result of a look-up in L1.
-pub(crate) enum Looked {
+pub(crate) enum L1Lookup {
     /// A value that may be served, and its age.
     Fresh(Arc<Entry>, Duration),
     /// A value that is to be loaded again, and may be served until then.
@@ -520,7 +520,7 @@ pub(crate) enum Looked {
     Nothing,
 }
 
-impl Looked {
+impl L1Lookup {
     #[inline]
     fn by_age(kept: Arc<Entry>, now: Nanos) -> Self {
         let meta = kept.slot.meta();

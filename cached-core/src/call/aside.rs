@@ -22,21 +22,21 @@ use pollster::block_on;
 use crate::{flight::Inside, telemetry::span::Entered};
 
 /// Future that takes the place of the body in the path of a call.
-pub(crate) struct Aside<R>(Rc<RefCell<Turn<R>>>);
+pub(crate) struct Aside<R>(Rc<RefCell<BodyState<R>>>);
 
 /// Progress of the body.
-enum Turn<R> {
+enum BodyState<R> {
     /// The path has not reached the load.
     Before,
     /// The path has requested the body, which is to run in this place.
-    Wanted(Place),
+    Wanted(LoadScope),
     Ended(thread::Result<R>),
     /// The path has taken the result, or there is no body to run.
     Over,
 }
 
 /// Surroundings of the load: the enclosing loads, and the current span.
-struct Place {
+struct LoadScope {
     inside: Inside,
     span: Entered,
 }
@@ -44,7 +44,7 @@ struct Place {
 impl<R> Aside<R> {
     /// Creates the future for a call that never loads.
     pub(crate) fn never() -> Self {
-        Self(Rc::new(RefCell::new(Turn::Over)))
+        Self(Rc::new(RefCell::new(BodyState::Over)))
     }
 }
 
@@ -53,12 +53,13 @@ impl<R> Future for Aside<R> {
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<R> {
         let mut turn = self.0.borrow_mut();
-        let (next, polled) = match std::mem::replace(&mut *turn, Turn::Over) {
-            Turn::Before => {
-                (Turn::Wanted(Place { inside: Inside::here(), span: Entered::here() }), Poll::Pending)
-            }
-            Turn::Ended(Ok(out)) => (Turn::Over, Poll::Ready(out)),
-            Turn::Ended(Err(panic)) => {
+        let (next, polled) = match std::mem::replace(&mut *turn, BodyState::Over) {
+            BodyState::Before => (
+                BodyState::Wanted(LoadScope { inside: Inside::here(), span: Entered::here() }),
+                Poll::Pending,
+            ),
+            BodyState::Ended(Ok(out)) => (BodyState::Over, Poll::Ready(out)),
+            BodyState::Ended(Err(panic)) => {
                 drop(turn);
                 resume_unwind(panic)
             }
@@ -77,33 +78,36 @@ pub(crate) fn drive<'a, R, T>(
     body: impl FnOnce() -> R,
     call: impl FnOnce(Aside<R>) -> Pin<Box<dyn Future<Output = T> + 'a>>,
 ) -> T {
-    let turn = Rc::new(RefCell::new(Turn::Before));
+    let turn = Rc::new(RefCell::new(BodyState::Before));
     let mut call = call(Aside(turn.clone()));
     match until_wanted(call.as_mut(), &turn) {
-        Next::Ended(out) => out,
-        Next::Body(place) => {
+        BodyStep::Ended(out) => out,
+        BodyStep::Body(place) => {
             let ended = catch_unwind(AssertUnwindSafe(|| place.run(body)));
-            *turn.borrow_mut() = Turn::Ended(ended);
+            *turn.borrow_mut() = BodyState::Ended(ended);
             wait(call)
         }
     }
 }
 
 /// Reason why the first part of the call has returned.
-enum Next<T> {
+enum BodyStep<T> {
     Ended(T),
-    Body(Place),
+    Body(LoadScope),
 }
 
 /// Polls the call until it ends or requests its body.
 #[inline(never)]
-fn until_wanted<R, T>(mut call: Pin<&mut dyn Future<Output = T>>, turn: &RefCell<Turn<R>>) -> Next<T> {
+fn until_wanted<R, T>(
+    mut call: Pin<&mut dyn Future<Output = T>>,
+    turn: &RefCell<BodyState<R>>,
+) -> BodyStep<T> {
     block_on(poll_fn(|cx| match call.as_mut().poll(cx) {
-        Poll::Ready(out) => Poll::Ready(Next::Ended(out)),
+        Poll::Ready(out) => Poll::Ready(BodyStep::Ended(out)),
         Poll::Pending => {
             let mut turn = turn.borrow_mut();
-            match std::mem::replace(&mut *turn, Turn::Over) {
-                Turn::Wanted(place) => Poll::Ready(Next::Body(place)),
+            match std::mem::replace(&mut *turn, BodyState::Over) {
+                BodyState::Wanted(place) => Poll::Ready(BodyStep::Body(place)),
                 other => {
                     *turn = other;
                     Poll::Pending
@@ -118,7 +122,7 @@ fn wait<T>(call: Pin<Box<dyn Future<Output = T> + '_>>) -> T {
     block_on(call)
 }
 
-impl Place {
+impl LoadScope {
     /// Runs the body in these surroundings.
     fn run<R>(self, body: impl FnOnce() -> R) -> R {
         let Self { inside, span } = self;

@@ -15,7 +15,7 @@ use crate::{
         clock::{Nanos, nanos},
         planted::planted,
     },
-    cache::{Cache, Looked, Mode as CacheMode},
+    cache::{Cache, L1Lookup, Mode as CacheMode},
     call::{
         control::{CacheOutcome, Layer, Reply, Terms},
         fill_right::FillRight,
@@ -23,7 +23,7 @@ use crate::{
     coherence::validity::Validity,
     flight::{
         Leader, Panic,
-        permits::{Came, LoadTurn},
+        permits::{TurnResult, LoadTurn},
     },
     key::entry_key::EntryKey,
     l1::entry::Entry,
@@ -71,7 +71,7 @@ pub(crate) enum Local<R> {
 }
 
 /// Result of a query to L2.
-pub(crate) enum Asked<R> {
+pub(crate) enum SharedAnswer<R> {
     Hit(FoundValue, Reply<R>),
     /// An entry of L1 that may be served because L2 cannot be queried.
     Entry(Arc<Entry>, Reply<R>),
@@ -100,13 +100,13 @@ impl<R> CallContext<R> {
         leader: &Leader,
         suspect: Option<Arc<Entry>>,
         turn: &mut LoadTurn,
-    ) -> Result<Asked<R>, Panic> {
+    ) -> Result<SharedAnswer<R>, Panic> {
         // Resend invalidations that were queued outside of a runtime.
         self.cache.tell_again();
         if self.asks_l2() {
             leader.watch(self.ask_l2(suspect, turn)).await
         } else {
-            Ok(Asked::FillRight(FillRight::LocalOnly(self.own_claim())))
+            Ok(SharedAnswer::FillRight(FillRight::LocalOnly(self.own_claim())))
         }
     }
 
@@ -116,7 +116,7 @@ impl<R> CallContext<R> {
             return Local::Nothing;
         }
         match self.cache.look(&self.site, self.entry.key.as_ref()) {
-            Looked::Fresh(kept, age) => {
+            L1Lookup::Fresh(kept, age) => {
                 match self.fresh_enough(age).and_then(|_| self.shape.restore(&*kept.slot)) {
                     Some(value) => {
                         self.note(Count::HitL1);
@@ -126,9 +126,9 @@ impl<R> CallContext<R> {
                     None => Local::Nothing,
                 }
             }
-            Looked::Due(kept) => Local::Due(kept),
-            Looked::Suspect(kept) => Local::Suspect(kept),
-            Looked::Nothing => Local::Nothing,
+            L1Lookup::Due(kept) => Local::Due(kept),
+            L1Lookup::Suspect(kept) => Local::Suspect(kept),
+            L1Lookup::Nothing => Local::Nothing,
         }
     }
 
@@ -142,30 +142,34 @@ impl<R> CallContext<R> {
         &self,
         suspect: Option<Arc<Entry>>,
         turn: &mut LoadTurn,
-    ) -> Pin<Box<impl Future<Output = Asked<R>>>> {
+    ) -> Pin<Box<impl Future<Output = SharedAnswer<R>>>> {
         Box::pin(self.seek_value_or_ground(suspect, turn))
     }
 
     /// Returns the value, or the fill right of a load.
-    async fn seek_value_or_ground(&self, suspect: Option<Arc<Entry>>, turn: &mut LoadTurn) -> Asked<R> {
+    async fn seek_value_or_ground(
+        &self,
+        suspect: Option<Arc<Entry>>,
+        turn: &mut LoadTurn,
+    ) -> SharedAnswer<R> {
         let seek = self.seek();
         let answer = if self.terms.read { seek.run(suspect, turn).await } else { seek.force(turn).await };
         match answer {
             LookupOutcome::Hit(found) => match self.hit_l2(&found) {
-                Some(reply) => Asked::Hit(found, reply),
-                None => Asked::FillRight(FillRight::IfUnchanged(found.claim)),
+                Some(reply) => SharedAnswer::Hit(found, reply),
+                None => SharedAnswer::FillRight(FillRight::IfUnchanged(found.claim)),
             },
             LookupOutcome::Entry(kept) => match self.hit_alone(&kept) {
-                Some(reply) => Asked::Entry(kept, reply),
-                None => Asked::FillRight(FillRight::LocalOnly(self.own_claim())),
+                Some(reply) => SharedAnswer::Entry(kept, reply),
+                None => SharedAnswer::FillRight(FillRight::LocalOnly(self.own_claim())),
             },
-            LookupOutcome::Lease(lease) => Asked::FillRight(FillRight::Everywhere(lease)),
-            LookupOutcome::Beside(claim) => Asked::FillRight(FillRight::IfUnchanged(claim)),
-            LookupOutcome::Stub(stub) => Asked::FillRight(FillRight::Stub(stub)),
-            LookupOutcome::Alone(claim) => Asked::FillRight(FillRight::LocalOnly(claim)),
+            LookupOutcome::Lease(lease) => SharedAnswer::FillRight(FillRight::Everywhere(lease)),
+            LookupOutcome::Beside(claim) => SharedAnswer::FillRight(FillRight::IfUnchanged(claim)),
+            LookupOutcome::Stub(stub) => SharedAnswer::FillRight(FillRight::Stub(stub)),
+            LookupOutcome::Alone(claim) => SharedAnswer::FillRight(FillRight::LocalOnly(claim)),
             LookupOutcome::Failed(error) => match self.shape.revive(error, self.cache.clock().now()) {
-                Some(settled) => Asked::Failed(Box::new(settled)),
-                None => Asked::FillRight(FillRight::LocalOnly(self.own_claim())),
+                Some(settled) => SharedAnswer::Failed(Box::new(settled)),
+                None => SharedAnswer::FillRight(FillRight::LocalOnly(self.own_claim())),
             },
         }
     }
@@ -287,7 +291,7 @@ impl<R> CallContext<R> {
         loading: &mut LoadSpan,
         load: impl Future<Output = R>,
     ) -> R {
-        if turn.come().await == Came::TooLate
+        if turn.come().await == TurnResult::TooLate
             && let Some(out) = self.too_late()
         {
             return out;

@@ -22,8 +22,8 @@ use crate::{
         clock::{Clock, nanos},
         race::either,
     },
-    cache::{Cache, Looked, Mode, WeakCache},
-    call::{PreparedCall, context::CallContext, control::Terms, load::Spawn, run::LoadRun},
+    cache::{Cache, L1Lookup, Mode, WeakCache},
+    call::{PreparedCall, context::CallContext, control::Terms, load::{BoxedLoad, Spawn}, run::LoadRun},
     flight::{Leader, Role},
     key::{Key, entry_key::EntryKey},
     l1::{
@@ -41,11 +41,9 @@ const UNDER_WAY: Duration = Duration::from_secs(5);
 
 /// Repeatable load of the value for certain arguments.
 pub struct Recipe<R> {
-    make: Box<dyn Fn() -> Option<Boxed<R>> + Send + Sync>,
+    make: Box<dyn Fn() -> Option<BoxedLoad<R>> + Send + Sync>,
     spawn: Spawn<R>,
 }
-
-type Boxed<R> = Pin<Box<dyn Future<Output = R> + Send>>;
 
 impl<R: Send + 'static> Recipe<R> {
     /// Creates a recipe. `make` returns a new load, or `None` if something that it needs is gone.
@@ -53,7 +51,7 @@ impl<R: Send + 'static> Recipe<R> {
     where
         F: Future<Output = R> + Send + 'static,
     {
-        let make = move || Some(Box::pin(make()?) as Boxed<R>);
+        let make = move || Some(Box::pin(make()?) as BoxedLoad<R>);
         Self { make: Box::new(make), spawn: |runtime, lander, future| runtime.spawn(lander.land(future)) }
     }
 
@@ -88,7 +86,7 @@ impl<R> Keeping<R> {
         let Role::Lead(leader) = cache.flights().join(&self.entry.key, false) else { return None };
         // An earlier flight may have ended in between, with a newer value.
         match cache.look(&self.site, self.entry.key.as_ref()) {
-            Looked::Fresh(now, _) | Looked::Due(now) | Looked::Suspect(now)
+            L1Lookup::Fresh(now, _) | L1Lookup::Due(now) | L1Lookup::Suspect(now)
                 if Arc::ptr_eq(&now.slot, &kept.slot) =>
             {
                 Some(leader)
@@ -142,7 +140,7 @@ impl PreparedCall {
         recipe: impl FnOnce() -> Recipe<R>,
     ) {
         if let Ok(entry) = &self.entry
-            && let Looked::Fresh(kept, _) = self.cache.look(&self.site, entry.key.as_ref())
+            && let L1Lookup::Fresh(kept, _) = self.cache.look(&self.site, entry.key.as_ref())
             && let Some(heat) = kept.heat()
             && heat.is_near()
         {
@@ -214,9 +212,9 @@ fn renew(cache: &Cache, pool: &Arc<HotPool>, due: &Due, runtime: &Handle) {
 fn try_renew(cache: &Cache, pool: &Arc<HotPool>, due: &Due, runtime: &Handle) -> bool {
     let now = cache.clock().now();
     let kept = match cache.look(due.keeper.site(), due.key.as_ref()) {
-        Looked::Fresh(kept, _) | Looked::Due(kept) | Looked::Suspect(kept) => kept,
+        L1Lookup::Fresh(kept, _) | L1Lookup::Due(kept) | L1Lookup::Suspect(kept) => kept,
         // The next call for the key loads it.
-        Looked::Nothing => return false,
+        L1Lookup::Nothing => return false,
     };
     let stays = cache.mode() != Mode::Off && due.keeper.is_value(&*kept.slot);
     if !stays || !pool.settle(due, now, kept.slot.meta().life()) {

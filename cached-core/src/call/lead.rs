@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use crate::{
     cache::Cache,
     call::{
-        context::{Asked, CallContext, Local},
+        context::{CallContext, Local, SharedAnswer},
         control::{CacheOutcome, Reason, Reply},
         join::Joined,
         load::{Load, Panicked},
@@ -132,19 +132,19 @@ impl<R> CallContext<R> {
             },
         };
         let ground = match asked {
-            Ok(Asked::FillRight(ground)) => ground,
-            Ok(Asked::Hit(found, reply)) => {
+            Ok(SharedAnswer::FillRight(ground)) => ground,
+            Ok(SharedAnswer::Hit(found, reply)) => {
                 self.land_found(leader, found);
                 if matches!(reply.outcome, CacheOutcome::Stale { .. }) {
                     self.begin_renewal(load);
                 }
                 return Ok(reply);
             }
-            Ok(Asked::Entry(kept, reply)) => {
+            Ok(SharedAnswer::Entry(kept, reply)) => {
                 leader.land(kept.slot.clone(), || ());
                 return Ok(reply);
             }
-            Ok(Asked::Failed(settled)) => {
+            Ok(SharedAnswer::Failed(settled)) => {
                 let landed = self.land_failed(leader, *settled);
                 let Reply { value, outcome } = self.settle(Ok(landed), spare.as_ref())?;
                 // The load was that of another call.

@@ -23,7 +23,10 @@ pub enum Load<R, F> {
 ///
 /// Only code that knows the body's type can prove that the load may move to another thread. That code passes
 /// this function.
-pub type Spawn<R> = fn(&Handle, LoadRun<R>, Pin<Box<dyn Future<Output = R> + Send>>) -> LoadTask<R>;
+pub type Spawn<R> = fn(&Handle, LoadRun<R>, BoxedLoad<R>) -> LoadTask<R>;
+
+/// A body that may move to another thread.
+pub(crate) type BoxedLoad<R> = Pin<Box<dyn Future<Output = R> + Send>>;
 
 /// Handle of a load in a task of its own.
 pub type LoadTask<R> = JoinHandle<thread::Result<LoadOutput<R>>>;

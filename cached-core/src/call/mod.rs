@@ -36,7 +36,7 @@ use std::{cell::RefCell, collections::HashMap, future::Future, sync::Arc};
 use crate::{
     cache::{
         Absent, Cache, Mode as CacheMode,
-        invalidation::{Invalidation, Target},
+        invalidation::{Invalidation, InvalidationTarget},
     },
     call::{
         context::{CallContext, Local},
@@ -215,7 +215,7 @@ impl PreparedCall {
 
     /// Returns the invalidation of the entry, which has not begun.
     pub(crate) fn invalidate(self) -> Invalidation {
-        let target = self.entry.map(|entry| Target::Entry(self.site, Box::new(entry)));
+        let target = self.entry.map(|entry| InvalidationTarget::Entry(self.site, Box::new(entry)));
         Invalidation::new(self.cache, target)
     }
 }

@@ -35,7 +35,7 @@ use crate::{
     },
     cache::{
         Cache, Mode,
-        invalidation::{Invalidation, Target},
+        invalidation::{Invalidation, InvalidationTarget},
     },
     call::{
         context::CallContext,
@@ -454,7 +454,7 @@ pub(crate) fn land<R>(
 fn pass_on(arrival: Publication, mut ground: FillRight, ended: Ended, outdates: bool) -> Option<Rest> {
     ground.begin_return();
     let (cache, target) =
-        (arrival.cache.clone(), Target::Entry(arrival.site, Box::new(arrival.entry.clone())));
+        (arrival.cache.clone(), InvalidationTarget::Entry(arrival.site, Box::new(arrival.entry.clone())));
     let is_error = matches!(ended, Ended::Error(_));
     let finish = move |ground: FillRight| {
         ground.end(&ended);

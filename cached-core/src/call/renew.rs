@@ -5,9 +5,9 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 
 use crate::{
-    cache::Looked,
+    cache::L1Lookup,
     call::{
-        context::{Asked, CallContext},
+        context::{CallContext, SharedAnswer},
         control::Reply,
         join::arrive,
         load::{Load, LoadTask, Panicked},
@@ -93,7 +93,7 @@ impl<R> CallContext<R> {
         suspect: Option<Arc<Entry>>,
         turn: &mut LoadTurn,
         kept: &Arc<Entry>,
-    ) -> Result<Result<Asked<R>, Panic>, Reply<R>> {
+    ) -> Result<Result<SharedAnswer<R>, Panic>, Reply<R>> {
         if let Some(patience) = self.site.patience() {
             let asked = self.ask(leader, suspect.clone(), turn);
             if let Some(asked) = self.cache.clock().within(patience, asked).await {
@@ -132,7 +132,7 @@ impl<R> CallContext<R> {
     /// Starts a load for a stale value that was found in L2, if it can run in the background.
     pub(crate) fn begin_renewal<F: Future<Output = R>>(self: Box<Self>, load: Load<R, F>) {
         let (Load::Detached(future, spawn), Ok(runtime)) = (load, Handle::try_current()) else { return };
-        let Looked::Due(kept) = self.cache.look(&self.site, self.entry.key.as_ref()) else { return };
+        let L1Lookup::Due(kept) = self.cache.look(&self.site, self.entry.key.as_ref()) else { return };
         if kept.is_resting(self.cache.clock().now()) {
             return;
         }

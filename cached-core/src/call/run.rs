@@ -13,7 +13,7 @@ use std::{future::Future, sync::Arc, thread, time::Duration};
 
 use crate::{
     call::{
-        context::{Asked, CallContext},
+        context::{CallContext, SharedAnswer},
         fill_right::FillRight,
         publish::{Loaded, land},
     },
@@ -208,16 +208,16 @@ impl<R> CallContext<R> {
         let rested = spare.clone();
         let mut turn = self.turn(&leader);
         let reply = match self.ask(&leader, spare, &mut turn).await {
-            Ok(Asked::FillRight(ground)) => return Ok((leader, (ground, turn))),
-            Ok(Asked::Hit(found, reply)) => {
+            Ok(SharedAnswer::FillRight(ground)) => return Ok((leader, (ground, turn))),
+            Ok(SharedAnswer::Hit(found, reply)) => {
                 self.land_found(leader, found);
                 reply
             }
-            Ok(Asked::Entry(kept, reply)) => {
+            Ok(SharedAnswer::Entry(kept, reply)) => {
                 leader.land(kept.slot.clone(), || ());
                 reply
             }
-            Ok(Asked::Failed(settled)) => {
+            Ok(SharedAnswer::Failed(settled)) => {
                 if let Some(kept) = rested {
                     self.let_rest(&kept);
                 }

@@ -8,7 +8,7 @@
 //! Order of steps: a reader takes the current epoch *before* it asks L2, and stores the value in L1 together
 //! with that epoch. An invalidation that overtakes the answer then still ends the epoch of the value.
 //!
-//! Locks: a load that is notified by [`Stands::fall`] takes locks of its flight, so no lock of this module is
+//! Locks: a load that is notified by [`DependentLoad::fall`] takes locks of its flight, so no lock of this module is
 //! held during the call. Dropping an epoch locks its shard, so no epoch is dropped under that lock.
 //!
 //! `validity` combines the epochs of a name and its tags; `l2::replay` ends epochs on behalf of the change
@@ -25,7 +25,7 @@ use tokio::sync::{Notify, futures::Notified};
 
 use crate::{
     base::glob,
-    coherence::fallen::Fallen,
+    coherence::fallen::InvalidCount,
     sync::{AtomicBool, Mutex, MutexGuard, Ordering, shards},
 };
 
@@ -36,7 +36,7 @@ const SHARDS: usize = shards(32);
 /// The living epochs of a cache, by name. An epoch that has no holder is removed.
 pub(crate) struct Epochs {
     /// Estimated number of entries that became invalid when epochs of tags, or of many names, ended.
-    pub(crate) fallen: Fallen,
+    pub(crate) fallen: InvalidCount,
     shards: Box<[Mutex<Shard>]>,
     hasher: foldhash::fast::RandomState,
 }
@@ -55,17 +55,21 @@ pub(crate) struct Epoch {
 }
 
 /// A load that depends on epochs, and becomes invalid when one of them ends.
-pub(crate) trait Stands: Send + Sync {
+pub(crate) trait DependentLoad: Send + Sync {
     /// Called when one of the epochs has ended. The caller holds no lock of the epochs.
     fn fall(self: Arc<Self>);
 }
 
-struct Loads(Vec<Weak<dyn Stands>>);
+struct Loads(Vec<Weak<dyn DependentLoad>>);
 
 impl Epochs {
     pub(crate) fn new() -> Arc<Self> {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Arc::new(Self { fallen: Fallen::default(), shards, hasher: foldhash::fast::RandomState::default() })
+        Arc::new(Self {
+            fallen: InvalidCount::default(),
+            shards,
+            hasher: foldhash::fast::RandomState::default(),
+        })
     }
 
     /// Returns the living epoch of `name`. All readers of the name share it until it ends.
@@ -151,7 +155,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl fmt::Debug for Epochs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Marks").field("len", &self.len()).finish_non_exhaustive()
+        f.debug_struct("Epochs").field("len", &self.len()).finish_non_exhaustive()
     }
 }
 
@@ -166,12 +170,12 @@ impl Epoch {
     }
 
     /// Registers `load`, which is notified when this epoch ends, until [`put_down`](Self::put_down).
-    pub(crate) fn carry(&self, load: &Weak<dyn Stands>) {
+    pub(crate) fn carry(&self, load: &Weak<dyn DependentLoad>) {
         lock(&self.loads).get_or_insert_with(|| Box::new(Loads(Vec::new()))).0.push(load.clone());
     }
 
     /// Unregisters a load that has ended.
-    pub(crate) fn put_down(&self, load: &Weak<dyn Stands>) {
+    pub(crate) fn put_down(&self, load: &Weak<dyn DependentLoad>) {
         let mut loads = lock(&self.loads);
         let Some(Loads(list)) = loads.as_deref_mut() else { return };
         if let Some(at) = list.iter().position(|other| other.ptr_eq(load)) {
@@ -230,7 +234,7 @@ impl Drop for Epoch {
 
 impl fmt::Debug for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mark").field("is_alive", &self.is_alive()).finish_non_exhaustive()
+        f.debug_struct("Epoch").field("is_alive", &self.is_alive()).finish_non_exhaustive()
     }
 }
 
@@ -246,7 +250,7 @@ pub(crate) mod tests {
     use super::*;
 
     #[test]
-    fn a_word_ends_the_mark_for_all_who_have_it_and_the_next_one_is_new() {
+    fn invalidation_ends_the_shared_epoch_and_the_next_one_is_new() {
         let marks = Epochs::new();
         let (a, b, other) = (marks.of("ns:a"), marks.of("ns:a"), marks.of("ns:b"));
         assert!(Arc::ptr_eq(&a, &b));
@@ -256,7 +260,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn marks_that_nobody_has_are_not_kept() {
+    fn unreferenced_epochs_are_removed() {
         let marks = Epochs::new();
         let first = marks.of("ns:a");
         marks.end("ns:a");
@@ -279,7 +283,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_end_of_a_tag_says_how_much_stood_on_it() {
+    fn ended_tag_epoch_counts_its_dependent_entries() {
         let marks = Epochs::new();
         let entries = [marks.of("ns:tag"), marks.of("ns:tag"), marks.of("ns:tag")];
         let other = marks.of("ns:other");
@@ -314,7 +318,7 @@ pub(crate) mod tests {
     pub(crate) struct Load(AtomicUsize);
 
     impl Load {
-        pub(crate) fn weak(self: &Arc<Self>) -> Weak<dyn Stands> {
+        pub(crate) fn weak(self: &Arc<Self>) -> Weak<dyn DependentLoad> {
             let weak: Weak<Self> = Arc::downgrade(self);
             weak
         }
@@ -324,7 +328,7 @@ pub(crate) mod tests {
         }
     }
 
-    impl Stands for Load {
+    impl DependentLoad for Load {
         fn fall(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::SeqCst);
         }
@@ -333,7 +337,7 @@ pub(crate) mod tests {
     /// An invalidation notifies the loads that depend on its name and have not ended, and visits no other
     /// load.
     #[test]
-    fn a_word_is_told_to_the_loads_that_stand_on_it_and_to_no_other() {
+    fn ended_epoch_notifies_only_the_loads_attached_to_it() {
         let (marks, loads) = (Epochs::new(), [(); 100].map(|()| Arc::<Load>::default()));
         let weak: Vec<_> = loads.iter().map(Load::weak).collect();
         let (tag, names) =
@@ -370,7 +374,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn who_listens_before_a_nudge_hears_it_and_what_was_read_stays() {
+    fn notification_wakes_earlier_listeners_and_keeps_the_epoch() {
         let marks = Epochs::new();
         let mark = marks.of("ns:a");
         let (listener, mut cx) = (mark.listen(), Context::from_waker(Waker::noop()));

@@ -16,12 +16,12 @@ const SHARE: usize = 8;
 
 /// Approximate number of entries that have become invalid since the last scan began.
 #[derive(Debug, Default)]
-pub(crate) struct Fallen {
+pub(crate) struct InvalidCount {
     entries: AtomicUsize,
     is_reaped: Arc<AtomicBool>,
 }
 
-impl Fallen {
+impl InvalidCount {
     /// Adds the approximate number of entries that depended on an ended epoch.
     pub(crate) fn add(&self, entries: usize) {
         self.entries.fetch_add(entries, Ordering::Relaxed);

@@ -37,16 +37,16 @@ const MOST_PATTERNS: usize = 16;
 /// Undelivered invalidations, by key or pattern.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    table: Mutex<Table>,
+    table: Mutex<OutboxTable>,
     len: AtomicUsize,
-    turn: Mutex<Turn>,
+    turn: Mutex<SenderState>,
     /// Notified when the tier comes back: a waiting sender need not wait any longer.
     pub(crate) urged: Notify,
 }
 
 /// State of the sender.
 #[derive(Debug, Default)]
-struct Turn {
+struct SenderState {
     number: u64,
     /// Time of the sender's last check-in; `None` without a sender.
     sign: Option<Instant>,
@@ -59,14 +59,14 @@ struct Turn {
 }
 
 #[derive(Debug, Default)]
-struct Table {
+struct OutboxTable {
     last: u64,
     /// Keys to delete, each with the number of its latest `add`.
     keys: HashMap<String, u64>,
     patterns: HashMap<String, u64>,
 }
 
-impl Table {
+impl OutboxTable {
     fn len(&self) -> usize {
         self.keys.len() + self.patterns.len()
     }
@@ -194,7 +194,7 @@ impl Outbox {
         let (number, job) = (turn.number + 1, job());
         let before = mem::replace(
             &mut *turn,
-            Turn { number, sign: Some(Instant::now()), is_waiting: false, is_urged: false, job },
+            SenderState { number, sign: Some(Instant::now()), is_waiting: false, is_urged: false, job },
         );
         drop(turn);
         drop(before);
@@ -253,11 +253,11 @@ impl Outbox {
         }
     }
 
-    fn turn(&self) -> MutexGuard<'_, Turn> {
+    fn turn(&self) -> MutexGuard<'_, SenderState> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, OutboxTable> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn so_do_more_patterns_than_a_few_and_those_that_are_a_part_of_it() {
+    fn excess_and_covered_patterns_collapse_into_one_for_everything() {
         let pending = Outbox::default();
         let pattern = |number: usize| OutboxItem::Matching(format!("ns:{number}:*"));
         let add = |word| pending.add(word, "ns:*");
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_told_before_patterns_and_those_in_their_order() {
+    fn outbox_sends_keys_first_and_patterns_in_insertion_order() {
         let pending = Outbox::default();
         pending.add(OutboxItem::Matching("ns:b:*".to_owned()), "ns:*");
         pending.add(OutboxItem::Matching("ns:a:*".to_owned()), "ns:*");
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn one_tells_at_a_time_also_when_the_tier_comes_back() {
+    fn outbox_has_one_sender_even_when_the_tier_comes_back() {
         let (pending, none) = (Outbox::default(), || None);
         let telling = pending.begin_telling(none).unwrap();
         assert!(pending.begin_telling(none).is_none() && pending.go_on_telling(telling));
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flush_waits_for_one_that_tells_and_not_for_one_that_waits() {
+    fn flush_waits_for_an_active_sender_but_not_for_a_waiting_one() {
         let (pending, background) = (Outbox::default(), Background::new());
         let job = || Some(background.begin());
         let telling = pending.begin_telling(job).unwrap();

@@ -11,10 +11,10 @@ use crate::sync::{Mutex, MutexGuard};
 const MOST: usize = 65_536;
 
 #[derive(Debug, Default)]
-pub(crate) struct TagLog(Mutex<Table>);
+pub(crate) struct TagLog(Mutex<TagTable>);
 
 #[derive(Debug, Default)]
-struct Table {
+struct TagTable {
     /// Number of invalidations so far.
     count: u64,
     /// Position of each tag's last invalidation.
@@ -52,12 +52,12 @@ impl TagLog {
         (since.0 < said.forgotten && !tags.is_empty()) || tags.iter().any(is_later)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
+    fn lock(&self) -> MutexGuard<'_, TagTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Table {
+impl TagTable {
     fn forget_half(&mut self) {
         let mut counts: Vec<_> = self.tags.values().copied().collect();
         counts.sort_unstable();
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_said_since_counts() {
+    fn tag_log_reports_only_invalidations_after_the_position() {
         let (said, tag) = (TagLog::default(), ["a".to_owned()]);
         said.say("a");
         let since = said.now();
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_forgotten_may_have_been_about_anything() {
+    fn forgotten_range_of_tag_log_matches_every_tag() {
         let (said, tag) = (TagLog::default(), ["a".to_owned()]);
         let since = said.now();
         for number in 0..2 * MOST {

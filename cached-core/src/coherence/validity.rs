@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     base::{clock::Nanos, planted::planted},
-    coherence::epoch::{Epoch, Stands},
+    coherence::epoch::{DependentLoad, Epoch},
     tier::feed::ChangeFeed,
 };
 
@@ -87,27 +87,27 @@ impl Validity {
 /// Registration of a load with all epochs of its validity, until it is dropped.
 ///
 /// A later invalidation of any of these names notifies the load.
-pub(crate) struct Carried {
+pub(crate) struct LoadRegistration {
     claim: Validity,
-    load: Weak<dyn Stands>,
+    load: Weak<dyn DependentLoad>,
 }
 
-impl Carried {
-    pub(crate) fn new(claim: Validity, load: Weak<dyn Stands>) -> Self {
+impl LoadRegistration {
+    pub(crate) fn new(claim: Validity, load: Weak<dyn DependentLoad>) -> Self {
         claim.marks().for_each(|mark| mark.carry(&load));
         Self { claim, load }
     }
 }
 
-impl Drop for Carried {
+impl Drop for LoadRegistration {
     fn drop(&mut self) {
         self.claim.marks().for_each(|mark| mark.put_down(&self.load));
     }
 }
 
-impl fmt::Debug for Carried {
+impl fmt::Debug for LoadRegistration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Carried").field(&self.claim).finish()
+        f.debug_tuple("LoadRegistration").field(&self.claim).finish()
     }
 }
 
@@ -193,7 +193,7 @@ mod tests {
         for name in ["name", "tag 1", "tag 2", "another"] {
             for is_carried in [true, false] {
                 let (Read { marks, claim }, load) = (Read::new(), Arc::new(Load::default()));
-                let carried = Carried::new(claim.clone(), load.weak());
+                let carried = LoadRegistration::new(claim.clone(), load.weak());
                 let _carried = is_carried.then_some(carried);
                 marks.end(name);
                 let falls = is_carried && name != "another";

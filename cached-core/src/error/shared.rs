@@ -50,9 +50,9 @@ const MOST_LEVELS: usize = 32;
 /// }
 /// ```
 #[derive(Clone)]
-pub struct SharedLoadError(Arc<Level>);
+pub struct SharedLoadError(Arc<ErrorLevel>);
 
-struct Level {
+struct ErrorLevel {
     message: String,
     kind: Option<io::ErrorKind>,
     source: Option<SharedLoadError>,
@@ -66,19 +66,19 @@ impl SharedLoadError {
         let causes = successors(error.source(), |cause| cause.source());
         let causes = causes.take(MOST_LEVELS - 1).map(|cause| (cause.to_string(), kind_of(cause)));
         let source = Self::from_levels(causes.collect());
-        Self(Arc::new(Level { message: error.to_string(), kind: kind_of(error), source }))
+        Self(Arc::new(ErrorLevel { message: error.to_string(), kind: kind_of(error), source }))
     }
 
     /// Creates an error of one level from its text.
     pub(crate) fn of_text(text: &str) -> Self {
-        Self(Arc::new(Level { message: text.to_owned(), kind: None, source: None }))
+        Self(Arc::new(ErrorLevel { message: text.to_owned(), kind: None, source: None }))
     }
 
     /// Builds the error from its levels, from the outermost to the innermost.
     ///
     /// Returns `None` if there is no level. At most `MOST_LEVELS` are kept.
     pub(crate) fn from_levels(levels: Levels) -> Option<Self> {
-        let wrap = |source, (message, kind)| Some(Self(Arc::new(Level { message, kind, source })));
+        let wrap = |source, (message, kind)| Some(Self(Arc::new(ErrorLevel { message, kind, source })));
         levels.into_iter().take(MOST_LEVELS).rev().fold(None, wrap)
     }
 
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn it_says_what_the_error_and_its_causes_said() {
+    fn shared_error_has_the_messages_of_the_error_and_its_causes() {
         let shared = SharedLoadError::new(&Outer(io::Error::new(io::ErrorKind::NotFound, "inner")));
         assert_eq!(shared.to_string(), "outer");
         let source = shared.source().expect("there is a cause");
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_input_and_output_keeps_its_kind_and_says_nothing_twice() {
+    fn io_error_from_shared_error_keeps_kind_and_repeats_no_text() {
         let again = io::Error::from(SharedLoadError::new(&io::Error::new(io::ErrorKind::TimedOut, "slow")));
         assert_eq!((again.kind(), again.to_string().as_str()), (io::ErrorKind::TimedOut, "slow"));
         assert!(again.source().is_none());

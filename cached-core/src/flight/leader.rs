@@ -18,8 +18,8 @@ use std::{
 use super::{Flight, FlightResult, Flights, Phase, Wakers, chain, lock, pulse::Liveness, wake};
 use crate::{
     coherence::{
-        epoch::Stands,
-        validity::{Carried, Validity},
+        epoch::DependentLoad,
+        validity::{LoadRegistration, Validity},
     },
     l1::leaving::Leaving,
     sync::{Instant, Ordering},
@@ -201,7 +201,7 @@ impl Leader {
         let flight = self.flight.clone();
         move |claim| {
             let load: Weak<Flight> = Arc::downgrade(&flight);
-            let ground = Carried::new(claim.clone(), load);
+            let ground = LoadRegistration::new(claim.clone(), load);
             let before = lock(&flight.ground).replace(ground);
             // Dropped outside of the lock: the drop may take the lock of an epoch.
             drop(before);

@@ -44,7 +44,7 @@ use pulse::Liveness;
 use tokio::sync::Notify;
 
 use crate::{
-    coherence::{epoch::Stands, validity::Carried},
+    coherence::{epoch::DependentLoad, validity::LoadRegistration},
     key::{BuildPrehashed, Key},
     l1::leaving::Leaving,
     sync::{AtomicBool, Instant, Mutex, MutexGuard, Ordering, shards},
@@ -69,7 +69,7 @@ pub(crate) struct Flight {
     /// Flights that the load waits for: its edges in the wait-for graph.
     waits_for: Mutex<Vec<Arc<Flight>>>,
     /// Validity that the flight is bound to. An invalidation that ends it supersedes the flight.
-    ground: Mutex<Option<Carried>>,
+    ground: Mutex<Option<LoadRegistration>>,
     /// Another load waits for this one.
     is_wanted: AtomicBool,
     wanted: Notify,
@@ -260,7 +260,7 @@ impl Flight {
     }
 }
 
-impl Stands for Flight {
+impl DependentLoad for Flight {
     /// Supersedes this flight, as [`Flights::supersede`] does for a key.
     fn fall(self: Arc<Self>) {
         let Some(flights) = self.home.upgrade() else { return };

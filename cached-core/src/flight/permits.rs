@@ -40,11 +40,11 @@ impl LoadPermits {
 ///
 /// It comes at once if the function has no limit, and otherwise when a permit is free. Dropping the turn
 /// returns the permit.
-pub(crate) struct LoadTurn(Option<Box<Queue>>);
+pub(crate) struct LoadTurn(Option<Box<PermitQueue>>);
 
 /// Result of a wait for the turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Came {
+pub(crate) enum TurnResult {
     InTime,
     /// The time limit of the wait has passed, and no permit was free.
     TooLate,
@@ -53,9 +53,9 @@ pub(crate) enum Came {
 type Wait<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// State of a turn under a limit.
-struct Queue {
+struct PermitQueue {
     places: Arc<Semaphore>,
-    place: Place,
+    place: PermitState,
     /// Ends when another load waits for this one, which needs no permit then.
     wanted: Wait<()>,
     /// Ends when the time limit of the wait has passed.
@@ -63,7 +63,7 @@ struct Queue {
 }
 
 /// Permit of a turn.
-enum Place {
+enum PermitState {
     /// No permit was requested.
     None,
     /// A permit was requested. The request keeps its position in the queue, however often the wait is
@@ -101,7 +101,12 @@ impl LoadPermits {
             None => Box::pin(pending()),
         };
         let places = self.of(site.print(), cap);
-        LoadTurn(Some(Box::new(Queue { places, place: Place::None, wanted: Box::pin(wanted), limit })))
+        LoadTurn(Some(Box::new(PermitQueue {
+            places,
+            place: PermitState::None,
+            wanted: Box::pin(wanted),
+            limit,
+        })))
     }
 }
 
@@ -112,16 +117,16 @@ impl LoadTurn {
     }
 
     /// Waits for the turn. A wait that is dropped keeps its position for the next one.
-    pub(crate) async fn come(&mut self) -> Came {
+    pub(crate) async fn come(&mut self) -> TurnResult {
         match self.0.as_deref_mut() {
             Some(queue) => poll_fn(|cx| queue.poll(cx)).await,
-            None => Came::InTime,
+            None => TurnResult::InTime,
         }
     }
 
     /// Checks for the turn without a wait; `None` if it has not come. The position in the queue is kept.
-    pub(crate) async fn come_now(&mut self) -> Option<Came> {
-        let Some(queue) = self.0.as_deref_mut() else { return Some(Came::InTime) };
+    pub(crate) async fn come_now(&mut self) -> Option<TurnResult> {
+        let Some(queue) = self.0.as_deref_mut() else { return Some(TurnResult::InTime) };
         poll_fn(|cx| {
             Poll::Ready(match queue.poll(cx) {
                 Poll::Ready(came) => Some(came),
@@ -134,30 +139,31 @@ impl LoadTurn {
     /// Returns the permit, or the position in the queue: the load has to wait for something else first.
     pub(crate) fn pass(&mut self) {
         if let Some(queue) = self.0.as_deref_mut()
-            && !matches!(queue.place, Place::Exempt | Place::TooLate)
+            && !matches!(queue.place, PermitState::Exempt | PermitState::TooLate)
         {
-            queue.place = Place::None;
+            queue.place = PermitState::None;
         }
     }
 }
 
-impl Queue {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Came> {
+impl PermitQueue {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<TurnResult> {
         loop {
             match &mut self.place {
-                Place::Held(_) | Place::Exempt => return Poll::Ready(Came::InTime),
-                Place::TooLate => return Poll::Ready(Came::TooLate),
-                Place::None => {
+                PermitState::Held(_) | PermitState::Exempt => return Poll::Ready(TurnResult::InTime),
+                PermitState::TooLate => return Poll::Ready(TurnResult::TooLate),
+                PermitState::None => {
                     let places = self.places.clone();
-                    self.place = Place::Queued(Box::pin(async move { places.acquire_owned().await.ok() }));
+                    self.place =
+                        PermitState::Queued(Box::pin(async move { places.acquire_owned().await.ok() }));
                 }
-                Place::Queued(place) => {
+                PermitState::Queued(place) => {
                     self.place = if let Poll::Ready(place) = place.as_mut().poll(cx) {
-                        Place::Held(place)
+                        PermitState::Held(place)
                     } else if self.wanted.as_mut().poll(cx).is_ready() {
-                        Place::Exempt
+                        PermitState::Exempt
                     } else if self.limit.as_mut().poll(cx).is_ready() {
-                        Place::TooLate
+                        PermitState::TooLate
                     } else {
                         return Poll::Pending;
                     };

@@ -151,7 +151,7 @@ fn a_newcomer_takes_a_vacant_lead() {
 }
 
 #[test]
-fn what_was_superseded_is_not_stored_and_wakes_its_followers() {
+fn superseded_flight_stores_nothing_and_wakes_its_followers() {
     let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
     let old = lead(&flights, &key);
     let mut follower = follow(&flights, &key);
@@ -168,7 +168,7 @@ fn what_was_superseded_is_not_stored_and_wakes_its_followers() {
 }
 
 #[test]
-fn followers_of_a_flight_that_has_landed_have_its_slot_whatever_is_said_later() {
+fn followers_of_a_landed_flight_get_its_value_after_invalidation() {
     let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
     let leader = lead(&flights, &key);
     let flight = leader.flight.clone();
@@ -318,7 +318,7 @@ fn loads_never_wait_for_each_other_in_a_circle() {
 }
 
 #[test]
-fn a_leader_hears_that_another_load_waits_for_it_and_of_no_other_caller() {
+fn leader_is_notified_only_of_followers_inside_another_load() {
     let (flights, keys, bell) = (Arc::new(Flights::new()), ["a", "b"].map(key), Arc::new(Bell::default()));
     let leaders = keys.each_ref().map(|key| lead(&flights, key));
     let mut wanted = pin!(leaders[0].wanted());
@@ -353,7 +353,7 @@ fn a_load_that_has_ended_is_followed_until_it_has_landed() {
 }
 
 #[test]
-fn loads_and_those_who_follow_are_counted() {
+fn loads_and_followers_are_counted() {
     let (flights, own) = (Arc::new(Flights::new()), key("x"));
     assert_eq!((flights.len(), flights.followers()), (0, 0));
     let (leader, other) = (lead(&flights, &own), lead(&flights, &key("y")));
@@ -384,7 +384,7 @@ fn claim() -> (Arc<Epochs>, Validity) {
 }
 
 #[test]
-fn a_value_of_which_something_was_said_is_neither_stored_nor_handed_out() {
+fn value_invalidated_before_landing_is_neither_stored_nor_shared() {
     let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
     for is_said in [false, true] {
         let (marks, claim) = claim();
@@ -404,7 +404,7 @@ fn a_value_of_which_something_was_said_is_neither_stored_nor_handed_out() {
 }
 
 #[test]
-fn what_was_superseded_is_not_stored_on_a_claim_either() {
+fn superseded_flight_stores_nothing_when_landing_with_validity() {
     let (flights, key) = (Arc::new(Flights::new()), key("x"));
     let leader = lead(&flights, &key);
     flights.supersede(&key, || ());
@@ -415,7 +415,7 @@ fn what_was_superseded_is_not_stored_on_a_claim_either() {
 }
 
 #[test]
-fn a_flight_that_nobody_follows_may_end_at_once() {
+fn land_unfollowed_ends_a_flight_only_without_followers() {
     let (flights, key) = (Arc::new(Flights::new()), key("x"));
     let leader = lead(&flights, &key);
     let follower = follow(&flights, &key);
@@ -434,7 +434,7 @@ fn a_flight_that_nobody_follows_may_end_at_once() {
 }
 
 #[test]
-fn whoever_follows_a_load_that_is_rejected_starts_over() {
+fn followers_start_over_when_the_load_is_rejected() {
     let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
     let leader = lead(&flights, &key);
     let mut follower = follow(&flights, &key);
@@ -531,7 +531,7 @@ fn the_lead_stays_with_the_heir_when_another_follower_goes_away() {
 }
 
 #[test]
-fn only_what_nobody_leads_or_follows_is_deserted() {
+fn flight_is_removed_only_without_leader_and_followers() {
     let (flights, key) = (Arc::new(Flights::new()), key("x"));
     let leader = lead(&flights, &key);
     flights.remove_deserted(&leader.flight);

@@ -20,7 +20,7 @@ const MOST_PER_BYTE: u64 = 1024;
 /// Panics if one of these properties does not hold.
 pub fn exact(data: &[u8]) {
     reads::<serde_json::Value>(data);
-    reads::<Record>(data);
+    reads::<Sample>(data);
     reads::<Vec<Shape>>(data);
     reads::<Chain>(data);
     reads::<BTreeMap<String, Vec<u8>>>(data);
@@ -50,11 +50,11 @@ fn encoded<T: Serialize>(value: &T) -> Option<Vec<u8>> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Record {
+struct Sample {
     id: u64,
     name: Option<String>,
     #[serde(default)]
-    next: Option<Box<Record>>,
+    next: Option<Box<Sample>>,
     wide: Option<u128>,
     single: f32,
 }

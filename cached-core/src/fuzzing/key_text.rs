@@ -51,7 +51,7 @@ fn check(input: &mut Unstructured<'_>) -> Result<()> {
 
 /// Returns the text of each part; `None` if a part is rejected. The name of all parts must then be rejected,
 /// too.
-fn texts(parts: &[Part]) -> Option<Vec<String>> {
+fn texts(parts: &[AnyPart]) -> Option<Vec<String>> {
     let texts: Option<Vec<_>> = parts.iter().map(|part| filled_in("{}", &[part]).ok()).collect();
     for text in texts.iter().flatten() {
         assert!(text.len() <= LONGEST_PART, "{} bytes", text.len());
@@ -64,12 +64,12 @@ fn texts(parts: &[Part]) -> Option<Vec<String>> {
         whole.is_ok(),
         "a part is refused, and the list is not, or the other way round"
     );
-    assert_eq!(texts.is_some(), !parts.iter().any(Part::is_refused));
+    assert_eq!(texts.is_some(), !parts.iter().any(AnyPart::is_refused));
     texts
 }
 
 /// Checks the parts as keys, and the patterns of their prefixes.
-fn keys(ones: &[Part], others: &[Part]) {
+fn keys(ones: &[AnyPart], others: &[AnyPart]) {
     let site = &SITES[ones.len()];
     let ([one, one_name], [other, other_name]) = (key(site, ones), key(site, others));
     let is_same = ones == others;
@@ -91,7 +91,7 @@ fn keys(ones: &[Part], others: &[Part]) {
 }
 
 /// Returns the digest of a key, and its name.
-fn key(site: &FunctionSpec, parts: &[Part]) -> [String; 2] {
+fn key(site: &FunctionSpec, parts: &[AnyPart]) -> [String; 2] {
     let list = List(parts);
     let mut buffer = Vec::new();
     let key = KeyRef::write(&mut buffer, site, &list).expect("parts that have a text").owned();
@@ -104,11 +104,12 @@ fn key(site: &FunctionSpec, parts: &[Part]) -> [String; 2] {
 }
 
 /// Checks the parts as a tag, if `template` is valid for some number of them.
-fn tags(template: &str, ones: &[Part], others: &[Part]) {
+fn tags(template: &str, ones: &[AnyPart], others: &[AnyPart]) {
     let places = (1..=ones.len()).find(|count| flaw(template, *count, false).is_none());
     let Some(places) = places else { return };
     let (ones, others) = (&ones[..places], &others[..places]);
-    let write = |parts: &[Part]| filled_in(template, &parts.iter().collect::<Vec<_>>()).expect("as before");
+    let write =
+        |parts: &[AnyPart]| filled_in(template, &parts.iter().collect::<Vec<_>>()).expect("as before");
     let (one, other) = (write(ones), write(others));
     assert_eq!(one == other, ones == others, "the tag");
     assert!(one.len() <= template.len() + LONGEST_PART * places);
@@ -119,7 +120,7 @@ fn tags(template: &str, ones: &[Part], others: &[Part]) {
     assert_eq!(draft.name(&Blake3), one, "a tag of a value is not the tag of a call");
 }
 
-fn filled_in(template: &str, parts: &[&Part]) -> std::result::Result<String, Refusal> {
+fn filled_in(template: &str, parts: &[&AnyPart]) -> std::result::Result<String, Refusal> {
     let parts = parts.iter().map(|part| *part as &dyn KeyPart);
     NameWriter::text(&Blake3, |writer| writer.fill_in(template, parts))
 }
@@ -132,7 +133,7 @@ fn harmless(name: &str) {
 }
 
 /// The parts of a key, with a `:` before each.
-struct List<'a>(&'a [Part]);
+struct List<'a>(&'a [AnyPart]);
 
 impl Parts for List<'_> {
     fn write<W: Writer>(&self, writer: &mut W) -> std::result::Result<(), Refusal> {
@@ -149,7 +150,7 @@ impl Parts for List<'_> {
 #[derive(Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 #[allow(clippy::option_option, reason = "it is what users have")]
-enum Part {
+enum AnyPart {
     Bool(bool),
     Small(i8),
     Signed(i64),
@@ -171,7 +172,7 @@ enum Part {
     MaybeLoose(Option<Loose>),
 }
 
-impl Part {
+impl AnyPart {
     fn is_refused(&self) -> bool {
         match self {
             Self::Double(number) | Self::Number(Some(number)) => number.is_nan(),
@@ -231,41 +232,41 @@ impl Loose {
 }
 
 /// Returns two parts of the same kind, which usually differ.
-fn pair(input: &mut Unstructured<'_>) -> Result<(Part, Part)> {
+fn pair(input: &mut Unstructured<'_>) -> Result<(AnyPart, AnyPart)> {
     let kind = input.int_in_range(0..=18)?;
     let one = part(input, kind)?;
     let other = if input.ratio(1, 4)? { one.clone() } else { part(input, kind)? };
     Ok((one, other))
 }
 
-fn part(input: &mut Unstructured<'_>, kind: u8) -> Result<Part> {
+fn part(input: &mut Unstructured<'_>, kind: u8) -> Result<AnyPart> {
     let maybe_text = |input: &mut Unstructured<'_>| {
         let is_some = input.arbitrary::<bool>()?;
         is_some.then(|| text(input)).transpose()
     };
     Ok(match kind {
-        0 => Part::Bool(input.arbitrary()?),
-        1 => Part::Small(input.arbitrary()?),
-        2 => Part::Signed(input.arbitrary()?),
-        3 => Part::Unsigned(input.arbitrary()?),
-        4 => Part::Wide(input.arbitrary()?),
-        5 => Part::WideSigned(input.arbitrary()?),
-        6 => Part::Double(float(input)?),
-        7 => Part::Single(input.arbitrary()?),
-        8 => Part::Char(input.arbitrary()?),
-        9 => Part::Maybe(maybe_text(input)?),
+        0 => AnyPart::Bool(input.arbitrary()?),
+        1 => AnyPart::Small(input.arbitrary()?),
+        2 => AnyPart::Signed(input.arbitrary()?),
+        3 => AnyPart::Unsigned(input.arbitrary()?),
+        4 => AnyPart::Wide(input.arbitrary()?),
+        5 => AnyPart::WideSigned(input.arbitrary()?),
+        6 => AnyPart::Double(float(input)?),
+        7 => AnyPart::Single(input.arbitrary()?),
+        8 => AnyPart::Char(input.arbitrary()?),
+        9 => AnyPart::Maybe(maybe_text(input)?),
         10 => {
             let is_some = input.arbitrary::<bool>()?;
-            Part::Nested(is_some.then(|| maybe_text(input)).transpose()?)
+            AnyPart::Nested(is_some.then(|| maybe_text(input)).transpose()?)
         }
-        11 => Part::Deep(input.arbitrary()?),
+        11 => AnyPart::Deep(input.arbitrary()?),
         12 => {
             let is_some = input.arbitrary::<bool>()?;
-            Part::Number(is_some.then(|| float(input)).transpose()?)
+            AnyPart::Number(is_some.then(|| float(input)).transpose()?)
         }
-        13 => Part::Pair((text(input)?, text(input)?)),
-        14 => Part::Raw(Raw(input.arbitrary()?)),
-        15 => Part::Level(match input.int_in_range(0..=5)? {
+        13 => AnyPart::Pair((text(input)?, text(input)?)),
+        14 => AnyPart::Raw(Raw(input.arbitrary()?)),
+        15 => AnyPart::Level(match input.int_in_range(0..=5)? {
             0 => Level::Low,
             1 => Level::High,
             2 => Level::One,
@@ -273,12 +274,12 @@ fn part(input: &mut Unstructured<'_>, kind: u8) -> Result<Part> {
             4 => Level::Between(input.arbitrary()?, input.arbitrary()?),
             _ => Level::Named { name: text(input)? },
         }),
-        16 => Part::Loose(loose(input, 0)?),
+        16 => AnyPart::Loose(loose(input, 0)?),
         17 => {
             let is_some = input.arbitrary::<bool>()?;
-            Part::MaybeLoose(is_some.then(|| loose(input, 0)).transpose()?)
+            AnyPart::MaybeLoose(is_some.then(|| loose(input, 0)).transpose()?)
         }
-        _ => Part::Text(text(input)?),
+        _ => AnyPart::Text(text(input)?),
     })
 }
 

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_has_no_name_and_what_can_is_not_shown() {
+    fn unencodable_tag_has_no_name_and_debug_hides_the_arguments() {
         assert!(tag!("a:{}", f64::NAN).name(&Blake3).is_err());
         assert_eq!(format!("{:?}", tag!("a:{}", "secret")), "Tag { .. }");
     }

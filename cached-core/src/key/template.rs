@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn invalid_arguments_are_rejected() {
         for (template, parts, may_star, wanted) in [
             ("note:{}", 1, false, None),
             ("notes", 0, false, None),

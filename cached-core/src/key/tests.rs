@@ -94,7 +94,7 @@ impl Serialize for Changing {
 
 /// A changing value is found under a value that it had in all passes, or not at all.
 #[test]
-fn what_changes_under_the_eyes_is_not_taken_for_another() {
+fn changing_value_is_not_mistaken_for_another_key() {
     let fixed = key(&SITE, &Part(&(1_u8,)));
     let changing = Changing(Cell::new(0), 1);
     assert!(!is_found(&fixed, &SITE, &Part(&changing)), "1, then 0");
@@ -142,7 +142,7 @@ impl Serialize for Careless<'_> {
 }
 
 #[test]
-fn what_passes_over_an_error_is_not_found_as_what_has_none() {
+fn value_that_hides_a_serialization_error_matches_no_key() {
     let fixed = key(&SITE, &Part(&Careless(&[Some("a")])));
     assert!(is_found(&fixed, &SITE, &Part(&Careless(&[Some("a")]))));
     let mut buffer = Vec::new();

@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_holds_or_resembles_a_set_is_none() {
+    fn types_that_contain_or_resemble_a_set_are_not_sets() {
         struct HashSet2;
         assert!(!is_set(type_name::<Vec<HashSet<u8>>>()));
         assert!(!is_set(type_name::<BTreeSet<u8>>()));

@@ -13,10 +13,10 @@ use crate::base::{
 
 /// Table of counters, for a process that has no shared tier.
 #[derive(Debug, Default)]
-pub(crate) struct LocalCounters(Mutex<Table>);
+pub(crate) struct LocalCounters(Mutex<CounterTable>);
 
 #[derive(Debug, Default)]
-struct Table {
+struct CounterTable {
     /// Sum and deadline of each counter, by name.
     counters: HashMap<String, (i64, Option<Nanos>)>,
     /// Number of counters at which expired ones are removed.
@@ -52,7 +52,7 @@ impl LocalCounters {
         self.table().counters.retain(|name, _| !glob::matches(pattern, name));
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, CounterTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -226,7 +226,7 @@ impl Drop for Entry {
 
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kept").field("weight", &self.weight).finish_non_exhaustive()
+        f.debug_struct("Entry").field("weight", &self.weight).finish_non_exhaustive()
     }
 }
 

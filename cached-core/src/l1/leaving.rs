@@ -62,7 +62,7 @@ fn let_go() {
         return;
     }
     // Reset also if the drop of a value panics: the next call then drops the remaining values.
-    let _going = Going;
+    let _going = DroppingGuard;
     loop {
         IS_DUE.set(false);
         let slots = LEFT.try_with(|left| mem::take(&mut *left.borrow_mut())).unwrap_or_default();
@@ -74,9 +74,9 @@ fn let_go() {
     }
 }
 
-struct Going;
+struct DroppingGuard;
 
-impl Drop for Going {
+impl Drop for DroppingGuard {
     fn drop(&mut self) {
         IS_GOING.set(false);
     }

@@ -74,9 +74,9 @@ const TURNS: usize = 64;
 pub(crate) struct L1 {
     slots: Map,
     home: Arc<MemoryBudget>,
-    list: List<Arc<Entry>>,
+    list: FunctionList<Arc<Entry>>,
     /// List of each function with an entry cap, by its template.
-    rosters: RwLock<HashMap<&'static str, Arc<List<Listed>>, foldhash::fast::RandomState>>,
+    rosters: RwLock<HashMap<&'static str, Arc<FunctionList<Listed>>, foldhash::fast::RandomState>>,
     hot_keys: HotKeys,
     turns: [Mutex<()>; TURNS],
     /// Evicted entries that observers have not been notified of.
@@ -91,23 +91,23 @@ pub(crate) struct L1 {
 }
 
 /// Bounded list of entries: a policy under a lock.
-struct List<T>(Mutex<Policy<T>>);
+struct FunctionList<T>(Mutex<Policy<T>>);
 
 /// An entry in the list of its function.
 struct Listed(Arc<Entry>);
 
 /// Member of a list.
-trait Member: Resident {
+trait ListMember: Resident {
     fn kept(&self) -> &Arc<Entry>;
 }
 
-impl Member for Arc<Entry> {
+impl ListMember for Arc<Entry> {
     fn kept(&self) -> &Arc<Entry> {
         self
     }
 }
 
-impl Member for Listed {
+impl ListMember for Listed {
     fn kept(&self) -> &Arc<Entry> {
         &self.0
     }
@@ -125,7 +125,7 @@ impl Resident for Listed {
     }
 }
 
-impl<T: Member> List<T> {
+impl<T: ListMember> FunctionList<T> {
     fn new(capacity: u64) -> Self {
         Self(Mutex::new(Policy::new(capacity)))
     }
@@ -170,7 +170,7 @@ impl L1 {
         Self {
             slots: Map::new(),
             home: MemoryBudget::new(max_bytes),
-            list: List::new(max_bytes),
+            list: FunctionList::new(max_bytes),
             rosters: RwLock::default(),
             hot_keys: HotKeys::default(),
             turns: [const { Mutex::new(()) }; TURNS],
@@ -395,11 +395,11 @@ impl L1 {
         }
     }
 
-    fn roster(&self, template: &'static str, cap: u64) -> Arc<List<Listed>> {
+    fn roster(&self, template: &'static str, cap: u64) -> Arc<FunctionList<Listed>> {
         let known = self.rosters.read().unwrap_or_else(PoisonError::into_inner).get(template).cloned();
         known.unwrap_or_else(|| {
             let mut rosters = self.rosters.write().unwrap_or_else(PoisonError::into_inner);
-            rosters.entry(template).or_insert_with(|| Arc::new(List::new(cap))).clone()
+            rosters.entry(template).or_insert_with(|| Arc::new(FunctionList::new(cap))).clone()
         })
     }
 
@@ -471,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_is_retired_and_out_of_moka_whatever_made_it_leave() {
+    fn every_removal_retires_the_entry_and_takes_it_out_of_moka() {
         let l1 = l1(1 << 20);
         (0..5).for_each(|number| fill(&l1, &SITE, number, 0));
         let all: Vec<_> = (0..5).map(|number| get(&l1, &SITE, number).unwrap()).collect();
@@ -490,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_left_takes_nobody_else_out() {
+    fn stale_removal_keeps_the_newer_entry() {
         let l1 = l1(1 << 20);
         let filled = |number| {
             fill(&l1, &SITE, number, 0);
@@ -515,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_is_of_bytes_and_who_leaves_for_it_is_out_of_moka() {
+    fn l1_is_bounded_by_bytes_and_evicted_entries_leave_moka() {
         let l1 = l1(100_000);
         (0..1000).for_each(|number| fill(&l1, &SITE, number, 500));
         let (entries, bytes) = l1.usage();
@@ -559,7 +559,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_left_and_is_held_is_counted() {
+    fn removed_entry_counts_as_retired_while_it_is_held() {
         let l1 = l1(1 << 20);
         fill(&l1, &SITE, 1, 1000);
         let held = get(&l1, &SITE, 1).unwrap();

@@ -37,14 +37,14 @@ use crate::{
         validity::Validity,
     },
     error::{shared::SharedLoadError, tier::TierError},
-    flight::permits::{Came, LoadTurn},
+    flight::permits::{TurnResult, LoadTurn},
     key::entry_key::EntryKey,
     l1::entry::Entry,
     l2::{
         ask::{look, look_at},
-        lease::{Lease, Pledge},
+        lease::{Lease, LeaseAttempt},
         note,
-        shared::{Opened, OpenedValue, Shared},
+        shared::{OpenedRecord, OpenedValue, Shared},
     },
     spec::FunctionSpec,
     sync::Instant,
@@ -164,7 +164,7 @@ impl<R> SharedLookup<'_, R> {
             let opened = shared
                 .open(&entry.name, &stored, shape, shared.clock.now())
                 .inspect_err(|_| function.add(Count::Unreadable));
-            let Opened::Value(OpenedValue { slot, tags }) = opened.ok()?? else { return None };
+            let OpenedRecord::Value(OpenedValue { slot, tags }) = opened.ok()?? else { return None };
             if !tags.is_empty() {
                 // This call does not know the tags, and cannot check whether they are current.
                 return None;
@@ -344,8 +344,8 @@ impl<R> SharedLookup<'_, R> {
                 Observed::Unknown => return self.without_tier(suspect.as_ref()),
             };
             match turn.come_now().await {
-                Some(Came::TooLate) => return LookupOutcome::Beside(self.silent_claim()),
-                Some(Came::InTime) => {}
+                Some(TurnResult::TooLate) => return LookupOutcome::Beside(self.silent_claim()),
+                Some(TurnResult::InTime) => {}
                 None => {
                     // Meanwhile another process may have loaded the value.
                     rounds += Box::pin(wait_for_turn(turn, listener)).await;
@@ -384,7 +384,7 @@ impl<R> SharedLookup<'_, R> {
 
     /// Acquires the right to load, regardless of any value or lease in the tier.
     pub(crate) async fn force(&self, turn: &mut LoadTurn) -> LookupOutcome {
-        if turn.come().await == Came::TooLate {
+        if turn.come().await == TurnResult::TooLate {
             return LookupOutcome::Beside(self.silent_claim());
         }
         match self.lease(LeaseMode::Always).await {
@@ -479,11 +479,11 @@ impl<R> SharedLookup<'_, R> {
                 let stamp = stored.stamp;
                 self.function.measures(stored.bytes.len());
                 let opened = match shared.open(&self.entry.name, &stored, self.shape, now) {
-                    Ok(Some(Opened::Value(opened))) => opened,
-                    Ok(Some(Opened::Stub(meta))) if self.is_good(&meta, stamp, now) => {
+                    Ok(Some(OpenedRecord::Value(opened))) => opened,
+                    Ok(Some(OpenedRecord::Stub(meta))) if self.is_good(&meta, stamp, now) => {
                         return Observed::Stub(claim, stamp);
                     }
-                    Ok(Some(Opened::Stub(_)) | None) => {
+                    Ok(Some(OpenedRecord::Stub(_)) | None) => {
                         return Observed::Takeable(LeaseMode::IfRevision(stamp));
                     }
                     Err(unreadable) => return self.unreadable(unreadable, &stored, claim),
@@ -646,7 +646,7 @@ impl<R> SharedLookup<'_, R> {
         }
         // This epoch, too, is taken before the tier is asked.
         let any_tag = self.shape.has_value_tags().then(|| shared.mark(&shared.journal()));
-        let pledge = Pledge::new(shared, &name.text);
+        let pledge = LeaseAttempt::new(shared, &name.text);
         let token = pledge.token();
         let wanted = LeaseRequest {
             key: &name.text,

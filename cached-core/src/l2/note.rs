@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_is_cut_between_characters() {
+    fn long_note_is_truncated_at_a_character_boundary() {
         for start in 0..4 {
             let long = "x".repeat(start) + &"ü€".repeat(4000);
             for said in [error(&[(&long, None)]), error(&[("short", None), (&long, None), ("lost", None)])] {
@@ -176,7 +176,7 @@ mod tests {
 
     /// The decoded list of levels would be many times as large as the note.
     #[test]
-    fn what_is_longer_than_a_note_is_none() {
+    fn oversized_note_is_rejected() {
         let no_levels = |levels| {
             [&[VERSION][..], &name().check, &name().schema.to_le_bytes(), &[0; 3].repeat(levels)].concat()
         };
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ours_says_nothing() {
+    fn foreign_or_damaged_note_is_ignored() {
         let note = seal(&error(&[("no", None), ("way", None)]), &name());
         assert!(open(&note, &SharedKey { check: [8; 16], ..name() }).is_none(), "another key's");
         assert!(open(&note, &SharedKey { schema: 8, ..name() }).is_none(), "another function's or version's");

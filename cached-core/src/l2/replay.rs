@@ -18,7 +18,7 @@ use crate::{
     coherence::outbox::{Outbox, OutboxItem, SIGN},
     error::tier::TierError,
     flight::Flights,
-    l2::{shared::Shared, standing::Standing},
+    l2::{shared::Shared, standing::HealthReporter},
     telemetry::{event::SharedObservers, functions::FunctionRegistry},
     tier::ChangeListener,
 };
@@ -35,7 +35,7 @@ pub(crate) struct FeedListener {
     shared: Weak<Shared>,
     flights: Arc<Flights>,
     functions: Arc<FunctionRegistry>,
-    standing: Standing,
+    standing: HealthReporter,
 }
 
 impl FeedListener {
@@ -45,7 +45,7 @@ impl FeedListener {
         functions: Arc<FunctionRegistry>,
         observers: SharedObservers,
     ) -> Self {
-        Self { shared: Arc::downgrade(shared), flights, functions, standing: Standing::new(observers) }
+        Self { shared: Arc::downgrade(shared), flights, functions, standing: HealthReporter::new(observers) }
     }
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn tell_again(shared: &Arc<Shared>) {
     let Ok(runtime) = Handle::try_current() else { return };
     // The task continues until the outbox is empty. One task for each item would be too many in a long
     // outage.
-    let Some(mut turn) = Turn::begin(shared) else { return };
+    let Some(mut turn) = ResendTurn::begin(shared) else { return };
     let shared = Arc::downgrade(shared);
     runtime.spawn(async move {
         let mut pause = SHORTEST_PAUSE;
@@ -111,7 +111,7 @@ pub(crate) fn tell_again(shared: &Arc<Shared>) {
                 if shared.pending.is_empty() {
                     return;
                 }
-                match Turn::begin(&shared) {
+                match ResendTurn::begin(&shared) {
                     Some(next) => turn = next,
                     None => return,
                 }
@@ -132,12 +132,12 @@ pub(crate) fn tell_again(shared: &Arc<Shared>) {
 }
 
 /// The right to send the outbox. If its task is aborted, the next task acquires it.
-struct Turn {
+struct ResendTurn {
     shared: Weak<Shared>,
     number: u64,
 }
 
-impl Turn {
+impl ResendTurn {
     /// Acquires the turn if it is free. A flush waits for the first attempt, but not until the tier comes
     /// back.
     fn begin(shared: &Arc<Shared>) -> Option<Self> {
@@ -162,7 +162,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for ResendTurn {
     fn drop(&mut self) {
         if let Some(shared) = self.shared.upgrade() {
             shared.pending.end_telling(self.number);

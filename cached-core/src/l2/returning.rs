@@ -19,24 +19,24 @@ use crate::{
 
 /// Leases that are being released, counted by name.
 #[derive(Default)]
-pub(crate) struct Returning {
+pub(crate) struct PendingReleases {
     names: Mutex<HashMap<String, usize>>,
     /// Total number of these leases. It is usually zero, and then no call takes the lock.
     count: AtomicUsize,
 }
 
 /// Marks a lease as being released, until this is dropped.
-pub(crate) struct Return {
-    returning: Arc<Returning>,
+pub(crate) struct PendingRelease {
+    returning: Arc<PendingReleases>,
     marks: Arc<Epochs>,
     name: String,
 }
 
-impl Returning {
-    pub(crate) fn begin(self: &Arc<Self>, name: &str, marks: &Arc<Epochs>) -> Return {
+impl PendingReleases {
+    pub(crate) fn begin(self: &Arc<Self>, name: &str, marks: &Arc<Epochs>) -> PendingRelease {
         *self.names().entry(name.to_owned()).or_default() += 1;
         self.count.fetch_add(1, Ordering::SeqCst);
-        Return { returning: self.clone(), marks: marks.clone(), name: name.to_owned() }
+        PendingRelease { returning: self.clone(), marks: marks.clone(), name: name.to_owned() }
     }
 
     /// Returns whether a lease under `name` is being released.
@@ -66,7 +66,7 @@ impl Returning {
     }
 }
 
-impl Drop for Return {
+impl Drop for PendingRelease {
     fn drop(&mut self) {
         let mut names = self.returning.names();
         if let Some(left) = names.get_mut(&self.name) {
@@ -81,8 +81,8 @@ impl Drop for Return {
     }
 }
 
-impl fmt::Debug for Returning {
+impl fmt::Debug for PendingReleases {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Returning").field("count", &self.count.load(Ordering::SeqCst)).finish_non_exhaustive()
+        f.debug_struct("PendingReleases").field("count", &self.count.load(Ordering::SeqCst)).finish_non_exhaustive()
     }
 }

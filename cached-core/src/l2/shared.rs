@@ -23,7 +23,7 @@ use crate::{
     },
     error::{Error, tier::TierError},
     key::{KeyHasher, entry_key::SharedKey},
-    l2::{returning::Returning, sweeps::Sweeps},
+    l2::{returning::PendingReleases, sweeps::Sweeps},
     telemetry::functions::FunctionMetrics,
     tier::{LeaseToken, Stored, Tier, feed::ChangeFeed, guarded::CatchPanic},
     value::{
@@ -59,7 +59,7 @@ pub(crate) struct Shared {
     /// Set when the cache is closed, so that leases are released. Each task that renews a lease subscribes to
     /// it.
     pub(crate) leaving: watch::Sender<bool>,
-    pub(crate) returning: Arc<Returning>,
+    pub(crate) returning: Arc<PendingReleases>,
     /// Length of a lease, unless it is renewed.
     pub(crate) lease: Duration,
     /// Change feed of values that only this process can invalidate.
@@ -92,7 +92,7 @@ impl Life {
 }
 
 /// A record of the shared tier, decoded.
-pub(crate) enum Opened {
+pub(crate) enum OpenedRecord {
     Value(OpenedValue),
     /// A stub of a value that the tier cannot hold. Each process keeps its own value as long as the stub is
     /// there.
@@ -184,7 +184,7 @@ impl Shared {
         stored: &Stored,
         shape: &dyn ValuePolicy<R>,
         now: Nanos,
-    ) -> Result<Option<Opened>, Unreadable> {
+    ) -> Result<Option<OpenedRecord>, Unreadable> {
         let expect = Expect { schema: name.schema, check: name.check };
         let opened = envelope::open(&stored.bytes, &expect, &self.limits)?;
         // The wall clocks of two machines differ. So the tier's own countdown decides, if there is one, also
@@ -209,13 +209,13 @@ impl Shared {
         let (remaining, stale) = (left.saturating_sub(stale_for), left.min(stale_for));
         let dates = Dates { now, age, remaining, stale };
         if opened.header.is_stub {
-            return Ok(Some(Opened::Stub(shape.dates(dates))));
+            return Ok(Some(OpenedRecord::Stub(shape.dates(dates))));
         }
         let format = self.format.of(Written(opened.header.codec)).ok_or(Unreadable::OtherCodec)?;
         // The decoder is the user's code.
         let decode = || shape.decode(&opened.payload, opened.header.empty, &format, dates);
         match catch_unwind(AssertUnwindSafe(decode)) {
-            Ok(Ok(slot)) => Ok(Some(Opened::Value(OpenedValue { slot, tags: opened.header.tags }))),
+            Ok(Ok(slot)) => Ok(Some(OpenedRecord::Value(OpenedValue { slot, tags: opened.header.tags }))),
             _ => Err(Unreadable::Undecodable),
         }
     }

@@ -23,7 +23,7 @@ use crate::{
 
 /// The last known state of the shared tier, and the changes that are not reported yet.
 #[derive(Debug)]
-pub(crate) struct Standing {
+pub(crate) struct HealthReporter {
     observers: SharedObservers,
     noted: Mutex<Noted>,
 }
@@ -43,7 +43,7 @@ struct News {
     was_well: bool,
 }
 
-impl Standing {
+impl HealthReporter {
     pub(crate) fn new(observers: SharedObservers) -> Self {
         let noted = Noted { last: (TierState::Untried, None), unsaid: VecDeque::new(), is_saying: false };
         Self { observers, noted: Mutex::new(noted) }
@@ -82,7 +82,7 @@ impl Standing {
 
 /// The thread that is reporting.
 struct Saying<'a> {
-    standing: &'a Standing,
+    standing: &'a HealthReporter,
     /// All changes are reported.
     is_over: bool,
 }

@@ -47,13 +47,13 @@ impl Sweeps {
     ///
     /// Returns when a sweep has completed that began after this call, or has failed.
     pub(crate) async fn sweep(&self, tier: &impl Tier, pattern: &str) -> Result<(), TierError> {
-        let call = Call::begin(self, pattern);
+        let call = SweepCall::begin(self, pattern);
         loop {
             // `ended` receives every end from here on, even before it is polled.
             let ended = self.ended.notified();
             match call.next() {
-                Next::Over(outcome) => return outcome,
-                Next::Sweep(turn) => {
+                SweepStep::Over(outcome) => return outcome,
+                SweepStep::Sweep(turn) => {
                     let mut sweeping = pin!(tier.delete_matching(pattern));
                     let outcome = loop {
                         match within(SIGN, sweeping.as_mut()).await {
@@ -64,7 +64,7 @@ impl Sweeps {
                     turn.end(&outcome);
                     return outcome;
                 }
-                Next::Wait => _ = within(GONE, ended).await,
+                SweepStep::Wait => _ = within(GONE, ended).await,
             }
         }
     }
@@ -75,21 +75,21 @@ impl Sweeps {
 }
 
 /// A call, with the number of the first sweep that serves it.
-struct Call<'a> {
+struct SweepCall<'a> {
     sweeps: &'a Sweeps,
     pattern: &'a str,
     wanted: u64,
 }
 
 /// Next step of a call.
-enum Next<'a> {
-    Sweep(Turn<'a>),
+enum SweepStep<'a> {
+    Sweep(SweepTurn<'a>),
     /// Wait for the sweep in progress.
     Wait,
     Over(Result<(), TierError>),
 }
 
-impl<'a> Call<'a> {
+impl<'a> SweepCall<'a> {
     fn begin(sweeps: &'a Sweeps, pattern: &'a str) -> Self {
         let mut patterns = sweeps.patterns();
         let known = patterns.entry(pattern.to_owned()).or_default();
@@ -97,24 +97,28 @@ impl<'a> Call<'a> {
         Self { sweeps, pattern, wanted: known.begun + 1 }
     }
 
-    fn next(&self) -> Next<'a> {
+    fn next(&self) -> SweepStep<'a> {
         let mut patterns = self.sweeps.patterns();
         let known = patterns.entry(self.pattern.to_owned()).or_default();
         if known.done >= self.wanted {
-            return Next::Over(Ok(()));
+            return SweepStep::Over(Ok(()));
         }
         match &known.failed {
-            Some((number, error)) if *number >= self.wanted => return Next::Over(Err(error.clone())),
-            _ if known.sign.is_some_and(|sign| sign.elapsed() < GONE) => return Next::Wait,
+            Some((number, error)) if *number >= self.wanted => return SweepStep::Over(Err(error.clone())),
+            _ if known.sign.is_some_and(|sign| sign.elapsed() < GONE) => return SweepStep::Wait,
             _ => {}
         }
         known.sign = Some(Instant::now());
         known.begun += 1;
-        Next::Sweep(Turn { sweeps: self.sweeps, pattern: self.pattern.to_owned(), number: known.begun })
+        SweepStep::Sweep(SweepTurn {
+            sweeps: self.sweeps,
+            pattern: self.pattern.to_owned(),
+            number: known.begun,
+        })
     }
 }
 
-impl Drop for Call<'_> {
+impl Drop for SweepCall<'_> {
     fn drop(&mut self) {
         let mut patterns = self.sweeps.patterns();
         if let Some(known) = patterns.get_mut(self.pattern) {
@@ -129,13 +133,13 @@ impl Drop for Call<'_> {
 /// The only sweep of a pattern.
 ///
 /// If it is dropped before its end, or does not check in any more, another call begins a new one.
-struct Turn<'a> {
+struct SweepTurn<'a> {
     sweeps: &'a Sweeps,
     pattern: String,
     number: u64,
 }
 
-impl Turn<'_> {
+impl SweepTurn<'_> {
     fn give_sign(&self) {
         if let Some(known) = self.sweeps.patterns().get_mut(&self.pattern)
             && known.begun == self.number
@@ -154,7 +158,7 @@ impl Turn<'_> {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for SweepTurn<'_> {
     fn drop(&mut self) {
         if let Some(known) = self.sweeps.patterns().get_mut(&self.pattern)
             && known.begun == self.number

@@ -4,15 +4,13 @@
 //! function that calls itself, directly or not, contains its own future. If the check were where that future
 //! is defined, its answer would depend on itself.
 
-use std::{future::Future, pin::Pin};
+use std::future::Future;
 
 use super::argument::AllOwned;
-use crate::call::load::{Load, Spawn};
+use crate::call::load::{BoxedLoad, Load, Spawn};
 
 /// Load in a task of its own.
-pub struct Detached<R>(Boxed<R>, Spawn<R>);
-
-type Boxed<R> = Pin<Box<dyn Future<Output = R> + Send>>;
+pub struct Detached<R>(BoxedLoad<R>, Spawn<R>);
 
 impl<R> Detached<R> {
     /// Returns the load where the alternative runs in the caller, with the future `F`.
@@ -21,7 +19,7 @@ impl<R> Detached<R> {
     }
 
     /// Returns the load where there is no alternative.
-    pub fn only(self) -> Load<R, Boxed<R>> {
+    pub fn only(self) -> Load<R, BoxedLoad<R>> {
         self.load()
     }
 }

@@ -252,16 +252,16 @@ const LISTS: usize = 128;
 ///
 /// The registry only grows, up to the number of templates in the program, and therefore needs no lock.
 pub(crate) struct FunctionRegistry {
-    lists: [Link; LISTS],
+    lists: [NextNode; LISTS],
     /// Counters for events that concern several functions, or none.
     others: Arc<FunctionMetrics>,
 }
 
-type Link = OnceLock<Box<Node>>;
+type NextNode = OnceLock<Box<FunctionNode>>;
 
-struct Node {
+struct FunctionNode {
     function: Arc<FunctionMetrics>,
-    next: Link,
+    next: NextNode,
 }
 
 impl FunctionRegistry {
@@ -274,7 +274,7 @@ impl FunctionRegistry {
         #[allow(clippy::cast_possible_truncation, reason = "any of its bits will do")]
         let mut link = &self.lists[site.template_print() as usize % LISTS];
         loop {
-            let node = link.get_or_init(|| Box::new(Node::new(template)));
+            let node = link.get_or_init(|| Box::new(FunctionNode::new(template)));
             // Usually both are the text of one `FunctionSpec`, at one address.
             if ptr::eq(node.function.name, template) || node.function.name == template {
                 if !site.is_local() && node.function.user.load(Ordering::Relaxed) != site.print() {
@@ -330,11 +330,11 @@ impl FunctionRegistry {
 
 impl fmt::Debug for FunctionRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Functions").finish_non_exhaustive()
+        f.debug_struct("FunctionRegistry").finish_non_exhaustive()
     }
 }
 
-impl Node {
+impl FunctionNode {
     #[cold]
     fn new(template: &'static str) -> Self {
         Self { function: Arc::new(FunctionMetrics::new(template)), next: OnceLock::new() }

@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_metric_has_the_labels_and_the_words_that_it_says() {
+    fn metrics_list_exactly_the_labels_and_outcomes_of_their_counters() {
         let mut said = Vec::new();
         for (name, label) in Count::ALL.map(series) {
             let metric = METRICS.iter().find(|metric| metric.name == name).expect("it is one of them");

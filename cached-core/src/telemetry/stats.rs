@@ -154,15 +154,15 @@ const OWNED: usize = 16;
 
 /// Counters of one thread, aligned to two cache lines because processors fetch them in pairs.
 #[repr(align(128))]
-struct Shard([AtomicU64; COUNTERS]);
+struct CounterShard([AtomicU64; COUNTERS]);
 
 /// Counters of one function in one cache.
 pub(crate) struct Counters {
-    owned: [Shard; OWNED],
-    common: Shard,
+    owned: [CounterShard; OWNED],
+    common: CounterShard,
 }
 
-impl Shard {
+impl CounterShard {
     fn new() -> Self {
         Self(array::from_fn(|_| AtomicU64::new(0)))
     }
@@ -170,13 +170,13 @@ impl Shard {
 
 impl Counters {
     pub(crate) fn new() -> Self {
-        Self { owned: array::from_fn(|_| Shard::new()), common: Shard::new() }
+        Self { owned: array::from_fn(|_| CounterShard::new()), common: CounterShard::new() }
     }
 
     #[allow(clippy::inline_always, reason = "a call would take longer than what it does")]
     #[inline(always)]
     pub(crate) fn add(&self, count: Count) {
-        let shard = OWN.try_with(Own::shard).unwrap_or(NONE);
+        let shard = OWN.try_with(ThreadShard::shard).unwrap_or(NONE);
         if let Some(shard) = self.owned.get(shard) {
             // Only this thread writes to the shard, so a load and a store lose no increment.
             let counter = &shard.0[count as usize];
@@ -204,9 +204,9 @@ pub(crate) fn is_sample(number: u64) -> bool {
 }
 
 /// Index of a thread's shard.
-struct Own(Cell<usize>);
+struct ThreadShard(Cell<usize>);
 
-thread_local!(static OWN: Own = const { Own(Cell::new(UNKNOWN)) });
+thread_local!(static OWN: ThreadShard = const { ThreadShard(Cell::new(UNKNOWN)) });
 
 const UNKNOWN: usize = usize::MAX;
 
@@ -216,7 +216,7 @@ const NONE: usize = OWNED;
 /// Bit set of the shards that have an owner.
 static TAKEN: AtomicU32 = AtomicU32::new(0);
 
-impl Own {
+impl ThreadShard {
     #[inline]
     fn shard(&self) -> usize {
         let shard = self.0.get();
@@ -235,7 +235,7 @@ impl Own {
     }
 }
 
-impl Drop for Own {
+impl Drop for ThreadShard {
     fn drop(&mut self) {
         let shard = self.0.replace(NONE);
         if shard < OWNED {

@@ -48,7 +48,7 @@ pub struct FakeTier {
 
 struct Server {
     clock: Clock,
-    entries: Mutex<HashMap<String, Entry>>,
+    entries: Mutex<HashMap<String, FakeRecord>>,
     connections: Mutex<Vec<Weak<Connection>>>,
     /// Journal: the tags that were invalidated, in order.
     invalidated: Mutex<Vec<String>>,
@@ -73,7 +73,7 @@ struct Connection {
 
 /// Contents of a key.
 #[derive(Clone, Debug, Default)]
-struct Entry {
+struct FakeRecord {
     value: Option<(Vec<u8>, Revision)>,
     deadline: Option<Nanos>,
     lease: Option<(LeaseToken, Nanos)>,
@@ -205,7 +205,10 @@ impl FakeTier {
     pub fn overwrite(&self, key: &str, bytes: Vec<u8>) {
         let mut entries = self.server.entries();
         let deadline = entries.get(key).and_then(|entry| entry.deadline);
-        entries.insert(key.to_owned(), Entry { value: Some((bytes, 0)), deadline, ..Entry::default() });
+        entries.insert(
+            key.to_owned(),
+            FakeRecord { value: Some((bytes, 0)), deadline, ..FakeRecord::default() },
+        );
         drop(entries);
         self.server.tell(key, None);
     }
@@ -222,7 +225,7 @@ impl FakeTier {
     }
 
     /// Begins a round trip: counts it, delivers late changes, and fails if the tier is down.
-    fn open(&self) -> Result<MutexGuard<'_, HashMap<String, Entry>>, TierError> {
+    fn open(&self) -> Result<MutexGuard<'_, HashMap<String, FakeRecord>>, TierError> {
         self.server.round_trips.fetch_add(1, Ordering::Relaxed);
         let late = lock(&self.connection.under_way).as_mut().map(mem::take);
         self.connection.say(late.unwrap_or_default());
@@ -233,14 +236,14 @@ impl FakeTier {
     }
 
     /// Returns an empty entry that expires after `time`.
-    fn for_now(&self, time: Duration) -> Entry {
+    fn for_now(&self, time: Duration) -> FakeRecord {
         let deadline = self.server.clock.now().saturating_add(nanos(time));
-        Entry { deadline: Some(deadline), ..Entry::default() }
+        FakeRecord { deadline: Some(deadline), ..FakeRecord::default() }
     }
 
     /// Ends a lease, and returns whether it was still there. If the key holds no value, its contents become
     /// `word`, or the key is removed.
-    fn give_back(&self, key: &str, token: LeaseToken, word: Option<Entry>) -> Result<bool, TierError> {
+    fn give_back(&self, key: &str, token: LeaseToken, word: Option<FakeRecord>) -> Result<bool, TierError> {
         {
             let mut entries = self.open()?;
             let entry = entries.get_mut(key);
@@ -274,7 +277,7 @@ impl FakeTier {
 }
 
 impl Server {
-    fn entries(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
+    fn entries(&self) -> MutexGuard<'_, HashMap<String, FakeRecord>> {
         let mut entries = lock(&self.entries);
         let now = self.clock.now();
         entries.retain(|_, entry| entry.deadline.is_none_or(|deadline| now < deadline));
@@ -301,7 +304,7 @@ impl Server {
         }
     }
 
-    fn record(&self, entry: &Entry, known: Option<Revision>) -> Record {
+    fn record(&self, entry: &FakeRecord, known: Option<Revision>) -> Record {
         let now = self.clock.now();
         let left = |deadline: Nanos| Duration::from_nanos(deadline.saturating_sub(now));
         let remaining = entry.deadline.map(left);
@@ -320,7 +323,7 @@ impl Server {
         }
     }
 
-    fn grant(&self, entries: &mut HashMap<String, Entry>, claim: &LeaseRequest<'_>) -> LeaseReply {
+    fn grant(&self, entries: &mut HashMap<String, FakeRecord>, claim: &LeaseRequest<'_>) -> LeaseReply {
         let now = self.clock.now();
         let deadline = now.saturating_add(nanos(claim.lease));
         let entry = entries.entry(claim.key.to_owned()).or_default();
@@ -337,16 +340,16 @@ impl Server {
             (None, _) => {
                 let has_failed = entry.has_failed;
                 let lease = Some((claim.token, deadline));
-                *entry = Entry { lease, deadline: Some(deadline), has_failed, ..Entry::default() };
+                *entry = FakeRecord { lease, deadline: Some(deadline), has_failed, ..FakeRecord::default() };
             }
         }
         LeaseReply::Granted
     }
 
-    fn generation(&self, entries: &mut HashMap<String, Entry>, tag: &str) -> u64 {
+    fn generation(&self, entries: &mut HashMap<String, FakeRecord>, tag: &str) -> u64 {
         let fresh = || {
             let number = self.generations.fetch_add(1, Ordering::Relaxed) as u64 + 1;
-            Entry { value: Some((number.to_le_bytes().to_vec(), number)), ..Entry::default() }
+            FakeRecord { value: Some((number.to_le_bytes().to_vec(), number)), ..FakeRecord::default() }
         };
         let entry = entries.entry(tag.to_owned()).or_insert_with(fresh);
         entry.value.as_ref().map_or(0, |(_, generation)| *generation)
@@ -477,10 +480,10 @@ impl Tier for FakeTier {
                 let held = entry.filter(|entry| entry.lease.is_some_and(|(token, _)| token == fill.token));
                 stored.push(held.is_some());
                 if let Some(entry) = held {
-                    *entry = Entry {
+                    *entry = FakeRecord {
                         value: Some((fill.bytes.clone(), fill.token.stamp())),
                         deadline: Some(now.saturating_add(nanos(fill.ttl))),
-                        ..Entry::default()
+                        ..FakeRecord::default()
                     };
                 }
             }
@@ -514,12 +517,12 @@ impl Tier for FakeTier {
     }
 
     async fn release(&self, key: &str, token: LeaseToken, is_failed: bool) -> Result<bool, TierError> {
-        let word = Entry { has_failed: true, ..self.for_now(FAILED_FOR) };
+        let word = FakeRecord { has_failed: true, ..self.for_now(FAILED_FOR) };
         self.give_back(key, token, is_failed.then_some(word))
     }
 
     async fn fail(&self, key: &str, token: LeaseToken, note: &Note) -> Result<bool, TierError> {
-        let word = Entry { error: Some(note.clone()), ..self.for_now(ERROR_FOR) };
+        let word = FakeRecord { error: Some(note.clone()), ..self.for_now(ERROR_FOR) };
         self.give_back(key, token, Some(word))
     }
 
@@ -565,10 +568,10 @@ impl Tier for FakeTier {
     async fn incr(&self, key: &str, by: i64, ttl: Option<Duration>) -> Result<i64, TierError> {
         let now = self.server.clock.now();
         let mut entries = self.open()?;
-        let entry = entries.entry(key.to_owned()).or_insert_with(|| Entry {
+        let entry = entries.entry(key.to_owned()).or_insert_with(|| FakeRecord {
             value: Some((b"0".to_vec(), 0)),
             deadline: ttl.map(|ttl| now.saturating_add(nanos(ttl))),
-            ..Entry::default()
+            ..FakeRecord::default()
         });
         let refused = || TierError::Refused("ERR".to_owned());
         let (bytes, _) = entry.value.as_mut().ok_or_else(refused)?;

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_function_says_counts_for_its_callers_and_shortens_no_write() {
+    fn function_budget_sets_read_limit_and_shortens_no_write() {
         let ms = Duration::from_millis;
         for (budget, read, write) in [
             (Budget::Own, 50, 1_000),

@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn after_one_that_is_over_nobody_tells() {
+    fn joined_feed_reports_no_changes_when_one_part_has_ended() {
         let (old, new) = (ChangeFeed::watching(), ChangeFeed::watching());
         old.end();
         assert!(Arc::ptr_eq(&ChangeFeed::joined([old.clone(), new]), &ChangeFeed::silent()));

@@ -295,7 +295,7 @@ impl<'a> Lookup<'a> {
 
 impl fmt::Debug for Lookup<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ask")
+        f.debug_struct("Lookup")
             .field("known", &self.known.is_some())
             .field("size", &self.size)
             .finish_non_exhaustive()
@@ -384,7 +384,7 @@ impl LeaseToken {
 /// Hides the token, since it authorizes a fill.
 impl fmt::Debug for LeaseToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(..)")
+        f.write_str("LeaseToken(..)")
     }
 }
 
@@ -405,7 +405,7 @@ pub struct LeaseRequest<'a> {
 
 impl fmt::Debug for LeaseRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LeaseClaim")
+        f.debug_struct("LeaseRequest")
             .field("token", &self.token)
             .field("lease", &self.lease)
             .field("take", &self.take)
@@ -440,7 +440,7 @@ pub struct TagRequest<'a> {
 
 impl fmt::Debug for TagRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TagAsk")
+        f.debug_struct("TagRequest")
             .field("keys", &self.keys.len())
             .field("keep", &self.keep)
             .field("more", &self.more)

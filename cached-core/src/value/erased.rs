@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_warm_is_loaded_again_before_it_is_due() {
+    fn renewal_is_scheduled_before_the_value_is_due() {
         let second = Duration::from_secs(1);
         let seconds = |meta: Freshness| [0.0, 1.0].map(|random| (meta.renewal(random) - 100) / 10_000_000);
         let meta = Freshness::new(100, Duration::ZERO, 10 * second, 0);

@@ -160,7 +160,7 @@ pub struct Encoded {
     pub(crate) is_empty: bool,
 }
 
-type Which<T> = fn(&T) -> bool;
+type Predicate<T> = fn(&T) -> bool;
 type TooLate<E> = fn(LoadTimeout) -> E;
 type Encode<V> = fn(&Format, &V, bool, &mut Vec<u8>) -> Result<Written, Error>;
 type Decode<V> = fn(&Format, &[u8]) -> Result<V, Error>;
@@ -247,7 +247,7 @@ pub struct TypedPolicy<V, E, R> {
     cache_if: Option<fn(&V) -> bool>,
     is_empty: Option<fn(&V) -> bool>,
     keep_empty: bool,
-    cache_err: Option<(Duration, Which<E>)>,
+    cache_err: Option<(Duration, Predicate<E>)>,
     sharing: Option<Sharing<E>>,
     words: Option<Words<E>>,
     heap: fn(&V) -> usize,

@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_inside_weighs_nothing() {
+    fn value_without_heap_data_weighs_nothing() {
         assert_eq!(weigh(&7_u128), 0);
         assert_eq!(weigh(&([1_u64; 9], 'a', false, None::<String>, ())), 0);
     }

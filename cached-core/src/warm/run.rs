@@ -41,12 +41,12 @@ pub struct Warming<S, F, Fut, P> {
     report: WarmReport,
     concurrency: usize,
     deadline: Option<Duration>,
-    started: Option<Started>,
+    started: Option<LaneStart>,
     poller: Arc<Poller>,
     lanes: Vec<Lane<Fut>>,
 }
 
-struct Started {
+struct LaneStart {
     at: Instant,
     alarm: Option<Delay>,
 }
@@ -118,7 +118,7 @@ where
     /// Returns whether the deadline has passed. The first call starts the time.
     fn is_too_late(&mut self, cx: &mut Context<'_>) -> bool {
         let deadline = self.deadline;
-        let started = self.started.get_or_insert_with(|| Started {
+        let started = self.started.get_or_insert_with(|| LaneStart {
             at: Instant::now(),
             alarm: deadline.map(|deadline| Delay::new(deadline.min(LONGEST))),
         });

@@ -27,7 +27,7 @@ pub(crate) fn slow(budget: Duration) -> Duration {
 /// Record of the wait for one reply.
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
-pub(crate) struct Vigil {
+pub(crate) struct WaitRecord {
     began: Instant,
     budget: Duration,
     /// Time of the next check of the clock.
@@ -42,7 +42,7 @@ pub(crate) struct Vigil {
     has_grace: bool,
 }
 
-impl Vigil {
+impl WaitRecord {
     pub(crate) fn new(began: Instant, budget: Duration) -> Self {
         let due = later(began, slow(budget));
         Self { began, budget, due, has_begun: false, is_slow: false, was_late: false, has_grace: true }
@@ -139,8 +139,8 @@ pub(crate) async fn within<T>(
     answer: impl Future<Output = T>,
     began: Instant,
     budget: Duration,
-) -> (Option<T>, Vigil) {
-    let mut vigil = Vigil::new(began, budget);
+) -> (Option<T>, WaitRecord) {
+    let mut vigil = WaitRecord::new(began, budget);
     let mut answer = pin!(answer);
     let mut alarm = pin!(sleep_until(vigil.due.into()));
     let answer = poll_fn(|cx| {
@@ -173,17 +173,17 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
     const BUDGET: Duration = Duration::from_millis(50);
 
-    fn begun(began: Instant) -> Vigil {
-        let mut vigil = Vigil::new(began, BUDGET);
+    fn begun(began: Instant) -> WaitRecord {
+        let mut vigil = WaitRecord::new(began, BUDGET);
         vigil.begin(|| began, false);
         vigil
     }
 
     /// Covers the case that there is no connection yet.
     #[test]
-    fn what_was_waited_for_before_makes_nobody_late() {
+    fn time_before_the_wait_does_not_count_as_lateness() {
         let began = Instant::now();
-        let mut vigil = Vigil::new(began, BUDGET);
+        let mut vigil = WaitRecord::new(began, BUDGET);
         assert!(!vigil.was_late(began + 60 * MS));
         vigil.begin(|| began + 48 * MS, true);
         assert!(vigil.look(began + 48 * MS));
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_budget_beyond_all_clocks_is_long() {
-        let mut vigil = Vigil::new(Instant::now(), Duration::MAX);
+        let mut vigil = WaitRecord::new(Instant::now(), Duration::MAX);
         assert!(vigil.look(Instant::now()));
     }
 

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::availability::{
-    awaited::{self, Vigil},
+    awaited::{self, WaitRecord},
     backoff::Backoff,
 };
 
@@ -37,7 +37,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
 ///
 /// The budget is the one of the call. If a call may wait for two seconds because its load takes a minute, a
 /// reply after one second is not slow. A process that was late itself is no evidence about the server,
-/// however much time has passed: see [`Vigil`]. If the process is always late, the heartbeats determine
+/// however much time has passed: see [`WaitRecord`]. If the process is always late, the heartbeats determine
 /// whether the server replies.
 ///
 /// A refusal is a reply. A connection that breaks before the reply does not count: it costs no caller its
@@ -53,7 +53,7 @@ pub(crate) struct Breaker {
     slow: Duration,
     /// Bits of the last replies; 1 stands for a bad one.
     answers: u32,
-    state: State,
+    state: BreakerState,
     /// Time of the last opening or closing. Requests sent earlier do not count.
     since: Instant,
     /// Minimum time closed after which the pauses restart with the shortest one.
@@ -76,7 +76,7 @@ pub(crate) struct Waited {
 }
 
 impl Waited {
-    pub(crate) fn new(is_answered: bool, vigil: &Vigil, ended: Instant) -> Self {
+    pub(crate) fn new(is_answered: bool, vigil: &WaitRecord, ended: Instant) -> Self {
         let (began, slow) = (vigil.began(), vigil.slow());
         Self { is_answered, began, ended, slow, was_late: vigil.was_late(ended) }
     }
@@ -87,7 +87,7 @@ impl Waited {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum BreakerState {
     Closed,
     /// Open; a heartbeat sent at this time or later is the probe.
     Open(Instant),
@@ -103,7 +103,7 @@ impl Breaker {
         Self {
             slow: awaited::slow(budget),
             answers: 0,
-            state: State::Closed,
+            state: BreakerState::Closed,
             since: now,
             calm: retry_max,
             backoff: Backoff::new(retry_min.min(longest), longest),
@@ -112,7 +112,7 @@ impl Breaker {
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.state, State::Open(_))
+        matches!(self.state, BreakerState::Open(_))
     }
 
     /// Returns whether any reply in the window was bad.
@@ -128,8 +128,8 @@ impl Breaker {
     /// Returns the time at which the next probe is due, if the breaker is open.
     pub(crate) fn due(&self) -> Option<Instant> {
         match self.state {
-            State::Open(due) => Some(due),
-            State::Closed => None,
+            BreakerState::Open(due) => Some(due),
+            BreakerState::Closed => None,
         }
     }
 
@@ -160,7 +160,7 @@ impl Breaker {
                 self.backoff.reset();
             }
             let due = now + self.backoff.pause();
-            self.turn(State::Open(due), now);
+            self.turn(BreakerState::Open(due), now);
             self.opened += 1;
         }
         opens
@@ -171,23 +171,23 @@ impl Breaker {
     /// The heartbeat was sent at `sent` and answered at `now`. `was_late` is set if the process itself was
     /// late.
     pub(crate) fn probed(&mut self, sent: Instant, now: Instant, was_late: bool) -> bool {
-        let State::Open(due) = self.state else { return false };
+        let BreakerState::Open(due) = self.state else { return false };
         if sent < due {
             return false;
         }
         let is_good = now.saturating_duration_since(sent) <= self.slow;
         if is_good {
-            self.turn(State::Closed, now);
+            self.turn(BreakerState::Closed, now);
         } else if was_late {
             // The delay proves nothing about the server, so the pauses do not grow.
-            self.state = State::Open(now + self.backoff.shortest());
+            self.state = BreakerState::Open(now + self.backoff.shortest());
         } else {
-            self.state = State::Open(now + self.backoff.pause());
+            self.state = BreakerState::Open(now + self.backoff.pause());
         }
         is_good
     }
 
-    fn turn(&mut self, state: State, now: Instant) {
+    fn turn(&mut self, state: BreakerState, now: Instant) {
         (self.state, self.since, self.answers) = (state, now, 0);
     }
 }
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn so_does_every_second_one_that_is_slow() {
+    fn breaker_opens_when_every_second_reply_is_slow() {
         let mut run = Run::new();
         let mut answers = 0;
         while !run.wait(if answers % 2 == 0 { 41 * MS } else { MS }) {
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_four_fifths_of_the_budget_is_in_time() {
+    fn reply_within_four_fifths_of_the_budget_is_in_time() {
         let mut run = Run::new();
         for _ in 0..1000 {
             assert!(!run.wait(40 * MS));
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_before_it_closed_does_not_open_it() {
+    fn requests_from_before_closing_do_not_reopen_the_breaker() {
         let mut run = Run::new();
         let began = run.now;
         run.open();

@@ -27,7 +27,7 @@ use crate::availability::breaker::{Breaker, Waited};
 /// An open breaker rejects reads, but never a write: an invalidation must reach Redis whenever there is a
 /// way.
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub(crate) struct AdmissionGate {
     breaker: Mutex<Breaker>,
     /// Copy of the breaker's state that is read without the lock.
     is_open: AtomicBool,
@@ -39,7 +39,7 @@ pub(crate) struct Gate {
     shed: AtomicU64,
 }
 
-impl Gate {
+impl AdmissionGate {
     /// Creates a gate that admits at most `most` reads, and as many writes, at the same time.
     pub(crate) fn new(breaker: Breaker, most: usize) -> Self {
         Self {
@@ -59,20 +59,20 @@ impl Gate {
     }
 
     /// Admits a read, unless the breaker is open or too many reads wait.
-    pub(crate) fn read(&self) -> Result<Place<'_>, Turned> {
+    pub(crate) fn read(&self) -> Result<Permit<'_>, Rejected> {
         if self.is_open() {
             self.shed.fetch_add(1, Ordering::Relaxed);
-            return Err(Turned { opened: false });
+            return Err(Rejected { opened: false });
         }
-        Place::take(&self.reads, self.most).ok_or_else(|| {
+        Permit::take(&self.reads, self.most).ok_or_else(|| {
             self.shed.fetch_add(1, Ordering::Relaxed);
-            Turned { opened: self.change(|breaker| breaker.overflowed(Instant::now())) }
+            Rejected { opened: self.change(|breaker| breaker.overflowed(Instant::now())) }
         })
     }
 
     /// Admits a write, unless too many writes wait.
-    pub(crate) fn write(&self) -> Result<Place<'_>, TierError> {
-        Place::take(&self.writes, self.most).ok_or(TierError::Unavailable)
+    pub(crate) fn write(&self) -> Result<Permit<'_>, TierError> {
+        Permit::take(&self.writes, self.most).ok_or(TierError::Unavailable)
     }
 
     /// Records the end of a read, and returns whether it opened the breaker.
@@ -125,20 +125,20 @@ impl Gate {
 
 /// Rejection of a read.
 #[derive(Debug)]
-pub(crate) struct Turned {
+pub(crate) struct Rejected {
     /// Set if the read exceeded the limit, and thereby opened the breaker.
     pub(crate) opened: bool,
 }
 
 /// An admission permit, released on drop.
 #[derive(Debug)]
-pub(crate) struct Place<'a> {
+pub(crate) struct Permit<'a> {
     taken: &'a AtomicUsize,
     /// Number of permits in use when this one was acquired.
     pub(crate) others: usize,
 }
 
-impl<'a> Place<'a> {
+impl<'a> Permit<'a> {
     fn take(taken: &'a AtomicUsize, most: usize) -> Option<Self> {
         let place = Self { taken, others: taken.fetch_add(1, Ordering::AcqRel) };
         // A permit beyond the limit is dropped, and thus released, at once.
@@ -146,7 +146,7 @@ impl<'a> Place<'a> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         self.taken.fetch_sub(1, Ordering::AcqRel);
     }
@@ -159,11 +159,11 @@ mod tests {
     #[test]
     fn places_are_given_back() {
         let taken = AtomicUsize::new(0);
-        let (one, two) = (Place::take(&taken, 2), Place::take(&taken, 2));
+        let (one, two) = (Permit::take(&taken, 2), Permit::take(&taken, 2));
         assert!(one.is_some() && two.is_some());
-        assert!(Place::take(&taken, 2).is_none());
+        assert!(Permit::take(&taken, 2).is_none());
         drop(one);
-        assert!(Place::take(&taken, 2).is_some());
+        assert!(Permit::take(&taken, 2).is_some());
         drop(two);
         assert_eq!(taken.into_inner(), 0);
     }

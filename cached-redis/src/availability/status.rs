@@ -98,7 +98,7 @@ pub(crate) struct Condition {
     answered: AtomicU64,
     /// Duration of the last heartbeat, in microseconds plus one; 0 if there was none.
     round_trip: AtomicU64,
-    told: Told,
+    told: ChangeCallback,
     /// Copy of [`Facts::runs_no_scripts`] that is read without the lock.
     runs_no_scripts: AtomicBool,
     /// Set if the listener was not yet notified of a change.
@@ -107,11 +107,11 @@ pub(crate) struct Condition {
 
 /// Listener that is notified of each change.
 #[derive(Default)]
-struct Told(OnceLock<Box<dyn Fn() + Send + Sync>>);
+struct ChangeCallback(OnceLock<Box<dyn Fn() + Send + Sync>>);
 
-impl fmt::Debug for Told {
+impl fmt::Debug for ChangeCallback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Told").field(&self.0.get().is_some()).finish()
+        f.debug_tuple("ChangeCallback").field(&self.0.get().is_some()).finish()
     }
 }
 
@@ -187,7 +187,7 @@ impl Condition {
             began: Instant::now(),
             answered: AtomicU64::new(0),
             round_trip: AtomicU64::new(0),
-            told: Told::default(),
+            told: ChangeCallback::default(),
             runs_no_scripts: AtomicBool::new(false),
             is_untold: AtomicBool::new(false),
         }
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_tried_is_neither_up_nor_down() {
+    fn status_is_untried_until_the_first_attempt_ends() {
         let condition = Condition::new();
         assert_eq!((condition.state(), condition.facts().cause()), (RedisState::Untried, None));
         // A supervisor starts.
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_told_once_and_so_is_another_cause() {
+    fn status_change_and_new_cause_are_each_notified_once() {
         use std::sync::{Arc, atomic::AtomicUsize};
 
         let (condition, told) = (Condition::new(), Arc::new(AtomicUsize::new(0)));
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_watch_hears_of_changes_and_of_nothing_else() {
+    async fn state_watch_reports_only_changes_of_the_state() {
         let condition = Condition::new();
         let mut watch = RedisStateWatch(condition.state.subscribe());
         condition.update(|facts| facts.breaker_open = true);

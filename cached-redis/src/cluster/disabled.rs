@@ -8,9 +8,9 @@ use tokio::sync::watch;
 use crate::{
     availability::{health::RedisHealth, status::RedisState},
     connect::{endpoint::Endpoint, settings::Settings},
-    node::{Answers, Node, transfers::Patience},
+    node::{Answers, Node, transfers::OperationBudget},
     protocol::batch::Batch,
-    tracking::attachment::{Attached, Post},
+    tracking::attachment::{AttachedCache, Registry},
 };
 
 /// A cluster, which cannot exist without the feature.
@@ -36,7 +36,7 @@ impl Cluster {
         match *self {}
     }
 
-    pub(crate) fn attached(&self) -> Option<&Attached> {
+    pub(crate) fn attached(&self) -> Option<&AttachedCache> {
         match *self {}
     }
 
@@ -52,11 +52,21 @@ impl Cluster {
         match *self {}
     }
 
-    pub(crate) async fn read_large(&self, _: &Batch, _: usize, _: Patience) -> Result<Answers, TierError> {
+    pub(crate) async fn read_large(
+        &self,
+        _: &Batch,
+        _: usize,
+        _: OperationBudget,
+    ) -> Result<Answers, TierError> {
         match *self {}
     }
 
-    pub(crate) async fn change_large(&self, _: &Batch, _: usize, _: Patience) -> Result<Answers, TierError> {
+    pub(crate) async fn change_large(
+        &self,
+        _: &Batch,
+        _: usize,
+        _: OperationBudget,
+    ) -> Result<Answers, TierError> {
         match *self {}
     }
 
@@ -80,7 +90,7 @@ impl Cluster {
         match *self {}
     }
 
-    pub(crate) fn posts(&self) -> Vec<Post> {
+    pub(crate) fn posts(&self) -> Vec<Registry> {
         match *self {}
     }
 

@@ -66,9 +66,9 @@ impl SlotMap {
     }
 
     /// Returns the slots of the server with this node ID.
-    pub(crate) fn held_by(&self, id: &str) -> Held {
+    pub(crate) fn held_by(&self, id: &str) -> SlotSet {
         let own = self.ranges.iter().filter(|range| range.id == id);
-        Held(own.map(|range| (range.first, range.last)).collect())
+        SlotSet(own.map(|range| (range.first, range.last)).collect())
     }
 }
 
@@ -87,9 +87,9 @@ impl Range {
 
 /// The slots that one server holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Held(Vec<(u16, u16)>);
+pub(crate) struct SlotSet(Vec<(u16, u16)>);
 
-impl Held {
+impl SlotSet {
     pub(crate) fn has(&self, slot: u16) -> bool {
         self.0.iter().any(|&(first, last)| (first..=last).contains(&slot))
     }
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn each_slot_has_the_owner_that_was_said() {
+    fn slot_map_returns_the_reported_owner_of_each_slot() {
         let map = map(&[(100, 200, "b"), (0, 99, "a"), (300, 16_383, "")]);
         let owner = |slot| map.owner(slot).map(|address| &**address);
         assert_eq!([owner(0), owner(99)], [Some("a:7000"); 2]);
@@ -142,12 +142,12 @@ mod tests {
     }
 
     #[test]
-    fn what_one_holds_can_be_compared() {
+    fn slot_sets_of_a_node_can_be_compared() {
         let before = map(&[(0, 99, "a"), (200, 299, "a"), (100, 199, "b")]).held_by("id of a");
         let after = map(&[(0, 98, "a"), (99, 99, "b"), (200, 299, "a")]).held_by("id of a");
         assert!(before.has_all(&after) && !after.has_all(&before) && before.has_all(&before));
         assert!(before.has(299) && !before.has(150));
-        assert_eq!(map(&[(0, 99, "a")]).held_by("nobody"), Held::default());
+        assert_eq!(map(&[(0, 99, "a")]).held_by("nobody"), SlotSet::default());
     }
 
     #[test]
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_look_like_a_map_is_none() {
+    fn malformed_slot_map_is_rejected() {
         for answer in [
             Value::Nil,
             Value::Array(vec![Value::Int(1)]),

@@ -8,7 +8,7 @@
 //! The slot map is found and kept as follows:
 //!
 //! 1. While no server can be reached, an operation connects to the seeds (`Shared::reach_out`).
-//! 2. Each new connection reads the map, and each heartbeat checks for another map (`Territory`). A `Scout`
+//! 2. Each new connection reads the map, and each heartbeat checks for another map (`ServerSlots`). A `MapReporter`
 //!    reports it.
 //! 3. `Shared::hear` accepts the map unless it is older than the known one, connects to new servers and
 //!    removes those that hold no slots.
@@ -51,25 +51,25 @@ use crate::{
     node::{
         Answers, Node,
         heartbeat::{Member, identity},
-        transfers::Patience,
+        transfers::OperationBudget,
     },
     protocol::batch::Batch,
     tracking::{
-        attachment::{Attached, Post},
+        attachment::{AttachedCache, Registry},
         cluster_view::{ClusterView, OwnedSlots},
-        push::Watch,
+        push::PushRouter,
     },
 };
 
 use self::{
     map::{Address, SlotMap},
-    route::Kind,
+    route::CommandKind,
     slots::{ENDS, slot},
 };
 pub(crate) use futures_util::future::join_all as all;
 
 pub(crate) use self::survey::Survey;
-use self::territory::Territory;
+use self::territory::ServerSlots;
 
 /// A Redis Cluster.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ struct Shared {
     reached_out: Mutex<Option<Instant>>,
     /// Lock under which a map is accepted, one at a time.
     hearing: Mutex<()>,
-    attached: OnceLock<Attached>,
+    attached: OnceLock<AttachedCache>,
     /// Prefix of this process's members in every registry.
     identity: String,
     /// Number of servers created so far.
@@ -112,7 +112,7 @@ struct Nodes {
 
 /// Reporter of slot maps from one server to its cluster.
 #[derive(Clone, Debug)]
-pub(crate) struct Scout {
+pub(crate) struct MapReporter {
     cluster: Weak<Shared>,
     host: String,
     addresses: Addresses,
@@ -152,12 +152,12 @@ impl Cluster {
     }
 
     pub(crate) fn attach(&self, attachment: &Attachment) {
-        if self.0.attached.set(Attached::new(attachment.clone())).is_ok() {
+        if self.0.attached.set(AttachedCache::new(attachment.clone())).is_ok() {
             self.nodes().iter().for_each(|node| node.attach(attachment.clone()));
         }
     }
 
-    pub(crate) fn attached(&self) -> Option<&Attached> {
+    pub(crate) fn attached(&self) -> Option<&AttachedCache> {
         self.0.attached.get()
     }
 
@@ -168,29 +168,29 @@ impl Cluster {
     }
 
     pub(crate) async fn read(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
-        self.0.send(batch, Kind::Read, budget).await
+        self.0.send(batch, CommandKind::Read, budget).await
     }
 
     pub(crate) async fn change(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
-        self.0.send(batch, Kind::Change, budget).await
+        self.0.send(batch, CommandKind::Change, budget).await
     }
 
     pub(crate) async fn read_large(
         &self,
         batch: &Batch,
         bytes: usize,
-        patience: Patience,
+        patience: OperationBudget,
     ) -> Result<Answers, TierError> {
-        self.0.send(batch, Kind::ReadLarge(bytes, patience), patience.longest()).await
+        self.0.send(batch, CommandKind::ReadLarge(bytes, patience), patience.longest()).await
     }
 
     pub(crate) async fn change_large(
         &self,
         batch: &Batch,
         bytes: usize,
-        patience: Patience,
+        patience: OperationBudget,
     ) -> Result<Answers, TierError> {
-        self.0.send(batch, Kind::ChangeLarge(bytes, patience), patience.longest()).await
+        self.0.send(batch, CommandKind::ChangeLarge(bytes, patience), patience.longest()).await
     }
 
     /// Replaces the connection for large values to the server that holds this key.
@@ -254,7 +254,7 @@ impl Cluster {
         Err(TierError::Unavailable)
     }
 
-    pub(crate) fn posts(&self) -> Vec<Post> {
+    pub(crate) fn posts(&self) -> Vec<Registry> {
         self.0.posts()
     }
 
@@ -348,7 +348,7 @@ impl Shared {
         map.owners().iter().map(|owner| self.node(owner).ok_or(TierError::Unavailable)).collect()
     }
 
-    fn posts(&self) -> Vec<Post> {
+    fn posts(&self) -> Vec<Registry> {
         let Some(attached) = self.attached.get() else { return Vec::new() };
         ENDS.iter().enumerate().map(|(number, end)| attached.post_at(number, end)).collect()
     }
@@ -436,8 +436,8 @@ impl Shared {
     fn new_node(self: &Arc<Self>, endpoint: Endpoint) -> Arc<Node> {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let addresses = self.settings.addresses.clone();
-        let scout = Scout { cluster: Arc::downgrade(self), host: endpoint.host(), addresses };
-        let watch = Watch::of_cluster(scout);
+        let scout = MapReporter { cluster: Arc::downgrade(self), host: endpoint.host(), addresses };
+        let watch = PushRouter::of_cluster(scout);
         let settings = Settings { endpoint, ..(*self.settings).clone() };
         let member = Member::new(format!("{}.{number}", self.identity));
         let node = Node::new(Arc::new(settings), member, watch);
@@ -506,13 +506,13 @@ impl Shared {
     }
 }
 
-impl ClusterView for Scout {
+impl ClusterView for MapReporter {
     fn connected(&self) -> Box<dyn OwnedSlots> {
-        Box::new(Territory::new(self))
+        Box::new(ServerSlots::new(self))
     }
 }
 
-impl Scout {
+impl MapReporter {
     fn host(&self) -> &str {
         &self.host
     }
@@ -527,7 +527,7 @@ impl Scout {
         }
     }
 
-    fn posts(&self) -> Vec<Post> {
+    fn posts(&self) -> Vec<Registry> {
         self.cluster.upgrade().map(|cluster| cluster.posts()).unwrap_or_default()
     }
 }

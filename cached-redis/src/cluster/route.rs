@@ -17,7 +17,7 @@ use redis::{ServerErrorKind, Value};
 use super::{Shared, map::Address, slots::slot};
 use crate::{
     connect::settings::Addresses,
-    node::{Answers, Node, transfers::Patience},
+    node::{Answers, Node, transfers::OperationBudget},
     protocol::batch::{Batch, Piece, Replies},
 };
 
@@ -27,17 +27,17 @@ use crate::{
 const REDIRECTIONS: usize = 5;
 
 #[derive(Clone, Copy)]
-pub(super) enum Kind {
+pub(super) enum CommandKind {
     Read,
     Change,
     /// A read over the connections for large values, with the total size of these in bytes.
-    ReadLarge(usize, Patience),
-    ChangeLarge(usize, Patience),
+    ReadLarge(usize, OperationBudget),
+    ChangeLarge(usize, OperationBudget),
 }
 
 /// The server that a command is sent to.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Target {
+struct Destination {
     address: Address,
     /// Set if the slot is migrating to this server.
     ///
@@ -53,7 +53,7 @@ impl Shared {
     pub(super) async fn send(
         self: &Arc<Self>,
         batch: &Batch,
-        kind: Kind,
+        kind: CommandKind,
         budget: Duration,
     ) -> Result<Answers, TierError> {
         // The budget starts after the wait for the very first map.
@@ -71,17 +71,17 @@ impl Shared {
     async fn send_step(
         self: &Arc<Self>,
         pieces: &[Piece<'_>],
-        kind: Kind,
+        kind: CommandKind,
         budget: Duration,
         lines: &mut Vec<Arc<ChangeFeed>>,
     ) -> Result<Vec<(Value, Option<u64>)>, TierError> {
         let began = Instant::now();
         let map = self.map(budget).await?;
         let mut values: Vec<Option<_>> = vec![None; pieces.len()];
-        let mut open: BTreeMap<Target, Vec<usize>> = BTreeMap::new();
+        let mut open: BTreeMap<Destination, Vec<usize>> = BTreeMap::new();
         for (place, piece) in pieces.iter().enumerate() {
             let owner = piece.key().and_then(|key| map.owner(slot(key))).ok_or(TierError::Unavailable)?;
-            open.entry(Target { address: owner.clone(), is_asking: false }).or_default().push(place);
+            open.entry(Destination { address: owner.clone(), is_asking: false }).or_default().push(place);
         }
         for _ in 0..=REDIRECTIONS {
             let left = budget.saturating_sub(began.elapsed());
@@ -90,10 +90,14 @@ impl Shared {
                 let own: Vec<_> = places.iter().map(|&place| &pieces[place]).collect();
                 let batch = Batch::of_pieces(&own, target.is_asking);
                 let answers = match kind {
-                    Kind::Read => node.read(&batch, left).await?,
-                    Kind::Change => node.change(&batch, left).await?,
-                    Kind::ReadLarge(bytes, patience) => node.read_large(&batch, bytes, patience).await?,
-                    Kind::ChangeLarge(bytes, patience) => node.change_large(&batch, bytes, patience).await?,
+                    CommandKind::Read => node.read(&batch, left).await?,
+                    CommandKind::Change => node.change(&batch, left).await?,
+                    CommandKind::ReadLarge(bytes, patience) => {
+                        node.read_large(&batch, bytes, patience).await?
+                    }
+                    CommandKind::ChangeLarge(bytes, patience) => {
+                        node.change_large(&batch, bytes, patience).await?
+                    }
                 };
                 Ok((node, target.is_asking, places, answers))
             });
@@ -125,7 +129,7 @@ impl Shared {
 }
 
 /// Returns the target that a command is redirected to.
-fn sent_on(value: &Value, node: &Node) -> Option<Target> {
+fn sent_on(value: &Value, node: &Node) -> Option<Destination> {
     let Value::ServerError(error) = value else { return None };
     let is_asking = match error.kind()? {
         ServerErrorKind::Moved => false,
@@ -137,7 +141,7 @@ fn sent_on(value: &Value, node: &Node) -> Option<Target> {
         node.watch.pulse.notify_one();
     }
     let address = address(error.details()?, &node.settings.endpoint.host(), &node.settings.addresses)?;
-    Some(Target { address, is_asking })
+    Some(Destination { address, is_asking })
 }
 
 /// Parses the address in `slot host:port`.
@@ -155,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_sent_on_to_where_it_says() {
+    fn redirect_goes_to_the_address_in_the_reply() {
         let to =
             |details: &str| address(details, "own", &Addresses::default()).map(|address| address.to_string());
         assert_eq!(to("449 10.0.0.2:7001").as_deref(), Some("10.0.0.2:7001"));

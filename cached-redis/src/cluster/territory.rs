@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use redis::{RedisResult, Value};
 
 use super::{
-    Scout,
-    map::{Held, SlotMap},
+    MapReporter,
+    map::{SlotSet, SlotMap},
     slots::slot_of_post,
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
         batch::{Batch, Replies},
         scripts::TOPOLOGY,
     },
-    tracking::{attachment::Post, cluster_view::OwnedSlots},
+    tracking::{attachment::Registry, cluster_view::OwnedSlots},
 };
 
 /// The slots of one server.
@@ -23,31 +23,31 @@ use crate::{
 /// in another way, it pushes nothing. So each heartbeat checks whether the map of the cluster has changed. If
 /// the server has lost a slot, all entries read over its connection must be validated again.
 #[derive(Debug)]
-pub(super) struct Territory {
-    scout: Scout,
+pub(super) struct ServerSlots {
+    scout: MapReporter,
     /// Digest of the map that `held` is from; `None` if the map must be read again.
     digest: Option<String>,
     /// Epoch of the map that `held` is from.
     epoch: u64,
-    held: Held,
+    held: SlotSet,
     /// Registry of this process.
-    post: Option<Post>,
+    post: Option<Registry>,
 }
 
-impl Territory {
-    pub(super) fn new(scout: &Scout) -> Self {
-        Self { scout: scout.clone(), digest: None, epoch: 0, held: Held::default(), post: None }
+impl ServerSlots {
+    pub(super) fn new(scout: &MapReporter) -> Self {
+        Self { scout: scout.clone(), digest: None, epoch: 0, held: SlotSet::default(), post: None }
     }
 
     /// Returns the registries in the slots of this server.
-    fn posts(&self) -> Vec<Post> {
+    fn posts(&self) -> Vec<Registry> {
         let posts = self.scout.posts();
         posts.into_iter().filter(|post| self.held.has(slot_of_post(post.number))).collect()
     }
 }
 
 #[async_trait]
-impl OwnedSlots for Territory {
+impl OwnedSlots for ServerSlots {
     fn ask(&self, batch: &mut Batch) {
         batch.add_script(&TOPOLOGY, "", &[""; 0]);
     }
@@ -90,7 +90,7 @@ impl OwnedSlots for Territory {
     ///
     /// Usually this is the first one of the server, which all processes share, so that all of them notice its
     /// loss. It is kept as long as the server holds its slot.
-    fn post(&mut self) -> Option<Post> {
+    fn post(&mut self) -> Option<Registry> {
         if self.post.is_none() {
             self.post = self.posts().into_iter().next();
         }

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_servers_say_is_understood() {
+    fn server_errors_map_to_causes_without_secrets() {
         for (reply, cause) in [
             ("WRONGPASS invalid username-password pair or user is disabled.", TierCause::WrongPassword),
             ("ERR invalid password", TierCause::WrongPassword),
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_system_says_is_understood() {
+    fn io_errors_map_to_causes() {
         let of = |kind: io::ErrorKind| of_error(&RedisError::from(io::Error::from(kind)));
         assert_eq!(of(io::ErrorKind::ConnectionRefused), TierCause::Refused);
         assert_eq!(of(io::ErrorKind::HostUnreachable), TierCause::Unreachable);

@@ -14,7 +14,7 @@ use crate::connect::{
     credentials::{CredentialsProvider, Identity},
     dialer::Dialer,
     query::Query,
-    sentinel::{Sentinels, Told},
+    sentinel::{PrimaryAddress, Sentinels},
     stage::Stage,
     tls::{Certificates, Tls},
 };
@@ -22,7 +22,7 @@ use crate::connect::{
 /// Location of the server, and the login.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
-    place: Place,
+    place: Location,
     login: RedisConnectionInfo,
     dialer: Arc<Dialer>,
     credentials: Option<Arc<dyn CredentialsProvider>>,
@@ -48,14 +48,14 @@ pub(crate) struct Unopened {
 
 /// Destination that a URL names.
 #[derive(Debug)]
-pub(crate) enum Target {
+pub(crate) enum UrlTarget {
     One(Endpoint),
     /// Seeds: some servers of a cluster.
     Cluster(Vec<Endpoint>),
 }
 
 #[derive(Clone)]
-enum Place {
+enum Location {
     /// A fixed address.
     Fixed(ConnectionAddr),
     /// The address that the sentinels report.
@@ -66,7 +66,7 @@ enum Place {
 #[derive(Debug)]
 pub(crate) enum Server<'a> {
     Fixed(&'a ConnectionAddr),
-    Told(Told),
+    Sentinel(PrimaryAddress),
 }
 
 /// Properties of a URL scheme.
@@ -75,11 +75,11 @@ struct Scheme {
     /// Scheme for the parser of redis-rs. It never includes TLS, as `Dialer` opens the streams.
     plain: &'static str,
     is_secret: bool,
-    kind: Kind,
+    kind: UrlKind,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum UrlKind {
     Server,
     Sentinels,
     Cluster,
@@ -89,30 +89,30 @@ impl Endpoint {
     /// Parses the URL.
     ///
     /// Every error text is fixed, as the parser's own texts may quote the URL, and with it the password.
-    pub(crate) fn parse(url: &str, given: &Given) -> Result<(Target, Query), Error> {
+    pub(crate) fn parse(url: &str, given: &Given) -> Result<(UrlTarget, Query), Error> {
         let (scheme, rest) = url.split_once("://").unwrap_or_default();
         let scheme = Scheme::of(scheme)?;
         check(rest, scheme.is_socket())?;
         let (rest, query) = Query::split(rest, scheme.is_socket())?;
         let dialer = Arc::new(Dialer { tls: tls(scheme.is_secret, &given.certificates)? });
         let is_for_sentinel = given.sentinel_username.is_some() || given.sentinel_password.is_some();
-        if is_for_sentinel && scheme.kind != Kind::Sentinels {
+        if is_for_sentinel && scheme.kind != UrlKind::Sentinels {
             return Err(Error::config(
                 "sentinel_username and sentinel_password: they are for redis-sentinel:// only",
             ));
         }
         let mut target = match scheme.kind {
-            Kind::Server => {
+            UrlKind::Server => {
                 let url = format!("{}://{rest}{}", scheme.plain, query.of_socket);
-                Target::One(Self::one(&url, scheme, dialer)?)
+                UrlTarget::One(Self::one(&url, scheme, dialer)?)
             }
-            Kind::Sentinels => Target::One(Self::watched(rest, given, scheme, dialer)?),
-            Kind::Cluster => Target::Cluster(Self::several(rest, scheme, &dialer)?),
+            UrlKind::Sentinels => UrlTarget::One(Self::watched(rest, given, scheme, dialer)?),
+            UrlKind::Cluster => UrlTarget::Cluster(Self::several(rest, scheme, &dialer)?),
         };
         if let Some(credentials) = &given.credentials {
             let endpoints = match &mut target {
-                Target::One(endpoint) => std::slice::from_mut(endpoint),
-                Target::Cluster(seeds) => seeds,
+                UrlTarget::One(endpoint) => std::slice::from_mut(endpoint),
+                UrlTarget::Cluster(seeds) => seeds,
             };
             for endpoint in endpoints {
                 if endpoint.login.username().is_some() || endpoint.login.password().is_some() {
@@ -128,7 +128,7 @@ impl Endpoint {
         let info = info(url)?;
         let (login, address) = (info.redis_settings().clone(), info.addr().clone());
         let label = label(&address, scheme.is_secret)?;
-        Ok(Self { place: Place::Fixed(address), login, dialer, credentials: None, label })
+        Ok(Self { place: Location::Fixed(address), login, dialer, credentials: None, label })
     }
 
     fn watched(rest: &str, given: &Given, scheme: Scheme, dialer: Arc<Dialer>) -> Result<Self, Error> {
@@ -137,7 +137,7 @@ impl Endpoint {
             label(sentinel, scheme.is_secret)?;
         }
         let label = sentinels.label();
-        Ok(Self { place: Place::Watched(Arc::new(sentinels)), login, dialer, credentials: None, label })
+        Ok(Self { place: Location::Watched(Arc::new(sentinels)), login, dialer, credentials: None, label })
     }
 
     /// Parses `[[user]:password@]host[:port][,host[:port]…]`. All hosts have the same login.
@@ -169,14 +169,14 @@ impl Endpoint {
         let (host, port) = address.rsplit_once(':')?;
         let address = ConnectionAddr::Tcp(host.to_owned(), port.parse().ok()?);
         let label = label(&address, false).ok()?;
-        Some(Self { place: Place::Fixed(address), label, ..self.clone() })
+        Some(Self { place: Location::Fixed(address), label, ..self.clone() })
     }
 
     /// Returns the host of a server with a fixed address.
     #[cfg(feature = "cluster")]
     pub(crate) fn host(&self) -> String {
         match &self.place {
-            Place::Fixed(ConnectionAddr::Tcp(host, _)) => host.clone(),
+            Location::Fixed(ConnectionAddr::Tcp(host, _)) => host.clone(),
             _ => String::new(),
         }
     }
@@ -194,12 +194,12 @@ impl Endpoint {
         stage: &Stage,
     ) -> Result<Server<'_>, TierCause> {
         match &self.place {
-            Place::Fixed(address) => Ok(Server::Fixed(address)),
-            Place::Watched(sentinels) => {
+            Location::Fixed(address) => Ok(Server::Fixed(address)),
+            Location::Watched(sentinels) => {
                 stage.is(TierCause::NoSentinel);
                 let told = sentinels.ask(&self.dialer, identity, patience).await?;
                 stage.is(TierCause::Timeout);
-                Ok(Server::Told(told))
+                Ok(Server::Sentinel(told))
             }
         }
     }
@@ -236,7 +236,7 @@ impl Endpoint {
         connection: &mut Connection,
     ) -> Result<(), TierCause> {
         match (&self.place, server) {
-            (Place::Watched(sentinels), Server::Told(told)) => sentinels.confirm(told, connection).await,
+            (Location::Watched(sentinels), Server::Sentinel(told)) => sentinels.confirm(told, connection).await,
             (_, _) => Ok(()),
         }
     }
@@ -253,7 +253,7 @@ impl Server<'_> {
     fn address(&self) -> &ConnectionAddr {
         match self {
             Self::Fixed(address) => address,
-            Self::Told(told) => &told.primary,
+            Self::Sentinel(told) => &told.primary,
         }
     }
 }
@@ -265,13 +265,13 @@ impl Scheme {
 
     fn of(scheme: &str) -> Result<Self, Error> {
         let (plain, is_secret, kind) = match scheme {
-            "redis" | "valkey" => ("redis", false, Kind::Server),
-            "rediss" | "valkeys" => ("redis", true, Kind::Server),
-            "redis+unix" | "valkey+unix" | "unix" => ("unix", false, Kind::Server),
-            "redis-sentinel" => ("redis", false, Kind::Sentinels),
-            "rediss-sentinel" => ("redis", true, Kind::Sentinels),
-            "redis-cluster" => ("redis", false, Kind::Cluster),
-            "rediss-cluster" => ("redis", true, Kind::Cluster),
+            "redis" | "valkey" => ("redis", false, UrlKind::Server),
+            "rediss" | "valkeys" => ("redis", true, UrlKind::Server),
+            "redis+unix" | "valkey+unix" | "unix" => ("unix", false, UrlKind::Server),
+            "redis-sentinel" => ("redis", false, UrlKind::Sentinels),
+            "rediss-sentinel" => ("redis", true, UrlKind::Sentinels),
+            "redis-cluster" => ("redis", false, UrlKind::Cluster),
+            "rediss-cluster" => ("redis", true, UrlKind::Cluster),
             _ => return Err(Error::config("redis url: it must begin with redis://")),
         };
         Ok(Self { plain, is_secret, kind })
@@ -346,8 +346,8 @@ mod tests {
 
     fn parse(url: &str) -> Endpoint {
         match Endpoint::parse(url, &Given::default()).unwrap().0 {
-            Target::One(endpoint) => endpoint,
-            Target::Cluster(_) => panic!("a cluster"),
+            UrlTarget::One(endpoint) => endpoint,
+            UrlTarget::Cluster(_) => panic!("a cluster"),
         }
     }
 

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused() {
+    fn invalid_url_parameters_are_rejected() {
         for text in [
             "read_timeout=200",
             "read_timeout=0s",

@@ -36,7 +36,7 @@ pub(crate) struct Sentinels {
 
 /// Address of the primary, as reported by a sentinel.
 #[derive(Clone, Debug)]
-pub(crate) struct Told {
+pub(crate) struct PrimaryAddress {
     pub(crate) primary: ConnectionAddr,
     /// Index of the sentinel that reported it.
     by: usize,
@@ -89,7 +89,7 @@ impl Sentinels {
         dialer: &Dialer,
         identity: &Identity,
         patience: Duration,
-    ) -> Result<Told, TierCause> {
+    ) -> Result<PrimaryAddress, TierCause> {
         let mut cause = TierCause::NoSentinel;
         let count = self.addresses.len();
         let share = patience / u32::try_from(count + 1).unwrap_or(u32::MAX);
@@ -100,7 +100,7 @@ impl Sentinels {
             self.first.store((by + 1) % count, Ordering::Relaxed);
             match timeout(share, self.ask_one(by, dialer, identity)).await {
                 Ok(Ok(Some((host, port)))) => {
-                    return Ok(Told { primary: ConnectionAddr::Tcp(host, port), by });
+                    return Ok(PrimaryAddress { primary: ConnectionAddr::Tcp(host, port), by });
                 }
                 Ok(Ok(None)) => cause = TierCause::NoPrimary,
                 Ok(Err(TierCause::AuthenticationRequired | TierCause::WrongPassword)) => {
@@ -135,7 +135,11 @@ impl Sentinels {
     /// Queries the role of the server itself, because a sentinel may be outdated.
     ///
     /// If the server is the primary, the next attempt starts with the same sentinel.
-    pub(crate) async fn confirm(&self, told: &Told, connection: &mut Connection) -> Result<(), TierCause> {
+    pub(crate) async fn confirm(
+        &self,
+        told: &PrimaryAddress,
+        connection: &mut Connection,
+    ) -> Result<(), TierCause> {
         let role: RedisResult<Vec<Value>> = redis::cmd("ROLE").query_async(&mut **connection).await;
         let role = role.map_err(|error| cause::of_error(&error))?;
         if !matches!(&role[..], [Value::BulkString(role), ..] if role == b"master") {

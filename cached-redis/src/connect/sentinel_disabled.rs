@@ -13,7 +13,7 @@ pub(crate) enum Sentinels {}
 
 /// Address of the primary, which no sentinel reports.
 #[derive(Clone, Debug)]
-pub(crate) struct Told {
+pub(crate) struct PrimaryAddress {
     pub(crate) primary: ConnectionAddr,
 }
 
@@ -32,11 +32,16 @@ impl Sentinels {
         match *self {}
     }
 
-    pub(crate) async fn ask(&self, _: &Dialer, _: &Identity, _: Duration) -> Result<Told, TierCause> {
+    pub(crate) async fn ask(
+        &self,
+        _: &Dialer,
+        _: &Identity,
+        _: Duration,
+    ) -> Result<PrimaryAddress, TierCause> {
         match *self {}
     }
 
-    pub(crate) async fn confirm(&self, _: &Told, _: &mut Connection) -> Result<(), TierCause> {
+    pub(crate) async fn confirm(&self, _: &PrimaryAddress, _: &mut Connection) -> Result<(), TierCause> {
         match *self {}
     }
 }

@@ -10,7 +10,7 @@ use cached_core::{Attachment, ChangeListener};
 use redis::{PushInfo, PushKind, Value};
 
 use super::value::{kind, value};
-use crate::tracking::push::{Ear, Watch};
+use crate::tracking::push::{PushListener, PushRouter};
 
 const NAMESPACE: &str = "fuzz";
 
@@ -27,8 +27,8 @@ pub fn pushes(data: &[u8]) {
 }
 
 fn check(input: &mut Unstructured<'_>) -> Result<()> {
-    let detached = Ear::new(Arc::default());
-    let (watch, recorder) = (Arc::new(Watch::default()), Arc::new(Recorder::default()));
+    let detached = PushListener::new(Arc::default());
+    let (watch, recorder) = (Arc::new(PushRouter::default()), Arc::new(Recorder::default()));
     watch.attach(Attachment {
         max_bytes: 1 << 20,
         watcher: recorder.clone(),
@@ -37,7 +37,7 @@ fn check(input: &mut Unstructured<'_>) -> Result<()> {
         bound: Duration::from_secs(1),
         grace: Duration::ZERO,
     });
-    let ear = Ear::new(Arc::clone(&watch));
+    let ear = PushListener::new(Arc::clone(&watch));
     let count = input.int_in_range(1..=4)?;
     for _ in 0..count {
         let push = push(input)?;
@@ -94,16 +94,16 @@ impl Heard {
 
 /// Listener that records the delivered changes.
 #[derive(Debug, Default)]
-struct Recorder(Mutex<Told>);
+struct Recorder(Mutex<Received>);
 
 #[derive(Debug, Default)]
-struct Told {
+struct Received {
     keys: Vec<Vec<u8>>,
     all: usize,
 }
 
 impl Recorder {
-    fn take(&self) -> Told {
+    fn take(&self) -> Received {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

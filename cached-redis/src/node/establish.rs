@@ -22,7 +22,7 @@ use crate::{
     tracking::{
         cluster_view::OwnedSlots,
         mode::Tracking,
-        push::{Ear, Watch},
+        push::{PushListener, PushRouter},
         trial,
     },
 };
@@ -34,7 +34,7 @@ const QUEUE: usize = 1024;
 pub(crate) struct Connected {
     pub(crate) connection: Connection,
     /// Listener for the pushes of the connection.
-    pub(crate) ear: Arc<Ear>,
+    pub(crate) ear: Arc<PushListener>,
     /// Tracking mode of the connection.
     pub(crate) tracking: Tracking,
     /// Reason why the server pushes no changes, if so.
@@ -48,7 +48,7 @@ pub(crate) struct Connected {
 /// Opens a connection over which the server has answered.
 pub(crate) async fn connect(
     settings: &Settings,
-    watch: &Arc<Watch>,
+    watch: &Arc<PushRouter>,
     protocol: Protocol,
     stage: &Stage,
 ) -> Result<Connected, TierCause> {
@@ -61,7 +61,7 @@ pub(crate) async fn connect(
         .set_connection_timeout(None)
         .set_response_timeout(None)
         .set_pipeline_buffer_size(QUEUE);
-    let ear = Arc::new(Ear::new(Arc::clone(watch)));
+    let ear = Arc::new(PushListener::new(Arc::clone(watch)));
     let listener = Arc::clone(&ear);
     let listening = config.clone().set_push_sender(move |push| {
         listener.hear(&push);

@@ -50,12 +50,12 @@ use crate::{
         scripts::BEAT,
     },
     tracking::{
-        acks::{Delay, Readings},
-        attachment::{Attached, Post},
+        acks::{AckDelay, BarrierAcks},
+        attachment::{AttachedCache, Registry},
         cluster_view::OwnedSlots,
-        echo::{Asked, Echo},
+        echo::{Echo, SelfTest},
         mode::Tracking,
-        push::{Ear, Watch},
+        push::{PushListener, PushRouter},
         trial,
     },
 };
@@ -126,10 +126,10 @@ pub(crate) fn identity() -> String {
 pub(crate) struct Heartbeat {
     pub(crate) settings: Arc<Settings>,
     pub(crate) link: Arc<Link>,
-    pub(crate) watch: Arc<Watch>,
+    pub(crate) watch: Arc<PushRouter>,
     pub(crate) member: Arc<Member>,
     pub(crate) session: Session,
-    pub(crate) ear: Arc<Ear>,
+    pub(crate) ear: Arc<PushListener>,
     pub(crate) tracking: Tracking,
     /// Set if `NOLOOP` may be used, so that own writes are not tracked.
     pub(crate) may_narrow: bool,
@@ -137,7 +137,7 @@ pub(crate) struct Heartbeat {
     pub(crate) times: Times,
     /// Last attempt to start tracking.
     pub(crate) last_try: Instant,
-    pub(crate) readings: Readings,
+    pub(crate) readings: BarrierAcks,
     /// Set if the server does not permit reading the barrier key. A process that cannot acknowledge barriers
     /// must not register.
     pub(crate) is_blind: bool,
@@ -186,7 +186,7 @@ impl Times {
 #[allow(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 struct Plan {
     sent: Instant,
-    post: Option<Post>,
+    post: Option<Registry>,
     asks_time: bool,
     reads_poke: bool,
     /// Reads the eviction count.
@@ -194,7 +194,7 @@ struct Plan {
     /// Advances the watermark if all is well.
     proves: bool,
     /// Self-test of the pushes.
-    echo: Option<Asked>,
+    echo: Option<SelfTest>,
     /// Switches to the other tracking mode.
     turns: bool,
     registers: bool,
@@ -370,7 +370,7 @@ impl Heartbeat {
     /// Keeps the connection, but starts a new change feed for later reads.
     pub(crate) fn renew_line(&mut self) {
         self.session = self.link.renew(&self.session);
-        (self.readings, self.times.full) = (Readings::default(), None);
+        (self.readings, self.times.full) = (BarrierAcks::default(), None);
     }
 
     /// Sends one heartbeat. Returns `Ok` if there was a reply, even if it is an error.
@@ -449,13 +449,13 @@ impl Heartbeat {
     }
 
     /// Returns the registry of this process.
-    fn post(&mut self, attached: &Attached) -> Option<Post> {
+    fn post(&mut self, attached: &AttachedCache) -> Option<Registry> {
         let Some(slots) = &mut self.slots else { return Some(attached.post.clone()) };
         let post = slots.post();
         let number = post.as_ref().map(|post| post.number);
         if number != self.post {
             // Barrier numbers of another registry do not apply here.
-            (self.post, self.readings) = (number, Readings::default());
+            (self.post, self.readings) = (number, BarrierAcks::default());
             (self.echo, self.times.full) = (Echo::default(), None);
         }
         post
@@ -486,7 +486,7 @@ impl Heartbeat {
     }
 
     /// Builds the commands of this heartbeat.
-    fn questions(&mut self, attached: &Attached, batch: &mut Batch, now: Instant) -> Plan {
+    fn questions(&mut self, attached: &AttachedCache, batch: &mut Batch, now: Instant) -> Plan {
         let is_over = |last: Option<Instant>, pause| last.is_none_or(|last| now >= last + pause);
         let post = self.post(attached);
         let is_poked = self.watch.take_poke();
@@ -556,7 +556,12 @@ impl Heartbeat {
         plan
     }
 
-    async fn conclude(&mut self, attached: &Attached, plan: Plan, replies: &mut Replies) -> Result<(), End> {
+    async fn conclude(
+        &mut self,
+        attached: &AttachedCache,
+        plan: Plan,
+        replies: &mut Replies,
+    ) -> Result<(), End> {
         let Plan { sent, ref post, .. } = plan;
         let poke = plan.reads_poke.then(|| replies.next::<Option<Vec<u8>>>());
         let mut has_missed = plan.asks_evicted && self.tracking.has_missed(replies);
@@ -680,7 +685,7 @@ impl Heartbeat {
     }
 
     /// Tries tracking again. If it works, a connection that is tracked from the start replaces this one.
-    async fn try_again(&mut self, post: Option<&Post>) -> Result<(), End> {
+    async fn try_again(&mut self, post: Option<&Registry>) -> Result<(), End> {
         self.last_try = Instant::now();
         let echo = post.map(|post| post.echo.as_str());
         let started = trial::start(&mut self.session.connection, &self.ear, echo);
@@ -706,9 +711,9 @@ impl Heartbeat {
         self.link.report(&self.session, Verdict::Refusing);
     }
 
-    fn delay(&self) -> Option<Delay> {
+    fn delay(&self) -> Option<AckDelay> {
         let (is_tracking, last_end) = (self.session.is_tracking, self.link.last_end());
-        self.watch.attached().map(|attached| Delay { bound: attached.bound(), is_tracking, last_end })
+        self.watch.attached().map(|attached| AckDelay { bound: attached.bound(), is_tracking, last_end })
     }
 }
 

@@ -26,11 +26,11 @@ use tokio::sync::{Notify, watch};
 use crate::{
     availability::{
         breaker::Waited,
-        gate::{Gate, Place},
+        gate::{AdmissionGate, Permit},
         status::Condition,
     },
     connect::connection::Connection,
-    node::{reads::Reads, session::Session, transfers::Transfers},
+    node::{reads::ReadBatcher, session::Session, transfers::Transfers},
     protocol::{failure::Verdict, server_clock::ServerClock},
 };
 
@@ -51,8 +51,8 @@ pub(crate) struct Link {
     last_end: Mutex<Option<Instant>>,
     /// Ended change feeds, while entries read over them may still be served in an outage.
     graced: Mutex<Vec<Weak<ChangeFeed>>>,
-    pub(crate) gate: Gate,
-    pub(crate) reads: Reads,
+    pub(crate) gate: AdmissionGate,
+    pub(crate) reads: ReadBatcher,
     pub(crate) transfers: Transfers,
     pub(crate) condition: Condition,
 }
@@ -70,12 +70,12 @@ struct Use {
 #[derive(Debug)]
 struct Published {
     supervisor: u64,
-    state: State,
+    state: LinkState,
 }
 
 /// State of the connection.
 #[derive(Clone)]
-pub(crate) enum State {
+pub(crate) enum LinkState {
     /// The outcome of an attempt is awaited, usually the first: an operation waits for it, within its budget.
     Connecting,
     /// Connected.
@@ -92,9 +92,9 @@ struct Reports {
 }
 
 impl Link {
-    pub(crate) fn new(gate: Gate) -> Self {
+    pub(crate) fn new(gate: AdmissionGate) -> Self {
         Self {
-            current: watch::Sender::new(Published { supervisor: 0, state: State::Connecting }),
+            current: watch::Sender::new(Published { supervisor: 0, state: LinkState::Connecting }),
             sessions: AtomicU64::new(0),
             reports: Mutex::default(),
             reported: Notify::new(),
@@ -106,33 +106,33 @@ impl Link {
             last_end: Mutex::new(None),
             graced: Mutex::default(),
             gate,
-            reads: Reads::default(),
+            reads: ReadBatcher::default(),
             transfers: Transfers::default(),
             condition: Condition::new(),
         }
     }
 
-    pub(crate) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> LinkState {
         self.current.borrow().state.clone()
     }
 
     pub(crate) fn is_down(&self) -> bool {
-        matches!(self.current.borrow().state, State::Down(_))
+        matches!(self.current.borrow().state, LinkState::Down(_))
     }
 
     /// Returns the current connection; waits only while the state is `Connecting`.
     pub(crate) async fn session(&self) -> Option<Arc<Session>> {
         match self.state() {
-            State::Up(session) => return Some(session),
-            State::Down(_) => return None,
-            State::Connecting => {}
+            LinkState::Up(session) => return Some(session),
+            LinkState::Down(_) => return None,
+            LinkState::Connecting => {}
         }
         let mut current = self.current.subscribe();
         let settled =
-            current.wait_for(|published| !matches!(published.state, State::Connecting)).await.ok()?;
+            current.wait_for(|published| !matches!(published.state, LinkState::Connecting)).await.ok()?;
         match &settled.state {
-            State::Up(session) => Some(session.clone()),
-            State::Connecting | State::Down(_) => None,
+            LinkState::Up(session) => Some(session.clone()),
+            LinkState::Connecting | LinkState::Down(_) => None,
         }
     }
 
@@ -179,7 +179,7 @@ impl Link {
 
     /// Has the connection of this change feed replaced, if it is the current one.
     pub(crate) fn distrust(&self, line: &ChangeFeed) {
-        if let State::Up(session) = self.state()
+        if let LinkState::Up(session) = self.state()
             && line.covers(&session.line)
         {
             self.report(&session, Verdict::Broken);
@@ -187,11 +187,11 @@ impl Link {
     }
 
     fn is_current(&self, session: &Session) -> bool {
-        matches!(&self.current.borrow().state, State::Up(current) if current.id == session.id)
+        matches!(&self.current.borrow().state, LinkState::Up(current) if current.id == session.id)
     }
 
     /// Admits a read, which holds the permit until it has ended, or rejects it at once.
-    pub(crate) fn admit(&self) -> Result<Place<'_>, TierError> {
+    pub(crate) fn admit(&self) -> Result<Permit<'_>, TierError> {
         self.gate.read().map_err(|turned| {
             if turned.opened {
                 self.show_breaker();
@@ -238,14 +238,14 @@ impl Link {
     ///
     /// The previous supervisor loses the right, but may still run for a moment.
     pub(crate) fn begin(&self) -> u64 {
-        let supervisor = self.hand_over(State::Connecting);
+        let supervisor = self.hand_over(LinkState::Connecting);
         self.give_sign();
         supervisor
     }
 
     /// Revokes the right to set the state from every supervisor: the connection is gone for good.
     pub(crate) fn close(&self) {
-        self.hand_over(State::Down(TierCause::Lost));
+        self.hand_over(LinkState::Down(TierCause::Lost));
         self.condition.tell();
     }
 
@@ -253,9 +253,9 @@ impl Link {
     pub(crate) fn abandon(&self) {
         let mut abandoned = None;
         self.current.send_if_modified(|published| {
-            if let State::Up(session) = &published.state {
+            if let LinkState::Up(session) = &published.state {
                 abandoned = Some(session.clone());
-                self.replace(published, State::Connecting);
+                self.replace(published, LinkState::Connecting);
             }
             abandoned.is_some()
         });
@@ -265,7 +265,7 @@ impl Link {
         }
     }
 
-    fn hand_over(&self, state: State) -> u64 {
+    fn hand_over(&self, state: LinkState) -> u64 {
         let mut supervisor = 0;
         self.current.send_modify(|published| {
             supervisor = published.supervisor + 1;
@@ -278,7 +278,7 @@ impl Link {
     /// Sets the state, unless another supervisor has taken over.
     ///
     /// Returns whether there is a connection now and was none before.
-    pub(crate) fn publish(&self, supervisor: u64, state: State) -> bool {
+    pub(crate) fn publish(&self, supervisor: u64, state: LinkState) -> bool {
         let mut is_restored = false;
         self.current.send_if_modified(|published| {
             let allowed = published.supervisor == supervisor;
@@ -293,8 +293,8 @@ impl Link {
     }
 
     /// Sets the state, and ends the change feed of the connection that it replaces.
-    fn replace(&self, published: &mut Published, state: State) {
-        if let State::Up(session) = std::mem::replace(&mut published.state, state) {
+    fn replace(&self, published: &mut Published, state: LinkState) {
+        if let LinkState::Up(session) = std::mem::replace(&mut published.state, state) {
             *lock(&self.last_end) = Some(Instant::now());
             session.line.end();
             self.reads.replaced();
@@ -304,10 +304,10 @@ impl Link {
             graced.push(Arc::downgrade(&session.line));
         }
         match &published.state {
-            State::Up(session) if session.is_renewed => {}
-            State::Up(session) => self.condition.connected(session.deaf.clone()),
-            State::Connecting => self.condition.disconnected(None),
-            State::Down(cause) => self.condition.disconnected(Some(cause.clone())),
+            LinkState::Up(session) if session.is_renewed => {}
+            LinkState::Up(session) => self.condition.connected(session.deaf.clone()),
+            LinkState::Connecting => self.condition.disconnected(None),
+            LinkState::Down(cause) => self.condition.disconnected(Some(cause.clone())),
         }
     }
 
@@ -443,19 +443,19 @@ impl Link {
     /// Returns the current connection, if there is one.
     pub(crate) fn current(&self) -> Option<Arc<Session>> {
         match &self.current.borrow().state {
-            State::Up(session) => Some(Arc::clone(session)),
-            State::Connecting | State::Down(_) => None,
+            LinkState::Up(session) => Some(Arc::clone(session)),
+            LinkState::Connecting | LinkState::Down(_) => None,
         }
     }
 }
 
-impl State {
+impl LinkState {
     fn is_up(&self) -> bool {
         matches!(self, Self::Up(_))
     }
 }
 
-impl fmt::Debug for State {
+impl fmt::Debug for LinkState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Connecting => "Connecting",
@@ -478,11 +478,11 @@ mod tests {
     fn a_supervisor_that_was_replaced_cannot_set_the_state() {
         let second = Duration::from_secs(1);
         let breaker = Breaker::new(second, second, second, Instant::now());
-        let link = Link::new(Gate::new(breaker, 1));
+        let link = Link::new(AdmissionGate::new(breaker, 1));
         let (old, new) = (link.begin(), link.begin());
-        link.publish(old, State::Down(TierCause::Lost));
+        link.publish(old, LinkState::Down(TierCause::Lost));
         assert!(!link.is_down());
-        link.publish(new, State::Down(TierCause::Lost));
+        link.publish(new, LinkState::Down(TierCause::Lost));
         assert!(link.is_down());
         link.begin();
         assert!(!link.is_down(), "operations wait for the first attempt of each supervisor");

@@ -36,33 +36,33 @@ use tokio::{
 
 use crate::{
     availability::{
-        awaited::{Vigil, within},
+        awaited::{WaitRecord, within},
         breaker::{Breaker, Waited},
-        gate::{Gate, Place},
+        gate::{AdmissionGate, Permit},
         status::{Condition, RedisState},
     },
     connect::{cause, settings::Settings},
     node::{
         heartbeat::Member,
         link::Link,
-        reads::{Got, Reading},
+        reads::{Got, PendingRead},
         session::Session,
         supervisor::Supervision,
-        transfers::{LONGEST_TRANSFER, Patience, Transfer},
+        transfers::{LONGEST_TRANSFER, OperationBudget, Transfer},
     },
     protocol::{
         batch::{Batch, Replies},
         commands::whole,
         failure::{Failure, Verdict},
     },
-    tracking::push::Watch,
+    tracking::push::PushRouter,
 };
 
 /// One server, with its connection and its background task.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) settings: Arc<Settings>,
-    pub(crate) watch: Arc<Watch>,
+    pub(crate) watch: Arc<PushRouter>,
     pub(crate) member: Arc<Member>,
     pub(crate) link: Arc<Link>,
     supervision: Supervision,
@@ -79,10 +79,10 @@ pub(crate) struct Answers {
 }
 
 impl Node {
-    pub(crate) fn new(settings: Arc<Settings>, member: Member, watch: Watch) -> Self {
+    pub(crate) fn new(settings: Arc<Settings>, member: Member, watch: PushRouter) -> Self {
         let Settings { read_timeout, retry_min, retry_max, max_in_flight, .. } = *settings;
         let breaker = Breaker::new(read_timeout, retry_min, retry_max, Instant::now());
-        let link = Arc::new(Link::new(Gate::new(breaker, max_in_flight)));
+        let link = Arc::new(Link::new(AdmissionGate::new(breaker, max_in_flight)));
         let (watch, member) = (Arc::new(watch), Arc::new(member));
         let supervision =
             Supervision::new(settings.clone(), link.clone(), Arc::clone(&watch), member.clone());
@@ -93,7 +93,7 @@ impl Node {
     fn large(&self) -> Result<&Self, TierError> {
         let large = self.large.get_or_init(|| {
             let settings = Arc::new(large_settings(&self.settings));
-            Box::new(Self::new(settings, Member::new(String::new()), Watch::mute()))
+            Box::new(Self::new(settings, Member::new(String::new()), PushRouter::mute()))
         });
         // Checked after the creation. `close` sets the flag before it looks for this node, so one of the two
         // sees the other.
@@ -115,7 +115,7 @@ impl Node {
         }
     }
 
-    pub(crate) fn gate(&self) -> &Gate {
+    pub(crate) fn gate(&self) -> &AdmissionGate {
         &self.link.gate
     }
 
@@ -156,7 +156,7 @@ impl Node {
     }
 
     /// Returns the current connection, or the next one if it comes within the budget.
-    async fn session(&self, vigil: &mut Vigil) -> Result<Arc<Session>, TierError> {
+    async fn session(&self, vigil: &mut WaitRecord) -> Result<Arc<Session>, TierError> {
         match self.current(vigil.began()) {
             Some(session) => {
                 Handle::try_current().map_err(|_| TierError::Unavailable)?;
@@ -167,7 +167,7 @@ impl Node {
     }
 
     /// Waits for the next connection.
-    async fn next_session(&self, vigil: &mut Vigil) -> Result<Arc<Session>, TierError> {
+    async fn next_session(&self, vigil: &mut WaitRecord) -> Result<Arc<Session>, TierError> {
         // A process that asks at once, or only once, must get existing values, however far away the server
         // is. So the first connection may take its full time, and the operation gets the rest of it.
         let is_first = self.condition().is_untried();
@@ -204,7 +204,7 @@ impl Node {
     /// Sends a batch within its budget, and returns the replies and the time of their arrival.
     ///
     /// Records in `vigil` how the process has waited.
-    async fn run(&self, batch: &Batch, vigil: &mut Vigil) -> Result<(Answers, Instant), TierError> {
+    async fn run(&self, batch: &Batch, vigil: &mut WaitRecord) -> Result<(Answers, Instant), TierError> {
         let session = self.session(vigil).await?;
         let mut connection = session.connection.clone();
         let answers;
@@ -224,7 +224,7 @@ impl Node {
     }
 
     /// Admits a read, unless it would wait in vain.
-    fn admit(&self) -> Result<Place<'_>, TierError> {
+    fn admit(&self) -> Result<Permit<'_>, TierError> {
         if self.link.gate.is_open() {
             // Only the background task can find out that the breaker may close.
             self.ensure()?;
@@ -242,9 +242,9 @@ impl Node {
         &self,
         batch: &Batch,
         budget: Duration,
-        _place: Place<'_>,
+        _place: Permit<'_>,
     ) -> Result<Answers, TierError> {
-        let mut vigil = Vigil::new(Instant::now(), budget);
+        let mut vigil = WaitRecord::new(Instant::now(), budget);
         let (outcome, ended) = match self.run(batch, &mut vigil).await {
             Ok((answers, now)) => (Ok(answers), now),
             Err(error) => (Err(error), Instant::now()),
@@ -262,7 +262,7 @@ impl Node {
     }
 
     /// Records that a read has ended.
-    fn waited<T>(&self, outcome: &Result<T, TierError>, vigil: &Vigil, ended: Instant) {
+    fn waited<T>(&self, outcome: &Result<T, TierError>, vigil: &WaitRecord, ended: Instant) {
         if self.settings.has_substitute && self.link.current().is_none() {
             // The read has waited for a connection, not for a reply.
             return;
@@ -281,7 +281,7 @@ impl Node {
         &self,
         batch: &Batch,
         bytes: usize,
-        patience: Patience,
+        patience: OperationBudget,
     ) -> Result<Answers, TierError> {
         let node = self.large()?;
         let place = node.admit()?;
@@ -293,7 +293,7 @@ impl Node {
         &self,
         batch: &Batch,
         bytes: usize,
-        patience: Patience,
+        patience: OperationBudget,
     ) -> Result<Answers, TierError> {
         let node = self.large()?;
         node.in_turn(bytes, patience, |budget| node.change(batch, budget)).await
@@ -306,7 +306,7 @@ impl Node {
     async fn in_turn<F: Future<Output = Result<Answers, TierError>>>(
         &self,
         bytes: usize,
-        patience: Patience,
+        patience: OperationBudget,
         run: impl FnOnce(Duration) -> F,
     ) -> Result<Answers, TierError> {
         let (mut run, mut running) = (Some(run), None::<(Transfer<'_>, Pin<Box<F>>)>);
@@ -346,7 +346,7 @@ impl Node {
         {
             return reading.await;
         }
-        let mut vigil = Vigil::new(Instant::now(), budget);
+        let mut vigil = WaitRecord::new(Instant::now(), budget);
         let (outcome, ended) = match Box::pin(self.get_alone(key, &mut vigil)).await {
             Ok((got, now)) => (Ok(got), now),
             Err(error) => (Err(error), Instant::now()),
@@ -356,7 +356,7 @@ impl Node {
     }
 
     /// Takes a seat in a round.
-    fn join(&self, key: &str, budget: Duration) -> Option<Reading> {
+    fn join(&self, key: &str, budget: Duration) -> Option<PendingRead> {
         let runtime = Handle::try_current().ok()?;
         self.link.reads.join(key, budget, &runtime).or_else(|| {
             let session = self.current(Instant::now())?;
@@ -364,7 +364,7 @@ impl Node {
         })
     }
 
-    async fn get_alone(&self, key: &str, vigil: &mut Vigil) -> Result<(Got, Instant), TierError> {
+    async fn get_alone(&self, key: &str, vigil: &mut WaitRecord) -> Result<(Got, Instant), TierError> {
         let session = self.session(vigil).await?;
         let mut connection = session.connection.clone();
         let command = whole(key);
@@ -393,7 +393,7 @@ impl Node {
     /// Runs a batch that writes.
     pub(crate) async fn change(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
         let _place = self.link.gate.write()?;
-        self.run(batch, &mut Vigil::new(Instant::now(), budget)).await.map(|(answers, _)| answers)
+        self.run(batch, &mut WaitRecord::new(Instant::now(), budget)).await.map(|(answers, _)| answers)
     }
 
     /// Ends the connection for good, and deregisters this process so that no other waits for it.

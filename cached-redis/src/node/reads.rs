@@ -1,7 +1,7 @@
 //! Coalescing of concurrent reads: many callers share one round trip.
 //!
 //! A request of its own costs each read a channel and a message to the task of the connection, which is more
-//! than the read itself. So a read that finds enough others waiting takes a seat in an open [`Round`], and
+//! than the read itself. So a read that finds enough others waiting takes a seat in an open [`ReadBatch`], and
 //! one task (`ride`) sends all reads of the round. A single read is sent by its own caller.
 //!
 //! * A round is sent when it is full; or when all tasks that were runnable at its creation have run, and at
@@ -47,7 +47,7 @@ const UNDER_WAY: usize = 2;
 
 /// Rounds over the successive connections of a link.
 #[derive(Debug, Default)]
-pub(crate) struct Reads {
+pub(crate) struct ReadBatcher {
     traffic: Mutex<Traffic>,
     /// Average size of a reply, in bytes.
     mean: AtomicUsize,
@@ -59,9 +59,9 @@ pub(crate) struct Reads {
 #[derive(Debug, Default)]
 struct Traffic {
     /// Round that accepts further reads.
-    open: Option<Arc<Round>>,
+    open: Option<Arc<ReadBatch>>,
     /// Rounds that were sent and are not answered yet.
-    under_way: Vec<Arc<Round>>,
+    under_way: Vec<Arc<ReadBatch>>,
 }
 
 /// The value that was read under a key, if any.
@@ -94,33 +94,33 @@ pub(super) fn bytes(answer: Value) -> Result<Option<Vec<u8>>, Failure> {
 
 /// Some reads, and the callers that wait for them.
 #[derive(Debug)]
-pub(super) struct Round {
+pub(super) struct ReadBatch {
     /// Runtime of the task. A caller on another runtime must not depend on it.
     runtime: Id,
     /// Budget of each read.
     pub(super) budget: Duration,
     pub(super) session: Arc<Session>,
     most: usize,
-    state: Mutex<State>,
+    state: Mutex<BatchState>,
 }
 
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct BatchState {
     pub(super) ask: Pipeline,
-    seats: Vec<Seat>,
+    seats: Vec<BatchSlot>,
     clock: Option<u64>,
     /// Waker of the task, while it waits to send the round.
     driver: Option<Waker>,
 }
 
 #[derive(Debug)]
-enum Seat {
+enum BatchSlot {
     Waiting(Option<Waker>),
     Answered(Result<Option<Vec<u8>>, TierError>),
     Empty,
 }
 
-impl Reads {
+impl ReadBatcher {
     /// Returns whether a read joins a round if `others` reads wait.
     pub(crate) fn are_many(&self, others: usize) -> bool {
         others >= CROWD && self.most() > 1
@@ -131,7 +131,7 @@ impl Reads {
     }
 
     /// Takes a seat in the open round, if there is one that fits.
-    pub(crate) fn join(&self, key: &str, budget: Duration, runtime: &Handle) -> Option<Reading> {
+    pub(crate) fn join(&self, key: &str, budget: Duration, runtime: &Handle) -> Option<PendingRead> {
         let seated = lock(&self.traffic).seat(key, budget, runtime)?;
         Some(seated.go())
     }
@@ -146,12 +146,12 @@ impl Reads {
         session: Arc<Session>,
         budget: Duration,
         runtime: &Handle,
-    ) -> Option<(Reading, Option<Arc<Round>>)> {
+    ) -> Option<(PendingRead, Option<Arc<ReadBatch>>)> {
         let most = self.most();
         let ask = Pipeline::with_capacity(most);
-        let state = State { ask, seats: Vec::with_capacity(most), clock: None, driver: None };
+        let state = BatchState { ask, seats: Vec::with_capacity(most), clock: None, driver: None };
         let state = Mutex::new(state);
-        let round = Arc::new(Round { runtime: runtime.id(), budget, session, most, state });
+        let round = Arc::new(ReadBatch { runtime: runtime.id(), budget, session, most, state });
         let mut traffic = lock(&self.traffic);
         // Another thread may have opened a round in the meantime.
         if let Some(seated) = traffic.seat(key, budget, runtime) {
@@ -181,7 +181,7 @@ impl Reads {
     /// Returns whether the round may be sent.
     ///
     /// If so, it accepts no more reads. Otherwise its task is woken when it has to ask again.
-    pub(super) fn set_off(&self, round: &Arc<Round>, waker: &Waker) -> bool {
+    pub(super) fn set_off(&self, round: &Arc<ReadBatch>, waker: &Waker) -> bool {
         let mut traffic = lock(&self.traffic);
         let mut state = round.state();
         let may =
@@ -196,7 +196,7 @@ impl Reads {
     }
 
     /// Removes a round, whether it was under way or not, and wakes the open one.
-    pub(super) fn end(&self, round: &Arc<Round>) {
+    pub(super) fn end(&self, round: &Arc<ReadBatch>) {
         let mut traffic = lock(&self.traffic);
         traffic.close(round);
         traffic.under_way.retain(|other| !Arc::ptr_eq(other, round));
@@ -235,38 +235,38 @@ impl Traffic {
     /// Returns the number of rounds under way that this one waits for.
     ///
     /// Rounds of a previous connection do not count, nor do those of another runtime, which may stand still.
-    fn before(&self, round: &Round) -> usize {
-        let is_before = |other: &&Arc<Round>| {
+    fn before(&self, round: &ReadBatch) -> usize {
+        let is_before = |other: &&Arc<ReadBatch>| {
             other.runtime == round.runtime && Arc::ptr_eq(&other.session, &round.session)
         };
         self.under_way.iter().filter(is_before).count()
     }
 
-    fn is_open(&self, round: &Arc<Round>) -> bool {
+    fn is_open(&self, round: &Arc<ReadBatch>) -> bool {
         self.open.as_ref().is_some_and(|open| Arc::ptr_eq(open, round))
     }
 
-    fn close(&mut self, round: &Arc<Round>) {
+    fn close(&mut self, round: &Arc<ReadBatch>) {
         if self.is_open(round) {
             self.open = None;
         }
     }
 }
 
-impl Round {
+impl ReadBatch {
     fn seat(self: &Arc<Self>, key: &str) -> Option<Seated> {
         let mut state = self.state();
         if state.seats.len() >= self.most {
             return None;
         }
         state.ask.add_command(whole(key));
-        state.seats.push(Seat::Waiting(None));
+        state.seats.push(BatchSlot::Waiting(None));
         let number = state.seats.len() - 1;
         let driver = if number + 1 == self.most { state.driver.take() } else { None };
-        Some(Seated { reading: Reading { round: self.clone(), number, is_over: false }, driver })
+        Some(Seated { reading: PendingRead { round: self.clone(), number, is_over: false }, driver })
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, BatchState> {
         lock(&self.state)
     }
 
@@ -281,9 +281,9 @@ impl Round {
         state.clock = state.clock.or(clock);
         let mut wakers = Vec::with_capacity(state.seats.len());
         for (number, seat) in state.seats.iter_mut().enumerate() {
-            if let Seat::Waiting(waker) = seat {
+            if let BatchSlot::Waiting(waker) = seat {
                 wakers.push(waker.take());
-                *seat = Seat::Answered(answers(number));
+                *seat = BatchSlot::Answered(answers(number));
             }
         }
         drop(state);
@@ -295,14 +295,14 @@ impl Round {
 
 /// A seat that was just taken.
 struct Seated {
-    reading: Reading,
+    reading: PendingRead,
     /// Waker of the round's task, if this seat was the last one.
     driver: Option<Waker>,
 }
 
 impl Seated {
     /// Wakes the task if required. Must be called under no lock, since a waker is code of the runtime.
-    fn go(self) -> Reading {
+    fn go(self) -> PendingRead {
         if let Some(waker) = self.driver {
             waker.wake();
         }
@@ -312,19 +312,19 @@ impl Seated {
 
 /// Future of the read in one seat.
 #[derive(Debug)]
-pub(crate) struct Reading {
-    round: Arc<Round>,
+pub(crate) struct PendingRead {
+    round: Arc<ReadBatch>,
     number: usize,
     is_over: bool,
 }
 
-impl Future for Reading {
+impl Future for PendingRead {
     type Output = Result<Got, TierError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.round.state();
         let seat = &mut state.seats[self.number];
-        if let Seat::Waiting(waker) = seat {
+        if let BatchSlot::Waiting(waker) = seat {
             let is_known = waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
             let before = if is_known { None } else { waker.replace(cx.waker().clone()) };
             drop(state);
@@ -332,7 +332,7 @@ impl Future for Reading {
             drop(before);
             return Poll::Pending;
         }
-        let Seat::Answered(bytes) = mem::replace(seat, Seat::Empty) else {
+        let BatchSlot::Answered(bytes) = mem::replace(seat, BatchSlot::Empty) else {
             return Poll::Ready(Err(TierError::Unavailable));
         };
         let clock = state.clock;
@@ -342,10 +342,10 @@ impl Future for Reading {
     }
 }
 
-impl Drop for Reading {
+impl Drop for PendingRead {
     fn drop(&mut self) {
         if !self.is_over {
-            let left = mem::replace(&mut self.round.state().seats[self.number], Seat::Empty);
+            let left = mem::replace(&mut self.round.state().seats[self.number], BatchSlot::Empty);
             // Outside of the lock, since a waker is code of the runtime.
             drop(left);
         }

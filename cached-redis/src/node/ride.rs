@@ -1,6 +1,6 @@
 //! The task that sends the reads of one round and distributes the replies.
 //!
-//! A round opens in `reads`. Its task yields once and waits until `Reads::set_off` permits it to start; then
+//! A round opens in `reads`. Its task yields once and waits until `ReadBatcher::set_off` permits it to start; then
 //! it sends all reads in one pipeline. The task is detached: dropping a caller leaves its seat empty and
 //! affects no other.
 
@@ -18,30 +18,30 @@ use tokio::runtime::Handle;
 
 use crate::{
     availability::{
-        awaited::{Vigil, within},
+        awaited::{WaitRecord, within},
         breaker::Waited,
     },
     node::{
         link::Link,
-        reads::{Reading, Round, bytes},
+        reads::{PendingRead, ReadBatch, bytes},
         session::Session,
     },
     protocol::failure::{Failure, Verdict},
-    tracking::push::Watch,
+    tracking::push::PushRouter,
 };
 
 /// Takes a seat in a new round over this connection, or in one that another thread has just opened.
 pub(super) fn begin(
     link: &Arc<Link>,
-    watch: &Arc<Watch>,
+    watch: &Arc<PushRouter>,
     key: &str,
     session: Arc<Session>,
     budget: Duration,
     runtime: &Handle,
-) -> Option<Reading> {
+) -> Option<PendingRead> {
     let (reading, new) = link.reads.begin(key, session, budget, runtime)?;
     if let Some(round) = new {
-        let ride = Ride { round, link: link.clone(), watch: watch.clone() };
+        let ride = BatchTask { round, link: link.clone(), watch: watch.clone() };
         runtime.spawn(ride.run());
         // Tokio keeps the last task that a thread has spawned in a slot of its own, where no other thread
         // takes it. The empty task displaces this one: if the thread blocks now, reads of other threads must
@@ -52,13 +52,13 @@ pub(super) fn begin(
 }
 
 /// The task that sends a round.
-struct Ride {
-    round: Arc<Round>,
+struct BatchTask {
+    round: Arc<ReadBatch>,
     link: Arc<Link>,
-    watch: Arc<Watch>,
+    watch: Arc<PushRouter>,
 }
 
-impl Ride {
+impl BatchTask {
     async fn run(self) {
         // Not the time of creation: a stalled runtime may start this late, and the round admits more reads
         // until then.
@@ -97,7 +97,7 @@ impl Ride {
         Ok(answers)
     }
 
-    fn settle(&self, answers: Result<Vec<Value>, Failure>, vigil: &Vigil) {
+    fn settle(&self, answers: Result<Vec<Value>, Failure>, vigil: &WaitRecord) {
         let Self { round, link, watch } = self;
         link.reads.end(round);
         let now = Instant::now();
@@ -137,7 +137,7 @@ impl Ride {
 }
 
 /// Ends the round even if its runtime ends or the task panics: no read waits forever.
-impl Drop for Ride {
+impl Drop for BatchTask {
     fn drop(&mut self) {
         self.link.reads.end(&self.round);
         self.round.answer(None, |_| Err(TierError::Unavailable));

@@ -36,11 +36,11 @@ use crate::{
     node::{
         establish::{Connected, connect},
         heartbeat::{End, Heartbeat, Member, Times},
-        link::{Link, State},
+        link::{Link, LinkState},
         session::Session,
     },
     protocol::failure::Verdict,
-    tracking::{acks::Readings, echo::Echo, push::Watch},
+    tracking::{acks::BarrierAcks, echo::Echo, push::PushRouter},
 };
 
 /// Age at which a RESP2 fallback connection tries RESP3 for the first time. The pause doubles up to
@@ -56,7 +56,7 @@ const LONGEST_TRY: Duration = Duration::from_secs(60);
 pub(crate) struct Supervision {
     settings: Arc<Settings>,
     link: Arc<Link>,
-    watch: Arc<Watch>,
+    watch: Arc<PushRouter>,
     member: Arc<Member>,
     task: Mutex<Option<JoinHandle<()>>>,
     /// Set when the supervisor must never run again.
@@ -67,7 +67,7 @@ impl Supervision {
     pub(crate) fn new(
         settings: Arc<Settings>,
         link: Arc<Link>,
-        watch: Arc<Watch>,
+        watch: Arc<PushRouter>,
         member: Arc<Member>,
     ) -> Self {
         Self { settings, link, watch, member, task: Mutex::new(None), is_closed: AtomicBool::new(false) }
@@ -152,7 +152,7 @@ impl Drop for Supervision {
 struct Supervisor {
     settings: Arc<Settings>,
     link: Arc<Link>,
-    watch: Arc<Watch>,
+    watch: Arc<PushRouter>,
     member: Arc<Member>,
     number: u64,
 }
@@ -177,7 +177,7 @@ impl Supervisor {
                 }
                 Err(cause) => cause,
             };
-            self.publish(State::Down(cause));
+            self.publish(LinkState::Down(cause));
             self.link.give_sign();
             sleep(backoff.pause()).await;
         }
@@ -188,7 +188,7 @@ impl Supervisor {
         let mut rest = Duration::ZERO;
         loop {
             let (session, is_makeshift) = (heartbeat.session.clone(), heartbeat.is_makeshift);
-            self.publish(State::Up(Arc::new(session.clone())));
+            self.publish(LinkState::Up(Arc::new(session.clone())));
             let ended = async { Err(heartbeat.keep().await) };
             let replaced = async { self.replacement(&session, rest).await.ok_or(End::Broken) };
             let better = async { Ok(self.better(is_makeshift).await) };
@@ -260,7 +260,7 @@ impl Supervisor {
                 echo: Echo::default(),
                 times: Times::new(Instant::now()),
                 last_try: Instant::now(),
-                readings: Readings::default(),
+                readings: BarrierAcks::default(),
                 is_blind: false,
                 is_unregistered: false,
                 is_first: true,
@@ -280,11 +280,11 @@ impl Supervisor {
     }
 
     /// Returns the state that operations see between a connection and its immediate replacement.
-    fn between(&self) -> State {
-        if self.settings.has_substitute { State::Connecting } else { State::Down(TierCause::Lost) }
+    fn between(&self) -> LinkState {
+        if self.settings.has_substitute { LinkState::Connecting } else { LinkState::Down(TierCause::Lost) }
     }
 
-    fn publish(&self, state: State) {
+    fn publish(&self, state: LinkState) {
         if self.link.publish(self.number, state) {
             self.watch.restored();
         }
@@ -294,7 +294,7 @@ impl Supervisor {
 /// Ends the connection when the task ends with its runtime.
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        self.link.publish(self.number, State::Down(TierCause::NoRuntime));
+        self.link.publish(self.number, LinkState::Down(TierCause::NoRuntime));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Accounting of large values under way over one connection.
 //!
 //! Commands sent after a large value wait until it has been transferred. So the budget of a transfer includes
-//! the transfers before it ([`Transfers`]), and [`Patience`] is the budget of a whole operation. Transfers
+//! the transfers before it ([`Transfers`]), and [`OperationBudget`] is the budget of a whole operation. Transfers
 //! are counted and sent under one lock, so that the order of the counts is the order on the wire.
 
 use std::{
@@ -92,7 +92,7 @@ fn time(bytes: usize) -> Duration {
 
 /// Time budget for all round trips of one operation together.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub(crate) struct OperationBudget {
     began: Instant,
     /// Budget of one round trip for small values.
     own: Duration,
@@ -102,7 +102,7 @@ pub(crate) struct Patience {
     grows: bool,
 }
 
-impl Patience {
+impl OperationBudget {
     /// Creates the budget of a lookup: that of two round trips, or of one with a `tier_timeout`.
     ///
     /// The first reply determines how the value is read, which may take the second round trip.
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_waited_for_any_more_is_on_its_way_all_the_same() {
+    fn abandoned_transfer_counts_until_its_time_has_passed() {
         let transfers = Transfers::default();
         drop(transfers.begin(5 * RATE));
         assert_eq!(transfers.time(), Duration::ZERO, "it was never asked for");
@@ -207,21 +207,22 @@ mod tests {
 
     #[test]
     fn a_budget_follows_the_bytes_up_to_a_limit() {
-        let patience = Patience::of_read(Budget::Own, 50 * MS);
+        let patience = OperationBudget::of_read(Budget::Own, 50 * MS);
         assert_eq!(patience.whole_of(Duration::ZERO), 100 * MS);
         assert_eq!(patience.whole_of(1_000 * MS), 1_350 * MS);
         assert_eq!(patience.whole_of(Duration::MAX), 100 * MS + LONGEST_TRANSFER);
         assert!(patience.left() <= 50 * MS);
-        let exact = Patience::of_read(Budget::Exactly(70 * MS), 50 * MS);
+        let exact = OperationBudget::of_read(Budget::Exactly(70 * MS), 50 * MS);
         assert_eq!(exact.whole_of(1_000 * MS), 70 * MS);
-        let write = Patience::of_write(Budget::Exactly(70 * MS), 500 * MS);
+        let write = OperationBudget::of_write(Budget::Exactly(70 * MS), 500 * MS);
         assert_eq!(write.whole_of(1_000 * MS), 1_750 * MS);
     }
 
     #[test]
-    fn all_questions_together_have_the_budget_of_a_function_that_says_it() {
+    fn exact_budget_covers_all_round_trips_of_an_operation() {
         let began = Instant::now().checked_sub(40_000 * MS).expect("this machine runs for longer");
-        let exact = |own| Patience { began, ..Patience::of_read(Budget::Exactly(own), 50 * MS) };
+        let exact =
+            |own| OperationBudget { began, ..OperationBudget::of_read(Budget::Exactly(own), 50 * MS) };
         assert_eq!(exact(40_000 * MS).left_of(1_000 * MS), None);
         assert_eq!(exact(60_000 * MS).left_of(1_000 * MS), None, "a third of it is left");
         assert!(exact(100_000 * MS).left_of(1_000 * MS).is_some_and(|left| left <= 60_000 * MS));
@@ -229,8 +230,8 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_at_the_least_rate_is_not_slow() {
+    fn transfer_at_the_minimum_rate_does_not_count_as_slow() {
         let transfer = 400 * MS;
-        assert!(slow(Patience::of_write(Budget::Own, 50 * MS).whole_of(transfer)) > transfer);
+        assert!(slow(OperationBudget::of_write(Budget::Own, 50 * MS).whole_of(transfer)) > transfer);
     }
 }

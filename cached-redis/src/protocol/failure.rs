@@ -106,14 +106,14 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_command_says_nothing_about_the_connection() {
+    fn refused_command_leaves_the_connection_sound() {
         for code in ["ERR", "WRONGTYPE", "OOM", "NOPERM", "NOSCRIPT", "BUSY", "MISCONF"] {
             assert_eq!(server_error(&format!("-{code} details\r\n")), refused(code, Verdict::Sound));
         }
     }
 
     #[test]
-    fn what_a_script_was_refused_is_found_where_older_servers_say_it() {
+    fn script_error_code_is_found_in_replies_of_older_servers() {
         for (said, code, verdict) in [
             ("@user_script:1: WRONGTYPE Operation against a key", "WRONGTYPE", Verdict::Sound),
             ("@user_script:1: @user_script: 1: -OOM command not allowed", "OOM", Verdict::Sound),

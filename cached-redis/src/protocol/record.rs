@@ -37,7 +37,7 @@ const STATE: usize = 40;
 /// The trailer at the end of a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Trailer {
-    pub(crate) state: State,
+    pub(crate) state: RecordState,
     pub(crate) stamp: Revision,
     lease_end: u64,
     end: u64,
@@ -45,7 +45,7 @@ pub(crate) struct Trailer {
 
 /// State of the load of the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum RecordState {
     Idle,
     Leased,
     Unshared,
@@ -63,11 +63,11 @@ impl Trailer {
             return None;
         }
         let state = match trailer[STATE] {
-            0 => State::Idle,
-            1 => State::Leased,
-            2 => State::Unshared,
-            3 => State::LeasedAgain,
-            4 => State::Failed,
+            0 => RecordState::Idle,
+            1 => RecordState::Leased,
+            2 => RecordState::Unshared,
+            3 => RecordState::LeasedAgain,
+            4 => RecordState::Failed,
             _ => return None,
         };
         let stamp = trailer[STAMP].try_into().map_or(0, Revision::from_le_bytes);
@@ -77,12 +77,12 @@ impl Trailer {
 
     fn without_value(self, bytes: Vec<u8>, left: Duration) -> Record {
         match self.state {
-            State::Leased | State::LeasedAgain => {
-                Record::Leased { left, is_retry: self.state == State::LeasedAgain }
+            RecordState::Leased | RecordState::LeasedAgain => {
+                Record::Leased { left, is_retry: self.state == RecordState::LeasedAgain }
             }
-            State::Unshared => Record::Failed,
-            State::Failed => Record::Error(Note(without_trailer(bytes))),
-            State::Idle => Record::Absent,
+            RecordState::Unshared => Record::Failed,
+            RecordState::Failed => Record::Error(Note(without_trailer(bytes))),
+            RecordState::Idle => Record::Absent,
         }
     }
 
@@ -95,7 +95,7 @@ impl Trailer {
     ///
     /// An empty value is recognized by its revision.
     pub(crate) fn has_value(self, length: usize) -> bool {
-        self.state != State::Failed && (length > TRAILER || self.stamp != 0)
+        self.state != RecordState::Failed && (length > TRAILER || self.stamp != 0)
     }
 }
 
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sealed_keeps_its_bytes_for_ever() {
+    fn sealed_value_keeps_its_byte_layout() {
         let mut bytes = b"value".to_vec();
         seal(&mut bytes, STAMPED);
         let mut golden = b"value".to_vec();
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_comes_back_whole_whoever_leases_it() {
+    fn value_is_read_unchanged_in_every_lease_state() {
         for content in [&b"value"[..], b"", MAGIC, &trailer(7, 1)] {
             for state in 0..=3 {
                 let bytes = [content, &trailer(STAMPED, state)].concat();
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_failed_load_left_is_no_value() {
+    fn note_of_a_failed_load_is_no_value() {
         for left in [&b"note"[..], b"", MAGIC, &trailer(7, 4)] {
             let bytes = [left, &trailer(0, 4)].concat();
             assert_eq!(open(bytes.clone(), 1000).ok(), Some(Record::Error(Note(left.to_vec()))));
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_wrote_is_all_value_and_does_not_say_when_it_ends() {
+    fn foreign_string_is_all_value_without_a_recorded_end() {
         let mut unknown_state = trailer(1, 0);
         unknown_state[STATE] = 5;
         let mut next_version = trailer(1, 0);

@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn the_slowest_of_those_who_may_serve_counts() {
+    fn slowest_script_returns_least_barrier_of_members_that_may_serve() {
         const NOBODY: &str = "9007199254740991";
         type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
         let cases: [Case<'_>; 10] = [

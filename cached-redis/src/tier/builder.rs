@@ -8,11 +8,11 @@ use crate::{
     cluster::Cluster,
     connect::{
         credentials::CredentialsProvider,
-        endpoint::{Endpoint, Given, Target},
+        endpoint::{Endpoint, Given, UrlTarget},
         settings::{Addresses, LONGEST, Settings},
     },
     tier::RedisTier,
-    topology::Way,
+    topology::Topology,
 };
 
 /// Settings of a [`RedisTier`], made by [`RedisTier::builder`].
@@ -314,7 +314,7 @@ impl RedisTierBuilder {
         if self.max_in_flight == 0 {
             return Err(Error::config("max_in_flight: nothing could ever be asked"));
         }
-        if self.addresses.0.is_some() && matches!(target, Target::One(_)) {
+        if self.addresses.0.is_some() && matches!(target, UrlTarget::One(_)) {
             return Err(Error::config("cluster_address_map: it is for redis-cluster:// only"));
         }
         let settings = |endpoint| Settings {
@@ -331,8 +331,8 @@ impl RedisTierBuilder {
             has_substitute: false,
         };
         let way = match target {
-            Target::One(endpoint) => Way::to_one(settings(endpoint)),
-            Target::Cluster(seeds) => Way::Many(Cluster::new(settings, seeds)?),
+            UrlTarget::One(endpoint) => Topology::to_one(settings(endpoint)),
+            UrlTarget::Cluster(seeds) => Topology::Many(Cluster::new(settings, seeds)?),
         };
         Ok(RedisTier { way: Arc::new(way), confirms: Arc::default() })
     }

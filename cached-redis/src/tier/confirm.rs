@@ -34,8 +34,8 @@ use crate::{
         scripts::{POKE, SLOWEST},
     },
     tier::RedisTier,
-    topology::Way,
-    tracking::attachment::Post,
+    topology::Topology,
+    tracking::attachment::Registry,
 };
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
@@ -43,7 +43,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// Calls that wait in this process.
 #[derive(Debug, Default)]
-pub(crate) struct Confirms {
+pub(crate) struct BarrierQueue {
     queue: Mutex<Queue>,
     /// Notified when a call arrives.
     came: Notify,
@@ -83,7 +83,7 @@ impl RedisTier {
             let (sender, answer) = oneshot::channel();
             if self.confirms.enqueue(sender) {
                 let (way, confirms) = (Arc::clone(&self.way), Arc::clone(&self.confirms));
-                runtime.spawn(Asker { way, confirms, is_over: false }.run());
+                runtime.spawn(BarrierTask { way, confirms, is_over: false }.run());
             }
             let mut answer = pin!(answer);
             loop {
@@ -98,7 +98,7 @@ impl RedisTier {
     }
 }
 
-impl Confirms {
+impl BarrierQueue {
     /// Adds a call, and returns whether a task must be spawned for it.
     fn enqueue(&self, waiting: Waiting) -> bool {
         let mut queue = self.queue();
@@ -120,22 +120,22 @@ impl Confirms {
 }
 
 /// The task that raises barriers and polls the acknowledgements.
-struct Asker {
-    way: Arc<Way>,
-    confirms: Arc<Confirms>,
+struct BarrierTask {
+    way: Arc<Topology>,
+    confirms: Arc<BarrierQueue>,
     is_over: bool,
 }
 
 /// Calls that wait for the same barrier.
-struct Round {
+struct BarrierRound {
     waiting: Vec<Waiting>,
     /// Change feed of the connections over which the barrier was raised.
     line: Arc<ChangeFeed>,
     /// Registries in which some process has not acknowledged the number yet, with the number.
-    open: Vec<(Post, u64)>,
+    open: Vec<(Registry, u64)>,
 }
 
-impl Round {
+impl BarrierRound {
     fn end(self, outcome: &Result<(), TierError>) {
         for waiting in self.waiting {
             // A caller that gave up has dropped its receiver.
@@ -151,14 +151,14 @@ impl Round {
 }
 
 /// State of a registry.
-struct Said {
+struct RegistryState {
     /// Current barrier number. No process can acknowledge a greater one.
     poke: u64,
     /// Least number acknowledged by a process that may still serve.
     slowest: u64,
 }
 
-impl Asker {
+impl BarrierTask {
     async fn run(mut self) {
         let mut rounds = Vec::new();
         let mut pause = SHORTEST_PAUSE;
@@ -172,7 +172,7 @@ impl Asker {
                 pause = SHORTEST_PAUSE;
                 rounds.extend(self.begin(waiting).await);
             }
-            rounds.retain_mut(Round::is_wanted);
+            rounds.retain_mut(BarrierRound::is_wanted);
             if rounds.is_empty() && self.ends() {
                 return;
             }
@@ -196,12 +196,12 @@ impl Asker {
     }
 
     /// Raises a barrier for all of these calls.
-    async fn begin(&self, waiting: Vec<Waiting>) -> Option<Round> {
+    async fn begin(&self, waiting: Vec<Waiting>) -> Option<BarrierRound> {
         let posts = match self.posts().await {
             Ok(posts) => posts,
             Err(error) => {
                 let line = ChangeFeed::silent();
-                Round { waiting, line, open: Vec::new() }.end(&Err(error));
+                BarrierRound { waiting, line, open: Vec::new() }.end(&Err(error));
                 return None;
             }
         };
@@ -209,7 +209,7 @@ impl Asker {
             Ok((pokes, line)) => (Ok(()), line, posts.into_iter().zip(pokes).collect()),
             Err(error) => (Err(error), ChangeFeed::silent(), Vec::new()),
         };
-        let round = Round { waiting, line, open };
+        let round = BarrierRound { waiting, line, open };
         if outcome.is_err() || round.open.is_empty() || planted!("confirm-without-waiting") {
             round.end(&outcome);
             return None;
@@ -218,7 +218,7 @@ impl Asker {
     }
 
     /// Returns the registries that processes are registered in, usually one for each server of a cluster.
-    async fn posts(&self) -> Result<Vec<Post>, TierError> {
+    async fn posts(&self) -> Result<Vec<Registry>, TierError> {
         let posts = self.way.posts();
         if posts.len() == 1 {
             return Ok(posts);
@@ -228,7 +228,7 @@ impl Asker {
             batch.add(redis::cmd("EXISTS").arg(&post.members).clone());
         }
         // A registry that must contain this process is included even if it does not exist: then it was lost.
-        let is_own = |post: &Post| self.way.member_at(post.number).is_some();
+        let is_own = |post: &Registry| self.way.member_at(post.number).is_some();
         let read = |mut replies: Replies| {
             let all =
                 posts.iter().map(|post| Ok((replies.next::<bool>()? || is_own(post)).then(|| post.clone())));
@@ -239,7 +239,7 @@ impl Asker {
     }
 
     /// Raises the barrier number in each registry, and returns the new numbers.
-    async fn poke(&self, posts: &[Post]) -> Result<(Vec<u64>, Arc<ChangeFeed>), TierError> {
+    async fn poke(&self, posts: &[Registry]) -> Result<(Vec<u64>, Arc<ChangeFeed>), TierError> {
         let keep = millis(self.reach().saturating_add(KEEP_MEMBERS));
         let mut batch = Batch::new();
         for post in posts {
@@ -250,8 +250,8 @@ impl Asker {
     }
 
     /// Polls once for all rounds, and returns those that are not over.
-    async fn look(&self, rounds: Vec<Round>) -> Vec<Round> {
-        let mut posts: Vec<Post> = Vec::new();
+    async fn look(&self, rounds: Vec<BarrierRound>) -> Vec<BarrierRound> {
+        let mut posts: Vec<Registry> = Vec::new();
         for (post, _) in rounds.iter().flat_map(|round| &round.open) {
             if !posts.iter().any(|known| known.number == post.number) {
                 posts.push(post.clone());
@@ -284,9 +284,9 @@ impl Asker {
     /// Removes the registries in which every process has acknowledged the number.
     async fn settle(
         &self,
-        open: &mut Vec<(Post, u64)>,
-        posts: &[Post],
-        said: &[Said],
+        open: &mut Vec<(Registry, u64)>,
+        posts: &[Registry],
+        said: &[RegistryState],
     ) -> Result<(), TierError> {
         for (post, poke) in open.iter_mut() {
             let place = posts.iter().position(|asked| asked.number == post.number);
@@ -303,7 +303,7 @@ impl Asker {
         Ok(())
     }
 
-    async fn ask(&self, posts: &[Post]) -> Result<(Vec<Said>, Arc<ChangeFeed>), TierError> {
+    async fn ask(&self, posts: &[Registry]) -> Result<(Vec<RegistryState>, Arc<ChangeFeed>), TierError> {
         let reach = millis(self.reach());
         let mut batch = Batch::new();
         for post in posts {
@@ -317,7 +317,7 @@ impl Asker {
             let said = posts.iter().map(|_| {
                 let poke = number(replies.next()?);
                 let slowest = replies.next::<String>()?.parse().unwrap_or_default();
-                Ok(Said { poke, slowest })
+                Ok(RegistryState { poke, slowest })
             });
             said.collect()
         };
@@ -333,7 +333,7 @@ impl Asker {
 }
 
 /// Drops the waiting calls of a task that ended early, so that each of them starts over.
-impl Drop for Asker {
+impl Drop for BarrierTask {
     fn drop(&mut self) {
         if !self.is_over {
             let mut queue = self.confirms.queue();

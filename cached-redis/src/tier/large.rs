@@ -30,14 +30,14 @@ use redis::RedisResult;
 
 use crate::{
     connect::settings::millis,
-    node::transfers::Patience,
+    node::transfers::OperationBudget,
     protocol::{
         batch::{Batch, Replies},
         commands::{LONGEST_SMALL, command, filled, generation_of, tail, whole},
         record::{self, TRAILER, Trailer},
     },
     tier::{RedisTier, generations},
-    tracking::attachment::Attached,
+    tracking::attachment::AttachedCache,
 };
 
 /// Size of a large value about which nothing else is known.
@@ -166,7 +166,7 @@ impl<F: Future> Beside<F> {
 }
 
 /// A large value that was staged under a key of its own.
-pub(crate) struct Apart {
+pub(crate) struct StagedValue {
     pub(crate) place: String,
     /// Length in bytes, with room for a trailer.
     pub(crate) length: usize,
@@ -175,7 +175,7 @@ pub(crate) struct Apart {
 impl RedisTier {
     /// Returns the maximum length of a string that this cache stores.
     fn longest(&self) -> usize {
-        let most = self.way.attached().map_or(LONGEST, Attached::max_bytes);
+        let most = self.way.attached().map_or(LONGEST, AttachedCache::max_bytes);
         most.saturating_add(TRAILER).min(LONGEST)
     }
 
@@ -188,7 +188,7 @@ impl RedisTier {
         tags: &[String],
         budget: Budget,
     ) -> Result<Found, TierError> {
-        let patience = Patience::of_read(budget, self.way.settings().read_timeout);
+        let patience = OperationBudget::of_read(budget, self.way.settings().read_timeout);
         let (seen, differing) = self.try_large(asks, tags, patience).await?;
         let Some(patience) = patience.anew().filter(|_| !differing.is_empty()) else { return Ok(seen) };
         let (seen, again) = self.try_large(asks, tags, patience).await?;
@@ -208,7 +208,7 @@ impl RedisTier {
         &self,
         asks: &[Lookup<'_>],
         tags: &[String],
-        patience: Patience,
+        patience: OperationBudget,
     ) -> Result<(Found, Vec<Different>), TierError> {
         let longest = self.longest();
         let large: Vec<_> = (0..asks.len()).filter(|&place| asks[place].is_large()).collect();
@@ -276,7 +276,7 @@ impl RedisTier {
         &self,
         asks: &[Lookup<'_>],
         tags: &[String],
-        patience: Patience,
+        patience: OperationBudget,
     ) -> Result<((Vec<Record>, Vec<(usize, Head)>, Vec<Option<u64>>), Arc<cached_core::ChangeFeed>), TierError>
     {
         let mut batch = Batch::new();
@@ -323,7 +323,7 @@ impl RedisTier {
         &self,
         asks: &[Lookup<'_>],
         places: &[usize],
-        patience: Patience,
+        patience: OperationBudget,
     ) -> Result<Vec<Option<Record>>, TierError> {
         if places.is_empty() {
             return Ok(Vec::new());
@@ -350,7 +350,7 @@ impl RedisTier {
         &self,
         asks: &[Lookup<'_>],
         parts: Vec<(usize, usize)>,
-        patience: Patience,
+        patience: OperationBudget,
     ) -> Result<Vec<(usize, Vec<u8>)>, TierError> {
         let mut batch = Batch::new();
         for &(place, most) in &parts {
@@ -389,7 +389,7 @@ impl RedisTier {
         &self,
         fills: &mut [TierFill],
         budget: Budget,
-    ) -> Result<(Vec<Option<Apart>>, Duration), TierError> {
+    ) -> Result<(Vec<Option<StagedValue>>, Duration), TierError> {
         let (began, mut values) = (Instant::now(), Vec::new());
         let mut take = |TierFill { key, token, bytes, .. }: &mut TierFill| {
             let is_large = bytes.len() > LARGE_VALUE;
@@ -398,7 +398,7 @@ impl RedisTier {
             bytes.resize(bytes.len() + TRAILER, 0);
             let length = bytes.len();
             values.push((place.clone(), bytes));
-            Some(Apart { place, length })
+            Some(StagedValue { place, length })
         };
         let places = fills.iter_mut().map(&mut take).collect();
         if !values.is_empty() {
@@ -417,7 +417,7 @@ impl RedisTier {
             set.arg(bytes).arg("PX").arg(millis(apart));
             batch.add(set);
         }
-        let answers = self.way.change_large(&batch, bytes, Patience::of_write(budget, own)).await?;
+        let answers = self.way.change_large(&batch, bytes, OperationBudget::of_write(budget, own)).await?;
         let read = |mut replies: Replies| (0..count).try_for_each(|_| replies.next::<()>());
         self.way.understand(answers, read).map(|_| ())
     }

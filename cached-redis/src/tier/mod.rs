@@ -40,9 +40,9 @@ use crate::{
         record::{self, Trailer},
         scripts::{FAIL, FILL, FILL_LARGE, INCR, KEEP, LEASE, RELEASE, RENEW, SEED},
     },
-    tier::{confirm::Confirms, large::Apart},
-    topology::Way,
-    tracking::attachment::Attached,
+    tier::{confirm::BarrierQueue, large::StagedValue},
+    topology::Topology,
+    tracking::attachment::AttachedCache,
 };
 
 /// Limits of the extra lifetime of a tag's generation, which otherwise equals the requested lifetime.
@@ -88,14 +88,14 @@ const NOTE_LIFE: Duration = Duration::from_secs(5);
 ///
 /// `Debug` shows the server's address and the state of the connection, and never a user or a password.
 pub struct RedisTier {
-    pub(crate) way: Arc<Way>,
-    pub(crate) confirms: Arc<Confirms>,
+    pub(crate) way: Arc<Topology>,
+    pub(crate) confirms: Arc<BarrierQueue>,
 }
 
 impl RedisTier {
     /// Returns the key of the journal of tags.
     fn journal(&self) -> Option<&str> {
-        self.way.attached().map(Attached::journal)
+        self.way.attached().map(AttachedCache::journal)
     }
 
     /// Runs a batch that a caller waits for before it has a value. Also returns the change feed that was
@@ -349,7 +349,7 @@ impl Tier for RedisTier {
         budget: Budget,
     ) -> Result<(Record, Arc<ChangeFeed>), TierError> {
         let ask = [Lookup::new(key)];
-        let Way::One(node) = &*self.way else {
+        let Topology::One(node) = &*self.way else {
             return Box::pin(self.look_together(&ask, &[], budget)).await.and_then(only);
         };
         let read_timeout = node.settings.read_timeout;
@@ -453,7 +453,7 @@ impl Tier for RedisTier {
                 record::seal(&mut bytes, token.stamp());
                 let mut set = command("SET", &key);
                 batch.add(set.arg(bytes).arg("PX").arg(millis(ttl)).clone());
-            } else if let Some(Apart { place, length }) = place {
+            } else if let Some(StagedValue { place, length }) = place {
                 let args = (&token.0[..], length, millis(ttl), &stamp[..]);
                 batch.add_script_on(&FILL_LARGE, &[&key, &place], args);
             } else {

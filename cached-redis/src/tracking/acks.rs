@@ -1,7 +1,7 @@
 //! Acknowledgements of barriers: the barrier number up to which this process has handled all changes.
 //!
 //! A barrier (`tier::confirm`) raises the number under the barrier key (`poke`) and waits until every member
-//! has acknowledged it. The heartbeat reads the key, feeds the number to [`Readings`], and registers the
+//! has acknowledged it. The heartbeat reads the key, feeds the number to [`BarrierAcks`], and registers the
 //! acknowledged number with `BEAT`.
 
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// earlier remain servable for the staleness bound. Entries read over the previous connection do as well,
 /// since their pushes no longer arrive.
 #[derive(Debug, Default)]
-pub(crate) struct Readings {
+pub(crate) struct BarrierAcks {
     handled: u64,
     /// Next number to acknowledge, and when it was read.
     pending: Option<(u64, Instant)>,
@@ -24,14 +24,14 @@ pub(crate) struct Readings {
 
 /// Conditions that delay an acknowledgement.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Delay {
+pub(crate) struct AckDelay {
     pub(crate) bound: Duration,
     pub(crate) is_tracking: bool,
     /// Time at which the previous connection was given up.
     pub(crate) last_end: Option<Instant>,
 }
 
-impl Readings {
+impl BarrierAcks {
     /// Records that the barrier key held `number` at `now`.
     pub(crate) fn read(&mut self, number: u64, now: Instant) {
         if number <= self.handled {
@@ -49,7 +49,7 @@ impl Readings {
     }
 
     /// Returns the number that may be acknowledged at `now`.
-    pub(crate) fn handled(&mut self, delay: Delay, now: Instant) -> u64 {
+    pub(crate) fn handled(&mut self, delay: AckDelay, now: Instant) -> u64 {
         if self.due(delay).is_some_and(|due| due <= now)
             && let Some((number, _)) = self.pending.take()
         {
@@ -60,7 +60,7 @@ impl Readings {
     }
 
     /// Returns the time at which the next number may be acknowledged, if one is pending.
-    pub(crate) fn due(&self, delay: Delay) -> Option<Instant> {
+    pub(crate) fn due(&self, delay: AckDelay) -> Option<Instant> {
         let (_, read) = self.pending?;
         let due = if delay.is_tracking { read } else { read + delay.bound };
         Some(delay.last_end.map_or(due, |end| due.max(end + delay.bound)))
@@ -72,12 +72,12 @@ mod tests {
     use super::*;
 
     const BOUND: Duration = Duration::from_secs(1);
-    const TRACKING: Delay = Delay { bound: BOUND, is_tracking: true, last_end: None };
-    const SILENT: Delay = Delay { bound: BOUND, is_tracking: false, last_end: None };
+    const TRACKING: AckDelay = AckDelay { bound: BOUND, is_tracking: true, last_end: None };
+    const SILENT: AckDelay = AckDelay { bound: BOUND, is_tracking: false, last_end: None };
 
     #[test]
-    fn what_was_read_has_been_handled() {
-        let (mut readings, now) = (Readings::default(), Instant::now());
+    fn tracked_connection_acknowledges_barrier_at_once() {
+        let (mut readings, now) = (BarrierAcks::default(), Instant::now());
         assert_eq!(readings.handled(TRACKING, now), 0);
         readings.read(7, now);
         assert_eq!(readings.due(TRACKING), Some(now));
@@ -87,8 +87,8 @@ mod tests {
     }
 
     #[test]
-    fn over_a_connection_that_tells_nothing_it_takes_the_bound() {
-        let (mut readings, now) = (Readings::default(), Instant::now());
+    fn untracked_connection_acknowledges_barriers_after_the_bound() {
+        let (mut readings, now) = (BarrierAcks::default(), Instant::now());
         readings.read(7, now);
         readings.read(8, now + BOUND / 2);
         assert_eq!(readings.handled(SILENT, now + BOUND * 9 / 10), 0);
@@ -99,18 +99,18 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_connection_read_must_have_run_out() {
-        let (mut readings, now) = (Readings::default(), Instant::now());
-        let delay = Delay { last_end: Some(now), ..TRACKING };
+    fn barrier_is_acknowledged_one_bound_after_previous_connection_ended() {
+        let (mut readings, now) = (BarrierAcks::default(), Instant::now());
+        let delay = AckDelay { last_end: Some(now), ..TRACKING };
         readings.read(7, now);
         assert_eq!(readings.handled(delay, now + BOUND / 2), 0);
         assert_eq!(readings.handled(delay, now + BOUND), 7);
     }
 
     #[test]
-    fn a_later_number_is_said_after_the_one_that_waits() {
-        let (mut readings, now) = (Readings::default(), Instant::now());
-        let delay = Delay { last_end: Some(now), ..TRACKING };
+    fn later_barrier_is_acknowledged_after_the_pending_one() {
+        let (mut readings, now) = (BarrierAcks::default(), Instant::now());
+        let delay = AckDelay { last_end: Some(now), ..TRACKING };
         readings.read(7, now);
         readings.read(8, now + BOUND / 2);
         assert_eq!(readings.handled(delay, now + BOUND), 7);
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_number_that_starts_again_is_believed() {
-        let (mut readings, now) = (Readings::default(), Instant::now());
+        let (mut readings, now) = (BarrierAcks::default(), Instant::now());
         readings.read(7, now);
         readings.handled(TRACKING, now);
         readings.read(0, now);

@@ -14,7 +14,7 @@ const LONGEST_TERM: Duration = Duration::from_secs(5);
 
 /// The cache that the tier belongs to.
 #[derive(Debug)]
-pub(crate) struct Attached {
+pub(crate) struct AttachedCache {
     pub(super) attachment: Attachment,
     /// Prefix of all keys that hold no value, such as tags, the journal and the registries.
     pub(crate) reserved: String,
@@ -23,12 +23,12 @@ pub(crate) struct Attached {
     pub(super) poke: String,
     pub(super) echo: String,
     /// Registry of a standalone server. A cluster has several, see [`post_at`](Self::post_at).
-    pub(crate) post: Post,
+    pub(crate) post: Registry,
 }
 
 /// A registry: the keys through which processes register and acknowledge barriers.
 #[derive(Clone, Debug)]
-pub(crate) struct Post {
+pub(crate) struct Registry {
     /// Number of this registry.
     pub(crate) number: usize,
     /// Hash of all processes of the namespace: until when each may serve, and the barrier that it
@@ -40,22 +40,22 @@ pub(crate) struct Post {
     pub(crate) echo: String,
 }
 
-impl Attached {
+impl AttachedCache {
     pub(crate) fn new(attachment: Attachment) -> Self {
         let reserved = format!("{}:%", attachment.namespace);
         let (members, poke) = (format!("{reserved}members"), format!("{reserved}poke"));
         let echo = format!("{reserved}echo");
         let own_echo = format!("{echo}:{:016x}", random::number());
-        let post = Post { number: 0, members: members.clone(), poke: poke.clone(), echo: own_echo };
+        let post = Registry { number: 0, members: members.clone(), poke: poke.clone(), echo: own_echo };
         Self { attachment, reserved, members, poke, echo, post }
     }
 
     /// Returns one of several registries, with `end` as the suffix of its keys.
     #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "only a cluster has several"))]
-    pub(crate) fn post_at(&self, number: usize, end: &str) -> Post {
+    pub(crate) fn post_at(&self, number: usize, end: &str) -> Registry {
         let [members, poke, echo] =
             [&self.members, &self.poke, &self.post.echo].map(|begin| format!("{begin}{end}"));
-        Post { number, members, poke, echo }
+        Registry { number, members, poke, echo }
     }
 
     #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "only a cluster tells several"))]

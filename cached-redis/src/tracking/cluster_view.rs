@@ -7,7 +7,7 @@ use std::fmt;
 use crate::{
     connect::connection::Connection,
     protocol::batch::{Batch, Replies},
-    tracking::attachment::Post,
+    tracking::attachment::Registry,
 };
 
 /// View of one server in a cluster: creates an [`OwnedSlots`] for each connection.
@@ -31,7 +31,7 @@ pub(crate) trait OwnedSlots: fmt::Debug + Send + Sync {
     async fn survey(&mut self, connection: &mut Connection) -> RedisResult<bool>;
 
     /// Returns the registry for this process, if the server holds the slot of one.
-    fn post(&mut self) -> Option<Post>;
+    fn post(&mut self) -> Option<Registry>;
 
     /// Selects another registry, because the slot of the current one is migrating to another server.
     fn choose_another_post(&mut self);

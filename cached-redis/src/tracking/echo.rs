@@ -41,14 +41,14 @@ pub(crate) struct Echo {
 
 /// Commands of one self-test, in order.
 #[derive(Debug)]
-pub(crate) struct Asked {
-    roles: Vec<Role>,
+pub(crate) struct SelfTest {
+    roles: Vec<SelfTestStep>,
     sent: Instant,
     was_read: bool,
 }
 
 #[derive(Clone, Debug)]
-enum Role {
+enum SelfTestStep {
     ByScript,
     ByCommand,
     Change,
@@ -83,22 +83,22 @@ impl Echo {
         key: &str,
         is_thorough: bool,
         now: Instant,
-    ) -> Asked {
+    ) -> SelfTest {
         // Half of the lifetime, since the key may have expired in the meantime.
         let is_known = self.read.is_some_and(|read| now < read + KEEP / 2);
         let was_read = is_known && !tracking.is_partial();
         let mut roles = Vec::with_capacity(6);
-        let read_by_script = |roles: &mut Vec<Role>| {
+        let read_by_script = |roles: &mut Vec<SelfTestStep>| {
             if planted!("proof-by-command") {
-                return roles.push(Role::ByCommand);
+                return roles.push(SelfTestStep::ByCommand);
             }
-            roles.push(Role::ByScript);
+            roles.push(SelfTestStep::ByScript);
             if !self.by_script {
-                roles.push(Role::ByCommand);
+                roles.push(SelfTestStep::ByCommand);
             }
         };
         if planted!("proof-in-another-mode") && tracking.is_partial() {
-            roles.push(Role::Mode(Tracking::All));
+            roles.push(SelfTestStep::Mode(Tracking::All));
         }
         if !was_read {
             read_by_script(&mut roles);
@@ -106,29 +106,33 @@ impl Echo {
         if tracking.is_partial() {
             // In this mode the server pushes the connection's own changes, also of keys read under `NOLOOP`.
             // No read follows the change: it would be in another mode than the read before it.
-            roles.extend([Role::Mode(Tracking::All), Role::Change, Role::Mode(tracking.clone())]);
+            roles.extend([
+                SelfTestStep::Mode(Tracking::All),
+                SelfTestStep::Change,
+                SelfTestStep::Mode(tracking.clone()),
+            ]);
         } else {
-            roles.push(Role::Change);
+            roles.push(SelfTestStep::Change);
             // Server versions differ in whether the push precedes or follows the reply to the changing
             // command, so another command must follow it.
             if is_thorough {
                 read_by_script(&mut roles);
             } else {
-                roles.push(Role::ByCommand);
+                roles.push(SelfTestStep::ByCommand);
             }
         }
         for role in &roles {
             batch.add(role.command(key));
         }
-        Asked { roles, sent: now, was_read }
+        SelfTest { roles, sent: now, was_read }
     }
 
     /// Returns whether the server must have pushed the change.
     ///
     /// A server that refuses a command has nothing to push, and is trusted: it may be full, or the user may
     /// lack the right. Fails if the refusal is due to the state of the server.
-    pub(crate) fn is_due(&mut self, replies: &mut Replies, asked: &Asked) -> Result<bool, Verdict> {
-        let Asked { ref roles, sent, mut was_read } = *asked;
+    pub(crate) fn is_due(&mut self, replies: &mut Replies, asked: &SelfTest) -> Result<bool, Verdict> {
+        let SelfTest { ref roles, sent, mut was_read } = *asked;
         let (mut has_changed, mut is_complete, mut worst) = (false, true, None);
         self.read = None;
         // All replies must be consumed, even after an error.
@@ -141,14 +145,16 @@ impl Echo {
                     verdict => worst = worst.or(Some(verdict)),
                 }
             }
-            if matches!(role, Role::ByScript) {
+            if matches!(role, SelfTestStep::ByScript) {
                 self.by_script = is_ok;
             }
             match role {
-                Role::ByScript | Role::ByCommand if !has_changed => was_read |= is_ok,
-                Role::ByScript | Role::ByCommand => self.read = self.read.or(is_ok.then_some(sent)),
-                Role::Change => (has_changed, is_complete) = (true, is_complete && is_ok),
-                Role::Mode(_) => is_complete &= is_ok,
+                SelfTestStep::ByScript | SelfTestStep::ByCommand if !has_changed => was_read |= is_ok,
+                SelfTestStep::ByScript | SelfTestStep::ByCommand => {
+                    self.read = self.read.or(is_ok.then_some(sent))
+                }
+                SelfTestStep::Change => (has_changed, is_complete) = (true, is_complete && is_ok),
+                SelfTestStep::Mode(_) => is_complete &= is_ok,
             }
         }
         match worst {
@@ -158,7 +164,7 @@ impl Echo {
     }
 }
 
-impl Role {
+impl SelfTestStep {
     fn command(&self, key: &str) -> redis::Cmd {
         match self {
             Self::ByScript => redis::cmd("EVAL").arg(READ).arg(1).arg(key).clone(),

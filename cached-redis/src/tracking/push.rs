@@ -1,6 +1,6 @@
 //! Delivery of the server's pushes to the cache.
 //!
-//! The connection's driver passes each push to [`Ear::hear`] before it reads any later reply. This order is
+//! The connection's driver passes each push to [`PushListener::hear`] before it reads any later reply. This order is
 //! the basis of the watermark: once a reply is there, all changes that the server made before it have been
 //! handled. `echo` checks that pushes arrive at all, and `node::heartbeat` advances the watermark.
 
@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 use crate::{
     connect::settings::HEARTBEAT,
-    tracking::{attachment::Attached, cluster_view::ClusterView},
+    tracking::{attachment::AttachedCache, cluster_view::ClusterView},
 };
 
 /// Shortest pause between two heartbeats, however small the staleness bound is.
@@ -26,8 +26,8 @@ const SHORTEST_BEAT: Duration = Duration::from_millis(5);
 
 /// Router for the pushes of all connections to one server.
 #[derive(Debug, Default)]
-pub(crate) struct Watch {
-    attached: OnceLock<Attached>,
+pub(crate) struct PushRouter {
+    attached: OnceLock<AttachedCache>,
     /// Wakes the heartbeat, which is then due at once.
     pub(crate) pulse: Notify,
     /// Number of hits served from memory at the last call of [`take_use`](Self::take_use).
@@ -44,13 +44,13 @@ pub(crate) struct Watch {
 
 /// Listener for the pushes of one connection.
 #[derive(Debug)]
-pub(crate) struct Ear {
-    watch: Arc<Watch>,
+pub(crate) struct PushListener {
+    watch: Arc<PushRouter>,
     has_echoed: AtomicBool,
 }
 
-impl Ear {
-    pub(crate) fn new(watch: Arc<Watch>) -> Self {
+impl PushListener {
+    pub(crate) fn new(watch: Arc<PushRouter>) -> Self {
         Self { watch, has_echoed: AtomicBool::new(false) }
     }
 
@@ -75,7 +75,7 @@ impl Ear {
     }
 }
 
-impl Watch {
+impl PushRouter {
     /// Creates the router for a connection that only carries large values.
     pub(crate) fn mute() -> Self {
         Self { is_mute: true, ..Self::default() }
@@ -91,10 +91,10 @@ impl Watch {
     ///
     /// A tier belongs to one cache; further attachments have no effect.
     pub(crate) fn attach(&self, attachment: Attachment) -> bool {
-        self.attached.set(Attached::new(attachment)).is_ok()
+        self.attached.set(AttachedCache::new(attachment)).is_ok()
     }
 
-    pub(crate) fn attached(&self) -> Option<&Attached> {
+    pub(crate) fn attached(&self) -> Option<&AttachedCache> {
         self.attached.get()
     }
 
@@ -185,7 +185,7 @@ impl Watch {
         self.pulse.notify_one();
     }
 
-    fn changed(&self, attached: &Attached, key: &[u8]) {
+    fn changed(&self, attached: &AttachedCache, key: &[u8]) {
         let is_own = [&attached.members, &attached.echo].iter().any(|own| key.starts_with(own.as_bytes()));
         if key.starts_with(attached.poke.as_bytes()) {
             self.poke();
@@ -223,7 +223,7 @@ mod tests {
 
     /// Returns the number of changed keys, and of changes of all keys.
     fn heard(kind: PushKind, data: Vec<Value>) -> (usize, usize) {
-        let (watch, counter) = (Watch::default(), Arc::new(Counter::default()));
+        let (watch, counter) = (PushRouter::default(), Arc::new(Counter::default()));
         watch.attach(Attachment {
             max_bytes: 1 << 20,
             watcher: counter.clone(),
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn each_key_is_told_but_those_of_the_processes() {
+    fn pushed_keys_are_delivered_except_internal_ones() {
         let keys =
             vec![bulk("ns:a"), bulk("ns:%members"), bulk("ns:%poke"), bulk("ns:%echo:1"), bulk("ns:b")];
         assert_eq!(heard(PushKind::Invalidate, vec![Value::Array(keys)]), (2, 0));

@@ -12,9 +12,9 @@ use crate::{
         scripts::EVICTED,
     },
     tracking::{
-        echo::{Asked, Echo},
+        echo::{Echo, SelfTest},
         mode::{FULL, Tracking},
-        push::Ear,
+        push::PushListener,
     },
 };
 
@@ -24,7 +24,7 @@ use crate::{
 /// used, and tracking is off if neither mode passes. Fails if the server does not answer.
 pub(crate) async fn start(
     connection: &mut MultiplexedConnection,
-    ear: &Ear,
+    ear: &PushListener,
     echo: Option<&str>,
 ) -> RedisResult<(Tracking, Option<TierCause>)> {
     // Usually the server reports its evictions and pushes under `NOLOOP`; then one round trip is enough.
@@ -51,7 +51,7 @@ pub(crate) async fn start(
 /// A mode that is tried on a new connection.
 struct Trial<'a> {
     mode: Tracking,
-    ear: &'a Ear,
+    ear: &'a PushListener,
     proof: Option<Proof<'a>>,
 }
 
@@ -59,12 +59,12 @@ struct Trial<'a> {
 struct Proof<'a> {
     key: &'a str,
     echo: Echo,
-    asked: Asked,
+    asked: SelfTest,
 }
 
 impl<'a> Trial<'a> {
     /// Adds the command for the mode, and the self-test in that mode.
-    fn begin(mode: Tracking, ear: &'a Ear, key: Option<&'a str>, batch: &mut Batch) -> Self {
+    fn begin(mode: Tracking, ear: &'a PushListener, key: Option<&'a str>, batch: &mut Batch) -> Self {
         batch.add(mode.command());
         let proof = key.map(|key| {
             let echo = Echo::default();

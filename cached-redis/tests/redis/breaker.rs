@@ -144,7 +144,7 @@ async fn up_again(tier: &RedisTier) {
 }
 
 #[tokio::test]
-async fn while_it_is_open_nothing_is_sent_and_nobody_waits() {
+async fn open_breaker_rejects_reads_without_sending() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     // Without a cache, a heartbeat is a `PING`.
@@ -375,7 +375,7 @@ async fn a_healthy_server_never_opens_it() {
 }
 
 #[tokio::test]
-async fn what_happens_is_told_in_order() {
+async fn state_changes_are_reported_in_order() {
     let mut server = RedisServer::start();
     let tier = builder(&server.url()).build().unwrap();
     attach(&tier, Arc::new(Recorder::default()));
@@ -410,7 +410,7 @@ async fn what_happens_is_told_in_order() {
 }
 
 #[tokio::test]
-async fn a_server_that_tells_nothing_is_degraded() {
+async fn server_without_tracking_is_degraded() {
     let server = RedisServer::start();
     server.cli(&["ACL", "SETUSER", "default", "-client"]);
     let (tier, _) = connected(&server.url()).await;
@@ -479,7 +479,7 @@ async fn a_refusal_is_an_answer() {
 
 /// Each caller blocks the only thread of its runtime for longer than a budget after each reply.
 #[tokio::test]
-async fn a_process_that_is_busy_itself_does_not_hold_it_against_redis() {
+async fn busy_process_does_not_open_the_breaker() {
     const KEYS: usize = 16;
 
     let server = RedisServer::start();

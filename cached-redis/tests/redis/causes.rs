@@ -33,7 +33,7 @@ async fn not_at(url: &str) -> TierCause {
 }
 
 #[tokio::test]
-async fn what_was_not_tried_has_no_cause() {
+async fn untried_tier_has_no_cause() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     assert_eq!(Tier::health(&tier), TierHealth::new(TierState::Untried));
@@ -44,7 +44,7 @@ async fn what_was_not_tried_has_no_cause() {
 }
 
 #[tokio::test]
-async fn an_address_at_which_there_is_nothing_is_told_from_a_name_that_is_none() {
+async fn refused_connection_differs_from_unknown_host() {
     let mut server = RedisServer::start();
     server.stop();
     assert_eq!(not_at(&server.url()).await, TierCause::Refused);
@@ -53,7 +53,7 @@ async fn an_address_at_which_there_is_nothing_is_told_from_a_name_that_is_none()
 }
 
 #[tokio::test]
-async fn a_login_that_fails_says_how() {
+async fn failed_login_reports_its_cause() {
     let server = RedisServer::start_with(&["--requirepass", "canarypass"]);
     let at = |login: &str| format!("redis://{login}127.0.0.1:{}/", server.port());
     assert_eq!(not_at(&at("")).await, TierCause::AuthenticationRequired);
@@ -64,7 +64,7 @@ async fn a_login_that_fails_says_how() {
 }
 
 #[tokio::test]
-async fn a_server_that_refuses_the_greeting_says_why() {
+async fn refused_handshake_reports_its_cause() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     for (answer, cause) in [
@@ -124,7 +124,7 @@ async fn a_right_that_is_missing_is_named() {
 }
 
 #[tokio::test]
-async fn what_the_server_is_at_is_said() {
+async fn read_only_and_full_servers_are_reported_as_cause() {
     let server = RedisServer::start();
     let tier = attached(&server.url());
     up(&tier).await;
@@ -233,7 +233,7 @@ async fn the_url_may_say_which_protocol_is_spoken() {
 }
 
 #[tokio::test]
-async fn each_change_of_state_or_cause_is_told_to_the_cache() {
+async fn listener_is_notified_of_state_and_cause_changes() {
     let mut server = RedisServer::start();
     server.stop();
     let (tier, recorder) = (tier(&server.url()), Arc::new(Recorder::default()));
@@ -274,7 +274,7 @@ async fn a_node_of_a_cluster_is_no_server_that_is_alone() {
 
 #[cfg(feature = "cluster")]
 #[tokio::test]
-async fn a_cluster_says_what_is_wrong_with_it() {
+async fn cluster_tier_reports_the_cause_of_each_failure() {
     let mut cluster = redis_harness::RedisCluster::start();
     for server in &cluster.servers {
         server.cli(&[

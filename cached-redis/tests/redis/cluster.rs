@@ -74,7 +74,7 @@ async fn each_server_holds_its_share() {
 }
 
 #[tokio::test]
-async fn every_server_tells_what_changes() {
+async fn every_server_pushes_changes() {
     let cluster = RedisCluster::start();
     let (tier, recorder) = watched(&cluster).await;
     for primary in 0..3 {
@@ -86,7 +86,7 @@ async fn every_server_tells_what_changes() {
 }
 
 #[tokio::test]
-async fn a_value_may_have_its_tags_elsewhere() {
+async fn value_and_tags_on_different_servers_share_a_feed() {
     let cluster = RedisCluster::start();
     let (tier, recorder) = watched(&cluster).await;
     let (other, _) = watched(&cluster).await;
@@ -139,7 +139,7 @@ async fn tags_of_a_value_are_fenced() {
 }
 
 #[tokio::test]
-async fn who_confirms_waits_for_everybody_at_every_server() {
+async fn confirm_waits_for_all_members_on_every_server() {
     let cluster = RedisCluster::start();
     let (tier, _) = watched(&cluster).await;
     let (other, recorder) = watched(&cluster).await;
@@ -171,7 +171,7 @@ async fn who_confirms_waits_for_everybody_at_every_server() {
 }
 
 #[tokio::test]
-async fn whoever_cannot_be_asked_makes_the_confirmation_fail() {
+async fn unreachable_server_fails_confirm() {
     let cluster = RedisCluster::start();
     let tier = builder(&cluster.url()).write_timeout(Duration::from_millis(200)).build().unwrap();
     attach(&tier, Arc::new(Recorder::default()));
@@ -227,7 +227,7 @@ async fn other_bytes(tier: &RedisTier, key: &str) -> Option<Vec<u8>> {
 
 /// While a slot migrates, a key is on the old server, or on the new one if the old one lacks it.
 #[tokio::test]
-async fn a_slot_on_its_way_is_asked_for_at_both_ends() {
+async fn migrating_slot_is_read_from_source_and_target() {
     let cluster = RedisCluster::start();
     let (tier, recorder) = watched(&cluster).await;
     let keys = keys("ns:{way}", 4);
@@ -283,7 +283,7 @@ async fn a_load_goes_on_while_its_slot_moves() {
 
 /// A server that loses a slot without migrating its keys sends no pushes for them.
 #[tokio::test]
-async fn what_was_read_of_a_server_that_lost_a_slot_is_asked_for_again() {
+async fn slot_lost_without_migration_ends_its_change_feed() {
     let cluster = RedisCluster::start();
     let (tier, recorder) = watched(&cluster).await;
     put(&tier, "ns:k", b"old".to_vec(), MINUTE).await.unwrap();
@@ -366,7 +366,7 @@ async fn a_replica_takes_over() {
 
 /// A primary that hands over to its replica keeps its connections, but has no authority any more.
 #[tokio::test]
-async fn a_primary_that_steps_down_is_left() {
+async fn demoted_primary_is_abandoned() {
     let cluster = RedisCluster::start_with_replicas();
     let (tier, _) = watched(&cluster).await;
     let key = cluster.key_on(0, "ns:key");
@@ -385,7 +385,7 @@ async fn a_primary_that_steps_down_is_left() {
 ///
 /// A key may move from a server that was not scanned yet to one that was.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pattern_finds_what_moves() {
+async fn pattern_deletes_keys_that_migrate_during_the_scan() {
     let cluster = Arc::new(RedisCluster::start());
     let (tier, _) = watched(&cluster).await;
     let keys = keys("ns:{move}", 4_000);
@@ -498,7 +498,7 @@ async fn a_server_without_slots_gets_its_first() {
 
 /// A server without a registry gets no request about a slot, so it answers even when it is cut off.
 #[tokio::test]
-async fn who_is_cut_off_proves_nothing() {
+async fn partitioned_server_does_not_advance_the_watermark() {
     // Every 128th slot has a registry, and 127 slots follow the last of them.
     let last = 16_257..=16_383;
     let shares = [Some(0..=8191), Some(8192..=16_256), Some(last.clone())];
@@ -527,7 +527,7 @@ async fn who_is_cut_off_proves_nothing() {
 
 /// The configuration epochs start again, so they are lower than the known ones.
 #[tokio::test]
-async fn a_cluster_that_was_made_anew_is_believed() {
+async fn reset_cluster_with_lower_epochs_is_accepted() {
     let cluster = RedisCluster::start();
     let (tier, _) = watched(&cluster).await;
     let slot = cluster.slot("ns:k");
@@ -563,7 +563,7 @@ async fn a_cluster_that_was_made_anew_is_believed() {
 
 /// The servers announce addresses at which they cannot be reached, as behind NAT.
 #[tokio::test]
-async fn the_servers_may_be_elsewhere_than_they_say() {
+async fn address_map_translates_announced_addresses() {
     // Nothing listens on these ports.
     let cluster = RedisCluster::start_announcing(["1", "2", "3"]);
     let proxies: Vec<_> = cluster.servers.iter().map(|server| Proxy::start(server.port())).collect();

@@ -84,7 +84,7 @@ async fn a_provider_that_fails_is_a_cause() {
 }
 
 #[test]
-fn who_a_process_is_is_said_once_and_not_shown() {
+fn provider_excludes_url_login_and_hides_credentials() {
     let provider = || async { Ok(Credentials::new()) };
     for login in ["canaryuser:canarypass@", ":canarypass@", "canaryuser@"] {
         let builder = RedisTier::builder(format!("redis://{login}localhost")).credentials(provider);

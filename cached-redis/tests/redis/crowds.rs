@@ -104,7 +104,7 @@ impl Reads {
 }
 
 #[tokio::test]
-async fn those_who_ask_at_the_same_time_share_round_trips_and_each_gets_his_own() {
+async fn concurrent_reads_share_rounds_and_get_their_own_replies() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = Arc::new(tier(&proxy.url()));
@@ -119,7 +119,7 @@ async fn those_who_ask_at_the_same_time_share_round_trips_and_each_gets_his_own(
 }
 
 #[tokio::test]
-async fn what_was_read_together_is_watched_whether_it_was_there_or_not() {
+async fn keys_read_in_a_round_are_tracked_present_or_absent() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let (tier, recorder) = watched(&proxy.url()).await;
@@ -141,7 +141,7 @@ async fn what_was_read_together_is_watched_whether_it_was_there_or_not() {
 }
 
 #[tokio::test]
-async fn a_few_ask_each_for_himself() {
+async fn few_reads_are_sent_separately() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = tier(&proxy.url());
@@ -153,7 +153,7 @@ async fn a_few_ask_each_for_himself() {
 }
 
 #[tokio::test]
-async fn whoever_goes_away_takes_nobody_with_him() {
+async fn dropped_read_does_not_affect_others_in_its_round() {
     let server = RedisServer::start();
     let tier = Arc::new(tier(&server.url()));
     fill(&tier).await;
@@ -170,7 +170,7 @@ async fn whoever_goes_away_takes_nobody_with_him() {
 }
 
 #[tokio::test]
-async fn a_hung_server_costs_each_his_budget_and_opens_the_breaker() {
+async fn hung_server_times_out_every_read_and_opens_breaker() {
     let server = RedisServer::start();
     let budget = Duration::from_millis(200);
     let tier = Arc::new(builder(&server.url()).operation_timeout(budget).build().unwrap());
@@ -220,7 +220,7 @@ async fn a_connection_that_breaks_is_an_error_for_all_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_large_is_asked_for_by_few() {
+async fn rounds_stay_small_for_large_values() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = Arc::new(tier(&proxy.url()));
@@ -262,7 +262,7 @@ fn crowds_of_two_runtimes_are_served_side_by_side() {
 }
 
 #[test]
-fn nobody_waits_for_a_runtime_that_stands_still() {
+fn reads_do_not_wait_for_a_stalled_runtime() {
     let runtime = || -> Runtime { Builder::new_current_thread().enable_all().build().unwrap() };
     let server = RedisServer::start();
     let tier = Arc::new(tier(&server.url()));
@@ -281,7 +281,7 @@ fn nobody_waits_for_a_runtime_that_stands_still() {
 }
 
 #[test]
-fn nobody_waits_for_rounds_of_a_runtime_that_stands_still() {
+fn reads_do_not_wait_for_rounds_of_a_stalled_runtime() {
     let runtime = || -> Runtime { Builder::new_current_thread().enable_all().build().unwrap() };
     let server = RedisServer::start();
     let tier = Arc::new(tier(&server.url()));
@@ -304,7 +304,7 @@ fn nobody_waits_for_rounds_of_a_runtime_that_stands_still() {
 }
 
 #[test]
-fn a_runtime_that_stood_still_costs_nobody_who_comes_later() {
+fn reads_succeed_after_a_stalled_runtime_resumes() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let server = RedisServer::start();
     let budget = Duration::from_millis(200);
@@ -324,7 +324,7 @@ fn a_runtime_that_stood_still_costs_nobody_who_comes_later() {
 }
 
 #[test]
-fn nobody_waits_for_a_thread_that_is_blocked() {
+fn reads_do_not_wait_for_a_blocked_thread() {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let server = RedisServer::start();
     let tier = Arc::new(tier(&server.url()));
@@ -357,7 +357,7 @@ fn nobody_waits_for_a_thread_that_is_blocked() {
 }
 
 #[tokio::test]
-async fn nobody_takes_a_seat_over_a_connection_that_was_replaced() {
+async fn reads_do_not_join_a_round_of_a_replaced_connection() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = Arc::new(tier(&proxy.url()));
@@ -400,7 +400,7 @@ async fn after_large_values_small_ones_go_together_again() {
 }
 
 #[tokio::test]
-async fn what_is_no_value_is_refused_and_stays_as_it_is() {
+async fn wrong_type_in_a_round_fails_only_its_own_read() {
     let server = RedisServer::start();
     let tier = Arc::new(tier(&server.url()));
     fill(&tier).await;
@@ -429,7 +429,7 @@ impl Drop for Holder {
 }
 
 #[test]
-fn a_waker_may_let_go_of_another_seat() {
+fn waker_may_drop_another_read_of_its_round() {
     let server = RedisServer::start();
     let (done, is_done) = mpsc::channel();
     let tier = Arc::new(tier(&server.url()));

@@ -43,7 +43,7 @@ async fn a_process_that_asks_at_once_hits_however_far_away_the_server_is() {
 
 #[cfg(feature = "cluster")]
 #[tokio::test]
-async fn so_does_one_of_a_cluster() {
+async fn first_call_hits_in_a_cluster() {
     let cluster = redis_harness::RedisCluster::start();
     let near = tier(&cluster.url());
     let keys: Vec<_> = (0..20).map(|number| format!("key {number}")).collect();
@@ -111,7 +111,7 @@ async fn a_server_that_is_known_to_be_away_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn who_wants_to_know_waits_for_the_first_attempt() {
+async fn connected_waits_for_the_first_attempt() {
     let mut server = RedisServer::start();
     let tier = tier(&server.url());
     assert_eq!(tier.connected().await, Ok(()));

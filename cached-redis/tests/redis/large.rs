@@ -150,7 +150,7 @@ async fn a_function_with_large_values_asks_for_them_apart() {
 }
 
 #[tokio::test]
-async fn what_is_read_apart_is_watched_also_over_the_next_connection() {
+async fn large_values_stay_tracked_after_a_reconnect() {
     let server = RedisServer::start();
     let (tier, recorder) = watched(&server.url()).await;
     let other = self::tier(&server.url());
@@ -360,7 +360,7 @@ async fn large_values_wait_for_those_before_them() {
 
 /// One function may have values of all sizes.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_small_does_not_wait_behind_what_is_large() {
+async fn small_value_does_not_wait_behind_a_large_one() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let writer = tier(&server.url());
@@ -578,7 +578,7 @@ async fn a_second_connection_that_is_out_of_step_is_replaced() {
 
 /// The user has no right to rename keys.
 #[tokio::test]
-async fn what_redis_does_not_take_is_loaded_once_in_each_process() {
+async fn value_redis_cannot_hold_is_loaded_once_per_process() {
     let server = RedisServer::start();
     server.cli(&["ACL", "SETUSER", "app", "on", ">secret", "~*", "+@all", "-rename"]);
     let url = server.url().replace("redis://", "redis://app:secret@");

@@ -66,7 +66,7 @@ async fn the_same_load_may_ask_twice() {
 }
 
 #[tokio::test]
-async fn whatever_removes_the_key_refuses_the_fill() {
+async fn every_removal_of_the_key_rejects_the_fill() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     let removals: [(&str, &[&str]); 4] = [
@@ -319,7 +319,7 @@ async fn a_lease_that_is_given_back_is_free() {
 }
 
 #[tokio::test]
-async fn a_failed_load_says_so_for_a_moment() {
+async fn failed_load_leaves_a_marker_for_at_most_a_second() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     let mine = token();
@@ -346,7 +346,7 @@ async fn a_failed_load_says_so_for_a_moment() {
 }
 
 #[tokio::test]
-async fn what_a_load_failed_with_is_there_for_some_seconds_and_is_no_value() {
+async fn failure_note_is_kept_for_seconds_and_is_no_value() {
     let server = RedisServer::start();
     let (tier, other) = (tier(&server.url()), tier(&server.url()));
     for note in [&b"no"[..], b"", &[0xff; 4096]] {

@@ -135,7 +135,7 @@ async fn a_member_registers_and_stays() {
 }
 
 #[tokio::test]
-async fn who_is_alone_needs_to_wait_for_nobody() {
+async fn confirm_returns_at_once_for_a_single_member() {
     let server = RedisServer::start();
     let (tier, _) = watched(&server.url()).await;
     tier.confirm().await.unwrap();
@@ -144,7 +144,7 @@ async fn who_is_alone_needs_to_wait_for_nobody() {
 }
 
 #[test]
-fn it_waits_until_every_member_has_handled_the_change() {
+fn confirm_waits_until_every_member_acknowledges() {
     let server = RedisServer::start();
     let gate = Arc::new(Gate::default());
     let (here, there) = (
@@ -191,7 +191,7 @@ async fn members_answer_at_once() {
 }
 
 #[test]
-fn it_waits_until_a_member_that_is_gone_may_not_serve_any_more() {
+fn confirm_waits_until_a_vanished_member_expires() {
     let server = RedisServer::start();
     let here = Process::start(&server, Arc::new(Recorder::default()), BOUND, GRACE);
     let mine: Vec<_> = members(&server).into_keys().collect();
@@ -205,7 +205,7 @@ fn it_waits_until_a_member_that_is_gone_may_not_serve_any_more() {
 }
 
 #[test]
-fn who_lost_the_register_waits_for_those_that_he_does_not_know() {
+fn confirm_waits_for_unknown_members_when_registry_is_lost() {
     let server = RedisServer::start();
     let gate = Arc::new(Gate::default());
     let here = Process::start(&server, Arc::new(Recorder::default()), BOUND, GRACE);
@@ -219,7 +219,7 @@ fn who_lost_the_register_waits_for_those_that_he_does_not_know() {
 }
 
 #[tokio::test]
-async fn a_flush_does_not_make_the_pokes_start_again() {
+async fn barrier_numbers_keep_growing_after_a_flush() {
     let server = RedisServer::start();
     let tier = brief(&server);
     attach_with(&tier, Arc::new(Recorder::default()), BOUND, GRACE);
@@ -237,7 +237,7 @@ async fn a_flush_does_not_make_the_pokes_start_again() {
 
 /// The barrier key is lost with everything else, so no member can read it any more.
 #[test]
-fn a_flush_while_it_waits_does_not_make_it_wait_for_ever() {
+fn confirm_ends_when_a_flush_removes_the_barrier() {
     let server = RedisServer::start();
     let gate = Arc::new(Gate::default());
     let here = Process::start(&server, Arc::new(Recorder::default()), BOUND, GRACE);
@@ -256,7 +256,7 @@ fn a_flush_while_it_waits_does_not_make_it_wait_for_ever() {
 }
 
 #[tokio::test]
-async fn after_a_new_connection_the_old_one_must_have_run_out() {
+async fn confirm_after_reconnect_waits_for_the_bound() {
     let server = RedisServer::start();
     let (here, there) = (tier(&server.url()), tier(&server.url()));
     for tier in [&here, &there] {
@@ -277,7 +277,7 @@ async fn after_a_new_connection_the_old_one_must_have_run_out() {
 
 /// The acknowledgement includes changes that the previous connection cannot have delivered.
 #[tokio::test]
-async fn who_has_confirmed_does_not_serve_what_an_earlier_connection_read_in_an_outage() {
+async fn acknowledging_ends_the_grace_of_earlier_connections() {
     let server = RedisServer::start();
     let (here, there) = (tier(&server.url()), tier(&server.url()));
     for tier in [&here, &there] {
@@ -317,7 +317,7 @@ async fn a_connection_that_breaks_ends_the_wait() {
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_be_poked_confirms_nothing() {
+async fn confirm_fails_when_the_server_is_full() {
     let server = RedisServer::start();
     let (tier, _) = watched(&server.url()).await;
     tier.confirm().await.unwrap();
@@ -327,7 +327,7 @@ async fn a_server_that_cannot_be_poked_confirms_nothing() {
 
 /// Entries without pushes are valid for the bound, and the acknowledgement comes only after that.
 #[tokio::test]
-async fn a_silent_member_takes_the_bound() {
+async fn untracked_member_acknowledges_after_the_bound() {
     let server = RedisServer::start();
     let rules = "ACL SETUSER worker on >secret ~* &* +@all -client";
     server.cli(&rules.split(' ').collect::<Vec<_>>());
@@ -360,7 +360,7 @@ async fn heartbeats_are_no_changes() {
 
 /// A registry that keeps all members would grow with every process that ever existed.
 #[tokio::test]
-async fn who_is_new_forgets_those_who_are_gone_for_long() {
+async fn new_member_removes_long_expired_members() {
     let server = RedisServer::start();
     let soon = (clock(&server) + 5_000).to_string() + ":0";
     server.cli(&["HSET", "ns:%members", "gone", "1000:0", "there", &soon, "lost", "1000", "noise", "?"]);
@@ -370,7 +370,7 @@ async fn who_is_new_forgets_those_who_are_gone_for_long() {
 }
 
 #[tokio::test]
-async fn a_tier_that_is_dropped_or_closed_is_waited_for_by_nobody() {
+async fn dropped_or_closed_tier_deregisters() {
     let server = RedisServer::start();
     let (here, _) = watched(&server.url()).await;
     for is_closed in [false, true] {
@@ -402,7 +402,7 @@ fn commands(server: &RedisServer) -> u64 {
 }
 
 #[tokio::test]
-async fn those_who_wait_in_one_process_share_a_question() {
+async fn concurrent_confirms_share_a_barrier() {
     const PROCESSES: u64 = 50;
     const CALLS: u64 = 40;
     let server = RedisServer::start();
@@ -440,7 +440,7 @@ async fn those_who_wait_in_one_process_share_a_question() {
 }
 
 #[tokio::test]
-async fn who_waits_longer_does_not_keep_others_waiting() {
+async fn confirm_ends_once_the_blocking_member_leaves() {
     let server = RedisServer::start();
     let (tier, _) = watched(&server.url()).await;
     // A member that may serve for a minute and never acknowledges anything.

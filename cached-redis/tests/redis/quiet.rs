@@ -148,7 +148,7 @@ async fn the_first_question_after_a_pause_waits_for_a_registration() {
 }
 
 #[tokio::test]
-async fn what_was_read_before_a_pause_is_watched_after_it() {
+async fn key_stays_tracked_through_a_heartbeat_pause() {
     let server = RedisServer::start();
     let (tier, marks) = serving(&server.url(), false, BOUND, AMPLE).await;
     let other = self::tier(&server.url());
@@ -166,7 +166,7 @@ async fn what_was_read_before_a_pause_is_watched_after_it() {
 
 /// A process gets no pushes for its own writes while it writes.
 #[tokio::test]
-async fn what_is_written_after_a_pause_comes_back_at_most_once() {
+async fn own_writes_after_a_pause_are_not_pushed_back() {
     let server = RedisServer::start();
     let (tier, marks) = serving(&server.url(), true, BOUND, AMPLE).await;
     // With `NOLOOP`, heartbeats cost more commands.
@@ -189,7 +189,7 @@ async fn what_is_written_after_a_pause_comes_back_at_most_once() {
 }
 
 #[tokio::test]
-async fn a_quiet_process_answers_who_wants_to_know_what_it_has_handled() {
+async fn quiet_process_acknowledges_barriers_quickly() {
     let server = RedisServer::start();
     let (tier, _) = serving(&server.url(), false, BOUND, MINUTE).await;
     let (other, _) = serving(&server.url(), false, BOUND, MINUTE).await;

@@ -73,7 +73,7 @@ async fn each_operation_is_one_round_trip() {
 }
 
 #[tokio::test]
-async fn what_says_when_it_ends_is_not_asked_for_that() {
+async fn own_value_is_read_without_asking_for_its_ttl() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = tier(&proxy.url());

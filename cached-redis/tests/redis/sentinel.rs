@@ -222,7 +222,7 @@ async fn sentinels_that_are_away_do_not_matter_until_all_are() {
 }
 
 #[tokio::test]
-async fn what_a_sentinel_calls_a_primary_must_call_itself_one() {
+async fn named_primary_must_report_the_master_role() {
     let (primary, replica) = (RedisServer::start(), RedisServer::start());
     replica.cli(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
     let behind = FakeSentinel::naming(&replica);

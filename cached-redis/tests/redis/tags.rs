@@ -52,7 +52,7 @@ async fn an_invalidated_tag_never_has_its_generation_again() {
 }
 
 #[tokio::test]
-async fn what_is_no_generation_is_replaced() {
+async fn invalid_generation_is_replaced() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     for foreign in ["", "7", "not a generation", "0123456789abcdeg"] {
@@ -130,7 +130,7 @@ async fn adopt(tier: &RedisTier, names: &[&str], since: JournalPosition) -> Opti
 }
 
 #[tokio::test]
-async fn a_tag_that_a_value_tells_is_adopted_if_it_was_not_invalidated_since() {
+async fn value_tag_is_claimed_only_if_not_invalidated_since() {
     let server = RedisServer::start();
     let ((here, _), (there, _)) = (watched(&server.url()).await, watched(&server.url()).await);
     let seeded = seed(&here, &["b"]).await;
@@ -148,7 +148,7 @@ async fn a_tag_that_a_value_tells_is_adopted_if_it_was_not_invalidated_since() {
 }
 
 #[tokio::test]
-async fn who_began_a_load_hears_that_some_tag_was_invalidated() {
+async fn journal_change_is_pushed_to_a_process_with_a_load() {
     let server = RedisServer::start();
     let ((here, recorder), (there, _)) = (watched(&server.url()).await, watched(&server.url()).await);
     moment(&here).await;
@@ -201,7 +201,7 @@ fn noted(server: &RedisServer) -> usize {
 }
 
 #[tokio::test]
-async fn of_many_tags_the_last_ones_are_told_apart() {
+async fn journal_keeps_the_latest_250000_invalidations() {
     let server = RedisServer::start();
     let (tier, _) = watched(&server.url()).await;
     let since = moment(&tier).await;

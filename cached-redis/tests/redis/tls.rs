@@ -238,7 +238,7 @@ async fn a_connection_over_tls_is_replaced() {
 }
 
 #[tokio::test]
-async fn changes_are_told_over_tls() {
+async fn changes_are_pushed_over_tls() {
     let secured = Secured::start("127.0.0.1", false);
     let (tier, recorder) = (secured.tier(), std::sync::Arc::new(Recorder::default()));
     attach(&tier, recorder.clone());
@@ -290,7 +290,7 @@ async fn a_password_goes_over_tls_and_nothing_of_it_is_shown() {
 }
 
 #[test]
-fn what_is_no_pem_is_refused_without_being_quoted() {
+fn invalid_pem_is_refused_without_being_quoted() {
     let authority = Authority::new();
     let (one, other) = (authority.sign("localhost"), authority.sign("localhost"));
     let broken = "-----BEGIN CERTIFICATE-----\ncanarypass!\n-----END CERTIFICATE-----\n";
@@ -420,7 +420,7 @@ async fn no_verification_has_to_be_asked_for_by_its_name() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_certificate_is_said() {
+async fn certificate_and_tls_faults_report_their_cause() {
     let (secured, other) = (Secured::start("127.0.0.1", false), Authority::new());
     let unknown = builder(&secured.url()).root_certificate(&*other.pem);
     assert_eq!(why_not(unknown).await, TierCause::Certificate(CertificateFault::UnknownIssuer));

@@ -30,7 +30,7 @@ async fn a_value_comes_back_with_the_time_it_has_left() {
 }
 
 #[tokio::test]
-async fn a_value_that_does_not_expire_says_so() {
+async fn value_without_expiry_has_no_remaining_time() {
     let server = RedisServer::start();
     server.cli(&["SET", "key", "value"]);
     let stored = get(&tier(&server.url()), "key").await.unwrap().unwrap();

@@ -15,7 +15,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn what_was_looked_at_is_watched() {
+async fn looked_up_keys_and_tags_are_tracked_even_when_absent() {
     let server = RedisServer::start();
     let (tier, recorder) = watched(&server.url()).await;
     let other = self::tier(&server.url());
@@ -68,7 +68,7 @@ async fn evict(tier: &RedisTier, server: &RedisServer, name: &str) {
 ///
 /// With `NOLOOP`, that connection gets no push for them.
 #[tokio::test]
-async fn what_the_server_evicts_is_a_change_whoever_made_it_full() {
+async fn server_evictions_caused_by_own_writes_are_reported_as_changes() {
     let server = RedisServer::start_with(&["--maxmemory-policy", "allkeys-lru"]);
     let (tier, recorder) = watched(&server.url()).await;
     let used = server.cli(&["INFO", "memory"]);
@@ -98,7 +98,7 @@ async fn what_the_server_evicts_is_a_change_whoever_made_it_full() {
 ///
 /// With `NOLOOP`, it does not push that to the connection with the command that caused it.
 #[tokio::test]
-async fn while_the_server_may_forget_keys_this_process_is_told_everything() {
+async fn own_changes_are_pushed_while_server_may_forget_tracked_keys() {
     let server = RedisServer::start();
     let (tier, recorder) = watched(&server.url()).await;
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
@@ -126,7 +126,7 @@ async fn while_the_server_may_forget_keys_this_process_is_told_everything() {
 }
 
 #[tokio::test]
-async fn whoever_may_not_see_what_is_evicted_is_told_everything() {
+async fn without_info_right_own_writes_are_pushed_too() {
     let server = RedisServer::start();
     let rules = "ACL SETUSER worker on >secret ~* &* +@all -info";
     server.cli(&rules.split(' ').collect::<Vec<_>>());
@@ -160,7 +160,7 @@ async fn assert_watched(server: &RedisServer, recorder: &Recorder, key: &str) {
 }
 
 #[tokio::test]
-async fn what_this_process_wrote_is_watched() {
+async fn keys_written_by_this_process_are_tracked() {
     let server = RedisServer::start();
     let (tier, recorder) = watched(&server.url()).await;
     let mine = token();
@@ -222,7 +222,7 @@ async fn what_this_process_wrote_is_watched() {
 }
 
 #[tokio::test]
-async fn waiters_hear_of_a_fill_and_of_a_failure() {
+async fn fill_and_failure_are_pushed_to_waiting_processes() {
     let server = RedisServer::start();
     let (tier, recorder) = watched(&server.url()).await;
     let other = self::tier(&server.url());
@@ -242,7 +242,7 @@ async fn waiters_hear_of_a_fill_and_of_a_failure() {
 }
 
 #[tokio::test]
-async fn every_change_is_told_before_a_later_answer() {
+async fn every_change_is_pushed_before_a_later_reply() {
     let server = RedisServer::start();
     let (tier, recorder) = watched(&server.url()).await;
     let other = self::tier(&server.url());
@@ -287,7 +287,7 @@ async fn a_frozen_server_proves_nothing_and_a_thawed_one_does() {
 
 /// A late reply does not advance the watermark beyond the time of the request.
 #[tokio::test]
-async fn what_is_proven_is_the_moment_of_the_question() {
+async fn watermark_is_the_time_of_the_request() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let (tier, _) = watched(&proxy.url()).await;
@@ -453,7 +453,7 @@ async fn messages_that_do_not_arrive_are_noticed() {
 
 /// Dragonfly accepts `NOLOOP`, but pushes nothing then. Without it, changes are pushed.
 #[tokio::test]
-async fn a_server_that_tells_nothing_under_noloop_is_tracked_without() {
+async fn tracking_works_without_noloop_when_noloop_suppresses_pushes() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     proxy.set_mode(Mode::DeafUnderNoLoop);
@@ -469,7 +469,7 @@ async fn a_server_that_tells_nothing_under_noloop_is_tracked_without() {
 
 /// The key of the push self-test is read in the same way as values.
 #[tokio::test]
-async fn a_server_that_tells_nothing_of_what_scripts_read_is_silent() {
+async fn feed_is_untracked_when_server_does_not_track_script_reads() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     proxy.set_mode(Mode::DeafInScripts);
@@ -481,7 +481,7 @@ async fn a_server_that_tells_nothing_of_what_scripts_read_is_silent() {
 
 /// A user without the right to run scripts reads values by plain commands, and so does the self-test.
 #[tokio::test]
-async fn without_leave_to_run_scripts_what_commands_read_shows_whether_the_server_tells() {
+async fn self_test_uses_plain_commands_without_script_rights() {
     let server = RedisServer::start();
     let rules = "ACL SETUSER worker on >secret ~* &* +@all -eval -evalsha";
     server.cli(&rules.split(' ').collect::<Vec<_>>());
@@ -498,7 +498,7 @@ async fn without_leave_to_run_scripts_what_commands_read_shows_whether_the_serve
 }
 
 #[tokio::test]
-async fn where_nothing_can_be_written_what_is_told_is_believed() {
+async fn watermark_advances_when_server_refuses_writes() {
     let server = RedisServer::start_with(&["--maxmemory-policy", "noeviction"]);
     let proxy = Proxy::start(server.port());
     let (tier, _) = watched(&proxy.url()).await;

@@ -48,7 +48,7 @@ mod tests {
     use super::{begin, end, replaced};
 
     #[test]
-    fn only_the_section_of_the_group_is_replaced() {
+    fn page_write_replaces_only_the_group_section() {
         let page = |section: &str| format!("# Page\n\n{}{section}{}after\n", begin("hits"), end("hits"));
         assert_eq!(replaced(&page("old\n"), "hits", "new\n"), Some(page("new\n")));
         assert_eq!(replaced(&page("old\n"), "tags", "new\n"), None);

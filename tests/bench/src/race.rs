@@ -113,7 +113,7 @@ mod tests {
     use super::Rounds;
 
     #[test]
-    fn a_ratio_is_taken_within_each_round() {
+    fn ratio_compares_arms_within_each_round() {
         // The machine is ten times slower in the second round, for both.
         let rounds = Rounds::new(
             vec!["one".to_owned(), "two".to_owned()],

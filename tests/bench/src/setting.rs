@@ -40,7 +40,7 @@ mod tests {
     use super::version;
 
     #[test]
-    fn versions_are_those_of_the_lock_file() {
+    fn version_is_the_newest_in_the_lock_file() {
         assert!(version("moka").is_some_and(|version| version.starts_with("0.12.")));
         assert!(
             version("quick_cache").is_some_and(|version| version.starts_with("0.7.")),

@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn bugs_with_one_plan_are_known_by_the_first_of_them() {
+    fn shared_plan_is_named_after_first_bug() {
         let first = |name| find(name).map(Plant::first_of_its_plan);
         assert_eq!(first("fill-without-lease-compare"), Some("fill-without-lease-compare"));
         assert_eq!(first("token-per-client"), Some("fill-without-lease-compare"));

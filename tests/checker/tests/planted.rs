@@ -83,7 +83,7 @@ fn is_found(run: &Output, promises: &str) -> bool {
 }
 
 #[test]
-fn every_planted_bug_is_found_and_nothing_without_one() {
+fn planted_bugs_are_found_and_plans_are_clean() {
     let list = checker(&["--list-plants"]);
     let list = String::from_utf8(list.stdout).expect("the list is text");
     let only = env::var(PLANT).ok();
@@ -123,6 +123,6 @@ fn seed_of_now() -> u64 {
 }
 
 #[test]
-fn a_bug_that_nobody_planted_is_refused() {
+fn unknown_bug_is_rejected() {
     assert_eq!(checker(&["--plant", "no-such-bug"]).status.code(), Some(2));
 }

@@ -71,7 +71,7 @@ mod tests {
     ];
 
     #[test]
-    fn frames_are_told_apart_however_they_arrive() {
+    fn pushes_are_separated_from_replies_in_pieces_of_any_size() {
         for piece in [1, 2, 3, 7, 1000] {
             let mut frames = Frames::default();
             let (mut pushes, mut others) = (Vec::new(), Vec::new());

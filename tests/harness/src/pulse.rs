@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_late_is_counted_within_the_limits_that_are_asked_for() {
+    fn late_intervals_are_recorded_and_returned_since_a_given_time() {
         let began = Instant::now().checked_sub(Duration::from_secs(60)).expect("it runs for a minute");
         let at = |millis| began + Duration::from_millis(millis);
         let mut beats = Beats { last: at(0), late: Vec::new() };

@@ -210,7 +210,7 @@ fn pushes_are_dropped_and_nothing_else() {
 }
 
 #[test]
-fn what_is_injected_comes_between_two_frames() {
+fn injected_bytes_arrive_between_two_frames() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let mut client = connect(&proxy).unwrap();

@@ -10,7 +10,7 @@ mod program;
 const DEPTH: usize = 4500;
 
 #[test]
-fn a_function_that_calls_itself_goes_deep_in_a_thread() {
+fn recursive_function_reaches_depth_on_default_stack() {
     let program = build();
     let bytes = |depth: usize| {
         let run = Command::new(&program).args(["fib", &depth.to_string()]).output().unwrap();

@@ -17,7 +17,7 @@ const MEASURED: [(&str, f64); 4] =
 const MARGIN: f64 = 1.12;
 
 #[test]
-fn a_hit_takes_no_more_instructions_than_it_did() {
+fn hit_stays_within_measured_instructions() {
     let program = build();
     let mut too_many = Vec::new();
     for (function, measured) in MEASURED {

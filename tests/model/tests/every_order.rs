@@ -10,34 +10,34 @@ models! {
     flight:
         two_callers_share_one_load
         three_callers_share_one_load
-        no_load_from_before_an_invalidation_is_kept
-        no_load_from_before_a_clearing_is_kept
-        a_dropped_leader_is_followed_by_another
-        after_a_failed_load_each_follower_has_its_turn
-        a_follower_that_has_its_turn_may_go_away
-        a_load_that_panicked_is_tried_once_more
-        a_follower_may_go_away_at_any_time
-        loads_do_not_wait_in_a_circle;
+        invalidation_prevents_storing_older_load
+        clear_prevents_storing_older_load
+        follower_leads_after_dropped_leader
+        followers_lead_in_turn_after_failed_load
+        new_leader_may_be_dropped
+        panicked_load_is_retried_once
+        dropped_follower_leaves_nothing_behind
+        circular_wait_of_loads_is_refused;
     marks:
-        what_was_read_before_a_word_does_not_stand_after_it
-        a_load_hears_of_a_word_or_is_overtaken
-        a_mark_that_is_dropped_leaves_the_next_one
-        who_listens_before_he_looks_is_woken
-        the_end_of_a_line_is_heard;
+        entry_read_before_invalidation_is_invalid
+        load_sees_invalidation_or_is_superseded
+        dropped_epoch_keeps_the_next_one
+        reader_that_listens_first_is_woken
+        end_of_change_feed_wakes_waiter;
     pending:
-        what_is_not_told_is_not_read;
+        undelivered_name_is_not_read;
     coherence:
-        one_load_over_two_processes
-        one_load_in_a_cache_alone
-        an_invalidation_holds_where_it_was_made
-        an_invalidation_holds_elsewhere
-        who_calls_after_the_word_gets_the_new_value
-        an_invalidation_ends_what_was_there
-        a_value_that_was_set_stays
+        two_processes_share_one_load
+        local_cache_loads_once
+        invalidation_holds_in_loading_process
+        invalidation_holds_in_other_process
+        call_after_invalidation_gets_new_value
+        invalidation_removes_cached_value
+        set_value_is_not_overwritten_by_older_load
         an_invalidated_tag_holds
-        an_invalidated_tag_of_a_value_holds
-        a_failed_load_hangs_nobody
-        what_could_not_be_told_is_told_in_the_end;
+        invalidated_value_tag_holds
+        failed_load_leaves_no_caller_hanging
+        refused_invalidations_are_resent;
 }
 
 /// Each of these planted bugs is found by a model. A model that cannot fail proves nothing.
@@ -45,15 +45,15 @@ models! {
 #[test]
 fn planted_bugs_are_found() {
     for (bug, test) in [
-        ("own-entry-kept", "coherence::an_invalidation_holds_where_it_was_made"),
-        ("register-after-read", "coherence::an_invalidation_holds_where_it_was_made"),
-        ("unleased-fill", "coherence::an_invalidation_holds_elsewhere"),
-        ("lease-ignored", "coherence::one_load_over_two_processes"),
-        ("token-per-client", "coherence::an_invalidation_ends_what_was_there"),
+        ("own-entry-kept", "coherence::invalidation_holds_in_loading_process"),
+        ("register-after-read", "coherence::invalidation_holds_in_loading_process"),
+        ("unleased-fill", "coherence::invalidation_holds_in_other_process"),
+        ("lease-ignored", "coherence::two_processes_share_one_load"),
+        ("token-per-client", "coherence::invalidation_removes_cached_value"),
         ("tag-generation-after-load", "coherence::an_invalidated_tag_holds"),
-        ("tag-adopted-unasked", "coherence::an_invalidated_tag_of_a_value_holds"),
-        ("no-replay", "coherence::what_could_not_be_told_is_told_in_the_end"),
-        ("untold-name-read", "pending::what_is_not_told_is_not_read"),
+        ("tag-adopted-unasked", "coherence::invalidated_value_tag_holds"),
+        ("no-replay", "coherence::refused_invalidations_are_resent"),
+        ("untold-name-read", "pending::undelivered_name_is_not_read"),
     ] {
         let itself = std::env::current_exe().expect("a test has a path");
         let run = std::process::Command::new(itself)

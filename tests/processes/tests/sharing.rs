@@ -120,7 +120,7 @@ fn four_processes_with_2500_callers_each_load_a_cold_key_once() {
 }
 
 #[test]
-fn when_the_process_that_loads_is_killed_one_other_loads_and_nobody_waits_longer_than_the_lease() {
+fn killed_leader_is_replaced_within_the_lease() {
     const LEASE: u64 = 2000;
     const LOAD: u64 = 100;
 
@@ -197,7 +197,7 @@ fn without_redis_each_process_caches_alone() {
 }
 
 #[test]
-fn the_environment_can_turn_it_off() {
+fn environment_can_turn_caching_off() {
     let redis = RedisServer::start();
     let url = redis.url();
     let mut off = Worker::start(&[("REDIS_URL", &url), ("CACHED_ASIDE", "off")]);
@@ -211,7 +211,7 @@ fn the_environment_can_turn_it_off() {
 }
 
 #[test]
-fn a_bad_environment_is_said_once_without_its_secrets_and_stops_nothing() {
+fn bad_environment_is_reported_once_without_secrets() {
     let said_once = |worker: Worker, begin: &str| {
         let said = worker.end();
         assert!(said.starts_with(begin) && said.lines().count() == 1, "{said}");
@@ -242,7 +242,7 @@ fn a_bad_environment_is_said_once_without_its_secrets_and_stops_nothing() {
 }
 
 #[test]
-fn a_program_whose_file_was_replaced_shares_with_the_one_in_its_place() {
+fn replaced_program_shares_with_its_successor() {
     let redis = RedisServer::start();
     let worker = Path::new(env!("CARGO_BIN_EXE_worker"));
     let directory = worker.with_file_name(format!("fleet-{}", std::process::id()));

@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_is_understood_or_refused() {
+    fn arguments_are_parsed_or_rejected() {
         assert_eq!(parse(&[]).unwrap().length, Duration::from_secs(1800));
         let plan = parse(&["--minutes", "0.5", "--leak"]).unwrap();
         assert_eq!(plan, Plan { length: Duration::from_secs(30), leak: true });

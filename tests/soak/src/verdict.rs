@@ -46,14 +46,14 @@ mod tests {
 
     #[test]
     #[allow(clippy::cast_precision_loss)]
-    fn what_grows_is_seen_and_what_only_jumps_is_not() {
+    fn growth_is_detected_and_spikes_are_ignored() {
         assert!(judge(&samples(|_| 1000.0)));
         assert!(judge(&samples(|number| if number % 10 == 0 { 9e9 } else { 1000.0 })));
         assert!(!judge(&samples(|number| 1000.0 * number as f64)));
     }
 
     #[test]
-    fn a_wrong_answer_is_not_well_and_neither_is_nothing() {
+    fn wrong_answer_or_no_samples_fails() {
         let mut samples = samples(|_| 1.0);
         samples.last_mut().unwrap().wrong = 1;
         assert!(!judge(&samples) && !judge(&[]));

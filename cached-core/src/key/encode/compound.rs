@@ -96,13 +96,13 @@ named! { SerializeStruct SerializeStructVariant }
 pub(super) struct Unordered<'a, S> {
     sink: &'a mut S,
     start: usize,
-    entries: Vec<Entry>,
+    entries: Vec<EntryRange>,
     /// Set under the same condition as in [`Ordered`].
     is_whole: bool,
 }
 
 /// Position of an entry in the buffer. An element of a set is a key alone.
-struct Entry {
+struct EntryRange {
     start: usize,
     key_end: usize,
     end: usize,
@@ -125,7 +125,7 @@ impl<'a, S: Sink> Unordered<'a, S> {
 
     fn key<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), Refusal> {
         let (start, end) = self.put(v)?;
-        self.entries.push(Entry { start, key_end: end, end });
+        self.entries.push(EntryRange { start, key_end: end, end });
         Ok(())
     }
 

@@ -206,7 +206,7 @@ fn floats_are_readable_and_no_integers() {
 }
 
 #[test]
-fn what_could_break_out_is_escaped() {
+fn delimiters_and_pattern_characters_are_escaped_in_key_text() {
     assert_eq!(of("a:b"), "a%3Ab");
     assert_eq!(of("%N"), "%25N");
     assert_eq!(of("*?[]{}\\ \n"), "%2A%3F%5B%5D%7B%7D%5C%20%0A");
@@ -271,7 +271,7 @@ fn a_text_has_one_name_whatever_type_it_has() {
 }
 
 #[test]
-fn what_a_number_could_be_called_is_marked_and_nothing_else() {
+fn only_texts_that_read_as_a_number_or_bool_are_marked() {
     for text in
         ["0", "-0", "42", "007", "1.0", "-1.25", "18446744073709551616", "true", "false", "inf", "-inf"]
     {

@@ -4,14 +4,14 @@ const WAYS: usize = 8;
 
 /// Kind of a ghost: how its key left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Left {
+pub(super) enum GhostKind {
     Small,
     Main,
     /// The key was removed from the main queue, not evicted.
     Removed,
 }
 
-const KINDS: [Left; 3] = [Left::Small, Left::Main, Left::Removed];
+const KINDS: [GhostKind; 3] = [GhostKind::Small, GhostKind::Main, GhostKind::Removed];
 
 /// Table of ghosts. A ghost is the print of a key, with the kind and the time of its leaving.
 ///
@@ -40,12 +40,12 @@ pub(super) fn print(hash: u64) -> u32 {
 const CLOCK: u32 = (1 << 30) - 1;
 
 impl Slot {
-    fn new(print: u32, clock: u32, left: Left) -> Self {
+    fn new(print: u32, clock: u32, left: GhostKind) -> Self {
         Self(u64::from(print) << 32 | u64::from(clock & CLOCK) << 2 | (left as u64 + 1))
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "these are its parts")]
-    fn parts(self) -> Option<(u32, u32, Left)> {
+    fn parts(self) -> Option<(u32, u32, GhostKind)> {
         let kind = (self.0 & 3).checked_sub(1)?;
         Some(((self.0 >> 32) as u32, (self.0 >> 2) as u32 & CLOCK, KINDS[kind as usize]))
     }
@@ -57,7 +57,7 @@ impl Ghosts {
     }
 
     /// Adds the ghost of a key that leaves. `len` is the number of entries in the policy.
-    pub(super) fn add(&mut self, print: u32, left: Left, len: usize) {
+    pub(super) fn add(&mut self, print: u32, left: GhostKind, len: usize) {
         self.grow(len);
         let clock = self.clocks[left as usize];
         self.clocks[left as usize] = clock.wrapping_add(1);
@@ -74,7 +74,7 @@ impl Ghosts {
     /// Removes the ghost of a key that returns. Returns its kind, and whether it is recent.
     ///
     /// It is recent until a tenth as many keys as there are entries have left in the same way since.
-    pub(super) fn take(&mut self, print: u32, len: usize) -> Option<(Left, bool)> {
+    pub(super) fn take(&mut self, print: u32, len: usize) -> Option<(GhostKind, bool)> {
         if self.buckets.is_empty() {
             return None;
         }
@@ -91,7 +91,7 @@ impl Ghosts {
         None
     }
 
-    fn age(&self, clock: u32, left: Left) -> u32 {
+    fn age(&self, clock: u32, left: GhostKind) -> u32 {
         self.clocks[left as usize].wrapping_sub(clock) & CLOCK
     }
 
@@ -130,43 +130,45 @@ mod tests {
     fn a_ghost_is_met_once() {
         let mut ghosts = Ghosts::new();
         assert_eq!(ghosts.take(7, 100), None);
-        ghosts.add(7, Left::Main, 100);
+        ghosts.add(7, GhostKind::Main, 100);
         assert_eq!(ghosts.take(8, 100), None);
-        assert_eq!(ghosts.take(7, 100), Some((Left::Main, true)));
+        assert_eq!(ghosts.take(7, 100), Some((GhostKind::Main, true)));
         assert_eq!(ghosts.take(7, 100), None);
     }
 
     #[test]
-    fn a_ghost_fades_by_those_who_left_in_its_way() {
-        for (others, seen) in [(9, Some((Left::Small, true))), (10, Some((Left::Small, false))), (50, None)] {
+    fn ghost_ages_only_by_departures_of_its_own_kind() {
+        for (others, seen) in
+            [(9, Some((GhostKind::Small, true))), (10, Some((GhostKind::Small, false))), (50, None)]
+        {
             let mut ghosts = Ghosts::new();
-            ghosts.add(7, Left::Small, 100);
+            ghosts.add(7, GhostKind::Small, 100);
             for other in 0..others {
-                ghosts.add(1_000 + other, Left::Small, 100);
+                ghosts.add(1_000 + other, GhostKind::Small, 100);
             }
             for other in 0..30 {
-                ghosts.add(2_000 + other, Left::Main, 100);
-                ghosts.add(3_000 + other, Left::Removed, 100);
+                ghosts.add(2_000 + other, GhostKind::Main, 100);
+                ghosts.add(3_000 + other, GhostKind::Removed, 100);
             }
             assert_eq!(ghosts.take(7, 100), seen, "after {others}");
         }
     }
 
     #[test]
-    fn nobody_is_forgotten_because_there_are_more() {
+    fn growing_keeps_all_ghosts() {
         let mut ghosts = Ghosts::new();
-        (0..50).for_each(|print| ghosts.add(print, Left::Small, 100));
+        (0..50).for_each(|print| ghosts.add(print, GhostKind::Small, 100));
         let before = ghosts.slots();
-        ghosts.add(1_000, Left::Small, 10_000);
+        ghosts.add(1_000, GhostKind::Small, 10_000);
         assert!(ghosts.slots() > before);
         assert!((0..50).all(|print| ghosts.take(print, 10_000).is_some()));
     }
 
     #[test]
-    fn a_full_bucket_forgets_who_has_been_there_the_longest() {
+    fn full_bucket_replaces_the_oldest_ghost() {
         let mut ghosts = Ghosts::new();
         // All are in one bucket, regardless of the number of buckets.
-        (0..9).for_each(|n| ghosts.add(n << 20, Left::Small, 100));
+        (0..9).for_each(|n| ghosts.add(n << 20, GhostKind::Small, 100));
         assert_eq!(ghosts.take(0, 100), None);
         assert!((1..9).all(|n| ghosts.take(n << 20, 100).is_some()));
     }

@@ -32,7 +32,7 @@ mod tests;
 mod uses;
 
 use self::{
-    ghosts::{Ghosts, Left},
+    ghosts::{GhostKind, Ghosts},
     queues::{Queues, Which},
 };
 pub(crate) use self::{queues::Ticket, uses::Uses};
@@ -84,7 +84,7 @@ impl<T: Resident> Policy<T> {
         let left = self.ghosts.take(print, self.queues.len());
         let (which, uses) = match left {
             None => (Which::Small, 0),
-            Some((Left::Removed, _)) => (Which::Main, 1),
+            Some((GhostKind::Removed, _)) => (Which::Main, 1),
             Some((left, is_recent)) => {
                 if is_recent {
                     self.shift(left);
@@ -93,7 +93,7 @@ impl<T: Resident> Policy<T> {
                     // The entry keeps its evidence.
                     (Which::Small, 1)
                 } else {
-                    (Which::Main, u8::from(left == Left::Main))
+                    (Which::Main, u8::from(left == GhostKind::Main))
                 }
             }
         };
@@ -134,7 +134,7 @@ impl<T: Resident> Policy<T> {
                     Which::Main => self.pays(index),
                 };
             if !stays {
-                let left = if which == Which::Small { Left::Small } else { Left::Main };
+                let left = if which == Which::Small { GhostKind::Small } else { GhostKind::Main };
                 self.ghosts.add(self.queues.print(index), left, self.queues.len());
                 return Some(self.queues.take(index));
             }
@@ -146,7 +146,7 @@ impl<T: Resident> Policy<T> {
     pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<T> {
         let index = self.queues.find(ticket)?;
         if self.queues.which(index) == Which::Main {
-            self.ghosts.add(self.queues.print(index), Left::Removed, self.queues.len());
+            self.ghosts.add(self.queues.print(index), GhostKind::Removed, self.queues.len());
         }
         Some(self.queues.take(index))
     }
@@ -250,9 +250,9 @@ impl<T: Resident> Policy<T> {
 
     /// Moves the border in favour of the queue that an entry left too early.
     #[expect(clippy::cast_precision_loss, reason = "a share")]
-    fn shift(&mut self, left: Left) {
+    fn shift(&mut self, left: GhostKind) {
         let step = STEP / self.queues.len().max(1) as f64;
-        let share = if left == Left::Small { self.share + step } else { self.share - step };
+        let share = if left == GhostKind::Small { self.share + step } else { self.share - step };
         self.share = share.clamp(LEAST, MOST);
     }
 

@@ -93,7 +93,7 @@ fn uses_are_counted_up_to_three() {
 }
 
 #[test]
-fn without_room_nobody_stays() {
+fn zero_capacity_keeps_no_entry() {
     let mut cache = Cache::new(0);
     assert_eq!(cache.hits([1, 1, 2, 2, 1]), 0);
     assert_eq!((cache.policy.len(), cache.policy.weight()), (0, 0));
@@ -119,7 +119,7 @@ fn a_weight_of_nothing_counts_as_one() {
 }
 
 #[test]
-fn who_is_too_large_for_the_whole_drives_nobody_out() {
+fn entry_above_the_capacity_evicts_no_other_entry() {
     let mut cache = Cache::new(100);
     (0..90).for_each(|key| _ = cache.get(key));
     cache.get_weighing(1_000, 101);
@@ -137,7 +137,7 @@ fn who_is_too_large_for_the_whole_drives_nobody_out() {
 }
 
 #[test]
-fn who_has_become_too_large_leaves_first_whatever_it_was_used_for() {
+fn entry_grown_beyond_capacity_is_evicted_first_despite_its_uses() {
     let mut cache = Cache::new(100);
     cache.hits(0..100);
     // Without the ten newest entries, the small queue is empty.
@@ -153,7 +153,7 @@ fn who_has_become_too_large_leaves_first_whatever_it_was_used_for() {
 }
 
 #[test]
-fn who_fits_exactly_stays_alone() {
+fn entry_of_exactly_the_capacity_evicts_all_others() {
     let mut cache = Cache::new(100);
     (0..90).for_each(|key| _ = cache.get(key));
     cache.get_weighing(1_000, 100);
@@ -162,7 +162,7 @@ fn who_fits_exactly_stays_alone() {
 }
 
 #[test]
-fn an_old_ticket_finds_nobody() {
+fn stale_ticket_matches_no_entry() {
     let mut policy = Policy::new(10);
     let make = || Arc::new(Entry::default());
     let first = policy.insert(hash(1), 1, make());
@@ -207,7 +207,7 @@ fn less_room_drives_out_and_more_room_takes_in() {
 }
 
 #[test]
-fn a_scan_drives_out_nobody_who_is_used() {
+fn scan_does_not_evict_used_entries() {
     let mut cache = Cache::new(100);
     let hot = || (0..80).map(|key| key * 3);
     for _ in 0..4 {
@@ -221,7 +221,7 @@ fn a_scan_drives_out_nobody_who_is_used() {
 }
 
 #[test]
-fn nobody_waits_until_all_were_asked() {
+fn insertion_takes_a_bounded_number_of_turns() {
     let mut cache = Cache::new(10_000);
     (0..10_000).for_each(|key| _ = cache.get(key));
     for _ in 0..3 {
@@ -245,7 +245,7 @@ fn full(used: impl IntoIterator<Item = u64>) -> Cache {
 }
 
 #[test]
-fn who_comes_back_soon_goes_to_the_main_queue() {
+fn early_return_enters_the_main_queue() {
     let mut cache = full([]);
     cache.hits(200..230);
     assert!(!cache.has(205), "unused, it went");
@@ -254,7 +254,7 @@ fn who_comes_back_soon_goes_to_the_main_queue() {
 }
 
 #[test]
-fn who_comes_back_late_is_new() {
+fn late_return_counts_as_a_new_entry() {
     let mut cache = full([]);
     cache.hits(200..280);
     cache.get(205);
@@ -262,7 +262,7 @@ fn who_comes_back_late_is_new() {
 }
 
 #[test]
-fn who_comes_back_and_loses_the_duel_has_its_evidence() {
+fn returning_entry_keeps_its_evidence_when_it_loses_the_duel() {
     let mut cache = full(0..90);
     cache.hits(200..230);
     cache.get(205);
@@ -270,7 +270,7 @@ fn who_comes_back_and_loses_the_duel_has_its_evidence() {
 }
 
 #[test]
-fn who_comes_back_and_is_heavy_has_its_evidence_and_no_duel() {
+fn heavy_returning_entry_keeps_its_evidence_without_a_duel() {
     let mut cache = full([]);
     cache.hits(200..230);
     cache.get_weighing(205, 3);
@@ -278,7 +278,7 @@ fn who_comes_back_and_is_heavy_has_its_evidence_and_no_duel() {
 }
 
 #[test]
-fn who_had_a_place_in_the_main_queue_comes_back_with_a_use() {
+fn ghost_of_the_main_queue_returns_to_it_with_one_use() {
     let mut cache = full(1..90);
     // Key 200 has a place by its uses. Then it is the turn of key 0, which has none.
     cache.get(200);
@@ -292,7 +292,7 @@ fn who_had_a_place_in_the_main_queue_comes_back_with_a_use() {
 }
 
 #[test]
-fn who_was_removed_has_its_place_again() {
+fn removed_entry_returns_to_the_queue_it_was_removed_from() {
     let mut cache = Cache::new(100);
     cache.hits(0..200);
     // The first ninety keys are in the main queue.
@@ -311,7 +311,7 @@ fn who_was_removed_has_its_place_again() {
 }
 
 #[test]
-fn what_is_kept_of_those_who_left_is_bounded() {
+fn memory_for_ghosts_and_queue_nodes_is_bounded() {
     let mut cache = Cache::new(1_000);
     for key in 0..300_000 {
         cache.get(key);
@@ -326,7 +326,7 @@ fn what_is_kept_of_those_who_left_is_bounded() {
 }
 
 #[test]
-fn who_is_heavy_pays_more_for_a_turn() {
+fn heavy_entry_pays_more_uses_per_turn() {
     let after_a_turn = |weight: u32| {
         let mut cache = Cache::new(1_000);
         cache.get_weighing(7, weight);

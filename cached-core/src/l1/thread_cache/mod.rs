@@ -32,7 +32,7 @@ use std::{
     },
 };
 
-use self::table::Front;
+use self::table::Table;
 use crate::{
     key::{self, LARGEST_BUFFER, WriteKey},
     l1::entry::Entry,
@@ -46,15 +46,15 @@ const FOLLOWS: u64 = 4;
 /// Number of purge requests to all threads.
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 
-thread_local!(static HAND: RefCell<Hand> = const { RefCell::new(Hand::new()) });
+thread_local!(static HAND: RefCell<ThreadCache> = const { RefCell::new(ThreadCache::new()) });
 
 /// The cache of one thread.
-struct Hand {
+struct ThreadCache {
     /// Buffer for parts of the key that is looked up.
     buffer: Vec<u8>,
     /// Number of lookups.
     looks: u64,
-    front: Front,
+    front: Table,
 }
 
 /// Looks up the key of these parts in the cache of this thread.
@@ -112,7 +112,7 @@ pub(crate) fn let_go() {
     CALLS.fetch_add(1, Ordering::Release);
 }
 
-impl Drop for Hand {
+impl Drop for ThreadCache {
     /// Drops the entries one by one and catches panics.
     ///
     /// A panic in the drop of a value must not abort the process when the thread ends.
@@ -123,8 +123,8 @@ impl Drop for Hand {
     }
 }
 
-impl Hand {
+impl ThreadCache {
     const fn new() -> Self {
-        Self { buffer: Vec::new(), looks: 0, front: Front::new() }
+        Self { buffer: Vec::new(), looks: 0, front: Table::new() }
     }
 }

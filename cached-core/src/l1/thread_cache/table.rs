@@ -34,7 +34,7 @@ pub(super) const LOTTERY: usize = 4;
 const HEAVIEST: u64 = 16;
 
 /// The table of one thread.
-pub(super) struct Front {
+pub(super) struct Table {
     pub(super) sets: Vec<Set>,
     /// While the table grows: the sets of the table before that are not split yet, from the first one on.
     pub(super) old: Vec<Set>,
@@ -59,7 +59,7 @@ pub(super) struct Front {
     next: usize,
 }
 
-impl Front {
+impl Table {
     pub(super) const fn new() -> Self {
         Self {
             sets: Vec::new(),
@@ -122,8 +122,8 @@ impl Front {
     }
 
     /// Stores an entry, if there is room for it. Returns the entries that left for it.
-    pub(super) fn keep(&mut self, kept: &Arc<Entry>) -> Left {
-        let (weight, mut left) = (u64::from(kept.weight), Left::default());
+    pub(super) fn keep(&mut self, kept: &Arc<Entry>) -> Displaced {
+        let (weight, mut left) = (u64::from(kept.weight), Displaced::default());
         self.share = self.share.max(kept.home().share());
         if weight > self.share / HEAVIEST {
             return left;
@@ -272,7 +272,7 @@ impl Front {
 
 /// Entries that have left the table.
 #[derive(Default)]
-pub(super) struct Left {
+pub(super) struct Displaced {
     /// Replaced entry. Usually it is the only one that leaves.
     one: Option<Arc<Entry>>,
     others: Vec<Arc<Entry>>,

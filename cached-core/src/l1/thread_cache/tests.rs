@@ -50,7 +50,7 @@ fn has(kept: &Arc<Entry>, n: u32) -> bool {
 }
 
 /// Reads the table of this test and checks its totals. Each test has its own thread, and so its own table.
-fn state<T>(read: impl FnOnce(&Front) -> T) -> T {
+fn state<T>(read: impl FnOnce(&Table) -> T) -> T {
     HAND.with_borrow(|hand| {
         let front = &hand.front;
         let there = || front.old.iter().chain(&front.sets).flat_map(|set| &set.ways).flatten();
@@ -61,7 +61,7 @@ fn state<T>(read: impl FnOnce(&Front) -> T) -> T {
 }
 
 #[test]
-fn what_is_kept_is_found_and_nothing_else() {
+fn thread_cache_finds_exactly_the_entries_it_holds() {
     let home = MemoryBudget::new(1 << 30);
     let (one, other) = (entry(&home, 1, 100), entry(&MemoryBudget::new(1 << 30), 1, 100));
     assert!(!has(&one, 1));
@@ -113,7 +113,7 @@ fn of_a_full_set_goes_what_was_not_used_since_others_came() {
 }
 
 #[test]
-fn what_is_found_was_used() {
+fn found_entry_is_marked_as_used() {
     let home = MemoryBudget::new(1 << 30);
     let kept = entry(&home, 1, 100);
     keep(&kept);
@@ -140,7 +140,7 @@ fn it_grows_with_what_is_used_and_not_for_ever() {
 }
 
 #[test]
-fn what_is_used_often_stays_when_others_are_used_once() {
+fn frequently_used_entries_stay_in_thread_cache_during_a_scan() {
     const HOT: usize = 200;
     let home = MemoryBudget::new(1 << 30);
     let all: Vec<_> = (0..300_000).map(|n| entry(&home, n, 100)).collect();
@@ -197,7 +197,7 @@ fn a_thread_has_its_share_and_what_is_free_of_what_all_may_have() {
 }
 
 #[test]
-fn what_is_used_stays_when_others_have_to_leave_for_their_bytes() {
+fn used_entries_stay_when_thread_cache_evicts_for_its_byte_limit() {
     let home = MemoryBudget::new(1 << 18);
     let all: Vec<_> = (0..10_000).map(|n| entry(&home, n, 200)).collect();
     let (hot, others) = all.split_at(10);
@@ -218,7 +218,7 @@ fn what_is_used_stays_when_others_have_to_leave_for_their_bytes() {
 }
 
 #[test]
-fn what_has_left_goes_when_that_is_asked() {
+fn purge_drops_retired_entries_from_the_thread_cache() {
     let home = MemoryBudget::new(1 << 30);
     let all: Vec<_> = (0..60).map(|n| entry(&home, n, 100)).collect();
     all.iter().for_each(keep);
@@ -289,7 +289,7 @@ fn while_the_table_grows_all_is_there_once_and_the_newest_of_each_key() {
 }
 
 #[test]
-fn what_was_used_is_known_to_be_when_the_table_has_grown() {
+fn use_marks_survive_growth_of_the_table() {
     let home = MemoryBudget::new(1 << 30);
     let all: Vec<_> = (0..2_000).map(|n| entry(&home, n, 100)).collect();
     let (before, after) = all.split_at(500);
@@ -308,7 +308,7 @@ fn what_was_used_is_known_to_be_when_the_table_has_grown() {
 }
 
 #[test]
-fn what_has_left_is_found_when_the_table_grows_meanwhile() {
+fn purge_drops_retired_entries_when_the_table_grows_meanwhile() {
     let home = MemoryBudget::new(1 << 30);
     let all: Vec<_> = (0..2_000).map(|n| entry(&home, n, 100)).collect();
     let (before, after) = all.split_at(890);
@@ -329,7 +329,7 @@ fn what_has_left_is_found_when_the_table_grows_meanwhile() {
 }
 
 #[test]
-fn what_has_left_is_counted_once_and_until_nobody_holds_it() {
+fn retired_entry_is_counted_once_until_its_last_reference_drops() {
     let home = MemoryBudget::new(1 << 30);
     let (one, other) = (entry(&home, 1, 100), entry(&home, 2, 7));
     keep(&one);

@@ -22,7 +22,7 @@ use crate::{
 pub(super) const SEEDED_FOR: Duration = Duration::from_secs(20);
 
 /// Renewal of one lease.
-pub(super) struct Keeper<W> {
+pub(super) struct LeaseRenewer<W> {
     pub(super) shared: Arc<Shared>,
     pub(super) name: String,
     pub(super) token: LeaseToken,
@@ -36,7 +36,7 @@ pub(super) struct Keeper<W> {
     pub(super) is_at_work: W,
 }
 
-impl<W: Fn() -> bool> Keeper<W> {
+impl<W: Fn() -> bool> LeaseRenewer<W> {
     /// Renews the lease until it is lost, or the cache is closed.
     pub(super) async fn run(mut self) {
         let mut leaving = self.shared.leaving.subscribe();

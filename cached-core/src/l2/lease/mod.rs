@@ -5,7 +5,7 @@
 //!
 //! A lease passes through these states:
 //!
-//! * *Requested*: a [`Pledge`]. If the reply is lost, dropping the pledge releases the lease, in case it was
+//! * *Requested*: a [`LeaseAttempt`]. If the reply is lost, dropping the pledge releases the lease, in case it was
 //!   granted.
 //! * *Held*: a [`Lease`]. While the load is at work, the `keeper` renews the lease and the generations of its
 //!   tags.
@@ -28,7 +28,7 @@ use std::{future::Future, mem, sync::Arc, time::Duration};
 
 use tokio::{runtime::Handle, task::AbortHandle};
 
-use self::keeper::Keeper;
+use self::keeper::LeaseRenewer;
 use crate::{
     base::{
         clock::{Nanos, nanos},
@@ -39,7 +39,7 @@ use crate::{
     key::entry_key::SharedKey,
     l2::{
         note,
-        returning::Return,
+        returning::PendingRelease,
         shared::{Fill, Life, Shared},
     },
     telemetry::{functions::FunctionMetrics, span::Span, stats::Count, step::TimedSpan},
@@ -69,7 +69,7 @@ pub(crate) struct Lease {
     keeper: Option<AbortHandle>,
     is_over: bool,
     /// Set when the release of the lease has been announced.
-    given_back: Option<Return>,
+    given_back: Option<PendingRelease>,
 }
 
 /// Result of a fill.
@@ -137,7 +137,7 @@ impl Lease {
         if planted!("lease-not-renewed") {
             return;
         }
-        let keeper = Keeper {
+        let keeper = LeaseRenewer {
             shared: self.shared.clone(),
             name: self.name.text.clone(),
             token: self.token,
@@ -413,7 +413,7 @@ fn give_back_later(
     name: String,
     token: LeaseToken,
     end: End,
-    given_back: Option<Return>,
+    given_back: Option<PendingRelease>,
 ) {
     let there = shared.clone();
     let given_back = given_back.unwrap_or_else(|| shared.returning.begin(&name, &shared.marks));
@@ -506,14 +506,14 @@ async fn ask_tags_again(shared: &Arc<Shared>, claim: &Validity) -> Option<Validi
 /// A lease that was requested.
 ///
 /// If the reply is not received, dropping this releases the lease, in case it was granted.
-pub(crate) struct Pledge<'a> {
+pub(crate) struct LeaseAttempt<'a> {
     shared: &'a Arc<Shared>,
     name: &'a str,
     token: LeaseToken,
     is_open: bool,
 }
 
-impl<'a> Pledge<'a> {
+impl<'a> LeaseAttempt<'a> {
     pub(crate) fn new(shared: &'a Arc<Shared>, name: &'a str) -> Self {
         Self { shared, name, token: LeaseToken::random(), is_open: true }
     }
@@ -548,7 +548,7 @@ impl<'a> Pledge<'a> {
     }
 }
 
-impl Drop for Pledge<'_> {
+impl Drop for LeaseAttempt<'_> {
     fn drop(&mut self) {
         if !self.is_open {
             return;

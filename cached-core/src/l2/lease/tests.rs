@@ -43,7 +43,7 @@ impl World {
 
     async fn lease(&self, tags: &[String]) -> Lease {
         let claim = self.shared.silent_claim(KEY, tags);
-        let pledge = Pledge::new(&self.shared, KEY);
+        let pledge = LeaseAttempt::new(&self.shared, KEY);
         let (token, lease) = (pledge.token(), self.shared.lease);
         let wanted = LeaseRequest { key: KEY, token, lease, take: LeaseMode::IfAbsent };
         let ask = TagRequest { keys: tags, keep: MINUTE, more: false };
@@ -54,8 +54,8 @@ impl World {
     }
 
     /// Returns the keeper of a lease, with a load that is at work or not.
-    fn keeper(&self, lease: &Lease, is_at_work: bool) -> Keeper<impl Fn() -> bool + use<>> {
-        Keeper {
+    fn keeper(&self, lease: &Lease, is_at_work: bool) -> LeaseRenewer<impl Fn() -> bool + use<>> {
+        LeaseRenewer {
             shared: self.shared.clone(),
             name: KEY.to_owned(),
             token: lease.token,
@@ -181,7 +181,7 @@ async fn it_is_renewed_before_it_ends() {
 }
 
 #[tokio::test]
-async fn what_is_said_of_a_tag_is_looked_into_at_once() {
+async fn kept_lease_is_released_at_once_when_its_tag_is_invalidated() {
     let world = World::new(LONG);
     let mut lease = world.lease(&[world.tag()]).await;
     lease.keep(|| true);
@@ -205,7 +205,7 @@ async fn a_close_has_it_given_back() {
 }
 
 #[tokio::test]
-async fn what_was_said_of_it_may_have_been_about_itself() {
+async fn lease_gets_new_epochs_only_if_it_still_holds() {
     for tags in [Vec::new(), vec!["test:%tag:tag".to_owned()]] {
         let world = World::new(MINUTE);
         let lease = world.lease(&tags).await;
@@ -238,7 +238,7 @@ async fn a_lease_whose_tag_was_invalidated_is_given_back_for_another_one() {
 }
 
 #[tokio::test]
-async fn what_ends_without_a_value_is_given_back_with_its_reason() {
+async fn lease_without_a_value_is_released_with_its_reason() {
     let world = World::new(MINUTE);
     let mark = world.shared.mark(KEY);
     drop(world.lease(&[]).await);
@@ -261,7 +261,7 @@ async fn what_ends_without_a_value_is_given_back_with_its_reason() {
 #[tokio::test]
 async fn a_lease_that_was_asked_for_is_given_back_unless_it_is_known_that_there_is_none() {
     let world = World::new(MINUTE);
-    let take = async |pledge: &Pledge<'_>| {
+    let take = async |pledge: &LeaseAttempt<'_>| {
         let (token, lease) = (pledge.token(), MINUTE);
         let wanted = LeaseRequest { key: KEY, token, lease, take: LeaseMode::IfAbsent };
         world
@@ -271,19 +271,19 @@ async fn a_lease_that_was_asked_for_is_given_back_unless_it_is_known_that_there_
             .await
             .unwrap();
     };
-    let pledge = Pledge::new(&world.shared, KEY);
+    let pledge = LeaseAttempt::new(&world.shared, KEY);
     take(&pledge).await;
     drop(pledge);
     world.is_given_back().await;
 
-    let pledge = Pledge::new(&world.shared, KEY);
+    let pledge = LeaseAttempt::new(&world.shared, KEY);
     take(&pledge).await;
     let ((), trips) = world.trips(pledge.withdraw()).await;
     assert_eq!((trips, world.record().await), (1, Record::Absent));
 
     let ((), trips) = world
         .trips(async {
-            Pledge::new(&world.shared, KEY).refused();
+            LeaseAttempt::new(&world.shared, KEY).refused();
             tokio::task::yield_now().await;
         })
         .await;

@@ -67,13 +67,14 @@ pub trait Codec: Send + Sync + fmt::Debug + 'static {
 }
 
 /// Reads the wanted type from a deserializer. The closure knows the type, its signature does not.
-type Fill<'a> = dyn FnMut(&mut dyn erased_serde::Deserializer<'_>) -> Result<(), erased_serde::Error> + 'a;
+type DecodeInto<'a> =
+    dyn FnMut(&mut dyn erased_serde::Deserializer<'_>) -> Result<(), erased_serde::Error> + 'a;
 
 /// Destination of [`Codec::decode`]: it knows the wanted type, so that the codec need not.
-pub struct Target<'a>(&'a mut Fill<'a>);
+pub struct Target<'a>(&'a mut DecodeInto<'a>);
 
 impl<'a> Target<'a> {
-    pub(super) fn new(fill: &'a mut Fill<'a>) -> Self {
+    pub(super) fn new(fill: &'a mut DecodeInto<'a>) -> Self {
         Self(fill)
     }
 

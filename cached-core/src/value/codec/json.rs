@@ -4,11 +4,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
-use super::strict::{self, Gaps};
+use super::strict::{self, FormatLimits};
 use crate::error::Error;
 
 /// Values that JSON would change.
-const GAPS: Gaps = Gaps { is_text: true, depth: 127 };
+const GAPS: FormatLimits = FormatLimits { is_text: true, depth: 127 };
 
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), Error> {
     let written = strict::serialize(value, &mut serde_json::Serializer::new(out), GAPS);

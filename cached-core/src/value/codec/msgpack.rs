@@ -6,11 +6,11 @@ use rmp_serde::decode::Error as DecodeError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::strict::{self, Gaps};
+use super::strict::{self, FormatLimits};
 use crate::error::Error;
 
 /// Values that `MessagePack` would change.
-const GAPS: Gaps = Gaps { is_text: false, depth: 1000 };
+const GAPS: FormatLimits = FormatLimits { is_text: false, depth: 1000 };
 
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), Error> {
     let mut serializer = rmp_serde::Serializer::new(out).with_struct_map();

@@ -20,7 +20,7 @@ use crate::base::planted::planted;
 /// No guarded format has a form for a `Some` of a value that is written as `null`, for integers of more than
 /// 64 bits, and for sequences (other than bytes) of many `u8`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Gaps {
+pub(super) struct FormatLimits {
     /// Set if the format is a text. Then it has no form for a NaN and the infinities, nor for bytes.
     ///
     /// Map keys that are not text are written as text, and read as text where the type leaves it open.
@@ -35,20 +35,20 @@ pub(super) struct Gaps {
 const RUN: usize = 64;
 
 /// Serializes `value` with `inner`, or returns an error if that would change it.
-pub(super) fn serialize<T, S>(value: &T, inner: S, gaps: Gaps) -> Result<S::Ok, S::Error>
+pub(super) fn serialize<T, S>(value: &T, inner: S, gaps: FormatLimits) -> Result<S::Ok, S::Error>
 where
     T: Serialize + ?Sized,
     S: Serializer,
 {
     let octet = Cell::new(false);
-    let at = Place { gaps, depth: gaps.depth, in_some: false, is_key: false, octet: &octet };
+    let at = Position { gaps, depth: gaps.depth, in_some: false, is_key: false, octet: &octet };
     value.serialize(Strict { inner, at })
 }
 
 /// Position of a part in the value that is written.
 #[derive(Clone, Copy)]
-struct Place<'a> {
-    gaps: Gaps,
+struct Position<'a> {
+    gaps: FormatLimits,
     /// Number of further levels that are allowed.
     depth: u16,
     /// Set directly inside of a `Some`, where a `null` is read as `None`.
@@ -60,11 +60,11 @@ struct Place<'a> {
 
 struct Strict<'a, S> {
     inner: S,
-    at: Place<'a>,
+    at: Position<'a>,
 }
 
 /// A part of a value, with its position.
-struct At<'a, T: ?Sized>(&'a T, Place<'a>);
+struct At<'a, T: ?Sized>(&'a T, Position<'a>);
 
 impl<T: Serialize + ?Sized> Serialize for At<'_, T> {
     #[inline]
@@ -73,7 +73,7 @@ impl<T: Serialize + ?Sized> Serialize for At<'_, T> {
     }
 }
 
-impl<'a> Place<'a> {
+impl<'a> Position<'a> {
     /// Returns a position one level deeper, outside of any `Some` and key.
     fn within<E: serde::ser::Error>(self) -> Result<Self, E> {
         let depth = self.depth.checked_sub(1).ok_or_else(|| E::custom("the value is nested too deep"))?;
@@ -206,7 +206,7 @@ impl<'a, S: Serializer> Serializer for Strict<'a, S> {
 
     fn serialize_some<T: Serialize + ?Sized>(self, v: &T) -> Result<S::Ok, S::Error> {
         self.at.is_no_text()?;
-        let written = self.inner.serialize_some(&At(v, Place { in_some: true, ..self.at }));
+        let written = self.inner.serialize_some(&At(v, Position { in_some: true, ..self.at }));
         self.at.octet.set(false);
         written
     }
@@ -312,7 +312,7 @@ impl<'a, S: Serializer> Serializer for Strict<'a, S> {
 /// Serializer of a value of several parts.
 struct Many<'a, S> {
     inner: S,
-    at: Place<'a>,
+    at: Position<'a>,
     /// Number of elements so far, as long as all of them are `u8`.
     run: Option<usize>,
 }
@@ -387,7 +387,7 @@ impl<S: SerializeMap> SerializeMap for Many<'_, S> {
     type Error = S::Error;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), S::Error> {
-        self.inner.serialize_key(&At(v, Place { is_key: true, ..self.at }))
+        self.inner.serialize_key(&At(v, Position { is_key: true, ..self.at }))
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), S::Error> {

@@ -110,7 +110,7 @@ fn samples() -> impl Strategy<Value = Sample> {
 
 proptest! {
     #[test]
-    fn what_was_encoded_is_decoded(sample in samples()) {
+    fn every_format_round_trips_values(sample in samples()) {
         for format in formats() {
             prop_assert_eq!(&format.decode::<Sample>(&encoded(&format, &sample)).unwrap(), &sample);
         }
@@ -240,7 +240,7 @@ fn is_refused(format: &Format, value: &(impl Serialize + ?Sized)) -> bool {
 }
 
 #[test]
-fn what_json_cannot_hold_is_an_error() {
+fn json_rejects_values_it_cannot_represent() {
     let json = &Format::Json;
     for odd in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         assert!(is_refused(json, &odd) && is_refused(json, &Some(odd)) && is_refused(json, &[Some(odd)]));
@@ -281,7 +281,7 @@ fn what_json_cannot_hold_is_an_error() {
 
 #[cfg(feature = "msgpack")]
 #[test]
-fn what_message_pack_cannot_hold_is_an_error() {
+fn message_pack_rejects_values_it_cannot_represent() {
     let format = &Format::MessagePack;
     assert!(is_refused(format, &Some(None::<u8>)) && is_refused(format, &Some(())));
     assert!(is_refused(format, &u128::MAX) && is_refused(format, &vec![1_u8; 64]));

@@ -170,7 +170,7 @@ fn limits() -> impl Strategy<Value = Limits> {
 
 proptest! {
     #[test]
-    fn what_was_sealed_is_opened(header in headers(), payload in payloads(), limits in limits()) {
+    fn sealed_envelope_opens_unchanged(header in headers(), payload in payloads(), limits in limits()) {
         let bytes = seal(&header, &payload, &limits).unwrap();
         prop_assert!(bytes.len() <= PAYLOAD_AT + 17 + 16 * header.tags.len() + payload.len());
         let opened = open(&bytes, &expect_of(&header), &limits).unwrap();
@@ -250,7 +250,7 @@ fn the_payload_is_borrowed_unless_compressed() {
 }
 
 #[test]
-fn what_is_not_ours_is_foreign() {
+fn envelope_of_unknown_version_or_flag_is_foreign() {
     let sealed = seal(&header(), JSON, &LIMITS).unwrap();
     for version in [0, 2, b'L', b'{', 255] {
         let mut bytes = sealed.clone();
@@ -268,7 +268,7 @@ fn what_is_not_ours_is_foreign() {
 }
 
 #[test]
-fn what_is_not_expected_is_named() {
+fn envelope_of_other_schema_or_key_is_refused_as_such() {
     let sealed = seal(&header(), JSON, &LIMITS).unwrap();
     let refusal = |expect: Expect| open(&sealed, &expect, &LIMITS).err();
     assert_eq!(refusal(Expect { schema: 1, ..EXPECT }), Some(Unreadable::OtherSchema));
@@ -329,7 +329,7 @@ fn more_tags_than_can_be_counted_are_an_error() {
 }
 
 #[test]
-fn the_longest_envelope_is_as_long_as_is_said_and_is_allocated_at_once() {
+fn longest_envelope_matches_its_limit_and_is_allocated_once() {
     let tags = vec![TagGeneration { tag: 1, generation: 1 }; 65_535];
     let longest = Header { tags, stale_ms: 1, ..header() };
     let limits = Limits { max_bytes: JSON.len(), compress_above: None };
@@ -364,7 +364,7 @@ fn forged_lengths_are_refused_before_anything_is_allocated() {
 /// The strongest compression that LZ4 reaches must not be taken for a forgery.
 #[cfg(feature = "compression")]
 #[test]
-fn what_compresses_best_opens() {
+fn envelope_opens_at_the_highest_compression_ratio() {
     let payload = vec![0; 1_000_000];
     let limits = Limits { max_bytes: payload.len(), compress_above: Some(0) };
     let sealed = seal(&header(), &payload, &limits).unwrap();

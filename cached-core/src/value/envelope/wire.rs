@@ -156,7 +156,7 @@ pub(crate) fn seal(header: &Header, payload: &[u8], limits: &Limits) -> Result<V
 
 /// Takes the payload out of an envelope that is intact and matches `expect`.
 pub(crate) fn open<'a>(bytes: &'a [u8], expect: &Expect, limits: &Limits) -> Result<Opened<'a>, Unreadable> {
-    let mut rest = Reader(bytes);
+    let mut rest = ByteReader(bytes);
     if rest.u8()? != VERSION {
         return Err(Unreadable::Foreign);
     }
@@ -220,7 +220,7 @@ pub(crate) fn open<'a>(bytes: &'a [u8], expect: &Expect, limits: &Limits) -> Res
 /// Returns the `created_ms` that an envelope claims; only its version is checked.
 pub(crate) fn created_ms(bytes: &[u8]) -> Option<u64> {
     let (head, rest) = bytes.split_at_checked(CREATED_AT)?;
-    (head.first() == Some(&VERSION)).then(|| Reader(rest).u64().ok()).flatten()
+    (head.first() == Some(&VERSION)).then(|| ByteReader(rest).u64().ok()).flatten()
 }
 
 fn checksum(head: &[u8], payload: &[u8]) -> u32 {
@@ -231,9 +231,9 @@ fn checksum(head: &[u8], payload: &[u8]) -> u32 {
 }
 
 /// Bytes that are left to read.
-struct Reader<'a>(&'a [u8]);
+struct ByteReader<'a>(&'a [u8]);
 
-impl Reader<'_> {
+impl ByteReader<'_> {
     fn take<const N: usize>(&mut self) -> Result<[u8; N], Unreadable> {
         let (taken, rest) = self.0.split_first_chunk().ok_or(Unreadable::Truncated)?;
         self.0 = rest;

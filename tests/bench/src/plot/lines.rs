@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn names_cover_neither_each_other_nor_the_axis() {
+    fn labels_overlap_neither_each_other_nor_the_axis() {
         let floor = 200;
         let heights = apart(&[20, 22, 24, 198, 199, 200], floor);
         assert!(heights.windows(2).all(|pair| pair[1] - pair[0] >= LINE), "{heights:?}");

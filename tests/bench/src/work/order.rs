@@ -94,7 +94,7 @@ mod tests {
     use super::{Order, Zipf};
 
     #[test]
-    fn the_first_rank_of_a_zipf_distribution_has_its_share() {
+    fn zipf_first_rank_has_expected_share() {
         let (items, draws) = (1_000, 200_000);
         let mut zipf = Zipf::new(items, 0.99, 1);
         let mut counts = vec![0_u32; items as usize];
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_stays_within_its_keys() {
+    fn order_contains_all_its_keys_and_no_others() {
         for order in [Order::Uniform, Order::Zipf] {
             let indices = order.of(10);
             assert!((0..10).all(|key| indices.contains(&key)), "{order:?}");

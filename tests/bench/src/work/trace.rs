@@ -86,7 +86,7 @@ mod tests {
     use super::Trace;
 
     #[test]
-    fn keys_are_numbered_in_their_order() {
+    fn trace_numbers_keys_by_first_request() {
         let trace = Trace::new("letters", "bananas".chars());
         assert_eq!(trace.requests, [0, 1, 2, 1, 2, 1, 3]);
         assert_eq!(trace.footprint, 4);

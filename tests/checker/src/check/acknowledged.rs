@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn others_may_return_it_and_the_process_itself_may_not() {
+    fn only_other_processes_may_return_undelivered() {
         let mut story = untold();
         story.read(1, 0, Answer::L2, (5_100, 5_101), (1, 1_000));
         story.read(0, 0, Answer::L2, (5_100, 5_101), (2, 5_050));
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn in_the_end_nobody_may() {
+    fn final_read_of_superseded_value_is_violation() {
         let mut story = untold();
         story.final_read(1, 0, (20_000, 20_001), (2, 5_050));
         assert_eq!(broken(&story), 0);
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_killed_could_not_repeat_it() {
+    fn killed_process_need_not_resend() {
         let mut story = untold();
         story.final_read(1, 0, (20_000, 20_001), (1, 1_000));
         assert_eq!(broken(&story), 1);

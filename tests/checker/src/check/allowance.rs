@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_has_the_bound_and_in_an_outage_the_grace() {
+    fn l1_is_allowed_bound_and_in_outage_grace() {
         assert_eq!(judge(Answer::L1, 0, 300, false), Verdict::Legal);
         assert_eq!(judge(Answer::L1, 0, 301, false), Verdict::Bound);
         assert_eq!(judge(Answer::L1, 0, 2_000, true), Verdict::Legal);
@@ -132,14 +132,14 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_of_zero_is_zero_but_has_the_grace() {
+    fn zero_bound_still_has_grace() {
         assert_eq!(judge(Answer::L1, 2, 1, false), Verdict::Bound);
         assert_eq!(judge(Answer::L1, 2, 1_500, true), Verdict::Legal);
         assert_eq!(judge(Answer::L1, 2, 2_001, true), Verdict::Bound);
     }
 
     #[test]
-    fn what_was_asked_for_or_loaded_has_nothing() {
+    fn l2_reads_and_own_loads_have_no_allowance() {
         for answer in [Answer::L2, Answer::Miss, Answer::Bypass] {
             assert_eq!(judge(answer, 0, 1, false), Verdict::Fence);
             assert_eq!(judge(answer, 0, 1, true), Verdict::Fence);

@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_has_its_load() {
+    fn failure_needs_failed_load() {
         let mut story = Story::new(2);
         story.failed_load(0, 0, 1, (1_000, 1_010));
         story.push(0, What::Read(Answer::Failed), 0, (1_005, 1_011), (0, 0, 0));
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_promised_is_said() {
+    fn undocumented_errors_are_violations() {
         let mut story = Story::new(1);
         story.acked(0, Form::Key, 0, (1, 2), 1, Ack::NotPropagated);
         assert_eq!(broken(&story), 0);

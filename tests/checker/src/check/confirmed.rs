@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_excuses_only_what_was_loaded_in_it() {
+    fn outage_excuses_only_value_loaded_during_it() {
         let mut story = confirmed();
         story.read(1, 0, Answer::L1, (5_101, 5_101), (1, 1_000));
         story.fault(FaultKind::Refuse, Target::Slot(1), 4_000, 6_000);
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn so_does_it_excuse_what_was_put_in_in_it() {
+    fn outage_excuses_value_set_during_it() {
         let mut story = Story::new(2);
         story.set(1, 7, (4_500, 4_501), 1);
         story.confirmed(0, 7, (5_000, 5_100), 2);

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_too_long_is_found_unless_it_stood_still() {
+    fn late_operation_is_reported_unless_frozen() {
         let mut story = Story::new(1);
         story.read(0, 0, Answer::Miss, (1_000, 4_500), (1, 1_000));
         story.confirmed(0, 0, (1_000, 4_000), 2);
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_confirmation_waits_only_for_those_who_may_still_serve() {
+    fn confirmation_waits_only_for_possible_servers() {
         let confirmed = || {
             let mut story = Story::new(2);
             story.confirmed(0, 0, (10_000, 15_200), 2);

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn each_form_supersedes_what_it_reaches() {
+    fn each_target_supersedes_keys_it_reaches() {
         for form in Form::ALL {
             for key in 0..7 {
                 let mut story = Story::new(2);
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_acknowledged_obliges_nobody() {
+    fn unacknowledged_invalidation_forbids_no_read() {
         let mut story = Story::new(2);
         story.acked(0, Form::Key, 0, (5_000, 5_010), 2, Ack::NotPropagated);
         story.read(1, 0, Answer::L2, (9_000, 9_001), (1, 1_000));
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_in_is_superseded_by_what_came_after_it_was() {
+    fn set_value_is_superseded_only_by_later_invalidation() {
         let mut story = Story::new(2);
         story.set(0, 7, (4_990, 5_005), 1);
         story.invalidate(0, Form::Key, 7, (5_000, 5_010), 2);

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn two_loads_without_a_cause_are_one_too_many_wherever_they_are() {
+    fn second_load_without_cause_is_violation() {
         assert_eq!(broken(&twice()), 1);
         let mut story = twice();
         story.load(0, 0, 3, (5_600, 5_610));
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ended_before_the_call_that_loaded_is_no_cause() {
+    fn event_before_loading_call_is_no_cause() {
         let mut story = twice();
         story.invalidate(0, Form::Key, 0, (4_980, 4_990), 2);
         assert_eq!(broken(&story), 0);
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_may_have_run_out_before_its_load_could_renew_it() {
+    fn late_first_load_is_not_judged() {
         for (called, is_one_too_many) in [(4_930, true), (4_910, false)] {
             let mut story = twice();
             story.read(0, 0, Answer::Miss, (called, 5_011), (1, 5_000));

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn slowness_and_other_programs_are_no_outage_and_starvation_is() {
+    fn only_stall_is_outage() {
         let mut story = Story::new(1);
         story.fault(FaultKind::Delay(5), Target::Slot(0), 5_000, 6_000);
         story.fault(FaultKind::Flush, Target::Everyone, 5_000, 5_001);

@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_to_be_acknowledged_of_those_that_supersede() {
+    fn superseding_returns_first_acknowledged() {
         let cut = |start, end| Cut { start, end, event: 0 };
         let timeline = Timeline::new(vec![cut(30, 35), cut(10, 90), cut(20, 25)]);
         let ends = [5, 10, 20, 29, 30].map(|began| timeline.superseding(began).map(|cut| cut.end));

@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_load_sees_what_was_written_before_it() {
+    fn load_sees_earlier_writes() {
         let mut story = Story::new(1);
         story.invalidate(0, Form::Key, 0, (1_000, 1_001), 5);
         story.load(0, 0, 4, (900, 1_100));

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_together_hits_different_workers() {
+    fn simultaneous_faults_hit_different_workers() {
         for step in Schedule::new(5, FaultMix::ALL, 4, 8).take(500) {
             if let [first, second] = step.faults[..] {
                 assert_ne!(first.target, second.target);

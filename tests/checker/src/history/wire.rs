@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_is_refused() {
+    fn invalid_record_is_rejected() {
         for bytes in [[255; LENGTH], {
             let mut bytes = [0; LENGTH];
             bytes[1] = 99;

@@ -153,7 +153,7 @@ fn all_have(world: &World, processes: &[&Process], value: u64) {
 
 /// A call in each of two processes makes one load. If a waiting call were not woken, loom would find a
 /// deadlock.
-pub fn one_load_over_two_processes() {
+pub fn two_processes_share_one_load() {
     explore("one load over two processes", Orders::Preemptions(3), || {
         let world = World::new();
         let (a, b) = (world.process(), world.process());
@@ -168,7 +168,7 @@ pub fn one_load_over_two_processes() {
 }
 
 /// Three calls of a cache without a shared tier make one load.
-pub fn one_load_in_a_cache_alone() {
+pub fn local_cache_loads_once() {
     explore("one load in a cache alone", Orders::Preemptions(3), || {
         let world = World::new();
         let alone = world.with_cache(Cache::builder());
@@ -182,14 +182,14 @@ pub fn one_load_in_a_cache_alone() {
 }
 
 /// An invalidation in the process that loads holds.
-pub fn an_invalidation_holds_where_it_was_made() {
+pub fn invalidation_holds_in_loading_process() {
     explore("an invalidation holds where it was made", Orders::Preemptions(3), || invalidation(true, false));
     let name = "an invalidation holds where it was made, with a reader elsewhere";
     explore(name, Orders::Preemptions(2), || invalidation(true, true));
 }
 
 /// An invalidation in another process than the one that loads holds.
-pub fn an_invalidation_holds_elsewhere() {
+pub fn invalidation_holds_in_other_process() {
     explore("an invalidation holds elsewhere", Orders::Preemptions(3), || invalidation(false, false));
     let name = "an invalidation holds elsewhere, with a reader";
     explore(name, Orders::Preemptions(2), || invalidation(false, true));
@@ -223,7 +223,7 @@ fn invalidation(is_own: bool, has_reader: bool) {
 
 /// A call after the delivery of an invalidation gets no older value, neither from L1 nor from a load under
 /// way.
-pub fn who_calls_after_the_word_gets_the_new_value() {
+pub fn call_after_invalidation_gets_new_value() {
     explore("who calls after the word gets the new value", Orders::Preemptions(3), || {
         let world = World::new();
         let (a, b) = (world.process(), world.process());
@@ -241,7 +241,7 @@ pub fn who_calls_after_the_word_gets_the_new_value() {
 }
 
 /// An invalidation removes a value that both processes have.
-pub fn an_invalidation_ends_what_was_there() {
+pub fn invalidation_removes_cached_value() {
     explore("an invalidation ends what was there", Orders::Preemptions(3), || {
         let world = World::new();
         let (a, b) = (world.process(), world.process());
@@ -262,7 +262,7 @@ pub fn an_invalidation_ends_what_was_there() {
 }
 
 /// A value that is set is not overwritten by a load that began before.
-pub fn a_value_that_was_set_stays() {
+pub fn set_value_is_not_overwritten_by_older_load() {
     explore("a value that was set stays", Orders::Preemptions(3), || {
         let world = World::new();
         let (a, b) = (world.process(), world.process());
@@ -282,7 +282,7 @@ pub fn an_invalidated_tag_holds() {
 }
 
 /// An invalidated tag that only the value determines holds.
-pub fn an_invalidated_tag_of_a_value_holds() {
+pub fn invalidated_value_tag_holds() {
     tag_holds("an invalidated tag of a value", 3, Process::call_telling);
 }
 
@@ -308,7 +308,7 @@ fn tag_holds(what: &str, preemptions: usize, call: fn(&Process) -> u64) {
 }
 
 /// Callers that wait for a failed load do not hang, and nothing is left behind.
-pub fn a_failed_load_hangs_nobody() {
+pub fn failed_load_leaves_no_caller_hanging() {
     explore("a failed load hangs nobody", Orders::Preemptions(3), || {
         let world = World::new();
         let (a, b) = (world.process(), world.process());
@@ -329,7 +329,7 @@ pub fn a_failed_load_hangs_nobody() {
 /// Invalidations that Redis refuses at first are sent in the end.
 ///
 /// The call that has the turn of the sender continues until the outbox is empty.
-pub fn what_could_not_be_told_is_told_in_the_end() {
+pub fn refused_invalidations_are_resent() {
     explore("what could not be told is told in the end", Orders::Preemptions(3), || {
         let world = World::new();
         let a = world.process();

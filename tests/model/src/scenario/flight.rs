@@ -118,7 +118,7 @@ fn share_one_load<const N: usize>() {
 /// No older value is in L1 after an invalidation has returned, however late its load lands.
 ///
 /// A call after that gets the new value.
-pub fn no_load_from_before_an_invalidation_is_kept() {
+pub fn invalidation_prevents_storing_older_load() {
     explore("no load from before an invalidation is kept", Orders::Preemptions(3), || {
         let process = Process::new();
         let (one, other) = (process.clone(), process.clone());
@@ -145,7 +145,7 @@ pub fn no_load_from_before_an_invalidation_is_kept() {
 }
 
 /// No older value is in L1 after all keys were invalidated at once.
-pub fn no_load_from_before_a_clearing_is_kept() {
+pub fn clear_prevents_storing_older_load() {
     explore("no load from before a clearing is kept", Orders::Every, || {
         let process = Process::new();
         let one = process.clone();
@@ -230,21 +230,21 @@ fn losers(how: [Option<End>; 3]) -> usize {
 }
 
 /// No caller hangs when a leader is dropped, and a follower loads.
-pub fn a_dropped_leader_is_followed_by_another() {
+pub fn follower_leads_after_dropped_leader() {
     explore("a dropped leader is followed by another", Orders::Preemptions(4), || {
         losers([Some(End::Dropped), None, Some(End::Dropped)]);
     });
 }
 
 /// The followers of a load with an error that is not shared load one after the other, and none is forgotten.
-pub fn after_a_failed_load_each_follower_has_its_turn() {
+pub fn followers_lead_in_turn_after_failed_load() {
     explore("after a failed load each follower has its turn", Orders::Preemptions(4), || {
         losers([Some(End::Failed); 3]);
     });
 }
 
 /// A follower may go away just when it gets the lead: the next one still loads.
-pub fn a_follower_that_has_its_turn_may_go_away() {
+pub fn new_leader_may_be_dropped() {
     explore("a follower that has its turn may go away", Orders::Preemptions(4), || {
         let process = Process::new();
         let (leading, going, staying) = (process.clone(), process.clone(), process.clone());
@@ -267,14 +267,14 @@ pub fn a_follower_that_has_its_turn_may_go_away() {
 }
 
 /// At most one follower loads again after a load that panicked.
-pub fn a_load_that_panicked_is_tried_once_more() {
+pub fn panicked_load_is_retried_once() {
     explore("a load that panicked is tried once more", Orders::Preemptions(3), || {
         assert!(losers([Some(End::Panicked); 3]) <= 1);
     });
 }
 
 /// A follower that goes away leaves nothing behind, in any state of its leader.
-pub fn a_follower_may_go_away_at_any_time() {
+pub fn dropped_follower_leaves_nothing_behind() {
     explore("a follower may go away at any time", Orders::Preemptions(4), || {
         let process = Process::new();
         let (leading, going, staying) = (process.clone(), process.clone(), process.clone());
@@ -293,7 +293,7 @@ pub fn a_follower_may_go_away_at_any_time() {
 }
 
 /// Two loads, of two caches, cannot wait for each other: one of them is refused the wait, and none hangs.
-pub fn loads_do_not_wait_in_a_circle() {
+pub fn circular_wait_of_loads_is_refused() {
     explore("loads do not wait in a circle", Orders::Every, || {
         let (x, y) = (Process::new(), Process::new());
         let recursions = Arc::new(AtomicUsize::new(0));

@@ -31,7 +31,7 @@ struct Server {
 ///
 /// A reader takes the epochs before it reads, and stores the value in L1 with them. The invalidation may come
 /// before the answer, after it, or after the entry.
-pub fn what_was_read_before_a_word_does_not_stand_after_it() {
+pub fn entry_read_before_invalidation_is_invalid() {
     explore("what was read before a word does not stand after it", Orders::Every, || {
         let marks = Epochs::new();
         let server = Arc::new(Mutex::new(Server { value: 1, is_read: false }));
@@ -81,7 +81,7 @@ fn claim(marks: &Arc<Epochs>) -> Validity {
 }
 
 /// A load that begins during an invalidation learns that its validity has ended, or it is superseded.
-pub fn a_load_hears_of_a_word_or_is_overtaken() {
+pub fn load_sees_invalidation_or_is_superseded() {
     explore("a load hears of a word or is overtaken", Orders::Every, || {
         let (marks, flights, key) = (
             Epochs::new(),
@@ -113,7 +113,7 @@ pub fn a_load_hears_of_a_word_or_is_overtaken() {
 }
 
 /// The drop of an epoch does not remove the next epoch of the name.
-pub fn a_mark_that_is_dropped_leaves_the_next_one() {
+pub fn dropped_epoch_keeps_the_next_one() {
     explore("a mark that is dropped leaves the next one", Orders::Every, || {
         let marks = Epochs::new();
         let old = marks.of(NAME);
@@ -133,7 +133,7 @@ pub fn a_mark_that_is_dropped_leaves_the_next_one() {
 }
 
 /// A reader that begins to listen before it looks is woken, by an invalidation as well as by a nudge.
-pub fn who_listens_before_he_looks_is_woken() {
+pub fn reader_that_listens_first_is_woken() {
     explore("who listens before he looks is woken", Orders::Every, || {
         for is_said in [false, true] {
             let (marks, is_there) = (Epochs::new(), Arc::new(Mutex::new(false)));
@@ -167,7 +167,7 @@ pub fn who_listens_before_he_looks_is_woken() {
 }
 
 /// The wait for the end of a change feed ends with the feed.
-pub fn the_end_of_a_line_is_heard() {
+pub fn end_of_change_feed_wakes_waiter() {
     explore("the end of a line is heard", Orders::Every, || {
         let line = ChangeFeed::watching();
         let ended = line.clone();

@@ -8,7 +8,7 @@ use super::{Act, Orders, explore, lock, together};
 use crate::coherence::outbox::{Outbox, OutboxItem};
 
 /// A name may be read only if the tier has received the latest invalidation of it.
-pub fn what_is_not_told_is_not_read() {
+pub fn undelivered_name_is_not_read() {
     explore("what is not told is not read", Orders::Preemptions(5), || {
         let pending = Arc::new(Outbox::default());
         // Set for each of the two invalidating threads while the value in the tier is older than its

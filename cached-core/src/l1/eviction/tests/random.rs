@@ -58,7 +58,7 @@ proptest! {
 
     /// After every step, the policy has the members and the weight of a map of the entries, and they fit.
     #[test]
-    fn nobody_is_lost_and_nobody_is_too_many(
+    fn policy_matches_a_reference_map_within_capacity(
         capacity in 0..80_u64,
         steps in proptest::collection::vec(step(), 0..400),
     ) {

@@ -150,7 +150,7 @@ async fn a_fill_keeps_the_tags_that_would_end_before_its_value() {
 }
 
 #[tokio::test]
-async fn tags_that_the_value_tells_are_kept_for_as_long_as_it() {
+async fn fill_claims_value_tags_and_is_rejected_without_journal_position() {
     let (world, notes) = noting();
     let mut lease = world.lease(&[]).await;
     let moment = JournalPosition { count: 1, number: 0 };

@@ -17,8 +17,8 @@ use crate::error::Error;
 
 /// Reads one value from all of `bytes`.
 pub(in crate::value::codec) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    let mut reader = Reader { rest: bytes, depth: DEPTH };
-    let value = T::deserialize(&mut reader).map_err(|Fault(why)| Error::codec(why))?;
+    let mut reader = ExactReader { rest: bytes, depth: DEPTH };
+    let value = T::deserialize(&mut reader).map_err(|ReadFault(why)| Error::codec(why))?;
     if reader.rest.is_empty() { Ok(value) } else { Err(Error::codec("bytes after the value")) }
 }
 
@@ -26,56 +26,56 @@ pub(in crate::value::codec) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Resu
 ///
 /// The message of a type's own `Deserialize` may quote the bytes, so it is dropped.
 #[derive(Debug)]
-struct Fault(&'static str);
+struct ReadFault(&'static str);
 
-impl fmt::Display for Fault {
+impl fmt::Display for ReadFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0)
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for ReadFault {}
 
-impl de::Error for Fault {
+impl de::Error for ReadFault {
     fn custom<T: fmt::Display>(_: T) -> Self {
         Self("a value of another shape")
     }
 }
 
-const MALFORMED: Fault = Fault("malformed bytes");
-const CUT: Fault = Fault("bytes that are cut short");
+const MALFORMED: ReadFault = ReadFault("malformed bytes");
+const CUT: ReadFault = ReadFault("bytes that are cut short");
 
-struct Reader<'de> {
+struct ExactReader<'de> {
     rest: &'de [u8],
     /// Number of further levels that are allowed.
     depth: u8,
 }
 
-impl<'de> Reader<'de> {
-    fn peek(&self) -> Result<u8, Fault> {
+impl<'de> ExactReader<'de> {
+    fn peek(&self) -> Result<u8, ReadFault> {
         self.rest.first().copied().ok_or(CUT)
     }
 
-    fn byte(&mut self) -> Result<u8, Fault> {
+    fn byte(&mut self) -> Result<u8, ReadFault> {
         let (first, rest) = self.rest.split_first().ok_or(CUT)?;
         self.rest = rest;
         Ok(*first)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], ReadFault> {
         let (taken, rest) = self.rest.split_first_chunk().ok_or(CUT)?;
         self.rest = rest;
         Ok(*taken)
     }
 
-    fn slice(&mut self, len: u64) -> Result<&'de [u8], Fault> {
+    fn slice(&mut self, len: u64) -> Result<&'de [u8], ReadFault> {
         let len = usize::try_from(len).map_err(|_| CUT)?;
         let (taken, rest) = self.rest.split_at_checked(len).ok_or(CUT)?;
         self.rest = rest;
         Ok(taken)
     }
 
-    fn leb128(&mut self) -> Result<u64, Fault> {
+    fn leb128(&mut self) -> Result<u64, ReadFault> {
         let mut number = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -91,30 +91,30 @@ impl<'de> Reader<'de> {
         Err(MALFORMED)
     }
 
-    fn text(&mut self) -> Result<&'de str, Fault> {
+    fn text(&mut self) -> Result<&'de str, ReadFault> {
         let len = self.leb128()?;
         std::str::from_utf8(self.slice(len)?).map_err(|_| MALFORMED)
     }
 
-    fn packed(&mut self) -> Result<&'de [u8], Fault> {
+    fn packed(&mut self) -> Result<&'de [u8], ReadFault> {
         let len: [u8; PACKED_LEN] = self.array()?;
         self.slice(u64::from_le_bytes(len))
     }
 
     /// Reads content that is one level deeper.
-    fn within<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
-        self.depth = self.depth.checked_sub(1).ok_or(Fault("nested too deep"))?;
+    fn within<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, ReadFault>) -> Result<T, ReadFault> {
+        self.depth = self.depth.checked_sub(1).ok_or(ReadFault("nested too deep"))?;
         let read = read(self);
         self.depth += 1;
         read
     }
 
-    fn end(&mut self) -> Result<(), Fault> {
-        if self.byte()? == END { Ok(()) } else { Err(Fault("a value of another shape")) }
+    fn end(&mut self) -> Result<(), ReadFault> {
+        if self.byte()? == END { Ok(()) } else { Err(ReadFault("a value of another shape")) }
     }
 
     /// Skips the `Some` around a value, for a type that requests the value itself.
-    fn skip_some(&mut self) -> Result<(), Fault> {
+    fn skip_some(&mut self) -> Result<(), ReadFault> {
         // Skipping a `Some` does not recurse, so it is no level and needs no limit.
         while self.peek()? == SOME {
             self.byte()?;
@@ -122,24 +122,24 @@ impl<'de> Reader<'de> {
         Ok(())
     }
 
-    fn sequence<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
+    fn sequence<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, ReadFault> {
         self.within(|reader| {
-            let value = visitor.visit_seq(Parts(&mut *reader))?;
+            let value = visitor.visit_seq(Items(&mut *reader))?;
             reader.end()?;
             Ok(value)
         })
     }
 
-    fn map<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
+    fn map<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, ReadFault> {
         self.within(|reader| {
-            let value = visitor.visit_map(Parts(&mut *reader))?;
+            let value = visitor.visit_map(Items(&mut *reader))?;
             reader.end()?;
             Ok(value)
         })
     }
 }
 
-fn octets<'de, V: Visitor<'de>>(bytes: &'de [u8], visitor: V) -> Result<V::Value, Fault> {
+fn octets<'de, V: Visitor<'de>>(bytes: &'de [u8], visitor: V) -> Result<V::Value, ReadFault> {
     let mut octets = de::value::SeqDeserializer::new(bytes.iter().copied());
     let value = visitor.visit_seq(&mut octets)?;
     octets.end()?;
@@ -149,21 +149,21 @@ fn octets<'de, V: Visitor<'de>>(bytes: &'de [u8], visitor: V) -> Result<V::Value
 /// Methods for types that request one kind of value: a `Some` around it is skipped.
 macro_rules! typed {
     ($($method:ident)*) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadFault> {
             self.skip_some()?;
             self.deserialize_any(visitor)
         }
     )*};
 }
 
-impl<'de> Deserializer<'de> for &mut Reader<'de> {
-    type Error = Fault;
+impl<'de> Deserializer<'de> for &mut ExactReader<'de> {
+    type Error = ReadFault;
 
     fn is_human_readable(&self) -> bool {
         false
     }
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadFault> {
         match self.byte()? {
             UNIT => visitor.visit_unit(),
             NONE => visitor.visit_none(),
@@ -195,7 +195,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         }
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadFault> {
         match self.peek()? {
             UNIT | NONE | SOME => self.deserialize_any(visitor),
             // The value was no `Option` when it was written. This is a level nevertheless, because no byte is
@@ -204,7 +204,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         }
     }
 
-    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadFault> {
         self.skip_some()?;
         if self.peek()? == PACKED {
             self.byte()?;
@@ -213,11 +213,11 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         self.deserialize_any(visitor)
     }
 
-    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadFault> {
         self.deserialize_bytes(visitor)
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadFault> {
         self.skip_some()?;
         if self.peek()? == BYTES {
             self.byte()?;
@@ -227,11 +227,11 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         self.deserialize_any(visitor)
     }
 
-    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, ReadFault> {
         self.deserialize_seq(visitor)
     }
 
-    fn deserialize_tuple_struct<V>(self, _: &'static str, _: usize, visitor: V) -> Result<V::Value, Fault>
+    fn deserialize_tuple_struct<V>(self, _: &'static str, _: usize, visitor: V) -> Result<V::Value, ReadFault>
     where
         V: Visitor<'de>,
     {
@@ -242,7 +242,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         self,
         _: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, ReadFault> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -251,7 +251,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, ReadFault> {
         self.skip_some()?;
         match self.byte()? {
             TEXT => visitor.visit_enum(self.text()?.into_deserializer()),
@@ -260,11 +260,11 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
                 reader.end()?;
                 Ok(value)
             }),
-            _ => Err(Fault("a value of another shape")),
+            _ => Err(ReadFault("a value of another shape")),
         }
     }
 
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadFault> {
         self.deserialize_any(visitor)
     }
 
@@ -272,7 +272,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         self,
         _: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, ReadFault> {
         self.deserialize_unit(visitor)
     }
 
@@ -281,7 +281,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, ReadFault> {
         self.deserialize_map(visitor)
     }
 
@@ -294,59 +294,59 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
 }
 
 /// Content of a sequence or a map, up to its end.
-struct Parts<'a, 'de>(&'a mut Reader<'de>);
+struct Items<'a, 'de>(&'a mut ExactReader<'de>);
 
-impl<'de> Parts<'_, 'de> {
-    fn next<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
+impl<'de> Items<'_, 'de> {
+    fn next<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, ReadFault> {
         if self.0.peek()? == END { Ok(None) } else { seed.deserialize(&mut *self.0).map(Some) }
     }
 }
 
-impl<'de> SeqAccess<'de> for Parts<'_, 'de> {
-    type Error = Fault;
+impl<'de> SeqAccess<'de> for Items<'_, 'de> {
+    type Error = ReadFault;
 
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, ReadFault> {
         self.next(seed)
     }
 }
 
-impl<'de> MapAccess<'de> for Parts<'_, 'de> {
-    type Error = Fault;
+impl<'de> MapAccess<'de> for Items<'_, 'de> {
+    type Error = ReadFault;
 
-    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, ReadFault> {
         self.next(seed)
     }
 
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fault> {
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, ReadFault> {
         seed.deserialize(&mut *self.0)
     }
 }
 
 /// A variant with content: its name, then the content.
-struct Variant<'a, 'de>(&'a mut Reader<'de>);
+struct Variant<'a, 'de>(&'a mut ExactReader<'de>);
 
 impl<'de> EnumAccess<'de> for Variant<'_, 'de> {
-    type Error = Fault;
+    type Error = ReadFault;
     type Variant = Self;
 
-    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Fault> {
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), ReadFault> {
         let name = seed.deserialize(&mut *self.0)?;
         Ok((name, self))
     }
 }
 
 impl<'de> VariantAccess<'de> for Variant<'_, 'de> {
-    type Error = Fault;
+    type Error = ReadFault;
 
-    fn unit_variant(self) -> Result<(), Fault> {
+    fn unit_variant(self) -> Result<(), ReadFault> {
         de::Deserialize::deserialize(self.0)
     }
 
-    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Fault> {
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, ReadFault> {
         seed.deserialize(self.0)
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Fault> {
+    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, ReadFault> {
         self.0.deserialize_tuple(len, visitor)
     }
 
@@ -354,7 +354,7 @@ impl<'de> VariantAccess<'de> for Variant<'_, 'de> {
         self,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, ReadFault> {
         self.0.deserialize_struct("", fields, visitor)
     }
 }

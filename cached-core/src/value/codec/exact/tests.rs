@@ -150,7 +150,7 @@ enum Tagged {
 }
 
 #[test]
-fn what_is_read_by_way_of_a_buffer_comes_back_as_well() {
+fn values_read_through_a_serde_buffer_round_trip() {
     for value in [
         Loose::Number(7),
         Loose::Number(u64::MAX),

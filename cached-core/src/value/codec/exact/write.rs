@@ -18,30 +18,30 @@ pub(in crate::value::codec) fn encode<T: Serialize + ?Sized>(
     value: &T,
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
-    value.serialize(Writer { out, depth: DEPTH }).map_err(|Fault(why)| Error::codec(why))
+    value.serialize(ExactWriter { out, depth: DEPTH }).map_err(|WriteFault(why)| Error::codec(why))
 }
 
 /// Reason why a value cannot be written.
 ///
 /// The message of its own `Serialize` may quote the value, so it is dropped.
 #[derive(Debug)]
-struct Fault(&'static str);
+struct WriteFault(&'static str);
 
-impl fmt::Display for Fault {
+impl fmt::Display for WriteFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0)
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for WriteFault {}
 
-impl ser::Error for Fault {
+impl ser::Error for WriteFault {
     fn custom<T: fmt::Display>(_: T) -> Self {
         Self("the value's `Serialize` returned an error")
     }
 }
 
-struct Writer<'a> {
+struct ExactWriter<'a> {
     out: &'a mut Vec<u8>,
     /// Number of further levels that are allowed.
     depth: u8,
@@ -62,7 +62,7 @@ fn text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-impl<'a> Writer<'a> {
+impl<'a> ExactWriter<'a> {
     fn positive(self, number: u64) {
         self.out.push(POSITIVE);
         leb128(self.out, number);
@@ -76,12 +76,12 @@ impl<'a> Writer<'a> {
         leb128(self.out, (!number).unsigned_abs());
     }
 
-    fn deeper(self) -> Result<Self, Fault> {
-        let depth = self.depth.checked_sub(1).ok_or(Fault("the value is nested too deep"))?;
+    fn deeper(self) -> Result<Self, WriteFault> {
+        let depth = self.depth.checked_sub(1).ok_or(WriteFault("the value is nested too deep"))?;
         Ok(Self { depth, ..self })
     }
 
-    fn many(self) -> Result<Elements<'a>, Fault> {
+    fn many(self) -> Result<Elements<'a>, WriteFault> {
         let Self { out, depth } = self.deeper()?;
         let packed_at = out.len();
         out.push(PACKED);
@@ -89,14 +89,14 @@ impl<'a> Writer<'a> {
         Ok(Elements { out, depth, packed_at: Some(packed_at), closes: 1 })
     }
 
-    fn map(self) -> Result<Entries<'a>, Fault> {
+    fn map(self) -> Result<Entries<'a>, WriteFault> {
         let Self { out, depth } = self.deeper()?;
         out.push(MAP);
         Ok(Entries { out, depth, closes: 1 })
     }
 
     /// Begins the map of one entry that stands for a variant.
-    fn variant(self, name: &str) -> Result<Self, Fault> {
+    fn variant(self, name: &str) -> Result<Self, WriteFault> {
         let within = self.deeper()?;
         within.out.push(MAP);
         text(within.out, name);
@@ -107,16 +107,16 @@ impl<'a> Writer<'a> {
 macro_rules! integers {
     ($($method:ident($ty:ty) = $write:ident;)*) => {$(
         #[inline]
-        fn $method(self, number: $ty) -> Result<(), Fault> {
+        fn $method(self, number: $ty) -> Result<(), WriteFault> {
             self.$write(number.into());
             Ok(())
         }
     )*};
 }
 
-impl<'a> Serializer for Writer<'a> {
+impl<'a> Serializer for ExactWriter<'a> {
     type Ok = ();
-    type Error = Fault;
+    type Error = WriteFault;
     type SerializeSeq = Elements<'a>;
     type SerializeTuple = Elements<'a>;
     type SerializeTupleStruct = Elements<'a>;
@@ -140,12 +140,12 @@ impl<'a> Serializer for Writer<'a> {
         false
     }
 
-    fn serialize_bool(self, v: bool) -> Result<(), Fault> {
+    fn serialize_bool(self, v: bool) -> Result<(), WriteFault> {
         self.out.push(if v { TRUE } else { FALSE });
         Ok(())
     }
 
-    fn serialize_u128(self, v: u128) -> Result<(), Fault> {
+    fn serialize_u128(self, v: u128) -> Result<(), WriteFault> {
         match u64::try_from(v) {
             Ok(number) => self.positive(number),
             Err(_) => {
@@ -156,7 +156,7 @@ impl<'a> Serializer for Writer<'a> {
         Ok(())
     }
 
-    fn serialize_i128(self, v: i128) -> Result<(), Fault> {
+    fn serialize_i128(self, v: i128) -> Result<(), WriteFault> {
         match (u64::try_from(v), i64::try_from(v)) {
             (Ok(number), _) => self.positive(number),
             (_, Ok(number)) => self.signed(number),
@@ -168,61 +168,66 @@ impl<'a> Serializer for Writer<'a> {
         Ok(())
     }
 
-    fn serialize_f32(self, v: f32) -> Result<(), Fault> {
+    fn serialize_f32(self, v: f32) -> Result<(), WriteFault> {
         self.out.push(F32);
         self.out.extend_from_slice(&v.to_le_bytes());
         Ok(())
     }
 
-    fn serialize_f64(self, v: f64) -> Result<(), Fault> {
+    fn serialize_f64(self, v: f64) -> Result<(), WriteFault> {
         self.out.push(F64);
         self.out.extend_from_slice(&v.to_le_bytes());
         Ok(())
     }
 
-    fn serialize_char(self, v: char) -> Result<(), Fault> {
+    fn serialize_char(self, v: char) -> Result<(), WriteFault> {
         self.out.push(CHAR);
         leb128(self.out, u32::from(v).into());
         Ok(())
     }
 
-    fn serialize_str(self, v: &str) -> Result<(), Fault> {
+    fn serialize_str(self, v: &str) -> Result<(), WriteFault> {
         text(self.out, v);
         Ok(())
     }
 
-    fn serialize_bytes(self, v: &[u8]) -> Result<(), Fault> {
+    fn serialize_bytes(self, v: &[u8]) -> Result<(), WriteFault> {
         self.out.push(BYTES);
         leb128(self.out, v.len() as u64);
         self.out.extend_from_slice(v);
         Ok(())
     }
 
-    fn serialize_none(self) -> Result<(), Fault> {
+    fn serialize_none(self) -> Result<(), WriteFault> {
         self.out.push(NONE);
         Ok(())
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, v: &T) -> Result<(), Fault> {
+    fn serialize_some<T: Serialize + ?Sized>(self, v: &T) -> Result<(), WriteFault> {
         let within = self.deeper()?;
         within.out.push(SOME);
         v.serialize(within)
     }
 
-    fn serialize_unit(self) -> Result<(), Fault> {
+    fn serialize_unit(self) -> Result<(), WriteFault> {
         self.out.push(UNIT);
         Ok(())
     }
 
-    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Fault> {
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), WriteFault> {
         self.serialize_unit()
     }
 
-    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<(), Fault> {
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+    ) -> Result<(), WriteFault> {
         self.serialize_str(variant)
     }
 
-    fn serialize_newtype_struct<T>(self, _: &'static str, v: &T) -> Result<(), Fault>
+    fn serialize_newtype_struct<T>(self, _: &'static str, v: &T) -> Result<(), WriteFault>
     where
         T: Serialize + ?Sized,
     {
@@ -235,25 +240,25 @@ impl<'a> Serializer for Writer<'a> {
         _: u32,
         variant: &'static str,
         v: &T,
-    ) -> Result<(), Fault>
+    ) -> Result<(), WriteFault>
     where
         T: Serialize + ?Sized,
     {
         let Self { out, depth } = self.variant(variant)?;
-        v.serialize(Writer { out, depth })?;
+        v.serialize(ExactWriter { out, depth })?;
         out.push(END);
         Ok(())
     }
 
-    fn serialize_seq(self, _: Option<usize>) -> Result<Elements<'a>, Fault> {
+    fn serialize_seq(self, _: Option<usize>) -> Result<Elements<'a>, WriteFault> {
         self.many()
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<Elements<'a>, Fault> {
+    fn serialize_tuple(self, _: usize) -> Result<Elements<'a>, WriteFault> {
         self.many()
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Elements<'a>, Fault> {
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Elements<'a>, WriteFault> {
         self.many()
     }
 
@@ -263,15 +268,15 @@ impl<'a> Serializer for Writer<'a> {
         _: u32,
         variant: &'static str,
         _: usize,
-    ) -> Result<Elements<'a>, Fault> {
+    ) -> Result<Elements<'a>, WriteFault> {
         Ok(Elements { closes: 2, ..self.variant(variant)?.many()? })
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<Entries<'a>, Fault> {
+    fn serialize_map(self, _: Option<usize>) -> Result<Entries<'a>, WriteFault> {
         self.map()
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Entries<'a>, Fault> {
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Entries<'a>, WriteFault> {
         self.map()
     }
 
@@ -281,7 +286,7 @@ impl<'a> Serializer for Writer<'a> {
         _: u32,
         variant: &'static str,
         _: usize,
-    ) -> Result<Entries<'a>, Fault> {
+    ) -> Result<Entries<'a>, WriteFault> {
         Ok(Entries { closes: 2, ..self.variant(variant)?.map()? })
     }
 }
@@ -298,14 +303,14 @@ struct Elements<'a> {
 
 impl Elements<'_> {
     #[inline]
-    fn element<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), Fault> {
+    fn element<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), WriteFault> {
         if let Some(at) = self.packed_at {
-            if v.serialize(Octet(self.out)).is_ok() {
+            if v.serialize(U8Only(self.out)).is_ok() {
                 return Ok(());
             }
             self.unpack(at);
         }
-        v.serialize(Writer { out: self.out, depth: self.depth })
+        v.serialize(ExactWriter { out: self.out, depth: self.depth })
     }
 
     /// Replaces the packed bytes by single elements.
@@ -315,7 +320,7 @@ impl Elements<'_> {
         let packed = self.out.split_off(at);
         self.out.push(SEQUENCE);
         for byte in &packed[1 + PACKED_LEN..] {
-            Writer { out: self.out, depth: self.depth }.positive((*byte).into());
+            ExactWriter { out: self.out, depth: self.depth }.positive((*byte).into());
         }
     }
 
@@ -342,11 +347,11 @@ struct Entries<'a> {
 }
 
 impl Entries<'_> {
-    fn value<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), Fault> {
-        v.serialize(Writer { out: self.out, depth: self.depth })
+    fn value<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), WriteFault> {
+        v.serialize(ExactWriter { out: self.out, depth: self.depth })
     }
 
-    fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, v: &T) -> Result<(), Fault> {
+    fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, v: &T) -> Result<(), WriteFault> {
         text(self.out, name);
         self.value(v)
     }
@@ -360,14 +365,14 @@ macro_rules! elements {
     ($($trait:ident $method:ident;)*) => {$(
         impl ser::$trait for Elements<'_> {
             type Ok = ();
-            type Error = Fault;
+            type Error = WriteFault;
 
             #[inline]
-            fn $method<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), Fault> {
+            fn $method<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), WriteFault> {
                 self.element(v)
             }
 
-            fn end(self) -> Result<(), Fault> {
+            fn end(self) -> Result<(), WriteFault> {
                 self.finish();
                 Ok(())
             }
@@ -386,13 +391,13 @@ macro_rules! fields {
     ($($trait:ident;)*) => {$(
         impl ser::$trait for Entries<'_> {
             type Ok = ();
-            type Error = Fault;
+            type Error = WriteFault;
 
-            fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, v: &T) -> Result<(), Fault> {
+            fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, v: &T) -> Result<(), WriteFault> {
                 self.field(name, v)
             }
 
-            fn end(self) -> Result<(), Fault> {
+            fn end(self) -> Result<(), WriteFault> {
                 self.finish();
                 Ok(())
             }
@@ -407,51 +412,51 @@ fields! {
 
 impl ser::SerializeMap for Entries<'_> {
     type Ok = ();
-    type Error = Fault;
+    type Error = WriteFault;
 
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), Fault> {
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), WriteFault> {
         self.value(v)
     }
 
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), Fault> {
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), WriteFault> {
         self.value(v)
     }
 
-    fn end(self) -> Result<(), Fault> {
+    fn end(self) -> Result<(), WriteFault> {
         self.finish();
         Ok(())
     }
 }
 
 /// Serializer that accepts a `u8`, and rejects anything else before a byte of it is written.
-struct Octet<'a>(&'a mut Vec<u8>);
+struct U8Only<'a>(&'a mut Vec<u8>);
 
 macro_rules! refused {
     ($($method:ident($($ty:ty),*) -> $ok:ty;)*) => {$(
         #[inline]
-        fn $method(self $(, _: $ty)*) -> Result<$ok, Fault> {
+        fn $method(self $(, _: $ty)*) -> Result<$ok, WriteFault> {
             Err(NO_OCTET)
         }
     )*};
 }
 
-const NO_OCTET: Fault = Fault("not a byte");
+const NO_OCTET: WriteFault = WriteFault("not a byte");
 
-type Never = Impossible<(), Fault>;
+type NoCompound = Impossible<(), WriteFault>;
 
-impl Serializer for Octet<'_> {
+impl Serializer for U8Only<'_> {
     type Ok = ();
-    type Error = Fault;
-    type SerializeSeq = Never;
-    type SerializeTuple = Never;
-    type SerializeTupleStruct = Never;
-    type SerializeTupleVariant = Never;
-    type SerializeMap = Never;
-    type SerializeStruct = Never;
-    type SerializeStructVariant = Never;
+    type Error = WriteFault;
+    type SerializeSeq = NoCompound;
+    type SerializeTuple = NoCompound;
+    type SerializeTupleStruct = NoCompound;
+    type SerializeTupleVariant = NoCompound;
+    type SerializeMap = NoCompound;
+    type SerializeStruct = NoCompound;
+    type SerializeStructVariant = NoCompound;
 
     #[inline]
-    fn serialize_u8(self, v: u8) -> Result<(), Fault> {
+    fn serialize_u8(self, v: u8) -> Result<(), WriteFault> {
         self.0.push(v);
         Ok(())
     }
@@ -480,25 +485,29 @@ impl Serializer for Octet<'_> {
         serialize_unit() -> ();
         serialize_unit_struct(&'static str) -> ();
         serialize_unit_variant(&'static str, u32, &'static str) -> ();
-        serialize_seq(Option<usize>) -> Never;
-        serialize_tuple(usize) -> Never;
-        serialize_tuple_struct(&'static str, usize) -> Never;
-        serialize_tuple_variant(&'static str, u32, &'static str, usize) -> Never;
-        serialize_map(Option<usize>) -> Never;
-        serialize_struct(&'static str, usize) -> Never;
-        serialize_struct_variant(&'static str, u32, &'static str, usize) -> Never;
+        serialize_seq(Option<usize>) -> NoCompound;
+        serialize_tuple(usize) -> NoCompound;
+        serialize_tuple_struct(&'static str, usize) -> NoCompound;
+        serialize_tuple_variant(&'static str, u32, &'static str, usize) -> NoCompound;
+        serialize_map(Option<usize>) -> NoCompound;
+        serialize_struct(&'static str, usize) -> NoCompound;
+        serialize_struct_variant(&'static str, u32, &'static str, usize) -> NoCompound;
     }
 
-    fn collect_str<T: fmt::Display + ?Sized>(self, _: &T) -> Result<(), Fault> {
+    fn collect_str<T: fmt::Display + ?Sized>(self, _: &T) -> Result<(), WriteFault> {
         Err(NO_OCTET)
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, _: &T) -> Result<(), Fault> {
+    fn serialize_some<T: Serialize + ?Sized>(self, _: &T) -> Result<(), WriteFault> {
         Err(NO_OCTET)
     }
 
     // A newtype is read as its content.
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, v: &T) -> Result<(), Fault> {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        v: &T,
+    ) -> Result<(), WriteFault> {
         v.serialize(self)
     }
 
@@ -508,7 +517,7 @@ impl Serializer for Octet<'_> {
         _: u32,
         _: &'static str,
         _: &T,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), WriteFault> {
         Err(NO_OCTET)
     }
 }
