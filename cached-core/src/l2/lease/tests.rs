@@ -42,10 +42,14 @@ impl World {
     }
 
     async fn lease(&self, tags: &[String]) -> Lease {
+        self.lease_as(tags, LeaseMode::IfAbsent).await
+    }
+
+    async fn lease_as(&self, tags: &[String], take: LeaseMode) -> Lease {
         let claim = self.shared.silent_claim(KEY, tags);
         let pledge = Pledge::new(&self.shared, KEY);
         let (token, lease) = (pledge.token(), self.shared.lease);
-        let wanted = LeaseRequest { key: KEY, token, lease, take: LeaseMode::IfAbsent };
+        let wanted = LeaseRequest { key: KEY, token, lease, take };
         let ask = TagRequest { keys: tags, keep: MINUTE, more: false };
         let leased = self.shared.tier.lease(&[wanted], ask).await.unwrap();
         let claim = Validity { line: leased.line, ..claim }.with_generations(leased.generations);
