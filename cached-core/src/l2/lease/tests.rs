@@ -260,6 +260,19 @@ async fn what_ends_without_a_value_is_given_back_with_its_reason() {
     let claim = world.lease(&[]).await.leave();
     world.is_given_back().await;
     assert!(claim.mark.is_alive() && !claim.line.watches());
+    world.shared.marks.end(KEY);
+    assert!(claim.is_intact(), "that may have been about the lease of another load");
+}
+
+#[tokio::test]
+async fn a_lease_is_on_its_way_back_from_before_the_followers_have_the_result() {
+    let world = World::new(MINUTE);
+    let mut lease = world.lease(&[]).await;
+    lease.begin_return();
+    assert!(world.shared.returning.is_under_way(KEY));
+    drop(lease);
+    world.is_given_back().await;
+    until(async || !world.shared.returning.is_under_way(KEY)).await;
 }
 
 #[tokio::test]

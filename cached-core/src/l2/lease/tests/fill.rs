@@ -261,6 +261,8 @@ async fn a_word_about_the_key_since_the_lease_was_taken_may_have_been_about_the_
     let (verdict, trips) = world.trips(world.fill(&mut lease, 10, MINUTE, &[])).await;
     assert!(stored(verdict).is_intact());
     assert_eq!(trips, 2);
+    drop(lease);
+    assert!(!world.shared.returning.is_under_way(KEY), "there is no lease any more");
 }
 
 #[tokio::test]
