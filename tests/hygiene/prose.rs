@@ -1,6 +1,7 @@
-//! The prose of comments and of documents, and the names of types: plain technical English, and one term for one concept.
+//! Check of the prose in comments and documents, and of the names of types.
 //!
-//! The limits are those of well-kept projects: at most one word of each list per 1,000 words. `CONTRIBUTING.md` has the rules.
+//! Each list below holds expressions that plain technical English does without. The limit is the figure of
+//! well-kept projects: one in 1,000. `CONTRIBUTING.md` has the rules.
 
 use std::{
     collections::BTreeMap,
@@ -8,42 +9,97 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where prose stands in comments.
+/// Folders of sources, with prose in comments.
 const SOURCES: &[&str] = &[
-    "cached-core/src", "cached-macros/src", "cached-redis/src", "cached-redis/tests", "src", "examples", "tests",
+    "cached-core/src",
+    "cached-macros/src",
+    "cached-redis/src",
+    "cached-redis/tests",
+    "src",
+    "examples",
+    "tests",
 ];
 
-/// Where all of it is prose.
+/// Documents, and folders of documents.
 const DOCUMENTS: &[&str] = &[
-    "README.md", "CHANGELOG.md", "COMPARE.md", "CONTRIBUTING.md", "DESIGN.md", "SECURITY.md", "docs", "src/guide", "tests",
+    "README.md",
+    "CHANGELOG.md",
+    "COMPARE.md",
+    "CONTRIBUTING.md",
+    "DESIGN.md",
+    "SECURITY.md",
+    "docs",
+    "src/guide",
+    "tests",
 ];
 
-/// Folders that have no prose: build output, and programs that must not compile, with the positions in what is expected of them.
+/// Folders to skip: build output, and programs that must not compile. Expected errors hold the line numbers of
+/// these.
 const SKIPPED: &[&str] = &["target", "ui"];
 
-/// Crates in which no two types have the same name.
+/// Sources of the crates in which no two types have the same name.
 const CRATES: &[&str] = &["cached-core/src", "cached-macros/src", "cached-redis/src", "src"];
 
-/// People in the place of parts of the program.
+/// Words for people, which stand for parts of the program.
 const PEOPLE: &[&str] = &[
-    "who", "whoever", "whom", "whose", "he", "his", "him", "she", "her", "nobody", "somebody", "everybody",
-    "anybody", "everyone", "someone", "anyone", "no one", "one's",
+    "who",
+    "whoever",
+    "whom",
+    "whose",
+    "he",
+    "his",
+    "him",
+    "she",
+    "her",
+    "nobody",
+    "somebody",
+    "everybody",
+    "anybody",
+    "everyone",
+    "someone",
+    "anyone",
+    "no one",
+    "one's",
 ];
 
-/// A clause in the place of a noun.
+/// Words that begin a clause in the place of a noun.
 const CLAUSES: &[&str] = &["what", "whatever"];
 
-/// Speech in the place of messages.
+/// Words for speech, which stand for messages.
 const SPEECH: &[&str] = &[
-    "tell", "tells", "told", "telling", "say", "says", "said", "saying", "word", "words", "hear", "hears",
-    "heard", "hearing", "speak", "speaks", "at hand", "let go", "lets go", "as a rule", "stand on", "stands on",
-    "stood on", "come by", "comes by", "see to it", "sees to it",
+    "tell",
+    "tells",
+    "told",
+    "telling",
+    "say",
+    "says",
+    "said",
+    "saying",
+    "word",
+    "words",
+    "hear",
+    "hears",
+    "heard",
+    "hearing",
+    "speak",
+    "speaks",
+    "at hand",
+    "let go",
+    "lets go",
+    "as a rule",
+    "stand on",
+    "stands on",
+    "stood on",
+    "come by",
+    "comes by",
+    "see to it",
+    "sees to it",
 ];
 
-/// With which a description of an item does not begin: it would go on from another one's.
+/// Words with which no description of an item begins: it would continue the description of another item.
 const BEGINNINGS: &[&str] = &["Of", "For", "As", "The same", "Both", "It", "Its", "So", "And", "But", "Or"];
 
-/// At most this many of a list in 1,000 words.
+/// Greatest number of expressions of one list in 1,000 words.
 const LIMIT: usize = 1;
 
 #[test]
@@ -83,9 +139,12 @@ fn a_comment_describes_its_own_item_in_whole_sentences() {
     for file in SOURCES.iter().flat_map(|folder| files(folder, "rs")) {
         let mut before: Option<Comment> = None;
         for comment in comments(&read(&file)) {
-            let goes_on = before.as_ref().is_some_and(|before| before.line + 1 == comment.line && before.kind == comment.kind);
+            let goes_on = before
+                .as_ref()
+                .is_some_and(|before| before.line + 1 == comment.line && before.kind == comment.kind);
             let text = comment.text.trim();
-            let begins_so = |begin: &&str| text.strip_prefix(*begin).is_some_and(|rest| rest.starts_with([' ', ',']));
+            let begins_so =
+                |begin: &&str| text.strip_prefix(*begin).is_some_and(|rest| rest.starts_with([' ', ',']));
             if comment.kind == Kind::Item && !goes_on && !text.is_empty() {
                 if BEGINNINGS.iter().any(begins_so) || text.starts_with(|first: char| first.is_lowercase()) {
                     wrong.push(format!("{}:{}: {text}", file.display(), comment.line));
@@ -103,7 +162,7 @@ fn no_two_types_of_a_crate_have_the_same_name() {
         let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for file in files(folder, "rs") {
             let shown = file.display().to_string();
-            // What is compiled out has the names of what stands in its place.
+            // Stubs for features that are off have the names of the types that they replace.
             let is_other = shown.ends_with("disabled.rs") || shown.contains("/tests");
             if !is_other {
                 for name in types(&read(&file)) {
@@ -116,7 +175,7 @@ fn no_two_types_of_a_crate_have_the_same_name() {
     }
 }
 
-/// How many words there are, and where those of the lists stand.
+/// Number of words, and places of the expressions of each list.
 #[derive(Default)]
 struct Words {
     all: usize,
@@ -127,13 +186,18 @@ impl Words {
     fn count(&mut self, file: &Path, line: usize, text: &str) {
         let text = without_code(text);
         let lower = text.to_lowercase();
-        let words: Vec<_> = lower.split(|letter: char| !(letter.is_alphabetic() || letter == '\'')).filter(|word| !word.is_empty()).collect();
+        let words: Vec<_> = lower
+            .split(|letter: char| !(letter.is_alphabetic() || letter == '\''))
+            .filter(|word| !word.is_empty())
+            .collect();
         self.all += words.len();
         for (list, found) in [PEOPLE, CLAUSES, SPEECH].into_iter().zip(&mut self.found) {
             for entry in list {
                 let parts: Vec<_> = entry.split(' ').collect();
                 let times = words.windows(parts.len()).filter(|window| **window == parts[..]).count();
-                found.extend((0..times).map(|_| format!("{}:{line}: \"{entry}\": {}", file.display(), text.trim())));
+                found.extend(
+                    (0..times).map(|_| format!("{}:{line}: \"{entry}\": {}", file.display(), text.trim())),
+                );
             }
         }
     }
@@ -141,15 +205,24 @@ impl Words {
     fn check(&self, place: &str) {
         let most = LIMIT * self.all / 1_000 + 1;
         for found in &self.found {
-            assert!(found.len() <= most, "{place} has {} words, so at most {most} of these:\n{}", self.all, found.join("\n"));
+            assert!(
+                found.len() <= most,
+                "{place} has {} words, so at most {most} of these:\n{}",
+                self.all,
+                found.join("\n")
+            );
         }
     }
 }
 
-/// The text without code and without addresses.
+/// Returns the text without code and addresses.
 fn without_code(text: &str) -> String {
     let outside = text.split('`').step_by(2);
-    outside.flat_map(|part| part.split(' ')).filter(|word| !word.contains("://")).collect::<Vec<_>>().join(" ")
+    outside
+        .flat_map(|part| part.split(' '))
+        .filter(|word| !word.contains("://"))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -168,14 +241,16 @@ struct Comment {
     text: String,
 }
 
-/// The lines of comments, without code in fences.
+/// Returns the lines of comments, without code in fences.
 fn comments(source: &str) -> Vec<Comment> {
     let mut all = Vec::new();
     let mut is_code = false;
     for (line, text) in (1..).zip(source.lines()) {
         let text = text.trim_start();
         let kinds = [("///", Kind::Item), ("//!", Kind::Module), ("//", Kind::Plain)];
-        let Some((text, kind)) = kinds.into_iter().find_map(|(start, kind)| Some((text.strip_prefix(start)?, kind))) else {
+        let Some((text, kind)) =
+            kinds.into_iter().find_map(|(start, kind)| Some((text.strip_prefix(start)?, kind)))
+        else {
             is_code = false;
             continue;
         };
@@ -188,7 +263,7 @@ fn comments(source: &str) -> Vec<Comment> {
     all
 }
 
-/// The types that a file defines at its top.
+/// Returns the types that a file defines outside of other items.
 fn types(source: &str) -> Vec<String> {
     let source = source.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
     let mut is_elsewhere = false;
@@ -197,11 +272,17 @@ fn types(source: &str) -> Vec<String> {
         if line.starts_with("#[cfg(not(") {
             is_elsewhere = true;
         } else if !line.starts_with("#[") && !line.starts_with("//") {
-            let words: Vec<_> = line.split(|letter: char| !(letter.is_alphanumeric() || letter == '_')).filter(|word| !word.is_empty()).collect();
-            let after = words.iter().skip_while(|word| matches!(**word, "pub" | "crate" | "super" | "in" | "self"));
+            let words: Vec<_> = line
+                .split(|letter: char| !(letter.is_alphanumeric() || letter == '_'))
+                .filter(|word| !word.is_empty())
+                .collect();
+            let after =
+                words.iter().skip_while(|word| matches!(**word, "pub" | "crate" | "super" | "in" | "self"));
             let after: Vec<_> = after.copied().take(2).collect();
             let is_top = !line.starts_with(char::is_whitespace);
-            if let (true, false, ["struct" | "enum" | "trait" | "type" | "union", name]) = (is_top, is_elsewhere, &after[..]) {
+            if let (true, false, ["struct" | "enum" | "trait" | "type" | "union", name]) =
+                (is_top, is_elsewhere, &after[..])
+            {
                 all.push((*name).to_owned());
             }
             is_elsewhere = false;
@@ -214,7 +295,7 @@ fn read(file: &Path) -> String {
     fs::read_to_string(root().join(file)).expect("a file can be read")
 }
 
-/// The files under a path with an ending, relative to the project.
+/// Returns the files with an ending at or under a path, relative to the project.
 fn files(path: &str, ending: &str) -> Vec<PathBuf> {
     let mut all = Vec::new();
     collect(Path::new(path), ending, &mut all);

@@ -23,7 +23,7 @@ use crate::{
     coherence::validity::Validity,
     flight::{
         Leader, Panic,
-        permits::{TurnResult, LoadTurn},
+        permits::{LoadTurn, TurnResult},
     },
     key::entry_key::EntryKey,
     l1::entry::Entry,

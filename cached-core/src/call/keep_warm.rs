@@ -23,7 +23,13 @@ use crate::{
         race::either,
     },
     cache::{Cache, L1Lookup, Mode, WeakCache},
-    call::{PreparedCall, context::CallContext, control::Terms, load::{BoxedLoad, Spawn}, run::LoadRun},
+    call::{
+        PreparedCall,
+        context::CallContext,
+        control::Terms,
+        load::{BoxedLoad, Spawn},
+        run::LoadRun,
+    },
     flight::{Leader, Role},
     key::{Key, entry_key::EntryKey},
     l1::{

@@ -37,7 +37,7 @@ use crate::{
         validity::Validity,
     },
     error::{shared::SharedLoadError, tier::TierError},
-    flight::permits::{TurnResult, LoadTurn},
+    flight::permits::{LoadTurn, TurnResult},
     key::entry_key::EntryKey,
     l1::entry::Entry,
     l2::{

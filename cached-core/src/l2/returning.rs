@@ -83,6 +83,8 @@ impl Drop for PendingRelease {
 
 impl fmt::Debug for PendingReleases {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PendingReleases").field("count", &self.count.load(Ordering::SeqCst)).finish_non_exhaustive()
+        f.debug_struct("PendingReleases")
+            .field("count", &self.count.load(Ordering::SeqCst))
+            .finish_non_exhaustive()
     }
 }

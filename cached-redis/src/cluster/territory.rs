@@ -5,7 +5,7 @@ use redis::{RedisResult, Value};
 
 use super::{
     MapReporter,
-    map::{SlotSet, SlotMap},
+    map::{SlotMap, SlotSet},
     slots::slot_of_post,
 };
 use crate::{

@@ -236,7 +236,9 @@ impl Endpoint {
         connection: &mut Connection,
     ) -> Result<(), TierCause> {
         match (&self.place, server) {
-            (Location::Watched(sentinels), Server::Sentinel(told)) => sentinels.confirm(told, connection).await,
+            (Location::Watched(sentinels), Server::Sentinel(told)) => {
+                sentinels.confirm(told, connection).await
+            }
             (_, _) => Ok(()),
         }
     }

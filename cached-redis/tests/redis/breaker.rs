@@ -43,6 +43,8 @@ struct Calls {
     answered: usize,
     /// Calls that waited for their whole budget, and got nothing.
     paid: usize,
+    /// Paid calls that ended late because the machine was late. The tier does not count them against Redis.
+    late: usize,
     /// Calls that were not sent.
     turned_away: usize,
 }
@@ -54,19 +56,24 @@ impl Calls {
         for _ in 0..callers {
             let tier = tier.clone();
             tasks.spawn(async move {
-                let mut answered = 0;
+                let (mut answered, mut late) = (0, 0);
                 for _ in 0..each {
-                    answered += usize::from(get(&tier, "key").await.is_ok());
+                    let began = Instant::now();
+                    let is_answered = get(&tier, "key").await.is_ok();
+                    answered += usize::from(is_answered);
+                    late += usize::from(!is_answered && began.elapsed() > BUDGET + BUDGET / 10);
                 }
-                answered
+                (answered, late)
             });
         }
-        let mut answered = 0;
+        let (mut answered, mut late) = (0, 0);
         while let Some(more) = tasks.join_next().await {
-            answered += more.unwrap();
+            let (more_answered, more_late) = more.unwrap();
+            answered += more_answered;
+            late += more_late;
         }
         let turned_away = usize::try_from(tier.health().shed - shed).unwrap();
-        Self { answered, paid: callers * each - answered - turned_away, turned_away }
+        Self { answered, paid: callers * each - answered - turned_away, late, turned_away }
     }
 }
 
@@ -101,7 +108,8 @@ async fn callers_one_after_the_other_pay_for_a_frozen_server_four_times() {
     let (tier, _) = connected(&server.url()).await;
     server.freeze();
     let calls = Calls::make(&tier, 1, 1000).await;
-    assert_eq!((calls.answered, calls.paid, calls.turned_away), (0, 4, 996));
+    assert_eq!((calls.answered, calls.paid + calls.turned_away), (0, 1000));
+    assert!(calls.paid - calls.late <= 4 && (calls.paid == 4 || calls.late > 0), "{calls:?}");
     assert!(!tier.ready());
     assert_eq!(tier.state(), RedisState::Degraded);
 
@@ -119,7 +127,7 @@ async fn of_many_callers_at_a_time_each_pays_once() {
     server.freeze();
     let calls = Calls::make(&tier, 50, 200).await;
     // Three callers may start another call before the fourth has reported its timeout.
-    assert!(calls.paid <= 53, "{calls:?}");
+    assert!(calls.paid - calls.late <= 53, "{calls:?}");
     assert_eq!(calls.paid + calls.turned_away, 10_000);
 }
 

@@ -42,10 +42,14 @@ impl World {
     }
 
     async fn lease(&self, tags: &[String]) -> Lease {
+        self.lease_as(tags, LeaseMode::IfAbsent).await
+    }
+
+    async fn lease_as(&self, tags: &[String], take: LeaseMode) -> Lease {
         let claim = self.shared.silent_claim(KEY, tags);
         let pledge = LeaseAttempt::new(&self.shared, KEY);
         let (token, lease) = (pledge.token(), self.shared.lease);
-        let wanted = LeaseRequest { key: KEY, token, lease, take: LeaseMode::IfAbsent };
+        let wanted = LeaseRequest { key: KEY, token, lease, take };
         let ask = TagRequest { keys: tags, keep: MINUTE, more: false };
         let leased = self.shared.tier.lease(&[wanted], ask).await.unwrap();
         let claim = Validity { line: leased.line, ..claim }.with_generations(leased.generations);
@@ -256,6 +260,19 @@ async fn lease_without_a_value_is_released_with_its_reason() {
     let claim = world.lease(&[]).await.leave();
     world.is_given_back().await;
     assert!(claim.mark.is_alive() && !claim.line.watches());
+    world.shared.marks.end(KEY);
+    assert!(claim.is_intact(), "that may have been about the lease of another load");
+}
+
+#[tokio::test]
+async fn a_lease_is_on_its_way_back_from_before_the_followers_have_the_result() {
+    let world = World::new(MINUTE);
+    let mut lease = world.lease(&[]).await;
+    lease.begin_return();
+    assert!(world.shared.returning.is_under_way(KEY));
+    drop(lease);
+    world.is_given_back().await;
+    until(async || !world.shared.returning.is_under_way(KEY)).await;
 }
 
 #[tokio::test]

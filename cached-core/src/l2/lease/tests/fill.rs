@@ -136,7 +136,9 @@ async fn a_fill_keeps_the_tags_that_would_end_before_its_value() {
     for (more, is_kept) in [(Duration::ZERO, false), (NANO, true), (2 * MINUTE, true)] {
         let (world, notes) = noting();
         let mut lease = world.lease(&[world.tag()]).await;
-        stored(world.fill(&mut lease, 10, MINUTE + more, &[]).await);
+        let (verdict, trips) = world.trips(world.fill(&mut lease, 10, MINUTE + more, &[])).await;
+        assert!(stored(verdict).is_intact());
+        assert_eq!(trips, 1, "nothing changed, over the same line");
         let tags: Vec<_> = notes.taken().into_iter().map(|(_, tags)| tags).collect();
         let kept = if is_kept { vec![world.tag()] } else { Vec::new() };
         assert_eq!(tags, [kept], "a minute and {more:?}");
@@ -155,6 +157,7 @@ async fn fill_claims_value_tags_and_is_rejected_without_journal_position() {
     let mut lease = world.lease(&[]).await;
     let moment = JournalPosition { count: 1, number: 0 };
     lease.since = Some((moment, world.shared.marks.of("any tag")));
+    assert!(lease.any_tag().is_some_and(|any_tag| **any_tag.name() == *"any tag"));
     let claim = stored(world.fill(&mut lease, 10, 5 * MINUTE, &[world.tag()]).await);
     assert_eq!(claim.tag_keys(), [world.tag()]);
     assert_eq!(notes.taken().remove(0).1, Vec::<String>::new(), "they were kept when they were adopted");
@@ -190,6 +193,32 @@ async fn a_large_value_that_is_not_taken_is_replaced_by_a_stub() {
 }
 
 #[tokio::test]
+async fn a_large_value_that_is_not_taken_leaves_the_value_before_it() {
+    let (world, notes) = noting();
+    for is_stub in [false, true] {
+        world.tier.remove(KEY);
+        let mut lease = world.lease(&[]).await;
+        if is_stub {
+            notes.refuse(TierError::Timeout);
+            assert!(matches!(world.fill(&mut lease, LARGE_VALUE, MINUTE, &[]).await, Verdict::Stubbed(_)));
+        } else {
+            stored(world.fill(&mut lease, 10, MINUTE, &[]).await);
+        }
+        let before = world.tier.bytes(KEY);
+        let mut lease = world.lease_as(&[], LeaseMode::Always).await;
+        notes.taken();
+        notes.refuse(TierError::Timeout);
+        let verdict = world.fill(&mut lease, LARGE_VALUE, MINUTE, &[]).await;
+        let fills = notes.taken().len();
+        if is_stub {
+            assert!(matches!(verdict, Verdict::Stubbed(_)) && fills == 2);
+        } else {
+            assert!(matches!(verdict, Verdict::Undecided) && fills == 1 && world.tier.bytes(KEY) == before);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_value_that_was_stored_stands_on_the_moment_and_the_line_of_its_fill() {
     let (world, _) = noting();
     let mut lease = world.lease(&[]).await;
@@ -198,8 +227,9 @@ async fn a_value_that_was_stored_stands_on_the_moment_and_the_line_of_its_fill()
     world.tier.set_down(true);
     world.tier.set_down(false);
     // The outage does not end the epoch of this key. The fake tier has only a new change feed afterwards.
-    let claim = stored(world.fill(&mut lease, 10, MINUTE, &[]).await);
-    assert_eq!(claim.checked, before + nanos(MINUTE));
+    let (verdict, trips) = world.trips(world.fill(&mut lease, 10, MINUTE, &[])).await;
+    let claim = stored(verdict);
+    assert_eq!((claim.checked, trips), (before + nanos(MINUTE), 1));
     assert!(claim.is_intact() && claim.line.watches() && !claim.line.is_same(&leased_over));
 }
 
@@ -231,6 +261,8 @@ async fn a_word_about_the_key_since_the_lease_was_taken_may_have_been_about_the_
     let (verdict, trips) = world.trips(world.fill(&mut lease, 10, MINUTE, &[])).await;
     assert!(stored(verdict).is_intact());
     assert_eq!(trips, 2);
+    drop(lease);
+    assert!(!world.shared.returning.is_under_way(KEY), "there is no lease any more");
 }
 
 #[tokio::test]
