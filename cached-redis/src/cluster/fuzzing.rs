@@ -6,7 +6,7 @@ use arbitrary::{Result, Unstructured};
 use redis::Value;
 
 use super::{
-    map::{Held, SlotMap},
+    map::{SlotSet, SlotMap},
     route, slots,
     slots::SLOTS,
     survey,
@@ -45,7 +45,7 @@ fn maps(input: &mut Unstructured<'_>) -> Result<()> {
     assert!(count <= usize::from(SLOTS), "a slot is counted twice");
     assert_eq!(map.owner(SLOTS), None);
     // Each slot with an owner is held by exactly one node ID.
-    let all: Vec<Held> = names(&answer).iter().map(|id| map.held_by(id)).collect();
+    let all: Vec<SlotSet> = names(&answer).iter().map(|id| map.held_by(id)).collect();
     let ends = ranges.iter().flat_map(|range| [*range.start(), *range.end(), range.end() + 1]);
     for slot in (0..SLOTS).step_by(509).chain(ends) {
         let is_owned = ranges.iter().any(|range| range.contains(&slot));
@@ -53,7 +53,7 @@ fn maps(input: &mut Unstructured<'_>) -> Result<()> {
         let holders = all.iter().filter(|held| held.has(slot)).count();
         assert_eq!(holders, usize::from(map.owner(slot).is_some()), "held by {holders}");
     }
-    assert!(all.iter().all(|held| held.has_all(held) && held.has_all(&Held::default())));
+    assert!(all.iter().all(|held| held.has_all(held) && held.has_all(&SlotSet::default())));
     Ok(())
 }
 
