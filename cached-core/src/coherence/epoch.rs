@@ -308,7 +308,7 @@ pub(crate) mod tests {
         let marks = Epochs::new();
         let names: Vec<_> = (0..2000).map(|n| marks.of(&format!("ns:{n}"))).collect();
         assert!(marks.shards.iter().all(|shard| !lock(shard).is_empty()));
-        assert_eq!(format!("{marks:?}"), "Marks { len: 2000, .. }");
+        assert_eq!(format!("{marks:?}"), "Epochs { len: 2000, .. }");
         drop(names);
         assert_eq!(marks.len(), 0);
     }

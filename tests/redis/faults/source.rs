@@ -109,15 +109,16 @@ impl Source {
         lock(&self.hot).entry(id).or_default().told.push(told);
     }
 
-    /// Returns the oldest version that this process may return to a call that begins now.
+    /// Returns the oldest version that this process may return to a call that began at this time.
     ///
-    /// Own invalidations hold at once. An acknowledged invalidation of another process holds after `allowed`,
-    /// which gets the time of the acknowledgement.
-    pub(crate) fn oldest(&self, id: u64, by: usize, allowed: impl Fn(Instant) -> Duration) -> u64 {
+    /// Own invalidations hold at once. An acknowledged invalidation of another process holds after `allowed`.
+    pub(crate) fn oldest(&self, id: u64, by: usize, began: Instant, allowed: Duration) -> u64 {
         let hot = lock(&self.hot);
         let told = hot.get(&id).into_iter().flat_map(|hot| &hot.told);
-        let holds =
-            |told: &&Told| told.by == by || (told.is_acknowledged && told.at.elapsed() >= allowed(told.at));
+        let holds = |told: &&Told| match began.checked_duration_since(told.at) {
+            Some(age) => told.by == by || (told.is_acknowledged && age >= allowed),
+            None => false,
+        };
         told.filter(holds).map(|told| told.version).max().unwrap_or(0)
     }
 }

@@ -149,15 +149,17 @@ async fn call(side: Side, log: Arc<Log>, pulse: Arc<Pulse>, allowed: Duration, s
 }
 
 async fn call_once(side: &Side, id: u64, pulse: &Pulse, allowed: Duration) -> Sample {
-    // A Redis that is too slow to be asked counts as an outage, for any reason.
-    let allowed = |told| if pulse.was_slow(told) { BOUND + GRACE } else { allowed };
-    let oldest = side.source.oldest(id, side.number, allowed);
-    let began = Instant::now();
+    let in_outage = || side.cache.stats().served_in_outage;
+    let (before, began) = (in_outage(), Instant::now());
     let reply = row::with(CacheControl::new(), side, id);
     let Ok(Some(reply)) = timeout(HANGS, unpanicked(reply)).await else {
         return Sample { began, added: began.elapsed(), answer: Answer::Failed };
     };
     let took = began.elapsed();
+    // A moment in which Redis cannot be asked is an outage, such as that of a new connection. The cache counts the
+    // values that it serves in one.
+    let allowed = if in_outage() == before { allowed } else { BOUND + GRACE };
+    let oldest = side.source.oldest(id, side.number, began, allowed);
     let loaded = matches!(reply.outcome, CacheOutcome::Miss | CacheOutcome::Joined);
     let load = if loaded { side.source.took(id) } else { Duration::ZERO };
     let answer = if reply.value.id != id || reply.value.version > side.source.version(id) {
