@@ -145,10 +145,11 @@ fn a_comment_describes_its_own_item_in_whole_sentences() {
             let text = comment.text.trim();
             let begins_so =
                 |begin: &&str| text.strip_prefix(*begin).is_some_and(|rest| rest.starts_with([' ', ',']));
-            if comment.kind == Kind::Item && !goes_on && !text.is_empty() {
-                if BEGINNINGS.iter().any(begins_so) || text.starts_with(|first: char| first.is_lowercase()) {
-                    wrong.push(format!("{}:{}: {text}", file.display(), comment.line));
-                }
+            let is_first = comment.kind == Kind::Item && !goes_on && !text.is_empty();
+            let is_torn =
+                BEGINNINGS.iter().any(begins_so) || text.starts_with(|first: char| first.is_lowercase());
+            if is_first && is_torn {
+                wrong.push(format!("{}:{}: {text}", file.display(), comment.line));
             }
             before = Some(comment);
         }

@@ -373,7 +373,7 @@ impl Cache {
         for target in targets {
             match target {
                 InvalidationTarget::Entry(site, entry) => {
-                    self.note(Count::Invalidate, site, entry.key.as_ref())
+                    self.note(Count::Invalidate, site, entry.key.as_ref());
                 }
                 _ => self.note_many(Count::Invalidate),
             }
@@ -409,7 +409,7 @@ impl Cache {
                 }
                 InvalidationTarget::Entry(..) => {}
                 InvalidationTarget::Tag(key) | InvalidationTarget::Counter(key) => {
-                    words.push(OutboxItem::Key(key.clone()))
+                    words.push(OutboxItem::Key(key.clone()));
                 }
                 InvalidationTarget::Matching(pattern) => words.push(OutboxItem::Matching(pattern.clone())),
             }

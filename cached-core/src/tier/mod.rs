@@ -358,7 +358,7 @@ pub struct Stored {
     pub stamp: Revision,
 }
 
-/// Revision of a stored value: identifies the fill that wrote it, as an ETag does.
+/// Revision of a stored value: identifies the fill that wrote it, as an `ETag` does.
 pub type Revision = u64;
 
 impl fmt::Debug for Stored {

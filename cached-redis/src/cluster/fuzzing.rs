@@ -6,7 +6,7 @@ use arbitrary::{Result, Unstructured};
 use redis::Value;
 
 use super::{
-    map::{SlotSet, SlotMap},
+    map::{SlotMap, SlotSet},
     route, slots,
     slots::SLOTS,
     survey,

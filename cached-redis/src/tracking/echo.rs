@@ -151,7 +151,7 @@ impl Echo {
             match role {
                 SelfTestStep::ByScript | SelfTestStep::ByCommand if !has_changed => was_read |= is_ok,
                 SelfTestStep::ByScript | SelfTestStep::ByCommand => {
-                    self.read = self.read.or(is_ok.then_some(sent))
+                    self.read = self.read.or(is_ok.then_some(sent));
                 }
                 SelfTestStep::Change => (has_changed, is_complete) = (true, is_complete && is_ok),
                 SelfTestStep::Mode(_) => is_complete &= is_ok,
