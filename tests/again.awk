@@ -12,7 +12,7 @@ is_list && /^    [^ ]/ { names[++count] = substr($0, 5); next }
 
 # The message of a panic ends at the next panic, an empty line or a note.
 / panicked at / { if (test != "") said = said "  " test ": "; lines = MOST }
-/^$/ || /^note: / || /^test / { lines = 0 }
+/^$/ || /^note: / || /^test / || /^stack backtrace:/ { lines = 0 }
 lines > 0 { said = said (lines == MOST ? "" : "    ") substr($0, 1, 500) "\n"; lines-- }
 /^test result: FAILED/ { is_list = 0; is_red = 1; test = "" }
 /^test result: ok/ { is_list = count = is_red = 0; drawn = ""; own = ""; said = kept; test = "" }
