@@ -35,6 +35,10 @@ const CALLS_APART: Duration = Duration::from_millis(1);
 /// Pause between two writes to a cache.
 const WRITES_APART: Duration = Duration::from_millis(40);
 
+/// Lateness of the machine within the bound after which a new connection may take the rest of the bound. The steps
+/// of a connection are late one by one.
+const LATE: Duration = Duration::from_millis(100);
+
 /// Time after which a call counts as hanging.
 const HANGS: Duration = Duration::from_secs(15);
 
@@ -156,9 +160,12 @@ async fn call_once(side: &Side, id: u64, pulse: &Pulse, allowed: Duration) -> Sa
         return Sample { began, added: began.elapsed(), answer: Answer::Failed };
     };
     let took = began.elapsed();
-    // A moment in which Redis cannot be asked is an outage, such as that of a new connection. The cache counts the
-    // values that it serves in one.
-    let allowed = if in_outage() == before { allowed } else { BOUND + GRACE };
+    // A moment in which Redis cannot be asked is an outage, such as that of a new connection. On a machine that is
+    // not late, that moment ends before the bound. On a late machine the grace counts, but only for a value that the
+    // cache itself counts as served in an outage.
+    let since = began.checked_sub(BOUND).unwrap_or(began);
+    let is_late = pulse.was_slow(since) || pulse.late(since, began) >= LATE;
+    let allowed = if is_late && in_outage() != before { BOUND + GRACE } else { allowed };
     let oldest = side.source.oldest(id, side.number, began, allowed);
     let loaded = matches!(reply.outcome, CacheOutcome::Miss | CacheOutcome::Joined);
     let load = if loaded { side.source.took(id) } else { Duration::ZERO };
