@@ -10,7 +10,8 @@ BEGIN { MOST = 8 }
 is_list && /^    [^ ]/ { names[++count] = substr($0, 5); next }
 /^---- / { is_list = 0; test = $2 }
 
-# The message of a panic ends at the next panic, an empty line or a note.
+# The message of a panic has at most eight lines. It ends at the next panic, a stack, a note, the line of another test
+# or an empty line.
 / panicked at / { if (test != "") said = said "  " test ": "; lines = MOST }
 /^$/ || /^note: / || /^test / || /^stack backtrace:/ { lines = 0 }
 lines > 0 { said = said (lines == MOST ? "" : "    ") substr($0, 1, 500) "\n"; lines-- }

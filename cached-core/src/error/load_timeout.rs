@@ -7,7 +7,8 @@ use std::{error, fmt, io, time::Duration};
 /// A load may take that long from the time at which it starts to run. Before that, its call may wait as long
 /// again. When that wait runs out, a call that needs a permit under `max_loads` ends in this error. A call
 /// that waits for the load of another process then loads beside that process. A call that follows the load of
-/// another call ends in this error after twice that time.
+/// another call ends in this error after twice that time, or after that time once if loads of the key fail one
+/// after the other.
 ///
 /// So a call takes at most twice that time. The one exception is a call that is retried because the load it
 /// followed failed with an error that cannot be cloned. All of these times are measured by the clock of the
