@@ -38,59 +38,6 @@
 //! `tracing`: spans and log events for the `tracing` crate. A library that only annotates its functions turns
 //! the default off.
 
-/// ```
-/// use cached_aside::{CacheControl, cached};
-///
-/// struct Shop { currency: &'static str }
-///
-/// impl Shop {
-///     #[cached("price:{self.currency}:{item}", ttl = "10m", jitter = 0.1, handle = price_entry)]
-///     async fn price(&self, item: &str) -> Option<u64> {
-///         (item == "tea").then_some(450)
-///     }
-/// }
-///
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cached_aside::Error> {
-/// let shop = Shop { currency: "eur" };
-/// assert_eq!(shop.price("tea").await, Some(450));
-/// assert!(shop.price_entry("tea").with(CacheControl::new()).await.outcome.is_hit());
-/// shop.price_entry("tea").invalidate().await?;
-/// # Ok(()) }
-/// ```
-pub use cached_core::cached;
-/// ```
-/// use cached_aside::{cached, invalidates};
-///
-/// #[cached("note:{author}:{id}", ttl = "10m", tags = ["author:{author}"])]
-/// async fn note(author: &str, id: u64) -> String {
-///     format!("the note {id} of {author}")
-/// }
-///
-/// #[invalidates(note(author, id))]
-/// async fn edit(author: &str, id: u64, text: String) -> Result<(), std::io::Error> {
-///     // ..writes it.
-/// #   drop(text);
-///     Ok(())
-/// }
-///
-/// #[invalidates(tags = ["author:{author}"])]
-/// async fn remove_author(author: String) -> Option<u64> {
-///     // ..and returns how many notes there were.
-/// #   drop(author);
-/// #   None
-/// }
-///
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), std::io::Error> {
-/// note("ada", 7).await;
-/// edit("ada", 7, "..".to_owned()).await?;
-/// assert_eq!(note::peek("ada", 7).await, None);
-///
-/// note("ada", 7).await;
-/// remove_author("ada".to_owned()).await;
-/// assert_eq!(note::peek("ada", 7).await, None);
-/// # Ok(()) }
-/// ```
-pub use cached_core::invalidates;
 pub use cached_core::*;
 #[cfg(feature = "redis")]
 pub use cached_redis::{

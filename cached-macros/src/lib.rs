@@ -14,6 +14,28 @@ use proc_macro::TokenStream;
 
 /// Caches the return values of a function.
 ///
+/// ```
+/// use cached_aside::{CacheControl, cached};
+///
+/// struct Shop { currency: &'static str }
+///
+/// impl Shop {
+///     #[cached("price:{self.currency}:{item}", ttl = "10m", jitter = 0.1, handle = price_entry)]
+///     async fn price(&self, item: &str) -> Option<u64> {
+///         (item == "tea").then_some(450)
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cached_aside::Error> {
+/// let shop = Shop { currency: "eur" };
+/// assert_eq!(shop.price("tea").await, Some(450));
+/// assert!(shop.price_entry("tea").with(CacheControl::new()).await.outcome.is_hit());
+/// shop.price_entry("tea").invalidate().await?;
+/// # Ok(()) }
+/// ```
+///
+/// # Options
+///
 /// | option | meaning |
 /// |---|---|
 /// | `"prefix"`, or `prefix = ".."` | names the entries; a template such as `"user:{id}:{hash(question)}"` also defines the key. Placeholders are `{arg}`, `{arg.field}`, `{self.field}` and `{hash(arg)}`. Default: the path of the function |
@@ -84,6 +106,41 @@ pub fn cached(options: TokenStream, item: TokenStream) -> TokenStream {
 }
 
 /// Invalidates entries that a function has made outdated, after its body has run.
+///
+/// ```
+/// use cached_aside::{cached, invalidates};
+///
+/// #[cached("note:{author}:{id}", ttl = "10m", tags = ["author:{author}"])]
+/// async fn note(author: &str, id: u64) -> String {
+///     format!("the note {id} of {author}")
+/// }
+///
+/// #[invalidates(note(author, id))]
+/// async fn edit(author: &str, id: u64, text: String) -> Result<(), std::io::Error> {
+///     // ..writes it.
+/// #   drop(text);
+///     Ok(())
+/// }
+///
+/// #[invalidates(tags = ["author:{author}"])]
+/// async fn remove_author(author: String) -> Option<u64> {
+///     // ..and returns how many notes there were.
+/// #   drop(author);
+/// #   None
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), std::io::Error> {
+/// note("ada", 7).await;
+/// edit("ada", 7, "..".to_owned()).await?;
+/// assert_eq!(note::peek("ada", 7).await, None);
+///
+/// note("ada", 7).await;
+/// remove_author("ada".to_owned()).await;
+/// assert_eq!(note::peek("ada", 7).await, None);
+/// # Ok(()) }
+/// ```
+///
+/// # Targets
 ///
 /// | target | outdated entries |
 /// |---|---|
