@@ -35,10 +35,6 @@ const CALLS_APART: Duration = Duration::from_millis(1);
 /// Pause between two writes to a cache.
 const WRITES_APART: Duration = Duration::from_millis(40);
 
-/// Lateness of the machine within the bound after which a new connection may take the rest of the bound. The steps
-/// of a connection are late one by one.
-const LATE: Duration = Duration::from_millis(100);
-
 /// Time after which a call counts as hanging.
 const HANGS: Duration = Duration::from_secs(15);
 
@@ -161,10 +157,10 @@ async fn call_once(side: &Side, id: u64, pulse: &Pulse, allowed: Duration) -> Sa
     };
     let took = began.elapsed();
     // A moment in which Redis cannot be asked is an outage, such as that of a new connection. On a machine that is
-    // not late, that moment ends before the bound. On a late machine the grace counts, but only for a value that the
-    // cache itself counts as served in an outage.
+    // never late, that moment ends before the bound. On any other machine the grace counts, but only for a value that
+    // the cache itself counts as served in an outage: a connection takes many steps, and each of them may be late.
     let since = began.checked_sub(BOUND).unwrap_or(began);
-    let is_late = pulse.was_slow(since) || pulse.late(since, began) >= LATE;
+    let is_late = pulse.was_slow(since) || !pulse.late(since, began).is_zero();
     let allowed = if is_late && in_outage() != before { BOUND + GRACE } else { allowed };
     let oldest = side.source.oldest(id, side.number, began, allowed);
     let loaded = matches!(reply.outcome, CacheOutcome::Miss | CacheOutcome::Joined);
